@@ -1,0 +1,10 @@
+//! The exact tokens of a conversation. A ledger is the truth; text is a projection of it and KV a
+//! cache of it. This room is pure: no I/O, no llama.cpp, no clock.
+
+mod digest;
+mod finish;
+mod token;
+
+pub use digest::{Digest, Running};
+pub use finish::Finish;
+pub use token::{Token, common_prefix};

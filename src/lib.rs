@@ -1,0 +1,25 @@
+//! npast: a local AI agent that never reads the same token twice.
+//!
+//! The map, in dependency order; nothing imports upwards:
+//!
+//! - [`llama`]: the FFI boundary. Model, vocabulary, context, state, sampler, chat bridge, GGUF. Every `unsafe` line is here.
+//! - [`ledger`]: the exact tokens of a conversation, their spans and digests, and the plan (pure).
+//! - [`kv`]: states on disk: segment files, index, fingerprint, a writer thread of its own.
+//! - [`slot`]: the engine thread and its handle: plan, apply, rewind, fork, export, import.
+//! - [`chat`]: messages to tokens and tokens to messages.
+//! - [`session`]: npast.db: sessions, messages, ledgers, lineage, migrations.
+//! - [`agent`]: the turn: from a user's message to a stored answer and its receipts.
+//! - [`config`]: defaults, file, environment.
+//! - [`cli`]: arguments, subcommands, terminal output.
+#![warn(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod agent;
+pub mod chat;
+pub mod cli;
+pub mod config;
+pub mod kv;
+pub mod ledger;
+pub mod llama;
+pub mod session;
+pub mod slot;
