@@ -1,1 +1,4 @@
 //! (under construction)
+/// stand-in
+#[derive(Clone, Debug)]
+pub struct Message;
