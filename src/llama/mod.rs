@@ -2,4 +2,5 @@
 //! this room, and every call that can abort or scribble is guarded by a check that returns an error.
 #![allow(unsafe_code)]
 
+pub mod bridge;
 pub mod gguf;
