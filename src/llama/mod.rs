@@ -4,6 +4,7 @@
 
 mod backend;
 mod batch;
+pub mod bridge;
 mod context;
 pub mod gguf;
 mod log;
