@@ -159,7 +159,9 @@ fn two_stores_at_once_see_each_others_work() {
 }
 
 #[test]
-fn folders_and_files_are_private_whatever_they_were() {
+fn folders_and_files_are_private_whatever_the_umask_and_whatever_they_were() {
+    // The umask is the process's: no other test depends on it, and 0 takes nothing away from them.
+    let before = rustix::process::umask(rustix::fs::Mode::empty());
     let (home, _, _) = stored();
     let kv = home.path().join("kv");
     let widen = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
@@ -168,6 +170,8 @@ fn folders_and_files_are_private_whatever_they_were() {
     let store = open(&home);
     put_edge(&store, &text(2, 9), 0, 9);
     store.flush().unwrap();
+
+    rustix::process::umask(before);
 
     let mut seen = 0;
     let mut open = vec![kv];

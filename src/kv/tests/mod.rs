@@ -78,7 +78,9 @@ fn put_node(store: &Store, target: &[Token], at: usize, role: SnapshotRole, owne
         digest: digest(target, at),
         tail: target[..at].to_vec(),
         payload: payload(target, at, at),
-        logits: (at % 2 == 0).then(|| vec![at as f32, -1.5, f32::MIN_POSITIVE]),
+        logits: at
+            .is_multiple_of(2)
+            .then(|| vec![at as f32, -1.5, f32::MIN_POSITIVE]),
         role,
         owner,
     });
