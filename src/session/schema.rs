@@ -135,6 +135,7 @@ mod tests {
     fn a_longer_ladder_keeps_what_an_old_database_holds() {
         let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch(FORMAT_1).unwrap();
+        conn.pragma_update(None, "foreign_keys", true).unwrap();
         let ladder = [
             STEPS[0],
             "ALTER TABLE sessions ADD COLUMN note TEXT NOT NULL DEFAULT 'none'",
