@@ -1,6 +1,8 @@
 //! What callers hand over to be stored. They give owned bytes away: the writer thread computes
 //! checksums and touches the disk, so a put costs the caller nothing but the copy it made.
 
+use std::sync::Arc;
+
 use crate::ledger::{Digest, Token};
 
 use super::error::Damage;
@@ -32,8 +34,8 @@ pub struct PutSnapshot<'a> {
     pub digest: Digest,
     /// Tokens before `at`; the last 64 of them are kept.
     pub tail: Vec<Token>,
-    /// The uncuttable part of the state, opaque here.
-    pub payload: Vec<u8>,
+    /// The uncuttable part of the state, opaque here; the caller may keep it too.
+    pub payload: Arc<Vec<u8>>,
     /// The logits row of token `at` - 1, where someone may sample again.
     pub logits: Option<Vec<f32>>,
     /// Why it is kept.
@@ -72,7 +74,7 @@ pub(super) struct Record {
     pub(super) tokens: Vec<Token>,
     pub(super) owner: String,
     pub(super) logits: Vec<f32>,
-    pub(super) payload: Vec<u8>,
+    pub(super) payload: Arc<Vec<u8>>,
 }
 
 impl From<PutSegment> for Record {
@@ -87,7 +89,7 @@ impl From<PutSegment> for Record {
             tokens: put.tokens,
             owner: String::new(),
             logits: Vec::new(),
-            payload: put.payload,
+            payload: Arc::new(put.payload),
         }
     }
 }

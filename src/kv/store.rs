@@ -153,6 +153,11 @@ impl Store {
         }
     }
 
+    /// Whether this store keeps nothing.
+    pub fn is_off(&self) -> bool {
+        self.inner.live.is_none()
+    }
+
     fn live(&self) -> Option<&Live> {
         self.inner.live.as_deref()
     }
