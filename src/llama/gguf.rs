@@ -4,6 +4,11 @@
 //! writer so that tests and demos can make small models of every memory class. ggml trusts counts
 //! it finds in a file with its memory and asserts on bad arguments, so both are checked here first.
 
+mod check;
+mod facts;
+mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::{
@@ -11,6 +16,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use facts::{ModelFacts, facts, split_paths};
+pub use read::{Reader, TensorInfo, Value};
 pub use write::{Type, Writer};
 
 /// Why a GGUF file could not be read or written.
@@ -54,6 +61,13 @@ impl GgufError {
     fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
+    }
+
+    fn malformed(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Malformed {
+            path: path.to_owned(),
+            reason: reason.into(),
+        }
     }
 
     fn invalid(what: &str, reason: impl Into<String>) -> Self {

@@ -59,7 +59,7 @@ impl Class {
 pub const CHATML: &str = include_str!("model/chatml.jinja");
 
 /// What may differ between two tiny models of a class.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
     /// `tokenizer.chat_template`. [`CHATML`] by default.
     pub chat_template: Option<&'a str>,
