@@ -73,6 +73,7 @@ const SPECIAL: &[(&str, Kind)] = &[
     ("<|vision_start|>", Kind::Control),
     ("<|vision_end|>", Kind::Control),
     ("<|image_pad|>", Kind::Control),
+    ("<|video_pad|>", Kind::Control),
     ("<|start|>", Kind::Control),
     ("<|end|>", Kind::Control),
     ("<|message|>", Kind::Control),
