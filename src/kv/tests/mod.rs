@@ -77,7 +77,7 @@ fn put_node(store: &Store, target: &[Token], at: usize, role: SnapshotRole, owne
         at,
         digest: digest(target, at),
         tail: target[..at].to_vec(),
-        payload: payload(target, at, at),
+        payload: payload(target, at, at).into(),
         logits: at
             .is_multiple_of(2)
             .then(|| vec![at as f32, -1.5, f32::MIN_POSITIVE]),
