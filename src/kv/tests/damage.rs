@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
-use crate::kv::format::{HEADER, Header};
+use crate::kv::format::{HEADER, Header, Kind, Sums};
 use crate::kv::read;
 
 /// One edge and one node with every section, and how to read each again.
@@ -143,7 +143,43 @@ fn fields_no_writer_writes_are_refused_under_a_right_checksum() {
 }
 
 #[test]
-fn an_edge_with_another_owner_of_its_name_or_kind_is_refused() {
+fn counts_above_the_limits_are_refused_as_such_before_anything_is_allocated() {
+    let pair = pair();
+    for path in records(&pair.home) {
+        let good = fs::read(&path).unwrap();
+        for (at, what, each) in [
+            (128, "tokens", 4),
+            (136, "payload bytes", 1),
+            (144, "logits", 4),
+            (152, "owner bytes", 1),
+        ] {
+            // The file is said to be as long as the header promises: only the limit is left.
+            let count = 1u64 << 40;
+            let bad = forge(&good, at, &count.to_le_bytes());
+            let old = u64::from_le_bytes(good[at..at + 8].try_into().unwrap());
+            let len = good.len() as u64 + each * (count - old);
+            match read::head(&mut &bad[..], len, &Limits::default()) {
+                Err(read::Fault::Damage(Damage::Limit { what: said, .. })) => {
+                    assert_eq!(said, what)
+                }
+                other => panic!("{what}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_under_anothers_name_is_refused() {
+    let pair = pair();
+    let paths = records(&pair.home);
+    let files: Vec<_> = paths.iter().map(|p| fs::read(p).unwrap()).collect();
+    for (path, other) in paths.iter().zip(files.iter().rev()) {
+        assert_eq!(pair.damage(path, other), Some(Damage::Other("kind")));
+    }
+}
+
+#[test]
+fn two_edges_that_changed_places_are_refused() {
     let (home, store) = store();
     let target = text(1, 40);
     put_edge(&store, &target, 0, 20);
@@ -248,10 +284,10 @@ proptest! {
         len in any::<u64>(),
     ) {
         let pair = Header {
-            kind: crate::kv::format::Kind::Edge, role: None, p0: 3, p1: 5,
+            kind: Kind::Edge, role: None, p0: 3, p1: 5,
             from: Digest([1; 32]), to: Digest([2; 32]), hard: Digest([3; 32]), soft: Digest([4; 32]),
             tokens: 2, owner: 0, logits: 0, payload: 9,
-            sums: crate::kv::format::Sums { tokens: 0, payload: 0, logits: 0, owner: 0 },
+            sums: Sums { tokens: 0, payload: 0, logits: 0, owner: 0 },
         };
         let mut bytes = pair.encode().to_vec();
         for (at, byte) in noise {

@@ -145,8 +145,30 @@ fn an_edge_of_another_prefix_is_refused_though_its_own_tokens_are_equal() {
     store.flush().unwrap();
     let edge = find(&store, &a).edges[1].clone();
     let refused = store.read_segment(&edge, &b).unwrap_err();
-    assert!(refused.is_damage(), "{refused}");
+    assert!(
+        matches!(
+            refused,
+            Error::Refused {
+                damage: Damage::Other("prefix"),
+                ..
+            }
+        ),
+        "{refused}"
+    );
     assert_eq!(find(&store, &b), Found::default());
+}
+
+#[test]
+fn a_text_that_only_starts_and_ends_alike_is_not_found() {
+    let (_home, store) = store();
+    let text = |middle| [text(1, 30), text(middle, 30), text(4, 30)].concat();
+    let (a, b) = (text(2), text(3));
+    put_edge(&store, &a, 0, 90);
+    put_node(&store, &a, 90, SnapshotRole::Step, None);
+    store.flush().unwrap();
+    let found = find(&store, &b);
+    assert_eq!((cuts(&found), stops(&found)), (vec![], vec![]));
+    assert_eq!(found.partial.unwrap().1, 30);
 }
 
 #[test]

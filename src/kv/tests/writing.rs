@@ -36,8 +36,9 @@ fn puts_wait_when_the_queue_is_full_and_never_exceed_its_bytes() {
         while store.pressure().0 == 0 && !done.load(Ordering::SeqCst) {
             thread::yield_now();
         }
-        assert!(!done.load(Ordering::SeqCst), "nobody was held back");
+        let held_back = !done.load(Ordering::SeqCst);
         moody.set(|m| m.permits = None);
+        assert!(held_back, "nobody was held back");
     });
     store.flush().unwrap();
     assert_eq!(store.usage().edges, 20);
