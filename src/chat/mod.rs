@@ -1,1 +1,6 @@
-//! (under construction)
+//! Messages to tokens and tokens to messages.
+
+pub mod control;
+pub mod message;
+pub mod stream;
+pub mod tokenize;
