@@ -162,7 +162,7 @@ mod tests {
                         held.push(&new);
                         plain.extend(new);
                     }
-                    1 => { held.cut(n); plain.truncate(n.max(0).min(plain.len())); }
+                    1 => { held.cut(n); plain.truncate(n); }
                     2 => {
                         held.mark();
                         let at = held.len();

@@ -5,10 +5,10 @@ use npast::ledger::Token;
 use npast::llama::CacheType;
 
 use crate::model::{Class, SWA_WINDOW};
-use crate::rig::{Rig, Rows, Settings, UBATCH, cost, tokens};
+use crate::rig::{Cost, Rig, Rows, Settings, UBATCH, cost, tokens};
 
 /// First prompt; reply; append; long reply; second append; what each turn's rows were.
-fn conversation(rig: Rig, restart: bool) -> (Vec<Rows>, Vec<(usize, usize, usize, usize, bool)>) {
+fn conversation(rig: Rig, restart: bool) -> (Vec<Rows>, Vec<Cost>) {
     let singles = SWA_WINDOW as usize + 64;
     let steps: [(usize, usize); 4] = [(613, 5), (41, singles + 1), (77, 9), (200, 3)];
     let (mut ledger, mut rows, mut costs) = (Vec::<Token>::new(), Vec::new(), Vec::new());

@@ -124,10 +124,6 @@ impl Rig {
         self.handle.held().expect("a live engine")
     }
 
-    pub fn flush(&self) {
-        self.store.flush().expect("a flush");
-    }
-
     /// Holds `target`, then decodes `reply` (all but its last token) and returns the rows seen.
     pub fn say(&mut self, target: &[Token], reply: &[Token]) -> (Outcome, Rows) {
         self.say_until(target, reply, usize::MAX)
@@ -240,8 +236,11 @@ pub fn tokens(seed: u64, n: usize) -> Vec<Token> {
         .collect()
 }
 
+/// Kept, restored, evaluated, appended, and whether there was a miss.
+pub type Cost = (usize, usize, usize, usize, bool);
+
 /// What a call cost, for comparison in one line.
-pub fn cost(o: &Outcome) -> (usize, usize, usize, usize, bool) {
+pub fn cost(o: &Outcome) -> Cost {
     assert!(o.error.is_none(), "{:?}", o.error);
     (
         o.kept,
