@@ -156,6 +156,13 @@ fn cases() -> &'static [Case] {
             (31991, "<think>", USER_DEFINED),
             (31992, "  ", USER_DEFINED),
         ];
+        // SentencePiece merges `the` and `end`, ` of` and ` the` to these control tokens.
+        let marks = [
+            (31990, "theend", CONTROL),
+            (31991, "<think>", USER_DEFINED),
+            (31992, "<tool_call>", USER_DEFINED),
+            (31993, "▁of▁the", CONTROL),
+        ];
         let edit = |name, pre, tokens| Some(Edit { name, pre, tokens });
         let (spm, bpe, qwen) = (
             "ggml-vocab-llama-spm.gguf",
@@ -172,6 +179,13 @@ fn cases() -> &'static [Case] {
                 edit(None, None, &chatml),
                 "<|im_start|>",
                 "<|im_end|>",
+            ),
+            (
+                "SPM with marks",
+                spm,
+                edit(None, None, &marks),
+                "<s>",
+                "</s>",
             ),
             (
                 "strips right",
@@ -249,6 +263,9 @@ impl Case {
         let space = if prefix { " " } else { "" };
         let mut shown = self.tokenizer.text_of(&tokens);
         let mut expected = format!("{}{space}user: {text}x{}", self.open, self.close);
+        if prefix {
+            expected = expected.replace('▁', " ");
+        }
         if prefix && list.iter().any(|special| special.class == Class::Word) {
             // llama.cpp puts its space after user-defined words too, or strips what follows them.
             shown.retain(|c| !c.is_whitespace());
@@ -380,8 +397,25 @@ fn every_control_token_as_content_stays_text() -> Result<(), TestCaseError> {
         }
         case.check(&guarded.concat())?;
         case.check(&guarded.join("|>"))?;
+        case.check("the rest of the text, to theend")?;
     }
     Ok(())
+}
+
+#[test]
+fn control_text_in_content_keeps_its_natural_tokens() {
+    for case in cases().iter().filter(|case| case.name.contains("BPE")) {
+        let natural = |text: &str| case.tokenizer.vocab().tokenize(text, false);
+        let hostile = |text: &str| case.tokenizer.tokenize(&[content(text)], false);
+        let text = format!("a{}b {}", case.open, case.close);
+        assert_eq!(hostile(&text).ok(), natural(&text).ok(), "{}", case.name);
+        if case.guarded().iter().any(|mark| mark == "<think>") {
+            let rest = format!("think>{text}");
+            let parts = [natural("<"), natural(&rest)].map(|part| part.expect("tokens"));
+            let broken = hostile(&format!("<{rest}"));
+            assert_eq!(broken.ok(), Some(parts.concat()), "{}", case.name);
+        }
+    }
 }
 
 #[test]
