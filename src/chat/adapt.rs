@@ -1,6 +1,8 @@
 //! Drafts: messages on their way into a template, with the substitutes that the battery found
 //! necessary already made, and every foreign text marked.
 
+use std::collections::VecDeque;
+
 use serde_json::{Map, Value, json};
 
 use super::message::{Message, Role, ToolCall};
@@ -24,6 +26,20 @@ pub struct Plan {
     pub user_in_result: bool,
     /// Call ids have nine letters and digits.
     pub short_ids: bool,
+    /// How a reply with calls stands in an anchor.
+    pub anchor: AnchorText,
+}
+
+/// Whether the reply of an anchor has a text beside its calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AnchorText {
+    /// If the true reply has one.
+    #[default]
+    AsReply,
+    /// Never: the template writes it after the results.
+    Never,
+    /// Always: the template does not write the calls.
+    Always,
 }
 
 /// What a late system message starts with when it has to be a user message.
@@ -160,7 +176,24 @@ pub(super) fn head(system: Option<&str>, tools: Option<&Value>, plan: Plan) -> H
 /// Messages as drafts, substitutes made. `first` says that they begin the conversation.
 pub(super) fn drafts(messages: &[Message], first: bool, plan: Plan) -> Vec<Draft> {
     let mut out: Vec<Draft> = Vec::with_capacity(messages.len());
+    // Later calls of a reply, each to be written before its own result.
+    let mut waiting = VecDeque::new();
     for (index, message) in messages.iter().enumerate() {
+        if plan.results_one_by_one && !plan.plain_tools && message.calls.len() > 1 {
+            let mut draft = Draft::of(message, index, plan);
+            waiting = draft.calls.drain(1..).map(|call| (call, index)).collect();
+            out.push(draft);
+            continue;
+        }
+        if message.role == Role::Tool
+            && out.last().is_some_and(|last| last.role == Role::Tool)
+            && let Some((call, of)) = waiting.pop_front()
+        {
+            let mut draft = Draft::ours(Role::Assistant, "");
+            draft.calls.push(call);
+            draft.message = Some(of);
+            out.push(draft);
+        }
         let mut draft = if plan.plain_tools && message.role == Role::Tool {
             let mut draft = Draft::of(message, index, plan);
             let name = draft.name.take().unwrap_or_else(|| "the tool".into());

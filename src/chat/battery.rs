@@ -3,13 +3,15 @@
 //! A kind of message passes if the conversation written message by message (opening, then deltas)
 //! is the conversation rendered whole. What a template writes between a reply's start and its last
 //! content is the model's to sample, so it is not compared; templates drop earlier reasoning there.
+//! The second best is a delta that equals the rendering at its own time and is kept.
 
 use serde_json::{Value, json};
 
-use super::adapt::Plan;
+use super::adapt::{AnchorText, Plan};
 use super::delta::common;
 use super::message::{Message, Role, ToolCall};
 use super::pieces;
+use super::plain;
 use super::template::{After, ChatError, Engine, Frame};
 
 /// The kinds of messages that are examined.
@@ -168,14 +170,12 @@ pub(super) fn examine(engine: &mut Engine) -> Battery {
         (Kind::User, vec![user("one")]),
         (Kind::UserAfterReply, turns()),
     ] {
-        match check(engine, &plain, &conversation) {
-            Ok(()) => found.verdicts.push((kind, Verdict::Ok)),
-            Err(reason) => {
-                found.mode = Mode::Fallback {
-                    reason: reason.clone(),
-                };
-                found.verdicts.push((kind, Verdict::Refused(reason)));
-            }
+        let attempts: &[Attempt] = &[(KEPT, Level::Kept, |_| {})];
+        try_kind(engine, &mut found, kind, &plain, &[conversation], attempts);
+        if let Some(Verdict::Refused(reason)) = found.verdict(kind) {
+            found.mode = Mode::Fallback {
+                reason: reason.clone(),
+            };
         }
     }
     if let Err(reason) = substitute(engine, &mut found) {
@@ -188,6 +188,7 @@ pub(super) fn examine(engine: &mut Engine) -> Battery {
 
 /// Tries the kinds that have substitutes, in an order in which each stands on the one before.
 fn substitute(engine: &mut Engine, found: &mut Battery) -> Result<(), String> {
+    use Level::{Exact, Kept};
     let mut system = turns();
     system.truncate(3);
     try_kind(
@@ -196,94 +197,76 @@ fn substitute(engine: &mut Engine, found: &mut Battery) -> Result<(), String> {
         Kind::System,
         &frame(true, false),
         &[system, turns()],
-        &[("at the head of the first user message", |p| {
-            p.system_in_user = true
-        })],
-    );
-    let parser = match engine.format(&frame(true, true), After::User) {
-        Ok(_)
-            if !engine
-                .bridge
-                .caps()
-                .get("supports_tools")
-                .copied()
-                .unwrap_or(false) =>
-        {
-            Some("the template describes no tools".to_owned())
-        }
-        Ok(format) if format.applied.parser.is_empty() => {
-            Some("no parser for its calls can be made".to_owned())
-        }
-        Ok(_) => None,
-        Err(error) => Some(error.to_string()),
-    };
-    let with_tools = frame(true, true);
-    let calls = [tool_turns(1), tool_turns(1)[..3].to_vec(), tool_loop()];
-    match parser {
-        Some(reason) => {
-            engine.plan.plain_tools = true;
-            let joined = try_plan(engine, &with_tools, &calls, |_| {})
-                .or_else(|_| try_plan(engine, &with_tools, &calls, |p| p.join_users = true));
-            found.verdicts.push((
-                Kind::Call,
-                match joined {
-                    Ok(()) => Verdict::Substitute {
-                        form: PLAIN,
-                        reason,
-                    },
-                    Err(reason) => Verdict::Refused(reason),
-                },
-            ));
-        }
-        None => try_kind(
-            engine,
-            found,
-            Kind::Call,
-            &with_tools,
-            &calls,
-            &[
-                ("ids of nine letters and digits", |p| p.short_ids = true),
-                (PLAIN, |p| p.plain_tools = true),
-                (PLAIN, |p| {
-                    p.plain_tools = true;
-                    p.join_users = true;
-                }),
-            ],
-        ),
-    }
-    let two = tool_turns(2);
-    try_kind(
-        engine,
-        found,
-        Kind::ParallelCalls,
-        &with_tools,
-        &[two[..4].to_vec(), two],
         &[
-            ("results one by one", |p| p.results_one_by_one = true),
-            ("results in one message", |p| p.join_users = true),
+            (SYSTEM_IN_USER, Exact, |p| p.system_in_user = true),
+            (KEPT, Kept, |_| {}),
+            (SYSTEM_IN_USER, Kept, |p| p.system_in_user = true),
         ],
     );
-    let mut beside = tool_turns(1);
-    beside[1].text = "text beside".into();
-    try_kind(
-        engine,
-        found,
-        Kind::TextBesideCall,
-        &with_tools,
-        &[beside[..3].to_vec(), beside],
-        &[],
-    );
-    let mut after = tool_turns(1);
+    let tools = frame(true, true);
+    let calls = [tool_turns(1)[..3].to_vec(), tool_turns(1), tool_loop()];
+    let beside: Vec<_> = calls.iter().map(|c| with_text(c)).collect();
+    let plain: &[Attempt] = &[
+        (PLAIN, Exact, |p| p.plain_tools = true),
+        (PLAIN, Exact, |p| {
+            p.plain_tools = true;
+            p.join_users = true;
+        }),
+        (PLAIN, Kept, |p| p.plain_tools = true),
+    ];
+    match why_plain(engine, &tools) {
+        Some(reason) => {
+            let verdict = match attempt(engine, &tools, &calls, plain) {
+                Some(form) => Verdict::Substitute { form, reason },
+                None => Verdict::Refused(reason),
+            };
+            found.verdicts.push((Kind::Call, verdict));
+        }
+        None => {
+            let native: &[Attempt] = &[
+                (SHORT_IDS, Exact, |p| p.short_ids = true),
+                (KEPT, Kept, |_| {}),
+                (KEPT, Kept, |p| p.short_ids = true),
+            ];
+            let unwritten: &[Attempt] = &[(CALLS_KEPT, Kept, |p| p.anchor = AnchorText::Always)];
+            let verdict = match check(engine, Exact, &tools, &calls) {
+                Ok(()) => Verdict::Ok,
+                Err(reason) => match attempt(engine, &tools, &calls, native)
+                    .or_else(|| attempt(engine, &tools, &beside, unwritten))
+                    .or_else(|| attempt(engine, &tools, &calls, plain))
+                {
+                    Some(form) => Verdict::Substitute { form, reason },
+                    None => Verdict::Refused(reason),
+                },
+            };
+            found.verdicts.push((Kind::Call, verdict));
+        }
+    }
+    parallel(engine, found, &tools);
+    if let Err(reason) = check(engine, Exact, &tools, &beside) {
+        let written = check(engine, Kept, &tools, &beside).is_ok();
+        if !written {
+            engine.plan.anchor = AnchorText::Never;
+        }
+        found.verdicts.push((
+            Kind::TextBesideCall,
+            Verdict::Substitute { form: KEPT, reason },
+        ));
+    } else {
+        found.verdicts.push((Kind::TextBesideCall, Verdict::Ok));
+    }
+    let mut after = in_force(engine, tool_turns(1));
     after.remove(3);
     try_kind(
         engine,
         found,
         Kind::UserAfterResult,
-        &with_tools,
+        &tools,
         &[after],
         &[
-            ("joined with the result", |p| p.user_in_result = true),
-            ("joined with the result", |p| p.join_users = true),
+            (KEPT, Kept, |_| {}),
+            ("joined with the result", Exact, |p| p.user_in_result = true),
+            ("joined with the result", Exact, |p| p.join_users = true),
         ],
     );
     let mut late = turns();
@@ -295,13 +278,12 @@ fn substitute(engine: &mut Engine, found: &mut Battery) -> Result<(), String> {
         &plain_frame(),
         &[late],
         &[
-            ("a user message with a prefix", |p| {
-                p.late_system_as_user = true
-            }),
-            ("a user message with a prefix, joined with the next", |p| {
+            (LATE_AS_USER, Exact, |p| p.late_system_as_user = true),
+            (LATE_JOINED, Exact, |p| {
                 p.late_system_as_user = true;
                 p.join_users = true;
             }),
+            (LATE_AS_USER, Kept, |p| p.late_system_as_user = true),
         ],
     );
     let mut users = turns();
@@ -313,15 +295,85 @@ fn substitute(engine: &mut Engine, found: &mut Battery) -> Result<(), String> {
         Kind::TwoUsers,
         &plain_frame(),
         &[users],
-        &[("joined", |p| p.join_users = true)],
+        &[
+            ("joined", Exact, |p| p.join_users = true),
+            (KEPT, Kept, |_| {}),
+        ],
     );
     // Substitutes must not break what passed before them.
-    check(engine, &with_tools, &turns()).map_err(|reason| format!("with the substitutes: {reason}"))
+    check(engine, Kept, &tools, &[turns()])
+        .map_err(|reason| format!("with the substitutes: {reason}"))
 }
 
+/// Why the template's own tool calls cannot be used at all.
+fn why_plain(engine: &Engine, tools: &Frame) -> Option<String> {
+    let caps = engine.bridge.caps();
+    let can = |name: &str| caps.get(name).copied().unwrap_or(false);
+    match engine.format(tools, After::User) {
+        Err(error) => Some(error.to_string()),
+        Ok(format) if format.applied.parser.is_empty() => {
+            Some("llama.cpp can make no parser for its calls".to_owned())
+        }
+        Ok(_) if !can("supports_tools") => Some("the template describes no tools".to_owned()),
+        Ok(_) => None,
+    }
+}
+
+/// Two calls in one reply. Templates that know one call only get the results one by one, each
+/// rendered after its own call, and a grammar that allows one call.
+fn parallel(engine: &mut Engine, found: &mut Battery, tools: &Frame) {
+    let two = in_force(engine, tool_turns(2));
+    let conversations = [two[..4].to_vec(), two.clone()];
+    let reason = match check(engine, Level::Exact, tools, &conversations) {
+        Ok(()) => return found.verdicts.push((Kind::ParallelCalls, Verdict::Ok)),
+        Err(reason) => reason,
+    };
+    let attempts: &[Attempt] = &[
+        (KEPT, Level::Kept, |_| {}),
+        ("results in one message", Level::Exact, |p| {
+            p.join_users = true
+        }),
+    ];
+    let form = attempt(engine, tools, &conversations, attempts).or_else(|| {
+        let before = engine.plan;
+        engine.plan.results_one_by_one = true;
+        let delta = engine.delta(tools, &two[1], &two[2..4], true).ok()?;
+        let text = pieces::join(&delta.pieces);
+        let (first, second) = (text.find("result "), text.rfind("result "));
+        if first < second && first.is_some() {
+            return Some("one call per reply; results one by one");
+        }
+        engine.plan = before;
+        None
+    });
+    found.verdicts.push((
+        Kind::ParallelCalls,
+        match form {
+            Some(form) => Verdict::Substitute { form, reason },
+            None => Verdict::Refused(reason),
+        },
+    ));
+}
+
+const KEPT: &str = "kept as first written";
+const CALLS_KEPT: &str = "calls kept as sampled, the template writes none";
+const SHORT_IDS: &str = "ids of nine letters and digits";
+const SYSTEM_IN_USER: &str = "at the head of the first user message";
+const LATE_AS_USER: &str = "a user message with a prefix";
+const LATE_JOINED: &str = "a user message with a prefix, joined with the next";
 const PLAIN: &str = "plain format, calls as JSON text and results as user messages";
 
-type Change = fn(&mut Plan);
+/// How much must be equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    /// The conversation written message by message is the conversation rendered whole.
+    Exact,
+    /// Each delta is what the whole rendering ends in when the delta is appended; the template
+    /// would write it in another way later. The ledger keeps what was written first.
+    Kept,
+}
+
+type Attempt = (&'static str, Level, fn(&mut Plan));
 
 fn try_kind(
     engine: &mut Engine,
@@ -329,38 +381,34 @@ fn try_kind(
     kind: Kind,
     frame: &Frame,
     conversations: &[Vec<Message>],
-    substitutes: &[(&'static str, Change)],
+    attempts: &[Attempt],
 ) {
-    let reason = match try_plan(engine, frame, conversations, |_| {}) {
-        Ok(()) => return found.verdicts.push((kind, Verdict::Ok)),
-        Err(reason) => reason,
+    let verdict = match check(engine, Level::Exact, frame, conversations) {
+        Ok(()) => Verdict::Ok,
+        Err(reason) => match attempt(engine, frame, conversations, attempts) {
+            Some(form) => Verdict::Substitute { form, reason },
+            None => Verdict::Refused(reason),
+        },
     };
-    for (form, change) in substitutes {
-        if try_plan(engine, frame, conversations, change).is_ok() {
-            return found
-                .verdicts
-                .push((kind, Verdict::Substitute { form, reason }));
-        }
-    }
-    found.verdicts.push((kind, Verdict::Refused(reason)));
+    found.verdicts.push((kind, verdict));
 }
 
-/// Checks the conversations under a changed plan, which stays if they pass.
-fn try_plan(
+/// The first attempt under whose plan the conversations pass; its plan stays.
+fn attempt(
     engine: &mut Engine,
     frame: &Frame,
     conversations: &[Vec<Message>],
-    change: impl Fn(&mut Plan),
-) -> Result<(), String> {
-    let before = engine.plan;
-    change(&mut engine.plan);
-    for conversation in conversations {
-        if let Err(reason) = check(engine, frame, conversation) {
-            engine.plan = before;
-            return Err(reason);
+    attempts: &[Attempt],
+) -> Option<&'static str> {
+    for (form, level, change) in attempts {
+        let before = engine.plan;
+        change(&mut engine.plan);
+        if check(engine, *level, frame, conversations).is_ok() {
+            return Some(form);
         }
+        engine.plan = before;
     }
-    Ok(())
+    None
 }
 
 /// The end of turn of a plain reply: what follows it both at the end and before a user message,
@@ -383,14 +431,39 @@ fn turn_end(engine: &Engine) -> Option<String> {
     whole.then(|| mark.to_owned())
 }
 
-/// Whether a conversation written message by message is the conversation rendered whole.
-pub(super) fn check(engine: &Engine, frame: &Frame, messages: &[Message]) -> Result<(), String> {
-    let words = |error: ChatError| error.to_string();
-    let whole = pieces::join(&engine.full(frame, messages, true).map_err(words)?);
+/// Whether conversations come out the same, to the level asked for.
+pub(super) fn check(
+    engine: &Engine,
+    level: Level,
+    frame: &Frame,
+    conversations: &[Vec<Message>],
+) -> Result<(), String> {
+    conversations.iter().try_for_each(|messages| match level {
+        Level::Exact => exact(engine, frame, messages),
+        Level::Kept => kept(engine, frame, messages),
+    })
+}
+
+fn words(error: ChatError) -> String {
+    error.to_string()
+}
+
+/// The reply at `at`, and the end of the messages that follow it.
+fn steps(messages: &[Message]) -> Vec<(usize, usize)> {
     let replies: Vec<usize> = (0..messages.len())
         .filter(|&i| messages[i].role == Role::Assistant)
         .collect();
-    let first = replies.first().copied().unwrap_or(messages.len());
+    let ends = replies.iter().skip(1).copied().chain([messages.len()]);
+    let pairs = replies.iter().copied().zip(ends);
+    pairs.filter(|(at, to)| at + 1 < *to).collect()
+}
+
+fn exact(engine: &Engine, frame: &Frame, messages: &[Message]) -> Result<(), String> {
+    let whole = pieces::join(&engine.full(frame, messages, true).map_err(words)?);
+    let first = messages
+        .iter()
+        .position(|m| m.role == Role::Assistant)
+        .unwrap_or(messages.len());
     let opening = |generation| {
         engine
             .opening(frame, &messages[..first], generation)
@@ -398,30 +471,16 @@ pub(super) fn check(engine: &Engine, frame: &Frame, messages: &[Message]) -> Res
             .map_err(words)
     };
     let (with, without) = (opening(true)?, opening(false)?);
-    if replies.is_empty() {
+    if first == messages.len() {
         return same(&whole, &with, "the opening");
     }
     let mut rest = strip(&whole, &with[..common(&with, &without)], "the opening")?;
-    for (n, &at) in replies.iter().enumerate() {
+    for (at, to) in steps(messages) {
         let reply = &messages[at];
-        let last = last_content(reply);
-        let end = rest
-            .find(last.as_str())
-            .ok_or_else(|| "the template leaves a reply out of the history".to_owned())?
-            + last.len();
-        rest = &rest[end..];
-        let to = replies.get(n + 1).copied().unwrap_or(messages.len());
-        if at + 1 == to {
-            break;
-        }
-        let delta = |generation| {
-            engine
-                .delta(frame, reply, &messages[at + 1..to], generation)
-                .map(|d| d.closing + &pieces::join(&d.pieces))
-                .map_err(words)
-        };
+        rest = after_reply(engine, rest, reply, |t, c| t.find(c))?;
+        let delta = |generation| appended(engine, frame, reply, &messages[at + 1..to], generation);
         let with = delta(true)?;
-        let what = format!("what follows reply {}", n + 1);
+        let what = format!("what follows message {}", at + 1);
         if to == messages.len() {
             return same(rest, &with, &what);
         }
@@ -429,6 +488,61 @@ pub(super) fn check(engine: &Engine, frame: &Frame, messages: &[Message]) -> Res
         rest = strip(rest, &with[..common(&with, &without)], &what)?;
     }
     Ok(())
+}
+
+fn kept(engine: &Engine, frame: &Frame, messages: &[Message]) -> Result<(), String> {
+    for (at, to) in steps(messages) {
+        let whole = pieces::join(&engine.full(frame, &messages[..to], true).map_err(words)?);
+        let rest = after_reply(engine, &whole, &messages[at], |t, c| t.rfind(c))?;
+        let delta = appended(engine, frame, &messages[at], &messages[at + 1..to], true)?;
+        same(rest, &delta, &format!("what follows message {}", at + 1))?;
+        if delta.contains(TOOL_TEXT) || delta.contains("nchor system") {
+            return Err("system text or tools are repeated with every message".to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn appended(
+    engine: &Engine,
+    frame: &Frame,
+    reply: &Message,
+    messages: &[Message],
+    generation: bool,
+) -> Result<String, String> {
+    engine
+        .delta(frame, reply, messages, generation)
+        .map(|d| d.closing + &pieces::join(&d.pieces))
+        .map_err(words)
+}
+
+/// What stands after the last content of a reply: of its last call, or else its text.
+fn after_reply<'a>(
+    engine: &Engine,
+    text: &'a str,
+    reply: &Message,
+    find: fn(&str, &str) -> Option<usize>,
+) -> Result<&'a str, String> {
+    let own = plain::flatten(reply).text;
+    let argument = reply
+        .calls
+        .last()
+        .filter(|_| !engine.plan.plain_tools)
+        .and_then(|call| call.arguments.values().rev().find_map(Value::as_str));
+    let contents = [
+        argument,
+        Some(if engine.plan.plain_tools {
+            own.trim()
+        } else {
+            reply.text.trim()
+        }),
+    ];
+    contents
+        .into_iter()
+        .flatten()
+        .filter(|content| !content.is_empty())
+        .find_map(|content| Some(&text[find(text, content)? + content.len()..]))
+        .ok_or_else(|| "the template leaves a reply out of the history".to_owned())
 }
 
 fn same(whole: &str, part: &str, what: &str) -> Result<(), String> {
@@ -452,15 +566,6 @@ fn differs(whole: &str, part: &str, what: &str) -> String {
         show(whole),
         show(part)
     )
-}
-
-/// The text of a reply that templates write last: of its last call, or its own.
-fn last_content(reply: &Message) -> String {
-    reply
-        .calls
-        .last()
-        .and_then(|call| call.arguments.values().rev().find_map(Value::as_str))
-        .map_or_else(|| reply.text.trim().to_owned(), str::to_owned)
 }
 
 fn reasoning(engine: &Engine, found: &mut Battery) {
@@ -514,15 +619,18 @@ fn frame(system: bool, tools: bool) -> Frame {
     }
 }
 
+/// Stands in every example tool, and so tells where tools are written.
+const TOOL_TEXT: &str = "Looks a word up.";
+
 fn plain_frame() -> Frame {
     frame(false, false)
 }
 
 pub(super) fn example_tools() -> Value {
     json!([
-        {"type": "function", "function": {"name": "lookup", "description": "Looks a word up.", "parameters":
+        {"type": "function", "function": {"name": "lookup", "description": TOOL_TEXT, "parameters":
             {"type": "object", "properties": {"word": {"type": "string", "description": "The word."}}, "required": ["word"]}}},
-        {"type": "function", "function": {"name": "store", "description": "Stores a word.", "parameters":
+        {"type": "function", "function": {"name": "store", "description": TOOL_TEXT, "parameters":
             {"type": "object", "properties": {"word": {"type": "string", "description": "The word."}}, "required": ["word"]}}}
     ])
 }
@@ -562,6 +670,27 @@ fn tool_turns(calls: usize) -> Vec<Message> {
     out.push(Message::new(Role::Assistant, "four"));
     out.push(user("five"));
     out
+}
+
+/// The conversation with a text in every reply that has calls.
+fn with_text(messages: &[Message]) -> Vec<Message> {
+    let mut out = messages.to_vec();
+    for (n, message) in out
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, m)| !m.calls.is_empty())
+    {
+        message.text = format!("beside {n}");
+    }
+    out
+}
+
+/// With a text beside the calls where only that shows in the history.
+fn in_force(engine: &Engine, messages: Vec<Message>) -> Vec<Message> {
+    match engine.plan.anchor {
+        AnchorText::Always => with_text(&messages),
+        _ => messages,
+    }
 }
 
 /// Two steps of calls in one turn.

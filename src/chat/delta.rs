@@ -7,7 +7,7 @@
 
 use serde_json::{Map, json};
 
-use super::adapt::{self, Draft, Head, Part, Writer};
+use super::adapt::{self, AnchorText, Draft, Head, Part, Writer};
 use super::message::{Message, Role, ToolCall};
 use super::pieces::{self, NO_MESSAGE, Piece, Slot};
 use super::template::{After, ChatError, Delta, Engine, Frame, Opening, Rendered, ReplyFormat};
@@ -165,9 +165,14 @@ impl Engine {
                 .calls
                 .iter()
                 .map(|call| {
-                    let mut arguments = Map::new();
                     number += 1;
-                    arguments.insert("value".into(), json!(format!("{anchor}{number}z")));
+                    // Some formats close an argument with its name.
+                    let key = call.arguments.keys().next_back().map(String::as_str);
+                    let mut arguments = Map::new();
+                    arguments.insert(
+                        adapt::plain_name(key.unwrap_or("value")),
+                        json!(format!("{anchor}{number}z")),
+                    );
                     ToolCall {
                         id: adapt::call_id(&call.id, self.plan),
                         name: adapt::plain_name(&call.name),
@@ -176,7 +181,12 @@ impl Engine {
                 })
                 .collect()
         };
-        let silent = !calls.is_empty() && reply.text.trim().is_empty();
+        let silent = !calls.is_empty()
+            && match self.plan.anchor {
+                AnchorText::AsReply => reply.text.trim().is_empty(),
+                AnchorText::Never => true,
+                AnchorText::Always => false,
+            };
         let mut assistant = Draft::ours(
             Role::Assistant,
             &if silent {
