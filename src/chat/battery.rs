@@ -94,16 +94,52 @@ pub struct Battery {
     pub verdicts: Vec<(Kind, Verdict)>,
     /// The substitutes in force.
     pub plan: Plan,
-    /// The template leaves the reasoning of earlier turns out.
-    pub drops_thinking: bool,
-    /// It has an argument that keeps it.
-    pub can_preserve_thinking: bool,
-    /// The generation prompt opens the reasoning by itself.
-    pub opens_thinking: bool,
-    /// What closes an open reasoning block before the text.
-    pub close_reasoning: String,
+    /// How replies hold reasoning.
+    pub thinking: Thinking,
     /// What a plain reply is followed by in history.
     pub end_of_turn: String,
+}
+
+/// Reasoning in replies and in the history.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Thinking {
+    /// The template leaves the reasoning of earlier turns out.
+    pub dropped: bool,
+    /// It has an argument that keeps it.
+    pub can_be_preserved: bool,
+    /// The generation prompt opens the reasoning by itself.
+    pub opened: bool,
+    /// The text that opens reasoning, empty without one.
+    pub start: String,
+    /// The texts that end it.
+    pub ends: Vec<String>,
+    /// What closes an open reasoning block before the text, white space included.
+    pub close: String,
+}
+
+impl Thinking {
+    /// Whether a text opens reasoning and leaves it open.
+    pub fn opens(&self, text: &str) -> bool {
+        self.after_start(text)
+            .is_some_and(|after| !self.ended(after))
+    }
+
+    /// Whether a text opens reasoning and ends it.
+    pub fn closes(&self, text: &str) -> bool {
+        self.after_start(text)
+            .is_some_and(|after| self.ended(after))
+    }
+
+    fn after_start<'a>(&self, text: &'a str) -> Option<&'a str> {
+        let start = self.start.trim();
+        let at = text.rfind(start).filter(|_| !start.is_empty())?;
+        Some(&text[at + start.len()..])
+    }
+
+    fn ended(&self, text: &str) -> bool {
+        let mut ends = self.ends.iter().map(|end| end.trim());
+        ends.any(|end| !end.is_empty() && text.contains(end))
+    }
 }
 
 impl Battery {
@@ -131,8 +167,8 @@ impl Battery {
                 Verdict::Refused(reason) => format!("{kind}: refused ({reason})"),
             });
         }
-        if self.drops_thinking {
-            lines.push(match self.can_preserve_thinking {
+        if self.thinking.dropped {
+            lines.push(match self.thinking.can_be_preserved {
                 true => "earlier reasoning: dropped, can be preserved by an argument".to_owned(),
                 false => "earlier reasoning: dropped".to_owned(),
             });
@@ -152,19 +188,10 @@ pub(super) fn examine(engine: &mut Engine) -> Battery {
         mode: Mode::Local,
         verdicts: Vec::new(),
         plan: Plan::default(),
-        drops_thinking: false,
-        can_preserve_thinking: engine
-            .bridge
-            .caps()
-            .get("supports_preserve_reasoning")
-            .copied()
-            .unwrap_or(false),
-        opens_thinking: false,
-        close_reasoning: String::new(),
+        thinking: Thinking::default(),
         end_of_turn: String::new(),
     };
     engine.turn_end = turn_end(engine);
-    found.end_of_turn = engine.turn_end.clone().unwrap_or_default();
     let plain = frame(false, false);
     for (kind, conversation) in [
         (Kind::User, vec![user("one")]),
@@ -183,6 +210,10 @@ pub(super) fn examine(engine: &mut Engine) -> Battery {
     }
     found.plan = engine.plan;
     reasoning(engine, &mut found);
+    let (reply, next) = (Message::new(Role::Assistant, "two"), [user("three")]);
+    if let Ok(delta) = engine.delta(&plain, &reply, &next, true) {
+        found.end_of_turn = delta.end_of_turn;
+    }
     found
 }
 
@@ -424,6 +455,14 @@ fn turn_end(engine: &Engine) -> Option<String> {
     };
     let (alone, followed) = (after(&alone)?, after(&followed)?);
     let shared = alone[..common(&alone, &followed)].trim();
+    if engine
+        .marks
+        .eog
+        .iter()
+        .any(|mark| !mark.is_empty() && shared.contains(mark.as_str()))
+    {
+        return None;
+    }
     let end = shared.find(['>', ']']).map_or(shared.len(), |at| at + 1);
     let mark = &shared[..end];
     let whole = mark.starts_with('<') && mark.ends_with('>')
@@ -503,6 +542,8 @@ fn kept(engine: &Engine, frame: &Frame, messages: &[Message]) -> Result<(), Stri
     Ok(())
 }
 
+/// The text of a delta, with the closing of a plain reply. What closes a call depends on its
+/// arguments, and the model writes it.
 fn appended(
     engine: &Engine,
     frame: &Frame,
@@ -510,39 +551,50 @@ fn appended(
     messages: &[Message],
     generation: bool,
 ) -> Result<String, String> {
-    engine
+    let delta = engine
         .delta(frame, reply, messages, generation)
-        .map(|d| d.closing + &pieces::join(&d.pieces))
-        .map_err(words)
+        .map_err(words)?;
+    let text = pieces::join(&delta.pieces);
+    Ok(
+        if native_calls(engine, reply) && !delta.end_of_turn.is_empty() {
+            text
+        } else {
+            delta.closing + &text
+        },
+    )
 }
 
-/// What stands after the last content of a reply: of its last call, or else its text.
+fn native_calls(engine: &Engine, reply: &Message) -> bool {
+    !reply.calls.is_empty() && !engine.plan.plain_tools
+}
+
+/// What stands after the last content of a reply: of its last call, or else its text; after calls,
+/// from the end of turn on.
 fn after_reply<'a>(
     engine: &Engine,
     text: &'a str,
     reply: &Message,
     find: fn(&str, &str) -> Option<usize>,
 ) -> Result<&'a str, String> {
-    let own = plain::flatten(reply).text;
+    let native = native_calls(engine, reply);
+    let own = if native {
+        reply.text.clone()
+    } else {
+        plain::flatten(reply).text
+    };
     let argument = reply
         .calls
         .last()
-        .filter(|_| !engine.plan.plain_tools)
+        .filter(|_| native)
         .and_then(|call| call.arguments.values().rev().find_map(Value::as_str));
-    let contents = [
-        argument,
-        Some(if engine.plan.plain_tools {
-            own.trim()
-        } else {
-            reply.text.trim()
-        }),
-    ];
-    contents
+    let rest = [argument, Some(own.trim())]
         .into_iter()
         .flatten()
         .filter(|content| !content.is_empty())
         .find_map(|content| Some(&text[find(text, content)? + content.len()..]))
-        .ok_or_else(|| "the template leaves a reply out of the history".to_owned())
+        .ok_or_else(|| "the template leaves a reply out of the history".to_owned())?;
+    let end = engine.turn_end_in(rest).filter(|_| native);
+    Ok(&rest[end.map_or(0, |(at, _)| at)..])
 }
 
 fn same(whole: &str, part: &str, what: &str) -> Result<(), String> {
@@ -568,7 +620,7 @@ fn differs(whole: &str, part: &str, what: &str) -> String {
     )
 }
 
-fn reasoning(engine: &Engine, found: &mut Battery) {
+fn reasoning(engine: &mut Engine, found: &mut Battery) {
     let frame = Frame {
         thinking: true,
         ..plain_frame()
@@ -577,37 +629,34 @@ fn reasoning(engine: &Engine, found: &mut Battery) {
     reply.reasoning = Some("hidden thought".into());
     let now = [user("one"), reply.clone()];
     let later = [user("one"), reply, user("three")];
+    let thinking = &mut found.thinking;
     let verdict = match engine.full(&frame, &later, true) {
         Ok(pieces) => {
-            found.drops_thinking = !pieces::join(&pieces).contains("hidden thought");
+            thinking.dropped = !pieces::join(&pieces).contains("hidden thought");
             Verdict::Ok
         }
         Err(error) => Verdict::Refused(error.to_string()),
     };
     found.verdicts.push((Kind::Reasoning, verdict));
-    let format = engine.format(&frame, After::User).ok();
-    let ends = format.as_ref().map(|f| &f.applied.thinking_ends);
+    let caps = engine.bridge.caps();
+    thinking.can_be_preserved = caps.get("supports_preserve_reasoning") == Some(&true);
+    let mut prompt = String::new();
+    if let Ok(format) = engine.format(&frame, After::User) {
+        thinking.start = format.applied.thinking_start;
+        thinking.ends = format.applied.thinking_ends;
+        prompt = format.applied.generation_prompt;
+    }
+    thinking.opened = thinking.opens(&prompt);
     let between = engine.full(&frame, &now, false).ok().and_then(|pieces| {
         let text = pieces::join(&pieces);
         let from = text.find("hidden thought")? + "hidden thought".len();
         let to = from + text[from..].find("visible text")?;
         Some(text[from..to].to_owned())
     });
-    found.close_reasoning = between
+    thinking.close = between
         .filter(|text| !text.trim().is_empty())
-        .or_else(|| Some(format!("\n{}\n\n", ends?.last()?.trim())))
+        .or_else(|| Some(format!("\n{}\n\n", thinking.ends.last()?.trim())))
         .unwrap_or_default();
-    found.opens_thinking = format.is_some_and(|f| {
-        let start = &f.applied.thinking_start;
-        let prompt = &f.applied.generation_prompt;
-        !start.is_empty()
-            && prompt.rfind(start.as_str()).is_some_and(|at| {
-                !f.applied
-                    .thinking_ends
-                    .iter()
-                    .any(|end| prompt[at..].contains(end.as_str()))
-            })
-    });
 }
 
 fn frame(system: bool, tools: bool) -> Frame {
@@ -710,4 +759,4 @@ fn tool_loop() -> Vec<Message> {
 
 #[cfg(test)]
 #[path = "battery_tests.rs"]
-mod tests;
+pub(crate) mod tests;

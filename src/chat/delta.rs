@@ -8,6 +8,7 @@
 use serde_json::{Map, json};
 
 use super::adapt::{self, AnchorText, Draft, Head, Part, Writer};
+use super::battery::Thinking;
 use super::message::{Message, Role, ToolCall};
 use super::pieces::{self, NO_MESSAGE, Piece, Slot};
 use super::template::{After, ChatError, Delta, Engine, Frame, Opening, Rendered, ReplyFormat};
@@ -219,51 +220,65 @@ impl Engine {
         Ok((from + offset, mark.to_owned(), rest[..offset].to_owned()))
     }
 
-    /// The first end of turn in a text: its position and its text.
+    /// The first end of turn in a text: its position and its text. An end-of-generation token
+    /// counts before the mark that plain replies end with.
     pub fn turn_end_in(&self, text: &str) -> Option<(usize, &str)> {
-        self.marks
-            .eog
-            .iter()
-            .chain(&self.turn_end)
-            .filter(|mark| !mark.is_empty())
-            .filter_map(|mark| Some((text.find(mark.as_str())?, mark.as_str())))
+        let eog = self.marks.eog.iter().filter(|mark| !mark.is_empty());
+        eog.filter_map(|mark| Some((text.find(mark.as_str())?, mark.as_str())))
             .min_by_key(|(at, mark)| (*at, usize::MAX - mark.len()))
+            .or_else(|| {
+                let mark = self.turn_end.as_deref()?;
+                Some((text.find(mark)?, mark))
+            })
     }
 
     pub fn reply(
         &self,
         frame: &Frame,
         reply: &Message,
-        close_reasoning: &str,
+        thinking: &Thinking,
     ) -> Result<Rendered, ChatError> {
-        let mut head = adapt::head(frame.system.as_deref(), frame.tools.as_ref(), self.plan);
-        let mut before = vec![Draft::ours(Role::User, ANCHOR_USER)];
-        adapt::with_system(&mut head, &mut before, self.plan);
-        let prompt = self.render(frame, &head, &before, true)?;
-        let mut drafts = before;
+        let mut head = adapt::head(
+            frame.system.as_ref().map(|_| ANCHOR_SYSTEM),
+            frame.tools.as_ref(),
+            self.plan,
+        );
+        for part in head.system.iter_mut().flatten() {
+            part.message = None;
+        }
+        let mut drafts = vec![Draft::ours(Role::User, ANCHOR_USER)];
+        adapt::with_system(&mut head, &mut drafts, self.plan);
+        let prompt = self.render(frame, &head, &drafts, true)?;
         drafts.extend(adapt::drafts(std::slice::from_ref(reply), false, self.plan));
         let mut pair = self.pair(frame, &head, &drafts, false, "")?;
-        pair.slots.retain(|slot| slot.message != NO_MESSAGE);
-        let shared = common(&prompt, &pair.real);
-        let shared = shared.min(common(&prompt, &pair.sketch));
-        let opened = &prompt[shared..];
-        // Reasoning that history drops, or that the generation prompt opened in another form.
-        let reasoning = pair.slots.iter().position(|slot| {
+        let shared = common(&prompt, &pair.real).min(common(&prompt, &pair.sketch));
+        let shared = whole_marks(&prompt, shared);
+        // What the generation prompt has and the history has not.
+        let opened = thinking.opens(&prompt[shared..]);
+        let unwritten = pair.slots.iter().position(|slot| {
             Some(&slot.text) == reply.reasoning.as_ref() && !pair.sketch.contains(&slot.sentinel)
         });
-        let dropped = reasoning.map(|index| pair.slots.remove(index));
-        let mut head_slots = Vec::new();
-        if let Some(slot) = dropped {
-            head_slots.push(Piece::Content {
-                text: slot.text,
+        let reasoning = unwritten.map(|index| pair.slots.remove(index).text);
+        let mut pieces = Vec::new();
+        if opened || (reasoning.is_some() && !thinking.closes(&prompt[shared..])) {
+            if !opened && !thinking.start.is_empty() {
+                pieces.push(Piece::Template(format!("{}\n", thinking.start)));
+            }
+            pieces.extend(reasoning.map(|text| Piece::Content {
+                text,
                 form: pieces::Form::Verbatim,
                 message: 0,
-            });
-            head_slots.push(Piece::Template(close_reasoning.to_owned()));
-        } else if !opened.is_empty() {
-            head_slots.push(Piece::Template(close_reasoning.trim_start().to_owned()));
+            }));
+            pieces.push(Piece::Template(thinking.close.clone()));
         }
-        let sketch = &pair.sketch[shared..];
+        // A header that both have, behind something that only the prompt has.
+        let body = &pair.sketch[shared..];
+        let repeated = (0..=body.len().min(prompt.len() - shared))
+            .rev()
+            .find(|n| body.is_char_boundary(*n) && prompt.ends_with(&body[..*n]))
+            .unwrap_or(0);
+        let from = shared + repeated;
+        let sketch = &pair.sketch[from..];
         let last = pair
             .slots
             .iter()
@@ -274,24 +289,19 @@ impl Engine {
             })
             .max()
             .unwrap_or(0);
-        let (offset, mark) = self
-            .turn_end_in(&sketch[last..])
-            .unwrap_or((sketch.len() - last, ""));
+        let silent = reply.calls.is_empty();
+        let open_end = if silent { 0 } else { sketch.len() - last };
+        let (offset, mark) = self.turn_end_in(&sketch[last..]).unwrap_or((open_end, ""));
         let tail = sketch.len() - last - offset;
-        let body = Pair {
-            sketch: sketch[..last + offset].to_owned(),
-            real: pair.real[shared..pair.real.len() - tail].to_owned(),
-            ..pair
-        };
-        let mut out = head_slots;
-        out.extend(pieces::place(
-            &body.sketch,
-            &body.real,
-            &body.slots,
+        let real = &pair.real[from..pair.real.len() - tail];
+        pieces.extend(pieces::place(
+            &sketch[..last + offset],
+            real,
+            &pair.slots,
             |_| None,
         )?);
         Ok(Rendered {
-            pieces: out,
+            pieces,
             end_of_turn: mark.to_owned(),
         })
     }
@@ -454,6 +464,15 @@ pub(super) fn common(a: &str, b: &str) -> usize {
         n -= 1;
     }
     n
+}
+
+/// A length of `text` that cuts no mark such as `<|im_start|>` in two.
+fn whole_marks(text: &str, len: usize) -> usize {
+    let before = &text[..len];
+    match before.rfind(['<', '>', '[', ']']) {
+        Some(at) if len - at < 48 && before[at..].starts_with(['<', '[']) => at,
+        _ => len,
+    }
 }
 
 fn call_of<'a>(reply: &'a Message, result: &Message, index: usize) -> Option<&'a ToolCall> {

@@ -109,7 +109,7 @@ pub struct Rendered {
 /// A chat template, examined.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    engine: Engine,
+    pub(super) engine: Engine,
     battery: Battery,
 }
 
@@ -152,8 +152,7 @@ impl ChatTemplate {
 
     /// A reply as the model would have written it after the generation prompt.
     pub fn reply(&self, frame: &Frame, reply: &Message) -> Result<Rendered, ChatError> {
-        self.engine
-            .reply(frame, reply, &self.battery.close_reasoning)
+        self.engine.reply(frame, reply, &self.battery.thinking)
     }
 
     /// Grammar and parser for the replies of a session. Cost: O(tools); worth keeping.
