@@ -330,10 +330,8 @@ impl Writer {
                 .iter()
                 .map(|call| {
                     let arguments = match draft.message {
-                        Some(index) => {
-                            self.arguments(&Value::Object(call.arguments.clone()), index)
-                        }
-                        None => Value::Object(call.arguments.clone()),
+                        Some(index) => self.arguments(&call.arguments, index),
+                        None => call.arguments.clone(),
                     };
                     json!({"id": call.id, "type": "function",
                         "function": {"name": call.name, "arguments": arguments.to_string()}})

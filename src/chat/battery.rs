@@ -210,7 +210,7 @@ pub(super) fn examine(engine: &mut Engine) -> Battery {
     }
     found.plan = engine.plan;
     reasoning(engine, &mut found);
-    let (reply, next) = (Message::new(Role::Assistant, "two"), [user("three")]);
+    let (reply, next) = (Message::assistant("two"), [user("three")]);
     if let Ok(delta) = engine.delta(&plain, &reply, &next, true) {
         found.end_of_turn = delta.end_of_turn;
     }
@@ -301,7 +301,7 @@ fn substitute(engine: &mut Engine, found: &mut Battery) -> Result<(), String> {
         ],
     );
     let mut late = turns();
-    late.insert(2, Message::new(Role::System, "late system"));
+    late.insert(2, Message::system("late system"));
     try_kind(
         engine,
         found,
@@ -582,11 +582,13 @@ fn after_reply<'a>(
     } else {
         plain::flatten(reply).text
     };
-    let argument = reply
-        .calls
-        .last()
-        .filter(|_| native)
-        .and_then(|call| call.arguments.values().rev().find_map(Value::as_str));
+    let argument = reply.calls.last().filter(|_| native).and_then(|call| {
+        call.arguments
+            .as_object()?
+            .values()
+            .rev()
+            .find_map(Value::as_str)
+    });
     let rest = [argument, Some(own.trim())]
         .into_iter()
         .flatten()
@@ -625,7 +627,7 @@ fn reasoning(engine: &mut Engine, found: &mut Battery) {
         thinking: true,
         ..plain_frame()
     };
-    let mut reply = Message::new(Role::Assistant, "visible text");
+    let mut reply = Message::assistant("visible text");
     reply.reasoning = Some("hidden thought".into());
     let now = [user("one"), reply.clone()];
     let later = [user("one"), reply, user("three")];
@@ -685,38 +687,34 @@ pub(super) fn example_tools() -> Value {
 }
 
 fn user(text: &str) -> Message {
-    Message::new(Role::User, text)
+    Message::user(text)
 }
 
 fn turns() -> Vec<Message> {
     vec![
         user("one"),
-        Message::new(Role::Assistant, "two"),
+        Message::assistant("two"),
         user("three"),
-        Message::new(Role::Assistant, "four"),
+        Message::assistant("four"),
         user(" five\n"),
     ]
 }
 
 /// A user message, `calls` calls with their results, a reply and a user message.
 fn tool_turns(calls: usize) -> Vec<Message> {
-    let mut out = vec![user("one"), Message::new(Role::Assistant, "")];
+    let mut out = vec![user("one"), Message::assistant("")];
     for n in 0..calls {
         let id = format!("call_number_{n}");
         let name = ["lookup", "store"][n % 2];
-        let mut arguments = serde_json::Map::new();
-        arguments.insert("word".into(), json!(format!("argument {n}")));
         out[1].calls.push(ToolCall {
             id: id.clone(),
             name: name.into(),
-            arguments,
+            arguments: json!({"word": format!("argument {n}")}),
         });
-        let mut result = Message::new(Role::Tool, format!("result \"{n}\"\n"));
-        result.call_id = Some(id);
-        result.name = Some(name.into());
+        let result = Message::tool_result(id, name, format!("result \"{n}\"\n"));
         out.push(result);
     }
-    out.push(Message::new(Role::Assistant, "four"));
+    out.push(Message::assistant("four"));
     out.push(user("five"));
     out
 }
@@ -748,9 +746,7 @@ fn tool_loop() -> Vec<Message> {
     out.truncate(3);
     let mut second = tool_turns(1)[1..3].to_vec();
     second[0].calls[0].id = "call_number_9".into();
-    second[0].calls[0]
-        .arguments
-        .insert("word".into(), json!("argument 9"));
+    second[0].calls[0].arguments = json!({"word": "argument 9"});
     second[1].call_id = Some("call_number_9".into());
     second[1].text = "result 9".into();
     out.extend(second);

@@ -5,7 +5,7 @@
 //! writes after the reply's last sentinel, from the end of turn on, is the delta; it does not
 //! depend on how long the conversation is.
 
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::adapt::{self, AnchorText, Draft, Head, Part, Writer};
 use super::battery::Thinking;
@@ -168,7 +168,8 @@ impl Engine {
                 .map(|call| {
                     number += 1;
                     // Some formats close an argument with its name.
-                    let key = call.arguments.keys().next_back().map(String::as_str);
+                    let keys = call.arguments.as_object().map(|a| a.keys());
+                    let key = keys.and_then(|mut k| k.next_back()).map(String::as_str);
                     let mut arguments = Map::new();
                     arguments.insert(
                         adapt::plain_name(key.unwrap_or("value")),
@@ -177,7 +178,7 @@ impl Engine {
                     ToolCall {
                         id: adapt::call_id(&call.id, self.plan),
                         name: adapt::plain_name(&call.name),
-                        arguments,
+                        arguments: Value::Object(arguments),
                     }
                 })
                 .collect()
@@ -320,13 +321,14 @@ impl Engine {
                 .and_then(|t| t[0]["function"]["name"].as_str())
                 .unwrap_or("tool")
                 .to_owned();
-            let mut reply = Message::new(Role::Assistant, "");
+            let mut reply = Message::assistant("");
             reply.calls.push(ToolCall {
                 id: "call00001".into(),
-                name,
-                arguments: Map::new(),
+                name: name.clone(),
+                arguments: Value::Object(Map::new()),
             });
-            let result = named_results(&reply, &[Message::new(Role::Tool, "result")]);
+            let result =
+                named_results(&reply, &[Message::tool_result("call00001", name, "result")]);
             drafts.extend(self.anchor(&reply, "value").split_off(1));
             drafts.extend(adapt::drafts(&result, false, self.plan));
         }

@@ -1,11 +1,16 @@
-//! From messages to the text of a template and from replies to messages.
+//! Messages to tokens and tokens to messages.
 
-pub mod adapt;
+mod adapt;
 pub mod battery;
-pub mod delta;
+pub mod control;
+mod delta;
 pub mod message;
 pub mod pieces;
 pub mod plain;
 pub mod reply;
 pub mod script;
+pub mod stream;
 pub mod template;
+pub mod tokenize;
+
+pub use message::Message;

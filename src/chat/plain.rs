@@ -27,7 +27,7 @@ pub fn describe(tools: &Value) -> String {
 pub fn call_text(call: &ToolCall) -> String {
     let mut inner = Map::new();
     inner.insert("name".into(), Value::String(call.name.clone()));
-    inner.insert("arguments".into(), Value::Object(call.arguments.clone()));
+    inner.insert("arguments".into(), call.arguments.clone());
     let mut outer = Map::new();
     outer.insert("tool_call".into(), Value::Object(inner));
     Value::Object(outer).to_string()
@@ -49,8 +49,8 @@ pub fn parse_call(reply: &str) -> Option<ToolCall> {
     let call = object.remove("tool_call")?;
     let name = call.get("name")?.as_str()?.to_owned();
     let arguments = match call.get("arguments") {
-        None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(arguments)) => arguments.clone(),
+        None | Some(Value::Null) => Value::Object(Map::new()),
+        Some(arguments) if arguments.is_object() => arguments.clone(),
         Some(_) => return None,
     };
     (object.is_empty() && !name.is_empty()).then_some(ToolCall {
@@ -63,7 +63,7 @@ pub fn parse_call(reply: &str) -> Option<ToolCall> {
 /// Messages with calls and results written as ordinary text.
 pub fn flatten(message: &Message) -> Message {
     match message.role {
-        Role::Tool => Message::new(Role::User, result_text(message)),
+        Role::Tool => Message::user(result_text(message)),
         Role::Assistant if !message.calls.is_empty() => {
             let mut parts = vec![message.text.clone()];
             parts.extend(message.calls.iter().map(call_text));
@@ -88,10 +88,7 @@ mod tests {
         let call = ToolCall {
             id: String::new(),
             name: "read".into(),
-            arguments: json!({"z": 1, "a": "x\n\"y\""})
-                .as_object()
-                .unwrap()
-                .clone(),
+            arguments: json!({"z": 1, "a": "x\n\"y\""}),
         };
         let text = call_text(&call);
         assert_eq!(parse_call(&text), Some(call.clone()));

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use super::message::{Message, Role, ToolCall};
+use super::message::{Message, ToolCall};
 use super::plain;
 use super::template::ReplyFormat;
 use crate::llama::bridge::{BridgeError, Parsed, Parser};
@@ -229,7 +229,7 @@ fn news(shown: &str, now: &str, last: bool) -> Option<String> {
 fn message(reasoning: String, text: String) -> Message {
     Message {
         reasoning: (!reasoning.is_empty()).then_some(reasoning),
-        ..Message::new(Role::Assistant, text)
+        ..Message::assistant(text)
     }
 }
 
@@ -247,7 +247,7 @@ fn calls(parsed: &Parsed, seed: u64) -> Option<Vec<ToolCall>> {
                 given => given.to_owned(),
             },
             name: call.name.clone(),
-            arguments,
+            arguments: Value::Object(arguments),
         })
     };
     parsed.calls.iter().enumerate().map(whole).collect()

@@ -21,7 +21,7 @@ fn call() -> ToolCall {
     ToolCall {
         id: String::new(),
         name: "lookup".into(),
-        arguments: json!({"word": "zebra"}).as_object().unwrap().clone(),
+        arguments: json!({"word": "zebra"}),
     }
 }
 
@@ -101,7 +101,7 @@ fn every_template_reads_what_it_writes() {
         }
         let frame = frame(false);
         let format = template.format(&frame, After::User).unwrap();
-        let text = Message::new(Role::Assistant, "plain words, no more");
+        let text = Message::assistant("plain words, no more");
         let raw = match template.reply(&frame, &text) {
             Ok(rendered) => pieces::join(&rendered.pieces),
             Err(error) => {
@@ -116,7 +116,7 @@ fn every_template_reads_what_it_writes() {
             ));
         }
         let written = !matches!(template.battery().verdict(Kind::Call), Some(Verdict::Substitute { form, .. }) if form.contains("writes none"));
-        let mut with_call = Message::new(Role::Assistant, "");
+        let mut with_call = Message::assistant("");
         with_call.calls.push(ToolCall {
             id: "abc123def".into(),
             ..call()

@@ -3,6 +3,7 @@
 
 mod digest;
 mod finish;
+pub mod plan;
 mod token;
 
 pub use digest::{Digest, Running};

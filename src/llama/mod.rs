@@ -2,5 +2,19 @@
 //! this room, and every call that can abort or scribble is guarded by a check that returns an error.
 #![allow(unsafe_code)]
 
+mod backend;
+mod batch;
 pub mod bridge;
+mod context;
 pub mod gguf;
+mod log;
+mod model;
+mod sampler;
+pub mod state;
+mod vocab;
+
+pub use backend::{Device, backends, cpu_lacks, devices, system_info};
+pub use context::{CacheType, Context, ContextError, ContextOptions, DecodeError, Part, Seq};
+pub use model::{LoadError, Model, ModelOptions};
+pub use sampler::{Grammar, Sampler, SamplerError, Sampling};
+pub use vocab::{Vocab, VocabError};

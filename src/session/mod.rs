@@ -1,1 +1,52 @@
-//! (under construction)
+//! npast.db: sessions, messages, exact ledgers, lineage, usage, receipts. Losing KV costs time;
+//! losing a row here loses what a user said. So every change is a [`Unit`] that is on disk, whole,
+//! when `commit` returns, or not there at all.
+//!
+//! - `record`: what is stored, as values
+//! - `rows`: rows to values
+//! - `open`: opening the database
+//! - `db`: sessions as wholes, and reading
+//! - `unit`: the one way to change a conversation
+//! - `chunks`: ledger tokens as rows
+//! - `schema`: the migration ladder
+//! - `name`: what a session may be called
+//! - `lock`: one process per session, one per loaded model
+//! - `private`: folders 0700 and files 0600
+//! - `error`: what can go wrong, each with a hint
+//!
+//! Which law each invariant serves:
+//!
+//! | invariant | law |
+//! |---|---|
+//! | tokens are appended at the stored length or refused ([`Error::Gap`]); a cut is a call of its own | 1, append only |
+//! | a ledger is read back whole and contiguous or refused ([`Error::Corrupt`]) | 4, nothing unproven |
+//! | `commit` returns after fsync (WAL, `synchronous = FULL`); a dropped unit leaves nothing | 5, crash first |
+//! | a message keeps its state (open, answered, withdrawn) and its finish across processes | 5, crash first |
+//! | spans never reach past the ledger, at any commit | 5, crash first |
+//! | nothing here refers to a KV file | 6, KV is a cache |
+//! | the ledger cannot be cut inside the head ([`Error::Frozen`]), and no call rewrites it | 7, frozen head |
+//! | every error is a sentence with a hint | 10, silence is a bug |
+
+mod chunks;
+mod db;
+mod error;
+mod lock;
+mod name;
+mod open;
+mod private;
+mod record;
+mod rows;
+mod schema;
+#[cfg(test)]
+mod testing;
+mod unit;
+
+pub use db::Db;
+pub use error::Error;
+pub use lock::{Lock, LockError};
+pub use name::{MAX_NAME, NameError, check_name, name_from_words};
+pub use record::{Message, MessageId, NewSession, Session, SessionId, Span, State, Summary, Usage};
+pub use unit::Unit;
+
+/// What this room's calls return.
+pub type Result<T> = std::result::Result<T, Error>;

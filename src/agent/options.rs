@@ -1,0 +1,108 @@
+//! What a caller decides: which model, which session, how a turn runs.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::chat::Message;
+use crate::llama::{ContextOptions, ModelOptions, Sampling};
+
+/// How history is kept when a template would write it differently.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Policy {
+    /// Thinking stays where it was generated.
+    #[default]
+    Exact,
+    /// History is rewritten as the template would write it.
+    Template,
+}
+
+impl Policy {
+    /// The word in configuration and database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Policy::Exact => "exact",
+            Policy::Template => "template",
+        }
+    }
+
+    /// The inverse of [`Policy::as_str`].
+    pub fn parse(word: &str) -> Option<Policy> {
+        [Policy::Exact, Policy::Template]
+            .into_iter()
+            .find(|p| p.as_str() == word)
+    }
+}
+
+/// What an engine is opened with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data folder: npast.db, kv/, locks/.
+    pub home: PathBuf,
+    /// The GGUF file (the first of a split one).
+    pub model: PathBuf,
+    /// Where weights go.
+    pub weights: ModelOptions,
+    /// The conversation's limit in tokens; `None` takes the model's trained context, at most 32,768.
+    pub limit: Option<usize>,
+    /// Cache, threads, RoPE; `cells` is computed from the limit.
+    pub context: ContextOptions,
+    /// Tokens of one decode call; `None` is 512 with layers on a GPU and 128 without.
+    pub ubatch: Option<usize>,
+    /// For sessions that start now.
+    pub policy: Policy,
+    /// Whether KV is kept on disk.
+    pub store_kv: bool,
+    /// A chat template that replaces the model's own.
+    pub chat_template: Option<String>,
+    /// Whether templates with a thinking switch are asked to think.
+    pub thinking: bool,
+}
+
+/// Which session a caller wants.
+#[derive(Clone, Debug)]
+pub enum Open {
+    /// By name; started when there is none.
+    Named(String),
+    /// The one used last in this folder.
+    Last,
+    /// A new one, named from the first words of this text.
+    FromWords(String),
+}
+
+/// What the next reply answers.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A user's message.
+    Text(String),
+    /// Canonical messages: user messages and tool results.
+    Messages(Vec<Message>),
+    /// Nothing new: answer the message that is still open.
+    Open,
+    /// Nothing new: go on with the reply that ended early.
+    Continue,
+}
+
+/// What a session is started with; frozen then.
+#[derive(Clone, Debug, Default)]
+pub struct NewSession {
+    /// The folder it belongs to, for `-c`.
+    pub folder: String,
+    /// The system prompt.
+    pub system: Option<String>,
+    /// Tools, OpenAI form.
+    pub tools: Option<Value>,
+    /// Seed of its sampling; `None` draws one.
+    pub seed: Option<u64>,
+}
+
+/// How one turn runs.
+#[derive(Clone, Debug, Default)]
+pub struct TurnOptions {
+    /// Settings; the seed is the session's.
+    pub sampling: Sampling,
+    /// Most tokens of one reply.
+    pub max_tokens: Option<usize>,
+    /// Texts that end a reply.
+    pub stop: Vec<String>,
+}

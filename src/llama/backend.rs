@@ -1,0 +1,105 @@
+//! Starting llama.cpp once per process, and what it says of the machine.
+
+use std::ffi::CStr;
+use std::sync::OnceLock;
+
+use llama_cpp_2::llama_backend::LlamaBackend;
+use llama_cpp_sys_2 as sys;
+
+use super::log;
+
+/// A compute device as ggml names it.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// Short name, such as `CUDA0` or `CPU`.
+    pub name: String,
+    /// What people call it.
+    pub description: String,
+    /// Whether layers can be offloaded to it.
+    pub gpu: bool,
+    /// Bytes free and in total, as the driver says (zero when it does not say).
+    pub memory: (u64, u64),
+}
+
+/// Starts llama.cpp; cheap when it runs already.
+pub(super) fn start() {
+    static STARTED: OnceLock<Option<LlamaBackend>> = OnceLock::new();
+    STARTED.get_or_init(|| {
+        log::install();
+        let backend = LlamaBackend::init().ok();
+        if cfg!(feature = "dynamic-backends") {
+            // SAFETY: loads backend libraries from beside the program; no arguments.
+            unsafe { sys::ggml_backend_load_all() }
+        }
+        backend
+    });
+}
+
+/// The devices llama.cpp can use, in its order.
+pub fn devices() -> Vec<Device> {
+    start();
+    // SAFETY: indices are below the count; the strings are static.
+    unsafe {
+        (0..sys::ggml_backend_dev_count())
+            .map(|i| {
+                let dev = sys::ggml_backend_dev_get(i);
+                let (mut free, mut total) = (0usize, 0usize);
+                sys::ggml_backend_dev_memory(dev, &mut free, &mut total);
+                let kind = sys::ggml_backend_dev_type(dev);
+                Device {
+                    name: text(sys::ggml_backend_dev_name(dev)),
+                    description: text(sys::ggml_backend_dev_description(dev)),
+                    gpu: kind == sys::GGML_BACKEND_DEVICE_TYPE_GPU
+                        || kind == sys::GGML_BACKEND_DEVICE_TYPE_IGPU,
+                    memory: (free as u64, total as u64),
+                }
+            })
+            .collect()
+    }
+}
+
+/// The backends this binary was built with (or found beside it), such as `CPU` and `CUDA`.
+pub fn backends() -> Vec<String> {
+    start();
+    // SAFETY: indices are below the count; the strings are static.
+    unsafe {
+        (0..sys::ggml_backend_reg_count())
+            .map(|i| text(sys::ggml_backend_reg_name(sys::ggml_backend_reg_get(i))))
+            .collect()
+    }
+}
+
+/// llama.cpp's own line about CPU features and build options.
+pub fn system_info() -> String {
+    start();
+    // SAFETY: returns a static string.
+    text(unsafe { sys::llama_print_system_info() })
+}
+
+/// A CPU feature that this build uses and this machine lacks, if any. Asked before anything else
+/// runs: the alternative is a SIGILL.
+pub fn cpu_lacks() -> Option<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        macro_rules! need {
+            ($($feature:tt),*) => {$(
+                if cfg!(target_feature = $feature) && !std::arch::is_x86_feature_detected!($feature) {
+                    return Some($feature);
+                }
+            )*};
+        }
+        need!(
+            "sse4.2", "avx", "avx2", "fma", "f16c", "bmi2", "avx512f", "avx512bw", "avx512vl"
+        );
+        need!("avx512dq", "avx512vbmi", "avx512vnni", "avx512bf16");
+    }
+    None
+}
+
+pub(super) fn text(c: *const std::ffi::c_char) -> String {
+    if c.is_null() {
+        return String::new();
+    }
+    // SAFETY: not null, and callers pass NUL-terminated strings of llama.cpp's.
+    unsafe { CStr::from_ptr(c) }.to_string_lossy().into_owned()
+}

@@ -1,0 +1,143 @@
+//! What can go wrong with npast.db, one sentence each, with what to do about it.
+
+use std::io;
+
+use rusqlite::ErrorCode;
+
+use super::name::NameError;
+
+/// Why a call on the session database failed. Nothing of a failed call is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another connection held the write lock for longer than the busy timeout.
+    #[error("the session database is busy: another process is writing to it")]
+    Locked,
+    /// The file, its folder or its file system cannot be written.
+    #[error("the session database cannot be written: the file or its folder is read-only")]
+    ReadOnly,
+    /// No space left.
+    #[error("the session database cannot grow: the disk is full")]
+    Full,
+    /// Bytes that npast did not write, or that changed since.
+    #[error("{place} is damaged: {what}")]
+    Corrupt {
+        /// The session, or the file.
+        place: String,
+        /// What was found.
+        what: String,
+    },
+    /// The database was written by a later npast.
+    #[error("{path} has format {found}, and this npast knows formats up to {known}")]
+    Newer {
+        /// The database file.
+        path: String,
+        /// Its format number.
+        found: i64,
+        /// The last format number known here.
+        known: i64,
+    },
+    /// The name breaks a rule of [`super::check_name`].
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The name is taken.
+    #[error("a session named \"{0}\" exists already")]
+    Exists(String),
+    /// No such session, parent or message.
+    #[error("{0} is not in the session database")]
+    NotFound(String),
+    /// Tokens were to be appended, or cut, at a place that is not in the ledger.
+    #[error(
+        "session {session} holds {stored} tokens, so nothing can be appended or cut at token {at}"
+    )]
+    Gap {
+        /// The session's id.
+        session: i64,
+        /// Tokens in the ledger.
+        stored: usize,
+        /// Where the caller believed the end, or the cut, to be.
+        at: usize,
+    },
+    /// A cut would reach into the frozen head.
+    #[error(
+        "session {session} cannot be cut to {len} tokens: its first {head} are its frozen head"
+    )]
+    Frozen {
+        /// The session's id.
+        session: i64,
+        /// Length of the frozen head in tokens.
+        head: usize,
+        /// The length that was asked for.
+        len: usize,
+    },
+    /// A unit that would leave a conversation inconsistent; it is rolled back.
+    #[error("the change to session {session} was not stored: {what}")]
+    Refused {
+        /// The session's id.
+        session: i64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Error {
+    /// What the user can do, if anything.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Error::Locked => "wait until the other npast has stored its turn, then try again",
+            Error::ReadOnly => {
+                "make the data folder and npast.db writable, or set NPAST_HOME to another folder"
+            }
+            Error::Full => "free some space and try again; nothing that was stored before is lost",
+            Error::Corrupt { .. } => {
+                "copy the data folder away first; other sessions may still be used, and \
+                 `npast sessions rm` removes a damaged one"
+            }
+            Error::Newer { .. } => {
+                "use the newer npast, or set NPAST_HOME to another folder for this one"
+            }
+            Error::Name(_) => "choose a short name, such as `work` or `fix-the-parser`",
+            Error::Exists(_) => "choose another name, or go on with that one by `--session NAME`",
+            Error::NotFound(_) => "`npast sessions list` shows the names",
+            Error::Gap { .. } | Error::Frozen { .. } | Error::Refused { .. } => {
+                "this is a defect of npast; the session is as it was before"
+            }
+            Error::Other(_) => return None,
+        })
+    }
+
+    /// Sorts an error of the file system met while preparing `what`.
+    pub(super) fn io(what: &str, error: &io::Error) -> Error {
+        use io::ErrorKind::*;
+        match error.kind() {
+            PermissionDenied | ReadOnlyFilesystem => Error::ReadOnly,
+            StorageFull | QuotaExceeded => Error::Full,
+            _ => Error::Other(format!("cannot prepare {what}: {error}")),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        let corrupt = |what: String| Error::Corrupt {
+            place: "the session database".into(),
+            what,
+        };
+        match &error {
+            rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Error::Locked,
+                ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Error::ReadOnly,
+                ErrorCode::DiskFull => Error::Full,
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => corrupt(error.to_string()),
+                _ => Error::Other(format!("the session database failed: {error}")),
+            },
+            rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::Utf8Error(..) => corrupt(error.to_string()),
+            _ => Error::Other(format!("the session database failed: {error}")),
+        }
+    }
+}

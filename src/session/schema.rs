@@ -1,0 +1,220 @@
+//! The migration ladder. `user_version` counts the steps a database has taken; each step is one
+//! SQL text, taken in one transaction. A database with more steps than we know is left alone.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::{Error, Result};
+
+/// `application_id` of an npast.db: "npas".
+const APPLICATION: i64 = 0x6e70_6173;
+
+/// Step n leads from format n to n + 1.
+pub(super) const STEPS: &[&str] = &[include_str!("steps/1.sql")];
+
+/// Refuses a database that is not ours or is newer than this program. Writes nothing.
+pub(super) fn check(conn: &Connection, path: &str, steps: &[&str]) -> Result<()> {
+    // One snapshot: half of another process's first step would look like somebody else's tables.
+    let tx = Transaction::new_unchecked(conn, TransactionBehavior::Deferred)?;
+    check_within(&tx, path, steps)
+}
+
+fn check_within(conn: &Connection, path: &str, steps: &[&str]) -> Result<()> {
+    let version = pragma(conn, "user_version")?;
+    let application = pragma(conn, "application_id")?;
+    let empty = version == 0
+        && application == 0
+        && conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| {
+            r.get::<_, i64>(0)
+        })? == 0;
+    if application != APPLICATION && !empty {
+        return Err(Error::Corrupt {
+            place: path.into(),
+            what: "it is an SQLite database, but not one of npast's".into(),
+        });
+    }
+    if version > steps.len() as i64 {
+        return Err(Error::Newer {
+            path: path.into(),
+            found: version,
+            known: steps.len() as i64,
+        });
+    }
+    if version < 0 {
+        return Err(Error::Corrupt {
+            place: path.into(),
+            what: format!("its format number is {version}"),
+        });
+    }
+    Ok(())
+}
+
+/// Takes the steps that are missing. A step that fails leaves the database at the one before.
+/// Foreign keys are off meanwhile, so that a step may rebuild a table without its rows' children
+/// being removed, and are checked before the step is committed.
+pub(super) fn climb(conn: &Connection, path: &str, steps: &[&str]) -> Result<()> {
+    check(conn, path, steps)?;
+    conn.pragma_update(None, "foreign_keys", false)?;
+    while pragma(conn, "user_version")? < steps.len() as i64 {
+        let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+        // Read again under the write lock: another process may have climbed meanwhile.
+        check_within(&tx, path, steps)?;
+        let version = pragma(&tx, "user_version")?;
+        if let Some(step) = usize::try_from(version).ok().and_then(|v| steps.get(v)) {
+            tx.execute_batch(step)?;
+            let orphans = tx.prepare("PRAGMA foreign_key_check")?.exists([])?;
+            if orphans {
+                return Err(Error::Corrupt {
+                    place: path.into(),
+                    what: format!(
+                        "rows without a session were found going to format {}",
+                        version + 1
+                    ),
+                });
+            }
+            tx.pragma_update(None, "application_id", APPLICATION)?;
+            tx.pragma_update(None, "user_version", version + 1)?;
+            tx.commit()?;
+        }
+    }
+    Ok(())
+}
+
+fn pragma(conn: &Connection, name: &str) -> Result<i64> {
+    Ok(conn.pragma_query_value(None, name, |row| row.get(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Finish, Token};
+    use crate::session::{Db, Span, State};
+
+    /// A database of format 1 with one conversation, as `.dump` wrote it.
+    const FORMAT_1: &str = include_str!("steps/1.dump.sql");
+
+    #[test]
+    fn a_database_of_format_1_still_opens_with_all_it_holds() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("npast.db");
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch(FORMAT_1).unwrap();
+        drop(conn);
+
+        let mut db = Db::open(&path).unwrap();
+        let session = db.find("work").unwrap().unwrap();
+        assert_eq!(
+            (session.head, session.seed, session.usage.evaluated),
+            (2, u64::MAX, 23)
+        );
+        assert_eq!(
+            db.ledger(session.id).unwrap(),
+            [1, 2, 3, 4, 5, 6].map(Token).to_vec()
+        );
+        let messages = db.messages(session.id).unwrap();
+        let seen: Vec<_> = messages
+            .iter()
+            .map(|m| (m.state, m.finish, m.span))
+            .collect();
+        let span = |start, end| Some(Span { start, end });
+        assert_eq!(
+            seen,
+            [
+                (State::Answered, None, span(2, 4)),
+                (State::Answered, Some(Finish::Stop), span(4, 6)),
+                (State::Open, None, None),
+            ]
+        );
+        assert_eq!(db.pending(session.id).unwrap(), 1);
+        assert_eq!(db.receipts(session.id).unwrap()[0]["evaluated"], 23);
+        let mut unit = db.begin(session.id).unwrap();
+        unit.append_tokens(6, &[Token(7)]).unwrap();
+        unit.commit().unwrap();
+    }
+
+    #[test]
+    fn a_longer_ladder_keeps_what_an_old_database_holds() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(FORMAT_1).unwrap();
+        conn.pragma_update(None, "foreign_keys", true).unwrap();
+        let ladder = [
+            STEPS[0],
+            "ALTER TABLE sessions ADD COLUMN note TEXT NOT NULL DEFAULT 'none'",
+            // The way to change a table that ALTER cannot change.
+            "CREATE TABLE new AS SELECT * FROM sessions; DROP TABLE sessions;
+             CREATE TABLE sessions (id INTEGER PRIMARY KEY, name TEXT, note TEXT);
+             INSERT INTO sessions SELECT id, name, note FROM new; DROP TABLE new",
+        ];
+        climb(&conn, "old", &ladder).unwrap();
+        let row: (String, String) = conn
+            .query_row("SELECT name, note FROM sessions", [], |r| {
+                Ok((r.get(0)?, r.get(1)?))
+            })
+            .unwrap();
+        assert_eq!(row, ("work".into(), "none".into()));
+        assert_eq!(pragma(&conn, "user_version").unwrap(), 3);
+        let messages: i64 = conn
+            .query_row("SELECT count(*) FROM messages", [], |r| r.get(0))
+            .unwrap();
+        assert_eq!(messages, 4);
+        let ladder = [&ladder[..], &["DELETE FROM sessions"]].concat();
+        let error = climb(&conn, "old", &ladder).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "old is damaged: rows without a session were found going to format 4"
+        );
+    }
+
+    #[test]
+    fn a_failing_step_leaves_the_database_at_the_step_before() {
+        let conn = Connection::open_in_memory().unwrap();
+        let ladder = [
+            "CREATE TABLE a (x)",
+            "CREATE TABLE b (x); CREATE TABLE a (x)",
+        ];
+        climb(&conn, "db", &ladder).unwrap_err();
+        assert_eq!(pragma(&conn, "user_version").unwrap(), 1);
+        let tables: i64 = conn
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))
+            .unwrap();
+        assert_eq!(tables, 1);
+        climb(&conn, "db", &["CREATE TABLE a (x)", "CREATE TABLE b (x)"]).unwrap();
+    }
+
+    #[test]
+    fn a_newer_database_is_refused_and_not_touched() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("npast.db");
+        drop(Db::open(&path).unwrap());
+        let conn = Connection::open(&path).unwrap();
+        conn.pragma_update(None, "user_version", 99).unwrap();
+        drop(conn);
+        let before = std::fs::read(&path).unwrap();
+        let error = Db::open(&path).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "{} has format 99, and this npast knows formats up to 1",
+                path.display()
+            )
+        );
+        assert!(error.hint().is_some());
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn somebody_elses_database_and_no_database_at_all_are_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("npast.db");
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch("CREATE TABLE theirs (x); PRAGMA user_version = 1")
+            .unwrap();
+        drop(conn);
+        assert!(matches!(Db::open(&path), Err(Error::Corrupt { .. })));
+        std::fs::write(
+            &path,
+            "not a database, but long enough to be looked at".repeat(100),
+        )
+        .unwrap();
+        assert!(matches!(Db::open(&path), Err(Error::Corrupt { .. })));
+    }
+}

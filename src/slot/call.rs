@@ -1,0 +1,230 @@
+//! What is asked of the slot and what it answers.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use serde::Serialize;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::SlotError;
+use crate::ledger::{Digest, Finish, Token};
+use crate::llama::{Grammar, Sampling};
+
+/// The tokens that the slot is to hold before it samples.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// All of them: the first call, another session, a prefix break.
+    Whole(Vec<Token>),
+    /// What follows a prefix that the slot named at an earlier call ([`Outcome::mark`]); costs
+    /// O(tail), whatever the prefix.
+    Tail {
+        /// The prefix: its length in tokens and its digest.
+        mark: (usize, Digest),
+        /// What follows it.
+        tail: Vec<Token>,
+    },
+}
+
+/// How reply tokens are chosen.
+#[derive(Clone, Debug)]
+pub enum Choice {
+    /// By the model.
+    Sample {
+        /// Settings; the seed is mixed with the position by the caller.
+        sampling: Sampling,
+        /// What the reply must follow.
+        grammar: Option<Grammar>,
+        /// The ledger's last tokens, for penalties.
+        recent: Vec<Token>,
+    },
+    /// A prepared reply; every token is decoded as if it had been sampled.
+    Script {
+        /// The reply.
+        tokens: Vec<Token>,
+        /// How it ends when its tokens run out before an end-of-turn token.
+        finish: Finish,
+    },
+}
+
+/// What a watcher of sampled tokens says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// Stop here; the token stays.
+    Stop(Finish),
+}
+
+/// Sees each sampled token on the engine thread, before the next one is decoded. Must be quick.
+pub type Watch = Box<dyn FnMut(Token) -> Flow + Send>;
+
+/// Sees each row of logits before a token is chosen from it; for verification.
+pub type Observe = Box<dyn FnMut(&[f32]) + Send>;
+
+/// The reply that a call asks for.
+pub struct Reply {
+    /// How tokens are chosen.
+    pub choice: Choice,
+    /// Most tokens to sample.
+    pub max_tokens: usize,
+    /// Sees each token; stop strings end a reply here.
+    pub watch: Watch,
+    /// Sees each row of logits.
+    pub observe: Option<Observe>,
+}
+
+/// What a call is, in receipts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The conversation goes on.
+    Turn,
+    /// Side work on scratch.
+    Fork,
+    /// Work of the slot's own, between turns.
+    Idle,
+}
+
+/// One model call on the conversation.
+pub struct Call {
+    /// In receipts.
+    pub kind: Kind,
+    /// Whose KV this is; an opaque id, for pins.
+    pub owner: String,
+    /// What the slot is to hold.
+    pub target: Target,
+    /// Length in tokens of the frozen head, a forced snapshot point; 0 for none.
+    pub head: usize,
+    /// How many of the target's first tokens the session had decoded before.
+    pub decoded: usize,
+    /// What to sample; nothing only evaluates (a rewind, a warm-up).
+    pub reply: Option<Reply>,
+    /// Set it to stop between decode calls.
+    pub cancel: Arc<AtomicBool>,
+    /// Progress and sampled tokens.
+    pub events: UnboundedSender<Event>,
+}
+
+/// Side work: tokens after the conversation (or on their own), decoded on scratch.
+pub struct Fork {
+    /// Whether it continues the conversation; otherwise it starts from nothing.
+    pub after_main: bool,
+    /// What is evaluated first.
+    pub tokens: Vec<Token>,
+    /// What to sample.
+    pub reply: Reply,
+    /// Set it to stop between decode calls.
+    pub cancel: Arc<AtomicBool>,
+    /// Progress and sampled tokens.
+    pub events: UnboundedSender<Event>,
+}
+
+/// What happens during a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// Stored KV is being read and put back.
+    Restoring {
+        /// Tokens.
+        tokens: usize,
+    },
+    /// Tokens evaluated, of those to be evaluated.
+    Prefill {
+        /// Evaluated.
+        done: usize,
+        /// In all.
+        total: usize,
+    },
+    /// A token of the reply.
+    Sampled(Token),
+}
+
+/// Why tokens were evaluated that had been decoded before.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// The target differs from what is held.
+    Differs {
+        /// The token held there.
+        had: Token,
+        /// The target's.
+        got: Token,
+    },
+    /// The memory could not be cut where it differs, and the nearest state is before it.
+    NoState {
+        /// Where the nearest state is, in tokens.
+        nearest: usize,
+        /// The token held where they differ.
+        had: Token,
+        /// The target's.
+        got: Token,
+    },
+    /// Nothing was found on disk, in words where it is known why.
+    NotStored(Option<String>),
+    /// Stored KV was refused.
+    Refused(String),
+    /// Decoding failed earlier and the memory was given up.
+    Lost,
+}
+
+/// A miss: more was evaluated than was new.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Miss {
+    /// The first token (its place in the ledger) that had to be evaluated again.
+    pub at: usize,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Milliseconds of a call.
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
+pub struct Times {
+    /// Reading, proving and putting back stored KV.
+    pub restore: f64,
+    /// Evaluating what was new.
+    pub prefill: f64,
+    /// From the call's start to its first sampled token.
+    pub first_token: f64,
+    /// Decoding the reply.
+    pub decode: f64,
+    /// How long saving held the engine thread.
+    pub save: f64,
+}
+
+/// What a call did. `kept + restored + evaluated` is the prompt when it was evaluated in whole.
+#[derive(Debug)]
+pub struct Outcome {
+    /// In receipts.
+    pub kind: Kind,
+    /// Tokens that were in the slot.
+    pub kept: usize,
+    /// Tokens whose state was put back from disk.
+    pub restored: usize,
+    /// Tokens evaluated before the first one was sampled.
+    pub evaluated: usize,
+    /// Tokens of the target that this session had never decoded.
+    pub appended: usize,
+    /// The reply.
+    pub tokens: Vec<Token>,
+    /// 1 when the last sampled token was not decoded.
+    pub pending: usize,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Set when more was evaluated than appended.
+    pub miss: Option<Miss>,
+    /// Bytes put back from disk.
+    pub restored_bytes: u64,
+    /// Bytes handed to the writer.
+    pub saved_bytes: u64,
+    /// Milliseconds.
+    pub times: Times,
+    /// What the slot holds now, to be continued with [`Target::Tail`].
+    pub mark: (usize, Digest),
+    /// What went wrong, if it did; the rest says how far it came.
+    pub error: Option<SlotError>,
+}
+
+impl Outcome {
+    /// Tokens that the slot holds after the call.
+    pub fn context(&self) -> usize {
+        self.kept + self.restored + self.evaluated + self.tokens.len() - self.pending
+    }
+}

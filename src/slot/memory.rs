@@ -1,0 +1,397 @@
+//! The recipes over one llama.cpp context: which memory class it has, and how its state is cut,
+//! copied out, put back and forked so that the next logits are bit-equal to those of a context
+//! that was never touched. Each recipe was tried on dense, SWA, hybrid and recurrent models.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::SlotError;
+use crate::ledger::Token;
+use crate::ledger::plan::Shape;
+use crate::llama::state::{self, Layout, Proven};
+use crate::llama::{Context, Part, Seq};
+
+/// What kind of memory a model has; found by a probe at load, not from a list of names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// KV of every position in every layer.
+    Dense,
+    /// Some layers see only a sliding window.
+    Swa,
+    /// Some layers are recurrent.
+    Hybrid,
+    /// All layers are recurrent.
+    Recurrent,
+    /// The layout of its state is not known: only whole states work.
+    Whole,
+}
+
+impl Class {
+    /// The word in events and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Class::Dense => "dense",
+            Class::Swa => "swa",
+            Class::Hybrid => "hybrid",
+            Class::Recurrent => "recurrent",
+            Class::Whole => "whole",
+        }
+    }
+}
+
+/// A state that cannot be cut: the bytes llama.cpp gave, shared with the writer.
+pub type Bytes = Arc<Vec<u8>>;
+
+/// The context, its class and the layout of its states.
+pub struct Memory {
+    ctx: Context,
+    class: Class,
+    layout: Option<Layout>,
+    window: usize,
+    probed_snapshot: usize,
+}
+
+impl Memory {
+    /// Probes the context with a few tokens and leaves it empty.
+    ///
+    /// # Errors
+    /// When the model cannot evaluate a few tokens.
+    pub fn probe(mut ctx: Context) -> Result<Memory, SlotError> {
+        let model = ctx.model().clone();
+        let window = model.window();
+        let vocab = model.vocab();
+        let tokens: Vec<Token> = vocab
+            .tokens()
+            .filter(|t| !vocab.is_control(*t))
+            .take(4)
+            .collect();
+        let empty_partial = ctx.export(Seq::Main, Part::Partial)?;
+        ctx.decode(Seq::Main, 0, &tokens, false)?;
+        let whole = ctx.export(Seq::Main, Part::Whole)?;
+        let partial = ctx.export(Seq::Main, Part::Partial)?;
+        let layout = Layout::learn(
+            &whole,
+            &partial,
+            &empty_partial,
+            window,
+            model.is_recurrent(),
+        );
+        let class = match &layout {
+            None => Class::Whole,
+            Some(l) if !l.has_segments() => Class::Recurrent,
+            Some(l) if l.is_window() => Class::Swa,
+            Some(l) if l.has_snapshots() => Class::Hybrid,
+            // A hybrid whose recurrent part is not told apart would be cut where it cannot be.
+            Some(_) if model.is_hybrid() => Class::Whole,
+            Some(_) => Class::Dense,
+        };
+        let layout = layout.filter(|_| class != Class::Whole);
+        let mut memory = Memory {
+            ctx,
+            class,
+            layout,
+            window,
+            probed_snapshot: partial.len(),
+        };
+        if memory.class != Class::Whole && memory.round_trip(tokens.len()).is_err() {
+            tracing::info!("states of this model do not come back as they were: whole states only");
+            memory.class = Class::Whole;
+            memory.layout = None;
+        }
+        memory.ctx.clear(Seq::Scratch);
+        memory.ctx.clear(Seq::Main);
+        Ok(memory)
+    }
+
+    /// Takes the probe's tokens out, puts them back and compares.
+    fn round_trip(&mut self, len: usize) -> Result<(), SlotError> {
+        let before = self.ctx.export(Seq::Main, Part::Whole)?;
+        let segment = self
+            .shape()
+            .segments
+            .then(|| self.segment(0, len))
+            .transpose()?;
+        let snapshot = self
+            .shape()
+            .snapshots
+            .then(|| self.snapshot())
+            .transpose()?;
+        self.ctx.clear(Seq::Main);
+        if let Some(segment) = &segment {
+            self.import_segment(segment, 0, len)?;
+        }
+        if let Some(snapshot) = &snapshot {
+            self.import_snapshot(snapshot, len)?;
+        }
+        if self.len() != len || self.ctx.export(Seq::Main, Part::Whole)? != before {
+            return Err(SlotError::Layout("a round trip of a few tokens".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The memory class.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// What segments and snapshots hold of this class.
+    pub fn shape(&self) -> Shape {
+        match &self.layout {
+            Some(layout) => Shape {
+                segments: layout.has_segments(),
+                snapshots: layout.has_snapshots(),
+            },
+            None => Shape {
+                segments: false,
+                snapshots: true,
+            },
+        }
+    }
+
+    /// Bytes of KV per token that segments hold.
+    pub fn token_bytes(&self) -> usize {
+        self.layout.as_ref().map_or(0, Layout::token_bytes)
+    }
+
+    /// Bytes of a snapshot of the probe's few tokens; 0 where none is needed.
+    pub fn probed_snapshot(&self) -> usize {
+        match self.shape().snapshots {
+            true => self.probed_snapshot,
+            false => 0,
+        }
+    }
+
+    /// The context, for decoding.
+    pub fn ctx(&mut self) -> &mut Context {
+        &mut self.ctx
+    }
+
+    /// Tokens in sequence 0, as llama.cpp counts them.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.ctx.pos_max(Seq::Main).map_or(0, |p| p + 1)
+    }
+
+    /// Smallest length to which sequence 0 can be cut by itself, see
+    /// [`crate::ledger::plan::Resident::floor`].
+    pub fn floor(&self) -> usize {
+        match self.class {
+            Class::Dense => 0,
+            // Decoding at p reads positions from p - window + 1 on.
+            Class::Swa => match self.ctx.pos_min(Seq::Main) {
+                None | Some(0) => 0,
+                Some(first) => (first + self.window - 1).min(self.len()),
+            },
+            Class::Hybrid | Class::Recurrent | Class::Whole => self.len(),
+        }
+    }
+
+    /// Empties both sequences.
+    pub fn clear(&mut self) {
+        self.ctx.clear(Seq::Scratch);
+        self.ctx.clear(Seq::Main);
+    }
+
+    /// Cuts sequence 0 to `len` tokens; `len` is at least the [`Memory::floor`].
+    ///
+    /// # Errors
+    /// When llama.cpp will not cut there, or the window before it is gone.
+    pub fn cut(&mut self, len: usize) -> Result<(), SlotError> {
+        if len < self.floor() {
+            return Err(SlotError::Cut { len });
+        }
+        if len == 0 {
+            self.clear();
+            return Ok(());
+        }
+        if !self.ctx.cut(Seq::Main, len) || self.len() != len {
+            return Err(SlotError::Cut { len });
+        }
+        Ok(())
+    }
+
+    /// Cuts sequence 0 to `len` tokens whatever its class; what cannot be cut is dropped, and a
+    /// snapshot must be imported before anything is decoded.
+    ///
+    /// # Errors
+    /// When llama.cpp will not cut there.
+    pub fn cut_before_import(&mut self, len: usize) -> Result<(), SlotError> {
+        if len == 0 || !self.shape().segments {
+            self.clear();
+            return Ok(());
+        }
+        if len >= self.len() {
+            return Ok(());
+        }
+        if self.class == Class::Hybrid {
+            // Without its recurrent state the sequence can be cut anywhere.
+            let layout = self.layout.as_ref().ok_or(SlotError::Cut { len })?;
+            self.ctx.import(Seq::Main, &layout.empty())?;
+        }
+        if !self.ctx.cut(Seq::Main, len) {
+            return Err(SlotError::Cut { len });
+        }
+        Ok(())
+    }
+
+    /// A copy of the KV of positions [p0, p1) of sequence 0, ready to be imported. Scratch must be
+    /// free.
+    ///
+    /// # Errors
+    /// When llama.cpp gives a state of another layout.
+    pub fn segment(&mut self, p0: usize, p1: usize) -> Result<Vec<u8>, SlotError> {
+        let layout = self
+            .layout
+            .as_ref()
+            .ok_or_else(|| SlotError::Layout("segment".to_owned()))?;
+        self.ctx.share(Seq::Main, Seq::Scratch, p0, p1);
+        if self.class == Class::Hybrid {
+            // Else the recurrent state would be copied out with every segment.
+            self.ctx.import(Seq::Scratch, &layout.empty())?;
+        }
+        let partial = match layout.has_snapshots() {
+            true => self.ctx.export_size(Seq::Scratch, Part::Partial),
+            false => 0,
+        };
+        let state = self.ctx.export(Seq::Scratch, Part::Whole);
+        self.ctx.clear(Seq::Scratch);
+        let state = layout.into_segment(state?, partial, p0, p1)?;
+        Ok(state)
+    }
+
+    /// A copy of what cannot be cut of sequence 0.
+    ///
+    /// # Errors
+    /// When llama.cpp gives a state of another layout.
+    pub fn snapshot(&mut self) -> Result<Bytes, SlotError> {
+        let part = if self.class == Class::Whole {
+            Part::Whole
+        } else {
+            Part::Partial
+        };
+        let state = self.ctx.export(Seq::Main, part)?;
+        self.prove_snapshot(&state, self.len())?;
+        Ok(Arc::new(state))
+    }
+
+    /// Proves a segment from outside against this context; nothing is touched.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn prove_segment<'a>(
+        &self,
+        state: &'a [u8],
+        p0: usize,
+        p1: usize,
+    ) -> Result<Proven<'a>, SlotError> {
+        let layout = self
+            .layout
+            .as_ref()
+            .ok_or_else(|| SlotError::Layout("segment".to_owned()))?;
+        Ok(layout.segment(state, p0, p1)?)
+    }
+
+    /// Proves a snapshot from outside against this context; nothing is touched.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn prove_snapshot<'a>(&self, state: &'a [u8], at: usize) -> Result<Proven<'a>, SlotError> {
+        match &self.layout {
+            Some(layout) => Ok(layout.snapshot(state, at)?),
+            None if state.len() > state::HEADER => Ok(state::opaque(state)),
+            None => Err(SlotError::Layout("snapshot".to_owned())),
+        }
+    }
+
+    /// Puts a segment after the positions sequence 0 holds.
+    ///
+    /// # Errors
+    /// When it is not of this layout (nothing was touched) or llama.cpp refuses it.
+    pub fn import_segment(&mut self, state: &[u8], p0: usize, p1: usize) -> Result<(), SlotError> {
+        let proven = self.prove_segment(state, p0, p1)?;
+        let done = self.ctx.import(Seq::Scratch, &proven);
+        if done.is_ok() {
+            self.ctx.share(Seq::Scratch, Seq::Main, p0, p1);
+        }
+        self.ctx.clear(Seq::Scratch);
+        Ok(done?)
+    }
+
+    /// Puts back what cannot be cut; sequence 0 holds (or will be cut to) `at` tokens.
+    ///
+    /// # Errors
+    /// When it is not of this layout (nothing was touched) or llama.cpp refuses it.
+    pub fn import_snapshot(&mut self, state: &[u8], at: usize) -> Result<(), SlotError> {
+        let proven = self.prove_snapshot(state, at)?;
+        Ok(self.ctx.import(Seq::Main, &proven)?)
+    }
+
+    /// Brings an SWA window into canonical layout: the ring of a running context and the packed
+    /// window of a restored one sum in another order. Returns the window's bytes, which are a
+    /// snapshot of this point. Nothing to do on other classes.
+    ///
+    /// # Errors
+    /// When llama.cpp refuses its own state; sequence 0 is lost then.
+    pub fn relay(&mut self, known: Option<Bytes>) -> Result<Option<Bytes>, SlotError> {
+        if self.class != Class::Swa || self.len() == 0 {
+            return Ok(known);
+        }
+        let len = self.len();
+        let window = match known {
+            Some(window) => window,
+            None => self.snapshot()?,
+        };
+        self.import_snapshot(&window, len)?;
+        Ok(Some(window))
+    }
+
+    /// Checks that sequence 0 really holds `len` tokens and that decoding may go on after them.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check(&self, len: usize) -> Result<(), SlotError> {
+        let window_start = match self.class {
+            Class::Swa => (len + 1).saturating_sub(self.window),
+            _ => 0,
+        };
+        let begins = match (self.class, self.ctx.pos_min(Seq::Main)) {
+            // A recurrent memory says only where it stands.
+            (Class::Hybrid | Class::Recurrent | Class::Whole, _) => true,
+            (_, first) => first.unwrap_or(0) <= window_start,
+        };
+        if self.len() == len && begins {
+            Ok(())
+        } else {
+            Err(SlotError::Layout(format!(
+                "{len} tokens; it holds {}",
+                self.len()
+            )))
+        }
+    }
+
+    /// Makes scratch a fork of sequence 0: metadata only, but for the window's relay.
+    ///
+    /// # Errors
+    /// When the relay fails.
+    pub fn fork(&mut self) -> Result<(), SlotError> {
+        // Else masked cells of sequence 0 become shared and cannot be used again.
+        self.relay(None)?;
+        let len = self.len();
+        if len > 0 {
+            self.ctx.share(Seq::Main, Seq::Scratch, 0, len);
+        }
+        Ok(())
+    }
+
+    /// Ends a fork, leaving sequence 0 as it was.
+    ///
+    /// # Errors
+    /// When the relay fails.
+    pub fn end_fork(&mut self) -> Result<(), SlotError> {
+        self.ctx.clear(Seq::Scratch);
+        self.relay(None)?;
+        Ok(())
+    }
+}
