@@ -274,9 +274,10 @@ impl Engine {
         }
         // A header that both have, behind something that only the prompt has.
         let body = &pair.sketch[shared..];
-        let repeated = (0..=body.len().min(prompt.len() - shared))
+        let before = prompt.clone() + &pieces::join(&pieces);
+        let repeated = (0..=body.len().min(before.len() - shared))
             .rev()
-            .find(|n| body.is_char_boundary(*n) && prompt.ends_with(&body[..*n]))
+            .find(|n| body.is_char_boundary(*n) && before.ends_with(&body[..*n]))
             .unwrap_or(0);
         let from = shared + repeated;
         let sketch = &pair.sketch[from..];
@@ -290,7 +291,7 @@ impl Engine {
             })
             .max()
             .unwrap_or(0);
-        let silent = reply.calls.is_empty();
+        let silent = reply.calls.is_empty() || self.plan.plain_tools;
         let open_end = if silent { 0 } else { sketch.len() - last };
         let (offset, mark) = self.turn_end_in(&sketch[last..]).unwrap_or((open_end, ""));
         let tail = sketch.len() - last - offset;
