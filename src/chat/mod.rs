@@ -1,8 +1,16 @@
 //! Messages to tokens and tokens to messages.
 
+mod adapt;
+pub mod battery;
 pub mod control;
+mod delta;
 pub mod message;
+pub mod pieces;
+pub mod plain;
+pub mod reply;
+pub mod script;
 pub mod stream;
+pub mod template;
 pub mod tokenize;
 
 pub use message::Message;

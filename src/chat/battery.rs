@@ -1,0 +1,758 @@
+//! The battery: small conversations that tell, at load, what a template can write.
+//!
+//! A kind of message passes if the conversation written message by message (opening, then deltas)
+//! is the conversation rendered whole. What a template writes between a reply's start and its last
+//! content is the model's to sample, so it is not compared; templates drop earlier reasoning there.
+//! The second best is a delta that equals the rendering at its own time and is kept.
+
+use serde_json::{Value, json};
+
+use super::adapt::{AnchorText, Plan};
+use super::delta::common;
+use super::message::{Message, Role, ToolCall};
+use super::pieces;
+use super::plain;
+use super::template::{After, ChatError, Engine, Frame};
+
+/// The kinds of messages that are examined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A first user message.
+    User,
+    /// A user message after a reply.
+    UserAfterReply,
+    /// A system message at the start.
+    System,
+    /// A tool call and its result.
+    Call,
+    /// Two calls in one reply and their results.
+    ParallelCalls,
+    /// Text beside a call.
+    TextBesideCall,
+    /// A user message right after results.
+    UserAfterResult,
+    /// A system message later than first.
+    LateSystem,
+    /// Two user messages in a row.
+    TwoUsers,
+    /// Reasoning in the history.
+    Reasoning,
+}
+
+impl Kind {
+    /// What `doctor` calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::User => "user message",
+            Kind::UserAfterReply => "user after reply",
+            Kind::System => "system message",
+            Kind::Call => "tool call and result",
+            Kind::ParallelCalls => "parallel calls",
+            Kind::TextBesideCall => "text beside a call",
+            Kind::UserAfterResult => "user after result",
+            Kind::LateSystem => "late system message",
+            Kind::TwoUsers => "two users in a row",
+            Kind::Reasoning => "reasoning",
+        }
+    }
+}
+
+/// How a kind is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it is.
+    Ok,
+    /// In another form, because of the reason.
+    Substitute {
+        /// The form.
+        form: &'static str,
+        /// What went wrong without it.
+        reason: String,
+    },
+    /// Not at all.
+    Refused(String),
+}
+
+/// Whether deltas can be rendered locally.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// After an anchor.
+    Local,
+    /// Only by a whole rendering and a token diff.
+    Fallback {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What was found out about a template.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Battery {
+    /// Local or fallback.
+    pub mode: Mode,
+    /// One verdict per kind, in the order of examination.
+    pub verdicts: Vec<(Kind, Verdict)>,
+    /// The substitutes in force.
+    pub plan: Plan,
+    /// How replies hold reasoning.
+    pub thinking: Thinking,
+    /// What a plain reply is followed by in history.
+    pub end_of_turn: String,
+}
+
+/// Reasoning in replies and in the history.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Thinking {
+    /// The template leaves the reasoning of earlier turns out.
+    pub dropped: bool,
+    /// It has an argument that keeps it.
+    pub can_be_preserved: bool,
+    /// The generation prompt opens the reasoning by itself.
+    pub opened: bool,
+    /// The text that opens reasoning, empty without one.
+    pub start: String,
+    /// The texts that end it.
+    pub ends: Vec<String>,
+    /// What closes an open reasoning block before the text, white space included.
+    pub close: String,
+}
+
+impl Thinking {
+    /// Whether a text opens reasoning and leaves it open.
+    pub fn opens(&self, text: &str) -> bool {
+        self.after_start(text)
+            .is_some_and(|after| !self.ended(after))
+    }
+
+    /// Whether a text opens reasoning and ends it.
+    pub fn closes(&self, text: &str) -> bool {
+        self.after_start(text)
+            .is_some_and(|after| self.ended(after))
+    }
+
+    fn after_start<'a>(&self, text: &'a str) -> Option<&'a str> {
+        let start = self.start.trim();
+        let at = text.rfind(start).filter(|_| !start.is_empty())?;
+        Some(&text[at + start.len()..])
+    }
+
+    fn ended(&self, text: &str) -> bool {
+        let mut ends = self.ends.iter().map(|end| end.trim());
+        ends.any(|end| !end.is_empty() && text.contains(end))
+    }
+}
+
+impl Battery {
+    /// The verdict on a kind.
+    pub fn verdict(&self, kind: Kind) -> Option<&Verdict> {
+        self.verdicts
+            .iter()
+            .find(|(k, _)| *k == kind)
+            .map(|(_, v)| v)
+    }
+
+    /// One readable line per finding.
+    pub fn report(&self) -> Vec<String> {
+        let mut lines = vec![match &self.mode {
+            Mode::Local => "rendering: local deltas".to_owned(),
+            Mode::Fallback { reason } => {
+                format!("rendering: fallback, whole conversations ({reason})")
+            }
+        }];
+        for (kind, verdict) in &self.verdicts {
+            let kind = kind.as_str();
+            lines.push(match verdict {
+                Verdict::Ok => format!("{kind}: ok"),
+                Verdict::Substitute { form, reason } => format!("{kind}: {form} ({reason})"),
+                Verdict::Refused(reason) => format!("{kind}: refused ({reason})"),
+            });
+        }
+        if self.thinking.dropped {
+            lines.push(match self.thinking.can_be_preserved {
+                true => "earlier reasoning: dropped, can be preserved by an argument".to_owned(),
+                false => "earlier reasoning: dropped".to_owned(),
+            });
+        }
+        if self.plan.short_ids {
+            lines.push("call ids: nine letters and digits".to_owned());
+        }
+        lines
+    }
+}
+
+const CLOCK: i64 = 1_767_225_600_000;
+
+/// Examines a template and puts the plan that it needs into force.
+pub(super) fn examine(engine: &mut Engine) -> Battery {
+    let mut found = Battery {
+        mode: Mode::Local,
+        verdicts: Vec::new(),
+        plan: Plan::default(),
+        thinking: Thinking::default(),
+        end_of_turn: String::new(),
+    };
+    engine.turn_end = turn_end(engine);
+    let plain = frame(false, false);
+    for (kind, conversation) in [
+        (Kind::User, vec![user("one")]),
+        (Kind::UserAfterReply, turns()),
+    ] {
+        let attempts: &[Attempt] = &[(KEPT, Level::Kept, |_| {})];
+        try_kind(engine, &mut found, kind, &plain, &[conversation], attempts);
+        if let Some(Verdict::Refused(reason)) = found.verdict(kind) {
+            found.mode = Mode::Fallback {
+                reason: reason.clone(),
+            };
+        }
+    }
+    if let Err(reason) = substitute(engine, &mut found) {
+        found.mode = Mode::Fallback { reason };
+    }
+    found.plan = engine.plan;
+    reasoning(engine, &mut found);
+    let (reply, next) = (Message::assistant("two"), [user("three")]);
+    if let Ok(delta) = engine.delta(&plain, &reply, &next, true) {
+        found.end_of_turn = delta.end_of_turn;
+    }
+    found
+}
+
+/// Tries the kinds that have substitutes, in an order in which each stands on the one before.
+fn substitute(engine: &mut Engine, found: &mut Battery) -> Result<(), String> {
+    use Level::{Exact, Kept};
+    let mut system = turns();
+    system.truncate(3);
+    try_kind(
+        engine,
+        found,
+        Kind::System,
+        &frame(true, false),
+        &[system, turns()],
+        &[
+            (SYSTEM_IN_USER, Exact, |p| p.system_in_user = true),
+            (KEPT, Kept, |_| {}),
+            (SYSTEM_IN_USER, Kept, |p| p.system_in_user = true),
+        ],
+    );
+    let tools = frame(true, true);
+    let calls = [tool_turns(1)[..3].to_vec(), tool_turns(1), tool_loop()];
+    let beside: Vec<_> = calls.iter().map(|c| with_text(c)).collect();
+    let plain: &[Attempt] = &[
+        (PLAIN, Exact, |p| p.plain_tools = true),
+        (PLAIN, Exact, |p| {
+            p.plain_tools = true;
+            p.join_users = true;
+        }),
+        (PLAIN, Kept, |p| p.plain_tools = true),
+    ];
+    match why_plain(engine, &tools) {
+        Some(reason) => {
+            let verdict = match attempt(engine, &tools, &calls, plain) {
+                Some(form) => Verdict::Substitute { form, reason },
+                None => Verdict::Refused(reason),
+            };
+            found.verdicts.push((Kind::Call, verdict));
+        }
+        None => {
+            let native: &[Attempt] = &[
+                (SHORT_IDS, Exact, |p| p.short_ids = true),
+                (KEPT, Kept, |_| {}),
+                (KEPT, Kept, |p| p.short_ids = true),
+            ];
+            let unwritten: &[Attempt] = &[(CALLS_KEPT, Kept, |p| p.anchor = AnchorText::Always)];
+            let verdict = match check(engine, Exact, &tools, &calls) {
+                Ok(()) => Verdict::Ok,
+                Err(reason) => match attempt(engine, &tools, &calls, native)
+                    .or_else(|| attempt(engine, &tools, &beside, unwritten))
+                    .or_else(|| attempt(engine, &tools, &calls, plain))
+                {
+                    Some(form) => Verdict::Substitute { form, reason },
+                    None => Verdict::Refused(reason),
+                },
+            };
+            found.verdicts.push((Kind::Call, verdict));
+        }
+    }
+    parallel(engine, found, &tools);
+    if let Err(reason) = check(engine, Exact, &tools, &beside) {
+        let written = check(engine, Kept, &tools, &beside).is_ok();
+        if !written {
+            engine.plan.anchor = AnchorText::Never;
+        }
+        found.verdicts.push((
+            Kind::TextBesideCall,
+            Verdict::Substitute { form: KEPT, reason },
+        ));
+    } else {
+        found.verdicts.push((Kind::TextBesideCall, Verdict::Ok));
+    }
+    let mut after = in_force(engine, tool_turns(1));
+    after.remove(3);
+    try_kind(
+        engine,
+        found,
+        Kind::UserAfterResult,
+        &tools,
+        &[after],
+        &[
+            (KEPT, Kept, |_| {}),
+            ("joined with the result", Exact, |p| p.user_in_result = true),
+            ("joined with the result", Exact, |p| p.join_users = true),
+        ],
+    );
+    let mut late = turns();
+    late.insert(2, Message::system("late system"));
+    try_kind(
+        engine,
+        found,
+        Kind::LateSystem,
+        &plain_frame(),
+        &[late],
+        &[
+            (LATE_AS_USER, Exact, |p| p.late_system_as_user = true),
+            (LATE_JOINED, Exact, |p| {
+                p.late_system_as_user = true;
+                p.join_users = true;
+            }),
+            (LATE_AS_USER, Kept, |p| p.late_system_as_user = true),
+        ],
+    );
+    let mut users = turns();
+    users.insert(3, user("three and a half"));
+    users.insert(0, user("zero"));
+    try_kind(
+        engine,
+        found,
+        Kind::TwoUsers,
+        &plain_frame(),
+        &[users],
+        &[
+            ("joined", Exact, |p| p.join_users = true),
+            (KEPT, Kept, |_| {}),
+        ],
+    );
+    // Substitutes must not break what passed before them.
+    check(engine, Kept, &tools, &[turns()])
+        .map_err(|reason| format!("with the substitutes: {reason}"))
+}
+
+/// Why the template's own tool calls cannot be used at all.
+fn why_plain(engine: &Engine, tools: &Frame) -> Option<String> {
+    let caps = engine.bridge.caps();
+    let can = |name: &str| caps.get(name).copied().unwrap_or(false);
+    match engine.format(tools, After::User) {
+        Err(error) => Some(error.to_string()),
+        Ok(format) if format.applied.parser.is_empty() => {
+            Some("llama.cpp can make no parser for its calls".to_owned())
+        }
+        Ok(_) if !can("supports_tools") => Some("the template describes no tools".to_owned()),
+        Ok(_) => None,
+    }
+}
+
+/// Two calls in one reply. Templates that know one call only get the results one by one, each
+/// rendered after its own call, and a grammar that allows one call.
+fn parallel(engine: &mut Engine, found: &mut Battery, tools: &Frame) {
+    let two = in_force(engine, tool_turns(2));
+    let conversations = [two[..4].to_vec(), two.clone()];
+    let reason = match check(engine, Level::Exact, tools, &conversations) {
+        Ok(()) => return found.verdicts.push((Kind::ParallelCalls, Verdict::Ok)),
+        Err(reason) => reason,
+    };
+    let attempts: &[Attempt] = &[
+        (KEPT, Level::Kept, |_| {}),
+        ("results in one message", Level::Exact, |p| {
+            p.join_users = true
+        }),
+    ];
+    let form = attempt(engine, tools, &conversations, attempts).or_else(|| {
+        let before = engine.plan;
+        engine.plan.results_one_by_one = true;
+        let delta = engine.delta(tools, &two[1], &two[2..4], true).ok()?;
+        let text = pieces::join(&delta.pieces);
+        let (first, second) = (text.find("result "), text.rfind("result "));
+        if first < second && first.is_some() {
+            return Some("one call per reply; results one by one");
+        }
+        engine.plan = before;
+        None
+    });
+    found.verdicts.push((
+        Kind::ParallelCalls,
+        match form {
+            Some(form) => Verdict::Substitute { form, reason },
+            None => Verdict::Refused(reason),
+        },
+    ));
+}
+
+const KEPT: &str = "kept as first written";
+const CALLS_KEPT: &str = "calls kept as sampled, the template writes none";
+const SHORT_IDS: &str = "ids of nine letters and digits";
+const SYSTEM_IN_USER: &str = "at the head of the first user message";
+const LATE_AS_USER: &str = "a user message with a prefix";
+const LATE_JOINED: &str = "a user message with a prefix, joined with the next";
+const PLAIN: &str = "plain format, calls as JSON text and results as user messages";
+
+/// How much must be equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    /// The conversation written message by message is the conversation rendered whole.
+    Exact,
+    /// Each delta is what the whole rendering ends in when the delta is appended; the template
+    /// would write it in another way later. The ledger keeps what was written first.
+    Kept,
+}
+
+type Attempt = (&'static str, Level, fn(&mut Plan));
+
+fn try_kind(
+    engine: &mut Engine,
+    found: &mut Battery,
+    kind: Kind,
+    frame: &Frame,
+    conversations: &[Vec<Message>],
+    attempts: &[Attempt],
+) {
+    let verdict = match check(engine, Level::Exact, frame, conversations) {
+        Ok(()) => Verdict::Ok,
+        Err(reason) => match attempt(engine, frame, conversations, attempts) {
+            Some(form) => Verdict::Substitute { form, reason },
+            None => Verdict::Refused(reason),
+        },
+    };
+    found.verdicts.push((kind, verdict));
+}
+
+/// The first attempt under whose plan the conversations pass; its plan stays.
+fn attempt(
+    engine: &mut Engine,
+    frame: &Frame,
+    conversations: &[Vec<Message>],
+    attempts: &[Attempt],
+) -> Option<&'static str> {
+    for (form, level, change) in attempts {
+        let before = engine.plan;
+        change(&mut engine.plan);
+        if check(engine, *level, frame, conversations).is_ok() {
+            return Some(form);
+        }
+        engine.plan = before;
+    }
+    None
+}
+
+/// The end of turn of a plain reply: what follows it both at the end and before a user message,
+/// up to the end of its first mark.
+fn turn_end(engine: &Engine) -> Option<String> {
+    let frame = plain_frame();
+    let (reply, next) = (turns()[..2].to_vec(), turns()[..3].to_vec());
+    let alone = pieces::join(&engine.full(&frame, &reply, false).ok()?);
+    let followed = pieces::join(&engine.full(&frame, &next, true).ok()?);
+    let after = |text: &str| {
+        let at = text.rfind("two")? + "two".len();
+        Some(text[at..].to_owned())
+    };
+    let (alone, followed) = (after(&alone)?, after(&followed)?);
+    let shared = alone[..common(&alone, &followed)].trim();
+    if engine
+        .marks
+        .eog
+        .iter()
+        .any(|mark| !mark.is_empty() && shared.contains(mark.as_str()))
+    {
+        return None;
+    }
+    let end = shared.find(['>', ']']).map_or(shared.len(), |at| at + 1);
+    let mark = &shared[..end];
+    let whole = mark.starts_with('<') && mark.ends_with('>')
+        || mark.starts_with('[') && mark.ends_with(']');
+    whole.then(|| mark.to_owned())
+}
+
+/// Whether conversations come out the same, to the level asked for.
+pub(super) fn check(
+    engine: &Engine,
+    level: Level,
+    frame: &Frame,
+    conversations: &[Vec<Message>],
+) -> Result<(), String> {
+    conversations.iter().try_for_each(|messages| match level {
+        Level::Exact => exact(engine, frame, messages),
+        Level::Kept => kept(engine, frame, messages),
+    })
+}
+
+fn words(error: ChatError) -> String {
+    error.to_string()
+}
+
+/// The reply at `at`, and the end of the messages that follow it.
+fn steps(messages: &[Message]) -> Vec<(usize, usize)> {
+    let replies: Vec<usize> = (0..messages.len())
+        .filter(|&i| messages[i].role == Role::Assistant)
+        .collect();
+    let ends = replies.iter().skip(1).copied().chain([messages.len()]);
+    let pairs = replies.iter().copied().zip(ends);
+    pairs.filter(|(at, to)| at + 1 < *to).collect()
+}
+
+fn exact(engine: &Engine, frame: &Frame, messages: &[Message]) -> Result<(), String> {
+    let whole = pieces::join(&engine.full(frame, messages, true).map_err(words)?);
+    let first = messages
+        .iter()
+        .position(|m| m.role == Role::Assistant)
+        .unwrap_or(messages.len());
+    let opening = |generation| {
+        engine
+            .opening(frame, &messages[..first], generation)
+            .map(|o| pieces::join(&o.pieces))
+            .map_err(words)
+    };
+    let (with, without) = (opening(true)?, opening(false)?);
+    if first == messages.len() {
+        return same(&whole, &with, "the opening");
+    }
+    let mut rest = strip(&whole, &with[..common(&with, &without)], "the opening")?;
+    for (at, to) in steps(messages) {
+        let reply = &messages[at];
+        rest = after_reply(engine, rest, reply, |t, c| t.find(c))?;
+        let delta = |generation| appended(engine, frame, reply, &messages[at + 1..to], generation);
+        let with = delta(true)?;
+        let what = format!("what follows message {}", at + 1);
+        if to == messages.len() {
+            return same(rest, &with, &what);
+        }
+        let without = delta(false)?;
+        rest = strip(rest, &with[..common(&with, &without)], &what)?;
+    }
+    Ok(())
+}
+
+fn kept(engine: &Engine, frame: &Frame, messages: &[Message]) -> Result<(), String> {
+    for (at, to) in steps(messages) {
+        let whole = pieces::join(&engine.full(frame, &messages[..to], true).map_err(words)?);
+        let rest = after_reply(engine, &whole, &messages[at], |t, c| t.rfind(c))?;
+        let delta = appended(engine, frame, &messages[at], &messages[at + 1..to], true)?;
+        same(rest, &delta, &format!("what follows message {}", at + 1))?;
+        if delta.contains(TOOL_TEXT) || delta.contains("nchor system") {
+            return Err("system text or tools are repeated with every message".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// The text of a delta, with the closing of a plain reply. What closes a call depends on its
+/// arguments, and the model writes it.
+fn appended(
+    engine: &Engine,
+    frame: &Frame,
+    reply: &Message,
+    messages: &[Message],
+    generation: bool,
+) -> Result<String, String> {
+    let delta = engine
+        .delta(frame, reply, messages, generation)
+        .map_err(words)?;
+    let text = pieces::join(&delta.pieces);
+    Ok(
+        if native_calls(engine, reply) && !delta.end_of_turn.is_empty() {
+            text
+        } else {
+            delta.closing + &text
+        },
+    )
+}
+
+fn native_calls(engine: &Engine, reply: &Message) -> bool {
+    !reply.calls.is_empty() && !engine.plan.plain_tools
+}
+
+/// What stands after the last content of a reply: of its last call, or else its text; after calls,
+/// from the end of turn on.
+fn after_reply<'a>(
+    engine: &Engine,
+    text: &'a str,
+    reply: &Message,
+    find: fn(&str, &str) -> Option<usize>,
+) -> Result<&'a str, String> {
+    let native = native_calls(engine, reply);
+    let own = if native {
+        reply.text.clone()
+    } else {
+        plain::flatten(reply).text
+    };
+    let argument = reply.calls.last().filter(|_| native).and_then(|call| {
+        call.arguments
+            .as_object()?
+            .values()
+            .rev()
+            .find_map(Value::as_str)
+    });
+    let rest = [argument, Some(own.trim())]
+        .into_iter()
+        .flatten()
+        .filter(|content| !content.is_empty())
+        .find_map(|content| Some(&text[find(text, content)? + content.len()..]))
+        .ok_or_else(|| "the template leaves a reply out of the history".to_owned())?;
+    let end = engine.turn_end_in(rest).filter(|_| native);
+    Ok(&rest[end.map_or(0, |(at, _)| at)..])
+}
+
+fn same(whole: &str, part: &str, what: &str) -> Result<(), String> {
+    if whole == part {
+        return Ok(());
+    }
+    Err(differs(whole, part, what))
+}
+
+fn strip<'a>(whole: &'a str, part: &str, what: &str) -> Result<&'a str, String> {
+    whole
+        .strip_prefix(part)
+        .ok_or_else(|| differs(whole, part, what))
+}
+
+fn differs(whole: &str, part: &str, what: &str) -> String {
+    let at = common(whole, part);
+    let show = |text: &str| text[at..].chars().take(24).collect::<String>();
+    format!(
+        "{what} is rendered otherwise later: {:?} instead of {:?}",
+        show(whole),
+        show(part)
+    )
+}
+
+fn reasoning(engine: &mut Engine, found: &mut Battery) {
+    let frame = Frame {
+        thinking: true,
+        ..plain_frame()
+    };
+    let mut reply = Message::assistant("visible text");
+    reply.reasoning = Some("hidden thought".into());
+    let now = [user("one"), reply.clone()];
+    let later = [user("one"), reply, user("three")];
+    let thinking = &mut found.thinking;
+    let verdict = match engine.full(&frame, &later, true) {
+        Ok(pieces) => {
+            thinking.dropped = !pieces::join(&pieces).contains("hidden thought");
+            Verdict::Ok
+        }
+        Err(error) => Verdict::Refused(error.to_string()),
+    };
+    found.verdicts.push((Kind::Reasoning, verdict));
+    let caps = engine.bridge.caps();
+    thinking.can_be_preserved = caps.get("supports_preserve_reasoning") == Some(&true);
+    let mut prompt = String::new();
+    if let Ok(format) = engine.format(&frame, After::User) {
+        thinking.start = format.applied.thinking_start;
+        thinking.ends = format.applied.thinking_ends;
+        prompt = format.applied.generation_prompt;
+    }
+    thinking.opened = thinking.opens(&prompt);
+    let between = engine.full(&frame, &now, false).ok().and_then(|pieces| {
+        let text = pieces::join(&pieces);
+        let from = text.find("hidden thought")? + "hidden thought".len();
+        let to = from + text[from..].find("visible text")?;
+        Some(text[from..to].to_owned())
+    });
+    thinking.close = between
+        .filter(|text| !text.trim().is_empty())
+        .or_else(|| Some(format!("\n{}\n\n", thinking.ends.last()?.trim())))
+        .unwrap_or_default();
+}
+
+fn frame(system: bool, tools: bool) -> Frame {
+    Frame {
+        system: system.then(|| "system text".to_owned()),
+        tools: tools.then(example_tools),
+        started_ms: CLOCK,
+        ..Frame::default()
+    }
+}
+
+/// Stands in every example tool, and so tells where tools are written.
+const TOOL_TEXT: &str = "Looks a word up.";
+
+fn plain_frame() -> Frame {
+    frame(false, false)
+}
+
+pub(super) fn example_tools() -> Value {
+    json!([
+        {"type": "function", "function": {"name": "lookup", "description": TOOL_TEXT, "parameters":
+            {"type": "object", "properties": {"word": {"type": "string", "description": "The word."}}, "required": ["word"]}}},
+        {"type": "function", "function": {"name": "store", "description": TOOL_TEXT, "parameters":
+            {"type": "object", "properties": {"word": {"type": "string", "description": "The word."}}, "required": ["word"]}}}
+    ])
+}
+
+fn user(text: &str) -> Message {
+    Message::user(text)
+}
+
+fn turns() -> Vec<Message> {
+    vec![
+        user("one"),
+        Message::assistant("two"),
+        user("three"),
+        Message::assistant("four"),
+        user(" five\n"),
+    ]
+}
+
+/// A user message, `calls` calls with their results, a reply and a user message.
+fn tool_turns(calls: usize) -> Vec<Message> {
+    let mut out = vec![user("one"), Message::assistant("")];
+    for n in 0..calls {
+        let id = format!("call_number_{n}");
+        let name = ["lookup", "store"][n % 2];
+        out[1].calls.push(ToolCall {
+            id: id.clone(),
+            name: name.into(),
+            arguments: json!({"word": format!("argument {n}")}),
+        });
+        let result = Message::tool_result(id, name, format!("result \"{n}\"\n"));
+        out.push(result);
+    }
+    out.push(Message::assistant("four"));
+    out.push(user("five"));
+    out
+}
+
+/// The conversation with a text in every reply that has calls.
+fn with_text(messages: &[Message]) -> Vec<Message> {
+    let mut out = messages.to_vec();
+    for (n, message) in out
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, m)| !m.calls.is_empty())
+    {
+        message.text = format!("beside {n}");
+    }
+    out
+}
+
+/// With a text beside the calls where only that shows in the history.
+fn in_force(engine: &Engine, messages: Vec<Message>) -> Vec<Message> {
+    match engine.plan.anchor {
+        AnchorText::Always => with_text(&messages),
+        _ => messages,
+    }
+}
+
+/// Two steps of calls in one turn.
+fn tool_loop() -> Vec<Message> {
+    let mut out = tool_turns(1);
+    out.truncate(3);
+    let mut second = tool_turns(1)[1..3].to_vec();
+    second[0].calls[0].id = "call_number_9".into();
+    second[0].calls[0].arguments = json!({"word": "argument 9"});
+    second[1].call_id = Some("call_number_9".into());
+    second[1].text = "result 9".into();
+    out.extend(second);
+    out
+}
+
+#[cfg(test)]
+#[path = "battery_tests.rs"]
+pub(crate) mod tests;
