@@ -14,3 +14,4 @@ pub mod template;
 pub mod tokenize;
 
 pub use message::Message;
+pub use script::Script;
