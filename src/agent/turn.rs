@@ -59,13 +59,10 @@ impl Conversation {
         if appended.continued
             && let Some(last) = self.messages.last()
         {
-            let span = last
-                .span
-                .clone()
-                .unwrap_or(session::Span { start: 0, end: 0 });
+            let span = last.span.unwrap_or(session::Span { start: 0, end: 0 });
             coming.id = Some(last.id);
             coming.start = span.start;
-            let raw = self.raw_text(&self.ledger[span.start..span.end].to_vec());
+            let raw = self.raw_text(&self.ledger[span.start..span.end]);
             coming.replay(&raw);
         }
         let choice = match prepared {

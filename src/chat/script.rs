@@ -18,6 +18,8 @@ pub struct Line {
     pub finish: Option<Finish>,
 }
 impl Script {
+/// x
+pub fn parse(_: &str) -> Result<Script, String> { Err(String::new()) }
     /// x
     pub fn next_main(&mut self) -> Result<Line, String> {
         Err(String::new())
