@@ -15,10 +15,10 @@ use super::reason;
 use super::receipt::{Milliseconds, Receipt, TurnSum};
 use super::reply::{Coming, grammar, watch};
 use super::{AgentError, Event, Input, TurnOptions};
-use crate::chat::script::Prepared;
-use crate::chat::{Message, Script};
+use crate::chat::Script;
+use crate::chat::script::ScriptError;
 use crate::ledger::{Finish, Token};
-use crate::llama::Sampling;
+use crate::llama::{Sampling, Vocab};
 use crate::session::{self, Usage};
 use crate::slot::{self, Call, Choice, Kind, Outcome, Reply, Target};
 
@@ -289,38 +289,23 @@ impl Conversation {
 
     /// The next prepared reply, as tokens.
     fn prepared(&self, script: &mut Script) -> Result<(Vec<Token>, Finish), AgentError> {
-        let line = script
-            .next_main()
-            .map_err(|e| AgentError::new(ErrorKind::Script, e.to_string()))?;
+        let scripted = |e: ScriptError| {
+            AgentError::new(ErrorKind::Script, e.to_string()).hinted(
+                "one JSON object a line: {\"text\": …} or {\"content\": …}, one line a call",
+            )
+        };
+        let line = script.next_main().map_err(scripted)?;
+        let sampled = self.frozen.sampled(&self.shared, &line).map_err(scripted)?;
         let vocab = self.shared.model.vocab();
-        let shared = &self.shared;
-        let tokenize = |text: &str| {
-            vocab
-                .tokenize(text, true)
-                .map_err(|e| AgentError::new(ErrorKind::Script, e.to_string()))
-        };
-        let (mut tokens, end_of_turn) = match line.reply {
-            Prepared::Text(text) => {
-                let plain = self.frozen.rendered(shared, &Message::assistant("x"))?;
-                (tokenize(&text)?, plain.end_of_turn)
-            }
-            Prepared::Message(message) => {
-                let rendered = self.frozen.rendered(shared, &message)?;
-                let tokens = Frozen::continuation(shared, &self.ledger, "", rendered.pieces)?;
-                (tokens, rendered.end_of_turn)
-            }
-        };
-        match line.finish {
-            Some(finish) => Ok((tokens, finish)),
-            None => {
-                let end = match end_of_turn.is_empty() {
-                    false => tokenize(&end_of_turn)?,
-                    true => vocab.eos().into_iter().collect(),
-                };
-                tokens.extend(end);
-                Ok((tokens, Finish::Stop))
-            }
+        let mut tokens = Frozen::continuation(&self.shared, &self.ledger, "", sampled.pieces)?;
+        if let Some(finish) = line.finish {
+            return Ok((tokens, finish));
         }
+        match sampled.end_of_turn.as_deref() {
+            Some("") | None => tokens.extend(vocab.eos()),
+            Some(end) => tokens.extend(tokenized(vocab, end)?),
+        }
+        Ok((tokens, Finish::Stop))
     }
 
     fn recent(&self, window: usize) -> Vec<Token> {
@@ -332,6 +317,12 @@ impl Conversation {
             on(Event::Notice { text, hint });
         }
     }
+}
+
+fn tokenized(vocab: &Vocab, text: &str) -> Result<Vec<Token>, AgentError> {
+    vocab
+        .tokenize(text, true)
+        .map_err(|e| AgentError::new(ErrorKind::Script, e.to_string()))
 }
 
 /// A seed for one call: the session's, mixed with the position (splitmix64's finalizer).

@@ -136,7 +136,8 @@ impl Thinking {
         Some(&text[at + start.len()..])
     }
 
-    fn ended(&self, text: &str) -> bool {
+    /// Whether a text ends reasoning.
+    pub fn ended(&self, text: &str) -> bool {
         let mut ends = self.ends.iter().map(|end| end.trim());
         ends.any(|end| !end.is_empty() && text.contains(end))
     }
@@ -276,7 +277,7 @@ fn substitute(engine: &mut Engine, found: &mut Battery) -> Result<(), String> {
     parallel(engine, found, &tools);
     if let Err(reason) = check(engine, Exact, &tools, &beside) {
         let written = check(engine, Kept, &tools, &beside).is_ok();
-        if !written {
+        if !written && engine.plan.anchor == AnchorText::AsReply {
             engine.plan.anchor = AnchorText::Never;
         }
         found.verdicts.push((

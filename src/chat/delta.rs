@@ -254,8 +254,12 @@ impl Engine {
         let mut pair = self.pair(frame, &head, &drafts, false, "")?;
         let shared = common(&prompt, &pair.real).min(common(&prompt, &pair.sketch));
         let shared = whole_marks(&prompt, shared);
-        // What the generation prompt has and the history has not.
-        let opened = thinking.opens(&prompt[shared..]);
+        // The generation prompt opened reasoning and the history does not end it before the text.
+        let tail = prompt.rfind(ANCHOR_USER).unwrap_or(0).min(shared);
+        let text = pair.slots.iter().find(|slot| slot.text == reply.text);
+        let until = text.and_then(|slot| pair.sketch[shared..].find(&slot.sentinel));
+        let before_text = &pair.sketch[shared..][..until.unwrap_or(pair.sketch.len() - shared)];
+        let opened = thinking.opens(&prompt[tail..]) && !thinking.ended(before_text);
         let unwritten = pair.slots.iter().position(|slot| {
             Some(&slot.text) == reply.reasoning.as_ref() && !pair.sketch.contains(&slot.sentinel)
         });

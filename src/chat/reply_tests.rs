@@ -144,6 +144,14 @@ fn every_template_reads_what_it_writes() {
         }
     }
     println!("{strange:#?}");
+    // These do not write calls, or write them in a form that their own parser does not read.
+    let known = [
+        "LFM2",
+        "ibm-granite-granite-3.3",
+        "unsloth-Apriel-1.5: call",
+    ];
+    strange.retain(|line| !known.iter().any(|name| line.starts_with(name)));
+    assert!(strange.is_empty(), "{strange:#?}");
 }
 
 #[test]

@@ -39,13 +39,25 @@ impl Chooser {
         })
     }
 
-    /// The next token, or how the reply ends without one.
-    pub fn next(&mut self, row: &[f32]) -> Result<Result<Token, Finish>, SlotError> {
+    /// The next token, and how the reply ends after it if the chooser has no more; nothing at all
+    /// from a script without tokens.
+    pub fn next(&mut self, row: &[f32]) -> Result<Next, SlotError> {
         match self {
-            Chooser::Sampler(sampler) => Ok(Ok(sampler.sample(row)?)),
-            Chooser::Script { tokens, finish } => Ok(tokens.next().ok_or(*finish)),
+            Chooser::Sampler(sampler) => Ok(Next::Token(sampler.sample(row)?, None)),
+            Chooser::Script { tokens, finish } => Ok(match tokens.next() {
+                Some(token) => Next::Token(token, (tokens.len() == 0).then_some(*finish)),
+                None => Next::End(*finish),
+            }),
         }
     }
+}
+
+/// What a chooser says.
+pub(super) enum Next {
+    /// A token, and how the reply ends after it if nothing else ends it.
+    Token(Token, Option<Finish>),
+    /// Nothing to say.
+    End(Finish),
 }
 
 /// What ends a reply, apart from errors; the same for the conversation and for forks.
@@ -121,9 +133,9 @@ impl Engine {
             if let Some(observe) = &mut ending.observe {
                 observe(&row);
             }
-            let token = match chooser.next(&row)? {
-                Ok(token) => token,
-                Err(finish) => {
+            let (token, last) = match chooser.next(&row)? {
+                Next::Token(token, last) => (token, last),
+                Next::End(finish) => {
                     self.resident.row = Some(row);
                     return Ok(finish);
                 }
@@ -136,6 +148,9 @@ impl Engine {
             outcome.pending = 1;
             let _ = events.send(Event::Sampled(token));
             if let Some(finish) = ending.after(model.vocab(), token, outcome.tokens.len()) {
+                return Ok(finish);
+            }
+            if let Some(finish) = last {
                 return Ok(finish);
             }
             if cancelled(cancel) {

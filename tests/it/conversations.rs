@@ -25,7 +25,10 @@ fn four_turns_in_four_processes_evaluate_only_what_is_new_on_every_class() {
             assert_eq!(r.miss, None, "{class:?}");
             assert_eq!(r.kept + r.restored, context, "{class:?} turn {i}");
             context = r.context;
-            assert_eq!(said.info.as_ref().map(|i| i.context), Some(context + r.pending));
+            assert_eq!(
+                said.info.as_ref().map(|i| i.context),
+                Some(context + r.pending)
+            );
         }
     }
 }

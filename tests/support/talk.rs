@@ -106,7 +106,7 @@ impl Desk {
     ) -> Result<Said, AgentError> {
         let engine = self.engine()?;
         let mut talk = engine.conversation(Open::Named(session.to_owned()), self.new_session())?;
-        let mut script = script.map(|text| Script::parse(text).expect("a script"));
+        let mut script = script.map(|text| Script::read(text.as_bytes()).expect("a script"));
         let said = turn(&mut talk, input, options, script.as_mut(), &|_| false);
         talk.close()?;
         said
