@@ -4,8 +4,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::record::{SessionId, corrupt, place};
-use super::{Error, Result};
+use super::rows::{corrupt, place};
+use super::{Error, Result, SessionId};
 use crate::ledger::Token;
 
 /// Most tokens in a row: 16 KiB, four pages to write again when a reply grows by one commit.

@@ -1,23 +1,17 @@
-//! One connection to npast.db: opening it, and all that reads. What changes a conversation is in
-//! `unit`.
+//! One connection to npast.db: sessions as wholes, and all that reads. Opening it is in `open`, what
+//! changes a conversation in `unit`.
 
-use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
-};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde_json::Value;
 
-use super::record::{self, MESSAGE, SESSION, corrupt, first_words, place};
+use super::record::first_words;
+use super::rows::{self, MESSAGE, SESSION, corrupt, place};
 use super::{
-    Error, Message, NewSession, Result, Session, SessionId, Summary, Unit, check_name, chunks,
-    name, private, schema,
+    Error, Message, NewSession, Result, Session, SessionId, Summary, Unit, check_name, chunks, name,
 };
 use crate::ledger::Token;
-
-/// How long a write waits for another process's. Units are short: a longer wait is a stuck one.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Characters of the first user message in a [`Summary`].
 const FIRST_WORDS: usize = 80;
@@ -28,49 +22,6 @@ pub struct Db {
 }
 
 impl Db {
-    /// Opens the database at `path`, made if it is missing: its folder 0700, the file 0600. Old
-    /// formats are brought up to date. A database that may only be read opens too; writing to it
-    /// fails with [`Error::ReadOnly`].
-    pub fn open(path: &Path) -> Result<Db> {
-        let shown = path.display().to_string();
-        if let Some(folder) = path.parent() {
-            private::folder(folder)
-                .map_err(|e| Error::io(&format!("the folder {}", folder.display()), &e))?;
-        }
-        // A file that is there may be readable only: what opening it means is SQLite's to say.
-        if !path.exists() {
-            private::file(path).map_err(|e| Error::io(&shown, &e))?;
-        }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let conn = Connection::open_with_flags(path, flags).map_err(|e| match Error::from(e) {
-            Error::Other(what) => Error::Other(format!("cannot open {shown}: {what}")),
-            error => error,
-        })?;
-        Db::with(conn, &shown)
-    }
-
-    /// Over an open connection.
-    pub(super) fn with(conn: Connection, path: &str) -> Result<Db> {
-        conn.busy_timeout(PATIENCE)?;
-        schema::check(&conn, path, schema::STEPS)?;
-        if !conn.is_readonly(rusqlite::MAIN_DB)? {
-            use_wal(&conn, path)?;
-        }
-        // Law 5: a commit that returned is on disk. `fullfsync` is what that takes on macOS.
-        conn.execute_batch(
-            "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA trusted_schema = OFF;
-             PRAGMA journal_size_limit = 16777216;",
-        )?;
-        schema::climb(&conn, path, schema::STEPS)?;
-        conn.pragma_update(None, "foreign_keys", true)?;
-        Ok(Db { conn })
-    }
-
-    /// Sets how long a write waits for another process before [`Error::Locked`]; 5 s at first.
-    pub fn set_patience(&self, patience: Duration) -> Result<()> {
-        Ok(self.conn.busy_timeout(patience)?)
-    }
-
     /// Makes a session with its frozen head as the beginning of its ledger. [`Error::Exists`] if
     /// the name is taken, [`Error::NotFound`] if the parent is gone.
     pub fn create(&self, new: &NewSession<'_>) -> Result<Session> {
@@ -245,7 +196,7 @@ impl Db {
         let mut rows = query.query([id.0])?;
         let mut receipts = Vec::new();
         while let Some(row) = rows.next()? {
-            receipts.push(record::json(&row.get::<_, String>(0)?, &place)?);
+            receipts.push(rows::json(&row.get::<_, String>(0)?, &place)?);
         }
         Ok(receipts)
     }
@@ -288,31 +239,6 @@ pub(super) fn missing(id: SessionId) -> Error {
     Error::NotFound(format!("session {}", id.0))
 }
 
-/// Turns WAL on. Where two processes do this at once SQLite answers "busy" without waiting, so
-/// the waiting is done here. A file system without shared memory keeps the rollback journal,
-/// which is slower and as safe.
-fn use_wal(conn: &Connection, path: &str) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let mode: rusqlite::Result<String> =
-            conn.pragma_update_and_check(None, "journal_mode", "wal", |r| r.get(0));
-        match mode {
-            Ok(mode) if mode == "wal" => return Ok(()),
-            Ok(mode) => {
-                tracing::warn!(path, mode, "no write-ahead log on this file system");
-                return Ok(());
-            }
-            Err(error)
-                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
-                    && Instant::now() < until =>
-            {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
 fn name_of(conn: &Connection, id: SessionId) -> Result<Option<String>> {
     Ok(conn
         .prepare_cached("SELECT name FROM sessions WHERE id = ?")?
@@ -341,7 +267,7 @@ fn summary(conn: &Connection, session: Session) -> Result<Summary> {
         .optional()?;
     let place = place(id, &session.name);
     let first_words = match first {
-        Some(text) => first_words(&record::json(&text, &place)?, FIRST_WORDS),
+        Some(text) => first_words(&rows::json(&text, &place)?, FIRST_WORDS),
         None => String::new(),
     };
     let tokens = chunks::length(conn, id)?;

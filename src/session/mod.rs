@@ -3,7 +3,9 @@
 //! when `commit` returns, or not there at all.
 //!
 //! - `record`: what is stored, as values
-//! - `db`: opening, sessions, reading
+//! - `rows`: rows to values
+//! - `open`: opening the database
+//! - `db`: sessions as wholes, and reading
 //! - `unit`: the one way to change a conversation
 //! - `chunks`: ledger tokens as rows
 //! - `schema`: the migration ladder
@@ -30,8 +32,10 @@ mod db;
 mod error;
 mod lock;
 mod name;
+mod open;
 mod private;
 mod record;
+mod rows;
 mod schema;
 #[cfg(test)]
 mod testing;

@@ -7,17 +7,26 @@ use std::path::Path;
 #[cfg(unix)]
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 
-/// Makes `folder` and what is missing above it, and makes its name durable. A folder that exists
-/// keeps its mode.
+/// Makes `folder` and what is missing above it, and makes their names durable. A folder that
+/// exists keeps its mode.
 pub(super) fn folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
     }
+    // One at a time: with a strict umask the upper one must be opened up before the next is made.
+    if let Some(above) = folder.parent() {
+        self::folder(above)?;
+    }
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     builder.mode(0o700);
-    builder.create(folder)?;
+    match builder.create(folder) {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {
+            return Ok(());
+        }
+        made => made?,
+    }
     #[cfg(unix)]
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
     match folder.parent() {
@@ -81,5 +90,36 @@ mod tests {
         folder(&deep).unwrap();
         file(&path).unwrap();
         assert_eq!((mode(&deep), mode(&path)), (0o750, 0o640));
+    }
+
+    /// Runs itself as a second process, since a umask is the whole process's.
+    #[test]
+    fn the_umask_takes_nothing_and_gives_nothing() {
+        const PLACE: &str = "NPAST_TEST_UMASK_PLACE";
+        const MASK: &str = "NPAST_TEST_UMASK";
+        if let Some(place) = std::env::var_os(PLACE) {
+            let mask = std::env::var(MASK).unwrap().parse().unwrap();
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+            folder(&Path::new(&place).join("a/b")).unwrap();
+            file(&Path::new(&place).join("a/b/f")).unwrap();
+            return;
+        }
+        let name = "session::private::tests::the_umask_takes_nothing_and_gives_nothing";
+        for mask in [0, 0o777] {
+            let home = tempfile::tempdir().unwrap();
+            let ran = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name])
+                .env(PLACE, home.path())
+                .env(MASK, u32::to_string(&mask))
+                .output()
+                .unwrap();
+            assert!(
+                ran.status.success(),
+                "{}",
+                String::from_utf8_lossy(&ran.stdout)
+            );
+            let seen = ["a", "a/b", "a/b/f"].map(|path| mode(&home.path().join(path)));
+            assert_eq!(seen, [0o700, 0o700, 0o600], "umask {mask:o}");
+        }
     }
 }

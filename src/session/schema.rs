@@ -13,6 +13,12 @@ pub(super) const STEPS: &[&str] = &[include_str!("steps/1.sql")];
 
 /// Refuses a database that is not ours or is newer than this program. Writes nothing.
 pub(super) fn check(conn: &Connection, path: &str, steps: &[&str]) -> Result<()> {
+    // One snapshot: half of another process's first step would look like somebody else's tables.
+    let tx = Transaction::new_unchecked(conn, TransactionBehavior::Deferred)?;
+    check_within(&tx, path, steps)
+}
+
+fn check_within(conn: &Connection, path: &str, steps: &[&str]) -> Result<()> {
     let version = pragma(conn, "user_version")?;
     let application = pragma(conn, "application_id")?;
     let empty = version == 0
@@ -51,7 +57,7 @@ pub(super) fn climb(conn: &Connection, path: &str, steps: &[&str]) -> Result<()>
     while pragma(conn, "user_version")? < steps.len() as i64 {
         let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
         // Read again under the write lock: another process may have climbed meanwhile.
-        check(&tx, path, steps)?;
+        check_within(&tx, path, steps)?;
         let version = pragma(&tx, "user_version")?;
         if let Some(step) = usize::try_from(version).ok().and_then(|v| steps.get(v)) {
             tx.execute_batch(step)?;
@@ -129,6 +135,7 @@ mod tests {
     fn a_longer_ladder_keeps_what_an_old_database_holds() {
         let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch(FORMAT_1).unwrap();
+        conn.pragma_update(None, "foreign_keys", true).unwrap();
         let ladder = [
             STEPS[0],
             "ALTER TABLE sessions ADD COLUMN note TEXT NOT NULL DEFAULT 'none'",
