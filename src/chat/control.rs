@@ -1,0 +1,1 @@
+//! Where the special tokens of a text are, and who wrote them.
