@@ -23,3 +23,10 @@ pub mod ledger;
 pub mod llama;
 pub mod session;
 pub mod slot;
+
+// Unit tests of every room use the tests' tiny models, which name this crate from outside.
+#[cfg(test)]
+extern crate self as npast;
+#[cfg(test)]
+#[path = "../tests/support/model.rs"]
+pub(crate) mod tiny;

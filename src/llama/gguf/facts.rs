@@ -1,0 +1,209 @@
+//! What tells two models apart, found without loading either.
+
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use super::{GgufError, Reader, TensorInfo, Value};
+
+/// Bytes read at the start, the middle and the end of each tensor.
+const SAMPLE: u64 = 4096;
+
+/// The identity of a model. Where it lies, what it is called and how it is split are not part of
+/// the hashes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelFacts {
+    /// `general.architecture`.
+    pub architecture: String,
+    /// `general.name`, for people only.
+    pub name: Option<String>,
+    /// All keys of the architecture (`ARCH.rope.*`, `ARCH.attention.*`, …) without that prefix,
+    /// sorted, values as text; an array as the hash of its elements.
+    pub shape: Vec<(String, String)>,
+    /// Hash of model, pre-tokenizer, tokens, types, scores and merges: equal hashes, equal ids.
+    /// Which tokens are BOS or EOS and the chat template are not part of it.
+    pub tokenizer: blake3::Hash,
+    /// Hash of `tokenizer.chat_template`, if there is one.
+    pub chat_template: Option<blake3::Hash>,
+    /// Hash of names, types, dimensions and samples of all tensors, in order of their names.
+    pub tensors: blake3::Hash,
+    /// Number of tensors.
+    pub n_tensors: usize,
+    /// Number of files.
+    pub n_files: usize,
+    /// Size of the tensor data in bytes.
+    pub bytes: u64,
+}
+
+/// Reads the facts of a model: all files of a split one, whichever is named.
+///
+/// Cost: the headers, and 12 KiB of each tensor.
+pub fn facts(path: &Path) -> Result<ModelFacts, GgufError> {
+    let readers = open_all(path)?;
+    let first = &readers[0];
+    let architecture = first
+        .text("general.architecture")
+        .ok_or_else(|| GgufError::malformed(first.path(), "it names no architecture"))?;
+
+    let mut tensors: Vec<(&TensorInfo, usize)> = readers
+        .iter()
+        .enumerate()
+        .flat_map(|(file, reader)| reader.tensors().iter().map(move |info| (info, file)))
+        .collect();
+    tensors.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+
+    Ok(ModelFacts {
+        name: first.text("general.name"),
+        shape: shape(first, &architecture),
+        tokenizer: tokenizer(first),
+        chat_template: first
+            .text("tokenizer.chat_template")
+            .map(|template| blake3::hash(template.as_bytes())),
+        tensors: sample(&readers, &tensors)?,
+        n_tensors: tensors.len(),
+        n_files: readers.len(),
+        bytes: tensors.iter().map(|(info, _)| info.bytes).sum(),
+        architecture,
+    })
+}
+
+/// The files of the model that `path` belongs to, in order: itself, or all N where its name ends
+/// in `-0000I-of-0000N.gguf`. Does not look at the disk.
+pub fn split_paths(path: &Path) -> Vec<PathBuf> {
+    let whole = || vec![path.to_owned()];
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        return whole();
+    };
+    let Some((prefix, _, count)) = split_name(name) else {
+        return whole();
+    };
+    (1..=count)
+        .map(|index| path.with_file_name(format!("{prefix}-{index:05}-of-{count:05}.gguf")))
+        .collect()
+}
+
+/// `PREFIX-0000I-of-0000N.gguf` taken apart, if 1 <= I <= N.
+fn split_name(name: &str) -> Option<(&str, u32, u32)> {
+    let number = |digits: &str| {
+        let good = digits.len() == 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        good.then(|| digits.parse::<u32>().ok()).flatten()
+    };
+    let rest = name.strip_suffix(".gguf")?;
+    let (rest, count) = rest.rsplit_once("-of-")?;
+    let (prefix, index) = rest.rsplit_once('-')?;
+    let (index, count) = (number(index)?, number(count)?);
+    (1..=count)
+        .contains(&index)
+        .then_some((prefix, index, count))
+}
+
+fn open_all(path: &Path) -> Result<Vec<Reader>, GgufError> {
+    let paths = split_paths(path);
+    // A name alone may claim 99,999 files: the first says whether that is so.
+    let first = Reader::open(&paths[0])?;
+    let mut readers = vec![first];
+    let count = readers[0].number("split.count").unwrap_or(1).max(1);
+    if count != paths.len() as u64 {
+        return Err(GgufError::Split {
+            path: paths[0].clone(),
+            reason: format!("it has {count} files, its name says {}", paths.len()),
+        });
+    }
+    for (index, path) in paths.iter().enumerate().skip(1) {
+        let reader = Reader::open(path)?;
+        let (no, of) = (reader.number("split.no"), reader.number("split.count"));
+        if no != Some(index as u64) || of != Some(count) {
+            return Err(GgufError::Split {
+                path: path.clone(),
+                reason: format!("it should be number {index} of {count}, counted from 0"),
+            });
+        }
+        readers.push(reader);
+    }
+    Ok(readers)
+}
+
+fn shape(reader: &Reader, architecture: &str) -> Vec<(String, String)> {
+    let mut shape: Vec<(String, String)> = reader
+        .entries()
+        .filter_map(|(key, value)| {
+            let name = key.strip_prefix(architecture)?.strip_prefix('.')?;
+            let value = match value {
+                Value::Unsigned(number) => number.to_string(),
+                Value::Signed(number) => number.to_string(),
+                Value::Float(number) => number.to_string(),
+                Value::Bool(truth) => truth.to_string(),
+                Value::Text(text) => text,
+                Value::Array { .. } => {
+                    let mut hasher = blake3::Hasher::new();
+                    array(&mut hasher, reader, &key);
+                    hasher.finalize().to_hex().to_string()
+                }
+            };
+            Some((name.to_owned(), value))
+        })
+        .collect();
+    shape.sort();
+    shape
+}
+
+fn tokenizer(reader: &Reader) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for name in ["model", "pre"] {
+        let value = reader.text(&format!("tokenizer.ggml.{name}"));
+        framed(&mut hasher, value.unwrap_or_default().as_bytes());
+    }
+    for name in ["tokens", "token_type", "scores", "merges"] {
+        array(&mut hasher, reader, &format!("tokenizer.ggml.{name}"));
+    }
+    hasher.finalize()
+}
+
+/// An array's elements, framed so that no two arrays look alike; nothing where there is none.
+fn array(hasher: &mut blake3::Hasher, reader: &Reader, key: &str) {
+    let Some(Value::Array { of, len }) = reader.get(key) else {
+        framed(hasher, b"");
+        return;
+    };
+    framed(hasher, of.as_bytes());
+    hasher.update(&(len as u64).to_le_bytes());
+    if let Some(strings) = reader.strings(key) {
+        strings.for_each(|string| framed(hasher, string));
+    } else if let Some(bytes) = reader.array_bytes(key) {
+        hasher.update(bytes);
+    }
+}
+
+fn framed(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    hasher.update(bytes);
+}
+
+fn sample(readers: &[Reader], tensors: &[(&TensorInfo, usize)]) -> Result<blake3::Hash, GgufError> {
+    let mut files = readers
+        .iter()
+        .map(|reader| File::open(reader.path()).map_err(GgufError::io(reader.path())))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = [0; SAMPLE as usize];
+    for &(info, file) in tensors {
+        framed(&mut hasher, info.name.as_bytes());
+        framed(&mut hasher, info.kind.as_bytes());
+        for dim in info.dims {
+            hasher.update(&dim.to_le_bytes());
+        }
+        let length = info.bytes.min(SAMPLE);
+        let last = info.bytes - length;
+        for start in [0, last / 2, last] {
+            let part = &mut buffer[..length as usize];
+            files[file]
+                .seek(SeekFrom::Start(info.offset + start))
+                .and_then(|_| files[file].read_exact(part))
+                .map_err(GgufError::io(readers[file].path()))?;
+            hasher.update(part);
+        }
+    }
+    Ok(hasher.finalize())
+}
