@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn cut<T>(input: &[T], cuts: &[usize]) -> Vec<&[T]> {
+    fn cut<'a, T>(input: &'a [T], cuts: &[usize]) -> Vec<&'a [T]> {
         let mut at: Vec<usize> = cuts.iter().map(|c| c % (input.len() + 1)).collect();
         at.extend([0, input.len()]);
         at.sort_unstable();
