@@ -43,12 +43,6 @@ pub struct Cli {
     #[command(flatten)]
     pub talk: TalkArgs,
 
-    #[command(flatten)]
-    model: ModelArgs,
-
-    #[command(flatten)]
-    sampling: SamplingArgs,
-
     /// One JSON event per line on standard output, and nothing else
     ///
     /// Events: session, prefill, reasoning, text, tool_call, tool_result, receipt, turn, error.
@@ -70,6 +64,13 @@ pub struct Cli {
     /// Versions of npast, llama.cpp and the state format; backends; CPU features
     #[arg(short = 'V', long)]
     pub version: bool,
+
+    // Last: a group's heading would go on into what follows.
+    #[command(flatten)]
+    model: ModelArgs,
+
+    #[command(flatten)]
+    sampling: SamplingArgs,
 }
 
 impl Cli {

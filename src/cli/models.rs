@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::Run;
-use super::error::{FAILED, Failure};
+use super::error::Failure;
 use super::output::{self, table};
 use crate::llama::gguf;
 
@@ -132,7 +132,7 @@ pub fn run(run: &Run) -> Result<i32, Failure> {
     if rows.is_empty() {
         let place = folder.display();
         eprintln!("There is no model in {place}; -m takes a path as well.");
-        return Ok(if folder.is_dir() { 0 } else { FAILED });
+        return Ok(0);
     }
     output::page(&table(&["name", "architecture", "size", ""], &rows, &[2]))
 }
