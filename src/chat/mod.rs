@@ -14,4 +14,4 @@ pub mod template;
 pub mod tokenize;
 
 pub use message::Message;
-pub use script::Script;
+pub use script::{Script, ScriptError};
