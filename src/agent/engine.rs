@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::error::ErrorKind;
 use super::fingerprint::fingerprint;
+use super::memory;
 use super::{AgentError, Conversation, NewSession, Open, Options, Stage};
 use crate::chat::template::{ChatTemplate, Marks};
 use crate::chat::tokenize::Tokenizer;
@@ -143,6 +144,9 @@ impl Engine {
             context: options.context.clone(),
             snapshot_budget: SNAPSHOT_BUDGET,
         };
+        if !offloaded || options.context.no_kv_offload {
+            memory::check(&model, options.context.cache, SlotOptions::cells(limit))?;
+        }
         let mut store = Store::off();
         let slot = Slot::start(&model, &slot_options, |slot| {
             let print = fingerprint(&file, slot, &options);
