@@ -1,7 +1,10 @@
 //! The battery over the gallery of templates, where the folder exists, and over our own.
 
 use super::*;
+use crate::chat::message::{Message, ToolCall};
+use crate::chat::template::ChatError;
 use crate::chat::template::{ChatTemplate, Marks};
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// The texts that llama.cpp takes for ends of generation, and some that vocabularies mark.
