@@ -1,7 +1,7 @@
 //! Replies as templates write them, whole, in small steps, and cut at every place.
 
 use super::*;
-use crate::chat::battery::tests::{THINKER, gallery, marks, marks_for};
+use crate::chat::battery::tests::{THINKER, marks, templates};
 use crate::chat::battery::{Kind, Mode, Verdict};
 use crate::chat::check::example_tools;
 use crate::chat::pieces;
@@ -95,8 +95,7 @@ fn a_plain_call_is_read_and_is_not_shown_as_text() {
 #[test]
 fn every_template_reads_what_it_writes() {
     let mut strange = Vec::new();
-    for (name, source) in gallery() {
-        let template = ChatTemplate::new(&source, marks_for(&source)).unwrap();
+    for (name, template) in templates() {
         if template.battery().mode != Mode::Local {
             continue;
         }
