@@ -246,3 +246,23 @@ fn damaged_templates_end_in_errors_or_text() {
         }
     }
 }
+
+#[test]
+fn deeply_nested_schemas_and_arguments_end_in_errors_or_text() {
+    let mut schema = json!({"type": "string"});
+    let mut arguments = json!("deep");
+    for _ in 0..100 {
+        schema = json!({"type": "object", "properties": {"a": schema}, "required": ["a"]});
+        arguments = json!({"a": arguments});
+    }
+    let mut request = conversations()[2].clone();
+    request["tools"][0]["function"]["parameters"] = schema;
+    request["messages"][1]["tool_calls"][0]["function"]["arguments"] = json!(arguments.to_string());
+    for (_, source) in gallery() {
+        let template = Template::new(&source, "<s>", "</s>").unwrap();
+        if let Ok(applied) = template.apply(&request) {
+            let parser = Parser::new(&applied).unwrap();
+            let _ = parser.parse("plain", false);
+        }
+    }
+}
