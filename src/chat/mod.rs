@@ -15,3 +15,4 @@ pub mod template;
 pub mod tokenize;
 
 pub use message::Message;
+pub use script::{Script, ScriptError};

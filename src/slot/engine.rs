@@ -58,6 +58,7 @@ enum Command {
     Fork(Box<Fork>, oneshot::Sender<Result<Outcome, SlotError>>),
     Row(oneshot::Sender<Option<Vec<f32>>>),
     Held(oneshot::Sender<Vec<Token>>),
+    Knows((usize, Digest), oneshot::Sender<bool>),
 }
 
 /// What a slot is, for people.
@@ -212,6 +213,13 @@ impl SlotHandle {
         rx.blocking_recv().map_err(|_| self.dead())
     }
 
+    /// Whether the slot holds what it said it held after a call, so that [`super::Target::Tail`]
+    /// can continue it.
+    pub fn knows(&self, mark: (usize, Digest)) -> bool {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Knows(mark, tx)).is_ok() && rx.blocking_recv().unwrap_or(false)
+    }
+
     /// The exact tokens the slot holds. For verification; costs O(context).
     ///
     /// # Errors
@@ -253,6 +261,10 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
             }
             Command::Row(answer) => {
                 let _ = answer.send(engine.resident.row.clone());
+            }
+            Command::Knows((len, digest), answer) => {
+                let resident = &engine.resident;
+                let _ = answer.send(len <= resident.len() && resident.digest(len) == digest);
             }
             Command::Held(answer) => {
                 let _ = answer.send(engine.resident.tokens().to_vec());

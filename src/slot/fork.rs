@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::SlotError;
 use super::call::{Event, Fork, Kind, Outcome};
 use super::engine::{Engine, cancelled, ms};
-use super::reply::{Chooser, Ending};
+use super::reply::{Chooser, Ending, Next};
 use super::{Finish, Times};
 use crate::llama::Seq;
 
@@ -112,9 +112,9 @@ impl Engine {
             if let Some(observe) = &mut ending.observe {
                 observe(row);
             }
-            let token = match chooser.next(row)? {
-                Ok(token) => token,
-                Err(finish) => return Ok(finish),
+            let (token, last) = match chooser.next(row)? {
+                Next::Token(token, last) => (token, last),
+                Next::End(finish) => return Ok(finish),
             };
             if outcome.tokens.is_empty() {
                 outcome.times.first_token = ms(begun);
@@ -124,6 +124,9 @@ impl Engine {
             let _ = fork.events.send(Event::Sampled(token));
             outcome.times.decode = ms(decoding);
             if let Some(finish) = ending.after(vocab, token, outcome.tokens.len()) {
+                return Ok(finish);
+            }
+            if let Some(finish) = last {
                 return Ok(finish);
             }
             if at >= end {

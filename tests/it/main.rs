@@ -5,7 +5,10 @@
 mod model;
 #[path = "../support/rig.rs"]
 mod rig;
+#[path = "../support/talk.rs"]
+mod talk;
 
+mod conversations;
 mod exact_resume;
 mod forks;
 mod rewinds;
