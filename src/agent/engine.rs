@@ -1,113 +1,385 @@
-//! Stand-in for the engine until the merge: the signatures the command line is written against.
-#![allow(missing_docs)]
+//! One process's model, slot and stores, opened once. Conversations are opened on it.
 
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
-use super::{Event, Input, NewSession, Open, Options, Stage, TurnOptions};
-use crate::chat::Script;
-use crate::ledger::Finish;
-use crate::slot::Class;
+use super::error::ErrorKind;
+use super::fingerprint::fingerprint;
+use super::memory;
+use super::{AgentError, Conversation, NewSession, Open, Options, Stage};
+use crate::chat::template::{ChatTemplate, Marks};
+use crate::chat::tokenize::Tokenizer;
+use crate::kv::{Limits, Store};
+use crate::ledger::Digest;
+use crate::llama::{self, Model, Vocab, gguf};
+use crate::session::{Db, Lock};
+use crate::slot::{Class, Slot, SlotOptions};
 
-pub struct Engine;
+/// Bytes of snapshots that are kept in RAM.
+const SNAPSHOT_BUDGET: usize = 1 << 30;
+/// The limit that a session gets when the model could take more and nobody asked for more.
+const DEFAULT_LIMIT: usize = 32_768;
 
-pub struct Facts {
-    pub model: String,
-    pub description: String,
+/// Used when a model has no template: a role line before each text, in the vocabulary's own
+/// end-of-text token.
+const PLAIN_TEMPLATE: &str = "{%- for message in messages -%}\
+    {{- message.role + ': ' + message.content + (eos_token or '') + '\\n' -}}\
+    {%- endfor -%}{%- if add_generation_prompt -%}{{- 'assistant: ' -}}{%- endif -%}";
+
+/// What conversations share.
+pub(super) struct Shared {
+    pub options: Options,
+    pub model: Arc<Model>,
+    pub template: ChatTemplate,
+    pub tokenizer: Tokenizer,
+    pub store: Store,
+    /// Tokens of a ledger mean the same under equal digests.
+    pub vocab: Digest,
+    /// Of the template's text.
+    pub source: Digest,
     pub class: Class,
     pub limit: usize,
+}
+
+/// Something to say once: a sentence and what to do.
+pub type Notice = (String, Option<String>);
+
+/// What an engine is, for `doctor` and the first line of a chat.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The model's file name.
+    pub model: String,
+    /// llama.cpp's description.
+    pub description: String,
+    /// The memory class.
+    pub class: Class,
+    /// The conversation's limit, tokens.
+    pub limit: usize,
+    /// Cells of the context: the limit and the reserve.
+    pub cells: usize,
+    /// Bytes of KV per token that are kept for every position.
     pub token_bytes: usize,
+    /// Bytes of one snapshot of a few tokens, where the class needs them.
+    pub snapshot_bytes: usize,
+    /// Tokens of one decode call.
     pub ubatch: usize,
-    pub template: Vec<String>,
+    /// Kind and size of the vocabulary.
     pub vocab: String,
+    /// What the template's examination found, a line each.
+    pub template: Vec<String>,
+    /// The model has no template of its own.
     pub fallback_template: bool,
+    /// Metadata worth showing.
+    pub metadata: Vec<(String, String)>,
+}
+
+/// Model, slot and stores of one process.
+pub struct Engine {
+    shared: Arc<Shared>,
+    slot: Slot,
+    facts: Facts,
+    notices: Mutex<Vec<Notice>>,
+    _lock: Option<Lock>,
 }
 
 impl Engine {
+    /// Opens everything. `progress` may stop the loading of weights by returning false.
+    ///
+    /// # Errors
+    /// When the model, the context or npast.db cannot be had. KV that cannot be stored is no
+    /// error: it becomes a notice.
     pub fn open(
-        _options: &Options,
-        _progress: &mut dyn FnMut(Stage) -> bool,
+        options: &Options,
+        progress: &mut dyn FnMut(Stage) -> bool,
     ) -> Result<Engine, AgentError> {
-        todo!()
+        let mut notices = Vec::new();
+        // Before the weights: what is wrong here is known at once.
+        drop(Db::open(&options.home.join("npast.db"))?);
+        let file = gguf::facts(&options.model)?;
+        let lock = model_lock(options, &file, &mut notices);
+        let model = load(options, progress)?;
+        progress(Stage::Context);
+
+        let mut options = options.clone();
+        let limit = options
+            .limit
+            .unwrap_or_else(|| match model.trained_context() {
+                0 => DEFAULT_LIMIT,
+                trained => trained.min(DEFAULT_LIMIT),
+            });
+        let offloaded =
+            options.weights.gpu_layers != Some(0) && llama::devices().iter().any(|d| d.gpu);
+        let ubatch = options.ubatch.unwrap_or(if offloaded { 512 } else { 128 });
+        options.context.ubatch = ubatch;
+        let slot_options = SlotOptions {
+            limit,
+            context: options.context.clone(),
+            snapshot_budget: SNAPSHOT_BUDGET,
+        };
+        if !offloaded || options.context.no_kv_offload {
+            memory::check(&model, options.context.cache, SlotOptions::cells(limit))?;
+        }
+        let own = options
+            .chat_template
+            .clone()
+            .or_else(|| model.chat_template(None));
+        let fallback_template = own.is_none();
+        if fallback_template {
+            notices.push((
+                "the model has no chat template; messages are written as plain \"role: text\" \
+                 lines"
+                    .to_owned(),
+                Some("give one with --chat-template @FILE".to_owned()),
+            ));
+        }
+        let source = own.unwrap_or_else(|| PLAIN_TEMPLATE.to_owned());
+        let mut store = Store::off();
+        // A template's examination takes up to a second; the context is made meanwhile.
+        let (examined, slot) = std::thread::scope(|scope| {
+            let examined = scope.spawn(|| examine(&source, model.vocab()));
+            let slot = Slot::start(&model, &slot_options, |slot| {
+                let print = fingerprint(&file, slot, &options);
+                store = open_store(&options, print, &mut notices);
+                store.clone()
+            });
+            (examined.join(), slot)
+        });
+        let slot = slot.map_err(|e| with_need(e.into(), &file, &slot_options))?;
+        let slot_facts = slot.handle().facts().clone();
+        let (template, tokenizer) = examined.unwrap_or_else(|_| {
+            Err(AgentError::new(
+                ErrorKind::Template,
+                "the examination of the chat template panicked",
+            ))
+        })?;
+        warn_of_space(&options, &slot_facts, &mut notices);
+        progress(Stage::Ready);
+
+        let facts = Facts {
+            model: file_name(&options.model),
+            description: model.description(),
+            class: slot_facts.class,
+            limit: slot_facts.limit,
+            cells: SlotOptions::cells(limit),
+            token_bytes: slot_facts.token_bytes,
+            snapshot_bytes: slot_facts.snapshot_bytes,
+            ubatch,
+            vocab: format!("{} {}", model.vocab().kind(), model.vocab().size()),
+            template: template.battery().report(),
+            fallback_template,
+            metadata: metadata(&model, &file),
+        };
+        Ok(Engine {
+            shared: Arc::new(Shared {
+                vocab: Digest(*file.tokenizer.as_bytes()),
+                source: Digest::of(source.as_bytes()),
+                class: slot_facts.class,
+                limit: slot_facts.limit,
+                options,
+                model,
+                template,
+                tokenizer,
+                store,
+            }),
+            slot,
+            facts,
+            notices: Mutex::new(notices),
+            _lock: lock,
+        })
     }
 
+    /// What it is.
     pub fn facts(&self) -> Facts {
-        todo!()
+        self.facts.clone()
     }
 
-    pub fn notices(&self) -> Vec<(String, Option<String>)> {
-        todo!()
+    /// What the user should know; each is said once.
+    pub fn notices(&self) -> Vec<Notice> {
+        let mut notices = self
+            .notices
+            .lock()
+            .map(|mut n| std::mem::take(&mut *n))
+            .unwrap_or_default();
+        notices.extend(
+            self.shared
+                .store
+                .take_notices()
+                .into_iter()
+                .map(|n| (n.text, Some(n.hint))),
+        );
+        notices
     }
 
-    pub fn conversation(&self, _open: Open, _new: NewSession) -> Result<Conversation, AgentError> {
-        todo!()
-    }
-}
-
-pub struct Conversation;
-
-#[derive(Clone, Debug)]
-pub struct Info {
-    pub id: i64,
-    pub name: String,
-    pub resumed: bool,
-    pub model: String,
-    pub class: Class,
-    pub context: usize,
-    pub open_message: Option<String>,
-    pub unfinished: bool,
-}
-
-impl Conversation {
-    pub fn info(&self) -> Info {
-        todo!()
-    }
-
-    pub fn turn(
-        &mut self,
-        _input: Input,
-        _options: &TurnOptions,
-        _script: Option<&mut Script>,
-        _cancel: &Arc<AtomicBool>,
-        _on: &mut dyn FnMut(Event),
-    ) -> Result<TurnEnd, AgentError> {
-        todo!()
-    }
-
-    pub fn close(self) -> Result<(), AgentError> {
-        todo!()
+    /// Opens a conversation, or starts one.
+    ///
+    /// # Errors
+    /// When its name is not usable, another process has it, or npast.db fails.
+    pub fn conversation(&self, open: Open, new: NewSession) -> Result<Conversation, AgentError> {
+        Conversation::open(self.shared.clone(), self.slot.handle(), open, new)
     }
 }
 
-pub struct TurnEnd {
-    pub finish: Finish,
-    pub withdrawn: Option<String>,
-}
-
-#[derive(Debug)]
-pub struct AgentError {
-    pub message: String,
-}
-
-impl fmt::Display for AgentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+fn model_lock(
+    options: &Options,
+    file: &gguf::ModelFacts,
+    notices: &mut Vec<Notice>,
+) -> Option<Lock> {
+    match Lock::model(&options.home, file.tensors.to_hex().as_str()) {
+        Ok(lock) => Some(lock),
+        Err(held) => {
+            if let Some(pid) = held.pid() {
+                notices.push((
+                    format!("process {pid} has this model loaded too"),
+                    Some("each process needs memory of its own for it".to_owned()),
+                ));
+            }
+            None
+        }
     }
 }
 
-impl std::error::Error for AgentError {}
-
-impl AgentError {
-    pub fn kind(&self) -> &'static str {
-        "agent"
+fn load(
+    options: &Options,
+    progress: &mut dyn FnMut(Stage) -> bool,
+) -> Result<Arc<Model>, AgentError> {
+    let mut weights = options.weights.clone();
+    weights.vocab_only = false;
+    let mut watch = |done| progress(Stage::Model(done));
+    let model = Model::load(&options.model, &weights, &mut watch)?;
+    if !model.generates() {
+        return Err(AgentError::new(
+            ErrorKind::Model,
+            format!(
+                "{} is not a model that writes text",
+                options.model.display()
+            ),
+        )
+        .hinted("take a decoder model, such as an instruct or chat GGUF"));
     }
+    Ok(Arc::new(model))
+}
 
-    pub fn hint(&self) -> Option<String> {
-        None
-    }
+fn examine(source: &str, vocab: &Vocab) -> Result<(ChatTemplate, Tokenizer), AgentError> {
+    let template = ChatTemplate::new(source, marks(vocab)).map_err(|e| {
+        AgentError::new(
+            ErrorKind::Template,
+            format!("the chat template is of no use: {e}"),
+        )
+        .hinted("give another one with --chat-template @FILE")
+    })?;
+    let tokenizer = Tokenizer::new(vocab.clone(), source)
+        .map_err(|e| AgentError::new(ErrorKind::Template, e.to_string()))?;
+    Ok((template, tokenizer))
+}
 
-    pub fn exit(&self) -> i32 {
-        1
+fn open_store(
+    options: &Options,
+    print: crate::kv::Fingerprint,
+    notices: &mut Vec<Notice>,
+) -> Store {
+    if !options.store_kv {
+        return Store::off();
     }
+    match Store::open(&options.home.join("kv"), print, Limits::default()) {
+        Ok(store) => store,
+        Err(error) => {
+            notices.push((
+                format!("KV is not saved in this run: {error}"),
+                Some("sessions work; a restart will have to read them again".to_owned()),
+            ));
+            Store::off()
+        }
+    }
+}
+
+/// Adds what the context would need to an error that llama.cpp gave without numbers.
+fn with_need(error: AgentError, file: &gguf::ModelFacts, slot: &SlotOptions) -> AgentError {
+    if error.kind() != "memory" {
+        return error;
+    }
+    let free: Vec<String> = llama::devices()
+        .iter()
+        .filter(|d| d.memory.1 > 0)
+        .map(|d| format!("{} has {} MiB free", d.name, d.memory.0 >> 20))
+        .collect();
+    let hint = error.hint().unwrap_or_default();
+    AgentError::new(
+        ErrorKind::Memory,
+        format!(
+            "{error}; weights take {} MiB, the context has {} cells, {}",
+            file.bytes >> 20,
+            SlotOptions::cells(slot.limit),
+            free.join(", "),
+        ),
+    )
+    .hinted(hint)
+}
+
+/// Law 10 before it hurts: a full context that would not fit on the disk is said at the start.
+fn warn_of_space(options: &Options, slot: &crate::slot::SlotFacts, notices: &mut Vec<Notice>) {
+    if !options.store_kv {
+        return;
+    }
+    let Ok(disk) = rustix::fs::statvfs(&options.home) else {
+        return;
+    };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let need = (slot.limit * slot.token_bytes + 4 * slot.snapshot_bytes) as u64;
+    if free < need {
+        notices.push((
+            format!(
+                "a full session would take {} MiB of KV on disk, and {} MiB are free in {}",
+                need >> 20,
+                free >> 20,
+                options.home.display()
+            ),
+            Some("free some space, take a smaller --ctx, or give --no-store".to_owned()),
+        ));
+    }
+}
+
+fn marks(vocab: &Vocab) -> Marks {
+    let text = |token| String::from_utf8_lossy(&vocab.piece(token, true)).into_owned();
+    Marks {
+        bos: vocab.bos().map(text).unwrap_or_default(),
+        eos: vocab.eos().map(text).unwrap_or_default(),
+        eog: vocab
+            .tokens()
+            .filter(|t| vocab.is_end(*t))
+            .map(text)
+            .collect(),
+        control: vocab
+            .tokens()
+            .filter(|t| vocab.is_control(*t))
+            .map(text)
+            .collect(),
+    }
+}
+
+fn metadata(model: &Model, file: &gguf::ModelFacts) -> Vec<(String, String)> {
+    let mut rows = vec![
+        ("architecture".to_owned(), model.architecture()),
+        ("parameters".to_owned(), model.parameters().to_string()),
+        ("bytes".to_owned(), model.bytes().to_string()),
+        ("layers".to_owned(), model.layers().to_string()),
+        (
+            "trained context".to_owned(),
+            model.trained_context().to_string(),
+        ),
+        ("files".to_owned(), file.n_files.to_string()),
+    ];
+    if model.window() > 0 {
+        rows.push(("sliding window".to_owned(), model.window().to_string()));
+    }
+    if let Some(name) = &file.name {
+        rows.insert(0, ("name".to_owned(), name.clone()));
+    }
+    rows
+}
+
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(
+        || path.display().to_string(),
+        |n| n.to_string_lossy().into_owned(),
+    )
 }

@@ -1,9 +1,17 @@
 //! Messages to tokens and tokens to messages.
 
+mod adapt;
+pub mod battery;
+mod check;
 pub mod control;
+mod delta;
 pub mod message;
-mod script;
+pub mod pieces;
+pub mod plain;
+pub mod reply;
+pub mod script;
 pub mod stream;
+pub mod template;
 pub mod tokenize;
 
 pub use message::Message;

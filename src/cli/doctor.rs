@@ -236,6 +236,9 @@ mod tests {
     #[test]
     fn a_model_is_told_with_what_its_context_costs_and_what_does_not_fit() {
         let its = Facts {
+            cells: 0,
+            snapshot_bytes: 0,
+            metadata: Vec::new(),
             model: "m.gguf".into(),
             description: "qwen3 8B Q4_K".into(),
             class: Class::Dense,

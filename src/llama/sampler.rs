@@ -52,6 +52,8 @@ pub struct Grammar {
     pub patterns: Vec<String>,
     /// Tokens that begin it.
     pub tokens: Vec<Token>,
+    /// Tokens of the reply that the prompt wrote already; the grammar starts after them.
+    pub prefill: Vec<Token>,
 }
 
 /// Why no token was chosen.
@@ -294,7 +296,11 @@ fn make_grammar(vocab: &Vocab, grammar: &Grammar) -> Result<Raw, SamplerError> {
     if raw.is_null() {
         return Err(SamplerError::Grammar);
     }
-    Ok(Raw(raw))
+    let mut raw = Raw(raw);
+    for token in &grammar.prefill {
+        raw.accept(*token)?;
+    }
+    Ok(raw)
 }
 
 #[cfg(test)]

@@ -159,11 +159,22 @@ impl Db {
 
     /// The messages in order, without withdrawn ones.
     pub fn messages(&self, id: SessionId) -> Result<Vec<Message>> {
+        self.messages_after(id, None)
+    }
+
+    /// The messages that came after one of them (all without one), in order, without withdrawn
+    /// ones. Costs O(messages given).
+    pub fn messages_after(
+        &self,
+        id: SessionId,
+        last: Option<super::MessageId>,
+    ) -> Result<Vec<Message>> {
         let place = self.place(id)?;
         let mut query = self.conn.prepare_cached(&format!(
-            "SELECT {MESSAGE} FROM messages WHERE session = ? AND state <> 'withdrawn' ORDER BY seq"
+            "SELECT {MESSAGE} FROM messages WHERE session = ? AND state <> 'withdrawn' \
+             AND seq > coalesce((SELECT seq FROM messages WHERE id = ?), -1) ORDER BY seq"
         ))?;
-        let mut rows = query.query([id.0])?;
+        let mut rows = query.query((id.0, last.map(|m| m.0)))?;
         let mut messages = Vec::new();
         while let Some(row) = rows.next()? {
             messages.push(Message::read(row, &place)?);

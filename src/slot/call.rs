@@ -58,6 +58,9 @@ pub enum Flow {
 /// Sees each sampled token on the engine thread, before the next one is decoded. Must be quick.
 pub type Watch = Box<dyn FnMut(Token) -> Flow + Send>;
 
+/// Sees each row of logits before a token is chosen from it; for verification.
+pub type Observe = Box<dyn FnMut(&[f32]) + Send>;
+
 /// The reply that a call asks for.
 pub struct Reply {
     /// How tokens are chosen.
@@ -66,6 +69,8 @@ pub struct Reply {
     pub max_tokens: usize,
     /// Sees each token; stop strings end a reply here.
     pub watch: Watch,
+    /// Sees each row of logits.
+    pub observe: Option<Observe>,
 }
 
 /// What a call is, in receipts.
@@ -138,8 +143,8 @@ pub enum Event {
 pub enum Cause {
     /// The target differs from what is held.
     Differs {
-        /// The token held there, if any.
-        had: Option<Token>,
+        /// The token held there.
+        had: Token,
         /// The target's.
         got: Token,
     },
@@ -147,6 +152,10 @@ pub enum Cause {
     NoState {
         /// Where the nearest state is, in tokens.
         nearest: usize,
+        /// The token held where they differ.
+        had: Token,
+        /// The target's.
+        got: Token,
     },
     /// Nothing was found on disk, in words where it is known why.
     NotStored(Option<String>),

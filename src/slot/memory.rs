@@ -50,6 +50,7 @@ pub struct Memory {
     class: Class,
     layout: Option<Layout>,
     window: usize,
+    probed_snapshot: usize,
 }
 
 impl Memory {
@@ -92,6 +93,7 @@ impl Memory {
             class,
             layout,
             window,
+            probed_snapshot: partial.len(),
         };
         if memory.class != Class::Whole && memory.round_trip(tokens.len()).is_err() {
             tracing::info!("states of this model do not come back as they were: whole states only");
@@ -151,6 +153,14 @@ impl Memory {
     /// Bytes of KV per token that segments hold.
     pub fn token_bytes(&self) -> usize {
         self.layout.as_ref().map_or(0, Layout::token_bytes)
+    }
+
+    /// Bytes of a snapshot of the probe's few tokens; 0 where none is needed.
+    pub fn probed_snapshot(&self) -> usize {
+        match self.shape().snapshots {
+            true => self.probed_snapshot,
+            false => 0,
+        }
     }
 
     /// The context, for decoding.

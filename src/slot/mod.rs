@@ -1,12 +1,30 @@
 //! The engine thread and its handle. One OS thread owns the context and all that changes it; others
-//! hold a cloneable handle.
+//! hold a cloneable handle and ask for calls: "hold these tokens, then sample". The slot finds out
+//! what it has of them (resident, in RAM, on disk), restores what it can, evaluates the rest, and
+//! says in numbers what that took.
+//!
+//! - `engine`: the thread, its commands, one call from begin to end.
+//! - `prepare`: what is kept and restored; `evaluate`: what is decoded; `reply`: what is sampled.
+//! - `fork`: side work; `save`: what goes to disk.
+//! - `memory`: the recipes over llama.cpp's context; `resident`: the truth about sequence 0.
 
 mod call;
+mod engine;
 mod error;
+mod evaluate;
+mod fork;
 mod memory;
+mod prepare;
+mod reply;
+mod resident;
+mod save;
 
 pub use call::{
-    Call, Cause, Choice, Event, Flow, Fork, Kind, Miss, Outcome, Reply, Target, Times, Watch,
+    Call, Cause, Choice, Event, Flow, Fork, Kind, Miss, Observe, Outcome, Reply, Target, Times,
+    Watch,
 };
+pub use engine::{Answer, Slot, SlotFacts, SlotHandle, SlotOptions};
 pub use error::SlotError;
 pub use memory::{Bytes, Class, Memory};
+
+use crate::ledger::Finish;

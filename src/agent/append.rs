@@ -1,0 +1,391 @@
+//! From input to a durable message and its tokens. Law 5: fit is checked, then the message is
+//! committed, then decoding begins. Law 1: what was decoded stays; only what follows is rendered.
+
+use super::conversation::{Conversation, now_ms};
+use super::error::ErrorKind;
+use super::frame::Frozen;
+use super::{AgentError, Input};
+use crate::chat::Message;
+use crate::chat::message::Role;
+use crate::chat::template::After;
+use crate::ledger::{Finish, Token, common_prefix};
+use crate::session::{MessageId, Span, State};
+
+/// What an input became.
+pub(super) struct Appended {
+    /// Messages that the reply answers.
+    pub inputs: Vec<MessageId>,
+    /// The ledger and the decoded length before, to go back to when the input is withdrawn.
+    pub before: Before,
+    /// The user's text, handed back when it is withdrawn.
+    pub text: Option<String>,
+    /// What the reply comes after.
+    pub after: After,
+    /// Goes on with the last reply.
+    pub continued: bool,
+}
+
+/// Where a withdrawn input leaves the ledger.
+pub(super) struct Before {
+    pub len: usize,
+    /// The token that was exchanged, if one was.
+    pub last: Option<Token>,
+    pub messages: usize,
+}
+
+/// What is put in the place of results that never came.
+const NOT_RUN: &str = "This call was not run.";
+
+impl Conversation {
+    /// Makes an input durable. Nothing is decoded here.
+    pub(super) fn append(&mut self, input: Input) -> Result<Appended, AgentError> {
+        let open: Vec<MessageId> = self.open_messages().map(|m| m.id).collect();
+        let new = match input {
+            Input::Continue => return self.continue_reply(),
+            Input::Open => Vec::new(),
+            Input::Text(text) if text.trim().is_empty() => Vec::new(),
+            Input::Text(text) => vec![Message::user(text)],
+            Input::Messages(messages) => messages,
+        };
+        if new.is_empty() {
+            if open.is_empty() {
+                return Err(AgentError::new(ErrorKind::Input, "the prompt is empty")
+                    .hinted("type a message, or pipe one in"));
+            }
+            if self.unsent() {
+                // Its tokens were not committed with it; they are made now.
+                return self.append_messages(Vec::new(), &open);
+            }
+            return Ok(Appended {
+                inputs: open,
+                before: self.before(),
+                text: None,
+                after: self.after_last_input(),
+                continued: false,
+            });
+        }
+        if let Some(bad) = new
+            .iter()
+            .find(|m| !matches!(m.role, Role::User | Role::Tool))
+        {
+            return Err(AgentError::new(
+                ErrorKind::Input,
+                format!("a message of role {} cannot be appended", bad.role.as_str()),
+            )
+            .hinted("user messages and tool results can be"));
+        }
+        self.append_messages(new, &open)
+    }
+
+    /// An open message without tokens in the ledger.
+    fn unsent(&self) -> bool {
+        self.open_messages().any(|m| m.span.is_none())
+    }
+
+    fn before(&self) -> Before {
+        Before {
+            len: self.ledger.len(),
+            last: None,
+            messages: self.messages.len(),
+        }
+    }
+
+    fn continue_reply(&mut self) -> Result<Appended, AgentError> {
+        if !self.unfinished() {
+            return Err(
+                AgentError::new(ErrorKind::Input, "there is no reply to go on with").hinted(
+                    "only a reply that was cut (length, stop string, Ctrl-C) can be continued",
+                ),
+            );
+        }
+        Ok(Appended {
+            inputs: Vec::new(),
+            before: self.before(),
+            text: None,
+            after: self.after_last_input(),
+            continued: true,
+        })
+    }
+
+    /// What the last reply came after, or the next one will.
+    pub(super) fn after_last_input(&self) -> After {
+        let last = self.messages.iter().rfind(|m| m.role != "assistant");
+        match last.is_some_and(|m| m.role == "tool") {
+            true => After::Results,
+            false => After::User,
+        }
+    }
+
+    fn append_messages(
+        &mut self,
+        new: Vec<Message>,
+        open: &[MessageId],
+    ) -> Result<Appended, AgentError> {
+        // Messages that a crash left open are joined with the new ones.
+        let mut all = Vec::new();
+        for message in self.open_messages() {
+            all.push(Message::from_json(&message.body)?);
+        }
+        let text = new
+            .iter()
+            .rfind(|m| m.role == Role::User)
+            .map(|m| m.text.clone());
+        if !open.is_empty() && !new.is_empty() {
+            self.notices.push((
+                "the message that was left without an answer was joined with this one".to_owned(),
+                None,
+            ));
+        }
+        for message in new {
+            match all.last_mut() {
+                Some(last) if last.role == Role::User && message.role == Role::User => {
+                    last.text = format!("{}\n\n{}", last.text, message.text);
+                }
+                _ => all.push(message),
+            }
+        }
+        let all = self.with_results(all)?;
+
+        let cut = self.open_messages().find_map(|m| m.span).map(|s| s.start);
+        let kept = cut.unwrap_or(self.ledger.len());
+        let (from, tokens) = self.tokens_of(&all, kept)?;
+        let needed = from + tokens.len() + 1;
+        if needed > self.shared.limit {
+            return Err(AgentError::new(
+                ErrorKind::TooLong,
+                format!(
+                    "this message would make the conversation {needed} tokens long, the context \
+                     has {}",
+                    self.shared.limit
+                ),
+            )
+            .hinted(
+                "nothing was stored; give a larger --ctx, shorten it, or start a new session",
+            ));
+        }
+
+        let before = Before {
+            len: self.ledger.len().min(kept),
+            last: (from < kept)
+                .then(|| self.ledger.get(kept - 1).copied())
+                .flatten(),
+            messages: self.messages.len() - open.len(),
+        };
+        let span = Span {
+            start: kept.min(from + tokens.len()),
+            end: from + tokens.len(),
+        };
+        let mut unit = self.db.begin(self.row.id)?;
+        if from < self.ledger.len() {
+            unit.cut_tokens(from)?;
+        }
+        unit.append_tokens(from, &tokens)?;
+        unit.set_pending(0)?;
+        let mut inputs = Vec::new();
+        for (i, message) in all.iter().enumerate() {
+            let body = message.to_json();
+            let id = match open.get(i) {
+                Some(id) => {
+                    unit.set_body(*id, &body)?;
+                    *id
+                }
+                None => unit.add_message(message.role.as_str(), &body, State::Open)?,
+            };
+            unit.set_span(id, span)?;
+            inputs.push(id);
+        }
+        for spare in open.iter().skip(all.len()) {
+            unit.set_state(*spare, State::Withdrawn)?;
+        }
+        unit.touch(now_ms())?;
+        unit.commit()?;
+        self.hold(from, &tokens);
+        self.messages = self.refresh(before.messages)?;
+        let after = match all.last().is_some_and(|m| m.role == Role::Tool) {
+            true => After::Results,
+            false => After::User,
+        };
+        Ok(Appended {
+            inputs,
+            before,
+            text,
+            after,
+            continued: false,
+        })
+    }
+
+    /// Mirrors a change of the stored ledger: its first `from` tokens, then these.
+    pub(super) fn hold(&mut self, from: usize, tokens: &[Token]) {
+        let same = common_prefix(&self.ledger[from.min(self.ledger.len())..], tokens);
+        let stays = from + same;
+        self.ledger.truncate(from);
+        self.ledger.extend_from_slice(tokens);
+        self.marks.retain(|(len, _)| *len <= stays);
+        self.decoded = self.decoded.min(stays);
+    }
+
+    /// The messages again from the database, where only those from `from` on can have changed.
+    fn refresh(&mut self, from: usize) -> Result<Vec<crate::session::Message>, AgentError> {
+        let mut kept = std::mem::take(&mut self.messages);
+        kept.truncate(from);
+        let stored = self
+            .db
+            .messages_after(self.row.id, kept.last().map(|m| m.id))?;
+        kept.extend(stored);
+        Ok(kept)
+    }
+
+    /// Where the tokens of new messages go, and the tokens.
+    fn tokens_of(
+        &mut self,
+        new: &[Message],
+        kept: usize,
+    ) -> Result<(usize, Vec<Token>), AgentError> {
+        let shared = self.shared.clone();
+        let Some((row, reply)) = self.last_reply() else {
+            let tokens = self.frozen.opening(&shared, new)?;
+            let head = self.row.head;
+            if !tokens.starts_with(&self.ledger[..head]) {
+                return Err(AgentError::new(
+                    ErrorKind::Template,
+                    "the template writes another system prompt for this first message",
+                )
+                .hinted("give another template with --chat-template @FILE"));
+            }
+            return Ok((head, tokens[head..].to_vec()));
+        };
+        let (finish, reply_end) = (row.finish, row.span.as_ref().map_or(kept, |s| s.end));
+        if let Some(why) = self.whole_renderings() {
+            let mut messages = self.canonical()?;
+            messages.truncate(messages.len() - self.open_messages().count());
+            messages.extend_from_slice(new);
+            let tokens = self.frozen.whole(&shared, &messages)?;
+            let same = common_prefix(&self.ledger[..kept], &tokens);
+            if same < kept {
+                self.broken = Some(why);
+            }
+            return Ok((same, tokens[same..].to_vec()));
+        }
+        let delta = self.frozen.delta(&shared, &reply, new)?;
+        let closed = matches!(finish, Some(Finish::Stop | Finish::ToolCalls));
+        // The reply's own last token is looked at: is it an end of turn?
+        let kept = kept.min(self.ledger.len());
+        let last = self.ledger[..kept].last().copied();
+        if closed && kept == reply_end && last.is_some_and(|t| shared.model.vocab().is_end(t)) {
+            // It was sampled and not decoded; it takes the form that history has.
+            let text = &self.ledger[..kept - 1];
+            let tokens = Frozen::continuation(&shared, text, "", delta.pieces)?;
+            return Ok(match tokens.first() == last.as_ref() {
+                true => (kept, tokens[1..].to_vec()),
+                false => (kept - 1, tokens),
+            });
+        }
+        // A reply that was cut is closed first: open reasoning, then what stands before the end.
+        let mut before = String::new();
+        if !closed {
+            let span = row.span.unwrap_or(Span {
+                start: kept,
+                end: kept,
+            });
+            if self.reasoning_open(span)? {
+                before.push_str(&shared.template.battery().thinking.close);
+            }
+            before.push_str(&delta.closing);
+        }
+        let tokens = Frozen::continuation(&shared, &self.ledger[..kept], &before, delta.pieces)?;
+        Ok((kept, tokens))
+    }
+
+    /// Whether a reply's tokens end inside its reasoning.
+    fn reasoning_open(&mut self, span: Span) -> Result<bool, AgentError> {
+        let after = self.after_last_input();
+        let raw = self.raw_text(&self.ledger[span.start..span.end.min(self.ledger.len())]);
+        let prompt = self.format(after)?.applied.generation_prompt.clone();
+        Ok(self
+            .shared
+            .template
+            .battery()
+            .thinking
+            .opens(&(prompt + &raw)))
+    }
+
+    /// Results in call order, with something in the place of those that are missing.
+    fn with_results(&self, new: Vec<Message>) -> Result<Vec<Message>, AgentError> {
+        let calls = match self.last_reply() {
+            Some((row, reply)) if row.finish == Some(Finish::ToolCalls) => reply.calls,
+            _ => Vec::new(),
+        };
+        let (results, others): (Vec<_>, Vec<_>) =
+            new.into_iter().partition(|m| m.role == Role::Tool);
+        if calls.is_empty() {
+            return match results.is_empty() {
+                true => Ok(others),
+                false => Err(AgentError::new(
+                    ErrorKind::Input,
+                    "there is a tool result, and no call it could answer",
+                )),
+            };
+        }
+        let mut places: Vec<Option<Message>> = vec![None; calls.len()];
+        for result in results {
+            let named = result.call_id.as_deref().filter(|id| !id.is_empty());
+            let at = match named {
+                Some(id) => calls.iter().position(|c| c.id == id).or_else(|| {
+                    // Ids of a client's own: by position.
+                    places.iter().position(Option::is_none)
+                }),
+                None => places.iter().position(Option::is_none),
+            };
+            match at.filter(|at| places[*at].is_none()) {
+                Some(at) => places[at] = Some(result),
+                None => {
+                    return Err(AgentError::new(
+                        ErrorKind::Input,
+                        format!("there are more tool results than the {} calls", calls.len()),
+                    ));
+                }
+            }
+        }
+        let mut all: Vec<Message> = places
+            .into_iter()
+            .zip(&calls)
+            .map(|(result, call)| {
+                let text = result.map_or_else(|| NOT_RUN.to_owned(), |r| r.text);
+                Message::tool_result(&call.id, &call.name, text)
+            })
+            .collect();
+        all.extend(others);
+        Ok(all)
+    }
+
+    /// Ctrl-C before the first token: the ledger goes back, the text is handed back, KV stays.
+    pub(super) fn withdraw(&mut self, appended: &Appended) -> Result<(), AgentError> {
+        let Before {
+            len,
+            last,
+            messages,
+        } = appended.before;
+        let keep = if last.is_some() { len - 1 } else { len };
+        let pending = usize::from(
+            self.messages[..messages]
+                .iter()
+                .any(|m| m.role == "assistant"),
+        );
+        let mut unit = self.db.begin(self.row.id)?;
+        unit.cut_tokens(keep)?;
+        if let Some(token) = last {
+            unit.append_tokens(keep, &[token])?;
+        }
+        for id in &appended.inputs {
+            unit.set_state(*id, State::Withdrawn)?;
+        }
+        unit.set_pending(pending)?;
+        unit.commit()?;
+        self.ledger.truncate(keep);
+        self.ledger.extend(last);
+        self.marks.retain(|(mark, _)| *mark <= keep);
+        self.decoded = self.decoded.min(len);
+        self.messages.truncate(messages);
+        Ok(())
+    }
+}

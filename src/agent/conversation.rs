@@ -1,0 +1,446 @@
+//! An open conversation: what npast.db says of it, held in memory while this process works on it.
+//! Everything is written to the database first and mirrored here, so that a turn costs O(new).
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::engine::{Notice, Shared};
+use super::error::ErrorKind;
+use super::frame::Frozen;
+use super::{AgentError, NewSession, Open, Policy};
+use crate::chat::Message;
+use crate::chat::battery::Mode;
+use crate::chat::template::ReplyFormat;
+use crate::ledger::{Digest, Finish, Token};
+use crate::session::{self, Db, Lock, Session, SessionId, Span, State};
+use crate::slot::{Class, SlotHandle};
+
+/// A conversation as people know it.
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// In npast.db.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// It was there before.
+    pub resumed: bool,
+    /// The model's file name.
+    pub model: String,
+    /// The memory class.
+    pub class: Class,
+    /// Tokens of its ledger.
+    pub context: usize,
+    /// The text of a message that a crash left unanswered.
+    pub open_message: Option<String>,
+    /// The last reply ended early and can be continued.
+    pub unfinished: bool,
+}
+
+/// An open conversation; this process alone has it.
+pub struct Conversation {
+    pub(super) shared: Arc<Shared>,
+    pub(super) slot: SlotHandle,
+    pub(super) db: Db,
+    pub(super) row: Session,
+    resumed: bool,
+    _lock: Lock,
+    /// Without withdrawn ones, in order.
+    pub(super) messages: Vec<session::Message>,
+    pub(super) ledger: Vec<Token>,
+    /// The ledger's first tokens that this session decoded before, as far as is known.
+    pub(super) decoded: usize,
+    /// What the slot said it held after a call, as long as the ledger still begins with it.
+    pub(super) marks: Vec<(usize, Digest)>,
+    pub(super) frozen: Frozen,
+    /// Formats of replies, after a user's message and after results; made when first needed.
+    pub(super) formats: [Option<ReplyFormat>; 2],
+    pub(super) calls: u64,
+    pub(super) notices: Vec<Notice>,
+    /// A prefix break made on purpose, named in the next receipt.
+    pub(super) broken: Option<String>,
+}
+
+impl Conversation {
+    pub(super) fn open(
+        shared: Arc<Shared>,
+        slot: SlotHandle,
+        open: Open,
+        new: NewSession,
+    ) -> Result<Conversation, AgentError> {
+        let db = Db::open(&shared.options.home.join("npast.db"))?;
+        let found = match &open {
+            Open::Named(name) => {
+                session::check_name(name).map_err(session::Error::from)?;
+                db.find(name)?
+            }
+            Open::Last => Some(db.last_in_folder(&new.folder)?.ok_or_else(|| {
+                AgentError::new(ErrorKind::Input, "no session was started in this folder")
+                    .hinted("give it a prompt, or a name with --session")
+            })?),
+            Open::FromWords(_) => None,
+        };
+        let mut notices = Vec::new();
+        let resumed = found.is_some();
+        let row = match found {
+            Some(row) => {
+                if new.system.is_some() || new.tools.is_some() {
+                    let same = new
+                        .system
+                        .as_ref()
+                        .is_none_or(|s| Some(s) == row.system.as_ref())
+                        && new
+                            .tools
+                            .as_ref()
+                            .is_none_or(|t| Some(t) == row.tools.as_ref());
+                    if !same {
+                        notices.push((
+                            format!(
+                                "session {} keeps the system prompt and tools it was started with",
+                                row.name
+                            ),
+                            Some("start another session to use others".to_owned()),
+                        ));
+                    }
+                }
+                row
+            }
+            None => {
+                let name = match &open {
+                    Open::Named(name) => name.clone(),
+                    Open::FromWords(words) => db.free_name(&session::name_from_words(words))?,
+                    Open::Last => unreachable!("the last session was found"),
+                };
+                start(&shared, &db, &name, &new)?
+            }
+        };
+        let lock = Lock::session(&shared.options.home, row.id)?;
+        let mut here = Conversation {
+            frozen: Frozen::of(&shared, &row),
+            calls: row.usage.calls,
+            messages: db.messages(row.id)?,
+            ledger: db.ledger(row.id)?,
+            decoded: 0,
+            marks: Vec::new(),
+            formats: [None, None],
+            notices,
+            broken: None,
+            resumed,
+            _lock: lock,
+            shared,
+            slot,
+            row,
+            db,
+        };
+        here.decoded = here.known_decoded()?;
+        here.mend()?;
+        if here.row.vocab != here.shared.vocab || here.row.template != here.shared.source {
+            here = here.child(&new)?;
+        }
+        Ok(here)
+    }
+
+    /// What it is.
+    pub fn info(&self) -> Info {
+        let open: Vec<&str> = self.open_messages().map(|m| text_of(&m.body)).collect();
+        Info {
+            id: self.row.id.0,
+            name: self.row.name.clone(),
+            resumed: self.resumed,
+            model: super::engine::file_name(&self.shared.options.model),
+            class: self.shared.class,
+            context: self.ledger.len(),
+            open_message: (!open.is_empty()).then(|| open.join("\n\n")),
+            unfinished: self.unfinished(),
+        }
+    }
+
+    /// Waits until everything is on disk, and lets the session go.
+    ///
+    /// # Errors
+    /// When the store's writer has died; the session itself is whole.
+    pub fn close(self) -> Result<(), AgentError> {
+        self.shared
+            .store
+            .flush()
+            .map_err(|e| AgentError::new(ErrorKind::Session, e.to_string()))
+    }
+
+    /// Messages at the end that nobody answered yet.
+    pub(super) fn open_messages(&self) -> impl Iterator<Item = &session::Message> {
+        let from = self
+            .messages
+            .iter()
+            .rposition(|m| m.state != State::Open)
+            .map_or(0, |i| i + 1);
+        self.messages[from..].iter()
+    }
+
+    /// Whether the last reply ended before its end of turn.
+    pub(super) fn unfinished(&self) -> bool {
+        self.messages.last().is_some_and(|m| {
+            m.role == "assistant"
+                && !matches!(m.finish, Some(Finish::Stop | Finish::ToolCalls) | None)
+        })
+    }
+
+    /// The last reply, as the model wrote it.
+    pub(super) fn last_reply(&self) -> Option<(&session::Message, Message)> {
+        let row = self.messages.iter().rfind(|m| m.role == "assistant")?;
+        Some((row, Message::from_json(&row.body).ok()?))
+    }
+
+    /// All messages in canonical form.
+    ///
+    /// # Errors
+    /// When a stored body is not a message.
+    pub(super) fn canonical(&self) -> Result<Vec<Message>, AgentError> {
+        self.messages
+            .iter()
+            .map(|m| Message::from_json(&m.body).map_err(AgentError::from))
+            .collect()
+    }
+
+    pub(super) fn owner(&self) -> String {
+        format!("session-{}", self.row.id.0)
+    }
+
+    /// How the messages are written: by deltas, or whole each time and why.
+    pub(super) fn whole_renderings(&self) -> Option<String> {
+        let battery = self.shared.template.battery();
+        if let Mode::Fallback { reason } = &battery.mode {
+            return Some(format!(
+                "this template can only be rendered whole ({reason})"
+            ));
+        }
+        let template = Policy::parse(&self.row.policy) == Some(Policy::Template);
+        (template && battery.thinking.dropped)
+            .then(|| "the template drops earlier thinking (history policy template)".to_owned())
+    }
+
+    /// What was surely decoded: everything but a pending token; where a crash left a message
+    /// open, what was before it.
+    fn known_decoded(&self) -> Result<usize, AgentError> {
+        let pending = self.db.pending(self.row.id)?;
+        let end = match self.open_messages().next().and_then(|m| m.span) {
+            Some(open) => {
+                let reply = self.messages.iter().rfind(|m| m.role == "assistant");
+                let reply_end = reply.and_then(|m| m.span.as_ref()).map_or(0, |s| s.end);
+                return Ok(reply_end.min(open.start).saturating_sub(1));
+            }
+            None => self.ledger.len(),
+        };
+        let any = self.messages.iter().any(|m| m.role == "assistant");
+        Ok(if any { end - pending.min(end) } else { 0 })
+    }
+
+    /// After a kill in the middle of a reply its body is older than its tokens: the tokens are the
+    /// truth, the text is read from them again.
+    fn mend(&mut self) -> Result<(), AgentError> {
+        let Some(last) = self.messages.last() else {
+            return Ok(());
+        };
+        if last.role != "assistant" || last.finish != Some(Finish::Interrupted) {
+            return Ok(());
+        }
+        let (id, span) = (last.id, last.span);
+        let Some(span) = span else { return Ok(()) };
+        let after = self.after_last_input();
+        let tokens = self.ledger[span.start..span.end].to_vec();
+        let message = self.read_reply(&tokens, after, true)?;
+        let body = message.to_json();
+        if self.messages.last().is_some_and(|m| m.body != body) {
+            let mut unit = self.db.begin(self.row.id)?;
+            unit.set_body(id, &body)?;
+            unit.commit()?;
+            if let Some(last) = self.messages.last_mut() {
+                last.body = body;
+            }
+        }
+        Ok(())
+    }
+
+    /// A session of another vocabulary or template goes on as a child, rendered from the messages.
+    fn child(self, new: &NewSession) -> Result<Conversation, AgentError> {
+        let old = self.row.clone();
+        let shared = self.shared.clone();
+        let name = self.db.free_name(&old.name)?;
+        let frame = NewSession {
+            folder: new.folder.clone(),
+            system: old.system.clone(),
+            tools: old.tools.clone(),
+            seed: Some(old.seed),
+        };
+        let row = start_child(&shared, &self.db, &name, &frame, old.id)?;
+        let mut child = Conversation {
+            frozen: Frozen::of(&shared, &row),
+            _lock: Lock::session(&shared.options.home, row.id)?,
+            ledger: self.db.ledger(row.id)?,
+            messages: Vec::new(),
+            decoded: 0,
+            marks: Vec::new(),
+            formats: [None, None],
+            calls: 0,
+            notices: self.notices,
+            broken: None,
+            resumed: true,
+            slot: self.slot,
+            db: Db::open(&shared.options.home.join("npast.db"))?,
+            shared,
+            row,
+        };
+        child.adopt(&self.messages)?;
+        let what = match old.vocab == child.shared.vocab {
+            true => "chat template",
+            false => "vocabulary",
+        };
+        child.notices.push((
+            format!(
+                "session {} was made with another {what}; it goes on as {}, and its {} tokens are \
+                 read once",
+                old.name,
+                child.row.name,
+                child.ledger.len()
+            ),
+            None,
+        ));
+        Ok(child)
+    }
+
+    /// Takes over the messages of another session, rendered anew.
+    fn adopt(&mut self, messages: &[session::Message]) -> Result<(), AgentError> {
+        let mut answered: Vec<&session::Message> = messages.iter().collect();
+        while answered.last().is_some_and(|m| m.role != "assistant") {
+            answered.pop();
+        }
+        if answered.is_empty() {
+            return Ok(());
+        }
+        let canonical = answered
+            .iter()
+            .map(|m| Message::from_json(&m.body))
+            .collect::<Result<Vec<_>, _>>()?;
+        let tokens = self.frozen.closed_tokens(&self.shared, &canonical)?;
+        let keep = self.row.head.min(self.ledger.len());
+        if !tokens.starts_with(&self.ledger[..keep]) {
+            return Err(AgentError::new(
+                ErrorKind::Template,
+                "the template writes another beginning for this history",
+            ));
+        }
+        let end = tokens.len();
+        let mut unit = self.db.begin(self.row.id)?;
+        unit.append_tokens(keep, &tokens[keep..])?;
+        for (i, message) in answered.iter().enumerate() {
+            let id = unit.add_message(&message.role, &message.body, State::Answered)?;
+            // The whole history is one rendering; where each message lies in it is not known.
+            let last = i + 1 == answered.len();
+            let span = if last {
+                Span { start: keep, end }
+            } else {
+                Span {
+                    start: keep,
+                    end: keep,
+                }
+            };
+            unit.set_span(id, span)?;
+            if message.role == "assistant" {
+                unit.set_finish(id, message.finish.unwrap_or(Finish::Stop))?;
+            }
+        }
+        unit.commit()?;
+        self.ledger = tokens;
+        self.messages = self.db.messages(self.row.id)?;
+        self.decoded = 0;
+        Ok(())
+    }
+
+    /// A line for people, once.
+    pub(super) fn take_notices(&mut self) -> Vec<Notice> {
+        let mut notices = std::mem::take(&mut self.notices);
+        let stored = self.shared.store.take_notices();
+        notices.extend(stored.into_iter().map(|n| (n.text, Some(n.hint))));
+        notices
+    }
+}
+
+/// The text of a stored body.
+pub(super) fn text_of(body: &serde_json::Value) -> &str {
+    body.get("content")
+        .and_then(|c| c.as_str())
+        .unwrap_or_default()
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn start(shared: &Shared, db: &Db, name: &str, new: &NewSession) -> Result<Session, AgentError> {
+    create(shared, db, name, new, None)
+}
+
+fn start_child(
+    shared: &Shared,
+    db: &Db,
+    name: &str,
+    new: &NewSession,
+    parent: SessionId,
+) -> Result<Session, AgentError> {
+    create(shared, db, name, new, Some(parent))
+}
+
+/// Law 7: the head becomes tokens here, once.
+fn create(
+    shared: &Shared,
+    db: &Db,
+    name: &str,
+    new: &NewSession,
+    parent: Option<SessionId>,
+) -> Result<Session, AgentError> {
+    let started_ms = now_ms();
+    let seed = new.seed.unwrap_or_else(|| {
+        let mix = Digest::of(format!("{name}\0{started_ms}\0{}", std::process::id()).as_bytes());
+        u64::from_le_bytes([
+            mix.0[0],
+            mix.0[1],
+            mix.0[2],
+            mix.0[3],
+            mix.0[4],
+            mix.0[5],
+            mix.0[6],
+            mix.0[7] & 0x7f,
+        ])
+    });
+    let frozen = Frozen::new(shared, new.system.clone(), new.tools.clone(), started_ms);
+    let head = frozen.head(shared)?;
+    if head.len() + 64 > shared.limit {
+        return Err(AgentError::new(
+            ErrorKind::TooLong,
+            format!(
+                "the system prompt and tools take {} tokens, the context has {}",
+                head.len(),
+                shared.limit
+            ),
+        )
+        .hinted("give a larger --ctx, or a shorter system prompt"));
+    }
+    Ok(db.create(&session::NewSession {
+        name,
+        folder: &new.folder,
+        model: &super::engine::file_name(&shared.options.model),
+        class: shared.class.as_str(),
+        vocab: shared.vocab,
+        template: shared.source,
+        fingerprint: shared.store.fingerprint().hard,
+        system: new.system.as_deref(),
+        tools: new.tools.as_ref(),
+        head: &head,
+        started_ms,
+        seed,
+        policy: shared.options.policy.as_str(),
+        parent,
+    })?)
+}

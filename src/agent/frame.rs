@@ -1,0 +1,152 @@
+//! What a session fixed at its start (system prompt, tools, clock), and how messages become tokens
+//! under it. Cost is O(new), but for whole renderings.
+
+use serde_json::{Map, Value};
+
+use super::AgentError;
+use super::engine::Shared;
+use super::error::ErrorKind;
+use crate::chat::Message;
+use crate::chat::pieces;
+use crate::chat::script::{Line, Sampled, ScriptError};
+use crate::chat::template::{After, ChatError, Delta, Frame, ReplyFormat};
+use crate::chat::tokenize::{Piece, TokenizeError};
+use crate::ledger::{Token, common_prefix};
+use crate::session::Session;
+
+/// What a session fixed at its start.
+pub(super) struct Frozen {
+    frame: Frame,
+}
+
+impl From<ChatError> for AgentError {
+    fn from(error: ChatError) -> AgentError {
+        AgentError::new(ErrorKind::Template, error.to_string())
+            .hinted("npast doctor -m MODEL lists what the template can write")
+    }
+}
+
+impl From<TokenizeError> for AgentError {
+    fn from(error: TokenizeError) -> AgentError {
+        AgentError::new(ErrorKind::Input, error.to_string())
+    }
+}
+
+/// The template's pieces as the tokenizer wants them.
+fn rights(pieces: Vec<pieces::Piece>) -> Vec<Piece> {
+    let right = |piece| match piece {
+        pieces::Piece::Template(text) => Piece::Template(text),
+        pieces::Piece::Content { text, .. } => Piece::Content(text),
+    };
+    pieces.into_iter().map(right).collect()
+}
+
+impl Frozen {
+    pub fn new(
+        shared: &Shared,
+        system: Option<String>,
+        tools: Option<Value>,
+        started_ms: i64,
+    ) -> Frozen {
+        Frozen {
+            frame: Frame {
+                system,
+                tools,
+                thinking: shared.options.thinking,
+                started_ms,
+                kwargs: Map::new(),
+            },
+        }
+    }
+
+    pub fn of(shared: &Shared, row: &Session) -> Frozen {
+        Frozen::new(
+            shared,
+            row.system.clone(),
+            row.tools.clone(),
+            row.started_ms,
+        )
+    }
+
+    /// The frozen head: what two openings with different first messages have in common, cut back to
+    /// the last control token.
+    pub fn head(&self, shared: &Shared) -> Result<Vec<Token>, AgentError> {
+        let one = self.opening(shared, &[Message::user("One.")])?;
+        let other = self.opening(shared, &[Message::user("Another one?")])?;
+        let common = &one[..common_prefix(&one, &other)];
+        let vocab = shared.model.vocab();
+        let last = common
+            .iter()
+            .rposition(|t| vocab.is_control(*t))
+            .map_or(0, |i| i + 1);
+        Ok(common[..last].to_vec())
+    }
+
+    /// The tokens of a conversation's first messages, generation prompt included.
+    pub fn opening(&self, shared: &Shared, first: &[Message]) -> Result<Vec<Token>, AgentError> {
+        let opening = shared.template.opening(&self.frame, first)?;
+        Ok(shared.tokenizer.tokenize(&rights(opening.pieces), true)?)
+    }
+
+    /// The tokens of a whole conversation, generation prompt included.
+    pub fn whole(&self, shared: &Shared, messages: &[Message]) -> Result<Vec<Token>, AgentError> {
+        let pieces = shared.template.full(&self.frame, messages)?;
+        Ok(shared.tokenizer.tokenize(&rights(pieces), true)?)
+    }
+
+    /// The tokens of a conversation that ends in a reply, up to its end of turn.
+    pub fn closed_tokens(
+        &self,
+        shared: &Shared,
+        messages: &[Message],
+    ) -> Result<Vec<Token>, AgentError> {
+        // What two continuations have in common is the history.
+        let with = |text: &str| {
+            let mut messages = messages.to_vec();
+            messages.push(Message::user(text));
+            self.whole(shared, &messages)
+        };
+        let (one, other) = (with("One.")?, with("Another one?")?);
+        let common = common_prefix(&one, &other);
+        let vocab = shared.model.vocab();
+        // Up to the end of turn before the next message's mark.
+        let end = one[..common]
+            .iter()
+            .rposition(|t| vocab.is_end(*t))
+            .map_or(common, |i| i + 1);
+        Ok(one[..end].to_vec())
+    }
+
+    pub fn delta(
+        &self,
+        shared: &Shared,
+        reply: &Message,
+        messages: &[Message],
+    ) -> Result<Delta, AgentError> {
+        Ok(shared.template.delta(&self.frame, reply, messages)?)
+    }
+
+    /// A prepared reply as the model would have written it.
+    pub fn sampled(&self, shared: &Shared, line: &Line) -> Result<Sampled, ScriptError> {
+        line.sampled(&shared.template, &self.frame)
+    }
+
+    pub fn format(&self, shared: &Shared, after: After) -> Result<ReplyFormat, AgentError> {
+        Ok(shared.template.format(&self.frame, after)?)
+    }
+
+    /// Tokens of pieces that follow `ledger`.
+    pub fn continuation(
+        shared: &Shared,
+        ledger: &[Token],
+        before: &str,
+        pieces: Vec<pieces::Piece>,
+    ) -> Result<Vec<Token>, AgentError> {
+        let mut all = Vec::new();
+        if !before.is_empty() {
+            all.push(Piece::Template(before.to_owned()));
+        }
+        all.extend(rights(pieces));
+        Ok(shared.tokenizer.continuation(ledger, &all)?)
+    }
+}

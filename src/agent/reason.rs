@@ -1,0 +1,62 @@
+//! Why tokens were evaluated again, in a sentence: the slot reports places and tokens, the spans say
+//! whose they are.
+
+use super::receipt::MissNote;
+use crate::ledger::Token;
+use crate::llama::Vocab;
+use crate::session::{Message, Span};
+use crate::slot::{Cause, Miss};
+
+/// The message that a place in the ledger belongs to: its number and its role.
+fn owner(messages: &[Message], at: usize) -> Option<(usize, &str)> {
+    let holds = |span: &Span| span.start <= at && at < span.end;
+    messages
+        .iter()
+        .enumerate()
+        .find(|(_, m)| m.span.as_ref().is_some_and(holds))
+        .map(|(i, m)| (i, m.role.as_str()))
+}
+
+/// A miss as a receipt shows it. `broken` names a prefix break that the caller made on purpose.
+pub(super) fn note(
+    miss: &Miss,
+    messages: &[Message],
+    head: usize,
+    vocab: &Vocab,
+    broken: Option<&str>,
+) -> MissNote {
+    let owner = owner(messages, miss.at);
+    let place = match owner {
+        _ if miss.at < head => "the system prompt or the tools".to_owned(),
+        Some((i, role)) => format!("message {i} ({role})"),
+        None => format!("token {}", miss.at),
+    };
+    let piece = |token: Token| format!("{:?}", String::from_utf8_lossy(&vocab.piece(token, true)));
+    let differs = |had, got| {
+        format!(
+            "{place} differs: the slot had {}, the ledger has {}",
+            piece(had),
+            piece(got)
+        )
+    };
+    let reason = match (&miss.cause, broken) {
+        (_, Some(broken)) => format!("{place}: {broken}"),
+        (Cause::Differs { had, got }, _) => differs(*had, *got),
+        (Cause::NoState { nearest, had, got }, _) => format!(
+            "{}; this model's memory cannot be cut, and the nearest kept state is at token {nearest}",
+            differs(*had, *got)
+        ),
+        (Cause::NotStored(Some(why)), _) => why.clone(),
+        (Cause::NotStored(None), _) => format!(
+            "no KV from {place} on is on disk: it was deleted, or the last process ended before it \
+             was saved"
+        ),
+        (Cause::Refused(why), _) => format!("stored KV was refused: {why}"),
+        (Cause::Lost, _) => "the slot's memory was given up after a failed decode".to_owned(),
+    };
+    MissNote {
+        at: miss.at,
+        message: owner.map(|(i, _)| i),
+        reason,
+    }
+}

@@ -1,0 +1,266 @@
+//! From sampled tokens to shown text and stored messages, while a reply comes.
+
+use std::time::{Duration, Instant};
+
+use super::conversation::Conversation;
+use super::{AgentError, Event};
+use crate::chat::Message;
+use crate::chat::reply::{ReplyEvent, ReplyReader};
+use crate::chat::stream::{StopHold, Utf8Hold};
+use crate::chat::template::{After, ReplyFormat};
+use crate::ledger::{Finish, Token};
+use crate::llama::{Grammar, Vocab};
+use crate::session::{MessageId, Span, State};
+use crate::slot::{Flow, Watch};
+
+/// Law 5: sampled tokens reach the store at least this often.
+const STORE_TOKENS: usize = 64;
+const STORE_EVERY: Duration = Duration::from_secs(1);
+
+/// A reply as it comes.
+pub(super) struct Coming {
+    reader: ReplyReader,
+    utf8: Utf8Hold,
+    stops: StopHold,
+    stopped: bool,
+    /// In the store, once something of it is there.
+    pub id: Option<MessageId>,
+    /// Where its tokens begin in the ledger.
+    pub start: usize,
+    /// Sampled and not stored yet.
+    unstored: Vec<Token>,
+    stored_at: Instant,
+}
+
+impl Coming {
+    pub fn new(format: &ReplyFormat, stops: &[String], start: usize) -> Result<Coming, AgentError> {
+        Ok(Coming {
+            reader: ReplyReader::new(format).map_err(bridge)?,
+            utf8: Utf8Hold::new(),
+            stops: StopHold::new(stops).map_err(stops_error)?,
+            stopped: false,
+            id: None,
+            start,
+            unstored: Vec::new(),
+            stored_at: Instant::now(),
+        })
+    }
+
+    /// Text of a reply that goes on, read again and not shown.
+    pub fn replay(&mut self, raw: &str) {
+        self.reader.push(raw);
+    }
+
+    /// Takes a token, and gives what can be shown.
+    pub fn push(&mut self, vocab: &Vocab, token: Token) -> Vec<Event> {
+        self.unstored.push(token);
+        if vocab.is_end(token) || self.stopped {
+            return Vec::new();
+        }
+        let text = self.utf8.feed(&vocab.piece(token, true));
+        self.show(&text)
+    }
+
+    fn show(&mut self, text: &str) -> Vec<Event> {
+        let emitted = self.stops.feed(text);
+        self.stopped |= emitted.found.is_some();
+        self.read(&emitted.text)
+    }
+
+    fn read(&mut self, text: &str) -> Vec<Event> {
+        if text.is_empty() {
+            return Vec::new();
+        }
+        self.reader.push(text).into_iter().map(shown).collect()
+    }
+
+    /// Whether what was sampled is due to be stored.
+    pub fn due(&self) -> bool {
+        self.unstored.len() >= STORE_TOKENS
+            || (!self.unstored.is_empty() && self.stored_at.elapsed() >= STORE_EVERY)
+    }
+
+    pub fn take_unstored(&mut self) -> Vec<Token> {
+        self.stored_at = Instant::now();
+        std::mem::take(&mut self.unstored)
+    }
+
+    /// The end: what was held back, and the message.
+    pub fn finish(mut self, finish: Finish, seed: u64) -> (Vec<Event>, Message) {
+        let mut events = Vec::new();
+        if !self.stopped {
+            let rest = self.utf8.finish();
+            events.extend(self.show(&rest));
+            if !self.stopped {
+                let held = self.stops.finish();
+                events.extend(self.read(&held));
+            }
+        }
+        let cut = finish != Finish::Stop;
+        let (last, message) = self.reader.finish(cut, seed);
+        events.extend(last.into_iter().map(shown));
+        (events, message)
+    }
+}
+
+fn shown(event: ReplyEvent) -> Event {
+    match event {
+        ReplyEvent::Reasoning(text) => Event::Reasoning(text),
+        ReplyEvent::Text(text) => Event::Text(text),
+    }
+}
+
+fn bridge(error: crate::llama::bridge::BridgeError) -> AgentError {
+    AgentError::new(super::ErrorKind::Template, error.to_string())
+}
+
+fn stops_error(error: impl std::fmt::Display) -> AgentError {
+    AgentError::new(
+        super::ErrorKind::Input,
+        format!("these stop strings cannot be searched: {error}"),
+    )
+}
+
+/// Finds stop strings on the engine thread, so that nothing is sampled after one.
+pub(super) fn watch(vocab: &Vocab, stops: &[String]) -> Result<Watch, AgentError> {
+    if stops.is_empty() {
+        return Ok(Box::new(|_| Flow::Continue));
+    }
+    let vocab = vocab.clone();
+    let mut utf8 = Utf8Hold::new();
+    let mut hold = StopHold::new(stops).map_err(stops_error)?;
+    Ok(Box::new(move |token| {
+        let text = utf8.feed(&vocab.piece(token, true));
+        match hold.feed(&text).found {
+            Some(_) => Flow::Stop(Finish::StopString),
+            None => Flow::Continue,
+        }
+    }))
+}
+
+/// The grammar of a format, its triggers made tokens and patterns as llama.cpp's own tools do.
+pub(super) fn grammar(vocab: &Vocab, format: &ReplyFormat) -> Option<Grammar> {
+    let applied = &format.applied;
+    if applied.grammar.is_empty() {
+        return None;
+    }
+    let mut patterns = Vec::new();
+    let mut tokens = Vec::new();
+    for trigger in &applied.triggers {
+        // common_grammar_trigger_type: token, word, pattern, full pattern.
+        match trigger.kind {
+            0 => tokens.extend(trigger.token.map(Token)),
+            1 => match vocab.tokenize(&trigger.value, true).as_deref() {
+                Ok([one]) if vocab.is_control(*one) || vocab.is_user_defined(*one) => {
+                    tokens.push(*one);
+                }
+                _ => patterns.push(escaped(&trigger.value)),
+            },
+            2 => patterns.push(trigger.value.clone()),
+            _ => {
+                let inner = trigger.value.trim_start_matches('^').trim_end_matches('$');
+                patterns.push(format!("^{inner}$"));
+            }
+        }
+    }
+    Some(Grammar {
+        text: applied.grammar.clone(),
+        lazy: applied.grammar_lazy,
+        patterns,
+        tokens,
+        prefill: vocab
+            .tokenize(&applied.generation_prompt, true)
+            .unwrap_or_default(),
+    })
+}
+
+/// A text as a regular expression of itself.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if r".^$|()*+?[]{}\".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+impl Conversation {
+    /// The format of replies; made once for each kind of input.
+    pub(super) fn format(&mut self, after: After) -> Result<&ReplyFormat, AgentError> {
+        let place = usize::from(after == After::Results);
+        if self.formats[place].is_none() {
+            self.formats[place] = Some(self.frozen.format(&self.shared, after)?);
+        }
+        match &self.formats[place] {
+            Some(format) => Ok(format),
+            None => unreachable!("made above"),
+        }
+    }
+
+    /// The text of a reply's tokens, markup included, without its end of turn.
+    pub(super) fn raw_text(&self, tokens: &[Token]) -> String {
+        let vocab = self.shared.model.vocab();
+        let body = match tokens.split_last() {
+            Some((last, body)) if vocab.is_end(*last) => body,
+            _ => tokens,
+        };
+        String::from_utf8_lossy(&vocab.bytes(body, true)).into_owned()
+    }
+
+    /// A message from a reply's tokens.
+    pub(super) fn read_reply(
+        &mut self,
+        tokens: &[Token],
+        after: After,
+        cut: bool,
+    ) -> Result<Message, AgentError> {
+        let raw = self.raw_text(tokens);
+        let seed = self.row.seed;
+        let mut reader = ReplyReader::new(self.format(after)?).map_err(bridge)?;
+        reader.push(&raw);
+        Ok(reader.finish(cut, seed).1)
+    }
+
+    /// Stores what was sampled since the last time. The first time, the inputs become answered and
+    /// the reply a message, marked interrupted until it ends.
+    pub(super) fn store_sampled(
+        &mut self,
+        coming: &mut Coming,
+        inputs: &[MessageId],
+    ) -> Result<(), AgentError> {
+        let tokens = coming.take_unstored();
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        let at = self.ledger.len();
+        let end = at + tokens.len();
+        let body = Message::assistant("").to_json();
+        let mut unit = self.db.begin(self.row.id)?;
+        unit.append_tokens(at, &tokens)?;
+        let id = match coming.id {
+            Some(id) => id,
+            None => {
+                for input in inputs {
+                    unit.set_state(*input, State::Answered)?;
+                }
+                let id = unit.add_message("assistant", &body, State::Answered)?;
+                unit.set_finish(id, Finish::Interrupted)?;
+                id
+            }
+        };
+        unit.set_span(
+            id,
+            Span {
+                start: coming.start,
+                end,
+            },
+        )?;
+        unit.set_pending(1)?;
+        unit.commit()?;
+        coming.id = Some(id);
+        self.ledger.extend_from_slice(&tokens);
+        Ok(())
+    }
+}

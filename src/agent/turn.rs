@@ -1,0 +1,334 @@
+//! One turn: input, model call, reply, receipt.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde_json::json;
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::append::Appended;
+use super::conversation::{Conversation, now_ms};
+use super::error::ErrorKind;
+use super::frame::Frozen;
+use super::reason;
+use super::receipt::{Milliseconds, Receipt, TurnSum};
+use super::reply::{Coming, grammar, watch};
+use super::{AgentError, Event, Input, TurnOptions};
+use crate::chat::Script;
+use crate::chat::script::ScriptError;
+use crate::ledger::{Finish, Token};
+use crate::llama::{Sampling, Vocab};
+use crate::session::{self, Usage};
+use crate::slot::{self, Call, Choice, Kind, Outcome, Reply, Target};
+
+/// How a turn ended.
+#[derive(Clone, Debug)]
+pub struct TurnEnd {
+    /// Of the last reply.
+    pub finish: Finish,
+    /// Ctrl-C came before the first token: the user's text, handed back.
+    pub withdrawn: Option<String>,
+}
+
+type On<'a> = &'a mut dyn FnMut(Event);
+
+impl Conversation {
+    /// Runs a turn on this thread. `cancel` stops it between decode calls; what was decoded stays.
+    ///
+    /// # Errors
+    /// When the input is not usable (nothing was stored then) or decoding fails (the message stays
+    /// open, to be answered later).
+    pub fn turn(
+        &mut self,
+        input: Input,
+        options: &TurnOptions,
+        script: Option<&mut Script>,
+        cancel: &Arc<AtomicBool>,
+        on: On<'_>,
+    ) -> Result<TurnEnd, AgentError> {
+        let begun = Instant::now();
+        self.say(on);
+        let appended = self.append(input)?;
+        self.say(on);
+        let prepared = script.map(|s| self.prepared(s)).transpose()?;
+        let format = self.format(appended.after)?.clone();
+        let vocab = self.shared.model.vocab().clone();
+
+        let mut coming = Coming::new(&format, &options.stop, self.ledger.len())?;
+        if appended.continued
+            && let Some(last) = self.messages.last()
+        {
+            let span = last.span.unwrap_or(session::Span { start: 0, end: 0 });
+            coming.id = Some(last.id);
+            coming.start = span.start;
+            let raw = self.raw_text(&self.ledger[span.start..span.end]);
+            coming.replay(&raw);
+        }
+        let choice = match prepared {
+            Some((tokens, finish)) => Choice::Script { tokens, finish },
+            None => Choice::Sample {
+                sampling: Sampling {
+                    seed: mixed(self.row.seed, self.ledger.len()),
+                    ..options.sampling.clone()
+                },
+                grammar: grammar(&vocab, &format),
+                recent: self.recent(options.sampling.penalty_window),
+            },
+        };
+        let reply = Reply {
+            choice,
+            max_tokens: options.max_tokens.unwrap_or(usize::MAX),
+            watch: watch(&vocab, &options.stop)?,
+            observe: None,
+        };
+        let prompt = self.ledger.len();
+        let outcome = self.call(reply, cancel, &mut coming, &appended, on)?;
+        let end = self.end_call(outcome, coming, &appended, prompt, begun, cancel, on);
+        self.say(on);
+        end
+    }
+
+    /// Sends the call and shows what comes.
+    fn call(
+        &mut self,
+        reply: Reply,
+        cancel: &Arc<AtomicBool>,
+        coming: &mut Coming,
+        appended: &Appended,
+        on: On<'_>,
+    ) -> Result<Outcome, AgentError> {
+        let vocab = self.shared.model.vocab().clone();
+        let target = match self.marks.last() {
+            Some(mark) if self.slot.knows(*mark) => Target::Tail {
+                mark: *mark,
+                tail: self.ledger[mark.0..].to_vec(),
+            },
+            _ => Target::Whole(self.ledger.clone()),
+        };
+        let (events, mut inbox) = unbounded_channel();
+        let answer = self.slot.call(Call {
+            kind: Kind::Turn,
+            owner: self.owner(),
+            target,
+            head: self.row.head,
+            decoded: self.decoded,
+            reply: Some(reply),
+            cancel: cancel.clone(),
+            events,
+        })?;
+        let mut stored = Ok(());
+        while let Some(event) = inbox.blocking_recv() {
+            match event {
+                slot::Event::Restoring { tokens } => on(Event::Restoring { tokens }),
+                slot::Event::Prefill { done, total } => on(Event::Prefill { done, total }),
+                slot::Event::Sampled(token) => {
+                    for event in coming.push(&vocab, token) {
+                        on(event);
+                    }
+                    if stored.is_ok() && coming.due() {
+                        stored = self.store_sampled(coming, &appended.inputs);
+                        if stored.is_err() {
+                            // What cannot be stored is not sampled any further.
+                            cancel.store(true, Ordering::Relaxed);
+                        }
+                    }
+                }
+            }
+        }
+        let outcome = answer.wait()?;
+        stored?;
+        Ok(outcome)
+    }
+
+    /// Stores the reply, its receipt, and shows both.
+    #[allow(clippy::too_many_arguments)]
+    fn end_call(
+        &mut self,
+        outcome: Outcome,
+        mut coming: Coming,
+        appended: &Appended,
+        prompt: usize,
+        begun: Instant,
+        cancel: &AtomicBool,
+        on: On<'_>,
+    ) -> Result<TurnEnd, AgentError> {
+        let error = outcome.error.is_some();
+        let said = !outcome.tokens.is_empty();
+        let mut finish = outcome.finish;
+        self.calls += 1;
+        // A mark is of use while the ledger begins with what the slot holds.
+        if outcome.mark.0 <= prompt + outcome.tokens.len() {
+            self.marks.push(outcome.mark);
+        }
+        self.decoded = self
+            .decoded
+            .max(outcome.context().min(prompt + outcome.tokens.len()));
+
+        let mut message = None;
+        if said {
+            self.store_sampled(&mut coming, &appended.inputs)?;
+            let (id, start) = (coming.id, coming.start);
+            let cut = match (finish, error) {
+                (finish, false) => finish,
+                (_, true) => Finish::Interrupted,
+            };
+            let (events, reply) = coming.finish(cut, mixed(self.row.seed, start));
+            events.into_iter().for_each(&mut *on);
+            if finish == Finish::Stop && !reply.calls.is_empty() {
+                finish = Finish::ToolCalls;
+            }
+            for call in &reply.calls {
+                on(Event::ToolCall {
+                    id: call.id.clone(),
+                    name: call.name.clone(),
+                    arguments: json!(call.arguments),
+                });
+            }
+            message = id.map(|id| (id, reply));
+        }
+        let receipt = self.receipt(&outcome, finish);
+        let json = json!(receipt);
+        let usage = Usage {
+            calls: 1,
+            evaluated: outcome.evaluated as u64,
+            restored: outcome.restored as u64,
+            kept: outcome.kept as u64,
+            generated: outcome.tokens.len() as u64,
+        };
+        let mut unit = self.db.begin(self.row.id)?;
+        if let Some((id, reply)) = &message {
+            unit.set_body(*id, &reply.to_json())?;
+            unit.set_finish(*id, finish)?;
+            unit.set_pending(outcome.pending)?;
+        }
+        unit.add_receipt("turn", Some(finish), &json)?;
+        unit.add_usage(&usage)?;
+        unit.touch(now_ms())?;
+        unit.commit()?;
+        if said {
+            self.reload_last(appended)?;
+        }
+        let mut end = TurnEnd {
+            finish,
+            withdrawn: None,
+        };
+        let withdrawn = !said && !error && cancel.load(Ordering::Relaxed) && !appended.continued;
+        if withdrawn && let Some(text) = &appended.text {
+            self.withdraw(appended)?;
+            end.withdrawn = Some(text.clone());
+        }
+        // A call that decoded nothing has nothing to account for.
+        if outcome.evaluated + outcome.tokens.len() > 0 || !withdrawn {
+            on(Event::Receipt(Box::new(receipt.clone())));
+        }
+        on(Event::Turn(TurnSum {
+            calls: 1,
+            context: receipt.context,
+            kept: receipt.kept,
+            restored: receipt.restored,
+            evaluated: receipt.evaluated,
+            appended: receipt.appended,
+            generated: receipt.generated,
+            finish,
+            seconds: begun.elapsed().as_secs_f64(),
+        }));
+        match outcome.error {
+            Some(error) => Err(error.into()),
+            None => Ok(end),
+        }
+    }
+
+    /// The messages that a finished call changed, again from the database.
+    fn reload_last(&mut self, appended: &Appended) -> Result<(), AgentError> {
+        let keep = match appended.continued {
+            true => self.messages.len().saturating_sub(1),
+            false => appended.before.messages,
+        };
+        self.messages.truncate(keep);
+        let after = self.messages.last().map(|m| m.id);
+        self.messages
+            .extend(self.db.messages_after(self.row.id, after)?);
+        Ok(())
+    }
+
+    fn receipt(&mut self, outcome: &Outcome, finish: Finish) -> Receipt {
+        let ms = |x: f64| x.max(0.0).round() as u64;
+        let times = outcome.times;
+        let broken = self.broken.take();
+        Receipt {
+            kind: outcome.kind,
+            call: self.calls,
+            context: outcome.context(),
+            kept: outcome.kept,
+            restored: outcome.restored,
+            evaluated: outcome.evaluated,
+            appended: outcome.appended,
+            generated: outcome.tokens.len(),
+            pending: outcome.pending,
+            finish,
+            miss: outcome.miss.as_ref().map(|miss| {
+                reason::note(
+                    miss,
+                    &self.messages,
+                    self.row.head,
+                    self.shared.model.vocab(),
+                    broken.as_deref(),
+                )
+            }),
+            restored_bytes: outcome.restored_bytes,
+            ms: Milliseconds {
+                restore: ms(times.restore),
+                prefill: ms(times.prefill),
+                first_token: ms(times.first_token),
+                decode: ms(times.decode),
+                save: ms(times.save),
+            },
+        }
+    }
+
+    /// The next prepared reply, as tokens.
+    fn prepared(&self, script: &mut Script) -> Result<(Vec<Token>, Finish), AgentError> {
+        let scripted = |e: ScriptError| {
+            AgentError::new(ErrorKind::Script, e.to_string()).hinted(
+                "one JSON object a line: {\"text\": …} or {\"content\": …}, one line a call",
+            )
+        };
+        let line = script.next_main().map_err(scripted)?;
+        let sampled = self.frozen.sampled(&self.shared, &line).map_err(scripted)?;
+        let vocab = self.shared.model.vocab();
+        let mut tokens = Frozen::continuation(&self.shared, &self.ledger, "", sampled.pieces)?;
+        if let Some(finish) = line.finish {
+            return Ok((tokens, finish));
+        }
+        match sampled.end_of_turn.as_deref() {
+            Some("") | None => tokens.extend(vocab.eos()),
+            Some(end) => tokens.extend(tokenized(vocab, end)?),
+        }
+        Ok((tokens, Finish::Stop))
+    }
+
+    fn recent(&self, window: usize) -> Vec<Token> {
+        self.ledger[self.ledger.len().saturating_sub(window)..].to_vec()
+    }
+
+    fn say(&mut self, on: On<'_>) {
+        for (text, hint) in self.take_notices() {
+            on(Event::Notice { text, hint });
+        }
+    }
+}
+
+fn tokenized(vocab: &Vocab, text: &str) -> Result<Vec<Token>, AgentError> {
+    vocab
+        .tokenize(text, true)
+        .map_err(|e| AgentError::new(ErrorKind::Script, e.to_string()))
+}
+
+/// A seed for one call: the session's, mixed with the position (splitmix64's finalizer).
+fn mixed(seed: u64, position: usize) -> u64 {
+    let mut z = seed.wrapping_add((position as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,131 @@
+//! The files of one fingerprint: names, the commit of one file, quarantine, sweeping. Knows
+//! nothing of what is in them.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::ledger::Digest;
+
+use super::format::Kind;
+use super::storage::Storage;
+
+/// The name of an edge's or node's file; it follows from what the file holds.
+pub(super) fn name(kind: Kind, from: Digest, to: Digest) -> String {
+    let mut bytes = [0u8; 65];
+    bytes[0] = kind as u8;
+    bytes[1..33].copy_from_slice(&from.0);
+    bytes[33..].copy_from_slice(&to.0);
+    format!("{}.{}", Digest::of(&bytes).hex(), kind.ending())
+}
+
+/// True for names that [`name`] makes.
+pub(super) fn is_record(name: &str) -> bool {
+    name.split_once('.').is_some_and(|(stem, ending)| {
+        [Kind::Edge, Kind::Node]
+            .iter()
+            .any(|k| k.ending() == ending)
+            && Digest::from_hex(stem).is_some()
+    })
+}
+
+/// Two stores in one process must not choose the same temporary name.
+static WRITES: AtomicU64 = AtomicU64::new(0);
+
+/// One fingerprint's folder.
+#[derive(Clone)]
+pub(super) struct Files {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) folder: PathBuf,
+    quarantine: PathBuf,
+}
+
+impl Files {
+    /// The folder `<root>/v1/<short>`; nothing is created yet.
+    pub(super) fn new(storage: Arc<dyn Storage>, root: &Path, short: &str) -> Files {
+        Files {
+            storage,
+            folder: root.join("v1").join(short),
+            quarantine: root.join("quarantine"),
+        }
+    }
+
+    /// Writes `parts` one after another as the file `name`: temporary file, fsync, rename, fsync
+    /// of the folder. On an error nothing is left behind.
+    pub(super) fn commit(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+        let count = WRITES.fetch_add(1, Ordering::Relaxed);
+        let temporary = self
+            .folder
+            .join(format!("{name}.{}.{count}.tmp", std::process::id()));
+        let place = self.folder.join(name);
+        let written = self
+            .write(&temporary, parts)
+            .and_then(|()| self.storage.rename(&temporary, &place));
+        if let Err(error) = written {
+            let _ = self.storage.remove(&temporary);
+            return Err(error);
+        }
+        self.storage.sync_folder(&self.folder).inspect_err(|_| {
+            let _ = self.storage.remove(&place);
+        })
+    }
+
+    fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+        let mut file = self.storage.create(path)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
+        file.sync()
+    }
+
+    pub(super) fn open(&self, name: &str) -> io::Result<(Box<dyn Read>, u64)> {
+        self.storage.open(&self.folder.join(name))
+    }
+
+    pub(super) fn list(&self) -> io::Result<Vec<String>> {
+        self.storage.list(&self.folder)
+    }
+
+    /// Removes a file; one that is gone already is no error.
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        match self.storage.remove(&self.folder.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Moves a file out of use. Where it cannot be moved it is removed.
+    pub(super) fn quarantine(&self, name: &str) -> io::Result<()> {
+        let place = self.folder.join(name);
+        let moved = self
+            .storage
+            .make_folder(&self.quarantine)
+            .and_then(|()| self.storage.rename(&place, &self.quarantine.join(name)));
+        match moved {
+            Ok(()) => Ok(()),
+            Err(_) => self.remove(name),
+        }
+    }
+
+    /// Removes what crashed writes left. Only for a process that has the folder to itself.
+    pub(super) fn sweep(&self) -> io::Result<usize> {
+        let mut swept = 0;
+        for name in self.list()?.iter().filter(|n| n.ends_with(".tmp")) {
+            self.remove(name)?;
+            swept += 1;
+        }
+        Ok(swept)
+    }
+
+    /// Proves that the folder can be written, so that "KV not saved" is said at the start and not
+    /// after the first turn.
+    pub(super) fn probe(&self) -> io::Result<()> {
+        let count = WRITES.fetch_add(1, Ordering::Relaxed);
+        let path = self
+            .folder
+            .join(format!("probe.{}.{count}.tmp", std::process::id()));
+        drop(self.storage.create(&path)?);
+        self.storage.remove(&path)
+    }
+}

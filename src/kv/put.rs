@@ -1,0 +1,155 @@
+//! What callers hand over to be stored. They give owned bytes away: the writer thread computes
+//! checksums and touches the disk, so a put costs the caller nothing but the copy it made.
+
+use std::sync::Arc;
+
+use crate::ledger::{Digest, Token};
+
+use super::error::Damage;
+use super::format::{Header, Kind, Limits, MOST_TAIL, Sections};
+
+/// A segment to store: the edge `from`→`to`.
+#[derive(Debug)]
+pub struct PutSegment {
+    /// D(p0).
+    pub from: Digest,
+    /// D(p1).
+    pub to: Digest,
+    /// First position.
+    pub p0: usize,
+    /// One past the last position.
+    pub p1: usize,
+    /// The tokens of [p0, p1).
+    pub tokens: Vec<Token>,
+    /// The KV bytes, opaque here. May be empty (recurrent-only models keep nothing by position).
+    pub payload: Vec<u8>,
+}
+
+/// A snapshot to store: the node at `digest`.
+#[derive(Debug)]
+pub struct PutSnapshot<'a> {
+    /// Position P: the state after `at` tokens.
+    pub at: usize,
+    /// D(at).
+    pub digest: Digest,
+    /// Tokens before `at`; the last 64 of them are kept.
+    pub tail: Vec<Token>,
+    /// The uncuttable part of the state, opaque here; the caller may keep it too.
+    pub payload: Arc<Vec<u8>>,
+    /// The logits row of token `at` - 1, where someone may sample again.
+    pub logits: Option<Vec<f32>>,
+    /// Why it is kept.
+    pub role: SnapshotRole,
+    /// Whose it is: an opaque id. A turn snapshot replaces its owner's previous one.
+    pub owner: Option<&'a str>,
+}
+
+/// Why a snapshot is kept. The order is by strength: a digest put twice keeps the stronger role.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum SnapshotRole {
+    /// The end of a frozen head; shared by every conversation that starts with it.
+    Head = 1,
+    /// The head of a conversation, replaced at each of its owner's turns.
+    Turn = 2,
+    /// A point inside a long prefix.
+    Step = 3,
+}
+
+impl SnapshotRole {
+    pub(super) fn from_u8(byte: u8) -> Option<SnapshotRole> {
+        use SnapshotRole::*;
+        [Head, Turn, Step].into_iter().find(|r| *r as u8 == byte)
+    }
+}
+
+/// A put on its way to the disk.
+pub(super) struct Record {
+    pub(super) kind: Kind,
+    pub(super) role: Option<SnapshotRole>,
+    pub(super) p0: usize,
+    pub(super) p1: usize,
+    pub(super) from: Digest,
+    pub(super) to: Digest,
+    pub(super) tokens: Vec<Token>,
+    pub(super) owner: String,
+    pub(super) logits: Vec<f32>,
+    pub(super) payload: Arc<Vec<u8>>,
+}
+
+impl From<PutSegment> for Record {
+    fn from(put: PutSegment) -> Record {
+        Record {
+            kind: Kind::Edge,
+            role: None,
+            p0: put.p0,
+            p1: put.p1,
+            from: put.from,
+            to: put.to,
+            tokens: put.tokens,
+            owner: String::new(),
+            logits: Vec::new(),
+            payload: Arc::new(put.payload),
+        }
+    }
+}
+
+impl From<PutSnapshot<'_>> for Record {
+    fn from(put: PutSnapshot<'_>) -> Record {
+        let mut tokens = put.tail;
+        let keep = MOST_TAIL.min(put.at);
+        tokens.drain(..tokens.len().saturating_sub(keep));
+        Record {
+            kind: Kind::Node,
+            role: Some(put.role),
+            p0: put.at - tokens.len(),
+            p1: put.at,
+            from: put.digest,
+            to: put.digest,
+            tokens,
+            owner: put.owner.unwrap_or_default().to_string(),
+            logits: put.logits.unwrap_or_default(),
+            payload: put.payload,
+        }
+    }
+}
+
+impl Record {
+    /// Bytes it holds while it waits.
+    pub(super) fn bytes(&self) -> usize {
+        self.payload.len() + self.tokens.len() * 4 + self.logits.len() * 4 + self.owner.len()
+    }
+
+    /// The header and sections as they are written. Refuses what a reader would refuse, so that
+    /// nothing unreadable is ever stored.
+    pub(super) fn encode(
+        &self,
+        hard: Digest,
+        soft: Digest,
+        limits: &Limits,
+    ) -> Result<([u8; super::format::HEADER], Sections), Damage> {
+        let sections = Sections {
+            tokens: Token::to_bytes(&self.tokens),
+            owner: self.owner.as_bytes().to_vec(),
+            logits: self.logits.iter().flat_map(|f| f.to_le_bytes()).collect(),
+        };
+        let header = Header {
+            kind: self.kind,
+            role: self.role,
+            p0: self.p0,
+            p1: self.p1,
+            from: self.from,
+            to: self.to,
+            hard,
+            soft,
+            tokens: self.tokens.len(),
+            owner: self.owner.len(),
+            logits: self.logits.len(),
+            payload: self.payload.len(),
+            sums: sections.sums(&self.payload),
+        };
+        let bytes = header.encode();
+        Header::parse(&bytes, header.file_len(), limits)?;
+        Ok((bytes, sections))
+    }
+}

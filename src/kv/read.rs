@@ -1,0 +1,230 @@
+//! Reading a record and proving it, in the order of docs/kv-format.md. What comes out of here has
+//! been checked to the last byte and stands in host memory; llama.cpp has not been touched.
+
+use std::io::{self, Read};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::ledger::{Digest, Running, Token};
+
+use super::error::{Damage, Error};
+use super::files::{self, Files};
+use super::format::{HEADER, Header, Kind, Limits, tokens_of};
+use super::index::{Edge, Node};
+
+/// A proven segment.
+#[derive(Debug)]
+pub struct Segment {
+    /// First position.
+    pub p0: usize,
+    /// One past the last position.
+    pub p1: usize,
+    /// The KV bytes as they were put.
+    pub payload: Vec<u8>,
+    /// The soft fingerprint it was written under; see `Fingerprint::soft_digest`.
+    pub soft: Digest,
+}
+
+/// A proven snapshot.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Position P.
+    pub at: usize,
+    /// The state bytes as they were put.
+    pub payload: Vec<u8>,
+    /// The logits row of token `at` - 1, if it was put.
+    pub logits: Option<Vec<f32>>,
+    /// The soft fingerprint it was written under; see `Fingerprint::soft_digest`.
+    pub soft: Digest,
+}
+
+/// Why reading stopped.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Io(io::Error),
+    Damage(Damage),
+}
+
+impl From<Damage> for Fault {
+    fn from(damage: Damage) -> Fault {
+        Fault::Damage(damage)
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        match error.kind() {
+            io::ErrorKind::NotFound => Fault::Damage(Damage::Gone),
+            io::ErrorKind::UnexpectedEof => Fault::Damage(Damage::Short),
+            _ => Fault::Io(error),
+        }
+    }
+}
+
+impl Fault {
+    pub(super) fn of(self, name: &str) -> Error {
+        let name = name.to_string();
+        match self {
+            Fault::Io(source) => Error::Read { name, source },
+            Fault::Damage(damage) => Error::Refused { name, damage },
+        }
+    }
+}
+
+/// The sections behind the tokens.
+pub(super) struct Rest {
+    pub(super) logits: Vec<f32>,
+    pub(super) payload: Vec<u8>,
+}
+
+/// Header and tokens, proven but for what the caller asked for.
+pub(super) fn head(
+    input: &mut dyn Read,
+    file_len: u64,
+    limits: &Limits,
+) -> Result<(Header, Vec<Token>), Fault> {
+    let mut bytes = [0u8; HEADER];
+    input.read_exact(&mut bytes)?;
+    let header = Header::parse(&bytes, file_len, limits)?;
+    let tokens = tokens_of(&take(input, header.tokens * 4)?, header.sums.tokens)?;
+    Ok((header, tokens))
+}
+
+/// The owner, which follows the tokens.
+pub(super) fn owner(input: &mut dyn Read, header: &Header) -> Result<String, Fault> {
+    let bytes = take(input, header.owner)?;
+    if xxh3_64(&bytes) != header.sums.owner {
+        return Err(Damage::Checksum("owner").into());
+    }
+    Ok(String::from_utf8(bytes).map_err(|_| Damage::Field("owner"))?)
+}
+
+/// Everything after the owner, to the end of the file.
+pub(super) fn rest(input: &mut dyn Read, header: &Header) -> Result<Rest, Fault> {
+    let logits = take(input, header.logits * 4)?;
+    if xxh3_64(&logits) != header.sums.logits {
+        return Err(Damage::Checksum("logits").into());
+    }
+    let payload = take(input, header.payload)?;
+    if xxh3_64(&payload) != header.sums.payload {
+        return Err(Damage::Checksum("payload").into());
+    }
+    // The length was right when the file was opened; it must not have grown since.
+    if input.read(&mut [0u8; 1])? != 0 {
+        let said = header.file_len();
+        return Err(Damage::Length { said, is: said + 1 }.into());
+    }
+    let (words, _) = logits.as_chunks::<4>();
+    Ok(Rest {
+        logits: words.iter().map(|w| f32::from_le_bytes(*w)).collect(),
+        payload,
+    })
+}
+
+/// Exactly `count` bytes. The count was held against the file's length before.
+fn take(input: &mut dyn Read, count: usize) -> Result<Vec<u8>, Fault> {
+    let mut bytes = Vec::new();
+    bytes
+        .try_reserve_exact(count)
+        .map_err(|_| Damage::Memory(count as u64))?;
+    if input.take(count as u64).read_to_end(&mut bytes)? < count {
+        return Err(Damage::Short.into());
+    }
+    Ok(bytes)
+}
+
+/// Reads and proves an edge for a target whose tokens [p0, upto) must be the edge's own.
+pub(super) fn segment(
+    files: &Files,
+    hard: Digest,
+    limits: &Limits,
+    edge: &Edge,
+    target: &[Token],
+    upto: usize,
+) -> Result<Segment, Error> {
+    let name = files::name(Kind::Edge, edge.from, edge.to);
+    let prove = || -> Result<Segment, Fault> {
+        let (mut input, len) = files.open(&name)?;
+        let (header, tokens) = head(&mut input, len, limits)?;
+        same(&header, Kind::Edge, hard, edge.from, edge.to)?;
+        if (header.p0, header.p1) != (edge.p0, edge.p1) {
+            return Err(Damage::Other("position").into());
+        }
+        let wanted = target.get(edge.p0..upto).ok_or(Damage::Other("length"))?;
+        if tokens.get(..wanted.len()) != Some(wanted) {
+            return Err(Damage::Other("text").into());
+        }
+        let mut running = Running::new(hard);
+        running.extend(&target[..edge.p0]);
+        if running.digest() != edge.from {
+            return Err(Damage::Other("prefix").into());
+        }
+        running.extend(&tokens);
+        if running.digest() != edge.to {
+            return Err(Damage::Other("digest").into());
+        }
+        owner(&mut input, &header)?;
+        let rest = rest(&mut input, &header)?;
+        Ok(Segment {
+            p0: header.p0,
+            p1: header.p1,
+            payload: rest.payload,
+            soft: header.soft,
+        })
+    };
+    prove().map_err(|fault| fault.of(&name))
+}
+
+/// Reads and proves a node.
+pub(super) fn snapshot(
+    files: &Files,
+    hard: Digest,
+    limits: &Limits,
+    node: &Node,
+) -> Result<Snapshot, Error> {
+    let name = files::name(Kind::Node, node.digest, node.digest);
+    let prove = || -> Result<Snapshot, Fault> {
+        let (mut input, len) = files.open(&name)?;
+        let (header, _) = head(&mut input, len, limits)?;
+        same(&header, Kind::Node, hard, node.digest, node.digest)?;
+        if header.p1 != node.at {
+            return Err(Damage::Other("position").into());
+        }
+        owner(&mut input, &header)?;
+        let rest = rest(&mut input, &header)?;
+        Ok(Snapshot {
+            at: header.p1,
+            payload: rest.payload,
+            logits: Some(rest.logits).filter(|row| !row.is_empty()),
+            soft: header.soft,
+        })
+    };
+    prove().map_err(|fault| fault.of(&name))
+}
+
+/// The first tokens of an edge, to see how far they match; the payload is left alone.
+pub(super) fn tokens(files: &Files, limits: &Limits, edge: &Edge) -> Result<Vec<Token>, Error> {
+    let name = files::name(Kind::Edge, edge.from, edge.to);
+    let read = || -> Result<Vec<Token>, Fault> {
+        let (mut input, len) = files.open(&name)?;
+        let (header, tokens) = head(&mut input, len, limits)?;
+        if (header.from, header.to) != (edge.from, edge.to) {
+            return Err(Damage::Other("digest").into());
+        }
+        Ok(tokens)
+    };
+    read().map_err(|fault| fault.of(&name))
+}
+
+fn same(header: &Header, kind: Kind, hard: Digest, from: Digest, to: Digest) -> Result<(), Damage> {
+    if header.kind != kind {
+        return Err(Damage::Other("kind"));
+    }
+    if header.hard != hard {
+        return Err(Damage::Other("model"));
+    }
+    if (header.from, header.to) != (from, to) {
+        return Err(Damage::Other("digest"));
+    }
+    Ok(())
+}

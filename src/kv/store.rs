@@ -1,0 +1,395 @@
+//! The handle: everything other rooms do with stored KV goes through [`Store`].
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use serde_json::Value;
+
+use crate::ledger::{Digest, Token};
+
+use super::error::Error;
+use super::files::{self, Files};
+use super::fingerprint::{Fingerprint, canonical};
+use super::format::{Kind, Limits};
+use super::index::{Edge, Index, ModelId, Node, Opened, Usage};
+use super::lookup::{self, Found};
+use super::notice::{Notice, Notices};
+use super::put::{PutSegment, PutSnapshot};
+use super::queue::{Ended, Queue};
+use super::read::{self, Segment, Snapshot};
+use super::rebuild;
+use super::storage::{Disk, Storage, private};
+use super::writer::{self, Job};
+
+/// KV on disk for one fingerprint. A cheap handle; the last one dropped waits for the writer to
+/// finish what was put.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    fingerprint: Fingerprint,
+    /// `None` when KV is not saved.
+    live: Option<Arc<Live>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// What the handle and the writer thread share.
+pub(super) struct Live {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) soft: Digest,
+    pub(super) limits: Limits,
+    pub(super) files: Files,
+    pub(super) model: ModelId,
+    pub(super) notices: Notices,
+    pub(super) queue: Queue<Job>,
+    index: Mutex<Index>,
+    /// Held shared as long as the store lives: nobody sweeps under it.
+    _lock: File,
+}
+
+impl Live {
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
+        // Every change is a transaction, so a panic leaves nothing half done in there.
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(live) = &self.live {
+            live.queue.close();
+        }
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Store {
+    /// Opens or makes the store in `dir` ($NPAST_HOME/kv), sweeps what crashes left, rebuilds the
+    /// index if it is gone or damaged, and starts the writer. An error means that KV cannot be
+    /// saved there; [`Store::off`] goes on without.
+    pub fn open(dir: &Path, fingerprint: Fingerprint, limits: Limits) -> Result<Store, Error> {
+        Store::open_on(Arc::new(Disk), dir, fingerprint, limits)
+    }
+
+    /// [`Store::open`] on another storage. The index and the lock are always real files in `dir`.
+    pub fn open_on(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        fingerprint: Fingerprint,
+        limits: Limits,
+    ) -> Result<Store, Error> {
+        let short = rebuild::short(fingerprint.hard);
+        let files = Files::new(storage.clone(), dir, &short);
+        let quarantine = dir.join("quarantine");
+        for folder in [dir, &dir.join("v1"), &files.folder, &quarantine] {
+            storage.make_folder(folder).map_err(Error::folder(folder))?;
+        }
+        let (lock, alone) = lock(&dir.join("lock"))?;
+        files.probe().map_err(Error::folder(&files.folder))?;
+        if alone {
+            rebuild::sweep(&storage, dir)?;
+        }
+        describe(&files, &fingerprint)?;
+        let (index, opened) = Index::open(&dir.join("index.db"), &quarantine.join("index.db"))?;
+        let model = index.model(
+            fingerprint.hard,
+            &canonical(&fingerprint.facts),
+            &canonical(&fingerprint.soft),
+        )?;
+        let mut mended = rebuild::mend(&index, model, &files, fingerprint.hard, &limits)?;
+        if opened != Opened::Kept {
+            let others = rebuild::mend_others(&index, &storage, dir, &short, &limits)?;
+            mended.added += others.added;
+            mended.refused += others.refused;
+        }
+        if alone {
+            let path = dir.join("lock");
+            lock.unlock()
+                .and_then(|()| lock.lock_shared())
+                .map_err(Error::folder(&path))?;
+        }
+
+        let live = Arc::new(Live {
+            soft: fingerprint.soft_digest(),
+            fingerprint: fingerprint.clone(),
+            limits,
+            files,
+            model,
+            notices: Notices::default(),
+            queue: Queue::new(limits.queue_bytes),
+            index: Mutex::new(index),
+            _lock: lock,
+        });
+        report(&live.notices, opened, mended);
+        let shared = live.clone();
+        let writer = thread::Builder::new()
+            .name("npast-kv".to_string())
+            .spawn(move || writer::run(&shared))
+            .map_err(Error::folder(dir))?;
+        Ok(Store {
+            inner: Arc::new(Inner {
+                fingerprint,
+                live: Some(live),
+                writer: Some(writer),
+            }),
+        })
+    }
+
+    /// A store that finds nothing and drops what is put.
+    pub fn off() -> Store {
+        Store {
+            inner: Arc::new(Inner {
+                fingerprint: Fingerprint::new(Value::Null, Value::Null),
+                live: None,
+                writer: None,
+            }),
+        }
+    }
+
+    /// Whether this store keeps nothing.
+    pub fn is_off(&self) -> bool {
+        self.inner.live.is_none()
+    }
+
+    fn live(&self) -> Option<&Live> {
+        self.inner.live.as_deref()
+    }
+
+    /// What stored KV must agree with.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.inner.fingerprint
+    }
+
+    /// What is durable for the longest prefix of `target`; `digests(p)` is D(p) of the target for
+    /// 0 ≤ p ≤ its length, and is asked for few positions, each once. Puts still in the queue are
+    /// not seen: [`Store::flush`] first where that matters. To restore up to some node, look up
+    /// the target cut there: the chain of the whole target may step over that position.
+    pub fn lookup(
+        &self,
+        target: &[Token],
+        digests: &dyn Fn(usize) -> Digest,
+    ) -> Result<Found, Error> {
+        match self.live() {
+            Some(live) => lookup::lookup(live, target, digests),
+            None => Ok(Found::default()),
+        }
+    }
+
+    /// Reads an edge and proves all of it, against the target's tokens and digests too. An error
+    /// for which [`Error::is_damage`] holds wants [`Store::quarantine_edge`].
+    pub fn read_segment(&self, edge: &Edge, target: &[Token]) -> Result<Segment, Error> {
+        self.read_first_rows(edge, edge.p1, target)
+    }
+
+    /// [`Store::read_segment`] for an edge of which only the rows of [p0, m) are wanted, because
+    /// the target goes another way after m. The payload is the whole edge's.
+    pub fn read_first_rows(
+        &self,
+        edge: &Edge,
+        m: usize,
+        target: &[Token],
+    ) -> Result<Segment, Error> {
+        let live = self.live().ok_or(Error::Stopped)?;
+        let hard = live.fingerprint.hard;
+        read::segment(&live.files, hard, &live.limits, edge, target, m)
+    }
+
+    /// Reads a node and proves all of it. Errors as for [`Store::read_segment`].
+    pub fn read_snapshot(&self, node: &Node) -> Result<Snapshot, Error> {
+        let live = self.live().ok_or(Error::Stopped)?;
+        read::snapshot(&live.files, live.fingerprint.hard, &live.limits, node)
+    }
+
+    /// Takes an edge out of use: its file goes to quarantine/, its row goes, a notice says why.
+    pub fn quarantine_edge(&self, edge: &Edge, reason: &str) {
+        if let Some(live) = self.live() {
+            let name = files::name(Kind::Edge, edge.from, edge.to);
+            let index = live.index();
+            let dropped = index.drop_edge(edge.id);
+            set_aside(live, &name, dropped, reason);
+        }
+    }
+
+    /// [`Store::quarantine_edge`] for a node.
+    pub fn quarantine_node(&self, node: &Node, reason: &str) {
+        if let Some(live) = self.live() {
+            let name = files::name(Kind::Node, node.digest, node.digest);
+            let index = live.index();
+            let dropped = index.drop_node(node.id);
+            set_aside(live, &name, dropped, reason);
+        }
+    }
+
+    /// What a user should be told since the last call.
+    pub fn take_notices(&self) -> Vec<Notice> {
+        self.live().map_or_else(Vec::new, |l| l.notices.take())
+    }
+
+    /// True when the edge is stored, so that exporting it again can be spared.
+    pub fn has_segment(&self, from: Digest, to: Digest) -> bool {
+        self.live()
+            .is_some_and(|l| l.index().has_edge(l.model, from, to).unwrap_or(false))
+    }
+
+    /// True when the node is stored.
+    pub fn has_snapshot(&self, digest: Digest) -> bool {
+        self.live()
+            .is_some_and(|l| l.index().has_node(l.model, digest).unwrap_or(false))
+    }
+
+    /// Hands a segment to the writer. One that is stored already is dropped there. Blocks only
+    /// while more than `Limits::queue_bytes` wait. A failure becomes a notice.
+    pub fn put_segment(&self, put: PutSegment) {
+        self.push(Job::Put(put.into()));
+    }
+
+    /// Hands a snapshot to the writer; as [`Store::put_segment`]. When a turn snapshot of an owner
+    /// is durable, the owner's previous one is removed unless another owner pins its digest.
+    pub fn put_snapshot(&self, put: PutSnapshot<'_>) {
+        self.push(Job::Put(put.into()));
+    }
+
+    /// Makes `digest` what this owner wants kept under this fingerprint, instead of what it pinned
+    /// before. Done by the writer, in order with the puts.
+    pub fn pin(&self, owner: &str, digest: Digest) {
+        let owner = owner.to_string();
+        self.push(Job::Pin { owner, digest });
+    }
+
+    /// Forgets an owner, under every fingerprint.
+    pub fn unpin(&self, owner: &str) {
+        let owner = owner.to_string();
+        self.push(Job::Unpin { owner });
+    }
+
+    /// Waits until all that was put before is durable, or failed with a notice.
+    pub fn flush(&self) -> Result<(), Error> {
+        match self.live().map(|live| live.queue.flush()) {
+            Some(Ended::Dead) => Err(Error::Stopped),
+            Some(Ended::Done) | None => Ok(()),
+        }
+    }
+
+    /// What is stored for this fingerprint; nothing if the index cannot say.
+    pub fn usage(&self) -> Usage {
+        self.live()
+            .and_then(|l| l.index().usage(l.model).ok())
+            .unwrap_or_default()
+    }
+
+    /// Why nothing was found for an owner that has pinned before: its KV belongs to another
+    /// fingerprint, and this is the first fact that differs. `None` when that is not the reason.
+    pub fn why_nothing(&self, owner: &str) -> Option<String> {
+        let live = self.live()?;
+        let facts = live.index().other_facts(live.model, owner).ok()??;
+        let facts: Value = serde_json::from_str(&facts).ok()?;
+        let differs = live.fingerprint.differs(&facts)?;
+        Some(format!("KV of this conversation was {differs}"))
+    }
+
+    fn push(&self, job: Job) {
+        if let Some(live) = self.live() {
+            let bytes = job.bytes();
+            // Without a writer there is one notice already; the job is dropped.
+            live.queue.push(job, bytes);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn pressure(&self) -> (usize, usize) {
+        self.live().map_or((0, 0), |l| l.queue.pressure())
+    }
+}
+
+/// Takes the folder's lock: exclusive and `true` when no other process uses it, else shared. Some
+/// file systems have no locks: then nobody is known to be alone, and nothing is swept.
+fn lock(path: &Path) -> Result<(File, bool), Error> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = private(&mut options, path).map_err(Error::folder(path))?;
+    match file.try_lock() {
+        Ok(()) => Ok((file, true)),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            file.lock_shared().map_err(Error::folder(path))?;
+            Ok((file, false))
+        }
+        Err(std::fs::TryLockError::Error(error)) => {
+            tracing::warn!(%error, "no lock on the kv folder");
+            Ok((file, false))
+        }
+    }
+}
+
+/// Writes what the fingerprint means beside the files it names.
+fn describe(files: &Files, fingerprint: &Fingerprint) -> Result<(), Error> {
+    let facts = files.folder.join(rebuild::FACTS);
+    match rebuild::read_facts(files) {
+        Some((hard, _)) if hard == fingerprint.hard => {}
+        Some((hard, _)) if rebuild::short(hard) == rebuild::short(fingerprint.hard) => {
+            let source = io::Error::other("it belongs to another fingerprint of the same name");
+            return Err(Error::folder(&facts)(source));
+        }
+        _ => {
+            let text = rebuild::facts_text(fingerprint.hard, &fingerprint.facts);
+            files
+                .commit(rebuild::FACTS, &[text.as_bytes()])
+                .map_err(Error::folder(&facts))?;
+        }
+    }
+    let soft = format!("soft-{}.json", rebuild::short(fingerprint.soft_digest()));
+    if files.open(&soft).is_err() {
+        let text = canonical(&fingerprint.soft);
+        files
+            .commit(&soft, &[text.as_bytes()])
+            .map_err(Error::folder(&files.folder))?;
+    }
+    Ok(())
+}
+
+fn report(notices: &Notices, opened: Opened, mended: rebuild::Mended) {
+    let rebuilt = "Nothing is lost but pins, which come back with the next turn.";
+    match opened {
+        Opened::New if mended.added > 0 => notices.add(
+            format!(
+                "The KV index was missing; it is rebuilt from {} files.",
+                mended.added
+            ),
+            rebuilt,
+        ),
+        Opened::Replaced => notices.add(
+            format!(
+                "The KV index was damaged; it is rebuilt from {} files.",
+                mended.added
+            ),
+            rebuilt,
+        ),
+        _ => {}
+    }
+    if mended.refused > 0 {
+        notices.add(
+            format!("{} damaged KV files are set aside.", mended.refused),
+            "Nothing to do: what they held is evaluated again; kv/quarantine can be deleted.",
+        );
+    }
+    tracing::debug!(?opened, ?mended, "kv store opened");
+}
+
+fn set_aside(live: &Live, name: &str, dropped: Result<(), rusqlite::Error>, reason: &str) {
+    let moved = live.files.quarantine(name);
+    let trouble = match (moved, dropped) {
+        (Ok(()), Ok(())) => String::new(),
+        (Err(error), _) => format!(" It could not be moved away: {error}."),
+        (_, Err(error)) => format!(" Its index row could not be removed: {error}."),
+    };
+    live.notices.add(
+        format!("A KV file was not used: {reason}.{trouble}"),
+        "Nothing to do: what it held is evaluated again; kv/quarantine can be deleted.",
+    );
+}

@@ -1,0 +1,304 @@
+//! Law 4 from below: a file that is not exactly what was written is refused, whatever was changed,
+//! and before a length in it is believed.
+
+use std::fs;
+
+use proptest::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::*;
+use crate::kv::format::{HEADER, Header, Kind, Sums};
+use crate::kv::read;
+
+/// One edge and one node with every section, and how to read each again.
+struct Pair {
+    home: TempDir,
+    store: Store,
+    target: Vec<Token>,
+    edge: Edge,
+    node: Node,
+}
+
+fn pair() -> Pair {
+    let (home, store) = store();
+    let target = text(1, 40);
+    put_edge(&store, &target, 0, 40);
+    put_node(&store, &target, 30, SnapshotRole::Turn, Some("owner"));
+    store.flush().unwrap();
+    let found = find(&store, &target);
+    Pair {
+        edge: found.edges[0].clone(),
+        node: found.nodes[0].clone(),
+        home,
+        store,
+        target,
+    }
+}
+
+impl Pair {
+    /// Reads the record behind a path again.
+    fn read(&self, path: &Path) -> Result<(), Error> {
+        if path.extension().unwrap() == "edge" {
+            self.store.read_segment(&self.edge, &self.target).map(drop)
+        } else {
+            self.store.read_snapshot(&self.node).map(drop)
+        }
+    }
+
+    /// Puts `bytes` in place of a record; the damage that is found.
+    fn damage(&self, path: &Path, bytes: &[u8]) -> Option<Damage> {
+        fs::write(path, bytes).unwrap();
+        match self.read(path) {
+            Ok(()) => None,
+            Err(Error::Refused { damage, .. }) => Some(damage),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn any_flipped_byte_is_refused() {
+    let pair = pair();
+    for path in records(&pair.home) {
+        let good = fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            let damage = pair.damage(&path, &bad);
+            assert!(damage.is_some(), "byte {at} of {} bytes", good.len());
+        }
+        assert_eq!(pair.damage(&path, &good), None);
+    }
+}
+
+#[test]
+fn a_file_cut_anywhere_or_with_bytes_behind_it_is_refused() {
+    let pair = pair();
+    for path in records(&pair.home) {
+        let good = fs::read(&path).unwrap();
+        for len in 0..good.len() {
+            assert!(pair.damage(&path, &good[..len]).is_some(), "cut at {len}");
+        }
+        let mut long = good.clone();
+        long.push(0);
+        let is = long.len() as u64;
+        let said = good.len() as u64;
+        assert_eq!(pair.damage(&path, &long), Some(Damage::Length { said, is }));
+        assert_eq!(pair.damage(&path, &good), None);
+    }
+}
+
+/// Sets a field of a header and makes its checksum right again.
+fn forge(bytes: &[u8], at: usize, field: &[u8]) -> Vec<u8> {
+    let mut forged = bytes.to_vec();
+    forged[at..at + field.len()].copy_from_slice(field);
+    let sum = xxh3_64(&forged[..HEADER - 8]);
+    forged[HEADER - 8..HEADER].copy_from_slice(&sum.to_le_bytes());
+    forged
+}
+
+#[test]
+fn fields_no_writer_writes_are_refused_under_a_right_checksum() {
+    let pair = pair();
+    let huge = u64::MAX.to_le_bytes();
+    let wraps = (1u64 << 62).to_le_bytes();
+    let fields: &[(usize, &[u8])] = &[
+        (0, b"X"),
+        (8, &[2]),
+        (12, &[0]),
+        (12, &[3]),
+        (13, &[9]),
+        (14, &[2]),
+        (15, &[1]),
+        (16, &[41]),
+        (16, &huge),
+        (24, &[29]),
+        (24, &huge),
+        (32, &[7; 32]),
+        (64, &[7; 32]),
+        (96, &[7; 32]),
+        (128, &huge),
+        (128, &wraps),
+        (136, &huge),
+        (136, &wraps),
+        (144, &huge),
+        (144, &wraps),
+        (152, &huge),
+        (152, &wraps),
+        (160, &[7; 8]),
+        (168, &[7; 8]),
+        (176, &[7; 8]),
+        (184, &[7; 8]),
+        (224, &[1]),
+        (247, &[1]),
+    ];
+    for path in records(&pair.home) {
+        let good = fs::read(&path).unwrap();
+        for (at, field) in fields {
+            let damage = pair.damage(&path, &forge(&good, *at, field));
+            assert!(damage.is_some(), "field at {at} as {field:?}");
+        }
+        assert_eq!(pair.damage(&path, &good), None);
+    }
+}
+
+#[test]
+fn counts_above_the_limits_are_refused_as_such_before_anything_is_allocated() {
+    let pair = pair();
+    for path in records(&pair.home) {
+        let good = fs::read(&path).unwrap();
+        for (at, what, each) in [
+            (128, "tokens", 4),
+            (136, "payload bytes", 1),
+            (144, "logits", 4),
+            (152, "owner bytes", 1),
+        ] {
+            // The file is said to be as long as the header promises: only the limit is left.
+            let count = 1u64 << 40;
+            let bad = forge(&good, at, &count.to_le_bytes());
+            let old = u64::from_le_bytes(good[at..at + 8].try_into().unwrap());
+            let len = good.len() as u64 + each * (count - old);
+            match read::head(&mut &bad[..], len, &Limits::default()) {
+                Err(read::Fault::Damage(Damage::Limit { what: said, .. })) => {
+                    assert_eq!(said, what)
+                }
+                other => panic!("{what}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_under_anothers_name_is_refused() {
+    let pair = pair();
+    let paths = records(&pair.home);
+    let files: Vec<_> = paths.iter().map(|p| fs::read(p).unwrap()).collect();
+    for (path, other) in paths.iter().zip(files.iter().rev()) {
+        assert_eq!(pair.damage(path, other), Some(Damage::Other("kind")));
+    }
+}
+
+#[test]
+fn two_edges_that_changed_places_are_refused() {
+    let (home, store) = store();
+    let target = text(1, 40);
+    put_edge(&store, &target, 0, 20);
+    put_edge(&store, &target, 20, 40);
+    store.flush().unwrap();
+    let found = find(&store, &target);
+    let paths = records(&home);
+    let files: Vec<_> = paths.iter().map(|p| fs::read(p).unwrap()).collect();
+    fs::write(&paths[0], &files[1]).unwrap();
+    fs::write(&paths[1], &files[0]).unwrap();
+    for edge in &found.edges {
+        let refused = store.read_segment(edge, &target).unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                Error::Refused {
+                    damage: Damage::Other("digest"),
+                    ..
+                }
+            ),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn a_whole_file_with_other_tokens_inside_is_refused() {
+    let pair = pair();
+    let path = records(&pair.home)
+        .into_iter()
+        .find(|p| p.extension().unwrap() == "edge")
+        .unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[HEADER] ^= 1;
+    let sum = xxh3_64(&bytes[HEADER..HEADER + 160]);
+    let forged = forge(&bytes, 160, &sum.to_le_bytes());
+    assert_eq!(pair.damage(&path, &forged), Some(Damage::Other("text")));
+}
+
+#[test]
+fn a_refused_file_is_set_aside_told_once_and_can_be_stored_again() {
+    let pair = pair();
+    for path in records(&pair.home) {
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+    }
+    let refused = pair
+        .store
+        .read_segment(&pair.edge, &pair.target)
+        .unwrap_err();
+    assert!(refused.is_damage());
+    pair.store.quarantine_edge(&pair.edge, &refused.to_string());
+    let refused = pair.store.read_snapshot(&pair.node).unwrap_err();
+    pair.store.quarantine_node(&pair.node, &refused.to_string());
+
+    assert_eq!(find(&pair.store, &pair.target), Found::default());
+    assert_eq!(records(&pair.home), [] as [PathBuf; 0]);
+    let notices = pair.store.take_notices();
+    assert_eq!(notices.len(), 2);
+    assert!(
+        notices[0].text.contains("checksum of its payload"),
+        "{notices:?}"
+    );
+    assert_eq!(pair.store.take_notices(), []);
+    let aside = fs::read_dir(pair.home.path().join("kv/quarantine")).unwrap();
+    assert_eq!(aside.count(), 2);
+
+    put_edge(&pair.store, &pair.target, 0, 40);
+    pair.store.flush().unwrap();
+    let edge = &find(&pair.store, &pair.target).edges[0];
+    pair.store.read_segment(edge, &pair.target).unwrap();
+}
+
+#[test]
+fn a_file_that_is_gone_is_damage_and_one_that_cannot_be_read_is_not() {
+    let home = TempDir::new().unwrap();
+    let moody = Arc::new(Moody::default());
+    let store = open_on(&home, Arc::new(moody.clone()), 1 << 20).unwrap();
+    let target = text(1, 40);
+    put_edge(&store, &target, 0, 40);
+    store.flush().unwrap();
+    let edge = find(&store, &target).edges[0].clone();
+    moody.set(|m| m.fails = Some(("open", io::ErrorKind::Other)));
+    assert!(!store.read_segment(&edge, &target).unwrap_err().is_damage());
+    moody.set(|m| m.fails = None);
+    fs::remove_file(&records(&home)[0]).unwrap();
+    assert!(store.read_segment(&edge, &target).unwrap_err().is_damage());
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        let mut input = &bytes[..];
+        let read = read::head(&mut input, bytes.len() as u64, &Limits::default());
+        prop_assert!(read.is_err());
+    }
+
+    #[test]
+    fn no_header_under_a_right_checksum_makes_the_parser_panic_or_overrun(
+        noise in proptest::collection::vec((0usize..HEADER, any::<u8>()), 0..12),
+        len in any::<u64>(),
+    ) {
+        let pair = Header {
+            kind: Kind::Edge, role: None, p0: 3, p1: 5,
+            from: Digest([1; 32]), to: Digest([2; 32]), hard: Digest([3; 32]), soft: Digest([4; 32]),
+            tokens: 2, owner: 0, logits: 0, payload: 9,
+            sums: Sums { tokens: 0, payload: 0, logits: 0, owner: 0 },
+        };
+        let mut bytes = pair.encode().to_vec();
+        for (at, byte) in noise {
+            bytes[at] = byte;
+        }
+        let bytes: [u8; HEADER] = forge(&bytes, 0, &[]).try_into().unwrap();
+        for len in [len, pair.file_len(), HEADER as u64] {
+            if let Ok(header) = Header::parse(&bytes, len, &Limits::default()) {
+                prop_assert_eq!(header.file_len(), len);
+                prop_assert_eq!(header.tokens, header.p1 - header.p0);
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The store from outside: what callers may rely on, and what damage, crashes and full disks do.
+
+mod damage;
+mod durability;
+mod graph;
+mod writing;
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::storage::{Disk, Output, Storage};
+use super::*;
+use crate::ledger::{Digest, Running, Token};
+
+/// The fingerprint of the tests' model, with one fact to vary.
+fn model(cache: &str) -> Fingerprint {
+    Fingerprint::new(
+        json!({"cache_type": cache, "layers": 2}),
+        json!({"threads": 2}),
+    )
+}
+
+/// A folder and a store in it.
+fn store() -> (TempDir, Store) {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    (home, store)
+}
+
+fn open(home: &TempDir) -> Store {
+    Store::open(&home.path().join("kv"), model("f16"), Limits::default()).unwrap()
+}
+
+/// Opens on a storage double.
+fn open_on(home: &TempDir, storage: Arc<dyn Storage>, queue_bytes: usize) -> Result<Store, Error> {
+    let limits = Limits {
+        queue_bytes,
+        ..Limits::default()
+    };
+    Store::open_on(storage, &home.path().join("kv"), model("f16"), limits)
+}
+
+/// `count` tokens that depend on `seed`.
+fn text(seed: i32, count: usize) -> Vec<Token> {
+    (0..count as i32).map(|i| Token(seed * 1000 + i)).collect()
+}
+
+/// D(at) of a target under the tests' model.
+fn digest(target: &[Token], at: usize) -> Digest {
+    let mut running = Running::new(model("f16").hard);
+    running.extend(&target[..at]);
+    running.digest()
+}
+
+/// A payload that says what it belongs to.
+fn payload(target: &[Token], p0: usize, p1: usize) -> Vec<u8> {
+    format!("kv of {p0}..{p1} {:?}", digest(target, p1)).into_bytes()
+}
+
+fn put_edge(store: &Store, target: &[Token], p0: usize, p1: usize) {
+    store.put_segment(PutSegment {
+        from: digest(target, p0),
+        to: digest(target, p1),
+        p0,
+        p1,
+        tokens: target[p0..p1].to_vec(),
+        payload: payload(target, p0, p1),
+    });
+}
+
+fn put_node(store: &Store, target: &[Token], at: usize, role: SnapshotRole, owner: Option<&str>) {
+    store.put_snapshot(PutSnapshot {
+        at,
+        digest: digest(target, at),
+        tail: target[..at].to_vec(),
+        payload: payload(target, at, at).into(),
+        logits: at
+            .is_multiple_of(2)
+            .then(|| vec![at as f32, -1.5, f32::MIN_POSITIVE]),
+        role,
+        owner,
+    });
+}
+
+fn find(store: &Store, target: &[Token]) -> Found {
+    store.lookup(target, &|at| digest(target, at)).unwrap()
+}
+
+/// The cuts of a chain: [(p0, p1), …].
+fn cuts(found: &Found) -> Vec<(usize, usize)> {
+    found.edges.iter().map(|e| (e.p0, e.p1)).collect()
+}
+
+fn stops(found: &Found) -> Vec<usize> {
+    found.nodes.iter().map(|n| n.at).collect()
+}
+
+/// The record files of the only fingerprint, sorted by name.
+fn records(home: &TempDir) -> Vec<PathBuf> {
+    listed(home, |n| n.ends_with(".edge") || n.ends_with(".node"))
+}
+
+/// What is in the only fingerprint's folder and wanted.
+fn listed(home: &TempDir, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for folder in std::fs::read_dir(home.path().join("kv/v1")).unwrap() {
+        for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+            let file = file.unwrap();
+            if wanted(file.file_name().to_str().unwrap()) {
+                paths.push(file.path());
+            }
+        }
+    }
+    paths.sort();
+    paths
+}
+
+/// A real folder whose operations can be made to fail, panic or wait.
+#[derive(Default)]
+struct Moody {
+    mood: Mutex<Mood>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Mood {
+    /// The operation that fails, and how.
+    fails: Option<(&'static str, io::ErrorKind)>,
+    /// Creating a record panics.
+    panics: bool,
+    /// Records that may still be created; more wait. `None` is no bound.
+    permits: Option<usize>,
+}
+
+impl Moody {
+    fn set(&self, change: impl FnOnce(&mut Mood)) {
+        change(&mut self.mood.lock().unwrap());
+        self.changed.notify_all();
+    }
+
+    fn may(&self, operation: &str) -> io::Result<()> {
+        match self.mood.lock().unwrap().fails {
+            Some((failing, kind)) if failing == operation => Err(kind.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn wait_for_permit(&self) {
+        let mut mood = self.mood.lock().unwrap();
+        while mood.permits == Some(0) {
+            mood = self.changed.wait(mood).unwrap();
+        }
+        if let Some(left) = &mut mood.permits {
+            *left -= 1;
+        }
+        let panics = mood.panics;
+        drop(mood);
+        assert!(!panics, "a panic on purpose");
+    }
+}
+
+/// A file of [`Moody`].
+struct MoodyFile(Arc<Moody>, Box<dyn Output>);
+
+impl io::Write for MoodyFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.may("write")?;
+        self.1.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.1.flush()
+    }
+}
+
+impl Output for MoodyFile {
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.may("sync")?;
+        self.1.sync()
+    }
+}
+
+impl Storage for Arc<Moody> {
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        Disk.make_folder(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.contains(".edge.") || name.contains(".node.") {
+            self.wait_for_permit();
+        }
+        self.may("create")?;
+        Ok(Box::new(MoodyFile(self.clone(), Disk.create(path)?)))
+    }
+    fn open(&self, path: &Path) -> io::Result<(Box<dyn Read>, u64)> {
+        self.may("open")?;
+        Disk.open(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.may("rename")?;
+        Disk.rename(from, to)
+    }
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        self.may("sync_folder")?;
+        Disk.sync_folder(path)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Disk.remove(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        Disk.list(path)
+    }
+}

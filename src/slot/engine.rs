@@ -1,0 +1,364 @@
+//! The engine thread: it owns the context and all that changes it, takes one command at a time, and
+//! never dies silently. What it holds is in `resident`; how it changes is in the files beside.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tokio::sync::oneshot;
+
+use super::call::{Call, Fork, Outcome};
+use super::memory::{Class, Memory};
+use super::resident::Resident;
+use super::{SlotError, Times};
+use crate::kv::Store;
+use crate::ledger::{Digest, Finish, Token};
+use crate::llama::{Context, ContextOptions, Model};
+
+/// Settings of a slot.
+#[derive(Clone, Debug)]
+pub struct SlotOptions {
+    /// The conversation's limit, in tokens; llama.cpp's context gets a reserve on top, so that a
+    /// full conversation can still fork and export.
+    pub limit: usize,
+    /// The rest; `cells` is computed.
+    pub context: ContextOptions,
+    /// Bytes of snapshots kept in RAM.
+    pub snapshot_budget: usize,
+}
+
+impl SlotOptions {
+    /// Cells of the context for a limit: an eighth more, at least 2,048.
+    pub fn cells(limit: usize) -> usize {
+        limit + (limit / 8).max(2048)
+    }
+}
+
+/// Tokens between forced segment ends in a long append.
+pub(super) const SEGMENT: usize = 2048;
+/// Tokens between snapshots in a long append, where a state cannot be cut.
+pub(super) const STEP: usize = 4 * SEGMENT;
+
+pub(super) struct Engine {
+    pub memory: Memory,
+    pub store: Store,
+    pub resident: Resident,
+    pub model: Arc<Model>,
+    pub limit: usize,
+    pub ubatch: usize,
+    /// Length at which an SWA window is in canonical layout already: it was just put back.
+    pub canonical: Option<usize>,
+}
+
+enum Command {
+    Call(Box<Call>, oneshot::Sender<Result<Outcome, SlotError>>),
+    Fork(Box<Fork>, oneshot::Sender<Result<Outcome, SlotError>>),
+    Row(oneshot::Sender<Option<Vec<f32>>>),
+    Held(oneshot::Sender<Vec<Token>>),
+    Knows((usize, Digest), oneshot::Sender<bool>),
+}
+
+/// What a slot is, for people.
+#[derive(Clone, Debug)]
+pub struct SlotFacts {
+    /// Its memory class.
+    pub class: Class,
+    /// The conversation's limit in tokens.
+    pub limit: usize,
+    /// Tokens of one decode call.
+    pub ubatch: usize,
+    /// Bytes of KV per token that segments hold.
+    pub token_bytes: usize,
+    /// Bytes of one snapshot after the probe's few tokens; 0 on dense models.
+    pub snapshot_bytes: usize,
+}
+
+/// The running engine; dropping it ends the thread.
+pub struct Slot {
+    handle: SlotHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A way to talk to the engine, for any thread.
+#[derive(Clone)]
+pub struct SlotHandle {
+    commands: Option<Sender<Command>>,
+    facts: SlotFacts,
+    death: Arc<Mutex<Option<String>>>,
+}
+
+impl Slot {
+    /// Makes a context, probes its memory class and starts the engine thread.
+    ///
+    /// # Errors
+    /// When no context can be made or the model cannot evaluate a few tokens.
+    pub fn start(
+        model: &Arc<Model>,
+        options: &SlotOptions,
+        store: impl FnOnce(&SlotFacts) -> Store,
+    ) -> Result<Slot, SlotError> {
+        let mut context = options.context.clone();
+        context.cells = SlotOptions::cells(options.limit);
+        let ctx = Context::new(model, &context)?;
+        let limit = options.limit.min(ctx.cells());
+        let memory = Memory::probe(ctx)?;
+        let facts = SlotFacts {
+            class: memory.class(),
+            limit,
+            ubatch: context.ubatch,
+            token_bytes: memory.token_bytes(),
+            snapshot_bytes: memory.probed_snapshot(),
+        };
+        let store = store(&facts);
+        let engine = Engine {
+            memory,
+            resident: Resident::new(store.fingerprint().hard, options.snapshot_budget),
+            store,
+            model: model.clone(),
+            limit,
+            ubatch: context.ubatch,
+            canonical: None,
+        };
+        let (commands, inbox) = bounded(16);
+        let death = Arc::new(Mutex::new(None));
+        let grave = death.clone();
+        let thread = std::thread::Builder::new()
+            .name("npast-engine".to_owned())
+            .spawn(move || run(engine, &inbox, &grave))
+            .map_err(|e| SlotError::Dead(format!("its thread did not start: {e}")))?;
+        Ok(Slot {
+            handle: SlotHandle {
+                commands: Some(commands),
+                facts,
+                death,
+            },
+            thread: Some(thread),
+        })
+    }
+
+    /// A handle to it.
+    pub fn handle(&self) -> SlotHandle {
+        self.handle.clone()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.handle.commands = None;
+        if let Some(thread) = self.thread.take() {
+            // Other handles may live on; the thread ends when the last one is gone.
+            if self.handle.alone() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl SlotHandle {
+    fn alone(&self) -> bool {
+        Arc::strong_count(&self.death) <= 2
+    }
+
+    /// What the slot is.
+    pub fn facts(&self) -> &SlotFacts {
+        &self.facts
+    }
+
+    fn send(&self, command: Command) -> Result<(), SlotError> {
+        let commands = self.commands.as_ref().ok_or_else(|| self.dead())?;
+        commands.send(command).map_err(|_| self.dead())
+    }
+
+    fn dead(&self) -> SlotError {
+        let said = self.death.lock().ok().and_then(|d| d.clone());
+        SlotError::Dead(said.unwrap_or_else(|| "it was shut down".to_owned()))
+    }
+
+    /// Starts a call on the conversation; the answer comes when it is done.
+    ///
+    /// # Errors
+    /// When the engine is dead.
+    pub fn call(&self, call: Call) -> Result<Answer, SlotError> {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Call(Box::new(call), tx))?;
+        Ok(Answer {
+            rx,
+            handle: self.clone(),
+        })
+    }
+
+    /// Starts side work on scratch.
+    ///
+    /// # Errors
+    /// When the engine is dead.
+    pub fn fork(&self, fork: Fork) -> Result<Answer, SlotError> {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Fork(Box::new(fork), tx))?;
+        Ok(Answer {
+            rx,
+            handle: self.clone(),
+        })
+    }
+
+    /// The logits row of the last token the slot holds, where it is held. For verification.
+    ///
+    /// # Errors
+    /// When the engine is dead.
+    pub fn row(&self) -> Result<Option<Vec<f32>>, SlotError> {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Row(tx))?;
+        rx.blocking_recv().map_err(|_| self.dead())
+    }
+
+    /// Whether the slot holds what it said it held after a call, so that [`super::Target::Tail`]
+    /// can continue it.
+    pub fn knows(&self, mark: (usize, Digest)) -> bool {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Knows(mark, tx)).is_ok() && rx.blocking_recv().unwrap_or(false)
+    }
+
+    /// The exact tokens the slot holds. For verification; costs O(context).
+    ///
+    /// # Errors
+    /// When the engine is dead.
+    pub fn held(&self) -> Result<Vec<Token>, SlotError> {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Held(tx))?;
+        rx.blocking_recv().map_err(|_| self.dead())
+    }
+}
+
+/// The answer to a call, when it is done.
+pub struct Answer {
+    rx: oneshot::Receiver<Result<Outcome, SlotError>>,
+    handle: SlotHandle,
+}
+
+impl Answer {
+    /// Waits on this thread.
+    ///
+    /// # Errors
+    /// What the call failed with before it changed anything; a dead engine.
+    pub fn wait(self) -> Result<Outcome, SlotError> {
+        match self.rx.blocking_recv() {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.handle.dead()),
+        }
+    }
+}
+
+fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<String>>) {
+    while let Ok(command) = inbox.recv() {
+        let done = catch_unwind(AssertUnwindSafe(|| match command {
+            Command::Call(call, answer) => {
+                let _ = answer.send(engine.call(*call));
+            }
+            Command::Fork(fork, answer) => {
+                let _ = answer.send(engine.fork(*fork));
+            }
+            Command::Row(answer) => {
+                let _ = answer.send(engine.resident.row.clone());
+            }
+            Command::Knows((len, digest), answer) => {
+                let resident = &engine.resident;
+                let _ = answer.send(len <= resident.len() && resident.digest(len) == digest);
+            }
+            Command::Held(answer) => {
+                let _ = answer.send(engine.resident.tokens().to_vec());
+            }
+        }));
+        if let Err(panic) = done {
+            let said = panic
+                .downcast_ref::<&str>()
+                .map(|s| (*s).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "it panicked".to_owned());
+            tracing::error!("the engine panicked: {said}");
+            if let Ok(mut death) = death.lock() {
+                *death = Some(said);
+            }
+            // The memory may be half changed; nothing more is decoded on it. Dropping the inbox
+            // fails every waiting and later command.
+            return;
+        }
+    }
+}
+
+/// Milliseconds since an instant.
+pub(super) fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+pub(super) fn cancelled(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Relaxed)
+}
+
+impl Engine {
+    fn call(&mut self, call: Call) -> Result<Outcome, SlotError> {
+        let begun = Instant::now();
+        let goal = self.resolve(call.target)?;
+        let len = goal.len();
+        if len > self.limit {
+            return Err(SlotError::TooLong {
+                tokens: len,
+                limit: self.limit,
+            });
+        }
+        if len == 0 && call.reply.is_some() {
+            return Err(SlotError::Empty);
+        }
+        let same_owner = self.resident.owner == call.owner;
+        let decoded = match same_owner {
+            true => call.decoded.max(goal.common),
+            false => call.decoded,
+        }
+        .min(len);
+
+        let sample = call.reply.is_some();
+        let started = self.prepare(&goal, &call.owner, decoded, sample, &call.events);
+        self.resident.owner = call.owner.clone();
+        let mut times = Times {
+            restore: started.ms,
+            ..Times::default()
+        };
+
+        let tokens = &started.rest;
+        let prefill = Instant::now();
+        let mut saved = super::save::Saved::default();
+        let evaluated = self.evaluate(tokens, call.head, &call.cancel, &call.events, &mut saved);
+        times.prefill = ms(prefill) - saved.ms;
+
+        // A prefill that was cut short answers for what it reached.
+        let reached = started.start + evaluated.tokens;
+        let known = decoded.min(reached);
+        let mut outcome = Outcome {
+            kind: call.kind,
+            kept: started.kept,
+            restored: started.start - started.kept,
+            evaluated: evaluated.tokens,
+            appended: reached - known,
+            tokens: Vec::new(),
+            pending: 0,
+            finish: Finish::Interrupted,
+            miss: (started.start < known).then(|| started.miss(&goal, self.resident.lost)),
+            restored_bytes: started.bytes,
+            saved_bytes: 0,
+            times,
+            mark: (0, Digest([0; 32])),
+            error: evaluated.error,
+        };
+        self.resident.lost = false;
+        let complete = outcome.error.is_none() && evaluated.tokens == tokens.len();
+        if complete && let Some(reply) = call.reply {
+            self.reply(reply, &call.cancel, &call.events, begun, &mut outcome);
+        }
+        self.save_turn(&call.owner, &mut saved);
+        outcome.times.save = saved.ms;
+        outcome.saved_bytes = saved.bytes;
+        outcome.mark = self.resident.mark();
+        Ok(outcome)
+    }
+}

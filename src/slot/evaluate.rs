@@ -1,0 +1,210 @@
+//! Evaluation of what is new. Law 3: a batch ends every n_ubatch tokens counted from the append's
+//! start and at snapshot points, and snapshot points are a function of the append's start and the
+//! frozen head alone: never of load, disk, or when a turn was cancelled.
+
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::SlotError;
+use super::call::Event;
+use super::engine::{Engine, SEGMENT, STEP, cancelled};
+use super::memory::Class;
+use super::resident::Snapshot;
+use super::save::Saved;
+use crate::kv::SnapshotRole;
+use crate::ledger::Token;
+use crate::llama::{DecodeError, Seq};
+
+/// How far an evaluation came.
+pub(super) struct Evaluated {
+    pub tokens: usize,
+    pub error: Option<SlotError>,
+}
+
+/// Where the batches of an append of [start, end) must end, besides every n_ubatch tokens counted
+/// from the last such point. Ascending; without `end` itself.
+fn snapshot_points(start: usize, end: usize, head: usize, steps: bool) -> Vec<usize> {
+    let mut points = Vec::new();
+    if start < head && head < end {
+        points.push(head);
+    }
+    if steps {
+        let from = points.last().copied().unwrap_or(start);
+        points.extend((from + STEP..end).step_by(STEP));
+    }
+    points
+}
+
+impl Engine {
+    /// Evaluates tokens after those that sequence 0 holds. Stops between decode calls when asked;
+    /// what was decoded stays.
+    pub fn evaluate(
+        &mut self,
+        tokens: &[Token],
+        head: usize,
+        cancel: &AtomicBool,
+        events: &UnboundedSender<Event>,
+        saved: &mut Saved,
+    ) -> Evaluated {
+        let start = self.resident.len();
+        let end = start + tokens.len();
+        let done = |engine: &Engine, error| Evaluated {
+            tokens: engine.resident.len() - start,
+            error,
+        };
+        if tokens.is_empty() {
+            return done(self, None);
+        }
+        if let Err(error) = self.begin_append() {
+            return done(self, Some(error));
+        }
+        let points = snapshot_points(start, end, head, self.memory.shape().snapshots);
+        let mut points = points.into_iter().chain([end]);
+        let mut until = points.next().unwrap_or(end);
+        while self.resident.len() < end {
+            if cancelled(cancel) {
+                return done(self, None);
+            }
+            let at = self.resident.len();
+            let batch = &tokens[at - start..(at + self.ubatch).min(until) - start];
+            let last = at + batch.len() == end;
+            if let Err(error) = self.decode(batch, last) {
+                return done(self, Some(error));
+            }
+            let at = self.resident.len();
+            if last {
+                self.resident.row = self.memory.ctx().logits().map(<[f32]>::to_vec);
+            }
+            let _ = events.send(Event::Prefill {
+                done: at - start,
+                total: end - start,
+            });
+            if at == until && at < end {
+                until = points.next().unwrap_or(end);
+                let role = if at == head {
+                    SnapshotRole::Head
+                } else {
+                    SnapshotRole::Step
+                };
+                if let Err(error) = self.point(role, saved) {
+                    return done(self, Some(error));
+                }
+            } else if at < end && at - self.resident.saved() >= SEGMENT {
+                self.save_segment(saved);
+            }
+        }
+        done(self, None)
+    }
+
+    /// Decodes one batch on sequence 0 and takes note of it. After a failure sequence 0 is what it
+    /// was, or what the last snapshot says, or empty.
+    pub fn decode(&mut self, batch: &[Token], output: bool) -> Result<(), SlotError> {
+        let at = self.resident.len();
+        match self.memory.ctx().decode(Seq::Main, at, batch, output) {
+            Ok(()) => {
+                self.resident.push(batch);
+                Ok(())
+            }
+            Err(error) => {
+                if matches!(error, DecodeError::Broken { .. }) {
+                    self.recover(at);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// After a decode that broke: dense and SWA memories are cut to what they held before; where a
+    /// recurrent state may be half new, the last snapshot is put back, and `pos_max` is not trusted.
+    fn recover(&mut self, before: usize) {
+        let cuttable = matches!(self.memory.class(), Class::Dense | Class::Swa);
+        if cuttable && self.memory.cut(before).is_ok() {
+            return;
+        }
+        let last = self.resident.snapshots().rfind(|s| s.at <= before).cloned();
+        if let Some(snapshot) = last {
+            let back = self
+                .memory
+                .cut_before_import(snapshot.at)
+                .and_then(|()| self.memory.import_snapshot(&snapshot.bytes, snapshot.at))
+                .and_then(|()| self.memory.check(snapshot.at));
+            if back.is_ok() {
+                self.resident.cut(snapshot.at);
+                return;
+            }
+        }
+        tracing::warn!("the slot's memory is given up after a failed decode");
+        self.memory.clear();
+        self.resident.cut(0);
+        self.resident.lost = true;
+    }
+
+    /// The start of an append: an SWA window is laid out canonically, and where the state cannot
+    /// be cut a snapshot is kept in RAM, so that a message that is withdrawn costs nothing.
+    fn begin_append(&mut self) -> Result<(), SlotError> {
+        let at = self.resident.len();
+        if at == 0 || !self.memory.shape().snapshots {
+            return Ok(());
+        }
+        self.resident.mark();
+        let known = self.resident.snapshot(at).cloned();
+        let row = self.resident.row.take();
+        let bytes = if self.canonical == Some(at) && known.is_some() {
+            known.map(|s| s.bytes)
+        } else {
+            self.memory.relay(known.map(|s| s.bytes))?
+        };
+        let bytes = match bytes {
+            Some(bytes) => bytes,
+            None => self.memory.snapshot()?,
+        };
+        self.canonical = None;
+        self.resident.keep(Snapshot {
+            at,
+            bytes,
+            row: row.clone(),
+        });
+        self.resident.row = row;
+        Ok(())
+    }
+
+    /// A snapshot point inside an append: the segment before it and the state at it are stored.
+    fn point(&mut self, role: SnapshotRole, saved: &mut Saved) -> Result<(), SlotError> {
+        self.resident.mark();
+        self.save_segment(saved);
+        if !self.memory.shape().snapshots {
+            return Ok(());
+        }
+        let bytes = self.memory.snapshot()?;
+        self.memory.relay(Some(bytes.clone()))?;
+        let at = self.resident.len();
+        self.save_snapshot(at, bytes.clone(), None, role, None, saved);
+        self.resident.keep(Snapshot {
+            at,
+            bytes,
+            row: None,
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshot_points_depend_on_the_start_and_the_head_alone() {
+        assert_eq!(snapshot_points(0, 100, 40, true), [40]);
+        assert_eq!(snapshot_points(40, 100, 40, true), [0; 0]);
+        assert_eq!(snapshot_points(0, 40, 40, true), [0; 0]);
+        let long = snapshot_points(0, 3 * STEP, 40, true);
+        assert_eq!(long, [40, 40 + STEP, 40 + 2 * STEP]);
+        // An append that was cancelled on the grid goes on over the same points.
+        assert_eq!(
+            snapshot_points(40 + STEP, 3 * STEP, 40, true),
+            [40 + 2 * STEP]
+        );
+        assert_eq!(snapshot_points(0, 3 * STEP, 40, false), [40]);
+    }
+}

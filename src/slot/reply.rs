@@ -1,0 +1,170 @@
+//! Sampling and decoding a reply, one token at a time. The last sampled token stays pending: it is
+//! in the ledger, and decoded only when something follows it.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::SlotError;
+use super::call::{Choice, Event, Flow, Observe, Outcome, Reply};
+use super::engine::{Engine, cancelled, ms};
+use crate::ledger::{Finish, Token};
+use crate::llama::{Sampler, Vocab};
+
+/// Chooses tokens for a reply.
+pub(super) enum Chooser {
+    Sampler(Box<Sampler>),
+    Script {
+        tokens: std::vec::IntoIter<Token>,
+        finish: Finish,
+    },
+}
+
+impl Chooser {
+    pub fn new(vocab: &Vocab, choice: Choice) -> Result<Chooser, SlotError> {
+        Ok(match choice {
+            Choice::Sample {
+                sampling,
+                grammar,
+                recent,
+            } => {
+                let sampler = Sampler::new(vocab, &sampling, grammar.as_ref(), &recent)?;
+                Chooser::Sampler(Box::new(sampler))
+            }
+            Choice::Script { tokens, finish } => Chooser::Script {
+                tokens: tokens.into_iter(),
+                finish,
+            },
+        })
+    }
+
+    /// The next token, and how the reply ends after it if the chooser has no more; nothing at all
+    /// from a script without tokens.
+    pub fn next(&mut self, row: &[f32]) -> Result<Next, SlotError> {
+        match self {
+            Chooser::Sampler(sampler) => Ok(Next::Token(sampler.sample(row)?, None)),
+            Chooser::Script { tokens, finish } => Ok(match tokens.next() {
+                Some(token) => Next::Token(token, (tokens.len() == 0).then_some(*finish)),
+                None => Next::End(*finish),
+            }),
+        }
+    }
+}
+
+/// What a chooser says.
+pub(super) enum Next {
+    /// A token, and how the reply ends after it if nothing else ends it.
+    Token(Token, Option<Finish>),
+    /// Nothing to say.
+    End(Finish),
+}
+
+/// What ends a reply, apart from errors; the same for the conversation and for forks.
+pub(super) struct Ending {
+    pub max_tokens: usize,
+    pub watch: super::Watch,
+    pub observe: Option<Observe>,
+}
+
+impl Ending {
+    /// How the reply ends with this token, if it does.
+    pub fn after(&mut self, vocab: &Vocab, token: Token, sampled: usize) -> Option<Finish> {
+        let watched = (self.watch)(token);
+        if vocab.is_end(token) {
+            return Some(Finish::Stop);
+        }
+        if let Flow::Stop(finish) = watched {
+            return Some(finish);
+        }
+        (sampled >= self.max_tokens).then_some(Finish::Length)
+    }
+}
+
+impl Engine {
+    /// Samples and decodes until something ends the reply; fills in the outcome.
+    pub fn reply(
+        &mut self,
+        reply: Reply,
+        cancel: &AtomicBool,
+        events: &UnboundedSender<Event>,
+        begun: Instant,
+        outcome: &mut Outcome,
+    ) {
+        let start = Instant::now();
+        match self.reply_tokens(reply, cancel, events, begun, outcome) {
+            Ok(finish) => outcome.finish = finish,
+            Err(error) => {
+                outcome.finish = Finish::Interrupted;
+                outcome.error = Some(error);
+            }
+        }
+        outcome.times.decode = ms(start);
+    }
+
+    fn reply_tokens(
+        &mut self,
+        reply: Reply,
+        cancel: &AtomicBool,
+        events: &UnboundedSender<Event>,
+        begun: Instant,
+        outcome: &mut Outcome,
+    ) -> Result<Finish, SlotError> {
+        let model = self.model.clone();
+        let mut chooser = Chooser::new(model.vocab(), reply.choice)?;
+        let mut ending = Ending {
+            max_tokens: reply.max_tokens,
+            watch: reply.watch,
+            observe: reply.observe,
+        };
+        if ending.max_tokens == 0 {
+            return Ok(Finish::Length);
+        }
+        // The prompt's last row stays held while nothing was sampled after it: the same prompt
+        // again is free. Later rows are read where llama.cpp left them.
+        let prompt = self.resident.row.take().ok_or(SlotError::Empty)?;
+        loop {
+            let first = outcome.tokens.is_empty();
+            if cancelled(cancel) {
+                if first {
+                    self.resident.row = Some(prompt);
+                }
+                return Ok(Finish::Interrupted);
+            }
+            let row = match first {
+                true => &prompt[..],
+                false => self.memory.ctx().logits().ok_or(SlotError::Empty)?,
+            };
+            if let Some(observe) = &mut ending.observe {
+                observe(row);
+            }
+            let (token, last) = match chooser.next(row)? {
+                Next::Token(token, last) => (token, last),
+                Next::End(finish) => {
+                    self.resident.row = first.then_some(prompt);
+                    return Ok(finish);
+                }
+            };
+            if first {
+                outcome.times.first_token = ms(begun);
+            }
+            outcome.tokens.push(token);
+            outcome.pending = 1;
+            let _ = events.send(Event::Sampled(token));
+            if let Some(finish) = ending.after(model.vocab(), token, outcome.tokens.len()) {
+                return Ok(finish);
+            }
+            if let Some(finish) = last {
+                return Ok(finish);
+            }
+            if cancelled(cancel) {
+                return Ok(Finish::Interrupted);
+            }
+            if self.resident.len() >= self.limit {
+                return Ok(Finish::Context);
+            }
+            self.decode(&[token], true)?;
+            outcome.pending = 0;
+        }
+    }
+}

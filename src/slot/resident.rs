@@ -1,0 +1,185 @@
+//! What sequence 0 holds: its exact tokens, their digests, the snapshots of it that are in RAM, and
+//! how far it is on disk. The memory itself is llama.cpp's; this is the truth about it.
+
+use super::memory::Bytes;
+use crate::ledger::{Digest, Running, Token};
+
+/// A state that cannot be cut, as it was after `at` tokens.
+#[derive(Clone)]
+pub(super) struct Snapshot {
+    pub at: usize,
+    pub bytes: Bytes,
+    /// Logits of token `at - 1`, where someone may sample there.
+    pub row: Option<Vec<f32>>,
+}
+
+/// Where digests are kept, so that one in between costs O(distance). About 2 KiB each.
+const MARKS: usize = 4096;
+
+/// What sequence 0 holds.
+pub(super) struct Resident {
+    tokens: Vec<Token>,
+    end: Running,
+    marks: Vec<Running>,
+    snapshots: Vec<Snapshot>,
+    snapshot_budget: usize,
+    /// Logits of the last token, if they are held.
+    pub row: Option<Vec<f32>>,
+    /// Ends of the segments that were handed to the store, ascending; none is past the tokens.
+    saved: Vec<usize>,
+    /// Whose conversation it is.
+    pub owner: String,
+    /// The memory was given up after a failed decode; said in the next miss.
+    pub lost: bool,
+}
+
+impl Resident {
+    /// An empty slot; `snapshot_budget` bounds the bytes of snapshots in RAM.
+    pub fn new(fingerprint: Digest, snapshot_budget: usize) -> Resident {
+        let end = Running::new(fingerprint);
+        Resident {
+            tokens: Vec::new(),
+            marks: vec![end.clone()],
+            end,
+            snapshots: Vec::new(),
+            snapshot_budget,
+            row: None,
+            saved: Vec::new(),
+            owner: String::new(),
+            lost: false,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    pub fn tokens(&self) -> &[Token] {
+        &self.tokens
+    }
+
+    /// Tokens that were just decoded.
+    pub fn push(&mut self, tokens: &[Token]) {
+        self.tokens.extend_from_slice(tokens);
+        self.end.extend(tokens);
+        self.row = None;
+    }
+
+    /// Forgets tokens from `len` on, with the snapshots and segments that hold them.
+    pub fn cut(&mut self, len: usize) {
+        if len >= self.len() {
+            return;
+        }
+        self.end = self.running(len);
+        self.tokens.truncate(len);
+        self.marks.retain(|m| m.len() <= len);
+        self.snapshots.retain(|s| s.at <= len);
+        self.saved.retain(|end| *end <= len);
+        self.row = None;
+    }
+
+    /// Remembers the digest of this point.
+    pub fn mark(&mut self) -> (usize, Digest) {
+        if self.marks.last().is_none_or(|m| m.len() < self.len()) {
+            if self.marks.len() == MARKS {
+                // Every second one; the first stays, so every point can still be reached.
+                let mut keep = false;
+                self.marks.retain(|_| {
+                    keep = !keep;
+                    keep
+                });
+            }
+            self.marks.push(self.end.clone());
+        }
+        (self.len(), self.end.digest())
+    }
+
+    /// The running digest of the first `len` tokens.
+    pub fn running(&self, len: usize) -> Running {
+        if len == self.len() {
+            return self.end.clone();
+        }
+        let before = self.marks.iter().rposition(|m| m.len() <= len).unwrap_or(0);
+        let mut running = self.marks[before].clone();
+        running.extend(&self.tokens[running.len()..len]);
+        running
+    }
+
+    pub fn digest(&self, len: usize) -> Digest {
+        self.running(len).digest()
+    }
+
+    /// Keeps a snapshot, dropping the oldest ones past the budget.
+    pub fn keep(&mut self, snapshot: Snapshot) {
+        self.snapshots.retain(|s| s.at != snapshot.at);
+        let at = self.snapshots.partition_point(|s| s.at < snapshot.at);
+        self.snapshots.insert(at, snapshot);
+        let bytes = |s: &Snapshot| s.bytes.len() + s.row.as_ref().map_or(0, |r| r.len() * 4);
+        let mut total: usize = self.snapshots.iter().map(bytes).sum();
+        while total > self.snapshot_budget && self.snapshots.len() > 1 {
+            total -= bytes(&self.snapshots.remove(0));
+        }
+    }
+
+    pub fn snapshot(&self, at: usize) -> Option<&Snapshot> {
+        self.snapshots.iter().find(|s| s.at == at)
+    }
+
+    pub fn snapshots(&self) -> impl DoubleEndedIterator<Item = &Snapshot> {
+        self.snapshots.iter()
+    }
+
+    /// Where the next segment begins.
+    pub fn saved(&self) -> usize {
+        self.saved.last().copied().unwrap_or(0)
+    }
+
+    pub fn saved_to(&mut self, end: usize) {
+        if end > self.saved() {
+            self.saved.push(end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    proptest! {
+        #[test]
+        fn digests_and_bounds_follow_any_order_of_pushes_cuts_and_marks(
+            steps in proptest::collection::vec((0usize..4, 0usize..60), 1..40)
+        ) {
+            let model = Digest::of(b"m");
+            let mut held = Resident::new(model, 64);
+            let mut plain: Vec<Token> = Vec::new();
+            for (i, (what, n)) in steps.into_iter().enumerate() {
+                match what {
+                    0 => {
+                        let new: Vec<Token> = (0..n).map(|k| Token((i * 100 + k) as i32)).collect();
+                        held.push(&new);
+                        plain.extend(new);
+                    }
+                    1 => { held.cut(n); plain.truncate(n); }
+                    2 => {
+                        held.mark();
+                        let at = held.len();
+                        held.keep(Snapshot { at, bytes: Arc::new(vec![0; 16]), row: None });
+                    }
+                    _ => { let at = n.min(held.len()); held.saved_to(at); }
+                }
+                prop_assert_eq!(held.tokens(), &plain[..]);
+                for p in [0, plain.len() / 2, plain.len()] {
+                    let mut fresh = Running::new(model);
+                    fresh.extend(&plain[..p]);
+                    prop_assert_eq!(held.digest(p), fresh.digest());
+                }
+                prop_assert!(held.saved() <= held.len());
+                prop_assert!(held.snapshots().all(|s| s.at <= held.len()));
+                prop_assert!(held.snapshots().count() <= 4);
+            }
+        }
+    }
+}

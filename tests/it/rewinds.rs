@@ -1,0 +1,90 @@
+//! Cancelled prefills, withdrawn messages, prefixes that differ: what is kept, what is said.
+
+use npast::ledger::Finish;
+use npast::slot::Cause;
+
+use crate::model::Class;
+use crate::rig::{Rig, UBATCH, cost, tokens};
+
+#[test]
+fn a_prefill_that_is_cancelled_half_way_and_sent_again_evaluates_the_second_half_only() {
+    for class in Class::ALL {
+        let mut rig = Rig::new(class, None);
+        // Long enough that the flag is seen well before the end, however the threads run.
+        let prompt = tokens(1, 4096);
+        let (first, rows) = rig.say_until(&prompt, &tokens(2, 5), 512);
+        assert_eq!(first.finish, Finish::Interrupted);
+        assert!(rows.is_empty() && first.tokens.is_empty());
+        let half = first.evaluated;
+        assert!((512..4096).contains(&half) && half % UBATCH == 0, "{half}");
+        let (second, rows) = rig.say(&prompt, &tokens(2, 5));
+        assert_eq!(
+            cost(&second),
+            (half, 0, 4096 - half, 4096 - half, false),
+            "{class:?}"
+        );
+        assert_eq!(rows.len(), 5);
+    }
+}
+
+#[test]
+fn a_withdrawn_message_is_free_when_sent_again_and_another_one_costs_itself() {
+    for class in Class::ALL {
+        let mut rig = Rig::new(class, None);
+        let mut ledger = tokens(1, 400);
+        let said = tokens(2, 3);
+        rig.say(&ledger, &said);
+        ledger.extend(said);
+        let withdrawn = [&ledger[..], &tokens(3, 96)].concat();
+        // Evaluated, and stopped before the first token was sampled.
+        rig.rewind(&withdrawn);
+        let (again, rows) = rig.say(&withdrawn, &tokens(9, 1));
+        assert_eq!((again.evaluated, again.miss), (0, None), "{class:?}");
+        assert_eq!(rows.len(), 1);
+        // Something else instead: nothing before it is read again.
+        let other = [&ledger[..], &tokens(4, 50)].concat();
+        let (outcome, _) = rig.say(&other, &tokens(5, 4));
+        assert!(
+            outcome.evaluated <= outcome.appended + 1,
+            "{class:?}: {outcome:?}"
+        );
+        assert_eq!(outcome.kept + outcome.evaluated, other.len());
+        assert!(outcome.kept >= ledger.len() - 1, "{class:?}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_changed_prefix_names_the_first_differing_token() {
+    for class in Class::ALL {
+        let mut rig = Rig::new(class, None);
+        let prompt = tokens(1, 300);
+        rig.say(&prompt, &tokens(2, 3));
+        let mut changed = prompt.clone();
+        changed[100] = npast::ledger::Token((changed[100].0 + 1) % 256);
+        let handle = rig.handle().clone();
+        let (events, _inbox) = tokio::sync::mpsc::unbounded_channel();
+        let outcome = handle
+            .call(npast::slot::Call {
+                kind: npast::slot::Kind::Turn,
+                owner: "test".to_owned(),
+                target: npast::slot::Target::Whole(changed.clone()),
+                head: 0,
+                // The session had decoded all of it once, on another branch.
+                decoded: 300,
+                reply: None,
+                cancel: Default::default(),
+                events,
+            })
+            .expect("a live engine")
+            .wait()
+            .expect("a call");
+        let miss = outcome.miss.expect("a miss");
+        assert_eq!(miss.at, 100, "{class:?}");
+        match miss.cause {
+            Cause::Differs { had, got } | Cause::NoState { had, got, .. } => {
+                assert_eq!((had, got), (prompt[100], changed[100]));
+            }
+            other => panic!("{class:?}: {other:?}"),
+        }
+    }
+}
