@@ -8,7 +8,7 @@ use super::error::Failure;
 use super::interrupt::Interrupt;
 use super::output::{Progress, notice};
 use super::{Run, input, models};
-use crate::agent::{Conversation, Engine, Info, NewSession, Open, Options, TurnOptions};
+use crate::agent::{Conversation, Engine, Info, NewSession, Open, Options, TurnOptions, preflight};
 use crate::chat::Script;
 use crate::config::{Places, Settings};
 use crate::llama::bridge::MAX_TEMPLATE_BYTES;
@@ -88,6 +88,9 @@ impl Start {
     /// # Errors
     /// The engine's; [`Failure::interrupted`] after Ctrl-C.
     pub fn load(&self, interrupt: &Interrupt, progress: &mut Progress) -> Result<Engine, Failure> {
+        if let Some(open) = &self.open {
+            preflight(&self.options.home, open, &self.new.folder)?;
+        }
         let engine = load(&self.options, interrupt, progress)?;
         for (text, hint) in engine.notices() {
             notice(&text, hint.as_deref());
