@@ -10,7 +10,9 @@ mod rig;
 #[path = "../support/talk.rs"]
 mod talk;
 
+mod boundaries;
 mod conversations;
+mod ends;
 mod exact_resume;
 mod forks;
 mod random_orders;
