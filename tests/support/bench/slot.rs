@@ -1,15 +1,13 @@
 //! Prefill and decode through the slot against a bare loop over llama.cpp: the same model, prompt,
 //! ubatch, threads, context size and greedy choice, and therefore the same tokens.
 
-use std::time::Instant;
-
 use npast::kv::Store;
 use npast::ledger::Token;
 use npast::llama::{Context, ContextOptions, Seq};
 use npast::slot::{SlotHandle, SlotOptions, Target};
 
-use super::measure::{UBATCH, title, tokens};
-use super::measure::{after, call, greedy, load, median, ms, options, slot, store, threads};
+use super::measure::{UBATCH, Watch, after, call, greedy, load, median, options, slot, store};
+use super::measure::{threads, title, tokens};
 use super::model;
 
 /// Tokens of a run's prompt.
@@ -19,23 +17,14 @@ const REPLY: usize = 128;
 const RUNS: usize = 10;
 const LIMIT: usize = 4096;
 
+/// Milliseconds by the clock, and of CPU.
+type Took = (f64, Option<f64>);
+
 /// What one side of the comparison took in one run.
 struct Run {
-    /// Tokens per second of the prompt.
-    prefill: f64,
-    /// Tokens per second of the reply.
-    decode: f64,
+    prefill: Took,
+    decode: Took,
     reply: Vec<Token>,
-}
-
-impl Run {
-    fn new(prefill_ms: f64, decode_ms: f64, reply: Vec<Token>) -> Run {
-        Run {
-            prefill: PROMPT as f64 / prefill_ms * 1e3,
-            decode: REPLY as f64 / decode_ms * 1e3,
-            reply,
-        }
-    }
 }
 
 /// The most likely token; the first of equals, as llama.cpp's greedy sampler takes it.
@@ -53,7 +42,7 @@ fn argmax(row: &[f32]) -> Token {
 /// `REPLY` sampled ones, of which the last is not decoded.
 fn bare(ctx: &mut Context, prompt: &[Token], more: Token) -> Run {
     ctx.clear(Seq::Main);
-    let begun = Instant::now();
+    let watch = Watch::start();
     let mut pos = 0;
     for batch in prompt.chunks(UBATCH) {
         let last = pos + batch.len() == prompt.len();
@@ -61,9 +50,9 @@ fn bare(ctx: &mut Context, prompt: &[Token], more: Token) -> Run {
         pos += batch.len();
     }
     std::hint::black_box(ctx.logits().expect("a row of logits"));
-    let prefill = ms(begun);
+    let prefill = watch.stop();
 
-    let begun = Instant::now();
+    let watch = Watch::start();
     let (mut token, mut reply) = (more, Vec::new());
     while reply.len() < REPLY {
         ctx.decode(Seq::Main, pos, &[token], true)
@@ -72,17 +61,29 @@ fn bare(ctx: &mut Context, prompt: &[Token], more: Token) -> Run {
         token = argmax(ctx.logits().expect("a row of logits"));
         reply.push(token);
     }
-    Run::new(prefill, ms(begun), reply)
+    Run {
+        prefill,
+        decode: watch.stop(),
+        reply,
+    }
 }
 
 /// The same through the slot: two calls, as a warm-up and a turn would make them, timed from
 /// outside, with channels, digests, planning and the end of the call.
 fn through(slot: &SlotHandle, prompt: &[Token], more: Token) -> Run {
-    let (outcome, prefill) = call(slot, Target::Whole(prompt.to_vec()), 0, None);
+    let watch = Watch::start();
+    let (outcome, _) = call(slot, Target::Whole(prompt.to_vec()), 0, None);
+    let prefill = watch.stop();
     assert_eq!(outcome.evaluated, PROMPT);
-    let (outcome, decode) = call(slot, after(outcome.mark, &[more]), PROMPT, greedy(REPLY));
+    let watch = Watch::start();
+    let (outcome, _) = call(slot, after(outcome.mark, &[more]), PROMPT, greedy(REPLY));
+    let decode = watch.stop();
     assert_eq!((outcome.kept, outcome.evaluated), (PROMPT, 1));
-    Run::new(prefill, decode, outcome.tokens)
+    Run {
+        prefill,
+        decode,
+        reply: outcome.tokens,
+    }
 }
 
 /// Runs and prints the comparison.
@@ -135,27 +136,32 @@ pub fn run() {
     print(&sides);
 }
 
+/// For prefill and decode: tokens per second, the ratio to the bare loop by medians, by the best
+/// runs (what a quiet machine shows), and by CPU time (what a busy machine cannot disturb much).
 fn print(sides: &[Vec<Run>; 3]) {
-    println!(
-        "{:<24}{:>14}{:>8}{:>16}{:>14}{:>8}{:>16}",
-        "", "prefill t/s", "ratio", "(each run)", "decode t/s", "ratio", "(each run)"
-    );
+    let of: [(&str, usize, fn(&Run) -> Took); 2] = [
+        ("prefill", PROMPT, |run| run.prefill),
+        ("decode", REPLY, |run| run.decode),
+    ];
     let names = ["bare loop", "slot, nothing stored", "slot, KV stored"];
-    for (name, runs) in names.into_iter().zip(sides) {
-        print!("{name:<24}");
-        for of in [|run: &Run| run.prefill, |run: &Run| run.decode] {
-            let mine = median(runs.iter().map(of).collect());
-            let bare = median(sides[0].iter().map(of).collect());
-            let pairs: Vec<f64> = runs
-                .iter()
-                .zip(&sides[0])
-                .map(|(a, b)| of(a) / of(b))
-                .collect();
-            let low = pairs.iter().copied().fold(f64::MAX, f64::min);
-            let high = pairs.iter().copied().fold(0.0, f64::max);
-            let spread = format!("({low:.2}-{high:.2})");
-            print!("{mine:>14.1}{:>8.3}{spread:>16}", mine / bare);
+    for (what, tokens, of) in of {
+        println!(
+            "{what:<24}{:>12}{:>9}{:>9}{:>9}",
+            "tokens/s", "ratio", "best", "CPU"
+        );
+        let clock = |runs: &[Run]| runs.iter().map(|r| of(r).0).collect::<Vec<f64>>();
+        let cpu = |runs: &[Run]| median(runs.iter().filter_map(|r| of(r).1).collect());
+        let best = |runs: &[Run]| clock(runs).into_iter().fold(f64::MAX, f64::min);
+        let bare = &sides[0];
+        for (name, runs) in names.into_iter().zip(sides) {
+            let took = median(clock(runs));
+            println!(
+                "  {name:<22}{:>12.1}{:>9.3}{:>9.3}{:>9.3}",
+                tokens as f64 / took * 1e3,
+                median(clock(bare)) / took,
+                best(bare) / best(runs),
+                cpu(bare) / cpu(runs),
+            );
         }
-        println!();
     }
 }
