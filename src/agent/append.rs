@@ -146,10 +146,7 @@ impl Conversation {
         }
         let all = self.with_results(all)?;
 
-        let cut = self
-            .open_messages()
-            .find_map(|m| m.span.clone())
-            .map(|s| s.start);
+        let cut = self.open_messages().find_map(|m| m.span).map(|s| s.start);
         let kept = cut.unwrap_or(self.ledger.len());
         let (from, tokens) = self.tokens_of(&all, kept)?;
         let needed = from + tokens.len() + 1;
@@ -194,7 +191,7 @@ impl Conversation {
                 }
                 None => unit.add_message(message.role.as_str(), &body, State::Open)?,
             };
-            unit.set_span(id, span.clone())?;
+            unit.set_span(id, span)?;
             inputs.push(id);
         }
         for spare in open.iter().skip(all.len()) {
@@ -286,7 +283,7 @@ impl Conversation {
         // A reply that was cut is closed first: open reasoning, then what stands before the end.
         let mut before = String::new();
         if !closed {
-            let span = row.span.clone().unwrap_or(Span {
+            let span = row.span.unwrap_or(Span {
                 start: kept,
                 end: kept,
             });

@@ -221,7 +221,7 @@ impl Conversation {
     /// open, what was before it.
     fn known_decoded(&self) -> Result<usize, AgentError> {
         let pending = self.db.pending(self.row.id)?;
-        let end = match self.open_messages().next().and_then(|m| m.span.clone()) {
+        let end = match self.open_messages().next().and_then(|m| m.span) {
             Some(open) => {
                 let reply = self.messages.iter().rfind(|m| m.role == "assistant");
                 let reply_end = reply.and_then(|m| m.span.as_ref()).map_or(0, |s| s.end);
@@ -242,10 +242,11 @@ impl Conversation {
         if last.role != "assistant" || last.finish != Some(Finish::Interrupted) {
             return Ok(());
         }
-        let (id, span) = (last.id, last.span.clone());
+        let (id, span) = (last.id, last.span);
         let Some(span) = span else { return Ok(()) };
         let after = self.after_last_input();
-        let message = self.read_reply(&self.ledger[span.start..span.end].to_vec(), after, true)?;
+        let tokens = self.ledger[span.start..span.end].to_vec();
+        let message = self.read_reply(&tokens, after, true)?;
         let body = message.to_json();
         if self.messages.last().is_some_and(|m| m.body != body) {
             let mut unit = self.db.begin(self.row.id)?;
@@ -442,4 +443,25 @@ fn create(
         policy: shared.options.policy.as_str(),
         parent,
     })?)
+}
+
+/// Whether a session can be opened, asked before weights are loaded: its name is a name, and no
+/// other process has it.
+///
+/// # Errors
+/// As [`super::Engine::conversation`] would give them.
+pub fn preflight(home: &std::path::Path, open: &Open, folder: &str) -> Result<(), AgentError> {
+    let db = Db::open(&home.join("npast.db"))?;
+    let found = match open {
+        Open::Named(name) => {
+            session::check_name(name).map_err(session::Error::from)?;
+            db.find(name)?
+        }
+        Open::Last => db.last_in_folder(folder)?,
+        Open::FromWords(_) => None,
+    };
+    if let Some(row) = found {
+        drop(Lock::session(home, row.id)?);
+    }
+    Ok(())
 }

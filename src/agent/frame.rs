@@ -8,7 +8,8 @@ use super::engine::Shared;
 use super::error::ErrorKind;
 use crate::chat::Message;
 use crate::chat::pieces;
-use crate::chat::template::{After, ChatError, Delta, Frame, Rendered, ReplyFormat};
+use crate::chat::script::{Line, Sampled, ScriptError};
+use crate::chat::template::{After, ChatError, Delta, Frame, ReplyFormat};
 use crate::chat::tokenize::{Piece, TokenizeError};
 use crate::ledger::{Token, common_prefix};
 use crate::session::Session;
@@ -126,8 +127,8 @@ impl Frozen {
     }
 
     /// A prepared reply as the model would have written it.
-    pub fn rendered(&self, shared: &Shared, reply: &Message) -> Result<Rendered, AgentError> {
-        Ok(shared.template.reply(&self.frame, reply)?)
+    pub fn sampled(&self, shared: &Shared, line: &Line) -> Result<Sampled, ScriptError> {
+        line.sampled(&shared.template, &self.frame)
     }
 
     pub fn format(&self, shared: &Shared, after: After) -> Result<ReplyFormat, AgentError> {

@@ -8,7 +8,7 @@ use crate::session::{Message, Span};
 use crate::slot::{Cause, Miss};
 
 /// The message that a place in the ledger belongs to: its number and its role.
-fn owner<'a>(messages: &'a [Message], at: usize) -> Option<(usize, &'a str)> {
+fn owner(messages: &[Message], at: usize) -> Option<(usize, &str)> {
     let holds = |span: &Span| span.start <= at && at < span.end;
     messages
         .iter()

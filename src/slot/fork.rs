@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::SlotError;
 use super::call::{Event, Fork, Kind, Outcome};
 use super::engine::{Engine, cancelled, ms};
-use super::reply::{Chooser, Ending};
+use super::reply::{Chooser, Ending, Next};
 use super::{Finish, Times};
 use crate::llama::Seq;
 
@@ -57,8 +57,12 @@ impl Engine {
         let end = base + room.min(fork.tokens.len() + fork.reply.max_tokens);
         let done = self.side(fork, base, end, begun, &mut outcome);
         // Whatever happened on scratch, sequence 0 comes back first.
-        self.memory.end_fork()?;
-        self.memory.check(self.resident.len())?;
+        let back = self.memory.end_fork();
+        let back = back.and_then(|()| self.memory.check(self.resident.len()));
+        if let Err(error) = back {
+            self.give_up();
+            return Err(error);
+        }
         match done {
             Ok(finish) => outcome.finish = finish,
             Err(error) => outcome.error = Some(error),
@@ -112,9 +116,9 @@ impl Engine {
             if let Some(observe) = &mut ending.observe {
                 observe(row);
             }
-            let token = match chooser.next(row)? {
-                Ok(token) => token,
-                Err(finish) => return Ok(finish),
+            let (token, last) = match chooser.next(row)? {
+                Next::Token(token, last) => (token, last),
+                Next::End(finish) => return Ok(finish),
             };
             if outcome.tokens.is_empty() {
                 outcome.times.first_token = ms(begun);
@@ -124,6 +128,9 @@ impl Engine {
             let _ = fork.events.send(Event::Sampled(token));
             outcome.times.decode = ms(decoding);
             if let Some(finish) = ending.after(vocab, token, outcome.tokens.len()) {
+                return Ok(finish);
+            }
+            if let Some(finish) = last {
                 return Ok(finish);
             }
             if at >= end {

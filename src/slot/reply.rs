@@ -39,13 +39,25 @@ impl Chooser {
         })
     }
 
-    /// The next token, or how the reply ends without one.
-    pub fn next(&mut self, row: &[f32]) -> Result<Result<Token, Finish>, SlotError> {
+    /// The next token, and how the reply ends after it if the chooser has no more; nothing at all
+    /// from a script without tokens.
+    pub fn next(&mut self, row: &[f32]) -> Result<Next, SlotError> {
         match self {
-            Chooser::Sampler(sampler) => Ok(Ok(sampler.sample(row)?)),
-            Chooser::Script { tokens, finish } => Ok(tokens.next().ok_or(*finish)),
+            Chooser::Sampler(sampler) => Ok(Next::Token(sampler.sample(row)?, None)),
+            Chooser::Script { tokens, finish } => Ok(match tokens.next() {
+                Some(token) => Next::Token(token, (tokens.len() == 0).then_some(*finish)),
+                None => Next::End(*finish),
+            }),
         }
     }
+}
+
+/// What a chooser says.
+pub(super) enum Next {
+    /// A token, and how the reply ends after it if nothing else ends it.
+    Token(Token, Option<Finish>),
+    /// Nothing to say.
+    End(Finish),
 }
 
 /// What ends a reply, apart from errors; the same for the conversation and for forks.
@@ -108,34 +120,41 @@ impl Engine {
         if ending.max_tokens == 0 {
             return Ok(Finish::Length);
         }
-        let mut row = self.resident.row.take().ok_or(SlotError::Empty)?;
-        // The row stays held while nothing was sampled after it: the same prompt again is free.
-        let mut first = true;
+        // The prompt's last row stays held while nothing was sampled after it: the same prompt
+        // again is free. Later rows are read where llama.cpp left them.
+        let prompt = self.resident.row.take().ok_or(SlotError::Empty)?;
         loop {
+            let first = outcome.tokens.is_empty();
             if cancelled(cancel) {
                 if first {
-                    self.resident.row = Some(row);
+                    self.resident.row = Some(prompt);
                 }
                 return Ok(Finish::Interrupted);
             }
+            let row = match first {
+                true => &prompt[..],
+                false => self.memory.ctx().logits().ok_or(SlotError::Empty)?,
+            };
             if let Some(observe) = &mut ending.observe {
-                observe(&row);
+                observe(row);
             }
-            let token = match chooser.next(&row)? {
-                Ok(token) => token,
-                Err(finish) => {
-                    self.resident.row = Some(row);
+            let (token, last) = match chooser.next(row)? {
+                Next::Token(token, last) => (token, last),
+                Next::End(finish) => {
+                    self.resident.row = first.then_some(prompt);
                     return Ok(finish);
                 }
             };
             if first {
                 outcome.times.first_token = ms(begun);
-                first = false;
             }
             outcome.tokens.push(token);
             outcome.pending = 1;
             let _ = events.send(Event::Sampled(token));
             if let Some(finish) = ending.after(model.vocab(), token, outcome.tokens.len()) {
+                return Ok(finish);
+            }
+            if let Some(finish) = last {
                 return Ok(finish);
             }
             if cancelled(cancel) {
@@ -146,9 +165,6 @@ impl Engine {
             }
             self.decode(&[token], true)?;
             outcome.pending = 0;
-            let logits = self.memory.ctx().logits().ok_or(SlotError::Empty)?;
-            row.clear();
-            row.extend_from_slice(logits);
         }
     }
 }

@@ -1,0 +1,158 @@
+//! A conversation as a user has it, on a tiny model, over as many processes as a test wants: an
+//! engine is opened, used and dropped, and only the disk stays.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use npast::agent::{
+    AgentError, Engine, Event, Info, Input, NewSession, Open, Options, Policy, Receipt, TurnEnd,
+    TurnOptions,
+};
+use npast::chat::Script;
+use npast::llama::{ContextOptions, ModelOptions, Sampling};
+
+use crate::model::{self, Class};
+
+/// A user's machine: a data folder and a model.
+pub struct Desk {
+    pub home: PathBuf,
+    pub model: PathBuf,
+    pub limit: usize,
+    pub policy: Policy,
+    pub system: Option<String>,
+    pub tools: Option<serde_json::Value>,
+    _keep: Option<tempfile::TempDir>,
+}
+
+/// What a turn said and cost.
+#[derive(Default)]
+pub struct Said {
+    pub text: String,
+    pub reasoning: String,
+    pub calls: Vec<(String, serde_json::Value)>,
+    pub receipts: Vec<Receipt>,
+    pub notices: Vec<String>,
+    pub prefill: Vec<(usize, usize)>,
+    pub end: Option<TurnEnd>,
+    pub info: Option<Info>,
+}
+
+impl Said {
+    pub fn receipt(&self) -> &Receipt {
+        assert_eq!(self.receipts.len(), 1, "one receipt a call");
+        &self.receipts[0]
+    }
+}
+
+impl Desk {
+    pub fn new(class: Class, template: Option<&str>) -> Desk {
+        Desk::with_model(&model::tiny_model(
+            class,
+            &model::Options {
+                chat_template: template.or(Some(model::CHATML)),
+                ..model::Options::default()
+            },
+        ))
+    }
+
+    pub fn with_model(path: &Path) -> Desk {
+        let keep = tempfile::tempdir().expect("a folder");
+        Desk {
+            home: keep.path().join("home"),
+            model: path.to_owned(),
+            limit: 8192,
+            policy: Policy::Exact,
+            system: None,
+            tools: None,
+            _keep: Some(keep),
+        }
+    }
+
+    pub fn engine(&self) -> Result<Engine, AgentError> {
+        Engine::open(
+            &Options {
+                home: self.home.clone(),
+                model: self.model.clone(),
+                weights: ModelOptions::default(),
+                limit: Some(self.limit),
+                context: ContextOptions::default(),
+                ubatch: Some(64),
+                policy: self.policy,
+                store_kv: true,
+                chat_template: None,
+                thinking: true,
+            },
+            &mut |_| true,
+        )
+    }
+
+    pub fn new_session(&self) -> NewSession {
+        NewSession {
+            folder: "folder".to_owned(),
+            system: self.system.clone(),
+            tools: self.tools.clone(),
+            seed: Some(7),
+        }
+    }
+
+    /// One turn in a process of its own.
+    pub fn turn(
+        &self,
+        session: &str,
+        input: Input,
+        options: &TurnOptions,
+        script: Option<&str>,
+    ) -> Result<Said, AgentError> {
+        let engine = self.engine()?;
+        let mut talk = engine.conversation(Open::Named(session.to_owned()), self.new_session())?;
+        let mut script = script.map(|text| Script::read(text.as_bytes()).expect("a script"));
+        let said = turn(&mut talk, input, options, script.as_mut(), &|_| false);
+        talk.close()?;
+        said
+    }
+}
+
+/// A turn on an open conversation; `cancel_on` sees each event and says when to press Ctrl-C.
+pub fn turn(
+    talk: &mut npast::agent::Conversation,
+    input: Input,
+    options: &TurnOptions,
+    script: Option<&mut Script>,
+    cancel_on: &dyn Fn(&Event) -> bool,
+) -> Result<Said, AgentError> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let mut said = Said::default();
+    let flag = cancel.clone();
+    let end = talk.turn(input, options, script, &cancel, &mut |event| {
+        if cancel_on(&event) {
+            flag.store(true, Ordering::Relaxed);
+        }
+        match event {
+            Event::Text(text) => said.text += &text,
+            Event::Reasoning(text) => said.reasoning += &text,
+            Event::ToolCall {
+                name, arguments, ..
+            } => said.calls.push((name, arguments)),
+            Event::Receipt(receipt) => said.receipts.push(*receipt),
+            Event::Notice { text, .. } => said.notices.push(text),
+            Event::Prefill { done, total } => said.prefill.push((done, total)),
+            _ => {}
+        }
+    })?;
+    said.end = Some(end);
+    said.info = Some(talk.info());
+    Ok(said)
+}
+
+/// Greedy, at most `n` tokens.
+pub fn greedy(n: usize) -> TurnOptions {
+    TurnOptions {
+        sampling: Sampling {
+            temperature: 0.0,
+            ..Sampling::default()
+        },
+        max_tokens: Some(n),
+        stop: Vec::new(),
+    }
+}
