@@ -211,29 +211,28 @@ fn one(sides: &mut [Side], round: usize) -> Vec<Run> {
 /// For prefill and decode: tokens per second, and the ratio to the bare loop by medians, by the
 /// best runs (what a quiet machine shows), and by medians of CPU time.
 fn print(runs: &[Vec<Run>]) {
-    let of: [(&str, usize, fn(&Run) -> Took); 2] = [
-        ("prefill", PROMPT, |run| run.prefill),
-        ("decode", REPLY, |run| run.decode),
-    ];
+    part("prefill", PROMPT, runs, |run| run.prefill);
+    part("decode", REPLY, runs, |run| run.decode);
+}
+
+fn part(what: &str, tokens: usize, runs: &[Vec<Run>], of: fn(&Run) -> Took) {
+    println!(
+        "{what:<24}{:>12}{:>9}{:>9}{:>9}",
+        "tokens/s", "ratio", "best", "CPU"
+    );
     let names = ["bare loop", "slot, nothing stored", "slot, KV stored"];
-    for (what, tokens, of) in of {
+    let all = |runs: &[Run]| runs.iter().map(|r| of(r).clock).collect::<Vec<f64>>();
+    let cpu = |runs: &[Run]| median(runs.iter().map(|r| of(r).cpu).collect());
+    let best = |runs: &[Run]| all(runs).into_iter().fold(f64::MAX, f64::min);
+    let bare = &runs[0];
+    for (name, runs) in names.into_iter().zip(runs) {
+        let took = median(all(runs));
         println!(
-            "{what:<24}{:>12}{:>9}{:>9}{:>9}",
-            "tokens/s", "ratio", "best", "CPU"
+            "  {name:<22}{:>12.1}{:>9.3}{:>9.3}{:>9.3}",
+            tokens as f64 / took * 1e3,
+            median(all(bare)) / took,
+            best(bare) / best(runs),
+            cpu(bare) / cpu(runs),
         );
-        let all = |runs: &[Run]| runs.iter().map(|r| of(r).clock).collect::<Vec<f64>>();
-        let cpu = |runs: &[Run]| median(runs.iter().map(|r| of(r).cpu).collect());
-        let best = |runs: &[Run]| all(runs).into_iter().fold(f64::MAX, f64::min);
-        let bare = &runs[0];
-        for (name, runs) in names.into_iter().zip(runs) {
-            let took = median(all(runs));
-            println!(
-                "  {name:<22}{:>12.1}{:>9.3}{:>9.3}{:>9.3}",
-                tokens as f64 / took * 1e3,
-                median(all(bare)) / took,
-                best(bare) / best(runs),
-                cpu(bare) / cpu(runs),
-            );
-        }
     }
 }
