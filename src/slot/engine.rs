@@ -168,7 +168,9 @@ impl SlotHandle {
     }
 
     fn send(&self, command: Command) -> Result<(), SlotError> {
-        let commands = self.commands.as_ref().ok_or_else(|| self.dead())?;
+        let dead = self.death.lock().is_ok_and(|d| d.is_some());
+        let commands = self.commands.as_ref().filter(|_| !dead);
+        let commands = commands.ok_or_else(|| self.dead())?;
         commands.send(command).map_err(|_| self.dead())
     }
 
