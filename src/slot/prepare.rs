@@ -244,7 +244,7 @@ impl Engine {
                         Ok(ready) => ready,
                         Err(bad) => {
                             started.refused = Some(bad.reason.clone());
-                            self.drop_bad(&mut found, bad);
+                            self.drop_bad(&mut found, *bad);
                             continue;
                         }
                     }
@@ -269,18 +269,20 @@ impl Engine {
         plan: &Plan,
         chain: &[(Edge, usize)],
         node: Option<&Node>,
-    ) -> Result<Ready, Bad> {
+    ) -> Result<Ready, Box<Bad>> {
         let target = goal.from(self.resident.tokens(), 0);
         let mut ready = Ready::default();
         for (edge, upto) in chain {
             if edge.p0 < plan.keep || edge.p0 >= plan.start {
                 continue;
             }
-            let bad = |reason: String, damage| Bad {
-                reason,
-                damage,
-                edge: Some(edge.clone()),
-                node: None,
+            let bad = |reason: String, damage| {
+                Box::new(Bad {
+                    reason,
+                    damage,
+                    edge: Some(edge.clone()),
+                    node: None,
+                })
             };
             let segment = self
                 .store
@@ -294,11 +296,13 @@ impl Engine {
                 .push((segment.p0, segment.p1, segment.payload));
         }
         if let Some(node) = node {
-            let bad = |reason: String, damage| Bad {
-                reason,
-                damage,
-                edge: None,
-                node: Some(node.clone()),
+            let bad = |reason: String, damage| {
+                Box::new(Bad {
+                    reason,
+                    damage,
+                    edge: None,
+                    node: Some(node.clone()),
+                })
             };
             let snapshot = self
                 .store
