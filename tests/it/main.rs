@@ -12,6 +12,7 @@ mod talk;
 
 mod boundaries;
 mod conversations;
+mod damage;
 mod ends;
 mod exact_resume;
 mod forks;
