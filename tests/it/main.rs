@@ -7,8 +7,11 @@ mod model;
 mod rig;
 #[path = "../support/talk.rs"]
 mod talk;
+#[path = "../support/witness.rs"]
+mod witness;
 
 mod conversations;
+mod endings;
 mod exact_resume;
 mod forks;
 mod rewinds;
