@@ -2,6 +2,7 @@
 
 mod adapt;
 pub mod battery;
+mod check;
 pub mod control;
 mod delta;
 pub mod message;

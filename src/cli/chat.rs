@@ -1,10 +1,10 @@
 //! The line chat on a terminal: one line, one turn, until Ctrl-D.
 
-use std::path::PathBuf;
+mod history;
 
 use rustyline::error::ReadlineError;
-use rustyline::history::FileHistory;
-use rustyline::{Config, Editor};
+
+use history::History;
 
 use super::Run;
 use super::engine::Start;
@@ -20,9 +20,6 @@ const HELP: &str = "\
 /quit      end (so does Ctrl-D)
 Ctrl-C stops a reply and keeps what was written. A message that begins with / is typed with //.
 An empty line answers a message that was left open.";
-
-/// Lines kept for the arrow keys.
-const HISTORY: usize = 1000;
 
 /// What a line asks for.
 #[derive(Debug, PartialEq)]
@@ -79,8 +76,7 @@ pub fn run(run: &Run, start: Start) -> Result<i32, Failure> {
         interrupt,
         output,
         conversation: None,
-        editor: editor(run.places.home.join("history"))?,
-        history: run.places.home.join("history"),
+        history: History::open(run.places.home.join("history"))?,
     };
     let ended = chat.talk(run.quiet);
     if let Some(conversation) = chat.conversation.take() {
@@ -99,8 +95,7 @@ struct Chat {
     interrupt: Interrupt,
     output: Output,
     conversation: Option<Conversation>,
-    editor: Editor<(), FileHistory>,
-    history: PathBuf,
+    history: History,
 }
 
 impl Chat {
@@ -116,7 +111,7 @@ impl Chat {
         }
         let mut left = String::new();
         loop {
-            let line = match self.editor.readline_with_initial("> ", (&left, "")) {
+            let line = match self.history.line(&left) {
                 Ok(line) => line,
                 Err(ReadlineError::Interrupted) => {
                     left.clear();
@@ -155,7 +150,7 @@ impl Chat {
                 },
                 Line::Continue => Input::Continue,
                 Line::Say(text) => {
-                    self.remember(&line);
+                    self.history.remember(&line);
                     Input::Text(text)
                 }
             };
@@ -259,44 +254,6 @@ impl Chat {
             eprint!("{}", printable(&receipt::full(one)));
         }
     }
-
-    fn remember(&mut self, line: &str) {
-        let kept = self.editor.add_history_entry(line);
-        let kept = kept.and_then(|_| self.editor.append_history(&self.history));
-        if let Err(error) = kept {
-            tracing::warn!(%error, "the line was not added to the history file");
-        }
-    }
-}
-
-fn editor(history: PathBuf) -> Result<Editor<(), FileHistory>, Failure> {
-    let failed = |e: ReadlineError| {
-        Failure::failed("io", format!("the terminal cannot be used: {e}"))
-            .hint("give the message as PROMPT, or pipe it in")
-    };
-    let config = Config::builder()
-        .max_history_size(HISTORY)
-        .map_err(failed)?
-        .build();
-    let mut editor = Editor::with_config(config).map_err(failed)?;
-    // Lines are private, and the file is made by us so that its mode never depends on a umask.
-    if let Err(error) = private(&history) {
-        tracing::warn!(%error, "no history file");
-    } else if let Err(error) = editor.load_history(&history) {
-        tracing::debug!(%error, "the history file was not read");
-    }
-    Ok(editor)
-}
-
-fn private(path: &std::path::Path) -> std::io::Result<()> {
-    let mut open = std::fs::OpenOptions::new();
-    open.append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
-    let _file = open.open(path)?;
-    #[cfg(unix)]
-    _file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -324,17 +281,5 @@ mod tests {
         for (line, want) in table {
             assert_eq!(read(line), want, "{line:?}");
         }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn the_history_file_is_private() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("history");
-        private(&path).unwrap();
-        private(&path).unwrap();
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -14,14 +14,12 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Starts listening; the same flag each time.
+    /// Starts listening; the same flag each time. The handler is in place when this returns.
     pub fn listen() -> Interrupt {
         static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
         let flag = FLAG.get_or_init(|| {
             let flag = Arc::new(AtomicBool::new(false));
-            let its = flag.clone();
-            let listener = std::thread::Builder::new().name("ctrl-c".into());
-            if let Err(error) = listener.spawn(move || wait(&its)) {
+            if let Err(error) = start(flag.clone()) {
                 tracing::warn!(%error, "Ctrl-C ends the program at once");
             }
             flag
@@ -53,22 +51,52 @@ impl Interrupt {
     }
 }
 
-fn wait(flag: &AtomicBool) {
+fn start(flag: Arc<AtomicBool>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::warn!(%error, "Ctrl-C ends the program at once");
-            return;
-        }
+        .build()?;
+    let mut signals = {
+        let _inside = runtime.enter();
+        signals()?
     };
-    runtime.block_on(async {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            if flag.swap(true, Ordering::SeqCst) {
-                std::process::exit(INTERRUPTED);
+    let listener = std::thread::Builder::new().name("ctrl-c".into());
+    listener.spawn(move || {
+        runtime.block_on(async {
+            while signals.recv().await.is_some() {
+                if flag.swap(true, Ordering::SeqCst) {
+                    std::process::exit(INTERRUPTED);
+                }
             }
+        });
+    })?;
+    Ok(())
+}
+
+#[cfg(unix)]
+fn signals() -> std::io::Result<tokio::signal::unix::Signal> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
+}
+
+#[cfg(windows)]
+fn signals() -> std::io::Result<tokio::signal::windows::CtrlC> {
+    tokio::signal::windows::ctrl_c()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_ctrl_c_sets_the_flag_until_the_next_turn_begins() {
+        let interrupt = Interrupt::listen();
+        assert!(interrupt.check().is_ok());
+        let own = rustix::process::getpid();
+        rustix::process::kill_process(own, rustix::process::Signal::INT).unwrap();
+        while !interrupt.asked() {
+            std::thread::yield_now();
         }
-    });
+        assert_eq!(interrupt.check().unwrap_err().exit, 130);
+        interrupt.reset();
+        assert!(!Interrupt::listen().asked());
+    }
 }

@@ -176,7 +176,12 @@ fn said(message: &Message) -> String {
     for call in message.body["tool_calls"].as_array().into_iter().flatten() {
         let function = &call["function"];
         let name = function["name"].as_str().unwrap_or("?");
-        text.push_str(&format!("\n  call: {name} {}", function["arguments"]));
+        // JSON in a string, as clients of the usual API have it.
+        let arguments = match &function["arguments"] {
+            Value::String(json) => json.clone(),
+            other => other.to_string(),
+        };
+        text.push_str(&format!("\n  call: {name} {arguments}"));
     }
     text.push('\n');
     text

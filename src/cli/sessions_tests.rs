@@ -100,7 +100,7 @@ fn a_message_is_shown_with_its_calls_and_how_it_ended() {
     let text: String = messages.iter().map(said).collect();
     assert_eq!(
         text,
-        "\nuser: hi\n\nassistant (tool calls): \n  call: read \"{\\\"p\\\":1}\"\n"
+        "\nuser: hi\n\nassistant (tool calls): \n  call: read {\"p\":1}\n"
     );
     let line = as_json(&messages[1]);
     assert_eq!(line["finish"], "tool_calls");

@@ -1,6 +1,8 @@
 //! The program's laws as stories, on real llama.cpp with tiny random models of all four memory
 //! classes. One binary, one file per scenario.
 
+#[path = "../support/history.rs"]
+mod history;
 #[path = "../support/model.rs"]
 mod model;
 #[path = "../support/rig.rs"]
@@ -14,4 +16,5 @@ mod conversations;
 mod endings;
 mod exact_resume;
 mod forks;
+mod random_orders;
 mod rewinds;
