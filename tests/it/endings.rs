@@ -1,13 +1,14 @@
 //! Law 5 and law 1 where a reply ends: however it ended, its finish and its message say so, the
 //! template renders the history, and the next turn costs what it appends.
 
-use npast::agent::{AgentError, Input, TurnOptions};
+use npast::agent::{AgentError, Input, Open, TurnOptions};
 use npast::chat::Message;
 use npast::ledger::Finish;
+use npast::llama::Sampling;
 use serde_json::json;
 
 use crate::model::{self, Class};
-use crate::talk::{Desk, Said, greedy};
+use crate::talk::{Desk, Said, greedy, turn};
 use crate::witness::{Reader, Stored};
 
 /// Templates with thinking and tools: ours, and Qwen3.5's where it lies beside the checkout.
@@ -82,7 +83,7 @@ fn endings(template: &str, reader: &Reader) -> Vec<Ending> {
         Ending {
             name: "a call",
             line: json!({"reasoning": "hm", "content": "", "tool_calls": [
-                {"name": "read", "arguments": {"path": "a b", "all": true}}]}),
+                {"name": "read", "arguments": {"path": "a b"}}]}),
             finish: Finish::ToolCalls,
             calls: 1,
             ..base()
@@ -187,17 +188,17 @@ fn every_ending_leaves_a_history_that_renders_and_that_the_next_turn_extends() {
     let fine = json!({"reasoning": "yes", "content": "Done."});
     for class in [Class::Dense, Class::Hybrid] {
         for (template, source) in templates() {
-            let desk = desk(class, &source);
-            let reader = Reader::of(&desk);
-            for (i, ending) in endings(template, &reader).into_iter().enumerate() {
+            let reader = Reader::of(&desk(class, &source));
+            for ending in endings(template, &reader) {
                 let what = format!("{class:?}, {template}, {}", ending.name);
-                let name = format!("s{i}");
+                // A folder of its own: what another session stored would be found.
+                let (desk, name) = (desk(class, &source), "work");
                 let options = TurnOptions {
                     stop: ending.stop.iter().map(|s| (*s).to_owned()).collect(),
                     max_tokens: ending.max_tokens,
                     ..TurnOptions::default()
                 };
-                let said = say_with(&desk, &name, text("Hello."), &ending.line, &options);
+                let said = say_with(&desk, name, text("Hello."), &ending.line, &options);
                 let said = said.unwrap_or_else(|e| panic!("{what}: {e}"));
                 let context = said.receipt().context;
                 assert_eq!(said.receipt().finish, ending.finish, "{what}");
@@ -206,7 +207,7 @@ fn every_ending_leaves_a_history_that_renders_and_that_the_next_turn_extends() {
                 let shown = said.reasoning.trim_end();
                 assert_eq!(shown, ending.reasoning.unwrap_or(""), "{what}");
 
-                let before = Stored::of(&desk, &name);
+                let before = Stored::of(&desk, name);
                 let (reply, finish) = before.reply();
                 assert_eq!(finish, Some(ending.finish), "{what}");
                 assert_eq!(reply.text, ending.text, "{what}");
@@ -221,8 +222,8 @@ fn every_ending_leaves_a_history_that_renders_and_that_the_next_turn_extends() {
                     0 => text("Go on."),
                     _ => Input::Messages(vec![Message::tool_result("", "read", "Go on.")]),
                 };
-                let next = say(&desk, &name, input, &fine);
-                let after = Stored::of(&desk, &name);
+                let next = say(&desk, name, input, &fine);
+                let after = Stored::of(&desk, name);
                 extends(&what, &before, context, &next, &after);
                 reader.render(&after);
                 let (reply, finish) = after.reply();
@@ -241,8 +242,8 @@ fn every_ending_leaves_a_history_that_renders_and_that_the_next_turn_extends() {
                 let start = format!("{close}{end}\n<|im_start|>user\n");
                 assert!(added.starts_with(&start), "{what}: {added:?}");
 
-                let third = say(&desk, &name, text("And?"), &fine);
-                let last = Stored::of(&desk, &name);
+                let third = say(&desk, name, text("And?"), &fine);
+                let last = Stored::of(&desk, name);
                 extends(&what, &after, next.receipt().context, &third, &last);
             }
         }
@@ -255,21 +256,21 @@ fn a_cut_reply_is_continued_as_if_it_had_not_been_cut() {
     let fine = json!({"content": "Done."});
     for class in [Class::Dense, Class::Hybrid] {
         for (template, source) in templates() {
-            let desk = desk(class, &source);
-            let reader = Reader::of(&desk);
-            for (i, ending) in endings(template, &reader).into_iter().enumerate() {
+            let reader = Reader::of(&desk(class, &source));
+            for ending in endings(template, &reader) {
                 let what = format!("{class:?}, {template}, {}", ending.name);
-                let name = format!("s{i}");
+                // A folder of its own: what another session stored would be found.
+                let (desk, name) = (desk(class, &source), "work");
                 let options = TurnOptions {
                     stop: ending.stop.iter().map(|s| (*s).to_owned()).collect(),
                     max_tokens: ending.max_tokens,
                     ..TurnOptions::default()
                 };
-                let said = say_with(&desk, &name, text("Hello."), &ending.line, &options);
+                let said = say_with(&desk, name, text("Hello."), &ending.line, &options);
                 let context = said.expect("a turn").receipt().context;
-                let before = Stored::of(&desk, &name);
+                let before = Stored::of(&desk, name);
                 let goes_on = desk.turn(
-                    &name,
+                    name,
                     Input::Continue,
                     &TurnOptions::default(),
                     Some(&more.to_string()),
@@ -277,17 +278,11 @@ fn a_cut_reply_is_continued_as_if_it_had_not_been_cut() {
                 if matches!(ending.finish, Finish::Stop | Finish::ToolCalls) {
                     let refused = goes_on.err().expect("a finished reply");
                     assert_eq!(refused.exit(), 2, "{what}: {refused}");
-                    assert_eq!(Stored::of(&desk, &name).ledger, before.ledger);
+                    assert_eq!(Stored::of(&desk, name).ledger, before.ledger);
                     continue;
                 }
                 let goes_on = goes_on.unwrap_or_else(|e| panic!("{what}: {e}"));
-                let after = Stored::of(&desk, &name);
-                println!(
-                    "{what} {context} {} {} {:?}",
-                    before.ledger.len(),
-                    before.pending,
-                    before.outline()
-                );
+                let after = Stored::of(&desk, name);
                 extends(&what, &before, context, &goes_on, &after);
                 assert!(after.ledger.starts_with(&before.ledger), "{what}");
                 assert_eq!(after.messages.len(), before.messages.len(), "{what}");
@@ -299,11 +294,11 @@ fn a_cut_reply_is_continued_as_if_it_had_not_been_cut() {
                     true => reply.reasoning.as_deref().unwrap_or_default(),
                     false => reply.text.as_str(),
                 };
-                assert!(said.ends_with(" and more."), "{what}: {reply:?}");
+                assert!(said.ends_with("and more."), "{what}: {reply:?}");
                 reader.render(&after);
 
-                let next = say(&desk, &name, text("And?"), &fine);
-                let last = Stored::of(&desk, &name);
+                let next = say(&desk, name, text("And?"), &fine);
+                let last = Stored::of(&desk, name);
                 extends(&what, &after, r.context, &next, &last);
                 reader.render(&last);
             }
@@ -313,36 +308,53 @@ fn a_cut_reply_is_continued_as_if_it_had_not_been_cut() {
 
 #[test]
 fn a_character_that_was_cut_in_two_is_whole_after_it_was_continued() {
-    for class in [Class::Dense, Class::Hybrid] {
-        let desk = Desk::new(class, None);
-        let reader = Reader::of(&desk);
-        // A random model writes random bytes: some of them make a character of two or more.
-        desk.turn("whole", text("Hello."), &greedy(300), None)
-            .expect("a turn");
-        let whole = Stored::of(&desk, "whole");
-        let span = whole.last().0.span.expect("a span");
-        let tokens = &whole.ledger[span.start..span.end];
-        let is_cut = |n: &usize| {
-            let held = reader.vocab().bytes(&tokens[..*n], true);
-            let more = reader.vocab().bytes(&tokens[..*n + 1], true);
-            let half = std::str::from_utf8(&held).err().map(|e| e.valid_up_to());
-            let lone = String::from_utf8_lossy(&held).matches('\u{FFFD}').count();
-            let then = String::from_utf8_lossy(&more).matches('\u{FFFD}').count();
-            half.is_some() && then <= lone && held.last() != more.last()
+    // A random model writes random bytes. Sooner or later one that opens a character of two is
+    // the last before the cut, and the reply goes on with one that completes it.
+    let any = |n| TurnOptions {
+        sampling: Sampling {
+            temperature: 3.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            ..Sampling::default()
+        },
+        ..greedy(n)
+    };
+    let desk = Desk::new(Class::Hybrid, None);
+    let reader = Reader::of(&desk);
+    let engine = desk.engine().expect("an engine");
+    let mut cuts = 0;
+    for i in 0..20 {
+        let open = Open::Named(format!("s{i}"));
+        let talk = engine.conversation(open, desk.new_session());
+        let mut talk = talk.expect("a session");
+        let mut say = |input, n| {
+            turn(&mut talk, input, &any(n), None, &|_| false).expect("a turn");
+            Stored::of(&desk, &format!("s{i}"))
         };
-        let cut = (1..tokens.len()).find(is_cut).expect("a cut character");
-
-        let first = desk
-            .turn("cut", text("Hello."), &greedy(cut), None)
-            .expect("a turn");
-        assert!(first.text.ends_with('\u{FFFD}'), "{class:?}");
-        let rest = greedy(300 - cut);
-        desk.turn("cut", Input::Continue, &rest, None)
-            .expect("a turn");
-        let both = Stored::of(&desk, "cut");
-        assert_eq!(both.ledger, whole.ledger, "{class:?}: the same tokens");
-        assert_eq!(both.reply(), whole.reply(), "{class:?}");
+        let mut stored = say(text(&format!("Hello {i}.")), 1);
+        // Token by token: each step is a cut.
+        for _ in 0..40 {
+            let span = stored.last().0.span.expect("a span");
+            let held = reader.vocab().bytes(&stored.ledger[span.start..], true);
+            let opens = matches!(held.last(), Some(0xC2..=0xDF));
+            let (reply, finish) = stored.reply();
+            assert_eq!(finish, Some(Finish::Length));
+            assert_eq!(reply.text, String::from_utf8_lossy(&held));
+            stored = say(Input::Continue, 1);
+            let more = reader.vocab().bytes(&stored.ledger[span.start..], true);
+            if opens && matches!(more[held.len()], 0x80..=0xBF) {
+                cuts += 1;
+                let (reply, _) = stored.reply();
+                assert_eq!(reply.text, String::from_utf8_lossy(&more));
+                assert!(!reply.text.ends_with('\u{FFFD}'));
+            }
+        }
+        if cuts > 0 {
+            return;
+        }
     }
+    panic!("no character was ever cut in two");
 }
 
 #[test]

@@ -16,5 +16,7 @@ mod conversations;
 mod endings;
 mod exact_resume;
 mod forks;
+mod interrupts;
 mod random_orders;
 mod rewinds;
+mod withdrawals;
