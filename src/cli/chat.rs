@@ -213,7 +213,7 @@ impl Chat {
             }
             Err(error) => {
                 let failure = Failure::from(error);
-                if failure.kind == "poisoned" {
+                if failure.kind == "engine" {
                     return Err(failure);
                 }
                 failure.print(&mut std::io::stderr());

@@ -8,7 +8,7 @@ use super::error::Failure;
 use super::interrupt::Interrupt;
 use super::output::{Progress, notice};
 use super::{Run, input, models};
-use crate::agent::{Conversation, Engine, Info, NewSession, Open, Options, TurnOptions};
+use crate::agent::{Conversation, Engine, Info, NewSession, Open, Options, TurnOptions, preflight};
 use crate::chat::Script;
 use crate::config::{Places, Settings};
 use crate::llama::bridge::MAX_TEMPLATE_BYTES;
@@ -24,17 +24,9 @@ pub struct Start {
     pub script: Option<Script>,
     options: Options,
     new: NewSession,
-    /// Flags were typed that only count when a session starts.
-    asked: Frozen,
+    /// It only counts when a session starts.
+    typed_seed: Option<u64>,
     db: PathBuf,
-}
-
-/// Flags that are frozen at session start and were typed in this run.
-#[derive(Clone, Copy, Debug)]
-struct Frozen {
-    system: bool,
-    tools: bool,
-    seed: bool,
 }
 
 impl Start {
@@ -84,11 +76,7 @@ impl Start {
                 tools: tools.transpose()?,
                 seed: settings.seed,
             },
-            asked: Frozen {
-                system: talk.system.is_some(),
-                tools: talk.tools.is_some(),
-                seed: talk.seed.is_some(),
-            },
+            typed_seed: talk.seed,
             options: options(run, &settings, usual)?,
             db: run.places.db(),
             open,
@@ -100,6 +88,9 @@ impl Start {
     /// # Errors
     /// The engine's; [`Failure::interrupted`] after Ctrl-C.
     pub fn load(&self, interrupt: &Interrupt, progress: &mut Progress) -> Result<Engine, Failure> {
+        if let Some(open) = &self.open {
+            preflight(&self.options.home, open, &self.new.folder)?;
+        }
         let engine = load(&self.options, interrupt, progress)?;
         for (text, hint) in engine.notices() {
             notice(&text, hint.as_deref());
@@ -125,29 +116,19 @@ impl Start {
         Ok(conversation)
     }
 
+    /// Of the system prompt and the tools the engine says it.
     fn say_what_is_frozen(&self, info: &Info) -> Result<(), Failure> {
+        let Some(seed) = self.typed_seed else {
+            return Ok(());
+        };
         let session = Db::open(&self.db)?.get(SessionId(info.id))?;
-        let ignored = [
-            (
-                "--system",
-                self.asked.system && session.system != self.new.system,
-            ),
-            (
-                "--tools",
-                self.asked.tools && session.tools != self.new.tools,
-            ),
-            (
-                "--seed",
-                self.asked.seed && Some(session.seed) != self.new.seed,
-            ),
-        ];
-        for (flag, _) in ignored.iter().filter(|(_, differs)| *differs) {
+        if session.seed != seed {
             notice(
                 &format!(
-                    "the session {} keeps what it was started with; {flag} has no effect",
-                    info.name
+                    "session {} keeps the seed it was started with, {}",
+                    info.name, session.seed
                 ),
-                Some("it counts when a session starts: choose another --session NAME for it"),
+                Some("start another session to use another"),
             );
         }
         Ok(())

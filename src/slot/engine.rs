@@ -264,8 +264,10 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
             }),
         };
         if !alive {
-            // The memory may be half changed; nothing more is decoded on it. Dropping the inbox
-            // fails every waiting and later command.
+            // The memory may be half changed; nothing more is decoded on it. What waits in the
+            // inbox or still comes is dropped here, which fails it: nobody waits for ever.
+            drop(engine);
+            inbox.iter().for_each(drop);
             return;
         }
     }

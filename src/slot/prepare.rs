@@ -279,8 +279,7 @@ impl Engine {
             let bad = |reason: String, damage| Bad {
                 reason,
                 damage,
-                edge: Some(edge.clone()),
-                node: None,
+                what: Box::new(What::Edge(edge.clone())),
             };
             let segment = self
                 .store
@@ -297,8 +296,7 @@ impl Engine {
             let bad = |reason: String, damage| Bad {
                 reason,
                 damage,
-                edge: None,
-                node: Some(node.clone()),
+                what: Box::new(What::Node(node.clone())),
             };
             let snapshot = self
                 .store
@@ -317,25 +315,27 @@ impl Engine {
 
     /// Takes what could not be used out of the search, and damaged files out of the store.
     fn drop_bad(&self, found: &mut Found, bad: Bad) {
-        if let Some(edge) = bad.edge {
-            if bad.damage {
-                self.store.quarantine_edge(&edge, &bad.reason);
+        match *bad.what {
+            What::Edge(edge) => {
+                if bad.damage {
+                    self.store.quarantine_edge(&edge, &bad.reason);
+                }
+                match found.edges.iter().position(|e| e.id == edge.id) {
+                    Some(i) => found.edges.truncate(i),
+                    None => found.partial = None,
+                }
+                // A chain that was cut short leaves no place for a branch after it.
+                let reach = found.edges.last().map_or(0, |e| e.p1);
+                if found.partial.as_ref().is_some_and(|(e, _)| e.p0 > reach) {
+                    found.partial = None;
+                }
             }
-            match found.edges.iter().position(|e| e.id == edge.id) {
-                Some(i) => found.edges.truncate(i),
-                None => found.partial = None,
+            What::Node(node) => {
+                if bad.damage {
+                    self.store.quarantine_node(&node, &bad.reason);
+                }
+                found.nodes.retain(|n| n.id != node.id);
             }
-            // A chain that was cut short leaves no place for a branch after it.
-            let reach = found.edges.last().map_or(0, |e| e.p1);
-            if found.partial.as_ref().is_some_and(|(e, _)| e.p0 > reach) {
-                found.partial = None;
-            }
-        }
-        if let Some(node) = bad.node {
-            if bad.damage {
-                self.store.quarantine_node(&node, &bad.reason);
-            }
-            found.nodes.retain(|n| n.id != node.id);
         }
     }
 
@@ -413,8 +413,12 @@ struct Bad {
     reason: String,
     /// The file itself is to blame.
     damage: bool,
-    edge: Option<Edge>,
-    node: Option<Node>,
+    what: Box<What>,
+}
+
+enum What {
+    Edge(Edge),
+    Node(Node),
 }
 
 /// Digests of a target at any position, for a search: checkpoints every so often.

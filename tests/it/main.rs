@@ -12,8 +12,10 @@ mod talk;
 #[path = "../support/witness.rs"]
 mod witness;
 
+mod boundaries;
 mod conversations;
 mod endings;
+mod ends;
 mod exact_resume;
 mod forks;
 mod interrupts;

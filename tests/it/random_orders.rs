@@ -158,8 +158,14 @@ impl Drive {
     }
 
     fn prefix(&self, thousandths: usize) -> Vec<Token> {
-        let list = &self.sessions[self.here].history.list;
-        list[..list.len() * thousandths / 1000].to_vec()
+        let history = &self.sessions[self.here].history;
+        let len = history.list.len() * thousandths / 1000;
+        // Most cuts are where a batch ended, so that the end can be compared bit for bit.
+        let len = match thousandths % 4 {
+            1 => len,
+            _ => history.boundary(len, UBATCH),
+        };
+        history.list[..len].to_vec()
     }
 
     fn step(&mut self, op: &Op) {

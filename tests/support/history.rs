@@ -31,6 +31,14 @@ impl History {
         self.uneven.is_none()
     }
 
+    /// The longest prefix of at most `len` tokens that ends where a batch ended.
+    pub fn boundary(&self, len: usize, ubatch: usize) -> usize {
+        match self.pieces.iter().rfind(|p| p.start < len) {
+            Some(p) if len < p.prompt => p.start + (len - p.start) / ubatch * ubatch,
+            _ => len.min(self.list.len()),
+        }
+    }
+
     /// Forgets what the list's boundaries were.
     pub fn forget_boundaries(&mut self) {
         self.uneven = Some(0);
