@@ -1,7 +1,7 @@
 //! From input to a durable message and its tokens. Law 5: fit is checked, then the message is
 //! committed, then decoding begins. Law 1: what was decoded stays; only what follows is rendered.
 
-use super::conversation::{Conversation, now_ms};
+use super::conversation::{Conversation, now_ms, text_of};
 use super::error::ErrorKind;
 use super::frame::Frozen;
 use super::{AgentError, Input};
@@ -25,11 +25,18 @@ pub(super) struct Appended {
     pub continued: bool,
 }
 
-/// Where a withdrawn input leaves the ledger.
+/// What a withdrawn input leaves: the ledger as it was.
 pub(super) struct Before {
-    pub len: usize,
-    /// The token that was exchanged, if one was.
-    pub last: Option<Token>,
+    /// The input changed the ledger from here on.
+    pub from: usize,
+    /// What stood there: an exchanged end of turn, or a history that was rendered anew.
+    pub tail: Vec<Token>,
+    /// Messages whose tokens those are.
+    pub spans: Vec<(MessageId, Span)>,
+    /// Length of the ledger that was known to be decoded.
+    pub decoded: usize,
+    /// Whether its last token was not.
+    pub pending: usize,
     pub messages: usize,
 }
 
@@ -58,7 +65,7 @@ impl Conversation {
             }
             return Ok(Appended {
                 inputs: open,
-                before: self.before(),
+                before: self.before(self.ledger.len(), 0)?,
                 text: None,
                 after: self.after_last_input(),
                 continued: false,
@@ -82,12 +89,26 @@ impl Conversation {
         self.open_messages().any(|m| m.span.is_none())
     }
 
-    fn before(&self) -> Before {
-        Before {
-            len: self.ledger.len(),
-            last: None,
-            messages: self.messages.len(),
-        }
+    /// The ledger before an input that changes it from `from` on and takes `open` messages along.
+    fn before(&self, from: usize, open: usize) -> Result<Before, AgentError> {
+        let kept = self.open_messages().find_map(|m| m.span).map(|s| s.start);
+        let kept = kept.filter(|_| open > 0).unwrap_or(self.ledger.len());
+        let messages = self.messages.len() - open;
+        let behind = |m: &crate::session::Message| {
+            let span = m.span.filter(|s| s.end > from)?;
+            Some((m.id, span))
+        };
+        Ok(Before {
+            from,
+            tail: self.ledger[from.min(kept)..kept].to_vec(),
+            spans: self.messages[..messages]
+                .iter()
+                .filter_map(behind)
+                .collect(),
+            decoded: self.decoded,
+            pending: self.db.pending(self.row.id)?,
+            messages,
+        })
     }
 
     fn continue_reply(&mut self) -> Result<Appended, AgentError> {
@@ -100,7 +121,7 @@ impl Conversation {
         }
         Ok(Appended {
             inputs: Vec::new(),
-            before: self.before(),
+            before: self.before(self.ledger.len(), 0)?,
             text: None,
             after: self.after_last_input(),
             continued: true,
@@ -126,11 +147,8 @@ impl Conversation {
         for message in self.open_messages() {
             all.push(Message::from_json(&message.body)?);
         }
-        let text = new
-            .iter()
-            .rfind(|m| m.role == Role::User)
-            .map(|m| m.text.clone());
-        if !open.is_empty() && !new.is_empty() {
+        let spoken = new.iter().any(|m| m.role == Role::User);
+        if spoken && all.iter().any(|m| m.role == Role::User) {
             self.notices.push((
                 "the message that was left without an answer was joined with this one".to_owned(),
                 None,
@@ -144,6 +162,9 @@ impl Conversation {
                 _ => all.push(message),
             }
         }
+        // Handed back whole: the joined message is withdrawn as one.
+        let last = all.iter().rfind(|m| m.role == Role::User && spoken);
+        let text = last.map(|m| m.text.clone());
         let all = self.with_results(all)?;
 
         let cut = self.open_messages().find_map(|m| m.span).map(|s| s.start);
@@ -164,13 +185,7 @@ impl Conversation {
             ));
         }
 
-        let before = Before {
-            len: self.ledger.len().min(kept),
-            last: (from < kept)
-                .then(|| self.ledger.get(kept - 1).copied())
-                .flatten(),
-            messages: self.messages.len() - open.len(),
-        };
+        let before = self.before(from, open.len())?;
         let span = Span {
             start: kept.min(from + tokens.len()),
             end: from + tokens.len(),
@@ -362,33 +377,42 @@ impl Conversation {
     }
 
     /// Ctrl-C before the first token: the ledger goes back, the text is handed back, KV stays.
+    /// Results of calls are nobody's to type again: they stay, open, for the next message.
     pub(super) fn withdraw(&mut self, appended: &Appended) -> Result<(), AgentError> {
-        let Before {
-            len,
-            last,
-            messages,
-        } = appended.before;
-        let keep = if last.is_some() { len - 1 } else { len };
-        let pending = usize::from(
-            self.messages[..messages]
-                .iter()
-                .any(|m| m.role == "assistant"),
-        );
+        let before = &appended.before;
+        let len = before.from + before.tail.len();
+        let reached = self.decoded.min(before.from);
+        // A last token that was pending may have been evaluated with the message.
+        let pending = match before.tail.is_empty() && reached == len {
+            true => 0,
+            false => before.pending.min(len),
+        };
+        let result = |id: &MessageId| {
+            let row = self.messages.iter().find(|m| m.id == *id);
+            row.is_some_and(|m| m.role == "tool" && text_of(&m.body) != NOT_RUN)
+        };
+        let spoken: Vec<MessageId> = appended
+            .inputs
+            .iter()
+            .copied()
+            .filter(|id| !result(id))
+            .collect();
         let mut unit = self.db.begin(self.row.id)?;
-        unit.cut_tokens(keep)?;
-        if let Some(token) = last {
-            unit.append_tokens(keep, &[token])?;
+        unit.cut_tokens(before.from)?;
+        unit.append_tokens(before.from, &before.tail)?;
+        for (id, span) in &before.spans {
+            unit.set_span(*id, *span)?;
         }
-        for id in &appended.inputs {
-            unit.set_state(*id, State::Withdrawn)?;
+        for id in spoken {
+            unit.set_state(id, State::Withdrawn)?;
         }
         unit.set_pending(pending)?;
         unit.commit()?;
-        self.ledger.truncate(keep);
-        self.ledger.extend(last);
-        self.marks.retain(|(mark, _)| *mark <= keep);
-        self.decoded = self.decoded.min(len);
-        self.messages.truncate(messages);
+        self.ledger.truncate(before.from);
+        self.ledger.extend_from_slice(&before.tail);
+        self.marks.retain(|(mark, _)| *mark <= before.from);
+        self.decoded = reached.max(before.decoded.min(len));
+        self.messages = self.refresh(before.messages)?;
         Ok(())
     }
 }

@@ -246,14 +246,25 @@ impl Conversation {
         let Some(span) = span else { return Ok(()) };
         let after = self.after_last_input();
         let tokens = self.ledger[span.start..span.end].to_vec();
-        let message = self.read_reply(&tokens, after, true)?;
+        // The end of turn may have reached the store, and the reply's finish not.
+        let vocab = self.shared.model.vocab();
+        let ended = tokens.last().is_some_and(|t| vocab.is_end(*t));
+        let message = self.read_reply(&tokens, after, !ended)?;
+        let finish = match (ended, message.calls.is_empty()) {
+            (false, _) => Finish::Interrupted,
+            (true, true) => Finish::Stop,
+            (true, false) => Finish::ToolCalls,
+        };
         let body = message.to_json();
-        if self.messages.last().is_some_and(|m| m.body != body) {
+        let stale = |m: &session::Message| m.body != body || m.finish != Some(finish);
+        if self.messages.last().is_some_and(stale) {
             let mut unit = self.db.begin(self.row.id)?;
             unit.set_body(id, &body)?;
+            unit.set_finish(id, finish)?;
             unit.commit()?;
             if let Some(last) = self.messages.last_mut() {
                 last.body = body;
+                last.finish = Some(finish);
             }
         }
         Ok(())

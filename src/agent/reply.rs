@@ -46,9 +46,11 @@ impl Coming {
         })
     }
 
-    /// Text of a reply that goes on, read again and not shown.
-    pub fn replay(&mut self, raw: &str) {
-        self.reader.push(raw);
+    /// A reply that goes on, read again and not shown. In bytes: it may end inside a character,
+    /// which the next token completes.
+    pub fn replay(&mut self, raw: &[u8]) {
+        let text = self.utf8.feed(raw);
+        self.reader.push(&text);
     }
 
     /// Takes a token, and gives what can be shown.
@@ -240,7 +242,12 @@ impl Conversation {
         let mut unit = self.db.begin(self.row.id)?;
         unit.append_tokens(at, &tokens)?;
         let id = match coming.id {
-            Some(id) => id,
+            // A reply that goes on is no longer ended as it was: a crash from here on leaves an
+            // interrupted one, whose text is read from its tokens again.
+            Some(id) => {
+                unit.set_finish(id, Finish::Interrupted)?;
+                id
+            }
             None => {
                 for input in inputs {
                     unit.set_state(*input, State::Answered)?;

@@ -62,8 +62,7 @@ impl Conversation {
             let span = last.span.unwrap_or(session::Span { start: 0, end: 0 });
             coming.id = Some(last.id);
             coming.start = span.start;
-            let raw = self.raw_text(&self.ledger[span.start..span.end]);
-            coming.replay(&raw);
+            coming.replay(&vocab.bytes(&self.ledger[span.start..span.end], true));
         }
         let choice = match prepared {
             Some((tokens, finish)) => Choice::Script { tokens, finish },

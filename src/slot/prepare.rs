@@ -244,7 +244,7 @@ impl Engine {
                         Ok(ready) => ready,
                         Err(bad) => {
                             started.refused = Some(bad.reason.clone());
-                            self.drop_bad(&mut found, *bad);
+                            self.drop_bad(&mut found, bad);
                             continue;
                         }
                     }

@@ -9,12 +9,17 @@ mod model;
 mod rig;
 #[path = "../support/talk.rs"]
 mod talk;
+#[path = "../support/witness.rs"]
+mod witness;
 
 mod boundaries;
 mod conversations;
 mod damage;
+mod endings;
 mod ends;
 mod exact_resume;
 mod forks;
+mod interrupts;
 mod random_orders;
 mod rewinds;
+mod withdrawals;

@@ -58,6 +58,10 @@ impl Class {
 /// A plain ChatML template with tools, for tests that need some template and not a certain one.
 pub const CHATML: &str = include_str!("model/chatml.jinja");
 
+/// ChatML with tools and thinking: the generation prompt opens it, and history drops it before the
+/// last user message.
+pub const THINKER: &str = include_str!("model/thinker.jinja");
+
 /// What may differ between two tiny models of a class.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
