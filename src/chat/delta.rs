@@ -265,8 +265,10 @@ impl Engine {
         });
         let reasoning = unwritten.map(|index| pair.slots.remove(index).text);
         let mut pieces = Vec::new();
-        if opened || (reasoning.is_some() && !thinking.closes(&prompt[shared..])) {
-            if !opened && !thinking.start.is_empty() {
+        // Where a template has no form for reasoning, none is said.
+        let unopened = reasoning.is_some() && !thinking.start.trim().is_empty();
+        if opened || (unopened && !thinking.closes(&prompt[shared..])) {
+            if !opened {
                 pieces.push(Piece::Template(format!("{}\n", thinking.start)));
             }
             pieces.extend(reasoning.map(|text| Piece::Content {

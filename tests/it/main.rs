@@ -1,6 +1,8 @@
 //! The program's laws as stories, on real llama.cpp with tiny random models of all four memory
 //! classes. One binary, one file per scenario.
 
+#[path = "../support/gallery.rs"]
+mod gallery;
 #[path = "../support/model.rs"]
 mod model;
 #[path = "../support/rig.rs"]
@@ -11,4 +13,7 @@ mod talk;
 mod conversations;
 mod exact_resume;
 mod forks;
+mod hostile;
+mod kv_deleted;
 mod rewinds;
+mod templates;

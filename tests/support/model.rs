@@ -76,6 +76,8 @@ pub struct Options<'a> {
     pub bos: &'a str,
     /// Whether the vocabulary asks for a BOS before every text.
     pub add_bos: bool,
+    /// Further control tokens, for templates with marks of their own.
+    pub control: &'a [&'a str],
     /// How likely control and user-defined tokens are sampled, beside ordinary ones: 0 makes
     /// their logits exactly 0, which greedy sampling never picks (replies end by length), 1 makes
     /// them as likely as others.
@@ -94,6 +96,7 @@ impl Default for Options<'_> {
             eot: None,
             bos: "<|endoftext|>",
             add_bos: false,
+            control: &[],
             control_gain: 0.0,
             rope_freq_base: 10_000.0,
         }
