@@ -40,9 +40,12 @@ pub fn written_call(sample: &Sample) -> Option<String> {
         "Qwen3.5-4B" => "Now I look.\n</think>\n\n<tool_call>\n<function=look>\n<parameter=z>\nlast first\n</parameter>\n<parameter=a>\n7\n</parameter>\n<parameter=nested>\n{\"y\":\"1\",\"b\":[true, \"x\"]}\n</parameter>\n<parameter=deep>\ntrue\n</parameter>\n</function>\n</tool_call>".to_owned(),
         "google-gemma-4-31B-it" => "<|channel>thought\nNow I look.\n<channel|><|tool_call>call:look{z:<|\"|>last first<|\"|>,a:7,nested:{y:<|\"|>1<|\"|>,b:[true,<|\"|>x<|\"|>]},deep:true}<tool_call|>".to_owned(),
         "openai-gpt-oss-120b" => format!("<|channel|>analysis<|message|>Now I look.<|end|><|start|>assistant<|channel|>commentary to=functions.look <|constrain|>json<|message|>{json}<|call|>"),
+        "ByteDance-Seed-OSS" => "<seed:tool_call>\n<function=look>\n<parameter=z>last first</parameter>\n<parameter=a>7</parameter>\n<parameter=nested>{\"y\":\"1\",\"b\":[true, \"x\"]}</parameter>\n<parameter=deep>true</parameter>\n</function>\n</seed:tool_call>".to_owned(),
+        "ibm-granite-granite-3.3-2B-Instruct" => format!("<|tool_call|>[{{\"name\": \"look\",  \"arguments\": {json}}}]"),
         "own: chatml" => format!("<tool_call>\n{{\"name\": \"look\",  \"arguments\": {json}}}\n</tool_call>"),
         "own: thinker" => format!("Now I look.\n</think>\n\n<tool_call>\n{{\"name\": \"look\",  \"arguments\": {json}}}\n</tool_call>"),
         "Qwen-Qwen3-0.6B" => format!("<think>\nNow I look.\n</think>\n\n<tool_call>\n{{\"name\": \"look\",  \"arguments\": {json}}}\n</tool_call>"),
+        "LFM2-8B-A1B" | "LFM2.5-Instruct" => "<|tool_call_start|>[look(z=\"last first\", a=7, nested={\"y\":\"1\",\"b\":[True, \"x\"]}, deep=True)]<|tool_call_end|>".to_owned(),
         _ => return None,
     })
 }
@@ -282,7 +285,25 @@ fn gpt_oss_reads_nothing_twice_on_every_class() {
     }
 }
 
-/// A conversation for any template, in one process: the error sentences of what it refuses.
+/// Templates whose calls llama.cpp's parser does not read back as this template (or, where nothing
+/// is rendered, its model) writes them. Their calls stay text.
+const UNREAD_CALLS: &[&str] = &[
+    // The reply's first token would be its end of turn.
+    "GigaChat3-10B-A1.8B",
+    // Histories begin a reply with an end of reasoning that was never opened.
+    "MiniMax-M3",
+    // No call is ever rendered, so no form of one is known.
+    "ibm-granite-granite-3.3-2B-Instruct",
+    // The plain form, after reasoning that the generation prompt opened.
+    "llama-cpp-rwkv-world",
+    // A line break stands before the call.
+    "unsloth-Apriel-1.5",
+];
+
+/// Templates that write no text of a reply that has reasoning.
+const SPEECHLESS: &[&str] = &["unsloth-mistral-Devstral-Small-2507"];
+
+/// A conversation for any template, in one process: what it could not do, in sentences.
 fn append_only(sample: &Sample) -> Vec<String> {
     let (template, vocab) = sample.examined();
     if let Mode::Fallback { reason } = &template.battery().mode {
@@ -297,33 +318,48 @@ fn append_only(sample: &Sample) -> Vec<String> {
         Ok(talk) => talk,
         Err(error) => return vec![format!("start: {error}")],
     };
-    let (mut refused, mut ledger, mut context) = (Vec::new(), Vec::new(), 0);
-    for (i, (input, reply)) in turns(sample).into_iter().enumerate() {
+    let thinks = !template.battery().thinking.start.is_empty()
+        && !SPEECHLESS.contains(&sample.name.as_str());
+    let (mut ledger, mut context, mut called) = (Vec::new(), 0, false);
+    for (i, (input, mut reply)) in turns(sample).into_iter().enumerate() {
+        if matches!(input, Input::Messages(_)) && !called {
+            continue;
+        }
+        if !thinks && let Some(reply) = reply.as_object_mut() {
+            reply.remove("reasoning");
+        }
         let mut script = Script::read(reply.to_string().as_bytes()).expect("a script");
-        let said = talk::turn(&mut talk, input, &greedy(300), Some(&mut script), &|_| {
+        let said = talk::turn(&mut talk, input, &greedy(800), Some(&mut script), &|_| {
             false
         });
         let stored = desk.stored("work");
         let what = format!("{} turn {i}", sample.name);
         assert_extends(&ledger, &stored.ledger, &vocab, &what);
         ledger = stored.ledger;
-        match said {
-            Ok(said) => {
-                let r = said.receipt();
-                assert_eq!((r.evaluated, &r.miss), (r.appended, &None), "{what}");
-                assert_eq!(r.kept + r.restored, context, "{what}");
-                context = r.context;
-            }
-            Err(error) => refused.push(format!("turn {i}: {error}")),
+        let said = match said {
+            Ok(said) => said,
+            Err(error) => return vec![format!("turn {i}: {error}")],
+        };
+        called = !said.calls.is_empty();
+        if i == 1 {
+            assert!(
+                called || UNREAD_CALLS.contains(&sample.name.as_str()),
+                "{what}"
+            );
         }
+        let r = said.receipt();
+        assert_eq!((r.evaluated, &r.miss), (r.appended, &None), "{what}");
+        assert_eq!(r.kept + r.restored, context, "{what}");
+        context = r.context;
     }
-    refused
+    assert_renders(sample, &desk.stored("work"));
+    Vec::new()
 }
 
 #[test]
 fn every_template_of_the_gallery_appends_and_never_rewrites() {
     let mut refused = Vec::new();
-    for sample in gallery::all_shared() {
+    for sample in gallery::own().into_iter().chain(gallery::all_shared()) {
         for sentence in append_only(&sample) {
             refused.push(format!("{}: {sentence}", sample.name));
         }

@@ -37,12 +37,18 @@ const ENDS: &[&str] = &[
     "[e~[",
     "<|assistant_end|>",
     "<|eot|>",
-    "<|role_sep|>",
+    "<|message_sep|>",
+    "<seed:eos>",
+    "<end_of_sentence>",
+    "<SPECIAL_12>",
+    "</assistant>",
+    "<sep>",
     "</s>",
 ];
 
 impl Sample {
-    fn new(name: &str, source: &str) -> Sample {
+    /// A template, its vocabulary guessed from its marks.
+    pub fn of(name: &str, source: &str) -> Sample {
         let eos = ENDS.iter().find(|end| source.contains(**end));
         let eos = (*eos.unwrap_or(&"</s>")).to_owned();
         let bos = match source.contains("<turn|>") || source.contains("<start_of_turn>") {
@@ -63,11 +69,17 @@ impl Sample {
     /// A tiny model with this template.
     pub fn model(&self, class: Class) -> PathBuf {
         let control: Vec<&str> = self.control.iter().map(String::as_str).collect();
+        let foreign = ["<|return|>", "<|call|>", "<|tool_response>"];
+        let without: Vec<&str> = foreign
+            .into_iter()
+            .filter(|mark| !self.source.contains(mark.trim_end_matches('>')))
+            .collect();
         model::tiny_model(
             class,
             &model::Options {
                 chat_template: Some(&self.source),
                 control: &control,
+                without: &without,
                 bos: &self.bos,
                 eos: &self.eos,
                 ..model::Options::default()
@@ -107,8 +119,8 @@ impl Sample {
 /// Our own templates.
 pub fn own() -> Vec<Sample> {
     vec![
-        Sample::new("own: chatml", CHATML),
-        Sample::new("own: thinker", THINKER),
+        Sample::of("own: chatml", CHATML),
+        Sample::of("own: thinker", THINKER),
     ]
 }
 
@@ -116,7 +128,7 @@ pub fn own() -> Vec<Sample> {
 pub fn shared(name: &str) -> Option<Sample> {
     let path = folder().join(format!("{name}.jinja"));
     match std::fs::read_to_string(&path) {
-        Ok(source) => Some(Sample::new(name, &source)),
+        Ok(source) => Some(Sample::of(name, &source)),
         Err(_) => {
             println!("skipped: no template {name} beside the checkout");
             None

@@ -114,9 +114,10 @@ pub fn tokens() -> Vec<(Vec<u8>, Kind)> {
     bytes.chain(merged).chain(special).collect()
 }
 
-/// The tokens of a model with these options: further control tokens come last.
+/// The tokens of a model with these options: without some, and with further control tokens last.
 pub fn tokens_of(options: &Options) -> Vec<(Vec<u8>, Kind)> {
     let mut all = tokens();
+    all.retain(|(bytes, _)| options.without.iter().all(|text| text.as_bytes() != bytes));
     for text in options.control {
         if all.iter().all(|(bytes, _)| bytes != text.as_bytes()) {
             all.push((text.as_bytes().to_vec(), Kind::Control));
