@@ -276,8 +276,9 @@ impl Conversation {
             messages.extend_from_slice(new);
             let tokens = self.frozen.whole(&shared, &messages)?;
             let same = common_prefix(&self.ledger[..kept], &tokens);
-            if same < kept {
-                self.broken = Some(why);
+            // A pending end of turn may take another form; what was decoded may not in silence.
+            if same < kept.min(self.decoded) {
+                self.broken = Some((same, why));
             }
             return Ok((same, tokens[same..].to_vec()));
         }
