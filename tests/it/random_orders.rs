@@ -118,6 +118,9 @@ impl Drive {
             None => assert!(outcome.evaluated <= outcome.appended, "{outcome:?}"),
             Some(miss) => {
                 assert!(outcome.evaluated > outcome.appended, "{outcome:?}");
+                // Nothing was damaged, so no restore may fail.
+                let failed = matches!(miss.cause, Cause::Refused(_) | Cause::Lost);
+                assert!(!failed, "{outcome:?}");
                 assert!((start..reached).contains(&miss.at), "{outcome:?}");
                 if let Cause::Differs { had, got } | Cause::NoState { had, got, .. } = miss.cause {
                     assert_eq!((had, got), (before[miss.at], target[miss.at]));

@@ -127,3 +127,50 @@ fn a_message_that_was_read_and_withdrawn_before_a_restart_costs_nothing_of_what_
         }
     }
 }
+
+#[test]
+fn a_tail_after_a_prefix_that_is_not_held_any_more_is_refused() {
+    for class in Class::ALL {
+        let mut rig = Rig::new(class, None);
+        let (old, _) = rig.say(&tokens(1, 200), &tokens(2, 3));
+        let other = tokens(3, 300);
+        rig.say(&other, &tokens(4, 3));
+        let before = rig.held();
+        assert!(old.mark.0 < before.len() && !rig.handle().knows(old.mark));
+        let call = npast::slot::Call {
+            kind: npast::slot::Kind::Turn,
+            owner: "test".to_owned(),
+            target: npast::slot::Target::Tail {
+                mark: old.mark,
+                tail: tokens(5, 20),
+            },
+            head: 0,
+            decoded: 0,
+            reply: None,
+            cancel: Default::default(),
+            events: tokio::sync::mpsc::unbounded_channel().0,
+        };
+        let refused = rig.handle().call(call).expect("a live engine").wait();
+        let need_whole = matches!(refused, Err(npast::slot::SlotError::NeedWhole));
+        assert!(need_whole, "{class:?}: {refused:?}");
+        assert_eq!(rig.held(), before);
+    }
+}
+
+/// What was stored after a start in the middle of a segment could not be reached by any chain.
+#[test]
+fn a_prompt_sampled_again_after_a_restart_is_restored_whole_after_the_next_one() {
+    for class in Class::ALL {
+        let home = tempfile::tempdir().expect("a folder");
+        let mut rig = Rig::new(class, Some(home.path()));
+        let mut ledger = tokens(1, 300);
+        rig.rewind(&ledger);
+        let mut rig = rig.restart();
+        let said = tokens(2, 9);
+        let (again, _) = rig.say(&ledger, &said);
+        assert!(again.evaluated <= 1, "{class:?}: {again:?}");
+        ledger.extend(&said[..8]);
+        let back = rig.restart().rewind(&ledger);
+        assert_eq!((back.restored, back.evaluated), (308, 0), "{class:?}");
+    }
+}
