@@ -476,3 +476,24 @@ fn create(
         parent,
     })?)
 }
+
+/// Whether a session can be opened, asked before weights are loaded: its name is a name, and no
+/// other process has it.
+///
+/// # Errors
+/// As [`super::Engine::conversation`] would give them.
+pub fn preflight(home: &std::path::Path, open: &Open, folder: &str) -> Result<(), AgentError> {
+    let db = Db::open(&home.join("npast.db"))?;
+    let found = match open {
+        Open::Named(name) => {
+            session::check_name(name).map_err(session::Error::from)?;
+            db.find(name)?
+        }
+        Open::Last => db.last_in_folder(folder)?,
+        Open::FromWords(_) => None,
+    };
+    if let Some(row) = found {
+        drop(Lock::session(home, row.id)?);
+    }
+    Ok(())
+}

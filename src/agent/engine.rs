@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::error::ErrorKind;
 use super::fingerprint::fingerprint;
+use super::memory;
 use super::{AgentError, Conversation, NewSession, Open, Options, Stage};
 use crate::chat::template::{ChatTemplate, Marks};
 use crate::chat::tokenize::Tokenizer;
@@ -95,45 +96,17 @@ impl Engine {
         // Before the weights: what is wrong here is known at once.
         drop(Db::open(&options.home.join("npast.db"))?);
         let file = gguf::facts(&options.model)?;
-        let lock = match Lock::model(&options.home, file.tensors.to_hex().as_str()) {
-            Ok(lock) => Some(lock),
-            Err(held) => {
-                if let Some(pid) = held.pid() {
-                    notices.push((
-                        format!("process {pid} has this model loaded too"),
-                        Some("each process needs memory of its own for it".to_owned()),
-                    ));
-                }
-                None
-            }
-        };
-        let mut weights = options.weights.clone();
-        weights.vocab_only = false;
-        let model = Model::load(&options.model, &weights, &mut |done| {
-            progress(Stage::Model(done))
-        })?;
-        if !model.generates() {
-            return Err(AgentError::new(
-                ErrorKind::Model,
-                format!(
-                    "{} is not a model that writes text",
-                    options.model.display()
-                ),
-            )
-            .hinted("take a decoder model, such as an instruct or chat GGUF"));
-        }
-        let model = Arc::new(model);
+        let lock = model_lock(options, &file, &mut notices);
+        let model = load(options, progress)?;
         progress(Stage::Context);
 
-        let limit = options.limit.unwrap_or_else(|| {
-            let trained = model.trained_context();
-            if trained == 0 {
-                DEFAULT_LIMIT
-            } else {
-                trained.min(DEFAULT_LIMIT)
-            }
-        });
         let mut options = options.clone();
+        let limit = options
+            .limit
+            .unwrap_or_else(|| match model.trained_context() {
+                0 => DEFAULT_LIMIT,
+                trained => trained.min(DEFAULT_LIMIT),
+            });
         let offloaded =
             options.weights.gpu_layers != Some(0) && llama::devices().iter().any(|d| d.gpu);
         let ubatch = options.ubatch.unwrap_or(if offloaded { 512 } else { 128 });
@@ -143,15 +116,9 @@ impl Engine {
             context: options.context.clone(),
             snapshot_budget: SNAPSHOT_BUDGET,
         };
-        let mut store = Store::off();
-        let slot = Slot::start(&model, &slot_options, |slot| {
-            let print = fingerprint(&file, slot, &options);
-            store = open_store(&options, print, &mut notices);
-            store.clone()
-        })
-        .map_err(|e| with_need(e.into(), &file, &slot_options))?;
-        let slot_facts = slot.handle().facts().clone();
-
+        if !offloaded || options.context.no_kv_offload {
+            memory::check(&model, options.context.cache, SlotOptions::cells(limit))?;
+        }
         let own = options
             .chat_template
             .clone()
@@ -166,15 +133,25 @@ impl Engine {
             ));
         }
         let source = own.unwrap_or_else(|| PLAIN_TEMPLATE.to_owned());
-        let template = ChatTemplate::new(&source, marks(model.vocab())).map_err(|e| {
-            AgentError::new(
+        let mut store = Store::off();
+        // A template's examination takes up to a second; the context is made meanwhile.
+        let (examined, slot) = std::thread::scope(|scope| {
+            let examined = scope.spawn(|| examine(&source, model.vocab()));
+            let slot = Slot::start(&model, &slot_options, |slot| {
+                let print = fingerprint(&file, slot, &options);
+                store = open_store(&options, print, &mut notices);
+                store.clone()
+            });
+            (examined.join(), slot)
+        });
+        let slot = slot.map_err(|e| with_need(e.into(), &file, &slot_options))?;
+        let slot_facts = slot.handle().facts().clone();
+        let (template, tokenizer) = examined.unwrap_or_else(|_| {
+            Err(AgentError::new(
                 ErrorKind::Template,
-                format!("the chat template is of no use: {e}"),
-            )
-            .hinted("give another one with --chat-template @FILE")
+                "the examination of the chat template panicked",
+            ))
         })?;
-        let tokenizer = Tokenizer::new(model.vocab().clone(), &source)
-            .map_err(|e| AgentError::new(ErrorKind::Template, e.to_string()))?;
         warn_of_space(&options, &slot_facts, &mut notices);
         progress(Stage::Ready);
 
@@ -240,6 +217,59 @@ impl Engine {
     pub fn conversation(&self, open: Open, new: NewSession) -> Result<Conversation, AgentError> {
         Conversation::open(self.shared.clone(), self.slot.handle(), open, new)
     }
+}
+
+fn model_lock(
+    options: &Options,
+    file: &gguf::ModelFacts,
+    notices: &mut Vec<Notice>,
+) -> Option<Lock> {
+    match Lock::model(&options.home, file.tensors.to_hex().as_str()) {
+        Ok(lock) => Some(lock),
+        Err(held) => {
+            if let Some(pid) = held.pid() {
+                notices.push((
+                    format!("process {pid} has this model loaded too"),
+                    Some("each process needs memory of its own for it".to_owned()),
+                ));
+            }
+            None
+        }
+    }
+}
+
+fn load(
+    options: &Options,
+    progress: &mut dyn FnMut(Stage) -> bool,
+) -> Result<Arc<Model>, AgentError> {
+    let mut weights = options.weights.clone();
+    weights.vocab_only = false;
+    let mut watch = |done| progress(Stage::Model(done));
+    let model = Model::load(&options.model, &weights, &mut watch)?;
+    if !model.generates() {
+        return Err(AgentError::new(
+            ErrorKind::Model,
+            format!(
+                "{} is not a model that writes text",
+                options.model.display()
+            ),
+        )
+        .hinted("take a decoder model, such as an instruct or chat GGUF"));
+    }
+    Ok(Arc::new(model))
+}
+
+fn examine(source: &str, vocab: &Vocab) -> Result<(ChatTemplate, Tokenizer), AgentError> {
+    let template = ChatTemplate::new(source, marks(vocab)).map_err(|e| {
+        AgentError::new(
+            ErrorKind::Template,
+            format!("the chat template is of no use: {e}"),
+        )
+        .hinted("give another one with --chat-template @FILE")
+    })?;
+    let tokenizer = Tokenizer::new(vocab.clone(), source)
+        .map_err(|e| AgentError::new(ErrorKind::Template, e.to_string()))?;
+    Ok((template, tokenizer))
 }
 
 fn open_store(

@@ -4,7 +4,7 @@
 //!
 //! - `engine`: model, slot and stores of a process; `conversation`: one session of it.
 //! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back.
-//! - `frame`: what a session froze at its start; `reason`: a miss in words.
+//! - `frame`: what a session froze at its start; `reason`: a miss in words; `memory`: what fits.
 
 mod append;
 mod conversation;
@@ -13,13 +13,14 @@ mod error;
 mod event;
 mod fingerprint;
 mod frame;
+mod memory;
 mod options;
 mod reason;
 mod receipt;
 mod reply;
 mod turn;
 
-pub use conversation::{Conversation, Info};
+pub use conversation::{Conversation, Info, preflight};
 pub use engine::{Engine, Facts, Notice};
 pub use error::{AgentError, ErrorKind};
 pub use event::{Event, Stage};

@@ -19,7 +19,7 @@ use crate::chat::Script;
 use crate::chat::script::ScriptError;
 use crate::ledger::{Finish, Token};
 use crate::llama::{Sampling, Vocab};
-use crate::session::{self, Usage};
+use crate::session::{self, MessageId, Usage};
 use crate::slot::{self, Call, Choice, Kind, Outcome, Reply, Target};
 
 /// How a turn ended.
@@ -83,13 +83,15 @@ impl Conversation {
             observe: None,
         };
         let prompt = self.ledger.len();
-        let outcome = self.call(reply, cancel, &mut coming, &appended, on)?;
-        let end = self.end_call(outcome, coming, &appended, prompt, begun, cancel, on);
+        let called = self.call(reply, cancel, &mut coming, &appended, on)?;
+        let stopped = cancel.load(Ordering::Relaxed);
+        let end = self.end_call(called, coming, &appended, prompt, stopped, begun, on);
         self.say(on);
         end
     }
 
-    /// Sends the call and shows what comes.
+    /// Sends the call and shows what comes. A reply that could not be stored as it came is an error
+    /// beside the outcome: the call has its receipt all the same.
     fn call(
         &mut self,
         reply: Reply,
@@ -97,7 +99,7 @@ impl Conversation {
         coming: &mut Coming,
         appended: &Appended,
         on: On<'_>,
-    ) -> Result<Outcome, AgentError> {
+    ) -> Result<(Outcome, Result<(), AgentError>), AgentError> {
         let vocab = self.shared.model.vocab().clone();
         let target = match self.marks.last() {
             Some(mark) if self.slot.knows(*mark) => Target::Tail {
@@ -136,44 +138,39 @@ impl Conversation {
                 }
             }
         }
-        let outcome = answer.wait()?;
-        stored?;
-        Ok(outcome)
+        Ok((answer.wait()?, stored))
     }
 
-    /// Stores the reply, its receipt, and shows both.
+    /// Stores the reply and its receipt, and shows both. The receipt is shown whatever the disk did.
     #[allow(clippy::too_many_arguments)]
     fn end_call(
         &mut self,
-        outcome: Outcome,
+        (mut outcome, mut stored): (Outcome, Result<(), AgentError>),
         mut coming: Coming,
         appended: &Appended,
         prompt: usize,
+        stopped: bool,
         begun: Instant,
-        cancel: &AtomicBool,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
-        let error = outcome.error.is_some();
+        let error = outcome.error.take();
         let said = !outcome.tokens.is_empty();
-        let mut finish = outcome.finish;
         self.calls += 1;
-        // A mark is of use while the ledger begins with what the slot holds.
-        if outcome.mark.0 <= prompt + outcome.tokens.len() {
+        if stored.is_ok() && said {
+            stored = self.store_sampled(&mut coming, &appended.inputs);
+        }
+        // What the slot holds can be continued as long as the ledger begins with it.
+        let whole = prompt + outcome.tokens.len();
+        if stored.is_ok() && outcome.mark.0 <= whole {
             self.marks.push(outcome.mark);
         }
-        self.decoded = self
-            .decoded
-            .max(outcome.context().min(prompt + outcome.tokens.len()));
+        self.decoded = self.decoded.max(outcome.context().min(self.ledger.len()));
 
+        let mut finish = outcome.finish;
         let mut message = None;
         if said {
-            self.store_sampled(&mut coming, &appended.inputs)?;
-            let (id, start) = (coming.id, coming.start);
-            let cut = match (finish, error) {
-                (finish, false) => finish,
-                (_, true) => Finish::Interrupted,
-            };
-            let (events, reply) = coming.finish(cut, mixed(self.row.seed, start));
+            let (id, seed) = (coming.id, mixed(self.row.seed, coming.start));
+            let (events, reply) = coming.finish(finish, seed);
             events.into_iter().for_each(&mut *on);
             if finish == Finish::Stop && !reply.calls.is_empty() {
                 finish = Finish::ToolCalls;
@@ -185,41 +182,29 @@ impl Conversation {
                     arguments: json!(call.arguments),
                 });
             }
-            message = id.map(|id| (id, reply));
+            message = id.map(|id| (id, reply.to_json()));
         }
         let receipt = self.receipt(&outcome, finish);
-        let json = json!(receipt);
-        let usage = Usage {
-            calls: 1,
-            evaluated: outcome.evaluated as u64,
-            restored: outcome.restored as u64,
-            kept: outcome.kept as u64,
-            generated: outcome.tokens.len() as u64,
-        };
-        let mut unit = self.db.begin(self.row.id)?;
-        if let Some((id, reply)) = &message {
-            unit.set_body(*id, &reply.to_json())?;
-            unit.set_finish(*id, finish)?;
-            unit.set_pending(outcome.pending)?;
-        }
-        unit.add_receipt("turn", Some(finish), &json)?;
-        unit.add_usage(&usage)?;
-        unit.touch(now_ms())?;
-        unit.commit()?;
-        if said {
-            self.reload_last(appended)?;
-        }
         let mut end = TurnEnd {
             finish,
             withdrawn: None,
         };
-        let withdrawn = !said && !error && cancel.load(Ordering::Relaxed) && !appended.continued;
-        if withdrawn && let Some(text) = &appended.text {
-            self.withdraw(appended)?;
-            end.withdrawn = Some(text.clone());
-        }
+        let stored = stored
+            .and_then(|()| self.store_end(&outcome, &receipt, message.as_ref()))
+            .and_then(|()| match said {
+                true => self.reload_last(appended),
+                false => Ok(()),
+            })
+            .and_then(|()| {
+                let withdrawn = !said && error.is_none() && stopped && !appended.continued;
+                if withdrawn && let Some(text) = &appended.text {
+                    self.withdraw(appended)?;
+                    end.withdrawn = Some(text.clone());
+                }
+                Ok(())
+            });
         // A call that decoded nothing has nothing to account for.
-        if outcome.evaluated + outcome.tokens.len() > 0 || !withdrawn {
+        if outcome.evaluated + outcome.tokens.len() > 0 || end.withdrawn.is_none() {
             on(Event::Receipt(Box::new(receipt.clone())));
         }
         on(Event::Turn(TurnSum {
@@ -233,10 +218,36 @@ impl Conversation {
             finish,
             seconds: begun.elapsed().as_secs_f64(),
         }));
-        match outcome.error {
+        stored?;
+        match error {
             Some(error) => Err(error.into()),
             None => Ok(end),
         }
+    }
+
+    /// The end of a call in npast.db: the reply as it is, its receipt, the sums.
+    fn store_end(
+        &mut self,
+        outcome: &Outcome,
+        receipt: &Receipt,
+        message: Option<&(MessageId, serde_json::Value)>,
+    ) -> Result<(), AgentError> {
+        let mut unit = self.db.begin(self.row.id)?;
+        if let Some((id, body)) = message {
+            unit.set_body(*id, body)?;
+            unit.set_finish(*id, receipt.finish)?;
+            unit.set_pending(outcome.pending)?;
+        }
+        unit.add_receipt("turn", Some(receipt.finish), &json!(receipt))?;
+        unit.add_usage(&Usage {
+            calls: 1,
+            evaluated: outcome.evaluated as u64,
+            restored: outcome.restored as u64,
+            kept: outcome.kept as u64,
+            generated: outcome.tokens.len() as u64,
+        })?;
+        unit.touch(now_ms())?;
+        Ok(unit.commit()?)
     }
 
     /// The messages that a finished call changed, again from the database.

@@ -254,29 +254,34 @@ impl Engine {
         let mut pair = self.pair(frame, &head, &drafts, false, "")?;
         let shared = common(&prompt, &pair.real).min(common(&prompt, &pair.sketch));
         let shared = whole_marks(&prompt, shared);
-        // The generation prompt opened reasoning and the history does not end it before the text.
-        let tail = prompt.rfind(ANCHOR_USER).unwrap_or(0).min(shared);
+        let tail = &prompt[prompt.rfind(ANCHOR_USER).unwrap_or(0).min(shared)..];
         let text = pair.slots.iter().find(|slot| slot.text == reply.text);
         let until = text.and_then(|slot| pair.sketch[shared..].find(&slot.sentinel));
         let before_text = &pair.sketch[shared..][..until.unwrap_or(pair.sketch.len() - shared)];
-        let opened = thinking.opens(&prompt[tail..]) && !thinking.ended(before_text);
+        let ended = thinking.ended(before_text);
+        // Reasoning that the history leaves out stands where the model would have written it.
         let unwritten = pair.slots.iter().position(|slot| {
             Some(&slot.text) == reply.reasoning.as_ref() && !pair.sketch.contains(&slot.sentinel)
         });
         let reasoning = unwritten.map(|index| pair.slots.remove(index).text);
+        let opened = thinking.opens(tail);
         let mut pieces = Vec::new();
         // Where a template has no form for reasoning, none is said.
         let unopened = reasoning.is_some() && !thinking.start.trim().is_empty();
-        if opened || (unopened && !thinking.closes(&prompt[shared..])) {
+        if opened || (unopened && !thinking.ended(tail)) {
             if !opened {
-                pieces.push(Piece::Template(format!("{}\n", thinking.start)));
+                let control = thinking.start.starts_with("<|");
+                let space = if control { "" } else { "\n" };
+                pieces.push(Piece::Template(thinking.start.clone() + space));
             }
             pieces.extend(reasoning.map(|text| Piece::Content {
                 text,
                 form: pieces::Form::Verbatim,
                 message: 0,
             }));
-            pieces.push(Piece::Template(thinking.close.clone()));
+            if !opened || !ended {
+                pieces.push(Piece::Template(thinking.close.clone()));
+            }
         }
         // A header that both have, behind something that only the prompt has.
         let body = &pair.sketch[shared..];

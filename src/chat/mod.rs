@@ -2,6 +2,7 @@
 
 mod adapt;
 pub mod battery;
+mod check;
 pub mod control;
 mod delta;
 pub mod message;
@@ -14,4 +15,4 @@ pub mod template;
 pub mod tokenize;
 
 pub use message::Message;
-pub use script::Script;
+pub use script::{Script, ScriptError};

@@ -51,16 +51,6 @@ impl Piece {
     }
 }
 
-/// The pieces as the tokenizer takes them.
-pub fn for_tokenizer(pieces: &[Piece]) -> Vec<super::tokenize::Piece> {
-    use super::tokenize::Piece as Run;
-    let run = |piece: &Piece| match piece {
-        Piece::Template(text) => Run::Template(text.clone()),
-        Piece::Content { text, .. } => Run::Content(text.clone()),
-    };
-    pieces.iter().map(run).collect()
-}
-
 /// The text of all pieces.
 pub fn join(pieces: &[Piece]) -> String {
     pieces.iter().map(Piece::text).collect()

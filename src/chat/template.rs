@@ -4,7 +4,7 @@ use aho_corasick::AhoCorasick;
 use serde_json::{Map, Value, json};
 
 use super::adapt::Plan;
-use super::battery::{self, Battery};
+use super::battery::{self, Battery, Mode};
 use super::message::Message;
 use super::pieces::{Piece, PlaceError};
 use crate::llama::bridge::{Applied, BridgeError, Template};
@@ -24,6 +24,9 @@ pub enum ChatError {
     /// A tool cannot be described without letting its text speak as the template.
     #[error("a tool's name or schema holds the text of a control token")]
     HostileTools,
+    /// The template needs whole renderings: see [`super::battery::Mode::Fallback`].
+    #[error("the template cannot be rendered piece by piece: {0}")]
+    Fallback(String),
     /// Nothing to append.
     #[error("there is no message to append")]
     Empty,
@@ -142,6 +145,9 @@ impl ChatTemplate {
         reply: &Message,
         messages: &[Message],
     ) -> Result<Delta, ChatError> {
+        if let Mode::Fallback { reason } = &self.battery.mode {
+            return Err(ChatError::Fallback(reason.clone()));
+        }
         self.engine.delta(frame, reply, messages, true)
     }
 

@@ -1,1 +1,96 @@
-//! (under construction)
+//! The command line: what was typed becomes settings, settings become a run, and whatever goes
+//! wrong becomes one sentence, one hint and an exit code. Nothing below this room prints.
+
+mod args;
+mod chat;
+mod doctor;
+mod engine;
+mod error;
+mod input;
+mod interrupt;
+mod kv;
+mod log;
+mod models;
+mod once;
+mod output;
+mod sessions;
+mod state;
+mod version;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use args::{Command, Typed};
+use error::Failure;
+
+use crate::config::Places;
+use crate::llama;
+
+/// What every subcommand knows.
+struct Run {
+    places: Places,
+    /// Standard output is for programs.
+    json: bool,
+    /// Nothing on standard error but errors and notices.
+    quiet: bool,
+}
+
+/// Runs npast with the given arguments, the program's name first: parse, dispatch, print one
+/// error, make the exit code (0 done, 1 failed, 2 wrong usage, 130 interrupted).
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    // Asked before anything else runs: the alternative is a SIGILL without a word.
+    let done = match llama::cpu_lacks() {
+        Some(feature) => Err(Failure::cpu(feature)),
+        None => run(&args),
+    };
+    let code = match done {
+        Ok(code) => code,
+        Err(failure) => {
+            if args::wants_json(&args) {
+                output::json::error(&failure);
+            } else {
+                failure.print(&mut std::io::stderr());
+            }
+            failure.exit
+        }
+    };
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+fn run(args: &[OsString]) -> Result<i32, Failure> {
+    let env = |name: &str| std::env::var_os(name);
+    let typed = match args::parse(args)? {
+        Typed::Run(cli) => cli,
+        Typed::Help(text) => return output::page(&text),
+    };
+    log::start(typed.verbose, env("NPAST_LOG"))?;
+    if typed.version {
+        return output::page(&version::text());
+    }
+    let run = Run {
+        places: Places::find(&env)?,
+        json: typed.json,
+        quiet: typed.quiet,
+    };
+    match &typed.command {
+        Some(Command::Sessions(args)) => sessions::run(&run, args),
+        Some(Command::Models) => models::run(&run),
+        Some(Command::Kv(args)) => kv::run(&run, args),
+        Some(Command::Doctor(args)) => {
+            let settings = run.places.resolve(&env, args.layer())?;
+            doctor::run(&run, &settings)
+        }
+        None => {
+            let settings = run.places.resolve(&env, typed.layer())?;
+            let stdin = std::io::stdin();
+            let asked = input::read(&typed.talk, stdin.lock(), stdin.is_terminal())?;
+            let start = engine::Start::new(&run, &typed.talk, settings)?;
+            match asked {
+                input::Asked::Chat => chat::run(&run, start),
+                input::Asked::Turn(input) => once::run(&run, start, input),
+            }
+        }
+    }
+}

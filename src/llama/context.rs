@@ -266,7 +266,8 @@ impl Context {
         // SAFETY: returns a plain struct.
         let mut params = unsafe { sys::llama_context_default_params() };
         params.n_ctx = cells;
-        params.n_batch = ubatch;
+        // Room for one row of each sequence, else llama.cpp aborts at its first decode.
+        params.n_batch = ubatch.max(2);
         params.n_ubatch = ubatch;
         params.n_seq_max = 2;
         params.n_rs_seq = 0;

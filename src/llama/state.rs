@@ -491,8 +491,14 @@ impl Layout {
             Uncut::None => return Err(StateError::Unknown),
             Uncut::Recurrent(layout) => layout.check(block, last)?,
             Uncut::Window { layout, tokens } => {
-                // Every position of the window once, in any order.
-                let cells = at.min(*tokens);
+                // Every position of the window once, in any order. The oldest is seen by the last
+                // token only, and gone where a sequence was cut right after a relay.
+                let held = block
+                    .get(4..8)
+                    .map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
+                let most = at.min(*tokens);
+                let least = at.min(tokens.saturating_sub(1));
+                let cells = held.clamp(least, most);
                 let first = at - cells;
                 let mut seen = vec![false; cells];
                 layout.check(block, cells, |_, got| {

@@ -252,25 +252,39 @@ impl Answer {
 
 fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<String>>) {
     while let Ok(command) = inbox.recv() {
-        let done = catch_unwind(AssertUnwindSafe(|| match command {
-            Command::Call(call, answer) => {
-                let _ = answer.send(engine.call(*call));
-            }
-            Command::Fork(fork, answer) => {
-                let _ = answer.send(engine.fork(*fork));
-            }
-            Command::Row(answer) => {
-                let _ = answer.send(engine.resident.row.clone());
-            }
-            Command::Knows((len, digest), answer) => {
+        // An answer outlives the panic of its command, so that who waits for it finds the reason.
+        let alive = match command {
+            Command::Call(call, answer) => give(answer, death, || engine.call(*call)),
+            Command::Fork(fork, answer) => give(answer, death, || engine.fork(*fork)),
+            Command::Row(answer) => give(answer, death, || engine.resident.row.clone()),
+            Command::Held(answer) => give(answer, death, || engine.resident.tokens().to_vec()),
+            Command::Knows((len, digest), answer) => give(answer, death, || {
                 let resident = &engine.resident;
-                let _ = answer.send(len <= resident.len() && resident.digest(len) == digest);
-            }
-            Command::Held(answer) => {
-                let _ = answer.send(engine.resident.tokens().to_vec());
-            }
-        }));
-        if let Err(panic) = done {
+                len <= resident.len() && resident.digest(len) == digest
+            }),
+        };
+        if !alive {
+            // The memory may be half changed; nothing more is decoded on it. What waits in the
+            // inbox or still comes is dropped here, which fails it: nobody waits for ever.
+            drop(engine);
+            inbox.iter().for_each(drop);
+            return;
+        }
+    }
+}
+
+/// Does the work and answers; false when it panicked, and then `death` says how.
+fn give<T>(
+    answer: oneshot::Sender<T>,
+    death: &Mutex<Option<String>>,
+    work: impl FnOnce() -> T,
+) -> bool {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => {
+            let _ = answer.send(done);
+            true
+        }
+        Err(panic) => {
             let said = panic
                 .downcast_ref::<&str>()
                 .map(|s| (*s).to_owned())
@@ -280,9 +294,7 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
             if let Ok(mut death) = death.lock() {
                 *death = Some(said);
             }
-            // The memory may be half changed; nothing more is decoded on it. Dropping the inbox
-            // fails every waiting and later command.
-            return;
+            false
         }
     }
 }
@@ -325,6 +337,7 @@ impl Engine {
             ..Times::default()
         };
 
+        let lost = std::mem::take(&mut self.resident.lost);
         let tokens = &started.rest;
         let prefill = Instant::now();
         let mut saved = super::save::Saved::default();
@@ -343,16 +356,22 @@ impl Engine {
             tokens: Vec::new(),
             pending: 0,
             finish: Finish::Interrupted,
-            miss: (started.start < known).then(|| started.miss(&goal, self.resident.lost)),
+            miss: (started.start < known).then(|| started.miss(&goal, lost)),
             restored_bytes: started.bytes,
             saved_bytes: 0,
             times,
             mark: (0, Digest([0; 32])),
             error: evaluated.error,
         };
-        self.resident.lost = false;
         let complete = outcome.error.is_none() && evaluated.tokens == tokens.len();
-        if complete && let Some(reply) = call.reply {
+        // A prompt that was held already is sampled from in the layout a restart would give it.
+        if complete && sample && tokens.is_empty() {
+            outcome.error = self.begin_append().err();
+        }
+        if complete
+            && outcome.error.is_none()
+            && let Some(reply) = call.reply
+        {
             self.reply(reply, &call.cancel, &call.events, begun, &mut outcome);
         }
         self.save_turn(&call.owner, &mut saved);

@@ -14,7 +14,7 @@ use super::resident::Snapshot;
 use super::save::Saved;
 use crate::kv::SnapshotRole;
 use crate::ledger::Token;
-use crate::llama::{DecodeError, Seq};
+use crate::llama::{ContextError, DecodeError, Seq};
 
 /// How far an evaluation came.
 pub(super) struct Evaluated {
@@ -50,7 +50,8 @@ impl Engine {
         let start = self.resident.len();
         let end = start + tokens.len();
         let done = |engine: &Engine, error| Evaluated {
-            tokens: engine.resident.len() - start,
+            // A failed decode may have taken more away than this call had added.
+            tokens: engine.resident.len().saturating_sub(start),
             error,
         };
         if tokens.is_empty() {
@@ -134,15 +135,30 @@ impl Engine {
                 return;
             }
         }
-        tracing::warn!("the slot's memory is given up after a failed decode");
+        self.give_up();
+    }
+
+    /// Empties a memory that cannot be trusted any more; the next call says so.
+    pub fn give_up(&mut self) {
+        tracing::warn!("the slot's memory is given up after a failure");
         self.memory.clear();
         self.resident.cut(0);
         self.resident.lost = true;
     }
 
-    /// The start of an append: an SWA window is laid out canonically, and where the state cannot
-    /// be cut a snapshot is kept in RAM, so that a message that is withdrawn costs nothing.
-    fn begin_append(&mut self) -> Result<(), SlotError> {
+    /// The start of an append, or of a reply that follows none: an SWA window is laid out
+    /// canonically, and where the state cannot be cut a snapshot is kept in RAM, so that a message
+    /// that is withdrawn costs nothing.
+    pub fn begin_append(&mut self) -> Result<(), SlotError> {
+        self.lay_out().inspect_err(|error| {
+            // llama.cpp empties what it was importing into.
+            if matches!(error, SlotError::Context(ContextError::Import { .. })) {
+                self.give_up();
+            }
+        })
+    }
+
+    fn lay_out(&mut self) -> Result<(), SlotError> {
         let at = self.resident.len();
         if at == 0 || !self.memory.shape().snapshots {
             return Ok(());

@@ -57,8 +57,12 @@ impl Engine {
         let end = base + room.min(fork.tokens.len() + fork.reply.max_tokens);
         let done = self.side(fork, base, end, begun, &mut outcome);
         // Whatever happened on scratch, sequence 0 comes back first.
-        self.memory.end_fork()?;
-        self.memory.check(self.resident.len())?;
+        let back = self.memory.end_fork();
+        let back = back.and_then(|()| self.memory.check(self.resident.len()));
+        if let Err(error) = back {
+            self.give_up();
+            return Err(error);
+        }
         match done {
             Ok(finish) => outcome.finish = finish,
             Err(error) => outcome.error = Some(error),

@@ -68,7 +68,11 @@ impl Memory {
             .take(4)
             .collect();
         let empty_partial = ctx.export(Seq::Main, Part::Partial)?;
-        ctx.decode(Seq::Main, 0, &tokens, false)?;
+        let mut at = 0;
+        for batch in tokens.chunks(ctx.ubatch()) {
+            ctx.decode(Seq::Main, at, batch, false)?;
+            at += batch.len();
+        }
         let whole = ctx.export(Seq::Main, Part::Whole)?;
         let partial = ctx.export(Seq::Main, Part::Partial)?;
         let layout = Layout::learn(

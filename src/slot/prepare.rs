@@ -272,15 +272,14 @@ impl Engine {
     ) -> Result<Ready, Bad> {
         let target = goal.from(self.resident.tokens(), 0);
         let mut ready = Ready::default();
-        for (i, (edge, upto)) in chain.iter().enumerate() {
+        for (edge, upto) in chain {
             if edge.p0 < plan.keep || edge.p0 >= plan.start {
                 continue;
             }
             let bad = |reason: String, damage| Bad {
                 reason,
                 damage,
-                edge: Some(i),
-                node: None,
+                what: Box::new(What::Edge(edge.clone())),
             };
             let segment = self
                 .store
@@ -297,8 +296,7 @@ impl Engine {
             let bad = |reason: String, damage| Bad {
                 reason,
                 damage,
-                edge: None,
-                node: Some(node.clone()),
+                what: Box::new(What::Node(node.clone())),
             };
             let snapshot = self
                 .store
@@ -317,29 +315,27 @@ impl Engine {
 
     /// Takes what could not be used out of the search, and damaged files out of the store.
     fn drop_bad(&self, found: &mut Found, bad: Bad) {
-        if let Some(i) = bad.edge {
-            let edge = match found.edges.get(i) {
-                Some(edge) => Some(edge.clone()),
-                None => found.partial.as_ref().map(|(edge, _)| edge.clone()),
-            };
-            if let Some(edge) = edge.filter(|_| bad.damage) {
-                self.store.quarantine_edge(&edge, &bad.reason);
+        match *bad.what {
+            What::Edge(edge) => {
+                if bad.damage {
+                    self.store.quarantine_edge(&edge, &bad.reason);
+                }
+                match found.edges.iter().position(|e| e.id == edge.id) {
+                    Some(i) => found.edges.truncate(i),
+                    None => found.partial = None,
+                }
+                // A chain that was cut short leaves no place for a branch after it.
+                let reach = found.edges.last().map_or(0, |e| e.p1);
+                if found.partial.as_ref().is_some_and(|(e, _)| e.p0 > reach) {
+                    found.partial = None;
+                }
             }
-            match i < found.edges.len() {
-                true => found.edges.truncate(i),
-                false => found.partial = None,
+            What::Node(node) => {
+                if bad.damage {
+                    self.store.quarantine_node(&node, &bad.reason);
+                }
+                found.nodes.retain(|n| n.id != node.id);
             }
-            // A chain that was cut short leaves no place for a branch after it.
-            let reach = found.edges.last().map_or(0, |e| e.p1);
-            if found.partial.as_ref().is_some_and(|(e, _)| e.p0 > reach) {
-                found.partial = None;
-            }
-        }
-        if let Some(node) = bad.node {
-            if bad.damage {
-                self.store.quarantine_node(&node, &bad.reason);
-            }
-            found.nodes.retain(|n| n.id != node.id);
         }
     }
 
@@ -392,8 +388,12 @@ impl Engine {
             From::Disk => {
                 self.resident.cut(plan.keep);
                 self.resident.push(back);
+                // A segment that goes on past the start is another conversation's, or was cut: what
+                // follows is stored from its beginning, since no chain leads to its middle.
                 for (_, p1, _) in &ready.segments {
-                    self.resident.saved_to((*p1).min(plan.start));
+                    if *p1 <= plan.start {
+                        self.resident.saved_to(*p1);
+                    }
                 }
                 if let Some((bytes, row)) = ready.snapshot {
                     self.resident.row.clone_from(&row);
@@ -413,8 +413,12 @@ struct Bad {
     reason: String,
     /// The file itself is to blame.
     damage: bool,
-    edge: Option<usize>,
-    node: Option<Node>,
+    what: Box<What>,
+}
+
+enum What {
+    Edge(Edge),
+    Node(Node),
 }
 
 /// Digests of a target at any position, for a search: checkpoints every so often.

@@ -120,29 +120,33 @@ impl Engine {
         if ending.max_tokens == 0 {
             return Ok(Finish::Length);
         }
-        let mut row = self.resident.row.take().ok_or(SlotError::Empty)?;
-        // The row stays held while nothing was sampled after it: the same prompt again is free.
-        let mut first = true;
+        // The prompt's last row stays held while nothing was sampled after it: the same prompt
+        // again is free. Later rows are read where llama.cpp left them.
+        let prompt = self.resident.row.take().ok_or(SlotError::Empty)?;
         loop {
+            let first = outcome.tokens.is_empty();
             if cancelled(cancel) {
                 if first {
-                    self.resident.row = Some(row);
+                    self.resident.row = Some(prompt);
                 }
                 return Ok(Finish::Interrupted);
             }
+            let row = match first {
+                true => &prompt[..],
+                false => self.memory.ctx().logits().ok_or(SlotError::Empty)?,
+            };
             if let Some(observe) = &mut ending.observe {
-                observe(&row);
+                observe(row);
             }
-            let (token, last) = match chooser.next(&row)? {
+            let (token, last) = match chooser.next(row)? {
                 Next::Token(token, last) => (token, last),
                 Next::End(finish) => {
-                    self.resident.row = Some(row);
+                    self.resident.row = first.then_some(prompt);
                     return Ok(finish);
                 }
             };
             if first {
                 outcome.times.first_token = ms(begun);
-                first = false;
             }
             outcome.tokens.push(token);
             outcome.pending = 1;
@@ -161,9 +165,6 @@ impl Engine {
             }
             self.decode(&[token], true)?;
             outcome.pending = 0;
-            let logits = self.memory.ctx().logits().ok_or(SlotError::Empty)?;
-            row.clear();
-            row.extend_from_slice(logits);
         }
     }
 }

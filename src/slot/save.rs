@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::engine::{Engine, ms};
-use super::memory::{Bytes, Class};
+use super::memory::Bytes;
 use super::resident::Snapshot;
 use crate::kv::{PutSegment, PutSnapshot, SnapshotRole};
 
@@ -19,7 +19,7 @@ impl Engine {
     /// Stores the KV that is not stored yet, as one segment. A failure costs a later evaluation.
     pub fn save_segment(&mut self, saved: &mut Saved) {
         let (p0, p1) = (self.resident.saved(), self.resident.len());
-        if p0 >= p1 || !self.memory.shape().segments {
+        if p0 >= p1 || !self.memory.shape().segments || self.store.is_off() {
             return;
         }
         let begun = Instant::now();
@@ -91,15 +91,14 @@ impl Engine {
             };
             saved.ms += ms(begun);
             // It serves the next append's start as well: a window's relay, a withdrawn message.
-            if self.memory.class() != Class::Dense {
-                let row = self.resident.row.clone();
-                self.resident.keep(Snapshot {
-                    at,
-                    bytes: bytes.clone(),
-                    row,
-                });
-            }
-            self.save_snapshot(at, bytes, None, SnapshotRole::Turn, Some(owner), saved);
+            // The row is held where nothing was sampled after it: a prompt that may be sent again.
+            let row = self.resident.row.clone();
+            self.resident.keep(Snapshot {
+                at,
+                bytes: bytes.clone(),
+                row: row.clone(),
+            });
+            self.save_snapshot(at, bytes, row, SnapshotRole::Turn, Some(owner), saved);
         }
         let digest = self.resident.digest(at);
         self.store.pin(owner, digest);

@@ -3,6 +3,8 @@
 
 #[path = "../support/gallery.rs"]
 mod gallery;
+#[path = "../support/history.rs"]
+mod history;
 #[path = "../support/model.rs"]
 mod model;
 #[path = "../support/rig.rs"]
@@ -10,12 +12,15 @@ mod rig;
 #[path = "../support/talk.rs"]
 mod talk;
 
+mod boundaries;
 mod conversations;
+mod ends;
 mod exact_resume;
 mod forks;
 mod frozen_head;
 mod hostile;
 mod kv_deleted;
 mod policies;
+mod random_orders;
 mod rewinds;
 mod templates;

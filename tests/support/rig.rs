@@ -1,14 +1,16 @@
 //! A slot on a tiny model, driven by plain lists of tokens: what a test says, what the slot did.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use npast::kv::{Fingerprint, Limits, Store};
 use npast::ledger::{Finish, Token, common_prefix};
 use npast::llama::{CacheType, ContextOptions, Model, ModelOptions};
 use npast::slot::{
-    Call, Choice, Event, Flow, Fork, Kind, Outcome, Reply, Slot, SlotHandle, SlotOptions, Target,
+    Call, Choice, Event, Flow, Fork, Kind, Outcome, Reply, Slot, SlotError, SlotHandle,
+    SlotOptions, Target,
 };
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -27,13 +29,13 @@ pub fn bits(row: &[f32]) -> Vec<u32> {
 /// A process with one slot, as far as KV is concerned.
 pub struct Rig {
     pub class: Class,
-    slot: Option<Slot>,
+    slot: Slot,
     handle: SlotHandle,
     home: Option<PathBuf>,
     store: Store,
     settings: Settings,
-    /// What this conversation decoded so far: the longest such list.
-    decoded: Vec<Token>,
+    /// What each conversation, by its owner, had decoded when it was last served.
+    decoded: HashMap<String, Vec<Token>>,
 }
 
 #[derive(Clone, Copy)]
@@ -41,6 +43,7 @@ pub struct Settings {
     pub ubatch: usize,
     pub cache: CacheType,
     pub limit: usize,
+    pub snapshot_budget: usize,
 }
 
 impl Default for Settings {
@@ -49,13 +52,30 @@ impl Default for Settings {
             ubatch: UBATCH,
             cache: CacheType::F16,
             limit: 8192,
+            snapshot_budget: 1 << 30,
         }
     }
 }
 
+/// When a call is cancelled.
+#[derive(Clone, Copy)]
+pub enum Stop {
+    Never,
+    /// Once so many tokens of the prompt were evaluated; seen by the engine some batches later.
+    Prompt(usize),
+    /// At the reply's row of this number: its token is the last one.
+    Row(usize),
+}
+
+/// A model, loaded once for all tests: it is read-only.
 pub fn load(class: Class) -> Arc<Model> {
-    let path = model::tiny_model(class, &model::Options::default());
-    Arc::new(Model::load(&path, &ModelOptions::default(), &mut |_| true).expect("a tiny model"))
+    static LOADED: OnceLock<Mutex<HashMap<Class, Arc<Model>>>> = OnceLock::new();
+    let mut loaded = LOADED.get_or_init(Mutex::default).lock().expect("models");
+    let load = || {
+        let path = model::tiny_model(class, &model::Options::default());
+        Arc::new(Model::load(&path, &ModelOptions::default(), &mut |_| true).expect("a tiny model"))
+    };
+    loaded.entry(class).or_insert_with(load).clone()
 }
 
 impl Rig {
@@ -73,7 +93,7 @@ impl Rig {
                 cache: settings.cache,
                 ..ContextOptions::default()
             },
-            snapshot_budget: 1 << 30,
+            snapshot_budget: settings.snapshot_budget,
         };
         let mut opened = None;
         let slot = Slot::start(&model, &options, |_| {
@@ -93,35 +113,100 @@ impl Rig {
         Rig {
             class,
             handle: slot.handle(),
-            slot: Some(slot),
+            slot,
             home: home.map(Path::to_owned),
             store: opened.expect("the store"),
             settings,
-            decoded: Vec::new(),
+            decoded: HashMap::new(),
         }
     }
 
     /// Ends this process and starts another one, with nothing but what is on disk.
     pub fn restart(self) -> Rig {
-        let (class, home, settings) = (self.class, self.home.clone(), self.settings);
-        let decoded = self.decoded.clone();
-        self.end();
+        self.restart_after(|| ())
+    }
+
+    /// The same, with something happening to the disk in between.
+    pub fn restart_after(self, between: impl FnOnce()) -> Rig {
+        let Rig {
+            class,
+            slot,
+            handle,
+            home,
+            store,
+            settings,
+            decoded,
+        } = self;
+        store.flush().expect("a flush");
+        // The thread ends with its last handle.
+        drop((handle, slot, store));
+        between();
         let mut rig = Rig::with(class, home.as_deref(), settings);
         rig.decoded = decoded;
         rig
-    }
-
-    fn end(mut self) {
-        self.store.flush().expect("a flush");
-        self.slot.take();
     }
 
     pub fn handle(&self) -> &SlotHandle {
         &self.handle
     }
 
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     pub fn held(&self) -> Vec<Token> {
         self.handle.held().expect("a live engine")
+    }
+
+    /// One call for `owner`: holds `target`, then decodes `reply` (all but its last token); without
+    /// a reply it only evaluates. Gives the rows that tokens were chosen from.
+    pub fn ask(
+        &mut self,
+        owner: &str,
+        target: &[Token],
+        reply: Option<&[Token]>,
+        stop: Stop,
+    ) -> (Result<Outcome, SlotError>, Rows) {
+        let rows: Arc<Mutex<Rows>> = Arc::default();
+        let cancel = Arc::new(AtomicBool::new(false));
+        let (seen, flag) = (rows.clone(), cancel.clone());
+        let observe = move |row: &[f32]| {
+            let mut seen = seen.lock().expect("rows");
+            seen.push(bits(row));
+            if let Stop::Row(last) = stop
+                && seen.len() > last
+            {
+                flag.store(true, Ordering::Relaxed);
+            }
+        };
+        let (events, mut inbox) = unbounded_channel();
+        let decoded = self.decoded.get(owner).map_or(&[][..], Vec::as_slice);
+        let answer = self
+            .handle
+            .call(Call {
+                kind: reply.map_or(Kind::Idle, |_| Kind::Turn),
+                owner: owner.to_owned(),
+                target: Target::Whole(target.to_vec()),
+                head: 0,
+                decoded: common_prefix(decoded, target),
+                reply: reply.map(|tokens| script(tokens, Box::new(observe))),
+                cancel: cancel.clone(),
+                events,
+            })
+            .expect("a live engine");
+        while let Some(event) = inbox.blocking_recv() {
+            if let (Event::Prefill { done, .. }, Stop::Prompt(after)) = (event, stop)
+                && done >= after
+            {
+                cancel.store(true, Ordering::Relaxed);
+            }
+        }
+        let outcome = answer.wait();
+        if outcome.is_ok() {
+            self.decoded.insert(owner.to_owned(), self.held());
+        }
+        let rows = std::mem::take(&mut *rows.lock().expect("rows"));
+        (outcome, rows)
     }
 
     /// Holds `target`, then decodes `reply` (all but its last token) and returns the rows seen.
@@ -136,90 +221,45 @@ impl Rig {
         reply: &[Token],
         after: usize,
     ) -> (Outcome, Rows) {
-        let rows: Arc<Mutex<Rows>> = Arc::default();
-        let seen = rows.clone();
-        let cancel = Arc::new(AtomicBool::new(false));
-        let (events, mut inbox) = unbounded_channel();
-        let reply = Reply {
-            choice: Choice::Script {
-                tokens: reply.to_vec(),
-                finish: Finish::Length,
-            },
-            max_tokens: reply.len().max(1),
-            watch: Box::new(|_| Flow::Continue),
-            observe: Some(Box::new(move |row| {
-                seen.lock().expect("rows").push(bits(row))
-            })),
-        };
-        let answer = self
-            .handle
-            .call(Call {
-                kind: Kind::Turn,
-                owner: "test".to_owned(),
-                target: Target::Whole(target.to_vec()),
-                head: 0,
-                decoded: common_prefix(&self.decoded, target),
-                reply: Some(reply),
-                cancel: cancel.clone(),
-                events,
-            })
-            .expect("a live engine");
-        while let Some(event) = inbox.blocking_recv() {
-            if let Event::Prefill { done, .. } = event
-                && done >= after
-            {
-                cancel.store(true, Ordering::Relaxed);
-            }
-        }
-        let outcome = answer.wait().expect("a call");
-        self.decoded = self.held();
-        let rows = std::mem::take(&mut *rows.lock().expect("rows"));
-        (outcome, rows)
+        let (outcome, rows) = self.ask("test", target, Some(reply), Stop::Prompt(after));
+        (outcome.expect("a call"), rows)
     }
 
     /// Holds a prefix, evaluating nothing that can be kept.
     pub fn rewind(&mut self, target: &[Token]) -> Outcome {
-        let (events, _inbox) = unbounded_channel();
-        let answer = self.handle.call(Call {
-            kind: Kind::Idle,
-            owner: "test".to_owned(),
-            target: Target::Whole(target.to_vec()),
-            head: 0,
-            decoded: common_prefix(&self.decoded, target),
-            reply: None,
-            cancel: Arc::default(),
-            events,
-        });
-        let outcome = answer.expect("a live engine").wait().expect("a call");
-        self.decoded = self.held();
-        outcome
+        let (outcome, _) = self.ask("test", target, None, Stop::Never);
+        outcome.expect("a call")
     }
 
     /// Side work: `tokens`, then `reply`, on scratch.
     pub fn fork(&mut self, after_main: bool, tokens: &[Token], reply: &[Token]) -> (Outcome, Rows) {
         let rows: Arc<Mutex<Rows>> = Arc::default();
         let seen = rows.clone();
+        let observe = move |row: &[f32]| seen.lock().expect("rows").push(bits(row));
         let (events, _inbox) = unbounded_channel();
         let answer = self.handle.fork(Fork {
             after_main,
             tokens: tokens.to_vec(),
-            reply: Reply {
-                choice: Choice::Script {
-                    tokens: reply.to_vec(),
-                    finish: Finish::Length,
-                },
-                max_tokens: reply.len().max(1),
-                watch: Box::new(|_| Flow::Continue),
-                observe: Some(Box::new(move |row| {
-                    seen.lock().expect("rows").push(bits(row))
-                })),
-            },
+            reply: script(reply, Box::new(observe)),
             cancel: Arc::default(),
             events,
         });
         let outcome = answer.expect("a live engine").wait().expect("a fork");
         let rows = std::mem::take(&mut *rows.lock().expect("rows"));
         (outcome, rows)
+    }
+}
+
+/// A prepared reply that ends by its length.
+pub fn script(tokens: &[Token], observe: npast::slot::Observe) -> Reply {
+    Reply {
+        choice: Choice::Script {
+            tokens: tokens.to_vec(),
+            finish: Finish::Length,
+        },
+        max_tokens: tokens.len().max(1),
+        watch: Box::new(|_| Flow::Continue),
+        observe: Some(observe),
     }
 }
 

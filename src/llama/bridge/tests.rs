@@ -222,3 +222,47 @@ fn a_template_serves_several_threads() {
         }
     });
 }
+
+#[test]
+fn damaged_templates_end_in_errors_or_text() {
+    let request = &conversations()[3];
+    let mut sources = gallery();
+    sources.push(("own".to_owned(), CHATML.to_owned()));
+    let mut seed = 1u64;
+    for (_, source) in sources {
+        for _ in 0..8 {
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            let mut bytes = source.clone().into_bytes();
+            let at = (seed >> 33) as usize % bytes.len();
+            match seed % 3 {
+                0 => bytes.truncate(at),
+                1 => drop(bytes.drain(at..(at + 9).min(bytes.len()))),
+                _ => bytes[at] = b"{}%()[]|,.=+'\""[(seed >> 8) as usize % 14],
+            }
+            let damaged = String::from_utf8_lossy(&bytes);
+            let _ = Template::new(&damaged, "", "").map(|t| t.apply(request));
+        }
+    }
+}
+
+#[test]
+fn deeply_nested_schemas_and_arguments_end_in_errors_or_text() {
+    let mut schema = json!({"type": "string"});
+    let mut arguments = json!("deep");
+    for _ in 0..100 {
+        schema = json!({"type": "object", "properties": {"a": schema}, "required": ["a"]});
+        arguments = json!({"a": arguments});
+    }
+    let mut request = conversations()[2].clone();
+    request["tools"][0]["function"]["parameters"] = schema;
+    request["messages"][1]["tool_calls"][0]["function"]["arguments"] = json!(arguments.to_string());
+    for (_, source) in gallery() {
+        let template = Template::new(&source, "<s>", "</s>").unwrap();
+        if let Ok(applied) = template.apply(&request) {
+            let parser = Parser::new(&applied).unwrap();
+            let _ = parser.parse("plain", false);
+        }
+    }
+}

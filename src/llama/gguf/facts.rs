@@ -47,6 +47,7 @@ pub fn facts(path: &Path) -> Result<ModelFacts, GgufError> {
         .text("general.architecture")
         .ok_or_else(|| GgufError::malformed(first.path(), "it names no architecture"))?;
 
+    distinct_tokens(first)?;
     let mut tensors: Vec<(&TensorInfo, usize)> = readers
         .iter()
         .enumerate()
@@ -147,6 +148,24 @@ fn shape(reader: &Reader, architecture: &str) -> Vec<(String, String)> {
         .collect();
     shape.sort();
     shape
+}
+
+/// llama.cpp aborts the process when two tokens have the same text.
+fn distinct_tokens(reader: &Reader) -> Result<(), GgufError> {
+    let Some(tokens) = reader.strings("tokenizer.ggml.tokens") else {
+        return Ok(());
+    };
+    let mut seen = std::collections::HashSet::new();
+    for (id, token) in tokens.enumerate() {
+        if !token.is_empty() && !seen.insert(token) {
+            let text = String::from_utf8_lossy(token);
+            return Err(GgufError::malformed(
+                reader.path(),
+                format!("token {id} has the text {text:?}, which another token has too"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn tokenizer(reader: &Reader) -> blake3::Hash {

@@ -314,3 +314,16 @@ fn split_names_are_recognised_and_others_left_alone() {
         assert_eq!(names(other), [other]);
     }
 }
+
+#[test]
+fn two_tokens_of_one_text_are_refused_before_llama_cpp_would_abort() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("twice.gguf");
+    let mut writer = Writer::new("qwen3").expect("a writer");
+    writer
+        .set_arr_str("tokenizer.ggml.tokens", &["a", "", "b", "", "a"])
+        .expect("tokens");
+    writer.write(&path).expect("a file");
+    let error = facts(&path).expect_err("a refusal").to_string();
+    assert!(error.contains(r#"token 4 has the text "a""#), "{error}");
+}

@@ -1,0 +1,289 @@
+//! Arguments as typed. What they mean is decided in `config` and in the subcommands.
+
+mod model;
+mod sampling;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use model::ModelArgs;
+pub use sampling::SamplingArgs;
+
+use super::error::Failure;
+use crate::config::Layer;
+
+const EXAMPLES: &str = "\
+Examples:
+  npast -m model.gguf --session work \"What does build.rs do?\"
+  git diff | npast -m model.gguf --session work \"Review this.\"
+  npast -c \"And the tests?\"
+  npast --session work
+
+Every flag of the groups Model, Memory and Sampling can also be a key of the configuration file \
+(npast/config.toml in the XDG config folder, or the file that NPAST_CONFIG names; `top-k = 20`) \
+or a variable (NPAST_TOP_K=20). Flags win over variables, variables over the file.
+
+Data live under $NPAST_HOME, else in the XDG data folder. Exit codes: 0 done, 1 failed, 2 wrong \
+usage, 130 interrupted.";
+
+/// A local AI agent that never reads the same token twice
+#[derive(Parser, Debug)]
+#[command(name = "npast", after_long_help = EXAMPLES, disable_version_flag = true)]
+#[command(disable_help_subcommand = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    #[command(flatten)]
+    pub talk: TalkArgs,
+
+    /// One JSON event per line on standard output, and nothing else
+    ///
+    /// Events: session, prefill, reasoning, text, tool_call, tool_result, receipt, turn, error.
+    /// Fields may be added in later versions and are never renamed.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Say more on standard error (twice: still more)
+    ///
+    /// NPAST_LOG takes a filter instead, such as `npast::kv=debug,llama=info`. No message text
+    /// and no prompt is ever logged.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// No receipts, no progress, no thinking on standard error
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Versions of npast, llama.cpp and the state format; backends; CPU features
+    #[arg(short = 'V', long)]
+    pub version: bool,
+
+    // Last: a group's heading would go on into what follows.
+    #[command(flatten)]
+    model: ModelArgs,
+
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+impl Cli {
+    /// What the flags say.
+    pub fn layer(&self) -> Layer {
+        let mut layer = Layer {
+            system: self.talk.system.clone(),
+            approve: self.talk.approve.clone(),
+            seed: self.talk.seed,
+            ..Layer::default()
+        };
+        self.model.lay(&mut layer);
+        self.sampling.lay(&mut layer);
+        layer
+    }
+}
+
+/// What is said, and to whom.
+#[derive(Args, Debug, Default)]
+pub struct TalkArgs {
+    /// The message; on a terminal without one a chat begins
+    ///
+    /// Piped input is a message too. With both, the message is PROMPT, an empty line, the input.
+    pub prompt: Option<String>,
+
+    /// The conversation to go on with, or to start under this name
+    ///
+    /// Without it a new session is named from its first words.
+    #[arg(long, value_name = "NAME", conflicts_with = "last")]
+    pub session: Option<String>,
+
+    /// Go on with the last session of this folder
+    #[arg(short = 'c', long = "last")]
+    pub last: bool,
+
+    /// Go on with a reply that ended early, instead of saying something
+    #[arg(long = "continue", conflicts_with_all = ["prompt", "messages"])]
+    pub continue_: bool,
+
+    /// System prompt of a session that starts now
+    ///
+    /// It is frozen then. `@FILE` reads a file; a text that begins with @ is written with two.
+    #[arg(long, value_name = "TEXT|@FILE")]
+    pub system: Option<String>,
+
+    /// Tools of a session that starts now: a JSON list in OpenAI's form
+    #[arg(long, value_name = "@FILE")]
+    pub tools: Option<String>,
+
+    /// Sampling seed of a session that starts now; drawn without it
+    ///
+    /// It is mixed with each token's position, so a session that was resumed draws as one that
+    /// never stopped.
+    #[arg(long, value_name = "N", help_heading = "Sampling")]
+    pub seed: Option<u64>,
+
+    /// Messages to append instead of PROMPT: one JSON object per line
+    ///
+    /// Canonical messages of the roles user and tool, such as
+    /// {"role":"tool","tool_call_id":"1","content":"…"}. `-` reads standard input.
+    #[arg(long, value_name = "@FILE|-", conflicts_with = "prompt")]
+    pub messages: Option<String>,
+
+    /// Prepared replies, one JSON object per line, decoded instead of sampled ones
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
+
+    /// What happens when the model calls a tool: ask, auto or deny
+    ///
+    /// Calls are shown and stored; this version does not run tools yet.
+    #[arg(long, value_name = "POLICY")]
+    pub approve: Option<String>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// List, show, rename and remove sessions
+    Sessions(SessionsArgs),
+    /// List the models that can be named without a path
+    Models,
+    /// What is kept of KV states on disk
+    Kv(KvArgs),
+    /// Build, devices, model, template and data folder, and what is wrong with them
+    Doctor(Box<DoctorArgs>),
+}
+
+#[derive(Args, Debug)]
+pub struct SessionsArgs {
+    #[command(subcommand)]
+    pub command: SessionsCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum SessionsCommand {
+    /// All sessions, the last used first
+    List,
+    /// One session: what it is and what was said
+    Show {
+        /// The session
+        name: String,
+    },
+    /// Give a session another name
+    Rename {
+        /// The session
+        name: String,
+        /// Its new name
+        to: String,
+    },
+    /// Remove a session with its messages; there is no way back
+    Rm {
+        /// The session
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct KvArgs {
+    #[command(subcommand)]
+    pub command: KvCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum KvCommand {
+    /// Files, bytes, free space
+    Status,
+}
+
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+impl DoctorArgs {
+    /// What the flags say.
+    pub fn layer(&self) -> Layer {
+        let mut layer = Layer::default();
+        self.model.lay(&mut layer);
+        layer
+    }
+}
+
+/// A command line that was understood.
+#[derive(Debug)]
+pub enum Typed {
+    /// To be run.
+    Run(Box<Cli>),
+    /// To be printed.
+    Help(String),
+}
+
+/// Reads a command line, the program's name first.
+///
+/// # Errors
+/// Wrong usage, in one sentence with a hint.
+pub fn parse(args: &[OsString]) -> Result<Typed, Failure> {
+    let mut command = Cli::command();
+    let matches = match command.try_get_matches_from_mut(args) {
+        Ok(matches) => matches,
+        Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp) => {
+            return Ok(Typed::Help(e.render().to_string()));
+        }
+        Err(e) => return Err(wrong(&e)),
+    };
+    if let Some((name, _)) = matches.subcommand() {
+        // They would be dropped in silence.
+        let globals = ["json", "verbose", "quiet"];
+        let stray = matches.ids().find(|id| {
+            command.get_arguments().any(|a| a.get_id() == *id)
+                && !globals.contains(&id.as_str())
+                && matches.value_source(id.as_str()) == Some(ValueSource::CommandLine)
+        });
+        if let Some(id) = stray {
+            return Err(Failure::usage(
+                format!("--{id} stands before the subcommand {name} and would be ignored"),
+                format!("write it behind `npast {name}`, if that takes it"),
+            ));
+        }
+    }
+    let cli = Cli::from_arg_matches(&matches).map_err(|e| wrong(&e))?;
+    Ok(Typed::Run(Box::new(cli)))
+}
+
+/// Whether errors are to be events, also when the rest of the line was not understood.
+pub fn wants_json(args: &[OsString]) -> bool {
+    let flags = args.iter().skip(1).take_while(|a| *a != "--");
+    flags.into_iter().any(|a| a == "--json")
+}
+
+fn wrong(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let first = text.lines().map(str::trim).find(|l| !l.is_empty());
+    let mut message = first.unwrap_or_default();
+    message = message.strip_prefix("error: ").unwrap_or(message);
+    let mut message = message.trim_end_matches(':').to_owned();
+    if let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg)
+        && error.kind() == ErrorKind::MissingRequiredArgument
+    {
+        message = format!("{message}: {}", missing.join(", "));
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        message = "this subcommand needs another one behind it".to_owned();
+    }
+    let tip = text.lines().find_map(|l| l.trim().strip_prefix("tip: "));
+    let hint = match tip {
+        Some(tip) => tip.to_owned(),
+        None if error.kind() == ErrorKind::UnknownArgument => {
+            "a message of several words stands in quotes; `npast --help` lists the flags".into()
+        }
+        None => "`npast --help` says what can be typed".into(),
+    };
+    Failure::usage(message, hint)
+}

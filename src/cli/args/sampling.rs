@@ -1,0 +1,52 @@
+//! Flags that say how the next token is chosen and when a reply ends.
+
+use clap::Args;
+
+use crate::config::Layer;
+
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArgs {
+    /// Temperature; 0 takes the most likely token [default: 0.8]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    temp: Option<f32>,
+
+    /// Keep the N most likely tokens; 0 keeps all [default: 40]
+    #[arg(long, value_name = "N")]
+    top_k: Option<u32>,
+
+    /// Keep the most likely tokens that together reach this probability; 1 keeps all [default: 0.95]
+    #[arg(long, value_name = "X")]
+    top_p: Option<f32>,
+
+    /// Keep tokens at least this likely, relative to the most likely; 0 keeps all [default: 0.05]
+    #[arg(long, value_name = "X")]
+    min_p: Option<f32>,
+
+    /// Make tokens of the last 64 less likely; 1 is off [default: 1]
+    #[arg(long, value_name = "X")]
+    repeat_penalty: Option<f32>,
+
+    /// Most tokens of one reply
+    ///
+    /// A reply that ends there can be gone on with: --continue, or /continue in a chat.
+    #[arg(short = 'n', long, value_name = "TOKENS")]
+    max_tokens: Option<usize>,
+
+    /// End a reply before this text; repeatable
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    stop: Option<Vec<String>>,
+}
+
+impl SamplingArgs {
+    /// Writes what was typed into a layer.
+    pub fn lay(&self, layer: &mut Layer) {
+        layer.temp = self.temp;
+        layer.top_k = self.top_k;
+        layer.top_p = self.top_p;
+        layer.min_p = self.min_p;
+        layer.repeat_penalty = self.repeat_penalty;
+        layer.max_tokens = self.max_tokens;
+        layer.stop = self.stop.clone();
+    }
+}

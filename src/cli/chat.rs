@@ -1,0 +1,285 @@
+//! The line chat on a terminal: one line, one turn, until Ctrl-D.
+
+mod history;
+
+use rustyline::error::ReadlineError;
+
+use history::History;
+
+use super::Run;
+use super::engine::Start;
+use super::error::Failure;
+use super::interrupt::Interrupt;
+use super::output::{Output, count, printable, receipt};
+use crate::agent::{Conversation, Engine, Input, TurnEnd};
+
+const HELP: &str = "\
+/continue  go on with a reply that ended early
+/receipt   what the last turn cost, call by call
+/session   name, model and size of this session
+/quit      end (so does Ctrl-D)
+Ctrl-C stops a reply and keeps what was written. A message that begins with / is typed with //.
+An empty line answers a message that was left open.";
+
+/// What a line asks for.
+#[derive(Debug, PartialEq)]
+enum Line {
+    Say(String),
+    Empty,
+    Continue,
+    Receipt,
+    Session,
+    Help,
+    Quit,
+    Unknown(String),
+}
+
+fn read(line: &str) -> Line {
+    let trimmed = line.trim();
+    if trimmed.is_empty() {
+        return Line::Empty;
+    }
+    if let Some(text) = trimmed.strip_prefix("//") {
+        return Line::Say(format!("/{text}"));
+    }
+    match trimmed {
+        "/quit" | "/exit" => Line::Quit,
+        "/help" => Line::Help,
+        "/continue" => Line::Continue,
+        "/receipt" => Line::Receipt,
+        "/session" => Line::Session,
+        // A path or a pattern is no command.
+        other if other.starts_with('/') && !other[1..].contains(['/', ' ', '\n']) => {
+            Line::Unknown(other.to_owned())
+        }
+        _ => Line::Say(line.trim_end().to_owned()),
+    }
+}
+
+/// Chats until Ctrl-D or `/quit`.
+pub fn run(run: &Run, start: Start) -> Result<i32, Failure> {
+    if run.json {
+        return Err(Failure::usage(
+            "--json needs a message, and a chat has none to begin with",
+            "npast --json \"…\", or pipe the message into it",
+        ));
+    }
+    let interrupt = Interrupt::listen();
+    let mut output = Output::new(run, interrupt.flag().clone());
+    let Output::Text(text) = &mut output else {
+        return Err(Failure::failed("internal", "a chat has no event output"));
+    };
+    let engine = start.load(&interrupt, &mut text.progress)?;
+    let mut chat = Chat {
+        start,
+        engine,
+        interrupt,
+        output,
+        conversation: None,
+        history: History::open(run.places.home.join("history"))?,
+    };
+    let ended = chat.talk(run.quiet);
+    if let Some(conversation) = chat.conversation.take() {
+        let closed = conversation.close();
+        ended?;
+        closed?;
+    } else {
+        ended?;
+    }
+    Ok(0)
+}
+
+struct Chat {
+    start: Start,
+    engine: Engine,
+    interrupt: Interrupt,
+    output: Output,
+    conversation: Option<Conversation>,
+    history: History,
+}
+
+impl Chat {
+    fn talk(&mut self, quiet: bool) -> Result<(), Failure> {
+        if self.start.open.is_some() {
+            self.open("")?;
+            if !quiet {
+                self.show_session();
+            }
+            self.answer_open()?;
+        } else if !quiet {
+            eprintln!("A new session, named from its first words. /help lists the commands.");
+        }
+        let mut left = String::new();
+        loop {
+            let line = match self.history.line(&left) {
+                Ok(line) => line,
+                Err(ReadlineError::Interrupted) => {
+                    left.clear();
+                    eprintln!("Ctrl-D ends the chat.");
+                    continue;
+                }
+                Err(ReadlineError::Eof) => return Ok(()),
+                Err(error) => {
+                    let what = format!("the terminal cannot be read: {error}");
+                    return Err(Failure::failed("io", what));
+                }
+            };
+            left.clear();
+            let input = match read(&line) {
+                Line::Quit => return Ok(()),
+                Line::Help => {
+                    eprintln!("{HELP}");
+                    continue;
+                }
+                Line::Receipt => {
+                    self.show_receipts();
+                    continue;
+                }
+                Line::Session => {
+                    self.show_session();
+                    continue;
+                }
+                Line::Unknown(word) => {
+                    let word = printable(&word).into_owned();
+                    eprintln!("{word} is no command; /help lists them, //… is said as it is.");
+                    continue;
+                }
+                Line::Empty => match self.waits() {
+                    true => Input::Open,
+                    false => continue,
+                },
+                Line::Continue => Input::Continue,
+                Line::Say(text) => {
+                    self.history.remember(&line);
+                    Input::Text(text)
+                }
+            };
+            if let Some(text) = self.turn(input)? {
+                left = text;
+            }
+        }
+    }
+
+    /// A message that a crash left open is answered first.
+    fn answer_open(&mut self) -> Result<(), Failure> {
+        let info = self.conversation.as_ref().map(Conversation::info);
+        let Some(text) = info.and_then(|i| i.open_message) else {
+            return Ok(());
+        };
+        let start: String = text.chars().take(60).collect();
+        let start = printable(&start).replace(['\n', '\t'], " ");
+        eprintln!("The last message has no answer yet: {start}");
+        self.turn(Input::Open).map(|_| ())
+    }
+
+    fn waits(&self) -> bool {
+        let info = self.conversation.as_ref().map(Conversation::info);
+        info.is_some_and(|i| i.open_message.is_some())
+    }
+
+    /// Runs a turn; the text of a message that was taken back. Its errors are said and the chat
+    /// goes on, unless the engine itself is lost.
+    fn turn(&mut self, input: Input) -> Result<Option<String>, Failure> {
+        if self.conversation.is_none() {
+            if matches!(input, Input::Continue) {
+                eprintln!("There is no reply yet to go on with.");
+                return Ok(None);
+            }
+            let words = super::input::words(&input).to_owned();
+            self.open(&words)?;
+        }
+        let Some(conversation) = self.conversation.as_mut() else {
+            return Ok(None);
+        };
+        self.interrupt.reset();
+        let output = &mut self.output;
+        let ended = conversation.turn(
+            input,
+            &self.start.turn,
+            self.start.script.as_mut(),
+            self.interrupt.flag(),
+            &mut |event| output.event(event),
+        );
+        self.output.end();
+        if self.output.gone()? {
+            return Err(Failure::failed("io", "the terminal is gone"));
+        }
+        match ended {
+            Ok(TurnEnd { withdrawn, .. }) => {
+                if withdrawn.is_some() {
+                    eprintln!("Taken back; what was read is kept.");
+                }
+                Ok(withdrawn)
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                if failure.kind == "engine" {
+                    return Err(failure);
+                }
+                failure.print(&mut std::io::stderr());
+                Ok(None)
+            }
+        }
+    }
+
+    fn open(&mut self, words: &str) -> Result<(), Failure> {
+        let conversation = self.start.conversation(&self.engine, words)?;
+        self.output.session(&conversation.info());
+        self.conversation = Some(conversation);
+        Ok(())
+    }
+
+    fn show_session(&self) {
+        match self.conversation.as_ref().map(Conversation::info) {
+            None => eprintln!("The session starts with the first message."),
+            Some(info) => eprintln!(
+                "{} · {} · {} · {} of {} tokens · /help",
+                info.name,
+                printable(&info.model),
+                info.class.as_str(),
+                count(info.context),
+                count(self.engine.facts().limit),
+            ),
+        }
+    }
+
+    fn show_receipts(&self) {
+        let Output::Text(text) = &self.output else {
+            return;
+        };
+        if text.last.is_empty() {
+            eprintln!("No turn has run yet.");
+        }
+        for one in &text.last {
+            eprint!("{}", printable(&receipt::full(one)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_message_or_a_command_and_paths_are_messages() {
+        let say = |text: &str| Line::Say(text.to_owned());
+        let table = [
+            ("hello ", say("hello")),
+            ("  indented", say("  indented")),
+            ("/quit", Line::Quit),
+            (" /help ", Line::Help),
+            ("/continue", Line::Continue),
+            ("/receipt", Line::Receipt),
+            ("/session", Line::Session),
+            ("", Line::Empty),
+            ("  ", Line::Empty),
+            ("/quti", Line::Unknown("/quti".into())),
+            ("/etc/passwd", say("/etc/passwd")),
+            ("/help me", say("/help me")),
+            ("//quit", say("/quit")),
+        ];
+        for (line, want) in table {
+            assert_eq!(read(line), want, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What went wrong, for people and programs: a kind, one sentence, what to do, an exit code.
+
+use std::io::Write;
+
+use crate::agent::AgentError;
+use crate::chat::ScriptError;
+use crate::config::ConfigError;
+use crate::llama::gguf::GgufError;
+use crate::session;
+
+/// The run failed.
+pub const FAILED: i32 = 1;
+/// The command line, the configuration or the input is wrong.
+pub const USAGE: i32 = 2;
+/// Ctrl-C.
+pub const INTERRUPTED: i32 = 130;
+
+/// Why a run ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// For programs; never renamed.
+    pub kind: &'static str,
+    /// One sentence without a full stop.
+    pub message: String,
+    /// What to do, if anything.
+    pub hint: Option<String>,
+    /// The exit code.
+    pub exit: i32,
+}
+
+impl Failure {
+    /// Wrong usage.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Failure {
+        Failure {
+            kind: "usage",
+            message: message.into(),
+            hint: Some(hint.into()),
+            exit: USAGE,
+        }
+    }
+
+    /// Something that should have worked did not.
+    pub fn failed(kind: &'static str, message: impl Into<String>) -> Failure {
+        Failure {
+            kind,
+            message: message.into(),
+            hint: None,
+            exit: FAILED,
+        }
+    }
+
+    /// The user ended the run.
+    pub fn interrupted() -> Failure {
+        Failure {
+            kind: "interrupted",
+            message: "interrupted".into(),
+            hint: None,
+            exit: INTERRUPTED,
+        }
+    }
+
+    /// This machine's CPU lacks what the build uses.
+    pub fn cpu(feature: &str) -> Failure {
+        Failure {
+            hint: Some(
+                "build it on this machine, or use a build for a plain CPU (without \
+                 -C target-cpu=native in .cargo/config.toml)"
+                    .into(),
+            ),
+            ..Failure::failed(
+                "cpu",
+                format!(
+                    "this npast was built for CPUs with {feature}, and this CPU has no {feature}"
+                ),
+            )
+        }
+    }
+
+    /// With something to do about it.
+    pub fn hint(self, hint: impl Into<String>) -> Failure {
+        Failure {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// Two lines at most. Nobody is left to be told when this fails.
+    pub fn print(&self, to: &mut impl Write) {
+        let _ = writeln!(to, "npast: {}", self.message);
+        if let Some(hint) = &self.hint {
+            let _ = writeln!(to, "  hint: {hint}");
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        Failure {
+            kind: "config",
+            ..Failure::usage(error.to_string(), error.hint())
+        }
+    }
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Failure {
+        Failure {
+            kind: error.kind(),
+            message: error.to_string(),
+            hint: error.hint(),
+            exit: error.exit(),
+        }
+    }
+}
+
+impl From<session::Error> for Failure {
+    fn from(error: session::Error) -> Failure {
+        Failure {
+            kind: "session",
+            message: error.to_string(),
+            hint: error.hint().map(str::to_owned),
+            exit: match error {
+                session::Error::Name(_) => USAGE,
+                _ => FAILED,
+            },
+        }
+    }
+}
+
+impl From<session::LockError> for Failure {
+    fn from(error: session::LockError) -> Failure {
+        Failure {
+            hint: error.hint().map(str::to_owned),
+            ..Failure::failed("locked", error.to_string())
+        }
+    }
+}
+
+impl From<ScriptError> for Failure {
+    fn from(error: ScriptError) -> Failure {
+        Failure {
+            kind: "script",
+            ..Failure::usage(
+                error.to_string(),
+                "a line is {\"text\":…} or {\"content\":…,\"reasoning\":…,\"tool_calls\":[…]}",
+            )
+        }
+    }
+}
+
+impl From<GgufError> for Failure {
+    fn from(error: GgufError) -> Failure {
+        Failure::failed("model", error.to_string())
+            .hint("download the file again, and compare its size and checksum with the source's")
+    }
+}

@@ -1,0 +1,84 @@
+//! One turn: a prompt in, an answer out.
+
+use super::Run;
+use super::engine::Start;
+use super::error::{Failure, INTERRUPTED};
+use super::input;
+use super::interrupt::Interrupt;
+use super::output::{Output, Progress};
+use crate::agent::{Input, TurnEnd};
+use crate::ledger::Finish;
+
+/// Runs the turn; the exit code is 130 when Ctrl-C ended the reply.
+pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
+    check(&start, &input)?;
+    let interrupt = Interrupt::listen();
+    let mut output = Output::new(run, interrupt.flag().clone());
+    let engine = match &mut output {
+        Output::Text(text) => start.load(&interrupt, &mut text.progress)?,
+        Output::Json(_) => start.load(&interrupt, &mut Progress::new(false))?,
+    };
+    let mut conversation = start.conversation(&engine, input::words(&input))?;
+    output.session(&conversation.info());
+    // A Ctrl-C from here on belongs to the turn: it sees the flag before it begins.
+    let ended = conversation.turn(
+        input,
+        &start.turn,
+        start.script.as_mut(),
+        interrupt.flag(),
+        &mut |event| output.event(event),
+    );
+    output.end();
+    // The states are written whatever became of the turn.
+    let closed = conversation.close();
+    if output.gone()? {
+        return Ok(0);
+    }
+    let code = code(ended?)?;
+    closed?;
+    Ok(code)
+}
+
+/// An empty prompt or `--continue` needs a session that has something to answer.
+fn check(start: &Start, input: &Input) -> Result<(), Failure> {
+    match input {
+        Input::Open if !start.has_open_message()? => Err(input::empty()),
+        Input::Continue if start.open.is_none() => Err(Failure::usage(
+            "--continue goes on with a reply, and no session was named",
+            "npast --session NAME --continue, or npast -c --continue",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn code(end: TurnEnd) -> Result<i32, Failure> {
+    if end.withdrawn.is_some() {
+        return Err(Failure::interrupted().hint(
+            "the message was taken back; what was read of it is kept, so it costs less next time",
+        ));
+    }
+    Ok(match end.finish {
+        Finish::Interrupted => INTERRUPTED,
+        _ => 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_that_was_stopped_ends_in_130_and_a_withdrawn_message_is_said() {
+        let end = |finish, withdrawn: Option<&str>| {
+            code(TurnEnd {
+                finish,
+                withdrawn: withdrawn.map(str::to_owned),
+            })
+        };
+        assert_eq!(end(Finish::Stop, None), Ok(0));
+        assert_eq!(end(Finish::Length, None), Ok(0));
+        assert_eq!(end(Finish::Interrupted, None), Ok(130));
+        let failure = end(Finish::Interrupted, Some("hi")).unwrap_err();
+        assert_eq!((failure.kind, failure.exit), ("interrupted", 130));
+    }
+}

@@ -1,0 +1,167 @@
+//! `--json`: one event per line. The fields are a contract: some may be added, none renamed.
+
+use std::io::Write;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{Pipe, notice, page};
+use crate::agent::{Event, Info};
+use crate::cli::error::Failure;
+
+/// Events as lines.
+pub struct Lines<W> {
+    pub(super) out: Pipe<W>,
+}
+
+impl<W: Write> Lines<W> {
+    /// Writes to `out`.
+    pub fn new(out: Pipe<W>) -> Lines<W> {
+        Lines { out }
+    }
+
+    /// The conversation that is open now.
+    pub fn session(&mut self, info: &Info) {
+        self.line(&json!({
+            "type": "session", "id": info.id, "name": info.name, "resumed": info.resumed,
+            "model": info.model, "class": info.class.as_str(), "context": info.context,
+        }));
+    }
+
+    /// A notice is no event: it goes to standard error.
+    pub fn event(&mut self, event: Event) {
+        let value = match event {
+            Event::Restoring { .. } => return,
+            Event::Notice { text, hint } => return notice(&text, hint.as_deref()),
+            Event::Prefill { done, total } => {
+                json!({"type": "prefill", "done": done, "total": total})
+            }
+            Event::Reasoning(text) => json!({"type": "reasoning", "text": text}),
+            Event::Text(text) => json!({"type": "text", "text": text}),
+            Event::ToolCall {
+                id,
+                name,
+                arguments,
+            } => json!({"type": "tool_call", "id": id, "name": name, "arguments": arguments}),
+            Event::Receipt(receipt) => typed("receipt", &*receipt),
+            Event::Turn(sum) => typed("turn", &sum),
+        };
+        self.line(&value);
+    }
+
+    fn line(&mut self, value: &Value) {
+        self.out.write(&format!("{value}\n"));
+    }
+}
+
+/// A record with its `type` before its own fields.
+fn typed(kind: &str, record: &impl Serialize) -> Value {
+    let mut fields = Map::new();
+    fields.insert("type".into(), kind.into());
+    // Records of numbers and names: nothing in them that JSON does not have.
+    if let Ok(Value::Object(own)) = serde_json::to_value(record) {
+        fields.extend(own);
+    }
+    Value::Object(fields)
+}
+
+fn failure(failure: &Failure) -> Value {
+    json!({
+        "type": "error", "kind": failure.kind, "message": failure.message,
+        "hint": failure.hint, "exit": failure.exit,
+    })
+}
+
+/// The error a run ended with, as its last event.
+pub fn error(ended: &Failure) {
+    let _ = page(&format!("{}\n", failure(ended)));
+}
+
+/// Finished lines.
+pub fn lines(values: &[Value]) -> Result<i32, Failure> {
+    let text: String = values.iter().map(|v| format!("{v}\n")).collect();
+    page(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use super::super::receipt::samples;
+    use super::*;
+    use crate::slot::Class;
+
+    #[test]
+    fn every_event_is_one_line_with_the_fields_of_the_contract() {
+        let mut bytes = Vec::new();
+        let mut lines = Lines::new(Pipe::new(&mut bytes, Arc::new(AtomicBool::new(false))));
+        lines.session(&Info {
+            id: 7,
+            name: "work".into(),
+            resumed: true,
+            model: "m.gguf".into(),
+            class: Class::Hybrid,
+            context: 9310,
+            open_message: None,
+            unfinished: false,
+        });
+        lines.event(Event::Restoring { tokens: 5 });
+        lines.event(Event::Prefill {
+            done: 128,
+            total: 300,
+        });
+        lines.event(Event::Reasoning("hm\n".into()));
+        lines.event(Event::Text("\"é\"".into()));
+        lines.event(Event::ToolCall {
+            id: "c1".into(),
+            name: "read".into(),
+            arguments: json!({"path": "b", "all": true}),
+        });
+        lines.event(Event::Receipt(Box::new(samples::receipt())));
+        lines.event(Event::Receipt(Box::new(samples::missed())));
+        lines.event(Event::Turn(samples::turn()));
+        let want = r#"{"type":"session","id":7,"name":"work","resumed":true,"model":"m.gguf","class":"hybrid","context":9310}
+{"type":"prefill","done":128,"total":300}
+{"type":"reasoning","text":"hm\n"}
+{"type":"text","text":"\"é\""}
+{"type":"tool_call","id":"c1","name":"read","arguments":{"path":"b","all":true}}
+{"type":"receipt","kind":"turn","call":3,"context":9345,"kept":9310,"restored":0,"evaluated":21,"appended":21,"generated":15,"pending":1,"finish":"stop","miss":null,"restored_bytes":0,"ms":{"restore":0,"prefill":38,"first_token":41,"decode":120,"save":2}}
+{"type":"receipt","kind":"turn","call":3,"context":9345,"kept":62,"restored":0,"evaluated":9269,"appended":21,"generated":15,"pending":1,"finish":"stop","miss":{"at":62,"message":1,"reason":"system prompt differs: \"a\" became \"b\""},"restored_bytes":0,"ms":{"restore":0,"prefill":38,"first_token":41,"decode":120,"save":2}}
+{"type":"turn","calls":1,"context":9345,"kept":9310,"restored":0,"evaluated":21,"appended":21,"generated":15,"finish":"stop","seconds":0.2}
+"#;
+        assert_eq!(String::from_utf8(bytes).unwrap(), want);
+    }
+
+    #[test]
+    fn an_error_is_an_event_with_kind_message_hint_and_exit_code() {
+        let interrupted = failure(&Failure::interrupted()).to_string();
+        assert_eq!(
+            interrupted,
+            r#"{"type":"error","kind":"interrupted","message":"interrupted","hint":null,"exit":130}"#
+        );
+        let usage = failure(&Failure::usage("no", "do")).to_string();
+        assert_eq!(
+            usage,
+            r#"{"type":"error","kind":"usage","message":"no","hint":"do","exit":2}"#
+        );
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_cancels_the_turn() {
+        struct Gone;
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let cancel = Arc::new(AtomicBool::new(false));
+        let mut lines = Lines::new(Pipe::new(Gone, cancel.clone()));
+        lines.event(Event::Text("a".into()));
+        assert!(cancel.load(std::sync::atomic::Ordering::SeqCst));
+        assert!(lines.out.failed.is_some());
+    }
+}

@@ -1,0 +1,224 @@
+//! Layers made into what a run is set to, every value checked.
+
+use std::path::PathBuf;
+
+use super::{ConfigError, Layer};
+use crate::agent::Policy;
+use crate::llama::{CacheType, ContextOptions, ModelOptions, Sampling};
+
+/// What happens when the model calls a tool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Approve {
+    /// The user is asked.
+    #[default]
+    Ask,
+    /// It runs.
+    Auto,
+    /// It is refused.
+    Deny,
+}
+
+/// What a run is set to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// As asked for by flag or variable: a path or a name.
+    pub model: Option<PathBuf>,
+    /// The configuration file's model: a session's own comes before it.
+    pub default_model: Option<PathBuf>,
+    /// Where weights go.
+    pub weights: ModelOptions,
+    /// Cache, threads, RoPE.
+    pub context: ContextOptions,
+    /// The conversation's limit in tokens.
+    pub limit: Option<usize>,
+    /// Tokens of one decode call.
+    pub ubatch: Option<usize>,
+    /// History policy of sessions that start now.
+    pub policy: Policy,
+    /// Whether KV is kept on disk.
+    pub store_kv: bool,
+    /// The file of a chat template that replaces the model's own.
+    pub chat_template: Option<PathBuf>,
+    /// Whether templates with a switch are asked to think.
+    pub thinking: bool,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Seed of sessions that start now.
+    pub seed: Option<u64>,
+    /// Most tokens of one reply.
+    pub max_tokens: Option<usize>,
+    /// Texts that end a reply.
+    pub stop: Vec<String>,
+    /// Text, or `@FILE`.
+    pub system: Option<String>,
+    /// Policy for tools of this run.
+    pub approve: Approve,
+}
+
+const MAX_THREADS: usize = 512;
+
+impl Settings {
+    /// Checks a layer and fills in the defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError::Range`] names the key, what it may be and what it is.
+    pub fn new(layer: Layer) -> Result<Settings, ConfigError> {
+        let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let threads = within("threads", layer.threads, 1, MAX_THREADS)?;
+        let threads = threads.unwrap_or(cpus.min(MAX_THREADS));
+        let threads_batch = within("threads-batch", layer.threads_batch, 1, MAX_THREADS)?;
+        let sampling = Sampling::default();
+        Ok(Settings {
+            limit: within("ctx", layer.ctx, 64, 1 << 24)?,
+            ubatch: within("ubatch", layer.ubatch, 1, 8192)?,
+            policy: word("policy", layer.policy, &["exact", "template"])?
+                .and_then(|w| Policy::parse(&w))
+                .unwrap_or_default(),
+            store_kv: !layer.no_store.unwrap_or(false),
+            thinking: !layer.no_thinking.unwrap_or(false),
+            context: ContextOptions {
+                cache: cache(layer.cache_type)?,
+                threads,
+                threads_batch: threads_batch.unwrap_or(threads),
+                rope_scaling: word(
+                    "rope-scaling",
+                    layer.rope_scaling,
+                    &["none", "linear", "yarn"],
+                )?,
+                rope_freq_base: real("rope-freq-base", layer.rope_freq_base, 0.0, f32::MAX)?,
+                rope_freq_scale: real("rope-freq-scale", layer.rope_freq_scale, 0.0, f32::MAX)?,
+                yarn_ext_factor: real("yarn-ext-factor", layer.yarn_ext_factor, -1.0, f32::MAX)?,
+                yarn_attn_factor: real("yarn-attn-factor", layer.yarn_attn_factor, 0.0, f32::MAX)?,
+                yarn_beta_fast: real("yarn-beta-fast", layer.yarn_beta_fast, 0.0, f32::MAX)?,
+                yarn_beta_slow: real("yarn-beta-slow", layer.yarn_beta_slow, 0.0, f32::MAX)?,
+                yarn_orig_ctx: layer.yarn_orig_ctx,
+                no_kv_offload: layer.no_kv_offload.unwrap_or(false),
+                ..ContextOptions::default()
+            },
+            weights: ModelOptions {
+                gpu_layers: within("gpu-layers", layer.gpu_layers, 0, 100_000)?,
+                main_gpu: within("main-gpu", layer.main_gpu, 0, 255)?.unwrap_or(0),
+                tensor_split: split(layer.tensor_split.unwrap_or_default())?,
+                override_tensor: overrides(layer.override_tensor.unwrap_or_default())?,
+                cpu_moe_layers: within("n-cpu-moe", layer.n_cpu_moe, 0, 4096)?.unwrap_or(0),
+                no_mmap: layer.no_mmap.unwrap_or(false),
+                vocab_only: false,
+            },
+            sampling: Sampling {
+                temperature: real("temp", layer.temp, 0.0, 100.0)?.unwrap_or(sampling.temperature),
+                top_k: within("top-k", layer.top_k, 0, 1 << 24)?.unwrap_or(sampling.top_k),
+                top_p: real("top-p", layer.top_p, 0.0, 1.0)?.unwrap_or(sampling.top_p),
+                min_p: real("min-p", layer.min_p, 0.0, 1.0)?.unwrap_or(sampling.min_p),
+                repeat_penalty: real("repeat-penalty", layer.repeat_penalty, 0.01, 100.0)?
+                    .unwrap_or(sampling.repeat_penalty),
+                ..sampling
+            },
+            seed: layer.seed,
+            max_tokens: within("max-tokens", layer.max_tokens, 1, 1 << 24)?,
+            stop: stops(layer.stop.unwrap_or_default())?,
+            approve: match word("approve", layer.approve, &["ask", "auto", "deny"])?.as_deref() {
+                Some("auto") => Approve::Auto,
+                Some("deny") => Approve::Deny,
+                _ => Approve::Ask,
+            },
+            model: layer.model,
+            default_model: None,
+            chat_template: layer.chat_template,
+            system: layer.system,
+        })
+    }
+}
+
+fn within<T: PartialOrd + std::fmt::Display + Copy>(
+    key: &'static str,
+    value: Option<T>,
+    low: T,
+    high: T,
+) -> Result<Option<T>, ConfigError> {
+    match value {
+        Some(v) if !(low <= v && v <= high) => Err(ConfigError::Range {
+            key,
+            want: format!("between {low} and {high}"),
+            got: v.to_string(),
+        }),
+        value => Ok(value),
+    }
+}
+
+/// Like [`within`]; NaN is outside of everything.
+fn real(
+    key: &'static str,
+    value: Option<f32>,
+    low: f32,
+    high: f32,
+) -> Result<Option<f32>, ConfigError> {
+    if high < f32::MAX {
+        return within(key, value, low, high);
+    }
+    match value {
+        Some(v) if !(v.is_finite() && low <= v) => Err(ConfigError::Range {
+            key,
+            want: format!("a number of at least {low}"),
+            got: v.to_string(),
+        }),
+        value => Ok(value),
+    }
+}
+
+fn word(
+    key: &'static str,
+    value: Option<String>,
+    known: &[&str],
+) -> Result<Option<String>, ConfigError> {
+    match value {
+        Some(v) if !known.contains(&v.as_str()) => Err(ConfigError::Range {
+            key,
+            want: format!("one of {}", known.join(", ")),
+            got: format!("{v:?}"),
+        }),
+        value => Ok(value),
+    }
+}
+
+fn cache(name: Option<String>) -> Result<CacheType, ConfigError> {
+    let names = CacheType::NAMES.map(|(_, name)| name);
+    let name = word("cache-type", name, &names)?;
+    Ok(name.and_then(|n| CacheType::parse(&n)).unwrap_or_default())
+}
+
+fn split(shares: Vec<f32>) -> Result<Vec<f32>, ConfigError> {
+    let good = shares.iter().all(|s| s.is_finite() && *s >= 0.0);
+    if shares.is_empty() || (good && shares.iter().any(|s| *s > 0.0)) {
+        return Ok(shares);
+    }
+    Err(ConfigError::Range {
+        key: "tensor-split",
+        want: "shares such as 3,1, none below 0 and one above it".into(),
+        got: format!("{shares:?}"),
+    })
+}
+
+fn overrides(given: Vec<String>) -> Result<Vec<(String, String)>, ConfigError> {
+    let pair = |text: String| match text.rsplit_once('=') {
+        Some((pattern, buffer)) if !pattern.is_empty() && !buffer.is_empty() => {
+            Ok((pattern.to_owned(), buffer.to_owned()))
+        }
+        _ => Err(ConfigError::Range {
+            key: "override-tensor",
+            want: "PATTERN=BUFFER, such as exps=CPU".into(),
+            got: format!("{text:?}"),
+        }),
+    };
+    given.into_iter().map(pair).collect()
+}
+
+fn stops(given: Vec<String>) -> Result<Vec<String>, ConfigError> {
+    if given.iter().any(String::is_empty) {
+        return Err(ConfigError::Range {
+            key: "stop",
+            want: "a text of at least one character".into(),
+            got: "empty".into(),
+        });
+    }
+    Ok(given)
+}

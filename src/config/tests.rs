@@ -1,0 +1,171 @@
+use super::*;
+
+fn places(dir: &Path) -> Places {
+    Places {
+        home: dir.join("data"),
+        config: dir.join("config.toml"),
+        config_named: false,
+    }
+}
+
+fn resolve(file: &str, env: &[(&str, &str)], flags: Layer) -> Result<Settings, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("config.toml"), file).unwrap();
+    let env = |name: &str| {
+        let row = env.iter().find(|(n, _)| *n == name)?;
+        Some(OsString::from(row.1))
+    };
+    places(dir.path()).resolve(&env, flags)
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults() {
+    let flag = |top_k| Layer {
+        top_k: Some(top_k),
+        ..Layer::default()
+    };
+    let table = [
+        ("", None, Layer::default(), 40),
+        ("top-k = 1", None, Layer::default(), 1),
+        ("top-k = 1", Some("2"), Layer::default(), 2),
+        ("top-k = 1", Some("2"), flag(3), 3),
+        ("top-k = 1", None, flag(3), 3),
+        ("top-k = 1", Some(""), Layer::default(), 1),
+        ("", Some("2"), flag(3), 3),
+    ];
+    for (file, env, flags, want) in table {
+        let env: Vec<(&str, &str)> = env.map(|v| ("NPAST_TOP_K", v)).into_iter().collect();
+        let got = resolve(file, &env, flags).unwrap().sampling.top_k;
+        assert_eq!(got, want, "{file:?} {env:?}");
+    }
+}
+
+#[test]
+fn every_key_is_read_from_file_and_environment_under_its_own_name() {
+    let file = "cache-type = \"q8_0\"\ntensor-split = [3, 1]\noverride-tensor = [\"exps=CPU\"]\n\
+                no-mmap = true\nno-store = true\ntemp = 1\nstop = [\"END\"]\npolicy = \"template\"";
+    let s = resolve(file, &[("NPAST_NO_STORE", "off")], Layer::default()).unwrap();
+    assert_eq!(s.context.cache.name(), "q8_0");
+    assert_eq!(s.weights.tensor_split, [3.0, 1.0]);
+    let pairs = [("exps".to_owned(), "CPU".to_owned())];
+    assert_eq!(s.weights.override_tensor, pairs);
+    assert!(s.weights.no_mmap && s.store_kv);
+    assert_eq!((s.sampling.temperature, s.stop), (1.0, vec!["END".into()]));
+    assert_eq!(s.policy.as_str(), "template");
+
+    for key in Layer::KEYS {
+        let name = format!("NPAST_{}", key.replace('-', "_").to_uppercase());
+        let env = |asked: &str| (asked == name).then(|| OsString::from("1"));
+        let layer = Layer::from_env(&env).unwrap();
+        assert_ne!(layer, Layer::default(), "{name} is not read");
+    }
+}
+
+#[test]
+fn a_wrong_file_or_variable_is_refused_with_key_and_place() {
+    let at = |error: ConfigError| {
+        let text = error.to_string();
+        let end = text.find("config.toml").map_or(0, |i| i);
+        let start = text[..end].rfind(' ').map_or(0, |i| i + 1);
+        (format!("{}{}", &text[..start], &text[end..]), error.hint())
+    };
+    let (text, hint) = at(resolve("top_k = 3", &[], Layer::default()).unwrap_err());
+    assert_eq!(text, "the key \"top_k\" in config.toml is not known");
+    assert_eq!(hint, "did you mean \"top-k\"?");
+
+    let (_, hint) = at(resolve("zebra = 3", &[], Layer::default()).unwrap_err());
+    assert!(hint.starts_with("known keys: model, ctx, "), "{hint}");
+
+    let (text, _) = at(resolve("threads = \"many\"", &[], Layer::default()).unwrap_err());
+    assert!(
+        text.starts_with("the key \"threads\" in config.toml cannot be read: "),
+        "{text}"
+    );
+    let (text, _) = at(resolve("\n= 3", &[], Layer::default()).unwrap_err());
+    assert!(text.contains("is not TOML: line 2: "), "{text}");
+
+    let (text, _) = at(resolve("", &[("NPAST_CTX", "big")], Layer::default()).unwrap_err());
+    assert!(text.starts_with("the variable NPAST_CTX cannot be read: \"big\""));
+}
+
+#[test]
+fn values_out_of_range_are_refused_with_the_flags_name() {
+    let table = [
+        ("temp = -1", "temp must be between 0 and 100, and it is -1"),
+        (
+            "temp = nan",
+            "temp must be between 0 and 100, and it is NaN",
+        ),
+        (
+            "top-p = 1.5",
+            "top-p must be between 0 and 1, and it is 1.5",
+        ),
+        (
+            "threads = 0",
+            "threads must be between 1 and 512, and it is 0",
+        ),
+        (
+            "policy = \"loose\"",
+            "policy must be one of exact, template, and it is \"loose\"",
+        ),
+        (
+            "cache-type = \"q9\"",
+            "cache-type must be one of f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl, \
+             and it is \"q9\"",
+        ),
+        (
+            "override-tensor = [\"exps\"]",
+            "override-tensor must be PATTERN=BUFFER, such as exps=CPU, and it is \"exps\"",
+        ),
+        (
+            "rope-freq-base = inf",
+            "rope-freq-base must be a number of at least 0, and it is inf",
+        ),
+        (
+            "stop = [\"\"]",
+            "stop must be a text of at least one character, and it is empty",
+        ),
+    ];
+    for (file, want) in table {
+        let error = resolve(file, &[], Layer::default()).unwrap_err();
+        assert_eq!(error.to_string(), want);
+    }
+}
+
+#[test]
+fn a_named_file_must_be_there_and_the_usual_one_need_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = |_: &str| None;
+    let mut at = places(dir.path());
+    assert!(at.resolve(&env, Layer::default()).is_ok());
+    at.config_named = true;
+    let error = at.resolve(&env, Layer::default()).unwrap_err();
+    assert!(error.to_string().contains("cannot be read"), "{error}");
+}
+
+#[test]
+fn relative_paths_in_the_file_start_at_its_folder_and_bare_model_names_stay() {
+    let file = Path::new("/etc/npast/config.toml");
+    let text = "model = \"sub/m.gguf\"\nchat-template = \"t.jinja\"\nsystem = \"@s.txt\"";
+    let layer = Layer::from_toml(text, file).unwrap();
+    assert_eq!(layer.model, Some("/etc/npast/sub/m.gguf".into()));
+    assert_eq!(layer.chat_template, Some("/etc/npast/t.jinja".into()));
+    assert_eq!(layer.system, Some("@/etc/npast/s.txt".into()));
+    let layer = Layer::from_toml("model = \"m\"", file).unwrap();
+    assert_eq!(layer.model, Some("m".into()));
+}
+
+#[test]
+fn the_data_folder_is_npast_home_else_the_xdg_one() {
+    let env = |name: &str| (name == "NPAST_HOME").then(|| OsString::from("/srv/npast"));
+    let at = Places::find(&env).unwrap();
+    assert_eq!(at.home, Path::new("/srv/npast"));
+    assert_eq!(at.models(), Path::new("/srv/npast/models"));
+    assert!(!at.config_named && at.config.ends_with("npast/config.toml"));
+    assert!(
+        Places::find(&|_: &str| None)
+            .unwrap()
+            .home
+            .ends_with("npast")
+    );
+}

@@ -1,0 +1,161 @@
+//! What the benchmarks share: medians, tables, a slot's calls.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use npast::kv::{Fingerprint, Limits, Store};
+use npast::ledger::{Digest, Token};
+use npast::llama::{ContextOptions, Model, ModelOptions, Sampling};
+use npast::slot::{
+    Call, Choice, Flow, Kind, Outcome, Reply, Slot, SlotHandle, SlotOptions, Target,
+};
+use tokio::sync::mpsc::unbounded_channel;
+
+/// Tokens of one decode call: npast's own on a CPU.
+pub const UBATCH: usize = 128;
+
+/// Milliseconds since an instant.
+pub fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+/// Milliseconds of `work`, the median of `runs`.
+pub fn timed(runs: usize, mut work: impl FnMut()) -> f64 {
+    let one = |_| {
+        let begun = Instant::now();
+        work();
+        ms(begun)
+    };
+    median((0..runs).map(one).collect())
+}
+
+/// The middle value; the mean of the two middle ones of an even count. 0 of none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    match values.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => values[half],
+        _ => (values[half - 1] + values[half]) / 2.0,
+    }
+}
+
+/// Threads that the machine has for this process.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A title above a table.
+pub fn title(text: &str) {
+    println!("\n{text}\n{}", "-".repeat(text.chars().count()));
+}
+
+/// One line of a table: a name and milliseconds.
+pub fn row(name: &str, value: f64) {
+    println!("{name:<58}{value:>10.3} ms");
+}
+
+/// Loads a model.
+pub fn load(path: &Path) -> Arc<Model> {
+    let loaded = Model::load(path, &ModelOptions::default(), &mut |_| true);
+    Arc::new(loaded.expect("a model made here loads"))
+}
+
+/// A slot's settings, with all threads.
+pub fn options(limit: usize) -> SlotOptions {
+    SlotOptions {
+        limit,
+        context: ContextOptions {
+            ubatch: UBATCH,
+            threads: threads(),
+            threads_batch: threads(),
+            ..ContextOptions::default()
+        },
+        snapshot_budget: 1 << 30,
+    }
+}
+
+/// The store of the benchmarks' models in `home`.
+pub fn store(home: &Path) -> Store {
+    let print = Fingerprint::new(serde_json::json!({"model": "bench"}), serde_json::json!({}));
+    Store::open(&home.join("kv"), print, Limits::default()).expect("a store in a writable folder")
+}
+
+/// A slot, and the store it was given.
+pub fn slot(model: &Arc<Model>, limit: usize, store: Store) -> Slot {
+    Slot::start(model, &options(limit), |_| store).expect("a slot on a model made here")
+}
+
+/// Greedy sampling of `max` tokens; the models made here never sample an end of turn so.
+pub fn greedy(max: usize) -> Option<Reply> {
+    let sampling = Sampling {
+        temperature: 0.0,
+        ..Sampling::default()
+    };
+    reply(
+        Choice::Sample {
+            sampling,
+            grammar: None,
+            recent: Vec::new(),
+        },
+        max,
+    )
+}
+
+/// A reply that nobody watches.
+pub fn reply(choice: Choice, max_tokens: usize) -> Option<Reply> {
+    Some(Reply {
+        choice,
+        max_tokens,
+        watch: Box::new(|_| Flow::Continue),
+        observe: None,
+    })
+}
+
+/// One call, with the milliseconds until its answer.
+pub fn call(
+    slot: &SlotHandle,
+    target: Target,
+    decoded: usize,
+    reply: Option<Reply>,
+) -> (Outcome, f64) {
+    let (events, mut inbox) = unbounded_channel();
+    let begun = Instant::now();
+    let answer = slot.call(Call {
+        kind: Kind::Turn,
+        owner: "bench".to_owned(),
+        target,
+        head: 0,
+        decoded,
+        reply,
+        cancel: Arc::default(),
+        events,
+    });
+    let answer = answer.expect("a live engine");
+    while inbox.blocking_recv().is_some() {}
+    let outcome = answer.wait().expect("a call that fits");
+    let took = ms(begun);
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    (outcome, took)
+}
+
+/// What follows what the slot named at its last call.
+pub fn after(mark: (usize, Digest), tail: &[Token]) -> Target {
+    Target::Tail {
+        mark,
+        tail: tail.to_vec(),
+    }
+}
+
+/// Byte tokens, other ones for each seed; the first one tells seeds below 256 apart.
+pub fn tokens(seed: u64, n: usize) -> Vec<Token> {
+    let mut x = (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut next = |i: usize| {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        Token(if i == 0 { seed } else { x } as i32 & 0xff)
+    };
+    (0..n).map(&mut next).collect()
+}
