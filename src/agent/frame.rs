@@ -60,16 +60,12 @@ impl Frozen {
     }
 
     /// The frozen head: what two openings with different first messages have in common, cut back to
-    /// the last control token.
+    /// the last control token or mark (some vocabularies have no control tokens in it).
     pub fn head(&self, shared: &Shared) -> Result<Vec<Token>, AgentError> {
         let one = self.opening(shared, &[Message::user("One.")])?;
         let other = self.opening(shared, &[Message::user("Another one?")])?;
         let common = &one[..common_prefix(&one, &other)];
-        let vocab = shared.model.vocab();
-        let last = common
-            .iter()
-            .rposition(|t| vocab.is_control(*t))
-            .map_or(0, |i| i + 1);
+        let last = shared.tokenizer.last_control(common).map_or(0, |i| i + 1);
         Ok(common[..last].to_vec())
     }
 
@@ -93,16 +89,28 @@ impl Frozen {
         shared: &Shared,
         messages: &[Message],
     ) -> Result<Vec<Token>, AgentError> {
-        // What two continuations have in common is the history.
         let with = |text: &str| {
             let mut messages = messages.to_vec();
             messages.push(Message::user(text));
             self.whole(shared, &messages)
         };
-        let (one, other) = (with("One.")?, with("Another one?")?);
-        let common = common_prefix(&one, &other);
         let vocab = shared.model.vocab();
-        // Up to the end of turn before the next message's mark.
+        let one = with("One.")?;
+        // What a delta would append is no part of it, but for the end of turn, which waits there
+        // as if it had been sampled; where that is no token of the kind, the delta brings it.
+        let delta = messages.last().map(|reply| {
+            let delta = self.delta(shared, reply, &[Message::user("One.")])?;
+            Frozen::continuation(shared, &one, "", delta.pieces)
+        });
+        if let Some(Ok(delta)) = delta
+            && one.ends_with(&delta)
+        {
+            let ended = delta.first().is_some_and(|t| vocab.is_end(*t));
+            return Ok(one[..one.len() - delta.len() + usize::from(ended)].to_vec());
+        }
+        // Otherwise: what two continuations have in common, up to its last end of turn.
+        let other = with("Another one?")?;
+        let common = common_prefix(&one, &other);
         let end = one[..common]
             .iter()
             .rposition(|t| vocab.is_end(*t))

@@ -271,12 +271,7 @@ impl Engine {
         if opened || (unopened && !thinking.ended(tail)) {
             if !opened {
                 let control = thinking.start.starts_with("<|");
-                let space = if control {
-                    ""
-                } else {
-                    "
-"
-                };
+                let space = if control { "" } else { "\n" };
                 pieces.push(Piece::Template(thinking.start.clone() + space));
             }
             pieces.extend(reasoning.map(|text| Piece::Content {

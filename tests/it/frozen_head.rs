@@ -6,7 +6,6 @@ use std::process::Command;
 
 use npast::agent::Input;
 use npast::chat::Message;
-use npast::chat::pieces::for_tokenizer;
 use npast::chat::template::Frame;
 use npast::chat::tokenize::Tokenizer;
 use npast::ledger::{Digest, Token, common_prefix};
@@ -42,7 +41,6 @@ fn head(desk: &Desk, session: &str) -> Vec<Token> {
 /// The head as it is rendered on a day.
 fn head_at(sample: &Sample, like: &Session, started_ms: i64) -> Vec<Token> {
     let (template, vocab) = sample.examined();
-    let tokenizer = Tokenizer::new(vocab.clone(), &sample.source).expect("a tokenizer");
     let frame = Frame {
         system: like.system.clone(),
         tools: like.tools.clone(),
@@ -52,12 +50,13 @@ fn head_at(sample: &Sample, like: &Session, started_ms: i64) -> Vec<Token> {
     };
     let opening = |words: &str| {
         let opening = template.opening(&frame, &[Message::user(words)]);
-        let pieces = for_tokenizer(opening.expect("an opening").pieces);
-        tokenizer.tokenize(&pieces, true).expect("tokens")
+        let pieces = opening.expect("an opening").pieces;
+        gallery::tokens(sample, pieces)
     };
     let (one, other) = (opening("One."), opening("Another one?"));
     let common = &one[..common_prefix(&one, &other)];
-    let end = common.iter().rposition(|t| vocab.is_control(*t));
+    let tokenizer = Tokenizer::new(vocab, &sample.source).expect("a tokenizer");
+    let end = tokenizer.last_control(common);
     common[..end.map_or(0, |i| i + 1)].to_vec()
 }
 
@@ -104,7 +103,6 @@ fn sessions_of_one_head_share_its_kv_on_every_class() {
 #[test]
 fn a_template_that_reads_the_clock_gets_the_start_of_its_session_on_every_class() {
     for (name, date) in [
-        ("meta-llama-Llama-3.1-8B-Instruct", "10 Mar 2021"),
         ("meta-llama-Llama-3.2-3B-Instruct", "10 Mar 2021"),
         ("openai-gpt-oss-120b", "2021-03-10"),
     ] {
@@ -154,22 +152,19 @@ fn neither_the_time_zone_nor_the_folder_of_a_process_is_in_the_head() {
         let desk = desk(&sample, Class::Dense);
         say(&desk, "here", "Hello there.");
         let like = desk.stored("here").session;
-        let heads: Vec<Vec<Token>> = ["Pacific/Kiritimati", "Pacific/Niue"]
-            .iter()
-            .enumerate()
-            .map(|(i, zone)| {
-                let name = format!("there-{i}");
-                // Half an hour before midnight UTC: the zones disagree on the day.
-                let started = 1_615_419_000_000;
-                let expected = head_at(&sample, &like, started);
-                elsewhere(&desk, zone, &name);
-                let head = head(&desk, &name);
-                let started = desk.stored(&name).session.started_ms;
-                assert_eq!(head, head_at(&sample, &like, started), "{}", sample.name);
-                expected
-            })
-            .collect();
-        assert_eq!(heads[0], heads[1], "{}", sample.name);
+        // Whatever the hour, the dates of these two zones differ.
+        for (i, zone) in ["EAST-14", "WEST+11"].iter().enumerate() {
+            let name = format!("there-{i}");
+            elsewhere(&desk, zone, &name);
+            let started = desk.stored(&name).session.started_ms;
+            let expected = head_at(&sample, &like, started);
+            assert_eq!(head(&desk, &name), expected, "{} in {zone}", sample.name);
+            // Here its head is the same still: the next turn goes on with it.
+            let r = say(&desk, &name, "And now?").receipt().clone();
+            // Less is evaluated where the other session said the same.
+            assert!(r.evaluated <= r.appended, "{}: {r:?}", sample.name);
+            assert_eq!(r.miss, None, "{}", sample.name);
+        }
     }
 }
 

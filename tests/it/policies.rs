@@ -2,15 +2,15 @@
 //! rendered whole, another vocabulary or template, other weights.
 
 use npast::agent::{Input, Policy};
+use npast::chat::Message;
 use npast::chat::battery::Mode;
-use npast::chat::pieces::for_tokenizer;
 use npast::chat::template::Frame;
-use npast::chat::tokenize::Tokenizer;
 use npast::ledger::{Token, common_prefix};
 
 use crate::gallery::{self, Sample};
 use crate::model::{self, Class};
 use crate::talk::{Desk, Said, Stored, greedy};
+use crate::templates::{tools, written_call};
 
 fn say(desk: &Desk, words: &str, reply: &str) -> Said {
     let input = Input::Text(words.to_owned());
@@ -20,7 +20,7 @@ fn say(desk: &Desk, words: &str, reply: &str) -> Said {
 
 /// What the template makes of all messages but the last reply, generation prompt included.
 fn rendered(sample: &Sample, stored: &Stored) -> Vec<Token> {
-    let (template, vocab) = sample.examined();
+    let (template, _) = sample.examined();
     let frame = Frame {
         system: stored.session.system.clone(),
         tools: stored.session.tools.clone(),
@@ -31,10 +31,7 @@ fn rendered(sample: &Sample, stored: &Stored) -> Vec<Token> {
     let mut messages = stored.canonical();
     messages.pop();
     let pieces = template.full(&frame, &messages).expect("a rendering");
-    let tokenizer = Tokenizer::new(vocab, &sample.source).expect("a tokenizer");
-    tokenizer
-        .tokenize(&for_tokenizer(pieces.clone()), true)
-        .expect("tokens")
+    gallery::tokens(sample, pieces)
 }
 
 fn reply_start(stored: &Stored) -> usize {
@@ -141,30 +138,56 @@ fn a_template_that_can_only_be_rendered_whole_names_its_breaks_on_every_class() 
 
 #[test]
 fn another_vocabulary_or_template_makes_a_child_that_goes_on() {
-    let tiny = |template: &str, control: &[&str]| {
-        model::tiny_model(
-            Class::Dense,
-            &model::Options {
-                chat_template: Some(template),
-                control,
-                ..model::Options::default()
-            },
-        )
-    };
-    for (path, what) in [
-        (tiny(model::CHATML, &["<|other|>"]), "another vocabulary"),
-        (tiny(gallery::THINKER, &[]), "another chat template"),
-    ] {
+    let chatml = &gallery::own()[0];
+    let other = model::tiny_model(
+        Class::Dense,
+        &model::Options {
+            control: &["<|other|>"],
+            ..model::Options::default()
+        },
+    );
+    let mut cases = vec![
+        (
+            other,
+            Sample::of("chatml", model::CHATML),
+            "another vocabulary",
+        ),
+        (
+            model::tiny_model(
+                Class::Dense,
+                &model::Options {
+                    chat_template: Some(gallery::THINKER),
+                    ..model::Options::default()
+                },
+            ),
+            Sample::of("thinker", gallery::THINKER),
+            "another chat template",
+        ),
+    ];
+    for name in ["openai-gpt-oss-120b", "google-gemma-4-31B-it", "Qwen3.5-4B"] {
+        if let Some(sample) = gallery::shared(name) {
+            cases.push((sample.model(Class::Dense), sample, "another vocabulary"));
+        }
+    }
+    for (path, sample, what) in cases {
         let mut desk = Desk::new(Class::Dense, None);
         desk.system = Some("You are brief.".to_owned());
+        desk.tools = Some(tools());
         let old = desk.model.clone();
+        let call = serde_json::json!({"text": written_call(chatml).expect("a call")});
         say(&desk, "One?", r#"{"content": "Yes, one."}"#);
-        say(&desk, "Two?", r#"{"content": "Yes, two."}"#);
+        say(&desk, "Look!", &call.to_string());
+        let result = Input::Messages(vec![Message::tool_result("", "look", "Found.")]);
+        let reply = r#"{"content": "Yes, found."}"#;
+        desk.turn("work", result, &greedy(50), Some(reply))
+            .expect("a turn");
         let parent = desk.stored("work");
 
         desk.model = path;
         let said = say(&desk, "Three?", r#"{"content": "Yes, three."}"#);
-        let notice = said.notices.iter().find(|n| n.contains(what));
+        let what = &format!("{} {what}", sample.name);
+        let kind = what.strip_prefix(&sample.name).unwrap_or_default().trim();
+        let notice = said.notices.iter().find(|n| n.contains(kind));
         assert!(
             notice.is_some_and(|n| n.contains("work-2")),
             "{what}: {:?}",
@@ -174,10 +197,9 @@ fn another_vocabulary_or_template_makes_a_child_that_goes_on() {
         let r = said.receipt();
         assert_eq!((r.appended, &r.miss), (r.prompt(), &None), "{what}");
         // Another template may begin as the old one did; that much is found stored.
-        let found = if what.ends_with("template") {
-            r.restored
-        } else {
-            0
+        let found = match what.ends_with("template") {
+            true => r.restored,
+            false => 0,
         };
         assert_eq!(r.evaluated + found, r.prompt(), "{what}");
 
@@ -186,14 +208,16 @@ fn another_vocabulary_or_template_makes_a_child_that_goes_on() {
         let texts =
             |s: &Stored| -> Vec<String> { s.canonical().into_iter().map(|m| m.text).collect() };
         assert!(texts(&child).starts_with(&texts(&parent)), "{what}");
-        assert_eq!(child.messages.len(), 6, "{what}");
+        assert_eq!(child.messages.len(), 8, "{what}");
+        let prompt = &child.ledger[..reply_start(&child)];
+        assert_eq!(prompt, rendered(&sample, &child), "{what}");
 
         // Under the old name the child goes on, not another copy, and the old model finds its own.
         let said = say(&desk, "Four?", r#"{"content": "Yes, four."}"#);
         let r = said.receipt();
         assert_eq!((r.evaluated, &r.miss), (r.appended, &None), "{what}");
         assert!(r.restored > 0, "{what}: {r:?}");
-        assert_eq!(desk.stored("work-2").messages.len(), 8, "{what}");
+        assert_eq!(desk.stored("work-2").messages.len(), 10, "{what}");
         assert_eq!(desk.stored("work").ledger, parent.ledger, "{what}");
         desk.model = old;
         let said = say(&desk, "Three again?", r#"{"content": "Three."}"#);

@@ -2,9 +2,14 @@
 //! `../shared/chat-templates` beside the checkout where it exists. Each gets a vocabulary in which
 //! its marks are control tokens.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use npast::chat::pieces::Piece;
 use npast::chat::template::{ChatTemplate, Marks};
+use npast::chat::tokenize::{self, Tokenizer};
+use npast::ledger::Token;
 use npast::llama::{Model, ModelOptions, Vocab};
 
 use crate::model::{self, CHATML, Class};
@@ -20,6 +25,7 @@ pub struct Sample {
     control: Vec<String>,
     bos: String,
     eos: String,
+    examined: OnceCell<(Rc<ChatTemplate>, Vocab)>,
 }
 
 /// Ends of turns by which llama.cpp knows a vocabulary's end, the surest first.
@@ -63,6 +69,7 @@ impl Sample {
             control,
             bos: bos.to_owned(),
             eos,
+            examined: OnceCell::new(),
         }
     }
 
@@ -88,7 +95,11 @@ impl Sample {
     }
 
     /// The template as an engine on this model examines it, and the vocabulary.
-    pub fn examined(&self) -> (ChatTemplate, Vocab) {
+    pub fn examined(&self) -> (Rc<ChatTemplate>, Vocab) {
+        self.examined.get_or_init(|| self.examine()).clone()
+    }
+
+    fn examine(&self) -> (Rc<ChatTemplate>, Vocab) {
         let options = ModelOptions {
             vocab_only: true,
             ..ModelOptions::default()
@@ -112,8 +123,20 @@ impl Sample {
                 .collect(),
         };
         let template = ChatTemplate::new(&self.source, marks).expect("a template");
-        (template, vocab)
+        (Rc::new(template), vocab)
     }
+}
+
+/// The tokens of a rendering from a ledger's start.
+pub fn tokens(sample: &Sample, pieces: Vec<Piece>) -> Vec<Token> {
+    let (_, vocab) = sample.examined();
+    let tokenizer = Tokenizer::new(vocab, &sample.source).expect("a tokenizer");
+    let rights = pieces.into_iter().map(|piece| match piece {
+        Piece::Template(text) => tokenize::Piece::Template(text),
+        Piece::Content { text, .. } => tokenize::Piece::Content(text),
+    });
+    let rights: Vec<tokenize::Piece> = rights.collect();
+    tokenizer.tokenize(&rights, true).expect("tokens")
 }
 
 /// Our own templates.

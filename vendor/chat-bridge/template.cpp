@@ -75,10 +75,20 @@ std::string local_time(std::time_t seconds, const char * format) {
     return std::string(text, n);
 }
 
+// The moment whose local date and time are the UTC date and time of `seconds`. The engine writes
+// local time; a frozen head must not change with the time zone of the process that renders it.
+std::time_t as_if_utc(std::time_t seconds) {
+    std::tm parts{};
+    gmtime_r(&seconds, &parts);
+    parts.tm_isdst = -1;
+    return std::mktime(&parts);
+}
+
 // The variables beside messages and tools: the clock and the caller's own.
 json extra_variables(const json & request) {
     json       extra   = json::object();
-    const auto seconds = static_cast<std::time_t>(request.value("now_ms", json(int64_t(0))).get<int64_t>() / 1000);
+    const auto started = static_cast<std::time_t>(request.value("now_ms", json(int64_t(0))).get<int64_t>() / 1000);
+    const auto seconds = as_if_utc(started);
     extra["datetime"]    = local_time(seconds, "%b %d %Y");
     extra["date_string"] = local_time(seconds, "%d %b %Y");
     extra[npast::CLOCK_VARIABLE] = int64_t(seconds);
