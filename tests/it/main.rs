@@ -14,11 +14,13 @@ mod witness;
 
 mod boundaries;
 mod conversations;
+mod crashes;
 mod endings;
 mod ends;
 mod exact_resume;
 mod forks;
 mod interrupts;
 mod random_orders;
+mod random_talks;
 mod rewinds;
 mod withdrawals;
