@@ -196,6 +196,12 @@ impl Conversation {
         }
         unit.append_tokens(from, &tokens)?;
         unit.set_pending(0)?;
+        if from + 1 == kept {
+            // An exchanged end of turn still belongs to its reply.
+            for (id, span) in &before.spans {
+                unit.set_span(*id, *span)?;
+            }
+        }
         let mut inputs = Vec::new();
         for (i, message) in all.iter().enumerate() {
             let body = message.to_json();
@@ -276,8 +282,9 @@ impl Conversation {
             messages.extend_from_slice(new);
             let tokens = self.frozen.whole(&shared, &messages)?;
             let same = common_prefix(&self.ledger[..kept], &tokens);
-            if same < kept {
-                self.broken = Some(why);
+            // A pending end of turn may take another form; what was decoded may not in silence.
+            if same < kept.min(self.decoded) {
+                self.broken = Some((same, why));
             }
             return Ok((same, tokens[same..].to_vec()));
         }
@@ -286,14 +293,17 @@ impl Conversation {
         // The reply's own last token is looked at: is it an end of turn?
         let kept = kept.min(self.ledger.len());
         let last = self.ledger[..kept].last().copied();
-        if closed && kept == reply_end && last.is_some_and(|t| shared.model.vocab().is_end(t)) {
-            // It was sampled and not decoded; it takes the form that history has.
+        if closed && kept == reply_end && kept > 0 {
+            // It was sampled and not decoded; it takes the form that history has (and has it
+            // already where a message after it was cut off again).
             let text = &self.ledger[..kept - 1];
-            let tokens = Frozen::continuation(&shared, text, "", delta.pieces)?;
-            return Ok(match tokens.first() == last.as_ref() {
-                true => (kept, tokens[1..].to_vec()),
-                false => (kept - 1, tokens),
-            });
+            let tokens = Frozen::continuation(&shared, text, "", delta.pieces.clone())?;
+            if tokens.first() == last.as_ref() {
+                return Ok((kept, tokens[1..].to_vec()));
+            }
+            if last.is_some_and(|t| shared.model.vocab().is_end(t)) {
+                return Ok((kept - 1, tokens));
+            }
         }
         // A reply that was cut is closed first: open reasoning, then what stands before the end.
         let mut before = String::new();

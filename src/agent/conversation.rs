@@ -56,8 +56,9 @@ pub struct Conversation {
     pub(super) formats: [Option<ReplyFormat>; 2],
     pub(super) calls: u64,
     pub(super) notices: Vec<Notice>,
-    /// A prefix break made on purpose, named in the next receipt.
-    pub(super) broken: Option<String>,
+    /// A prefix break made on purpose, named in the next receipt: the first token that differs,
+    /// and why.
+    pub(super) broken: Option<(usize, String)>,
 }
 
 impl Conversation {
@@ -113,6 +114,20 @@ impl Conversation {
                 start(&shared, &db, &name, &new)?
             }
         };
+        let row = match heir(&shared, &db, &row)? {
+            Some(child) => {
+                notices.push((
+                    format!(
+                        "session {} was made with another vocabulary or chat template; it goes on \
+                         as {}",
+                        row.name, child.name
+                    ),
+                    None,
+                ));
+                child
+            }
+            None => row,
+        };
         let lock = Lock::session(&shared.options.home, row.id)?;
         let mut here = Conversation {
             frozen: Frozen::of(&shared, &row),
@@ -133,7 +148,7 @@ impl Conversation {
         };
         here.decoded = here.known_decoded()?;
         here.mend()?;
-        if here.row.vocab != here.shared.vocab || here.row.template != here.shared.source {
+        if !fits(&here.shared, &here.row) {
             here = here.child(&new)?;
         }
         Ok(here)
@@ -306,8 +321,8 @@ impl Conversation {
         };
         child.notices.push((
             format!(
-                "session {} was made with another {what}; it goes on as {}, and its {} tokens are \
-                 read once",
+                "session {} was made with another {what}; it goes on as {}, and at most {} tokens \
+                 are read once more",
                 old.name,
                 child.row.name,
                 child.ledger.len()
@@ -387,6 +402,23 @@ pub(super) fn now_ms() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Whether a session's ledger means the same under this model's vocabulary and template.
+fn fits(shared: &Shared, row: &Session) -> bool {
+    row.vocab == shared.vocab && row.template == shared.source
+}
+
+/// The child that a session of another vocabulary or template was continued as, if the session
+/// itself did not go on since.
+fn heir(shared: &Shared, db: &Db, row: &Session) -> Result<Option<Session>, AgentError> {
+    if fits(shared, row) {
+        return Ok(None);
+    }
+    let children = db.list()?.into_iter().map(|summary| summary.session);
+    Ok(children
+        .filter(|s| s.parent == Some(row.id) && fits(shared, s) && s.created_ms >= row.used_ms)
+        .max_by_key(|s| (s.created_ms, s.id)))
 }
 
 fn start(shared: &Shared, db: &Db, name: &str, new: &NewSession) -> Result<Session, AgentError> {

@@ -7,7 +7,7 @@ use super::AgentError;
 use super::engine::Shared;
 use super::error::ErrorKind;
 use crate::chat::Message;
-use crate::chat::pieces;
+use crate::chat::pieces::{self, for_tokenizer};
 use crate::chat::script::{Line, Sampled, ScriptError};
 use crate::chat::template::{After, ChatError, Delta, Frame, ReplyFormat};
 use crate::chat::tokenize::{Piece, TokenizeError};
@@ -30,15 +30,6 @@ impl From<TokenizeError> for AgentError {
     fn from(error: TokenizeError) -> AgentError {
         AgentError::new(ErrorKind::Input, error.to_string())
     }
-}
-
-/// The template's pieces as the tokenizer wants them.
-fn rights(pieces: Vec<pieces::Piece>) -> Vec<Piece> {
-    let right = |piece| match piece {
-        pieces::Piece::Template(text) => Piece::Template(text),
-        pieces::Piece::Content { text, .. } => Piece::Content(text),
-    };
-    pieces.into_iter().map(right).collect()
 }
 
 impl Frozen {
@@ -85,13 +76,15 @@ impl Frozen {
     /// The tokens of a conversation's first messages, generation prompt included.
     pub fn opening(&self, shared: &Shared, first: &[Message]) -> Result<Vec<Token>, AgentError> {
         let opening = shared.template.opening(&self.frame, first)?;
-        Ok(shared.tokenizer.tokenize(&rights(opening.pieces), true)?)
+        Ok(shared
+            .tokenizer
+            .tokenize(&for_tokenizer(opening.pieces), true)?)
     }
 
     /// The tokens of a whole conversation, generation prompt included.
     pub fn whole(&self, shared: &Shared, messages: &[Message]) -> Result<Vec<Token>, AgentError> {
         let pieces = shared.template.full(&self.frame, messages)?;
-        Ok(shared.tokenizer.tokenize(&rights(pieces), true)?)
+        Ok(shared.tokenizer.tokenize(&for_tokenizer(pieces), true)?)
     }
 
     /// The tokens of a conversation that ends in a reply, up to its end of turn.
@@ -146,7 +139,7 @@ impl Frozen {
         if !before.is_empty() {
             all.push(Piece::Template(before.to_owned()));
         }
-        all.extend(rights(pieces));
+        all.extend(for_tokenizer(pieces));
         Ok(shared.tokenizer.continuation(ledger, &all)?)
     }
 }

@@ -17,6 +17,26 @@ fn owner(messages: &[Message], at: usize) -> Option<(usize, &str)> {
         .map(|(i, m)| (i, m.role.as_str()))
 }
 
+/// The words for a place in the ledger.
+fn place(owner: Option<(usize, &str)>, at: usize, head: usize) -> String {
+    match owner {
+        _ if at < head => "the system prompt or the tools".to_owned(),
+        Some((i, role)) => format!("message {i} ({role})"),
+        None => format!("token {at}"),
+    }
+}
+
+/// A prefix break that the caller made on purpose and that made nothing be evaluated again but
+/// what it replaced.
+pub(super) fn broken(at: usize, why: &str, messages: &[Message], head: usize) -> MissNote {
+    let owner = owner(messages, at);
+    MissNote {
+        at,
+        message: owner.map(|(i, _)| i),
+        reason: format!("{}: {why}", place(owner, at, head)),
+    }
+}
+
 /// A miss as a receipt shows it. `broken` names a prefix break that the caller made on purpose.
 pub(super) fn note(
     miss: &Miss,
@@ -26,11 +46,7 @@ pub(super) fn note(
     broken: Option<&str>,
 ) -> MissNote {
     let owner = owner(messages, miss.at);
-    let place = match owner {
-        _ if miss.at < head => "the system prompt or the tools".to_owned(),
-        Some((i, role)) => format!("message {i} ({role})"),
-        None => format!("token {}", miss.at),
-    };
+    let place = place(owner, miss.at, head);
     let piece = |token: Token| format!("{:?}", String::from_utf8_lossy(&vocab.piece(token, true)));
     let differs = |had, got| {
         format!(
@@ -40,7 +56,9 @@ pub(super) fn note(
         )
     };
     let reason = match (&miss.cause, broken) {
-        (_, Some(broken)) => format!("{place}: {broken}"),
+        (Cause::Differs { .. } | Cause::NoState { .. }, Some(broken)) => {
+            format!("{place}: {broken}")
+        }
         (Cause::Differs { had, got }, _) => differs(*had, *got),
         (Cause::NoState { nearest, had, got }, _) => format!(
             "{}; this model's memory cannot be cut, and the nearest kept state is at token {nearest}",
@@ -53,6 +71,10 @@ pub(super) fn note(
         ),
         (Cause::Refused(why), _) => format!("stored KV was refused: {why}"),
         (Cause::Lost, _) => "the slot's memory was given up after a failed decode".to_owned(),
+    };
+    let reason = match (&miss.cause, broken) {
+        (Cause::Differs { .. } | Cause::NoState { .. }, _) | (_, None) => reason,
+        (_, Some(broken)) => format!("{broken}; {reason}"),
     };
     MissNote {
         at: miss.at,

@@ -12,7 +12,7 @@ use super::conversation::{Conversation, now_ms};
 use super::error::ErrorKind;
 use super::frame::Frozen;
 use super::reason;
-use super::receipt::{Milliseconds, Receipt, TurnSum};
+use super::receipt::{Milliseconds, MissNote, Receipt, TurnSum};
 use super::reply::{Coming, grammar, watch};
 use super::{AgentError, Event, Input, TurnOptions};
 use crate::chat::Script;
@@ -265,7 +265,6 @@ impl Conversation {
     fn receipt(&mut self, outcome: &Outcome, finish: Finish) -> Receipt {
         let ms = |x: f64| x.max(0.0).round() as u64;
         let times = outcome.times;
-        let broken = self.broken.take();
         Receipt {
             kind: outcome.kind,
             call: self.calls,
@@ -277,15 +276,7 @@ impl Conversation {
             generated: outcome.tokens.len(),
             pending: outcome.pending,
             finish,
-            miss: outcome.miss.as_ref().map(|miss| {
-                reason::note(
-                    miss,
-                    &self.messages,
-                    self.row.head,
-                    self.shared.model.vocab(),
-                    broken.as_deref(),
-                )
-            }),
+            miss: self.miss(outcome),
             restored_bytes: outcome.restored_bytes,
             ms: Milliseconds {
                 restore: ms(times.restore),
@@ -294,6 +285,21 @@ impl Conversation {
                 decode: ms(times.decode),
                 save: ms(times.save),
             },
+        }
+    }
+
+    /// What was evaluated again and why; also a break made on purpose that cost nothing twice.
+    fn miss(&mut self, outcome: &Outcome) -> Option<MissNote> {
+        let broken = self.broken.take();
+        let (messages, head) = (&self.messages, self.row.head);
+        match (&outcome.miss, broken) {
+            (Some(miss), broken) => {
+                let why = broken.as_ref().map(|(_, why)| why.as_str());
+                let vocab = self.shared.model.vocab();
+                Some(reason::note(miss, messages, head, vocab, why))
+            }
+            (None, Some((at, why))) => Some(reason::broken(at, &why, messages, head)),
+            (None, None) => None,
         }
     }
 

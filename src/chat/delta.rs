@@ -266,10 +266,17 @@ impl Engine {
         let reasoning = unwritten.map(|index| pair.slots.remove(index).text);
         let opened = thinking.opens(tail);
         let mut pieces = Vec::new();
-        if opened || (reasoning.is_some() && !thinking.ended(tail)) {
-            if !opened && !thinking.start.is_empty() {
+        // Where a template has no form for reasoning, none is said.
+        let unopened = reasoning.is_some() && !thinking.start.trim().is_empty();
+        if opened || (unopened && !thinking.ended(tail)) {
+            if !opened {
                 let control = thinking.start.starts_with("<|");
-                let space = if control { "" } else { "\n" };
+                let space = if control {
+                    ""
+                } else {
+                    "
+"
+                };
                 pieces.push(Piece::Template(thinking.start.clone() + space));
             }
             pieces.extend(reasoning.map(|text| Piece::Content {

@@ -5,6 +5,8 @@
 //! makes of it. The pieces, joined, are the second rendering; a text that cannot be placed is
 //! refused, so that nothing foreign is ever taken for the template's.
 
+use super::tokenize;
+
 /// How the template changed a content on its way into the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -54,6 +56,15 @@ impl Piece {
 /// The text of all pieces.
 pub fn join(pieces: &[Piece]) -> String {
     pieces.iter().map(Piece::text).collect()
+}
+
+/// The pieces as the tokenizer wants them: who wrote what, and no more.
+pub fn for_tokenizer(pieces: Vec<Piece>) -> Vec<tokenize::Piece> {
+    let right = |piece| match piece {
+        Piece::Template(text) => tokenize::Piece::Template(text),
+        Piece::Content { text, .. } => tokenize::Piece::Content(text),
+    };
+    pieces.into_iter().map(right).collect()
 }
 
 /// A foreign text and the sentinel that stands for it.

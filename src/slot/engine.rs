@@ -168,6 +168,9 @@ impl SlotHandle {
     }
 
     fn send(&self, command: Command) -> Result<(), SlotError> {
+        if self.death.lock().is_ok_and(|death| death.is_some()) {
+            return Err(self.dead());
+        }
         let commands = self.commands.as_ref().ok_or_else(|| self.dead())?;
         commands.send(command).map_err(|_| self.dead())
     }
@@ -374,7 +377,8 @@ impl Engine {
         {
             self.reply(reply, &call.cancel, &call.events, begun, &mut outcome);
         }
-        self.save_turn(&call.owner, &mut saved);
+        let whole = complete && (!sample || !outcome.tokens.is_empty());
+        self.save_turn(&call.owner, whole, &mut saved);
         outcome.times.save = saved.ms;
         outcome.saved_bytes = saved.bytes;
         outcome.mark = self.resident.mark();

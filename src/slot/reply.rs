@@ -125,10 +125,8 @@ impl Engine {
         let prompt = self.resident.row.take().ok_or(SlotError::Empty)?;
         loop {
             let first = outcome.tokens.is_empty();
-            if cancelled(cancel) {
-                if first {
-                    self.resident.row = Some(prompt);
-                }
+            if first && cancelled(cancel) {
+                self.resident.row = Some(prompt);
                 return Ok(Finish::Interrupted);
             }
             let row = match first {
@@ -157,6 +155,8 @@ impl Engine {
             if let Some(finish) = last {
                 return Ok(finish);
             }
+            // Only here, so that a reply that is cut leaves a pending token: a memory that cannot be
+            // cut goes on from it.
             if cancelled(cancel) {
                 return Ok(Finish::Interrupted);
             }

@@ -72,8 +72,10 @@ impl Engine {
         saved.ms += ms(begun);
     }
 
-    /// The end of a call: what is new is stored, and pinned for its owner.
-    pub fn save_turn(&mut self, owner: &str, saved: &mut Saved) {
+    /// The end of a call: what is new is stored, and pinned for its owner. `whole`: it did what was
+    /// asked of it, and its state takes the place of the owner's last one. After a call that was cut
+    /// before its reply the last one stays beside it: the message may be withdrawn.
+    pub fn save_turn(&mut self, owner: &str, whole: bool, saved: &mut Saved) {
         if self.store.is_off() || self.resident.len() == 0 {
             return;
         }
@@ -98,9 +100,15 @@ impl Engine {
                 bytes: bytes.clone(),
                 row: row.clone(),
             });
-            self.save_snapshot(at, bytes, row, SnapshotRole::Turn, Some(owner), saved);
+            let (role, whose) = match whole {
+                true => (SnapshotRole::Turn, Some(owner)),
+                false => (SnapshotRole::Step, None),
+            };
+            self.save_snapshot(at, bytes, row, role, whose, saved);
         }
-        let digest = self.resident.digest(at);
-        self.store.pin(owner, digest);
+        if whole {
+            let digest = self.resident.digest(at);
+            self.store.pin(owner, digest);
+        }
     }
 }

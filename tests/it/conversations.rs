@@ -4,7 +4,7 @@ use npast::agent::Input;
 use npast::ledger::Finish;
 
 use crate::model::Class;
-use crate::talk::{Desk, greedy};
+use crate::talk::{Desk, greedy, turn};
 
 #[test]
 fn four_turns_in_four_processes_evaluate_only_what_is_new_on_every_class() {
@@ -30,5 +30,42 @@ fn four_turns_in_four_processes_evaluate_only_what_is_new_on_every_class() {
                 Some(context + r.pending)
             );
         }
+    }
+}
+
+#[test]
+fn a_reply_that_is_stopped_and_continued_reads_its_pending_token_only() {
+    for class in Class::ALL {
+        let desk = Desk::new(class, None);
+        let engine = desk.engine().expect("an engine");
+        let mut talk = engine
+            .conversation(
+                npast::agent::Open::Named("c".to_owned()),
+                desk.new_session(),
+            )
+            .expect("a conversation");
+        let stop = |event: &npast::agent::Event| matches!(event, npast::agent::Event::Text(_));
+        let said = turn(
+            &mut talk,
+            Input::Text("Go on.".to_owned()),
+            &greedy(4000),
+            None,
+            &stop,
+        )
+        .expect("a turn");
+        let cut = said.receipt().clone();
+        assert_eq!(
+            (cut.finish, cut.pending),
+            (Finish::Interrupted, 1),
+            "{class:?}"
+        );
+        let said = turn(&mut talk, Input::Continue, &greedy(20), None, &|_| false).expect("a turn");
+        let r = said.receipt();
+        assert_eq!(
+            (r.kept, r.evaluated, r.appended),
+            (cut.context, 1, 1),
+            "{class:?}"
+        );
+        assert_eq!(r.miss, None);
     }
 }

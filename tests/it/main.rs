@@ -1,6 +1,8 @@
 //! The program's laws as stories, on real llama.cpp with tiny random models of all four memory
 //! classes. One binary, one file per scenario.
 
+#[path = "../support/gallery.rs"]
+mod gallery;
 #[path = "../support/history.rs"]
 mod history;
 #[path = "../support/model.rs"]
@@ -15,12 +17,18 @@ mod witness;
 mod boundaries;
 mod conversations;
 mod crashes;
+mod damage;
 mod endings;
 mod ends;
 mod exact_resume;
 mod forks;
+mod frozen_head;
+mod hostile;
 mod interrupts;
+mod kv_deleted;
+mod policies;
 mod random_orders;
 mod random_talks;
 mod rewinds;
+mod templates;
 mod withdrawals;

@@ -79,7 +79,7 @@ struct Story {
     reader: Reader,
     running: Option<(Engine, Conversation)>,
     stored: Stored,
-    /// KV was deleted, or this process cannot know what an earlier one withdrew.
+    /// KV was deleted since the last reply.
     lost: bool,
     /// A message was taken back since the last reply.
     withdrew: bool,
@@ -112,12 +112,6 @@ impl Story {
         let (engine, talk) = self.running.take().expect("a process");
         talk.close().expect("a close");
         drop(engine);
-        // Where a state cannot be cut, the one on disk is that of the message that was taken back.
-        self.lost |= self.withdrew && self.desk_snapshots();
-    }
-
-    fn desk_snapshots(&self) -> bool {
-        !self.desk.model.to_string_lossy().contains("dense")
     }
 
     fn run(&mut self, input: Input, line: &str, cancel_at: usize) -> Option<Said> {

@@ -88,3 +88,42 @@ fn a_changed_prefix_names_the_first_differing_token() {
         }
     }
 }
+
+#[test]
+fn a_message_that_was_read_and_withdrawn_before_a_restart_costs_nothing_of_what_was_before_it() {
+    for class in Class::ALL {
+        for same in [true, false] {
+            let home = tempfile::tempdir().expect("a folder");
+            let mut rig = Rig::new(class, Some(home.path()));
+            let mut ledger = tokens(1, 400);
+            let said = tokens(2, 3);
+            rig.say(&ledger, &said);
+            ledger.extend(said);
+            // Cancelled before its first token was sampled: read in part.
+            let withdrawn = [&ledger[..], &tokens(3, 4000)].concat();
+            let (first, _) = rig.say_until(&withdrawn, &tokens(9, 2), 512);
+            assert!(
+                first.tokens.is_empty() && first.evaluated < 4000,
+                "{class:?}"
+            );
+            let mut rig = rig.restart();
+            let next = match same {
+                true => withdrawn.clone(),
+                false => [&ledger[..], &tokens(4, 50)].concat(),
+            };
+            let (outcome, _) = rig.say(&next, &tokens(5, 4));
+            let before = match same {
+                true => 402 + first.evaluated,
+                // The token that was pending after the last whole turn was read with the message; a
+                // memory that cannot be cut goes back to before it.
+                false => 402 + usize::from(class == Class::Dense),
+            };
+            let expected = (0, before, next.len() - before);
+            assert_eq!(
+                (outcome.kept, outcome.restored, outcome.evaluated),
+                expected,
+                "{class:?} same {same}: {outcome:?}"
+            );
+        }
+    }
+}

@@ -78,6 +78,13 @@ impl History {
         }
     }
 
+    /// Takes the last call back, wherever it started.
+    pub fn drop_last(&mut self) {
+        if let Some(last) = self.pieces.pop() {
+            self.list.truncate(last.start);
+        }
+    }
+
     /// Evaluates the list in `rig`, which holds nothing yet, with the same boundaries.
     pub fn replay(&self, rig: &mut Rig) {
         for p in &self.pieces {

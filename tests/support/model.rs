@@ -80,6 +80,11 @@ pub struct Options<'a> {
     pub bos: &'a str,
     /// Whether the vocabulary asks for a BOS before every text.
     pub add_bos: bool,
+    /// Further control tokens, for templates with marks of their own.
+    pub control: &'a [&'a str],
+    /// Special tokens that this vocabulary lacks. llama.cpp takes `<|end|>` for no end where
+    /// `<|return|>` and `<|call|>` are, and `</s>` for none where `<|tool_response>` is.
+    pub without: &'a [&'a str],
     /// How likely control and user-defined tokens are sampled, beside ordinary ones: 0 makes
     /// their logits exactly 0, which greedy sampling never picks (replies end by length), 1 makes
     /// them as likely as others.
@@ -98,6 +103,8 @@ impl Default for Options<'_> {
             eot: None,
             bos: "<|endoftext|>",
             add_bos: false,
+            control: &[],
+            without: &[],
             control_gain: 0.0,
             rope_freq_base: 10_000.0,
         }

@@ -9,8 +9,10 @@ use npast::agent::{
     AgentError, Engine, Event, Info, Input, NewSession, Open, Options, Policy, Receipt, TurnEnd,
     TurnOptions,
 };
-use npast::chat::Script;
+use npast::chat::{Message, Script};
+use npast::ledger::Token;
 use npast::llama::{ContextOptions, ModelOptions, Sampling};
+use npast::session::Db;
 
 use crate::model::{self, Class};
 
@@ -154,5 +156,33 @@ pub fn greedy(n: usize) -> TurnOptions {
         },
         max_tokens: Some(n),
         stop: Vec::new(),
+    }
+}
+
+/// What npast.db has of a session.
+pub struct Stored {
+    pub session: npast::session::Session,
+    pub messages: Vec<npast::session::Message>,
+    pub ledger: Vec<Token>,
+}
+
+impl Stored {
+    /// The messages in canonical form.
+    pub fn canonical(&self) -> Vec<Message> {
+        let read = |m: &npast::session::Message| Message::from_json(&m.body).expect("a message");
+        self.messages.iter().map(read).collect()
+    }
+}
+
+impl Desk {
+    /// Reads a session from npast.db as it is on disk.
+    pub fn stored(&self, session: &str) -> Stored {
+        let db = Db::open(&self.home.join("npast.db")).expect("npast.db");
+        let found = db.find(session).expect("a lookup").expect("a session");
+        Stored {
+            messages: db.messages(found.id).expect("messages"),
+            ledger: db.ledger(found.id).expect("a ledger"),
+            session: found,
+        }
     }
 }

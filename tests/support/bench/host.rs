@@ -2,7 +2,8 @@
 //! the room's own public call, then whole turns through the agent.
 
 use npast::chat::Message;
-use npast::chat::template::{ChatTemplate, Frame, Marks};
+use npast::chat::reply::ReplyReader;
+use npast::chat::template::{After, ChatTemplate, Frame, Marks};
 use npast::chat::tokenize::{Piece, Tokenizer};
 use npast::kv::Store;
 use npast::ledger::plan::{Resident, Shape, Stored, plan};
@@ -54,6 +55,10 @@ pub fn run() {
     part("plan", planning());
     let (tail, whole) = resolving(&running.handle(), &ledger);
     part("slot: a call that has nothing to decode", tail);
+    part(
+        "reply: its parser, and 64 tokens of text",
+        replying(&template),
+    );
     let stored = store::commits(&ledger, &text, &new);
     part("store: three commits, without fsync", stored.host);
     println!("{:<58}{:>10.3} ms of {BUDGET_MS}", "sum", sum);
@@ -124,6 +129,20 @@ fn rendering(template: &ChatTemplate, text: &str) -> f64 {
 fn tokenizing(tokenizer: &Tokenizer, ledger: &[Token], pieces: &[Piece]) -> f64 {
     timed(50, || {
         std::hint::black_box(tokenizer.continuation(ledger, pieces).expect("tokens"));
+    })
+}
+
+/// What a call makes to read a reply, and reading a short one as it comes.
+fn replying(template: &ChatTemplate) -> f64 {
+    let format = template.format(&Frame::default(), After::User);
+    let format = format.expect("our template has a reply format");
+    let text = words(64);
+    timed(50, || {
+        let mut reader = ReplyReader::new(&format).expect("a parser");
+        for at in 0..text.len() {
+            std::hint::black_box(reader.push(&text[at..at + 1]));
+        }
+        std::hint::black_box(reader.finish(true, 1));
     })
 }
 

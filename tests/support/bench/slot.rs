@@ -1,39 +1,101 @@
 //! Prefill and decode through the slot against a bare loop over llama.cpp: the same model, prompt,
-//! ubatch, threads, context size and greedy choice, and therefore the same tokens.
-
-use std::time::Instant;
+//! ubatch, threads, context size and greedy choice, and therefore the same tokens. The sides take
+//! turns every few ubatches.
 
 use npast::kv::Store;
-use npast::ledger::Token;
+use npast::ledger::{Digest, Token};
 use npast::llama::{Context, ContextOptions, Seq};
 use npast::slot::{SlotHandle, SlotOptions, Target};
 
-use super::measure::{UBATCH, title, tokens};
-use super::measure::{after, call, greedy, load, median, ms, options, slot, store, threads};
+use super::measure::{UBATCH, Watch, after, call, greedy, load, median, options, slot, store};
+use super::measure::{threads, title, tokens};
 use super::model;
 
-/// Tokens of a run's prompt.
+/// Tokens of a run's prompt, and how many one side reads before the next one does.
 const PROMPT: usize = 1024;
-/// Tokens of a run's reply.
+const READ: usize = 512;
+/// Tokens of a run's reply, and how many one side writes before the next one does.
 const REPLY: usize = 128;
+const WRITE: usize = 32;
 const RUNS: usize = 10;
 const LIMIT: usize = 4096;
 
-/// What one side of the comparison took in one run.
-struct Run {
-    /// Tokens per second of the prompt.
-    prefill: f64,
-    /// Tokens per second of the reply.
-    decode: f64,
-    reply: Vec<Token>,
+/// One side of the comparison.
+enum Side {
+    /// The loop that any program over llama.cpp has.
+    Bare { ctx: Box<Context>, pos: usize },
+    /// The slot, timed from outside: with channels, digests, planning and the end of each call.
+    Slot {
+        slot: SlotHandle,
+        mark: Option<(usize, Digest)>,
+        store: Store,
+    },
 }
 
-impl Run {
-    fn new(prefill_ms: f64, decode_ms: f64, reply: Vec<Token>) -> Run {
-        Run {
-            prefill: PROMPT as f64 / prefill_ms * 1e3,
-            decode: REPLY as f64 / decode_ms * 1e3,
-            reply,
+impl Side {
+    /// Forgets the last run's conversation; nothing of it is of use to the next one.
+    fn begin(&mut self) {
+        match self {
+            Side::Bare { ctx, pos } => {
+                ctx.clear(Seq::Main);
+                *pos = 0;
+            }
+            Side::Slot { mark, .. } => *mark = None,
+        }
+    }
+
+    /// Evaluates tokens of the prompt.
+    fn read(&mut self, tokens: &[Token]) {
+        match self {
+            Side::Bare { ctx, pos } => {
+                let end = *pos + tokens.len();
+                for batch in tokens.chunks(UBATCH) {
+                    let last = *pos + batch.len() == end;
+                    ctx.decode(Seq::Main, *pos, batch, last).expect("a prefill");
+                    *pos += batch.len();
+                }
+                std::hint::black_box(ctx.logits().expect("a row of logits"));
+            }
+            Side::Slot { slot, mark, .. } => {
+                let (target, decoded) = match mark {
+                    Some(mark) => (after(*mark, tokens), mark.0),
+                    None => (Target::Whole(tokens.to_vec()), 0),
+                };
+                let (outcome, _) = call(slot, target, decoded, None);
+                assert_eq!((outcome.kept, outcome.evaluated), (decoded, tokens.len()));
+                *mark = Some(outcome.mark);
+            }
+        }
+    }
+
+    /// Evaluates `token` and samples `WRITE` tokens after it, of which the last stays undecoded.
+    fn write(&mut self, mut token: Token) -> Vec<Token> {
+        match self {
+            Side::Bare { ctx, pos } => {
+                let mut reply = Vec::new();
+                while reply.len() < WRITE {
+                    let done = ctx.decode(Seq::Main, *pos, &[token], true);
+                    done.expect("a decode");
+                    *pos += 1;
+                    token = argmax(ctx.logits().expect("a row of logits"));
+                    reply.push(token);
+                }
+                reply
+            }
+            Side::Slot { slot, mark, .. } => {
+                let before = mark.expect("a prompt was read");
+                let (outcome, _) = call(slot, after(before, &[token]), before.0, greedy(WRITE));
+                assert_eq!((outcome.kept, outcome.evaluated), (before.0, 1));
+                *mark = Some(outcome.mark);
+                outcome.tokens
+            }
+        }
+    }
+
+    /// What is still being written must not slow the next one down.
+    fn rest(&self) {
+        if let Side::Slot { store, .. } = self {
+            store.flush().expect("a flush");
         }
     }
 }
@@ -49,40 +111,27 @@ fn argmax(row: &[f32]) -> Token {
     Token(best as i32)
 }
 
-/// The loop that any program over llama.cpp has: the prompt in ubatches; then one more token and
-/// `REPLY` sampled ones, of which the last is not decoded.
-fn bare(ctx: &mut Context, prompt: &[Token], more: Token) -> Run {
-    ctx.clear(Seq::Main);
-    let begun = Instant::now();
-    let mut pos = 0;
-    for batch in prompt.chunks(UBATCH) {
-        let last = pos + batch.len() == prompt.len();
-        ctx.decode(Seq::Main, pos, batch, last).expect("a prefill");
-        pos += batch.len();
-    }
-    std::hint::black_box(ctx.logits().expect("a row of logits"));
-    let prefill = ms(begun);
-
-    let begun = Instant::now();
-    let (mut token, mut reply) = (more, Vec::new());
-    while reply.len() < REPLY {
-        ctx.decode(Seq::Main, pos, &[token], true)
-            .expect("a decode");
-        pos += 1;
-        token = argmax(ctx.logits().expect("a row of logits"));
-        reply.push(token);
-    }
-    Run::new(prefill, ms(begun), reply)
+/// Milliseconds by the clock, and of CPU where that is known.
+#[derive(Clone, Copy, Default)]
+struct Took {
+    clock: f64,
+    cpu: f64,
 }
 
-/// The same through the slot: two calls, as a warm-up and a turn would make them, timed from
-/// outside, with channels, digests, planning and the end of the call.
-fn through(slot: &SlotHandle, prompt: &[Token], more: Token) -> Run {
-    let (outcome, prefill) = call(slot, Target::Whole(prompt.to_vec()), 0, None);
-    assert_eq!(outcome.evaluated, PROMPT);
-    let (outcome, decode) = call(slot, after(outcome.mark, &[more]), PROMPT, greedy(REPLY));
-    assert_eq!((outcome.kept, outcome.evaluated), (PROMPT, 1));
-    Run::new(prefill, decode, outcome.tokens)
+impl Took {
+    fn add(&mut self, watch: Watch) {
+        let (clock, cpu) = watch.stop();
+        self.clock += clock;
+        self.cpu += cpu.unwrap_or(f64::NAN);
+    }
+}
+
+/// What one run of one side took, and what it said.
+#[derive(Clone, Default)]
+struct Run {
+    prefill: Took,
+    decode: Took,
+    reply: Vec<Token>,
 }
 
 /// Runs and prints the comparison.
@@ -90,7 +139,7 @@ pub fn run() {
     let model = load(&model::bench_model());
     title(&format!(
         "slot against a bare llama.cpp loop: {:.0} million parameters, {PROMPT} + {REPLY} tokens, \
-         ubatch {UBATCH}, {} threads, medians of {RUNS} interleaved runs",
+         ubatch {UBATCH}, threads {}, {RUNS} interleaved runs",
         model.parameters() as f64 / 1e6,
         threads()
     ));
@@ -98,64 +147,92 @@ pub fn run() {
         cells: SlotOptions::cells(LIMIT),
         ..options(LIMIT).context
     };
-    let mut ctx = Context::new(&model, &context).expect("a context");
     let home = tempfile::tempdir().expect("a folder");
-    let kv = store(home.path());
-    let plain = slot(&model, LIMIT, Store::off());
-    let stored = slot(&model, LIMIT, kv.clone());
-    let (plain, stored) = (plain.handle(), stored.handle());
+    let engines = [Store::off(), store(home.path())].map(|store| {
+        let engine = slot(&model, LIMIT, store.clone());
+        (engine, store)
+    });
+    let ctx = Box::new(Context::new(&model, &context).expect("a context"));
+    let mut sides = vec![Side::Bare { ctx, pos: 0 }];
+    sides.extend(engines.iter().map(|(engine, store)| Side::Slot {
+        slot: engine.handle(),
+        mark: None,
+        store: store.clone(),
+    }));
 
-    let mut sides: [Vec<Run>; 3] = Default::default();
+    let mut runs = vec![Vec::new(); sides.len()];
     // The first round warms up caches and threads, and is not counted.
     for round in 0..=RUNS {
-        let prompt = tokens(round as u64, PROMPT);
-        let more = Token(round as i32);
-        for turn in 0..sides.len() {
-            // Who begins changes from round to round.
-            let side = (turn + round) % sides.len();
-            let run = match side {
-                0 => bare(&mut ctx, &prompt, more),
-                1 => through(&plain, &prompt, more),
-                _ => {
-                    let run = through(&stored, &prompt, more);
-                    // What is still being written must not slow the next one down.
-                    kv.flush().expect("a flush");
-                    run
-                }
-            };
-            if round > 0 {
-                sides[side].push(run);
+        let took = one(&mut sides, round);
+        if round > 0 {
+            for (runs, run) in runs.iter_mut().zip(took) {
+                runs.push(run);
             }
         }
     }
-    for runs in &sides[1..] {
-        let same = runs.iter().zip(&sides[0]).all(|(a, b)| a.reply == b.reply);
+    for other in &runs[1..] {
+        let same = other.iter().zip(&runs[0]).all(|(a, b)| a.reply == b.reply);
         assert!(same, "the slot sampled other tokens than the bare loop");
     }
-    print(&sides);
+    print(&runs);
 }
 
-fn print(sides: &[Vec<Run>; 3]) {
+/// One run of every side on a conversation of its own.
+fn one(sides: &mut [Side], round: usize) -> Vec<Run> {
+    let count = sides.len();
+    let mut runs = vec![Run::default(); count];
+    sides.iter_mut().for_each(Side::begin);
+    let prompt = tokens(round as u64, PROMPT);
+    let pieces = prompt.chunks(READ).map(Some);
+    let writes = std::iter::repeat_n(None, REPLY / WRITE);
+    for (step, piece) in pieces.chain(writes).enumerate() {
+        for turn in 0..count {
+            // Who begins changes from step to step.
+            let i = (turn + step + round) % count;
+            let (side, run) = (&mut sides[i], &mut runs[i]);
+            let watch = Watch::start();
+            match piece {
+                Some(tokens) => {
+                    side.read(tokens);
+                    run.prefill.add(watch);
+                }
+                None => {
+                    let last = run.reply.last().copied();
+                    run.reply.extend(side.write(last.unwrap_or(Token(65))));
+                    run.decode.add(watch);
+                }
+            }
+            side.rest();
+        }
+    }
+    runs
+}
+
+/// For prefill and decode: tokens per second, and the ratio to the bare loop by medians, by the
+/// best runs (what a quiet machine shows), and by medians of CPU time.
+fn print(runs: &[Vec<Run>]) {
+    part("prefill", PROMPT, runs, |run| run.prefill);
+    part("decode", REPLY, runs, |run| run.decode);
+}
+
+fn part(what: &str, tokens: usize, runs: &[Vec<Run>], of: fn(&Run) -> Took) {
     println!(
-        "{:<24}{:>14}{:>8}{:>16}{:>14}{:>8}{:>16}",
-        "", "prefill t/s", "ratio", "(each run)", "decode t/s", "ratio", "(each run)"
+        "{what:<24}{:>12}{:>9}{:>9}{:>9}",
+        "tokens/s", "ratio", "best", "CPU"
     );
     let names = ["bare loop", "slot, nothing stored", "slot, KV stored"];
-    for (name, runs) in names.into_iter().zip(sides) {
-        print!("{name:<24}");
-        for of in [|run: &Run| run.prefill, |run: &Run| run.decode] {
-            let mine = median(runs.iter().map(of).collect());
-            let bare = median(sides[0].iter().map(of).collect());
-            let pairs: Vec<f64> = runs
-                .iter()
-                .zip(&sides[0])
-                .map(|(a, b)| of(a) / of(b))
-                .collect();
-            let low = pairs.iter().copied().fold(f64::MAX, f64::min);
-            let high = pairs.iter().copied().fold(0.0, f64::max);
-            let spread = format!("({low:.2}-{high:.2})");
-            print!("{mine:>14.1}{:>8.3}{spread:>16}", mine / bare);
-        }
-        println!();
+    let all = |runs: &[Run]| runs.iter().map(|r| of(r).clock).collect::<Vec<f64>>();
+    let cpu = |runs: &[Run]| median(runs.iter().map(|r| of(r).cpu).collect());
+    let best = |runs: &[Run]| all(runs).into_iter().fold(f64::MAX, f64::min);
+    let bare = &runs[0];
+    for (name, runs) in names.into_iter().zip(runs) {
+        let took = median(all(runs));
+        println!(
+            "  {name:<22}{:>12.1}{:>9.3}{:>9.3}{:>9.3}",
+            tokens as f64 / took * 1e3,
+            median(all(bare)) / took,
+            best(bare) / best(runs),
+            cpu(bare) / cpu(runs),
+        );
     }
 }

@@ -51,7 +51,10 @@ pub fn run() {
     ));
     let mut sides: [Vec<Vec<f64>>; 2] = Default::default();
     for _ in 0..RUNS {
-        sides[0].push(start(&path, Some(home.path())));
+        // Of its own for each process, as the one before stored its message too.
+        let copied = tempfile::tempdir().expect("a folder");
+        copy(home.path(), copied.path()).expect("a copy of the data folder");
+        sides[0].push(start(&path, Some(copied.path())));
         sides[1].push(start(&path, None));
     }
     println!("{:<42}{:>12}{:>16}", "", "stored", "evaluated anew");
@@ -65,6 +68,20 @@ pub fn run() {
     }
     let total = |side: usize| median(sides[side].iter().map(|r| r[PARTS.len() - 1]).collect());
     println!("{:<42}{:>11.1}x", "anew / stored", total(1) / total(0));
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
 }
 
 /// The conversation before the restart. Returns the bytes stored.

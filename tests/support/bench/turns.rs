@@ -9,13 +9,13 @@ use npast::agent::{Conversation, Engine, Event, Input, NewSession, Open, Options
 use npast::llama::{ContextOptions, ModelOptions, Sampling};
 
 use super::host::{LEDGER, MESSAGE, words};
-use super::measure::{UBATCH, ms, threads};
+use super::measure::{UBATCH, median, ms, threads};
 use super::model::{self, Class};
 use super::store::{disk_folder, memory_folder};
 
 /// Tokens of a reply.
 const REPLY: usize = 8;
-/// Turns that are measured once the ledger is long. Receipts have whole milliseconds: the mean of
+/// Turns that are measured once the ledger is long. Receipts have whole milliseconds: the middle of
 /// many is finer than one.
 const TURNS: usize = 40;
 
@@ -30,23 +30,23 @@ struct Turn {
 pub fn run() {
     let memory = memory_folder();
     let (without, note) = match &memory {
-        Some(folder) => (mean(folder.path()), ""),
-        None => (mean(disk_folder().path()), ", fsync included"),
+        Some(folder) => (host(folder.path()), ""),
+        None => (host(disk_folder().path()), ", fsync included"),
     };
-    println!("\nwhole turns through the agent, {TURNS} of them, mean:");
+    println!("\nwhole turns through the agent, median of {TURNS}:");
     println!(
         "{:<58}{:>10.1} ms{note}",
         format!("besides decoding, at {} tokens", without.1),
         without.0
     );
     if memory.is_some() {
-        let with = mean(disk_folder().path()).0;
+        let with = host(disk_folder().path()).0;
         println!("{:<58}{:>10.1} ms", "the same on a disk, with fsync", with);
     }
 }
 
-/// The mean host work of a turn on a long ledger, and the ledger's length.
-fn mean(home: &Path) -> (f64, usize) {
+/// The host work of a turn on a long ledger, and the ledger's length.
+fn host(home: &Path) -> (f64, usize) {
     let options = Options {
         home: home.to_owned(),
         model: model::tiny_model(Class::Recurrent, &model::Options::default()),
@@ -73,7 +73,7 @@ fn mean(home: &Path) -> (f64, usize) {
         context = turn(&mut conversation, 2 * MESSAGE).context;
     }
     let host = (0..TURNS).map(|_| turn(&mut conversation, MESSAGE).host);
-    (host.sum::<f64>() / TURNS as f64, context)
+    (median(host.collect()), context)
 }
 
 fn turn(conversation: &mut Conversation, bytes: usize) -> Turn {

@@ -133,7 +133,7 @@ fn state_keys(writer: &mut Writer, arch: &str) -> Result<(), GgufError> {
 /// How likely a token is sampled: printable ASCII and merged tokens most, other bytes hardly
 /// (they would make replies of broken UTF-8), the rest as the options say.
 fn gain(options: &Options) -> impl Fn(usize) -> f32 {
-    let gains: Vec<f32> = vocab::tokens()
+    let gains: Vec<f32> = vocab::tokens_of(options)
         .iter()
         .map(|(bytes, kind)| match kind {
             Kind::Normal if bytes.iter().all(|b| matches!(b, b'\n' | b' '..=b'~')) => 1.0,
@@ -145,7 +145,7 @@ fn gain(options: &Options) -> impl Fn(usize) -> f32 {
 }
 
 fn outer(weights: &mut Weights, class: Class, options: &Options) -> Result<(), GgufError> {
-    let vocabulary = vocab::tokens().len();
+    let vocabulary = vocab::tokens_of(options).len();
     // Embeddings of size 1; gemma3 multiplies them by sqrt(width) itself.
     let scale = match class {
         Class::Swa => 1.0,
@@ -225,7 +225,7 @@ pub fn write_bench(writer: &mut Writer, options: &Options) -> Result<(), GgufErr
     const HEADS: usize = 8;
     const KV_HEADS: usize = 2;
     const FEED: usize = 1536;
-    let vocabulary = vocab::tokens().len();
+    let vocabulary = vocab::tokens_of(options).len();
 
     writer.set_str("general.name", "bench dense")?;
     writer.set_u32("qwen3.context_length", options.n_ctx_train)?;

@@ -114,9 +114,25 @@ pub fn tokens() -> Vec<(Vec<u8>, Kind)> {
     bytes.chain(merged).chain(special).collect()
 }
 
+/// The tokens of a model with these options: without some, and with further control tokens last.
+pub fn tokens_of(options: &Options) -> Vec<(Vec<u8>, Kind)> {
+    let mut all = tokens();
+    all.retain(|(bytes, _)| options.without.iter().all(|text| text.as_bytes() != bytes));
+    for text in options.control {
+        if all.iter().all(|(bytes, _)| bytes != text.as_bytes()) {
+            all.push((text.as_bytes().to_vec(), Kind::Control));
+        }
+    }
+    all
+}
+
 /// The id of the token with this text.
 pub fn id(text: &str) -> Option<u32> {
-    let found = tokens()
+    place(&tokens(), text)
+}
+
+fn place(tokens: &[(Vec<u8>, Kind)], text: &str) -> Option<u32> {
+    let found = tokens
         .iter()
         .position(|(bytes, _)| bytes == text.as_bytes());
     found.map(|id| id as u32)
@@ -124,7 +140,7 @@ pub fn id(text: &str) -> Option<u32> {
 
 /// The `tokenizer.*` keys.
 pub fn write(writer: &mut Writer, options: &Options) -> Result<(), GgufError> {
-    let tokens = tokens();
+    let tokens = tokens_of(options);
     let texts: Vec<String> = tokens
         .iter()
         .map(|(bytes, kind)| match kind {
@@ -138,7 +154,8 @@ pub fn write(writer: &mut Writer, options: &Options) -> Result<(), GgufError> {
         .map(|(left, right)| format!("{} {}", visible(left.as_bytes()), visible(right.as_bytes())))
         .collect();
     let known = |text: &str| {
-        id(text).unwrap_or_else(|| panic!("{text:?} is not in the tiny models' vocabulary"))
+        place(&tokens, text)
+            .unwrap_or_else(|| panic!("{text:?} is not in the tiny models' vocabulary"))
     };
 
     writer.set_str("tokenizer.ggml.model", "gpt2")?;
