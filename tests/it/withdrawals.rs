@@ -131,6 +131,10 @@ fn another_message_instead_of_a_withdrawn_one_costs_itself_only() {
         let r = other.receipt();
         let after = Stored::of(&desk, "work");
         let new = after.ledger.len() - r.generated - (before.ledger.len() - before.pending);
+        assert!(
+            new < 60,
+            "{class:?}: the ledger still holds what was taken back"
+        );
         // Where the memory cannot be cut, the marks that both messages begin with are read again.
         let miss = r.miss.as_ref();
         assert!(
