@@ -260,15 +260,15 @@ fn load(
 }
 
 fn examine(source: &str, vocab: &Vocab) -> Result<(ChatTemplate, Tokenizer), AgentError> {
-    let template = ChatTemplate::new(source, marks(vocab)).map_err(|e| {
+    let tokenizer = Tokenizer::new(vocab.clone(), source)
+        .map_err(|e| AgentError::new(ErrorKind::Template, e.to_string()))?;
+    let template = ChatTemplate::new(source, Marks::of(&tokenizer)).map_err(|e| {
         AgentError::new(
             ErrorKind::Template,
             format!("the chat template is of no use: {e}"),
         )
         .hinted("give another one with --chat-template @FILE")
     })?;
-    let tokenizer = Tokenizer::new(vocab.clone(), source)
-        .map_err(|e| AgentError::new(ErrorKind::Template, e.to_string()))?;
     Ok((template, tokenizer))
 }
 
@@ -335,24 +335,6 @@ fn warn_of_space(options: &Options, slot: &crate::slot::SlotFacts, notices: &mut
             ),
             Some("free some space, take a smaller --ctx, or give --no-store".to_owned()),
         ));
-    }
-}
-
-fn marks(vocab: &Vocab) -> Marks {
-    let text = |token| String::from_utf8_lossy(&vocab.piece(token, true)).into_owned();
-    Marks {
-        bos: vocab.bos().map(text).unwrap_or_default(),
-        eos: vocab.eos().map(text).unwrap_or_default(),
-        eog: vocab
-            .tokens()
-            .filter(|t| vocab.is_end(*t))
-            .map(text)
-            .collect(),
-        control: vocab
-            .tokens()
-            .filter(|t| vocab.is_control(*t))
-            .map(text)
-            .collect(),
     }
 }
 

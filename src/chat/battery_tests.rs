@@ -288,6 +288,25 @@ fn hostile_tool_descriptions_are_content_and_hostile_names_are_refused() {
 }
 
 #[test]
+fn tool_texts_with_an_escaped_space_in_control_text_are_content() {
+    let mut marks = marks();
+    marks.control.push("▁<EOT▁now>".into());
+    let template = ChatTemplate::new(THINKER, marks).unwrap();
+    for text in ["<EOT now>", "a <EOT▁now> b", "▁<EOT now>"] {
+        let mut frame = frame(true, true);
+        let mut tools = example_tools();
+        tools[0]["function"]["description"] = json!(text);
+        frame.tools = Some(tools);
+        let opening = template.opening(&frame, &[user("hello")]).unwrap();
+        let content = opening
+            .pieces
+            .iter()
+            .any(|p| matches!(p, pieces::Piece::Content { text: found, .. } if found == text));
+        assert!(content, "{text}");
+    }
+}
+
+#[test]
 fn the_frozen_head_is_what_two_first_messages_share() {
     for (name, template) in templates() {
         let frame = frame(true, true);

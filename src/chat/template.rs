@@ -1,5 +1,7 @@
 //! A model's chat template: how conversations become text, with what its battery found out.
 
+use std::borrow::Cow;
+
 use aho_corasick::AhoCorasick;
 use serde_json::{Map, Value, json};
 
@@ -7,6 +9,7 @@ use super::adapt::Plan;
 use super::battery::{self, Battery, Mode};
 use super::message::Message;
 use super::pieces::{Piece, PlaceError};
+use super::tokenize::Tokenizer;
 use crate::llama::bridge::{Applied, BridgeError, Template};
 
 /// Why a conversation cannot be written.
@@ -41,8 +44,27 @@ pub struct Marks {
     pub eos: String,
     /// The texts of all end-of-generation tokens.
     pub eog: Vec<String>,
-    /// The texts of all control tokens.
+    /// The texts of all tokens that only the template may write: control tokens, and user-defined
+    /// ones that it uses as marks (gpt-oss has `<|start|>` and `<|message|>` among these).
     pub control: Vec<String>,
+}
+
+impl Marks {
+    /// The marks of a vocabulary, for the template that its tokenizer was made for.
+    pub fn of(tokenizer: &Tokenizer) -> Marks {
+        let vocab = tokenizer.vocab();
+        let text = |token| String::from_utf8_lossy(&vocab.piece(token, true)).into_owned();
+        Marks {
+            bos: vocab.bos().map(text).unwrap_or_default(),
+            eos: vocab.eos().map(text).unwrap_or_default(),
+            eog: vocab
+                .tokens()
+                .filter(|token| vocab.is_end(*token))
+                .map(text)
+                .collect(),
+            control: tokenizer.guarded_tokens().map(text).collect(),
+        }
+    }
 }
 
 /// What a session fixes at its start.
@@ -186,7 +208,9 @@ pub(super) struct Engine {
 impl Engine {
     pub fn new(source: &str, marks: Marks) -> Result<Engine, ChatError> {
         let bridge = Template::new(source, &marks.bos, &marks.eos)?;
-        let control = AhoCorasick::new(marks.control.iter().filter(|t| !t.is_empty())).ok();
+        // SentencePiece has `▁` for a space, and puts one before a text.
+        let texts = marks.control.iter().map(|t| spaced(t).trim().to_owned());
+        let control = AhoCorasick::new(texts.filter(|t| !t.is_empty())).ok();
         Ok(Engine {
             bridge,
             marks,
@@ -196,9 +220,11 @@ impl Engine {
         })
     }
 
-    /// Whether a text holds the text of a control token.
+    /// Whether a text holds the text of a control token or a mark, as it is or as a vocabulary
+    /// that escapes spaces reads it.
     pub fn hostile(&self, text: &str) -> bool {
-        self.control.as_ref().is_some_and(|c| c.is_match(text))
+        let control = self.control.as_ref();
+        control.is_some_and(|c| c.is_match(spaced(text).as_ref()))
     }
 
     pub fn request(
@@ -220,5 +246,13 @@ impl Engine {
             request["tools"] = tools.clone();
         }
         request
+    }
+}
+
+/// A text with spaces for `▁`.
+fn spaced(text: &str) -> Cow<'_, str> {
+    match text.contains('▁') {
+        true => Cow::Owned(text.replace('▁', " ")),
+        false => Cow::Borrowed(text),
     }
 }

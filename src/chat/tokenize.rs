@@ -3,6 +3,10 @@
 //! A text in which no content holds control text is llama.cpp's to tokenize. In any other, the
 //! hostile path cuts the text ourselves where the *template* wrote special tokens, and what lies
 //! between becomes ordinary text tokens. On text that is not hostile both paths give the same.
+//!
+//! Both are judged by the tokens that come out, not by the text alone: a tokenizer sees a text with
+//! spaces as `▁`, a space before it, bytes as other characters, and looks up what it merged among
+//! all tokens, control tokens too. So `of▁the` after a space can be the token `▁of▁the`.
 
 use std::collections::HashSet;
 
@@ -199,6 +203,15 @@ impl Tokenizer {
             .map(|special| special.token)
     }
 
+    /// The tokens that content may not write, see [`Tokenizer::is_guarded`]; the longest text first.
+    pub fn guarded_tokens(&self) -> impl Iterator<Item = Token> {
+        self.specials
+            .list()
+            .iter()
+            .filter(|special| special.class != Class::Word)
+            .map(|special| special.token)
+    }
+
     /// Whether content may not write this token: a control token, or a user-defined one that the
     /// template uses as a mark.
     pub fn is_guarded(&self, token: Token) -> bool {
@@ -223,11 +236,33 @@ impl Tokenizer {
     }
 
     fn tokens(&self, rendered: &Rendered, join: Join) -> Result<Vec<Token>, TokenizeError> {
-        if self.specials.hostile(rendered) {
-            self.tokenize_hostile(rendered, join)
-        } else {
-            self.plain(&rendered.text, join, true)
+        if !self.specials.hostile(rendered) {
+            let tokens = self.plain(&rendered.text, join, true)?;
+            if !rendered.has_content() || self.by_template(&tokens, rendered) {
+                return Ok(tokens);
+            }
         }
+        self.tokenize_hostile(rendered, join)
+    }
+
+    /// Whether all guarded tokens among `tokens` are where the template wrote their text.
+    fn by_template(&self, tokens: &[Token], rendered: &Rendered) -> bool {
+        let mut guarded = tokens.iter().filter(|t| self.speaks(**t)).peekable();
+        if guarded.peek().is_none() {
+            return true;
+        }
+        let fragments = self.specials.partition(rendered);
+        let written = fragments.iter().filter_map(|fragment| match fragment {
+            Fragment::Token(token) if self.speaks(*token) => Some(token),
+            _ => None,
+        });
+        guarded.eq(written)
+    }
+
+    /// Whether a token is one that content may not become. What stands for characters that the
+    /// vocabulary does not have is a control token in some, and says nothing.
+    fn speaks(&self, token: Token) -> bool {
+        self.is_guarded(token) && Some(token) != self.unknown
     }
 
     /// The path for text in which content holds control text.
@@ -244,7 +279,12 @@ impl Tokenizer {
                     join = Join::Fresh;
                 }
                 Fragment::Text(range) => {
-                    tokens.extend(self.harmless(&rendered.text[range], join)?);
+                    let text = &rendered.text[range.clone()];
+                    tokens.extend(if rendered.by_template(&range) {
+                        self.plain(text, join, false)?
+                    } else {
+                        self.harmless(text, join)?
+                    });
                 }
             }
         }
@@ -252,33 +292,58 @@ impl Tokenizer {
     }
 
     /// The tokens of a text none of which is a control token or a mark.
-    fn harmless(&self, text: &str, join: Join) -> Result<Vec<Token>, TokenizeError> {
-        // Control text is broken only where llama.cpp makes a control token of it even as text
-        // (SentencePiece merges `</` and `s>`), so that it else keeps its natural tokens.
-        let tokens = self.parts(text, &self.specials.breaks(text, false), join)?;
-        if !tokens.iter().any(|token| self.is_guarded(*token)) {
-            return Ok(tokens);
-        }
-        let tokens = self.parts(text, &self.specials.breaks(text, true), join)?;
-        let bad = |token: &&Token| self.is_guarded(**token) && Some(**token) != self.unknown;
-        match tokens.iter().find(bad) {
-            None => Ok(tokens),
-            Some(token) => Err(TokenizeError::Unbreakable(self.vocab.text(*token))),
-        }
-    }
-
-    fn parts(
-        &self,
-        text: &str,
-        cuts: &[usize],
-        mut join: Join,
-    ) -> Result<Vec<Token>, TokenizeError> {
+    fn harmless(&self, text: &str, mut join: Join) -> Result<Vec<Token>, TokenizeError> {
+        // Marks are cut out of text in any case; these breaks are known beforehand.
         let mut tokens = Vec::new();
         let mut start = 0;
-        for end in cuts.iter().copied().chain([text.len()]) {
-            tokens.extend(self.plain(&text[start..end], join, false)?);
+        for end in self.specials.breaks(text).into_iter().chain([text.len()]) {
+            let part = &text[start..end];
+            let natural = self.plain(part, join, false)?;
+            if natural.iter().any(|token| self.speaks(*token)) {
+                tokens.extend(self.broken(part, join)?);
+            } else {
+                tokens.extend(natural);
+            }
             join = Join::Text;
             start = end;
+        }
+        Ok(tokens)
+    }
+
+    /// The tokens of a text of which the tokenizer makes a control token or a mark, though it is
+    /// given as text: cut one character before such a token is whole, so that the rest keeps its
+    /// natural tokens. Each cut is found by doubling and halving, so the time is that of the
+    /// text's length times the logarithm of a part's.
+    fn broken(&self, text: &str, mut join: Join) -> Result<Vec<Token>, TokenizeError> {
+        let ends = text.char_indices().skip(1).map(|(at, _)| at);
+        let bounds: Vec<usize> = [0].into_iter().chain(ends).chain([text.len()]).collect();
+        let last = bounds.len() - 1;
+        let mut tokens = Vec::new();
+        let (mut from, mut step) = (0, 64);
+        while from < last {
+            // In characters: up to `clean` nothing speaks, up to `bad` something does.
+            let (mut clean, mut bad) = (from, last + 1);
+            let mut kept = Vec::new();
+            let mut to = (from + step).min(last);
+            while bad - clean > 1 {
+                let part = self.plain(&text[bounds[from]..bounds[to]], join, false)?;
+                match part.iter().find(|token| self.speaks(**token)) {
+                    Some(token) if to == from + 1 => {
+                        return Err(TokenizeError::Unbreakable(self.vocab.text(*token)));
+                    }
+                    Some(_) => bad = to,
+                    None => (clean, kept) = (to, part),
+                }
+                to = if bad > last {
+                    (clean + (clean - from)).min(last)
+                } else {
+                    clean + (bad - clean) / 2
+                };
+            }
+            tokens.append(&mut kept);
+            step = 2 * (clean - from);
+            from = clean;
+            join = Join::Text;
         }
         Ok(tokens)
     }

@@ -8,105 +8,14 @@ use std::sync::OnceLock;
 use proptest::prelude::*;
 
 use super::*;
+use crate::chat::template::Marks;
 use crate::llama::{Model, ModelOptions};
+
+mod edit;
+use edit::Edit;
 
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
-
-/// A copy of a vocabulary file (a GGUF file without tensors): other names, other tokens.
-struct Edit<'a> {
-    name: Option<&'a str>,
-    pre: Option<&'a str>,
-    /// `(id, text, type)`
-    tokens: &'a [(usize, &'a str, i32)],
-}
-
-impl Edit<'_> {
-    fn apply(&self, file: &[u8]) -> Vec<u8> {
-        let mut walk = Walk {
-            from: file,
-            at: 24,
-            to: file[..24].to_vec(),
-        };
-        let pairs = u64::from_le_bytes(file[16..24].try_into().expect("eight bytes"));
-        for _ in 0..pairs {
-            let key = walk.string(None);
-            let kind = walk.u32();
-            match (key.as_str(), kind) {
-                ("general.name", 8) => drop(walk.string(self.name)),
-                ("tokenizer.ggml.pre", 8) => drop(walk.string(self.pre)),
-                (_, 8) => drop(walk.string(None)),
-                (key, 9) => {
-                    let (item, count) = (walk.u32(), walk.u64());
-                    for i in 0..count as usize {
-                        let edit = self.tokens.iter().find(|(id, ..)| *id == i);
-                        match (key, item, edit) {
-                            ("tokenizer.ggml.tokens", 8, Some((_, text, _))) => {
-                                walk.string(Some(text));
-                            }
-                            ("tokenizer.ggml.token_type", 5, Some((_, _, kind))) => {
-                                walk.copy(4);
-                                let end = walk.to.len();
-                                walk.to[end - 4..].copy_from_slice(&kind.to_le_bytes());
-                            }
-                            (_, 8, _) => drop(walk.string(None)),
-                            _ => walk.copy(width(item)),
-                        }
-                    }
-                }
-                _ => walk.copy(width(kind)),
-            }
-        }
-        walk.to
-    }
-}
-
-fn width(kind: u32) -> usize {
-    match kind {
-        0 | 1 | 7 => 1,
-        2 | 3 => 2,
-        4..=6 => 4,
-        10..=12 => 8,
-        _ => panic!("value type {kind}"),
-    }
-}
-
-struct Walk<'a> {
-    from: &'a [u8],
-    at: usize,
-    to: Vec<u8>,
-}
-
-impl Walk<'_> {
-    fn copy(&mut self, n: usize) {
-        self.to.extend_from_slice(&self.from[self.at..self.at + n]);
-        self.at += n;
-    }
-
-    fn u32(&mut self) -> u32 {
-        self.copy(4);
-        u32::from_le_bytes(self.from[self.at - 4..self.at].try_into().expect("four"))
-    }
-
-    fn u64(&mut self) -> u64 {
-        self.copy(8);
-        u64::from_le_bytes(self.from[self.at - 8..self.at].try_into().expect("eight"))
-    }
-
-    fn string(&mut self, instead: Option<&str>) -> String {
-        let len = self.u64() as usize;
-        let old = String::from_utf8_lossy(&self.from[self.at..self.at + len]).into_owned();
-        if let Some(text) = instead {
-            let end = self.to.len();
-            self.to[end - 8..].copy_from_slice(&(text.len() as u64).to_le_bytes());
-            self.to.extend_from_slice(text.as_bytes());
-            self.at += len;
-        } else {
-            self.copy(len);
-        }
-        old
-    }
-}
 
 /// A tokenizer and two control tokens that a template of it might write.
 struct Case {
@@ -150,6 +59,7 @@ fn cases() -> &'static [Case] {
             (31992, "<|end|>", CONTROL),
             (31993, "<think>", USER_DEFINED),
             (31994, "\n\n", USER_DEFINED),
+            (31995, "▁of▁the", CONTROL),
         ];
         let mask = [
             (31990, "<mask>", CONTROL),
@@ -163,6 +73,8 @@ fn cases() -> &'static [Case] {
             (31992, "<tool_call>", USER_DEFINED),
             (31993, "▁of▁the", CONTROL),
         ];
+        // Words that stand in this vocabulary are not merged but looked up: ` theend`.
+        let words = [(128010, "Ġtheend", CONTROL)];
         let edit = |name, pre, tokens| Some(Edit { name, pre, tokens });
         let (spm, bpe, qwen) = (
             "ggml-vocab-llama-spm.gguf",
@@ -172,6 +84,13 @@ fn cases() -> &'static [Case] {
         let table = [
             ("SPM", spm, None, "<s>", "</s>"),
             ("BPE", bpe, None, "<|start_header_id|>", "<|eot_id|>"),
+            (
+                "BPE with words",
+                bpe,
+                edit(None, None, &words),
+                "<|start_header_id|>",
+                "<|eot_id|>",
+            ),
             ("Qwen", qwen, None, "<|im_start|>", "<|im_end|>"),
             (
                 "BPE with marks",
@@ -243,12 +162,24 @@ impl Case {
         ]
     }
 
+    /// `content` right between special tokens, where a vocabulary may put a space before it.
+    fn between(&self, text: &str) -> [Piece; 3] {
+        [template(self.open), content(text), template(self.close)]
+    }
+
     /// That `text` as content adds no guarded token and is still there.
     fn check(&self, text: &str) -> Result<(), TestCaseError> {
+        self.check_pieces(&self.around(text))?;
+        self.check_pieces(&self.between(text))
+    }
+
+    /// That the first and the last piece's tokens are the only guarded ones and all text is there.
+    fn check_pieces(&self, pieces: &[Piece; 3]) -> Result<(), TestCaseError> {
         let name = self.name;
+        let text: String = pieces.iter().map(Piece::text).collect();
         let tokens = self
             .tokenizer
-            .tokenize(&self.around(text), false)
+            .tokenize(pieces, false)
             .map_err(|error| TestCaseError::fail(format!("{name}: {error}")))?;
         let is_guarded = |token: &&Token| self.tokenizer.is_guarded(**token);
         prop_assert_eq!(
@@ -260,10 +191,12 @@ impl Case {
         );
         let list = self.tokenizer.specials.list();
         let prefix = self.tokenizer.prefix.is_some();
-        let space = if prefix { " " } else { "" };
         let mut shown = self.tokenizer.text_of(&tokens);
-        let mut expected = format!("{}{space}user: {text}x{}", self.open, self.close);
+        let mut expected = text;
         if prefix {
+            if expected.len() > self.open.len() + self.close.len() {
+                expected.insert(self.open.len(), ' ');
+            }
             expected = expected.replace('▁', " ");
         }
         if prefix && list.iter().any(|special| special.class == Class::Word) {
@@ -301,14 +234,26 @@ fn benign() -> impl Strategy<Value = String> {
     prop::collection::vec(bit, 0..8).prop_map(|bits| bits.concat())
 }
 
-/// Benign text with pieces of control text in it; `▁` is left out, for it does not come back.
-fn hostile() -> impl Strategy<Value = Vec<(String, usize, usize, usize)>> {
-    let benign = benign().prop_map(|text| text.replace('▁', ""));
-    let numbers = (any::<usize>(), 0..12usize, 0..12usize);
+/// Benign text with pieces of control text in it: `(text, which, from, to, spaces)`.
+fn hostile() -> impl Strategy<Value = Vec<(String, usize, usize, usize, u16)>> {
+    let numbers = (any::<usize>(), 0..12usize, 0..12usize, any::<u16>());
     prop::collection::vec(
-        (benign, numbers).prop_map(|(text, (which, from, to))| (text, which, from, to)),
+        (
+            prop_oneof![Just(String::new()), Just(" ".into()), benign()],
+            numbers,
+        )
+            .prop_map(|(text, (which, from, to, spaces))| (text, which, from, to, spaces)),
         1..6,
     )
+}
+
+/// Control text with spaces for some of the characters that stand for one in vocabularies.
+fn spaced(text: &str, spaces: u16) -> Vec<char> {
+    let space = |(at, c)| match c {
+        '▁' | 'Ġ' if spaces >> (at % 16) & 1 == 1 => ' ',
+        c => c,
+    };
+    text.chars().enumerate().map(space).collect()
 }
 
 proptest! {
@@ -332,6 +277,11 @@ proptest! {
             }
             for join in [Join::Fresh, Join::Text] {
                 let ordinary = case.tokenizer.plain(&rendered.text, join, true);
+                if let Ok(tokens) = &ordinary
+                    && !case.tokenizer.by_template(tokens, &rendered)
+                {
+                    continue;
+                }
                 let hostile = case.tokenizer.tokenize_hostile(&rendered, join);
                 prop_assert_eq!(ordinary.ok(), hostile.ok(), "{}", case.name);
             }
@@ -343,8 +293,8 @@ proptest! {
         for case in cases() {
             let guarded = case.guarded();
             let mut text = String::new();
-            for (benign, which, from, to) in &parts {
-                let control: Vec<char> = guarded[which % guarded.len()].chars().collect();
+            for (benign, which, from, to, spaces) in &parts {
+                let control = spaced(&guarded[which % guarded.len()], *spaces);
                 text += benign;
                 text.extend(&control[*from.min(&control.len())..]);
                 text.extend(&control[..*to.min(&control.len())]);
@@ -398,6 +348,73 @@ fn every_control_token_as_content_stays_text() -> Result<(), TestCaseError> {
         case.check(&guarded.concat())?;
         case.check(&guarded.join("|>"))?;
         case.check("the rest of the text, to theend")?;
+    }
+    Ok(())
+}
+
+/// `of▁the` as content was the control token `▁of▁the`: SentencePiece merges that from a space and
+/// `▁` as from two of one kind, and from the space that it puts before a text.
+#[test]
+fn content_with_the_vocabularys_own_space_merges_to_no_control_token() -> Result<(), TestCaseError>
+{
+    let texts = [
+        "of▁the",
+        "of the",
+        " of▁the",
+        "▁of the",
+        " of the",
+        "▁of▁the",
+        "▁▁of▁the",
+        "x of▁the",
+        "\n\nof▁the",
+        "\n\nof the",
+        "of▁the of the▁of▁the",
+        "theend",
+        " theend",
+        "the▁theend",
+    ];
+    for case in cases() {
+        for text in texts {
+            case.check(text)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_tokenizers_do_merge_control_tokens_from_text() {
+    for (name, text) in [
+        ("SPM with marks", "of▁the"),
+        ("SPM with marks", "of the"),
+        ("strips right", "of▁the"),
+        ("BPE with words", " theend"),
+    ] {
+        for case in cases().iter().filter(|case| case.name == name) {
+            let natural = case.tokenizer.vocab().tokenize(text, false);
+            let natural = natural.expect("tokens");
+            assert_eq!(natural.len(), 1, "{name}: {text}");
+            assert!(case.tokenizer.is_guarded(natural[0]), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn what_the_template_merges_alone_is_the_templates() {
+    for case in cases().iter().filter(|case| case.name == "SPM with marks") {
+        let alone = [template("say of the"), template(case.close)];
+        let beside = [&alone[..], &[content("of▁the")]].concat();
+        let [alone, beside] = [&alone[..], &beside[..]]
+            .map(|pieces| case.tokenizer.tokenize(pieces, false).expect("tokens"));
+        assert_eq!(beside[..alone.len()], alone);
+        assert_eq!(case.tokenizer.last_control(&beside), Some(alone.len() - 1));
+        assert!(case.tokenizer.is_guarded(alone[alone.len() - 2]));
+    }
+}
+
+#[test]
+fn a_long_content_of_nothing_but_control_text_is_cut_everywhere() -> Result<(), TestCaseError> {
+    for case in cases() {
+        case.check(&"of▁the </s>".repeat(3000))?;
     }
     Ok(())
 }
@@ -480,6 +497,17 @@ fn words_and_white_space_are_no_marks_though_the_template_has_them() {
         ("{%", false),
     ] {
         assert_eq!(is_mark(text, source), mark, "{text:?}");
+    }
+}
+
+#[test]
+fn tool_texts_are_searched_for_marks_that_are_user_defined_tokens() {
+    for case in cases().iter().filter(|case| case.name.contains("marks")) {
+        let control = Marks::of(&case.tokenizer).control;
+        for (text, known) in [("<think>", true), (case.close, true), ("\n\n", false)] {
+            let found = control.iter().any(|mark| mark == text);
+            assert_eq!(found, known, "{}: {text:?}", case.name);
+        }
     }
 }
 
