@@ -1,5 +1,6 @@
 //! The store from outside: what callers may rely on, and what damage, crashes and full disks do.
 
+mod crash;
 mod damage;
 mod durability;
 mod graph;
