@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod durability;
 mod graph;
+mod mutation;
 mod writing;
 
 use std::io::{self, Read};
@@ -118,6 +119,18 @@ fn listed(home: &TempDir, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     }
     paths.sort();
     paths
+}
+
+/// Numbers that are the same in every run.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
 }
 
 /// A real folder whose operations can be made to fail, panic or wait.

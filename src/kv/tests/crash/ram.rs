@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::kv::storage::{Output, Storage};
+use crate::kv::tests::Draw;
 
 /// What happens at the chosen operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -308,17 +309,5 @@ impl Storage for Arc<Ram> {
             .collect();
         names.dedup();
         Ok(names)
-    }
-}
-
-/// Numbers that are the same in every run.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
     }
 }
