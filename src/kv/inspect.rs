@@ -19,7 +19,6 @@ const CHUNK: usize = 1 << 20;
 pub(super) struct Inspected {
     pub(super) header: Header,
     pub(super) tokens: Vec<Token>,
-    pub(super) owner: String,
 }
 
 /// Proves steps 1 to 4 of docs/kv-format.md, and that what a record says of itself agrees: the
@@ -30,7 +29,7 @@ pub(super) fn record(
     limits: &Limits,
 ) -> Result<Inspected, Fault> {
     let (header, tokens) = read::head(input, file_len, limits)?;
-    let owner = read::owner(input, &header)?;
+    read::owner(input, &header)?;
     if xxh3_64(&read::take(input, header.logits * 4)?) != header.sums.logits {
         return Err(Damage::Checksum("logits").into());
     }
@@ -60,11 +59,7 @@ pub(super) fn record(
             return Err(Damage::Other("digest").into());
         }
     }
-    Ok(Inspected {
-        header,
-        tokens,
-        owner,
-    })
+    Ok(Inspected { header, tokens })
 }
 
 /// Proves the bytes of one record (a file of kv/v1) by themselves.

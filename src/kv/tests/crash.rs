@@ -4,10 +4,11 @@
 
 mod ram;
 
+use std::collections::HashSet;
 use std::fs;
 
 use super::*;
-use ram::{Cut, Fault, Ram};
+use ram::{AtStop, Cut, Fault, Ram};
 
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
@@ -120,19 +121,27 @@ fn operations() -> usize {
     ram.operations()
 }
 
-/// Stops at operation `n`; what is left of storage and index, and how many turns were durable.
-fn stop_at(n: usize) -> (TempDir, Arc<Ram>, Vec<(String, Vec<u8>)>, usize) {
-    let home = home();
-    let kept = Arc::new(Mutex::new(Vec::new()));
-    let (path, keep) = (home.path().to_path_buf(), kept.clone());
+/// The index as it was at a stop.
+type IndexFiles = Vec<(String, Vec<u8>)>;
+
+fn keep_index(home: &TempDir) -> (Arc<Mutex<IndexFiles>>, AtStop) {
+    let kept = Arc::new(Mutex::new(IndexFiles::new()));
+    let (kv, keep) = (home.path().join("kv"), kept.clone());
     let at_stop = move || {
         for name in ["index.db", "index.db-wal"] {
-            if let Ok(bytes) = fs::read(path.join("kv").join(name)) {
+            if let Ok(bytes) = fs::read(kv.join(name)) {
                 keep.lock().unwrap().push((name.to_owned(), bytes));
             }
         }
     };
-    let ram = Ram::new(Some((n, Fault::Stop)), Some(Box::new(at_stop)));
+    (kept, Box::new(at_stop))
+}
+
+/// Stops at operation `n`; what is left of storage and index, and how many turns were durable.
+fn stop_at(n: usize) -> (TempDir, Arc<Ram>, IndexFiles, usize) {
+    let home = home();
+    let (kept, at_stop) = keep_index(&home);
+    let ram = Ram::new(Some((n, Fault::Stop)), Some(at_stop));
     let durable = match open_ram(&home, &ram) {
         Ok(store) => live(&store),
         Err(error) => {
@@ -143,6 +152,71 @@ fn stop_at(n: usize) -> (TempDir, Arc<Ram>, Vec<(String, Vec<u8>)>, usize) {
     assert!(ram.stopped(), "operation {n} was never asked for");
     let index = kept.lock().unwrap().clone();
     (home, ram, index, durable)
+}
+
+/// A later process with a quota that is too small for both sessions, and a third session c.
+fn crowd(home: &TempDir, ram: &Arc<Ram>, quota: u64) -> Result<bool, Error> {
+    let limits = Limits {
+        quota_bytes: Some(quota),
+        ..Limits::default()
+    };
+    let kv = home.path().join("kv");
+    let store = Store::open_on(Arc::new(ram.clone()), &kv, model("f16"), limits)?;
+    let target = third();
+    put_edge(&store, &target, 0, 20);
+    put_edge(&store, &target, 20, 60);
+    put_node(&store, &target, 60, SnapshotRole::Turn, Some("c"));
+    let stored = store.flush().is_ok() && store.take_notices().is_empty() && !ram.stopped();
+    store.pin("c", digest(&target, 60));
+    store.flush()?;
+    Ok(stored)
+}
+
+fn third() -> Vec<Token> {
+    [text(1, 20), text(4, 40)].concat()
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_collection_leaves_chains_without_holes() {
+    let mut collected = 0;
+    for n in 1.. {
+        let home = home();
+        let ram = Ram::new(None, None);
+        let store = open_ram(&home, &ram).unwrap();
+        assert_eq!(live(&store), TURNS.len());
+        let full = store.usage();
+        drop(store);
+        let (kept, at_stop) = keep_index(&home);
+        let ram = ram.after_with(Cut::Process, Some((n, Fault::Stop)), Some(at_stop));
+        let stored = crowd(&home, &ram, full.bytes * 2 / 3).unwrap_or(false);
+        if !ram.stopped() {
+            // The whole of it, undisturbed: that was the last operation.
+            assert!(collected > 0, "no stop was in a collection");
+            break;
+        }
+        let index = kept.lock().unwrap().clone();
+        for cut in [Cut::Process, Cut::Power, Cut::Torn(n as u64 * 7919)] {
+            put_index_back(&home, &index);
+            let store = open_ram(&home, &ram.after(cut)).unwrap();
+            assert_eq!(store.take_notices(), [], "stop {n}, {cut:?}");
+            check(&store);
+            if stored {
+                let found = find(&store, &third());
+                assert_eq!(cuts(&found), [(0, 20), (20, 60)], "stop {n}, {cut:?}");
+                collected += usize::from(
+                    store.usage().edges + store.usage().nodes < full.edges + full.nodes + 2,
+                );
+            }
+            // Leaf first: whatever is left is part of a chain from position 0.
+            store.collect().unwrap();
+            let [(_, a), (_, b)] = sessions();
+            let found = [a, b, third()].map(|t| find(&store, &t).edges);
+            let chained: HashSet<_> = found.iter().flatten().map(|e| e.id).collect();
+            assert_eq!(store.usage().edges, chained.len() as u64, "stop {n}");
+            check(&store);
+            goes_on(&store);
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,9 @@
 mod crash;
 mod damage;
 mod durability;
+mod folder;
 mod graph;
+mod housekeeping;
 mod mutation;
 mod writing;
 

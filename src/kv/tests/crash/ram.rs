@@ -76,7 +76,7 @@ struct State {
 }
 
 /// Runs at a stop, before anything else learns of it.
-type AtStop = Box<dyn Fn() + Send + Sync>;
+pub(super) type AtStop = Box<dyn Fn() + Send + Sync>;
 
 /// The double.
 #[derive(Default)]
@@ -122,6 +122,16 @@ impl Ram {
 
     /// What a new process finds after the cut.
     pub(super) fn after(&self, cut: Cut) -> Arc<Ram> {
+        self.after_with(cut, None, None)
+    }
+
+    /// The same, with a fault to come.
+    pub(super) fn after_with(
+        &self,
+        cut: Cut,
+        fault: Option<(usize, Fault)>,
+        at_stop: Option<AtStop>,
+    ) -> Arc<Ram> {
         let state = self.lock();
         let mut files = state.files.clone();
         let names = match cut {
@@ -157,12 +167,10 @@ impl Ram {
             files,
             live: names.clone(),
             durable: names,
+            fault,
             ..State::default()
         });
-        Arc::new(Ram {
-            state,
-            at_stop: None,
-        })
+        Arc::new(Ram { state, at_stop })
     }
 
     /// Counts an operation, and says what becomes of it.
