@@ -200,10 +200,15 @@ impl<'a> Round<'a> {
         };
         for (i, graph) in graphs.iter().enumerate() {
             let mut pinned = HashMap::new();
+            let mut latest: HashMap<Digest, i64> = HashMap::new();
             for hold in &graph.holds {
-                for item in graph.behind(hold.digest) {
-                    let latest = pinned.entry(item).or_insert(hold.order);
-                    *latest = hold.order.max(*latest);
+                let order = latest.entry(hold.digest).or_insert(hold.order);
+                *order = hold.order.max(*order);
+            }
+            for (digest, order) in latest {
+                for item in graph.behind(digest) {
+                    let latest = pinned.entry(item).or_insert(order);
+                    *latest = order.max(*latest);
                 }
             }
             let mut kept = graph.reached(|owner| used.owners.contains(owner));

@@ -33,13 +33,11 @@ impl Graph {
     /// Reads a model's rows.
     pub(super) fn load(index: &Index, model: &Model) -> Result<Graph, rusqlite::Error> {
         let (edges, nodes) = index.all(model.id)?;
-        let nodes = nodes
-            .into_iter()
-            .map(|node| {
-                let role = index.role(&node)?;
-                Ok((node, role))
-            })
-            .collect::<Result<Vec<_>, rusqlite::Error>>()?;
+        let roles = index.roles(model.id)?;
+        let nodes = nodes.into_iter().map(|node| {
+            let role = roles.get(&node.id).copied();
+            (node, role)
+        });
         let mut graph = Graph {
             model: model.id,
             hard: model.hard,
@@ -50,7 +48,7 @@ impl Graph {
             at: HashMap::new(),
             anchored: HashSet::new(),
             edges,
-            nodes,
+            nodes: nodes.collect(),
         };
         for (i, edge) in graph.edges.iter().enumerate() {
             graph.ends.entry(edge.to).or_default().push(i);

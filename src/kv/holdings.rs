@@ -1,11 +1,13 @@
 //! What the index knows of owners, and of all models at once: for housekeeping, which looks at the
 //! whole folder where a lookup looks at one chain.
 
+use std::collections::HashMap;
+
 use rusqlite::params;
 
 use crate::ledger::Digest;
 
-use super::index::{Index, ModelId, Node};
+use super::index::{Index, ModelId, NodeId};
 use super::put::SnapshotRole;
 
 /// Owners of this name hold what a rebuild found and nobody has claimed again.
@@ -71,14 +73,19 @@ impl Index {
             .collect()
     }
 
-    /// The role a stored node was put with.
-    pub(super) fn role(&self, node: &Node) -> Result<Option<SnapshotRole>> {
-        let role: u8 =
-            self.db
-                .query_row("SELECT role FROM node WHERE id = ?1", [node.id.0], |r| {
-                    r.get(0)
-                })?;
-        Ok(SnapshotRole::from_u8(role))
+    /// The strongest role that each stored node was put with.
+    pub(super) fn roles(&self, model: ModelId) -> Result<HashMap<NodeId, SnapshotRole>> {
+        let mut find = self
+            .db
+            .prepare("SELECT id, role FROM node WHERE model = ?1")?;
+        let mut rows = find.query([model.0])?;
+        let mut roles = HashMap::new();
+        while let Some(row) = rows.next()? {
+            if let Some(role) = SnapshotRole::from_u8(row.get(1)?) {
+                roles.insert(NodeId(row.get(0)?), role);
+            }
+        }
+        Ok(roles)
     }
 
     /// True when a segment ends at `digest`, or a snapshot is there.

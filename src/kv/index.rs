@@ -142,6 +142,8 @@ impl Index {
         db.busy_timeout(Duration::from_secs(10))?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "NORMAL")?;
+        // Rows hold tokens of a conversation: what is deleted is overwritten.
+        db.pragma_update(None, "secure_delete", "ON")?;
         let check: String = db.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
         if check != "ok" {
             return Err(Error::Index(damaged()));

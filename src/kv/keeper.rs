@@ -13,6 +13,9 @@ use super::put::Record;
 use super::store::Live;
 use super::writer::Failure;
 
+/// This part of the quota is made free beyond what is needed, or each turn would look at everything.
+const SLACK: u64 = 32;
+
 /// Owned by the writer thread.
 #[derive(Default)]
 pub(super) struct Keeper {
@@ -71,7 +74,7 @@ impl Keeper {
 
     /// All that nobody reaches, and what the quota asks for.
     pub(super) fn collect(&mut self, live: &Live) -> Result<Collected, Error> {
-        let done = self.run(live, Want::Unreached);
+        let done = self.run(live, Want::Unreached, live.quota);
         done.map(|(collected, _)| collected)
             .map_err(|trouble| match trouble {
                 Trouble::Io(source) => Error::Folder {
@@ -92,7 +95,7 @@ impl Keeper {
         if total <= tried {
             return;
         }
-        match self.run(live, Want::Quota) {
+        match self.run(live, Want::Quota, live.quota - live.quota / SLACK) {
             Ok((collected, left)) => {
                 tracing::info!(?collected, left, "kv collected");
                 self.stuck = (left > live.quota).then_some(left);
@@ -122,11 +125,11 @@ impl Keeper {
         }
     }
 
-    fn run(&self, live: &Live, want: Want) -> Result<(Collected, u64), Trouble> {
+    fn run(&self, live: &Live, want: Want, most: u64) -> Result<(Collected, u64), Trouble> {
         let used = InUse {
             owners: self.owners.clone(),
             fresh: Some((live.model, self.fresh.clone())),
         };
-        collect::collect(&live.index, &live.files, live.quota, want, &used)
+        collect::collect(&live.index, &live.files, most, want, &used)
     }
 }

@@ -90,10 +90,11 @@ fn over_the_quota_the_session_pinned_longest_ago_loses_its_end_first() {
     drop(store);
 
     // Session 5 comes, and there is room for three of four and a little more.
-    let store = open_with(&home, full + one() / 2);
+    let quota = full + one() * 3 / 4;
+    let store = open_with(&home, quota);
     talk(&store, 5);
     store.flush().unwrap();
-    assert!(store.usage().bytes <= full + one() / 2);
+    assert!(store.usage().bytes <= quota);
     assert_eq!([2, 3, 4, 5].map(|s| reach(&store, s)), [50, 35, 50, 50]);
     talk(&store, 6);
     store.flush().unwrap();
@@ -107,7 +108,7 @@ fn a_session_that_lost_its_end_still_holds_what_is_left() {
     let home = TempDir::new().unwrap();
     talk(&open(&home), 2);
     let full = open(&home).usage().bytes;
-    let store = open_with(&home, full + one() / 2);
+    let store = open_with(&home, full + one() * 3 / 4);
     talk(&store, 3);
     store.flush().unwrap();
     assert_eq!(reach(&store, 2), 35);
@@ -126,7 +127,7 @@ fn what_nobody_reaches_goes_before_what_an_old_session_reaches() {
     store.flush().unwrap();
     let full = store.usage().bytes;
     drop(store);
-    let store = open_with(&home, full);
+    let store = open_with(&home, full + one() / 4);
     talk(&store, 4);
     store.flush().unwrap();
     assert_eq!([2, 3, 4].map(|s| reach(&store, s)), [50, 20, 50]);
