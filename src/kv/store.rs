@@ -94,6 +94,15 @@ impl Store {
         for folder in [dir, &dir.join("v1"), &files.folder, &quarantine] {
             storage.make_folder(folder).map_err(Error::folder(folder))?;
         }
+        // A file is as durable as the folders above it.
+        for folder in [&dir.join("v1"), dir] {
+            storage.sync_folder(folder).map_err(Error::folder(folder))?;
+        }
+        // The one above is not ours; it may be closed to us.
+        let above = dir.parent().filter(|p| !p.as_os_str().is_empty());
+        if let Err(error) = storage.sync_folder(above.unwrap_or(Path::new("."))) {
+            tracing::debug!(%error, "the folder above kv is not synced");
+        }
         let (lock, alone) = lock(&dir.join("lock"))?;
         files.probe().map_err(Error::folder(&files.folder))?;
         if alone {

@@ -210,6 +210,34 @@ fn a_turn_that_could_not_be_written_does_not_let_go_of_those_before() {
 }
 
 #[test]
+fn a_file_that_cannot_be_removed_is_said_once_and_tried_again() {
+    let home = TempDir::new().unwrap();
+    talk(&open(&home), 2);
+    let quota = open(&home).usage().bytes + one() / 4;
+    let moody = Arc::new(Moody::default());
+    let limits = Limits {
+        quota_bytes: Some(quota),
+        ..Limits::default()
+    };
+    let kv = home.path().join("kv");
+    let store = Store::open_on(Arc::new(moody.clone()), &kv, model("f16"), limits).unwrap();
+    moody.set(|m| m.fails = Some(("remove", io::ErrorKind::PermissionDenied)));
+    talk(&store, 3);
+    store.pin("session-3", digest(&own(3), 50));
+    store.flush().unwrap();
+    let notices = store.take_notices();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert!(notices[0].text.contains("could not be removed"));
+    assert_eq!([2, 3].map(|s| reach(&store, s)), [50, 50]);
+    assert!(matches!(store.collect(), Err(Error::Folder { .. })));
+    moody.set(|m| m.fails = None);
+    store.pin("session-3", digest(&own(3), 50));
+    store.flush().unwrap();
+    assert!(store.usage().bytes <= quota);
+    assert_eq!(reach(&store, 3), 50);
+}
+
+#[test]
 fn three_hundred_sessions_stay_within_the_quota_at_every_turn() {
     let home = TempDir::new().unwrap();
     let quota = one() * 20;

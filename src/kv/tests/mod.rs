@@ -224,6 +224,7 @@ impl Storage for Arc<Moody> {
         Disk.sync_folder(path)
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
+        self.may("remove")?;
         Disk.remove(path)
     }
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {

@@ -70,6 +70,8 @@ struct State {
     live: BTreeMap<PathBuf, usize>,
     durable: BTreeMap<PathBuf, usize>,
     unsynced: Vec<Change>,
+    /// Folders that were made, and whether their own names are durable.
+    folders: BTreeMap<PathBuf, bool>,
     operations: usize,
     fault: Option<(usize, Fault)>,
     stopped: bool,
@@ -157,6 +159,19 @@ impl Ram {
                 names
             }
         };
+        let mut folders = state.folders.clone();
+        let mut names = names;
+        match cut {
+            Cut::Process => folders.values_mut().for_each(|synced| *synced = true),
+            Cut::Power | Cut::Torn(_) => {
+                folders.retain(|_, synced| *synced);
+                names.retain(|path, _| {
+                    let made = |folder: &&Path| state.folders.contains_key(*folder);
+                    let mut above = path.ancestors().skip(1).filter(made);
+                    above.all(|folder| folders.contains_key(folder))
+                });
+            }
+        }
         for file in &mut files {
             match cut {
                 Cut::Process => file.durable.clone_from(&file.live),
@@ -167,6 +182,7 @@ impl Ram {
             files,
             live: names.clone(),
             durable: names,
+            folders,
             fault,
             ..State::default()
         });
@@ -248,8 +264,11 @@ impl Output for Writing {
 }
 
 impl Storage for Arc<Ram> {
-    fn make_folder(&self, _: &Path) -> io::Result<()> {
-        self.may(false).map(drop)
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        self.may(false)?;
+        let mut state = self.lock();
+        state.folders.entry(path.to_path_buf()).or_insert(false);
+        Ok(())
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
@@ -293,6 +312,9 @@ impl Storage for Arc<Ram> {
         state.unsynced = later;
         for change in Vec::<Change>::into_iter(now) {
             change.apply(&mut state.durable);
+        }
+        for (folder, synced) in &mut state.folders {
+            *synced |= folder.parent() == Some(path);
         }
         Ok(())
     }
