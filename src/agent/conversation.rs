@@ -216,7 +216,7 @@ impl Conversation {
     }
 
     pub(super) fn owner(&self) -> String {
-        format!("session-{}", self.row.id.0)
+        kv_owner(self.row.id)
     }
 
     /// How the messages are written: by deltas, or whole each time and why.
@@ -387,6 +387,11 @@ impl Conversation {
         notices.extend(stored.into_iter().map(|n| (n.text, Some(n.hint))));
         notices
     }
+}
+
+/// The name under which a session's KV is held.
+pub fn kv_owner(id: SessionId) -> String {
+    format!("session-{}", id.0)
 }
 
 /// The text of a stored body.

@@ -20,7 +20,7 @@ mod receipt;
 mod reply;
 mod turn;
 
-pub use conversation::{Conversation, Info, preflight};
+pub use conversation::{Conversation, Info, kv_owner, preflight};
 pub use engine::{Engine, Facts, Notice};
 pub use error::{AgentError, ErrorKind};
 pub use event::{Event, Stage};

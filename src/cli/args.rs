@@ -197,8 +197,17 @@ pub struct KvArgs {
 
 #[derive(Subcommand, Debug)]
 pub enum KvCommand {
-    /// Files, bytes, free space
+    /// Files, bytes, free space; per model and session what is stored and what a start would read
+    ///
+    /// `tokens` of a session are those that a new process restores from disk, `shared` are the
+    /// bytes it shares with other sessions. What is not restored is read again.
     Status,
+    /// Read and prove every file; what is damaged is set aside
+    ///
+    /// Exit code 1 when something was.
+    Verify,
+    /// Remove what no session needs, and what is above the quota
+    Gc,
 }
 
 #[derive(Args, Debug)]

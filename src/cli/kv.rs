@@ -1,31 +1,260 @@
-//! `npast kv status`: what states cost on disk. The store itself is not opened for it, so another
-//! process may be writing.
+//! `npast kv`: what states cost on disk and whose they are, whether they are sound, and taking out
+//! what nobody needs. No model is loaded for it, and another process may be writing meanwhile.
 
-use serde_json::json;
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde_json::{Value, json};
 
 use super::Run;
 use super::args::{KvArgs, KvCommand};
-use super::error::Failure;
-use super::output::{self, bytes, count};
+use super::error::{FAILED, Failure};
+use super::output::{self, bytes, count, printable, table};
 use super::state;
+use crate::agent::kv_owner;
+use crate::kv::{Collected, Folder, Limits, ModelStatus, OwnerStatus, Verified};
+use crate::session::{Db, Summary};
 
 /// Runs the subcommand.
 pub fn run(run: &Run, args: &KvArgs) -> Result<i32, Failure> {
-    let KvCommand::Status = args.command;
+    let folder = open(&run.places.home)?;
+    match args.command {
+        KvCommand::Status => status(run, folder.as_ref()),
+        KvCommand::Verify => verify(run, folder.as_ref()),
+        KvCommand::Gc => gc(run, folder.as_ref()),
+    }
+}
+
+/// The KV folder; `None` when nothing was ever stored.
+///
+/// # Errors
+/// When it cannot be used.
+pub fn open(home: &Path) -> Result<Option<Folder>, Failure> {
+    Ok(Folder::open(&home.join("kv"), Limits::default())?)
+}
+
+impl From<crate::kv::Error> for Failure {
+    fn from(error: crate::kv::Error) -> Failure {
+        let hint = match error {
+            crate::kv::Error::Busy => {
+                "end it and try again; it makes room by itself when the quota asks for it"
+            }
+            _ => "the folder is a cache: deleting it costs time and never a message",
+        };
+        Failure::failed("kv", error.to_string()).hint(hint)
+    }
+}
+
+fn sessions(run: &Run) -> Result<Option<Vec<Summary>>, Failure> {
+    let path = run.places.db();
+    // Looking makes no database.
+    match path.is_file() {
+        true => Ok(Some(Db::open(&path)?.list()?)),
+        false => Ok(None),
+    }
+}
+
+fn status(run: &Run, folder: Option<&Folder>) -> Result<i32, Failure> {
+    let models = folder.map_or(Ok(Vec::new()), Folder::status)?;
+    let sessions = sessions(run)?.unwrap_or_default();
     let path = run.places.home.join("kv");
     let size = state::size(&path);
     let free = state::free(&path);
+    let quota = folder.map(Folder::quota);
     if run.json {
-        return output::json::lines(&[json!({
-            "path": path.to_string_lossy(), "files": size.files, "bytes": size.bytes, "free": free,
-        })]);
+        let mut lines = vec![json!({
+            "type": "folder", "path": path.to_string_lossy(), "files": size.files,
+            "bytes": size.bytes, "free": free, "quota": quota,
+        })];
+        lines.extend(as_json(&models, &sessions));
+        return output::json::lines(&lines);
     }
-    output::page(&format!(
-        "{}: {} in {} files, {} free on this disk\n\
+    let quota = quota.map_or_else(String::new, |q| format!(", quota {}", bytes(q)));
+    let head = format!(
+        "{}: {} in {}, {} free on this disk{quota}\n\
          Deleting it costs time and never a message: what is missing is read again.\n",
         path.display(),
         bytes(size.bytes),
-        count(usize::try_from(size.files).unwrap_or(usize::MAX)),
+        files(size.files),
         free.map_or_else(|| "unknown".to_owned(), bytes),
+    );
+    output::page(&(head + &listed(&models, &sessions)))
+}
+
+/// A session's name and what its ledger has beyond what is restorable.
+fn cold<'a>(owner: &OwnerStatus, sessions: &'a [Summary]) -> Option<(&'a str, usize)> {
+    let mine = |s: &&Summary| Some(kv_owner(s.session.id)) == owner.owner;
+    let summary = sessions.iter().find(mine)?;
+    let cost = summary.tokens.saturating_sub(owner.tokens);
+    Some((&summary.session.name, cost))
+}
+
+fn as_json(models: &[ModelStatus], sessions: &[Summary]) -> Vec<Value> {
+    let mut lines = Vec::new();
+    for model in models {
+        let id = model.hard.hex();
+        lines.push(json!({
+            "type": "model", "model": id, "facts": model.facts, "segments": model.edges,
+            "snapshots": model.nodes, "bytes": model.bytes, "unreached_bytes": model.unreached,
+        }));
+        for owner in &model.owners {
+            let known = cold(owner, sessions);
+            lines.push(json!({
+                "type": "session", "model": id, "owner": owner.owner,
+                "name": known.map(|k| k.0), "tokens": owner.tokens, "bytes": owner.bytes,
+                "shared_bytes": owner.shared, "cold_tokens": known.map(|k| k.1),
+            }));
+        }
+    }
+    lines
+}
+
+fn listed(models: &[ModelStatus], sessions: &[Summary]) -> String {
+    let mut text = String::new();
+    for model in models.iter().filter(|m| m.edges + m.nodes > 0) {
+        text.push_str(&format!(
+            "\n{}: {} in {} segments and {} snapshots",
+            printable(&title(model)),
+            bytes(model.bytes),
+            number(model.edges),
+            number(model.nodes),
+        ));
+        if model.unreached > 0 {
+            let unreached = bytes(model.unreached);
+            text.push_str(&format!(", {unreached} of no session (`npast kv gc`)"));
+        }
+        text.push('\n');
+        let rows: Vec<Vec<String>> = model
+            .owners
+            .iter()
+            .map(|owner| {
+                let known = cold(owner, sessions);
+                let name = match (&known, &owner.owner) {
+                    (Some((name, _)), _) => (*name).to_owned(),
+                    (None, Some(owner)) => format!("{owner} (removed)"),
+                    (None, None) => "(not known)".to_owned(),
+                };
+                vec![
+                    printable(&name).into_owned(),
+                    count(owner.tokens),
+                    bytes(owner.bytes),
+                    bytes(owner.shared),
+                    known.map_or_else(|| "?".to_owned(), |(_, cost)| count(cost)),
+                ]
+            })
+            .collect();
+        if !rows.is_empty() {
+            let head = ["session", "tokens", "bytes", "shared", "to read at a start"];
+            text.push_str(&table(&head, &rows, &[1, 2, 3, 4]));
+        }
+    }
+    text
+}
+
+/// A model by what a reader may know it by; its name is not among its facts.
+fn title(model: &ModelStatus) -> String {
+    let known = ["architecture", "memory class", "cache type"];
+    let facts = known.iter().filter_map(|name| model.facts[name].as_str());
+    let mut words: Vec<&str> = facts.collect();
+    let id = &model.hard.hex()[..16];
+    words.push(id);
+    words.join(" · ")
+}
+
+fn verify(run: &Run, folder: Option<&Folder>) -> Result<i32, Failure> {
+    let verified = folder.map_or_else(|| Ok(Verified::default()), Folder::verify)?;
+    let code = match verified.bad.is_empty() {
+        true => 0,
+        false => FAILED,
+    };
+    if run.json {
+        let mut lines: Vec<Value> = verified
+            .bad
+            .iter()
+            .map(|b| json!({"type": "bad", "file": b.file, "reason": b.reason, "aside": b.aside}))
+            .collect();
+        lines.push(json!({
+            "type": "verified", "files": verified.files, "bytes": verified.bytes,
+            "bad": verified.bad.len(),
+        }));
+        output::json::lines(&lines)?;
+    } else {
+        output::page(&proven(&verified))?;
+    }
+    Ok(code)
+}
+
+fn proven(verified: &Verified) -> String {
+    let mut text = String::new();
+    for bad in &verified.bad {
+        let place = match bad.aside {
+            true => "moved to kv/quarantine",
+            false => "left where it is",
+        };
+        text.push_str(&format!("{}: {}; {place}\n", bad.file, bad.reason));
+    }
+    text.push_str(&format!(
+        "{}, {}, as written",
+        files(verified.files),
+        bytes(verified.bytes)
+    ));
+    match verified.bad.len() {
+        0 => text.push_str(".\n"),
+        n => text.push_str(&format!(
+            "; {} not. What was in there is read again, nothing else is lost.\n",
+            files(n as u64)
+        )),
+    }
+    text
+}
+
+fn gc(run: &Run, folder: Option<&Folder>) -> Result<i32, Failure> {
+    let mut all = Collected::default();
+    if let Some(folder) = folder {
+        all = folder.collect()?;
+        // A session may have been removed while its KV could not be reached.
+        for owner in removed(&folder.status()?, sessions(run)?.as_deref()) {
+            let more = folder.forget(&owner, &[])?;
+            all.files += more.files;
+            all.bytes += more.bytes;
+        }
+    }
+    if run.json {
+        let line = json!({"type": "collected", "files": all.files, "bytes": all.bytes});
+        return output::json::lines(&[line]);
+    }
+    output::page(&format!(
+        "{} removed, {}.\n",
+        files(all.files),
+        bytes(all.bytes)
     ))
 }
+
+/// Owners that are sessions no more. Without a database nobody can say who is one.
+fn removed(models: &[ModelStatus], sessions: Option<&[Summary]>) -> Vec<String> {
+    let Some(sessions) = sessions else {
+        return Vec::new();
+    };
+    let known: HashSet<String> = sessions.iter().map(|s| kv_owner(s.session.id)).collect();
+    let owners = models.iter().flat_map(|m| &m.owners);
+    let gone: HashSet<&String> = owners
+        .filter_map(|o| o.owner.as_ref())
+        .filter(|o| o.starts_with("session-") && !known.contains(*o))
+        .collect();
+    gone.into_iter().cloned().collect()
+}
+
+fn files(n: u64) -> String {
+    match n {
+        1 => "1 file".to_owned(),
+        _ => format!("{} files", number(n)),
+    }
+}
+
+fn number(n: u64) -> String {
+    count(usize::try_from(n).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+#[path = "kv_tests.rs"]
+mod tests;

@@ -8,6 +8,8 @@ use super::Run;
 use super::args::{SessionsArgs, SessionsCommand};
 use super::error::Failure;
 use super::output::{self, ago, count, printable, table};
+use crate::agent::kv_owner;
+use crate::ledger::Token;
 use crate::session::{Db, Error, Lock, Message, Session, State, Summary};
 
 /// Runs the subcommand.
@@ -39,10 +41,26 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
             }
             // Whoever talks in it now would write into nothing.
             let _lock = Lock::session(&run.places.home, session.id)?;
+            // KV first: it is only a cache if the rest fails, and nobody's if it came second.
+            let forgotten = forget(run, &session, &db.ledger(session.id)?);
             db.remove(session.id)?;
+            if let Err(failure) = forgotten {
+                output::notice(
+                    &format!("the KV of \"{name}\" is still on disk: {}", failure.message),
+                    Some("`npast kv gc` removes it"),
+                );
+            }
             Ok(0)
         }
     }
+}
+
+/// Removes the KV that no other session shares.
+fn forget(run: &Run, session: &Session, ledger: &[Token]) -> Result<(), Failure> {
+    if let Some(folder) = super::kv::open(&run.places.home)? {
+        folder.forget(&kv_owner(session.id), ledger)?;
+    }
+    Ok(())
 }
 
 fn find(db: Option<Db>, name: &str) -> Result<(Db, Session), Failure> {
@@ -194,4 +212,4 @@ fn now_ms() -> i64 {
 
 #[cfg(test)]
 #[path = "sessions_tests.rs"]
-mod tests;
+pub(super) mod tests;

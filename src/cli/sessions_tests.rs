@@ -2,10 +2,10 @@ use std::path::Path;
 
 use super::*;
 use crate::config::Places;
-use crate::ledger::{Digest, Finish, Token};
+use crate::ledger::{Digest, Finish};
 use crate::session::NewSession;
 
-fn at(dir: &Path) -> Run {
+pub(in crate::cli) fn at(dir: &Path) -> Run {
     Run {
         places: Places {
             home: dir.to_owned(),
@@ -17,7 +17,7 @@ fn at(dir: &Path) -> Run {
     }
 }
 
-fn store(dir: &Path, name: &str) -> Session {
+pub(in crate::cli) fn store(dir: &Path, name: &str) -> Session {
     let mut db = Db::open(&dir.join("npast.db")).unwrap();
     let session = db
         .create(&NewSession {

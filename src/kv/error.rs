@@ -33,6 +33,9 @@ pub enum Error {
         /// The first thing found wrong.
         damage: Damage,
     },
+    /// Another process may be writing what nobody holds yet.
+    #[error("another npast is using the KV folder")]
+    Busy,
     /// The writer stopped; KV is not saved any more in this process.
     #[error("the KV writer has stopped; nothing more is saved until a restart")]
     Stopped,

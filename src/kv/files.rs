@@ -30,6 +30,11 @@ pub(super) fn is_record(name: &str) -> bool {
     })
 }
 
+/// Files in quarantine/.
+pub(super) const MOST_ASIDE: usize = 64;
+/// Bytes of them.
+const MOST_ASIDE_BYTES: u64 = 1 << 30;
+
 /// Two stores in one process must not choose the same temporary name.
 static WRITES: AtomicU64 = AtomicU64::new(0);
 
@@ -38,6 +43,7 @@ static WRITES: AtomicU64 = AtomicU64::new(0);
 pub(super) struct Files {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) folder: PathBuf,
+    versioned: PathBuf,
     quarantine: PathBuf,
 }
 
@@ -47,7 +53,16 @@ impl Files {
         Files {
             storage,
             folder: root.join("v1").join(short),
+            versioned: root.join("v1"),
             quarantine: root.join("quarantine"),
+        }
+    }
+
+    /// The folder of another fingerprint beside this one.
+    pub(super) fn of(&self, short: &str) -> Files {
+        Files {
+            folder: self.versioned.join(short),
+            ..self.clone()
         }
     }
 
@@ -103,9 +118,33 @@ impl Files {
             .make_folder(&self.quarantine)
             .and_then(|()| self.storage.rename(&place, &self.quarantine.join(name)));
         match moved {
-            Ok(()) => Ok(()),
+            Ok(()) => self.trim(name),
             Err(_) => self.remove(name),
         }
+    }
+
+    /// Bounds quarantine/: it is there to be looked at, not to fill the disk. The file that was
+    /// just set aside goes last, if it must.
+    fn trim(&self, newest: &str) -> io::Result<()> {
+        let mut names = self.storage.list(&self.quarantine)?;
+        names.sort_by_key(|name| name == newest);
+        let mut sizes = Vec::new();
+        for name in &names {
+            // What cannot be opened has no size that could be known.
+            let opened = self.storage.open(&self.quarantine.join(name));
+            sizes.push(opened.map_or(0, |(_, len)| len));
+        }
+        let mut bytes: u64 = sizes.iter().sum();
+        let mut count = names.len();
+        for (name, size) in names.iter().zip(sizes) {
+            if count <= MOST_ASIDE && bytes <= MOST_ASIDE_BYTES {
+                break;
+            }
+            self.storage.remove(&self.quarantine.join(name))?;
+            count -= 1;
+            bytes -= size;
+        }
+        Ok(())
     }
 
     /// Removes what crashed writes left. Only for a process that has the folder to itself.

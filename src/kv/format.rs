@@ -36,6 +36,9 @@ pub struct Limits {
     pub snapshot_bytes: u64,
     /// Values of a logits row.
     pub logits: u64,
+    /// Bytes of all files of the folder, of all models; `None` is 20 GiB or a tenth of the disk,
+    /// whichever is less. What is in use is kept above it.
+    pub quota_bytes: Option<u64>,
 }
 
 impl Default for Limits {
@@ -46,6 +49,7 @@ impl Default for Limits {
             segment_tokens: 1 << 20,
             snapshot_bytes: 64 << 30,
             logits: 1 << 22,
+            quota_bytes: None,
         }
     }
 }

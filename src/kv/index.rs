@@ -99,12 +99,12 @@ pub(super) enum Opened {
 
 /// The open index, and the model that this store is about.
 pub(super) struct Index {
-    db: Connection,
+    pub(super) db: Connection,
 }
 
 /// A row's model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct ModelId(i64);
+pub(super) struct ModelId(pub(super) i64);
 
 /// An edge with the glance at its ends.
 pub(super) struct EdgeRow {
@@ -142,6 +142,8 @@ impl Index {
         db.busy_timeout(Duration::from_secs(10))?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "NORMAL")?;
+        // Rows hold tokens of a conversation: what is deleted is overwritten.
+        db.pragma_update(None, "secure_delete", "ON")?;
         let check: String = db.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
         if check != "ok" {
             return Err(Error::Index(damaged()));
@@ -155,6 +157,8 @@ impl Index {
             (0, 0) => tx.execute_batch(TABLES)?,
             _ => return Err(Error::Index(damaged())),
         }
+        // Younger than the schema, and no part of what it says.
+        tx.execute_batch("CREATE INDEX IF NOT EXISTS edge_to ON edge(model, \"to\");")?;
         tx.commit()?;
         Ok(Index { db })
     }

@@ -109,11 +109,7 @@ pub(super) fn rest(input: &mut dyn Read, header: &Header) -> Result<Rest, Fault>
     if xxh3_64(&payload) != header.sums.payload {
         return Err(Damage::Checksum("payload").into());
     }
-    // The length was right when the file was opened; it must not have grown since.
-    if input.read(&mut [0u8; 1])? != 0 {
-        let said = header.file_len();
-        return Err(Damage::Length { said, is: said + 1 }.into());
-    }
+    at_end(input, header)?;
     let (words, _) = logits.as_chunks::<4>();
     Ok(Rest {
         logits: words.iter().map(|w| f32::from_le_bytes(*w)).collect(),
@@ -121,8 +117,17 @@ pub(super) fn rest(input: &mut dyn Read, header: &Header) -> Result<Rest, Fault>
     })
 }
 
+/// The length was right when the file was opened; it must not have grown since.
+pub(super) fn at_end(input: &mut dyn Read, header: &Header) -> Result<(), Fault> {
+    if input.read(&mut [0u8; 1])? != 0 {
+        let said = header.file_len();
+        return Err(Damage::Length { said, is: said + 1 }.into());
+    }
+    Ok(())
+}
+
 /// Exactly `count` bytes. The count was held against the file's length before.
-fn take(input: &mut dyn Read, count: usize) -> Result<Vec<u8>, Fault> {
+pub(super) fn take(input: &mut dyn Read, count: usize) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::new();
     bytes
         .try_reserve_exact(count)

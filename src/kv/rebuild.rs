@@ -14,6 +14,8 @@ use super::error::{Damage, Error};
 use super::files::{self, Files};
 use super::fingerprint::canonical;
 use super::format::{Kind, Limits};
+use super::graph::Graph;
+use super::holdings::UNCLAIMED;
 use super::index::{Index, ModelId};
 use super::read::{self, Fault};
 use super::storage::Storage;
@@ -172,6 +174,22 @@ pub(super) fn mend_others(
     Ok(all)
 }
 
+/// After an index was made anew nobody holds anything: what no turn reaches is held in nobody's name,
+/// until its owner pins again or the quota needs it.
+pub(super) fn hold_tips(index: &Index) -> Result<(), Error> {
+    for model in index.models()? {
+        let graph = Graph::load(index, &model)?;
+        let reached = graph.reached(|_| true);
+        for item in graph.tips().into_iter().filter(|i| !reached.contains(i)) {
+            if let Some(edge) = graph.edge(item) {
+                let owner = format!("{UNCLAIMED}{}", short(edge.to));
+                index.pin(model.id, &owner, edge.to)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Removes what crashed writes left, under every fingerprint.
 pub(super) fn sweep(storage: &Arc<dyn Storage>, root: &Path) -> Result<(), Error> {
     for folder in folders(storage, root)? {
@@ -184,7 +202,8 @@ pub(super) fn sweep(storage: &Arc<dyn Storage>, root: &Path) -> Result<(), Error
     Ok(())
 }
 
-fn folders(storage: &Arc<dyn Storage>, root: &Path) -> Result<Vec<String>, Error> {
+/// The folders of all fingerprints.
+pub(super) fn folders(storage: &Arc<dyn Storage>, root: &Path) -> Result<Vec<String>, Error> {
     let place = root.join("v1");
     let mut names = storage.list(&place).map_err(Error::folder(&place))?;
     names.retain(|n| n.len() == 16 && n.bytes().all(|b| b.is_ascii_hexdigit()));

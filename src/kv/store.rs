@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::ledger::{Digest, Token};
 
+use super::collect::{self, Collected};
 use super::error::Error;
 use super::files::{self, Files};
 use super::fingerprint::{Fingerprint, canonical};
@@ -47,7 +48,9 @@ pub(super) struct Live {
     pub(super) model: ModelId,
     pub(super) notices: Notices,
     pub(super) queue: Queue<Job>,
-    index: Mutex<Index>,
+    pub(super) index: Mutex<Index>,
+    /// The most bytes that all files of the folder may have.
+    pub(super) quota: u64,
     /// Held shared as long as the store lives: nobody sweeps under it.
     _lock: File,
 }
@@ -91,6 +94,15 @@ impl Store {
         for folder in [dir, &dir.join("v1"), &files.folder, &quarantine] {
             storage.make_folder(folder).map_err(Error::folder(folder))?;
         }
+        // A file is as durable as the folders above it.
+        for folder in [&dir.join("v1"), dir] {
+            storage.sync_folder(folder).map_err(Error::folder(folder))?;
+        }
+        // The one above is not ours; it may be closed to us.
+        let above = dir.parent().filter(|p| !p.as_os_str().is_empty());
+        if let Err(error) = storage.sync_folder(above.unwrap_or(Path::new("."))) {
+            tracing::debug!(%error, "the folder above kv is not synced");
+        }
         let (lock, alone) = lock(&dir.join("lock"))?;
         files.probe().map_err(Error::folder(&files.folder))?;
         if alone {
@@ -108,6 +120,7 @@ impl Store {
             let others = rebuild::mend_others(&index, &storage, dir, &short, &limits)?;
             mended.added += others.added;
             mended.refused += others.refused;
+            rebuild::hold_tips(&index)?;
         }
         if alone {
             let path = dir.join("lock");
@@ -125,6 +138,7 @@ impl Store {
             notices: Notices::default(),
             queue: Queue::new(limits.queue_bytes),
             index: Mutex::new(index),
+            quota: collect::quota(dir, &limits),
             _lock: lock,
         });
         report(&live.notices, opened, mended);
@@ -269,6 +283,22 @@ impl Store {
         self.push(Job::Unpin { owner });
     }
 
+    /// Removes what no owner reaches under any fingerprint, then, if more than the quota is left,
+    /// leaves of what is reached, those first that save the fewest tokens per byte; never what
+    /// owners that pinned or put in this run need. Done by the writer, in order with the puts; it
+    /// does the part that the quota asks for by itself, at the end of a turn.
+    ///
+    /// # Errors
+    /// When the writer has stopped, or files or index fail.
+    pub fn collect(&self) -> Result<Collected, Error> {
+        if self.is_off() {
+            return Ok(Collected::default());
+        }
+        let (reply, done) = std::sync::mpsc::channel();
+        self.push(Job::Collect { reply });
+        done.recv().unwrap_or(Err(Error::Stopped))
+    }
+
     /// Waits until all that was put before is durable, or failed with a notice.
     pub fn flush(&self) -> Result<(), Error> {
         match self.live().map(|live| live.queue.flush()) {
@@ -310,7 +340,7 @@ impl Store {
 
 /// Takes the folder's lock: exclusive and `true` when no other process uses it, else shared. Some
 /// file systems have no locks: then nobody is known to be alone, and nothing is swept.
-fn lock(path: &Path) -> Result<(File, bool), Error> {
+pub(super) fn lock(path: &Path) -> Result<(File, bool), Error> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let file = private(&mut options, path).map_err(Error::folder(path))?;

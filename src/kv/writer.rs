@@ -3,33 +3,44 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::Sender;
 
 use crate::ledger::Digest;
 
+use super::collect::Collected;
 use super::error::{Damage, Error};
 use super::files;
 use super::format::Kind;
+use super::keeper::Keeper;
 use super::put::{Record, SnapshotRole};
 use super::store::Live;
 
 /// What the thread is asked to do.
 pub(super) enum Job {
     Put(Record),
-    Pin { owner: String, digest: Digest },
-    Unpin { owner: String },
+    Pin {
+        owner: String,
+        digest: Digest,
+    },
+    Unpin {
+        owner: String,
+    },
+    Collect {
+        reply: Sender<Result<Collected, Error>>,
+    },
 }
 
 impl Job {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Job::Put(record) => record.bytes(),
-            Job::Pin { .. } | Job::Unpin { .. } => 0,
+            Job::Pin { .. } | Job::Unpin { .. } | Job::Collect { .. } => 0,
         }
     }
 }
 
 /// Why a job failed.
-enum Failure {
+pub(super) enum Failure {
     Io(io::Error),
     Index(rusqlite::Error),
     Invalid(Damage),
@@ -49,9 +60,10 @@ impl From<rusqlite::Error> for Failure {
 
 /// The thread's whole life: works until the queue is closed and empty.
 pub(super) fn run(live: &Live) {
+    let mut keeper = Keeper::default();
     let worked = catch_unwind(AssertUnwindSafe(|| {
         while let Some((job, bytes)) = live.queue.next() {
-            if let Err(failure) = work(live, &job) {
+            if let Err(failure) = work(live, &mut keeper, &job) {
                 tell(live, failure);
             }
             drop(job);
@@ -67,12 +79,26 @@ pub(super) fn run(live: &Live) {
     }
 }
 
-fn work(live: &Live, job: &Job) -> Result<(), Failure> {
+fn work(live: &Live, keeper: &mut Keeper, job: &Job) -> Result<(), Failure> {
     match job {
-        Job::Put(record) => put(live, record),
-        Job::Pin { owner, digest } => Ok(live.index().pin(live.model, owner, *digest)?),
-        Job::Unpin { owner } => Ok(live.index().unpin(owner)?),
+        Job::Put(record) => {
+            put(live, record)?;
+            keeper.put(record);
+        }
+        Job::Pin { owner, digest } => {
+            keeper.pin(live, owner, *digest)?;
+            keeper.mind_the_quota(live);
+        }
+        Job::Unpin { owner } => {
+            live.index().unpin(owner)?;
+            keeper.unpin(owner);
+        }
+        Job::Collect { reply } => {
+            // Who asked may have gone.
+            let _ = reply.send(keeper.collect(live));
+        }
     }
+    Ok(())
 }
 
 fn put(live: &Live, record: &Record) -> Result<(), Failure> {

@@ -88,6 +88,89 @@ fn a_file_cut_anywhere_or_with_bytes_behind_it_is_refused() {
     }
 }
 
+#[test]
+fn a_file_is_refused_when_it_ends_or_goes_on_at_any_section() {
+    let pair = pair();
+    for path in records(&pair.home) {
+        let good = fs::read(&path).unwrap();
+        let count = |at: usize| u64::from_le_bytes(good[at..at + 8].try_into().unwrap()) as usize;
+        let mut ends = vec![0, HEADER];
+        for bytes in [count(128) * 4, count(152), count(144) * 4, count(136)] {
+            ends.push(ends.last().unwrap() + bytes);
+        }
+        assert_eq!(ends.last(), Some(&good.len()));
+        for end in ends {
+            for cut in [end.saturating_sub(1), end, end + 1] {
+                if cut < good.len() {
+                    assert!(pair.damage(&path, &good[..cut]).is_some(), "cut at {cut}");
+                }
+            }
+            // Bytes that push all later sections on; at the end they trail.
+            for more in [1, 4, 4096] {
+                let mut bad = good[..end].to_vec();
+                bad.resize(end + more, 0);
+                bad.extend_from_slice(&good[end..]);
+                assert!(pair.damage(&path, &bad).is_some(), "{more} bytes at {end}");
+            }
+        }
+        assert_eq!(pair.damage(&path, &good), None);
+    }
+}
+
+#[test]
+fn files_that_were_moved_to_another_model_are_refused_and_set_aside() {
+    let (home, store) = store();
+    let target = text(1, 40);
+    put_edge(&store, &target, 0, 40);
+    put_node(&store, &target, 40, SnapshotRole::Turn, Some("a"));
+    drop(store);
+    let kv = home.path().join("kv");
+    let other = model("q8_0");
+    let q8 = Store::open(&kv, other.clone(), Limits::default()).unwrap();
+    let at = |p: usize| {
+        let mut running = Running::new(other.hard);
+        running.extend(&target[..p]);
+        running.digest()
+    };
+    q8.put_segment(PutSegment {
+        from: at(0),
+        to: at(40),
+        p0: 0,
+        p1: 40,
+        tokens: target.clone(),
+        payload: b"of q8_0".to_vec(),
+    });
+    q8.flush().unwrap();
+    let own = crate::kv::files::name(Kind::Edge, at(0), at(40));
+    let folder = kv.join("v1").join(&other.hard.hex()[..16]);
+    let mine: Vec<PathBuf> = records(&home)
+        .into_iter()
+        .filter(|p| !p.starts_with(&folder))
+        .collect();
+    assert_eq!(mine.len(), 2);
+    // Under the name of the other model's own edge: the header says whose it is.
+    let edge = mine.iter().find(|p| p.extension().unwrap() == "edge");
+    fs::copy(edge.unwrap(), folder.join(&own)).unwrap();
+    let found = q8.lookup(&target, &at).unwrap();
+    match q8.read_segment(&found.edges[0], &target) {
+        Err(Error::Refused { damage, .. }) => assert_eq!(damage, Damage::Other("model")),
+        other => panic!("{other:?}"),
+    }
+    drop(q8);
+    // Under their own names, with an index that must be made again: set aside, said once.
+    for path in &mine {
+        fs::copy(path, folder.join(path.file_name().unwrap())).unwrap();
+    }
+    fs::remove_file(kv.join("index.db")).unwrap();
+    let q8 = Store::open(&kv, other.clone(), Limits::default()).unwrap();
+    assert_eq!(q8.lookup(&target, &at).unwrap(), Found::default());
+    let notices = q8.take_notices();
+    let said = notices.iter().filter(|n| n.text.contains("set aside"));
+    assert_eq!(said.count(), 1, "{notices:?}");
+    drop(q8);
+    assert_eq!(cuts(&find(&open(&home), &target)), [(0, 40)]);
+}
+
 /// Sets a field of a header and makes its checksum right again.
 fn forge(bytes: &[u8], at: usize, field: &[u8]) -> Vec<u8> {
     let mut forged = bytes.to_vec();

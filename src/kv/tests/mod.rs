@@ -1,8 +1,12 @@
 //! The store from outside: what callers may rely on, and what damage, crashes and full disks do.
 
+mod crash;
 mod damage;
 mod durability;
+mod folder;
 mod graph;
+mod housekeeping;
+mod mutation;
 mod writing;
 
 use std::io::{self, Read};
@@ -119,6 +123,18 @@ fn listed(home: &TempDir, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     paths
 }
 
+/// Numbers that are the same in every run.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
 /// A real folder whose operations can be made to fail, panic or wait.
 #[derive(Default)]
 struct Moody {
@@ -208,6 +224,7 @@ impl Storage for Arc<Moody> {
         Disk.sync_folder(path)
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
+        self.may("remove")?;
         Disk.remove(path)
     }
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {

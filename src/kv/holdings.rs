@@ -1,0 +1,134 @@
+//! What the index knows of owners, and of all models at once: for housekeeping, which looks at the
+//! whole folder where a lookup looks at one chain.
+
+use std::collections::HashMap;
+
+use rusqlite::params;
+
+use crate::ledger::Digest;
+
+use super::index::{Index, ModelId, NodeId};
+use super::put::SnapshotRole;
+
+/// Owners of this name hold what a rebuild found and nobody has claimed again.
+pub(super) const UNCLAIMED: &str = "rebuilt-";
+
+/// What an owner wants kept: its pin or its present turn.
+#[derive(Clone, Debug)]
+pub(super) struct Hold {
+    pub(super) owner: String,
+    pub(super) digest: Digest,
+    /// Rises with time among pins; 0 for turns.
+    pub(super) order: i64,
+}
+
+/// A model of the folder.
+pub(super) struct Model {
+    pub(super) id: ModelId,
+    pub(super) hard: Digest,
+    /// Canonical JSON.
+    pub(super) facts: String,
+}
+
+type Result<T> = std::result::Result<T, rusqlite::Error>;
+
+impl Index {
+    /// All models, in the order they came.
+    pub(super) fn models(&self) -> Result<Vec<Model>> {
+        self.db
+            .prepare("SELECT id, hard, facts FROM model ORDER BY id")?
+            .query_map([], |r| {
+                Ok(Model {
+                    id: ModelId(r.get(0)?),
+                    hard: Digest(r.get(1)?),
+                    facts: r.get(2)?,
+                })
+            })?
+            .collect()
+    }
+
+    /// Bytes of all files of all models.
+    pub(super) fn total(&self) -> Result<u64> {
+        self.db.query_row(
+            "SELECT (SELECT coalesce(sum(bytes), 0) FROM edge) + (SELECT coalesce(sum(bytes), 0) FROM node)",
+            [],
+            |r| r.get(0),
+        )
+    }
+
+    /// The pins and turns of a model.
+    pub(super) fn holds(&self, model: ModelId) -> Result<Vec<Hold>> {
+        self.db
+            .prepare(
+                "SELECT owner, digest, id FROM pin WHERE model = ?1
+                 UNION ALL SELECT owner, digest, 0 FROM turn WHERE model = ?1",
+            )?
+            .query_map([model.0], |r| {
+                Ok(Hold {
+                    owner: r.get(0)?,
+                    digest: Digest(r.get(1)?),
+                    order: r.get(2)?,
+                })
+            })?
+            .collect()
+    }
+
+    /// The strongest role that each stored node was put with.
+    pub(super) fn roles(&self, model: ModelId) -> Result<HashMap<NodeId, SnapshotRole>> {
+        let mut find = self
+            .db
+            .prepare("SELECT id, role FROM node WHERE model = ?1")?;
+        let mut rows = find.query([model.0])?;
+        let mut roles = HashMap::new();
+        while let Some(row) = rows.next()? {
+            if let Some(role) = SnapshotRole::from_u8(row.get(1)?) {
+                roles.insert(NodeId(row.get(0)?), role);
+            }
+        }
+        Ok(roles)
+    }
+
+    /// True when a segment ends at `digest`, or a snapshot is there.
+    pub(super) fn has_at(&self, model: ModelId, digest: Digest) -> Result<bool> {
+        self.db
+            .prepare_cached(
+                "SELECT 1 FROM edge WHERE model = ?1 AND \"to\" = ?2
+                 UNION ALL SELECT 1 FROM node WHERE model = ?1 AND digest = ?2",
+            )?
+            .exists(params![model.0, digest.0])
+    }
+
+    /// True when the owner has a pin under this model.
+    pub(super) fn has_pin(&self, model: ModelId, owner: &str) -> Result<bool> {
+        self.db
+            .prepare_cached("SELECT 1 FROM pin WHERE model = ?1 AND owner = ?2")?
+            .exists(params![model.0, owner])
+    }
+
+    /// Pins at `from` are at `to` now: the segment between is gone.
+    pub(super) fn move_pins(&self, model: ModelId, from: Digest, to: Digest) -> Result<()> {
+        self.db.execute(
+            "UPDATE pin SET digest = ?3 WHERE model = ?1 AND digest = ?2",
+            params![model.0, from.0, to.0],
+        )?;
+        Ok(())
+    }
+
+    /// True when a rebuild left something that nobody has claimed under this model.
+    pub(super) fn has_unclaimed(&self, model: ModelId) -> Result<bool> {
+        self.db
+            .prepare_cached("SELECT 1 FROM pin WHERE model = ?1 AND owner LIKE ?2 || '%'")?
+            .exists(params![model.0, UNCLAIMED])
+    }
+
+    /// Forgets one owner's pin and turn under one model.
+    pub(super) fn release(&self, model: ModelId, owner: &str) -> Result<()> {
+        for table in ["pin", "turn"] {
+            self.db.execute(
+                &format!("DELETE FROM {table} WHERE model = ?1 AND owner = ?2"),
+                params![model.0, owner],
+            )?;
+        }
+        Ok(())
+    }
+}

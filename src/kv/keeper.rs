@@ -1,0 +1,135 @@
+//! The writer's sense of what is in use: who pinned in this run, what was written since, and when
+//! the folder has grown past its quota.
+
+use std::collections::HashSet;
+
+use crate::ledger::Digest;
+
+use super::collect::{self, Collected, InUse, Trouble, Want};
+use super::error::Error;
+use super::graph::Graph;
+use super::holdings::UNCLAIMED;
+use super::put::Record;
+use super::store::Live;
+use super::writer::Failure;
+
+/// This part of the quota is made free beyond what is needed, or each turn would look at everything.
+const SLACK: u64 = 32;
+
+/// Owned by the writer thread.
+#[derive(Default)]
+pub(super) struct Keeper {
+    owners: HashSet<String>,
+    /// Ends of what was put since the last pin.
+    fresh: Vec<Digest>,
+    /// What was left when the quota could not be reached: trying again is of use only when the
+    /// folder has grown.
+    stuck: Option<u64>,
+    told: bool,
+}
+
+impl Keeper {
+    pub(super) fn put(&mut self, record: &Record) {
+        self.fresh.push(record.to);
+        if !record.owner.is_empty() {
+            self.owners.insert(record.owner.clone());
+        }
+    }
+
+    /// Moves an owner's pin. One at which nothing is stored does not replace one that holds
+    /// something: a turn that could not be written must not let go of those before it.
+    pub(super) fn pin(&mut self, live: &Live, owner: &str, digest: Digest) -> Result<(), Failure> {
+        self.owners.insert(owner.to_owned());
+        let index = live.index();
+        let stored = index.has_at(live.model, digest)?;
+        if stored || !index.has_pin(live.model, owner)? {
+            index.pin(live.model, owner, digest)?;
+        }
+        if stored {
+            self.fresh.clear();
+        }
+        if !owner.starts_with(UNCLAIMED) && index.has_unclaimed(live.model)? {
+            let models = index.models()?;
+            for model in models.iter().filter(|m| m.id == live.model) {
+                let graph = Graph::load(&index, model)?;
+                let behind = graph.behind(digest);
+                let ends: HashSet<Digest> = behind
+                    .iter()
+                    .filter_map(|i| graph.edge(*i).map(|e| e.to))
+                    .collect();
+                for hold in &graph.holds {
+                    if hold.owner.starts_with(UNCLAIMED) && ends.contains(&hold.digest) {
+                        index.release(live.model, &hold.owner)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn unpin(&mut self, owner: &str) {
+        self.owners.remove(owner);
+        self.stuck = None;
+    }
+
+    /// All that nobody reaches, and what the quota asks for.
+    pub(super) fn collect(&mut self, live: &Live) -> Result<Collected, Error> {
+        let done = self.run(live, Want::Unreached, live.quota);
+        done.map(|(collected, _)| collected)
+            .map_err(|trouble| match trouble {
+                Trouble::Io(source) => Error::Folder {
+                    path: live.files.folder.clone(),
+                    source,
+                },
+                Trouble::Index(error) => Error::Index(error),
+            })
+    }
+
+    /// At the end of a turn: removes what is too much, if anything is. What goes wrong here is said
+    /// once; the turn is stored all the same.
+    pub(super) fn mind_the_quota(&mut self, live: &Live) {
+        let total = live.index().total().unwrap_or(0);
+        let tried = self
+            .stuck
+            .map_or(live.quota, |left| left.saturating_add(live.quota / 16));
+        if total <= tried {
+            return;
+        }
+        match self.run(live, Want::Quota, live.quota - live.quota / SLACK) {
+            Ok((collected, left)) => {
+                tracing::info!(?collected, left, "kv collected");
+                self.stuck = (left > live.quota).then_some(left);
+                if left > live.quota && !self.told {
+                    self.told = true;
+                    live.notices.add(
+                        format!(
+                            "The conversations in use take {} MiB of KV, the quota is {} MiB; they are kept.",
+                            left >> 20,
+                            live.quota >> 20,
+                        ),
+                        "Nothing to do while there is space; `npast kv status` shows what takes it.",
+                    );
+                }
+            }
+            Err(trouble) => {
+                let error = match trouble {
+                    Trouble::Io(error) => error.to_string(),
+                    Trouble::Index(error) => error.to_string(),
+                };
+                live.notices.add_once(
+                    "collect",
+                    format!("Old KV could not be removed: {error}."),
+                    "Check the disk of the data folder; it is tried again at the end of a turn.",
+                );
+            }
+        }
+    }
+
+    fn run(&self, live: &Live, want: Want, most: u64) -> Result<(Collected, u64), Trouble> {
+        let used = InUse {
+            owners: self.owners.clone(),
+            fresh: Some((live.model, self.fresh.clone())),
+        };
+        collect::collect(&live.index, &live.files, most, want, &used)
+    }
+}
