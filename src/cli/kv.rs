@@ -106,12 +106,27 @@ fn as_json(models: &[ModelStatus], sessions: &[Summary]) -> Vec<Value> {
             }));
         }
     }
+    for summary in unstored(models, sessions) {
+        lines.push(json!({
+            "type": "session", "model": null, "owner": kv_owner(summary.session.id),
+            "name": summary.session.name, "tokens": 0, "bytes": 0, "shared_bytes": 0,
+            "cold_tokens": summary.tokens,
+        }));
+    }
     lines
+}
+
+/// Sessions of which nothing is restorable under any model.
+fn unstored<'a>(models: &[ModelStatus], sessions: &'a [Summary]) -> Vec<&'a Summary> {
+    let owners = models.iter().flat_map(|m| &m.owners);
+    let stored: HashSet<&String> = owners.filter_map(|o| o.owner.as_ref()).collect();
+    let bare = |s: &&Summary| !stored.contains(&kv_owner(s.session.id));
+    sessions.iter().filter(bare).collect()
 }
 
 fn listed(models: &[ModelStatus], sessions: &[Summary]) -> String {
     let mut text = String::new();
-    for model in models.iter().filter(|m| m.edges + m.nodes > 0) {
+    for model in models.iter().filter(|m| shows(m)) {
         text.push_str(&format!(
             "\n{}: {} in {} segments and {} snapshots",
             printable(&title(model)),
@@ -148,7 +163,18 @@ fn listed(models: &[ModelStatus], sessions: &[Summary]) -> String {
             text.push_str(&table(&head, &rows, &[1, 2, 3, 4]));
         }
     }
+    let unstored = unstored(models, sessions);
+    if !unstored.is_empty() {
+        let row = |s: &&Summary| vec![printable(&s.session.name).into_owned(), count(s.tokens)];
+        let rows: Vec<Vec<String>> = unstored.iter().map(row).collect();
+        text.push_str("\nNothing is stored for:\n");
+        text.push_str(&table(&["session", "to read at a start"], &rows, &[1]));
+    }
     text
+}
+
+fn shows(model: &ModelStatus) -> bool {
+    model.edges + model.nodes > 0 || !model.owners.is_empty()
 }
 
 /// A model by what a reader may know it by; its name is not among its facts.

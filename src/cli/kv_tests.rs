@@ -62,6 +62,9 @@ fn status_names_sessions_and_says_what_a_start_would_read() {
     save(dir.path(), &b, &[]);
     let mut sessions = super::sessions(&run).unwrap().unwrap();
     sessions.retain(|s| s.session.id == a.id);
+    let c = store(dir.path(), "bare");
+    let all = super::sessions(&run).unwrap().unwrap();
+    sessions.extend(all.into_iter().filter(|s| s.session.id == c.id));
     // The ledger went on, its KV did not.
     sessions[0].tokens = 1009;
     let text = listed(&models(&run), &sessions);
@@ -72,11 +75,16 @@ fn status_names_sessions_and_says_what_a_start_would_read() {
             "\ntoy · dense · f16 · {id}: 928 B in 2 segments and 0 snapshots\n\
              session              tokens  bytes  shared  to read at a start\n\
              work                      4  928 B   464 B               1,005\n\
-             session-2 (removed)       2  464 B   464 B                   ?\n"
+             session-2 (removed)       2  464 B   464 B                   ?\n\
+             \nNothing is stored for:\n\
+             session  to read at a start\n\
+             bare                      2\n"
         )
     );
     let lines = as_json(&models(&run), &sessions);
-    assert_eq!(lines.len(), 3);
+    assert_eq!(lines.len(), 4);
+    assert_eq!(lines[3]["name"], "bare");
+    assert_eq!(lines[3]["cold_tokens"], 2);
     assert_eq!(lines[1]["name"], "work");
     assert_eq!(lines[1]["cold_tokens"], 1005);
     assert_eq!(lines[2]["owner"], "session-2");

@@ -123,6 +123,16 @@ impl Files {
         }
     }
 
+    /// Empties quarantine/: nothing tells whose files are in there.
+    pub(super) fn empty_quarantine(&self) -> io::Result<u64> {
+        let mut removed = 0;
+        for name in self.storage.list(&self.quarantine)? {
+            self.storage.remove(&self.quarantine.join(name))?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
     /// Bounds quarantine/: it is there to be looked at, not to fill the disk. The file that was
     /// just set aside goes last, if it must.
     fn trim(&self, newest: &str) -> io::Result<()> {

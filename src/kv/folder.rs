@@ -192,7 +192,8 @@ impl Folder {
     }
 
     /// Forgets an owner, and removes what it alone reached and what was written after that. `ledger`
-    /// is what it held: an index that was rebuilt knows files, not whose they are.
+    /// is what it held: an index that was rebuilt knows files, not whose they are. What was set
+    /// aside goes too, since nothing tells whose it was; it is not counted.
     ///
     /// # Errors
     /// When files or index fail; then a part may be left, which [`Folder::collect`] removes.
@@ -225,6 +226,8 @@ impl Folder {
             all.files += done.files;
             all.bytes += done.bytes;
         }
+        let emptied = self.files.empty_quarantine();
+        emptied.map_err(|error| self.trouble(error.into()))?;
         Ok(all)
     }
 

@@ -121,6 +121,21 @@ fn a_removed_session_takes_with_it_what_no_one_else_shares() {
 }
 
 #[test]
+fn a_removed_session_leaves_nothing_in_quarantine() {
+    let (home, a, _) = two();
+    let store = open(&home);
+    store.quarantine_edge(&find(&store, &a).edges[1], "on purpose");
+    drop(store);
+    let aside = || {
+        let quarantine = home.path().join("kv/quarantine");
+        fs::read_dir(quarantine).unwrap().count()
+    };
+    assert_eq!(aside(), 1);
+    folder(&home).forget("session-2", &a).unwrap();
+    assert_eq!(aside(), 0);
+}
+
+#[test]
 fn a_session_is_forgotten_also_by_an_index_that_does_not_know_it() {
     let home = TempDir::new().unwrap();
     let store = open(&home);
