@@ -70,6 +70,9 @@ pub(super) fn note(
              was saved"
         ),
         (Cause::Refused(why), _) => format!("stored KV was refused: {why}"),
+        (Cause::Row, _) => {
+            "the logits after the last token are not kept, so it is read again".to_owned()
+        }
         (Cause::Lost, _) => "the slot's memory was given up after a failed decode".to_owned(),
     };
     let reason = match (&miss.cause, broken) {

@@ -157,6 +157,8 @@ pub enum Cause {
         /// The target's.
         got: Token,
     },
+    /// All of it is held, but the logits to sample from are not: the last token is read again.
+    Row,
     /// Nothing was found on disk, in words where it is known why.
     NotStored(Option<String>),
     /// Stored KV was refused.

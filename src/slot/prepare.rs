@@ -63,6 +63,8 @@ impl Started {
             Cause::Refused(reason.clone())
         } else if lost {
             Cause::Lost
+        } else if self.start + 1 == goal.len() {
+            Cause::Row
         } else if let (Some(had), Some(got)) = (goal.had, goal.token(goal.common)) {
             match self.start < goal.common {
                 true => Cause::NoState {
