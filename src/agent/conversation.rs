@@ -169,11 +169,15 @@ impl Conversation {
         }
     }
 
-    /// Waits until everything is on disk, and lets the session go.
+    /// Waits until everything is on disk, and lets the session go. A session that was started for
+    /// an input that was refused leaves nothing behind.
     ///
     /// # Errors
     /// When the store's writer has died; the session itself is whole.
     pub fn close(self) -> Result<(), AgentError> {
+        if !self.resumed && self.calls == 0 && self.messages.is_empty() {
+            self.db.remove(self.row.id)?;
+        }
         self.shared
             .store
             .flush()

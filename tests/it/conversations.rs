@@ -69,3 +69,43 @@ fn a_reply_that_is_stopped_and_continued_reads_its_pending_token_only() {
         assert_eq!(r.miss, None);
     }
 }
+
+#[test]
+fn a_session_that_was_started_for_a_refused_input_leaves_nothing_behind() {
+    let desk = Desk::new(Class::Dense, None);
+    let long = "word ".repeat(desk.limit);
+    let refused = desk.turn("new", Input::Text(long), &greedy(5), None);
+    let error = refused.err().expect("a refusal");
+    assert_eq!((error.kind(), error.exit()), ("too_long", 2), "{error}");
+    let db = npast::session::Db::open(&desk.home.join("npast.db")).expect("a database");
+    assert!(db.list().expect("a list").is_empty());
+}
+
+#[test]
+fn a_model_of_an_unknown_architecture_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("m.gguf");
+    let bytes = std::fs::read(Desk::new(Class::Hybrid, None).model).expect("a model");
+    let (known, unknown) = (b"qwen35", b"qwenXX");
+    let mut at = 0;
+    let mut bytes = bytes;
+    while at + known.len() <= bytes.len() {
+        if &bytes[at..at + known.len()] == known {
+            bytes[at..at + known.len()].copy_from_slice(unknown);
+        }
+        at += 1;
+    }
+    std::fs::write(&path, bytes).expect("a file");
+    let error = Desk::with_model(&path).engine().err().expect("a refusal");
+    assert!(
+        error
+            .to_string()
+            .contains("unknown model architecture: 'qwenXX'"),
+        "{error}"
+    );
+    assert!(
+        error
+            .hint()
+            .is_some_and(|hint| hint.contains("architecture"))
+    );
+}
