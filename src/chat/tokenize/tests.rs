@@ -12,6 +12,7 @@ use crate::chat::template::Marks;
 use crate::llama::{Model, ModelOptions};
 
 mod edit;
+mod templates;
 use edit::Edit;
 
 const CONTROL: i32 = 3;
