@@ -18,6 +18,8 @@ const READ: usize = 512;
 const REPLY: usize = 128;
 const WRITE: usize = 32;
 const RUNS: usize = 10;
+/// A bare loop, two slots, another bare loop.
+const SIDES: usize = 4;
 const LIMIT: usize = 4096;
 
 /// One side of the comparison.
@@ -148,29 +150,38 @@ pub fn run() {
         ..options(LIMIT).context
     };
     let home = tempfile::tempdir().expect("a folder");
-    // Where a context's memory happens to lie is worth some percent. A bare loop is made first and
-    // another one last; what they differ by is what this machine cannot tell.
-    let bare = || Side::Bare {
-        ctx: Box::new(Context::new(&model, &context).expect("a context")),
-        pos: 0,
-    };
-    let first = bare();
-    let engines = [Store::off(), store(home.path())].map(|store| {
-        let engine = slot(&model, LIMIT, store.clone());
-        (engine, store)
-    });
-    let last = bare();
-    let mut sides = vec![first];
-    sides.extend(engines.iter().map(|(engine, store)| Side::Slot {
-        slot: engine.handle(),
-        mark: None,
-        store: store.clone(),
-    }));
-    sides.push(last);
-
-    let mut runs = vec![Vec::new(); sides.len()];
+    // Where a context's memory happens to lie is worth some percent, so every round makes all of
+    // them anew, in another order. What the two bare loops differ by is what this machine cannot
+    // tell.
+    let mut runs = vec![Vec::new(); SIDES];
     // The first round warms up caches and threads, and is not counted.
     for round in 0..=RUNS {
+        let mut engines = Vec::new();
+        let mut sides: Vec<Option<Side>> = (0..SIDES).map(|_| None).collect();
+        for i in (0..SIDES).map(|i| (i + round) % SIDES) {
+            sides[i] = Some(match i {
+                0 | 3 => Side::Bare {
+                    ctx: Box::new(Context::new(&model, &context).expect("a context")),
+                    pos: 0,
+                },
+                _ => {
+                    let store = if i == 1 {
+                        Store::off()
+                    } else {
+                        store(home.path())
+                    };
+                    let engine = slot(&model, LIMIT, store.clone());
+                    let handle = engine.handle();
+                    engines.push(engine);
+                    Side::Slot {
+                        slot: handle,
+                        mark: None,
+                        store,
+                    }
+                }
+            });
+        }
+        let mut sides: Vec<Side> = sides.into_iter().flatten().collect();
         let took = one(&mut sides, round);
         if round > 0 {
             for (runs, run) in runs.iter_mut().zip(took) {
