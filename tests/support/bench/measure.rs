@@ -50,6 +50,29 @@ pub fn threads() -> usize {
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
+/// Keeps this process, with the threads it will start, on as many cores as llama.cpp is given
+/// threads. Sides that are compared run in threads of their own, which would otherwise stay on
+/// different cores, and the cores of a virtual machine differ by some percent.
+#[cfg(target_os = "linux")]
+pub fn pin() {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let Ok(allowed) = sched_getaffinity(None) else {
+        return;
+    };
+    let mut chosen = CpuSet::new();
+    let cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+    for core in cores.take(threads()) {
+        chosen.set(core);
+    }
+    if let Err(error) = sched_setaffinity(None, &chosen) {
+        eprintln!("the sides may run on different cores: {error}");
+    }
+}
+
+/// Elsewhere a process cannot be kept on a core.
+#[cfg(not(target_os = "linux"))]
+pub fn pin() {}
+
 /// Milliseconds of CPU that the threads of this process have used, where the kernel says so to the
 /// nanosecond. Unlike the clock they do not run while other programs do.
 pub fn cpu_ms() -> Option<f64> {

@@ -7,7 +7,7 @@ use npast::ledger::{Digest, Token};
 use npast::llama::{Context, ContextOptions, Seq};
 use npast::slot::{SlotHandle, SlotOptions, Target};
 
-use super::measure::{UBATCH, Watch, after, call, greedy, load, median, options, slot, store};
+use super::measure::{UBATCH, Watch, after, call, greedy, load, median, options, pin, slot, store};
 use super::measure::{threads, title, tokens};
 use super::model;
 
@@ -138,12 +138,13 @@ struct Run {
 
 /// Runs and prints the comparison.
 pub fn run() {
+    let threads = threads();
+    pin();
     let model = load(&model::bench_model());
     title(&format!(
         "slot against a bare llama.cpp loop: {:.0} million parameters, {PROMPT} + {REPLY} tokens, \
-         ubatch {UBATCH}, threads {}, {RUNS} interleaved runs",
+         ubatch {UBATCH}, threads {threads}, {RUNS} interleaved runs",
         model.parameters() as f64 / 1e6,
-        threads()
     ));
     let context = ContextOptions {
         cells: SlotOptions::cells(LIMIT),
