@@ -13,7 +13,7 @@ use crate::kv::{Limits, Store};
 use crate::ledger::Digest;
 use crate::llama::{self, Model, Vocab, gguf};
 use crate::session::{Db, Lock};
-use crate::slot::{Class, Slot, SlotOptions};
+use crate::slot::{Class, Slot, SlotOptions, WindowCost};
 
 /// Bytes of snapshots that are kept in RAM.
 const SNAPSHOT_BUDGET: usize = 1 << 30;
@@ -191,6 +191,12 @@ impl Engine {
     /// What it is.
     pub fn facts(&self) -> Facts {
         self.facts.clone()
+    }
+
+    /// What an SWA window's layout costs at the start of each append, measured now; nothing on other
+    /// classes. Empties the slot.
+    pub fn window_cost(&self) -> Option<WindowCost> {
+        self.slot.handle().window_cost().ok().flatten()
     }
 
     /// What the user should know; each is said once.

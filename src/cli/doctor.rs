@@ -184,6 +184,19 @@ fn model(report: &mut Report, run: &Run, options: &Options) -> Result<(), Failur
     let shown = !run.quiet && !run.json && std::io::IsTerminal::is_terminal(&std::io::stderr());
     let engine = load(options, &interrupt, &mut Progress::new(shown))?;
     facts(report, &engine.facts(), state::free(&options.home));
+    if let Some(cost) = engine.window_cost() {
+        report.section("window");
+        report.row("sliding window", format!("{} tokens", count(cost.window)));
+        report.row(
+            "laid out again",
+            format!(
+                "in {:.1} ms at the start of each append ({} with {} tokens in it)",
+                cost.ms,
+                bytes(cost.bytes as u64),
+                count(cost.filled)
+            ),
+        );
+    }
     for (text, hint) in engine.notices() {
         let hint = hint.map_or_else(String::new, |h| format!(" ({h})"));
         report.findings.push(format!("{text}{hint}"));

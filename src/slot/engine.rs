@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::call::{Call, Fork, Outcome};
 use super::memory::{Class, Memory};
 use super::resident::Resident;
+use super::window::WindowCost;
 use super::{SlotError, Times};
 use crate::kv::Store;
 use crate::ledger::{Digest, Finish, Token};
@@ -59,6 +60,7 @@ enum Command {
     Row(oneshot::Sender<Option<Vec<f32>>>),
     Held(oneshot::Sender<Vec<Token>>),
     Knows((usize, Digest), oneshot::Sender<bool>),
+    Window(oneshot::Sender<Option<WindowCost>>),
 }
 
 /// What a slot is, for people.
@@ -223,6 +225,17 @@ impl SlotHandle {
         self.send(Command::Knows(mark, tx)).is_ok() && rx.blocking_recv().unwrap_or(false)
     }
 
+    /// What laying out the SWA window costs at the start of an append; nothing on other classes.
+    /// Fills the slot for it, within some seconds, and leaves it empty. For `doctor`.
+    ///
+    /// # Errors
+    /// When the engine is dead.
+    pub fn window_cost(&self) -> Result<Option<WindowCost>, SlotError> {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Window(tx))?;
+        rx.blocking_recv().map_err(|_| self.dead())
+    }
+
     /// The exact tokens the slot holds. For verification; costs O(context).
     ///
     /// # Errors
@@ -265,6 +278,7 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
                 let resident = &engine.resident;
                 len <= resident.len() && resident.digest(len) == digest
             }),
+            Command::Window(answer) => give(answer, death, || engine.window_cost()),
         };
         if !alive {
             // The memory may be half changed; nothing more is decoded on it. What waits in the

@@ -5,7 +5,7 @@
 //!
 //! - `engine`: the thread, its commands, one call from begin to end.
 //! - `prepare`: what is kept and restored; `evaluate`: what is decoded; `reply`: what is sampled.
-//! - `fork`: side work; `save`: what goes to disk.
+//! - `fork`: side work; `save`: what goes to disk; `window`: what an SWA window's layout costs.
 //! - `memory`: the recipes over llama.cpp's context; `resident`: the truth about sequence 0.
 
 mod call;
@@ -18,6 +18,7 @@ mod prepare;
 mod reply;
 mod resident;
 mod save;
+mod window;
 
 pub use call::{
     Call, Cause, Choice, Event, Flow, Fork, Kind, Miss, Observe, Outcome, Reply, Target, Times,
@@ -26,5 +27,6 @@ pub use call::{
 pub use engine::{Answer, Slot, SlotFacts, SlotHandle, SlotOptions};
 pub use error::SlotError;
 pub use memory::{Bytes, Class, Memory};
+pub use window::WindowCost;
 
 use crate::ledger::Finish;

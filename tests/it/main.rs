@@ -31,4 +31,5 @@ mod random_orders;
 mod random_talks;
 mod rewinds;
 mod templates;
+mod window;
 mod withdrawals;

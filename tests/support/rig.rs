@@ -10,7 +10,7 @@ use npast::ledger::{Finish, Token, common_prefix};
 use npast::llama::{CacheType, ContextOptions, Model, ModelOptions};
 use npast::slot::{
     Call, Choice, Event, Flow, Fork, Kind, Outcome, Reply, Slot, SlotError, SlotHandle,
-    SlotOptions, Target,
+    SlotOptions, Target, WindowCost,
 };
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -119,6 +119,11 @@ impl Rig {
             settings,
             decoded: HashMap::new(),
         }
+    }
+
+    /// What laying out the window costs.
+    pub fn window_cost(&mut self) -> Option<WindowCost> {
+        self.handle.window_cost().expect("a live engine")
     }
 
     /// Ends this process and starts another one, with nothing but what is on disk.
