@@ -92,8 +92,18 @@ pub(super) fn collect(
         .iter()
         .flat_map(|g| g.items().map(|i| g.bytes(i)))
         .sum();
-    let mut round = Round::new(&graphs, used);
     let mut collected = Collected::default();
+    let mut covered = vec![HashSet::new(); graphs.len()];
+    if want == Want::Unreached {
+        for (graph, covered) in graphs.iter().zip(&mut covered) {
+            *covered = graph.covered();
+            let done = remove_all(index, files, graph, covered)?;
+            collected.files += done.files;
+            collected.bytes += done.bytes;
+            left -= done.bytes;
+        }
+    }
+    let mut round = Round::new(&graphs, used, covered);
     while let Some(candidate) = round.next() {
         let unreached = want == Want::Unreached && !candidate.reached;
         if left <= quota && !unreached {
@@ -190,12 +200,13 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    fn new(graphs: &'a [Graph], used: &InUse) -> Round<'a> {
+    /// A round over what is there but for the `removed` items.
+    fn new(graphs: &'a [Graph], used: &InUse, removed: Vec<HashSet<Item>>) -> Round<'a> {
         let mut round = Round {
             graphs,
             pinned: Vec::new(),
             used: Vec::new(),
-            removed: vec![HashSet::new(); graphs.len()],
+            removed,
             heap: BinaryHeap::new(),
         };
         for (i, graph) in graphs.iter().enumerate() {

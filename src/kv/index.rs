@@ -63,6 +63,9 @@ pub struct Usage {
     pub nodes: u64,
     /// Bytes of their files.
     pub bytes: u64,
+    /// Bytes that merging has written since the index was made: what a year of short turns cost the
+    /// disk besides.
+    pub merged: u64,
 }
 
 /// Tokens kept in a row as a filter: comparing them is cheaper than computing a digest.
@@ -158,7 +161,10 @@ impl Index {
             _ => return Err(Error::Index(damaged())),
         }
         // Younger than the schema, and no part of what it says.
-        tx.execute_batch("CREATE INDEX IF NOT EXISTS edge_to ON edge(model, \"to\");")?;
+        tx.execute_batch(
+            "CREATE INDEX IF NOT EXISTS edge_to ON edge(model, \"to\");
+             CREATE TABLE IF NOT EXISTS merged(model INTEGER PRIMARY KEY, bytes INTEGER NOT NULL);",
+        )?;
         tx.commit()?;
         Ok(Index { db })
     }
@@ -413,6 +419,7 @@ impl Index {
             edges,
             nodes,
             bytes: edge_bytes + node_bytes,
+            merged: self.merged(model)?,
         })
     }
 

@@ -180,6 +180,34 @@ pub(super) fn segment(
     prove().map_err(|fault| fault.of(&name))
 }
 
+/// What an edge's record says, proven without a target: for merging, file to file.
+pub(super) struct Whole {
+    pub(super) tokens: Vec<Token>,
+    pub(super) payload: Vec<u8>,
+    pub(super) soft: Digest,
+}
+
+/// Reads an edge and proves all that can be proven without the tokens before it.
+pub(super) fn part(
+    files: &Files,
+    hard: Digest,
+    limits: &Limits,
+    edge: &Edge,
+) -> Result<Whole, Fault> {
+    let (mut input, len) = files.open(&files::name(Kind::Edge, edge.from, edge.to))?;
+    let (header, tokens) = head(&mut input, len, limits)?;
+    same(&header, Kind::Edge, hard, edge.from, edge.to)?;
+    if (header.p0, header.p1) != (edge.p0, edge.p1) {
+        return Err(Damage::Other("position").into());
+    }
+    owner(&mut input, &header)?;
+    Ok(Whole {
+        tokens,
+        payload: rest(&mut input, &header)?.payload,
+        soft: header.soft,
+    })
+}
+
 /// Reads and proves a node.
 pub(super) fn snapshot(
     files: &Files,

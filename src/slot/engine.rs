@@ -51,6 +51,8 @@ pub(super) struct Engine {
     pub ubatch: usize,
     /// Length at which an SWA window is in canonical layout already: it was just put back.
     pub canonical: Option<usize>,
+    /// [`Store::losses`] when the marks of what is stored were last held against it.
+    pub losses: u64,
 }
 
 enum Command {
@@ -113,6 +115,9 @@ impl Slot {
             snapshot_bytes: memory.probed_snapshot(),
         };
         let store = store(&facts);
+        if let Some(join) = memory.join() {
+            store.merge_with(join);
+        }
         let engine = Engine {
             memory,
             resident: Resident::new(store.fingerprint().hard, options.snapshot_budget),
@@ -121,6 +126,7 @@ impl Slot {
             limit,
             ubatch: context.ubatch,
             canonical: None,
+            losses: 0,
         };
         let (commands, inbox) = bounded(16);
         let death = Arc::new(Mutex::new(None));

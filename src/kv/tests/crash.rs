@@ -2,6 +2,7 @@
 //! share a prefix, turn snapshots that replace each other, pins. Afterwards the store opens, what
 //! it offers is right, what was durable is there, and the life goes on.
 
+mod merging;
 mod ram;
 
 use std::collections::HashSet;

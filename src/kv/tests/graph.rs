@@ -40,6 +40,7 @@ fn what_was_put_is_found_and_read_back() {
         edges: 2,
         nodes: 2,
         bytes: sizes,
+        merged: 0,
     };
     assert_eq!(store.usage(), usage);
     assert_eq!(store.take_notices(), []);
