@@ -31,6 +31,7 @@ mod read;
 mod rebuild;
 pub mod storage;
 mod store;
+mod ways;
 mod writer;
 
 #[cfg(test)]

@@ -211,7 +211,9 @@ impl Store {
         match self.live() {
             Some(live) => {
                 live.queue.stir();
-                lookup::lookup(live, target, digests)
+                let (found, rows) = lookup::lookup(live, target, digests)?;
+                tracing::debug!(rows, edges = found.edges.len(), "kv lookup");
+                Ok(found)
             }
             None => Ok(Found::default()),
         }
@@ -384,6 +386,19 @@ impl Store {
             // Without a writer there is one notice already; the job is dropped.
             live.queue.push(job, bytes);
         }
+    }
+
+    /// Rows that a lookup reads.
+    #[cfg(test)]
+    pub(super) fn rows_of(&self, target: &[Token], digests: &dyn Fn(usize) -> Digest) -> usize {
+        self.live()
+            .map_or(0, |live| lookup::lookup(live, target, digests).unwrap().1)
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_index<T>(&self, ask: impl FnOnce(&Index, ModelId) -> T) -> T {
+        let live = self.live().expect("a store that is on");
+        ask(&live.index(), live.model)
     }
 
     #[cfg(test)]

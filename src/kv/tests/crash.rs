@@ -29,6 +29,13 @@ fn open_ram(home: &TempDir, ram: &Arc<Ram>) -> Result<Store, Error> {
     open_on(home, Arc::new(ram.clone()), 1 << 20)
 }
 
+/// A store without a disk, for tests that put much.
+pub(super) fn in_memory() -> (TempDir, Store) {
+    let home = home();
+    let store = open_ram(&home, &Ram::new(None, None)).unwrap();
+    (home, store)
+}
+
 /// Sessions a and b: the same 20 tokens, then their own.
 fn sessions() -> [(&'static str, Vec<Token>); 2] {
     let of = |seed| [text(1, 20), text(seed, 40)].concat();

@@ -6,6 +6,7 @@ mod durability;
 mod folder;
 mod graph;
 mod housekeeping;
+mod lookup;
 mod merging;
 mod mutation;
 mod writing;
