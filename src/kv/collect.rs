@@ -10,7 +10,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::ledger::Digest;
 
 use super::files::Files;
-use super::format::Limits;
 use super::graph::{Graph, Item};
 use super::index::{Index, ModelId};
 use super::rebuild::short;
@@ -64,9 +63,10 @@ pub(super) enum Want {
     Unreached,
 }
 
-/// The quota of a folder, in bytes.
-pub(super) fn quota(dir: &Path, limits: &Limits) -> u64 {
-    limits.quota_bytes.unwrap_or_else(|| {
+/// The quota of a folder, in bytes: as `given`, else 20 GiB or a tenth of the disk that holds `dir`,
+/// whichever is less.
+pub fn quota(dir: &Path, given: Option<u64>) -> u64 {
+    given.unwrap_or_else(|| {
         let disk = rustix::fs::statvfs(dir);
         let size = disk.map_or(u64::MAX, |d| d.f_blocks.saturating_mul(d.f_frsize));
         QUOTA.min(size / 10)

@@ -41,6 +41,8 @@ pub struct Limits {
     /// Bytes of all files of the folder, of all models; `None` is 20 GiB or a tenth of the disk,
     /// whichever is less. What is in use is kept above it.
     pub quota_bytes: Option<u64>,
+    /// Payload bytes that a chain's reader is ahead of its caller; one larger segment passes alone.
+    pub ahead_bytes: usize,
     /// Small segments are merged when nothing was asked of the store for so long.
     pub merge_after: Duration,
 }
@@ -54,6 +56,7 @@ impl Default for Limits {
             snapshot_bytes: 64 << 30,
             logits: 1 << 22,
             quota_bytes: None,
+            ahead_bytes: 64 << 20,
             merge_after: Duration::from_millis(500),
         }
     }

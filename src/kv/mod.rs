@@ -10,6 +10,7 @@
 //! Payloads are opaque bytes here; their inner layout is the slot's to check. Bytes and the commit
 //! protocol are in docs/kv-format.md.
 
+mod chain;
 mod collect;
 mod error;
 mod files;
@@ -31,13 +32,15 @@ mod read;
 mod rebuild;
 pub mod storage;
 mod store;
+mod warm;
 mod ways;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub use collect::Collected;
+pub use chain::Chain;
+pub use collect::{Collected, quota};
 pub use error::{Damage, Error};
 pub use fingerprint::Fingerprint;
 pub use folder::{BadFile, Folder, ModelStatus, OwnerStatus, Verified};
@@ -50,3 +53,4 @@ pub use notice::Notice;
 pub use put::{PutSegment, PutSnapshot, SnapshotRole};
 pub use read::{Segment, Snapshot};
 pub use store::Store;
+pub use warm::{Warming, warm};

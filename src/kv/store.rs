@@ -9,8 +9,9 @@ use std::thread::{self, JoinHandle};
 
 use serde_json::Value;
 
-use crate::ledger::{Digest, Token};
+use crate::ledger::{Digest, Running, Token};
 
+use super::chain::Chain;
 use super::collect::{self, Collected};
 use super::error::Error;
 use super::files::{self, Files};
@@ -155,7 +156,7 @@ impl Store {
             notices: Notices::default(),
             queue: Queue::new(limits.queue_bytes),
             index: Mutex::new(index),
-            quota: collect::quota(dir, &limits),
+            quota: collect::quota(dir, limits.quota_bytes),
             losses: AtomicU64::new(0),
             _lock: lock,
         });
@@ -236,7 +237,37 @@ impl Store {
         let live = self.live().ok_or(Error::Stopped)?;
         live.queue.stir();
         let hard = live.fingerprint.hard;
-        read::segment(&live.files, hard, &live.limits, edge, target, m)
+        let wanted = read::Wanted {
+            edge,
+            target,
+            upto: m,
+        };
+        let mut before = Running::new(hard);
+        let buffer = Vec::new();
+        read::segment(
+            &live.files,
+            hard,
+            &live.limits,
+            &wanted,
+            &mut before,
+            buffer,
+        )
+    }
+
+    /// Reads and proves the segments of a chain in their order, on a thread of its own, ahead of the
+    /// caller by at most `Limits::ahead_bytes`, with the one it has, or one segment. Each comes with the position up to which it is
+    /// wanted: its p1, or less for the last. Errors as for [`Store::read_segment`], of the first
+    /// segment that has one; nothing comes after it.
+    ///
+    /// # Errors
+    /// When there is no store, or no thread.
+    pub fn read_chain(
+        &self,
+        edges: Vec<(Edge, usize)>,
+        target: Arc<[Token]>,
+    ) -> Result<Chain, Error> {
+        let live = self.inner.live.clone().ok_or(Error::Stopped)?;
+        Chain::start(live, edges, target)
     }
 
     /// Reads a node and proves all of it. Errors as for [`Store::read_segment`].

@@ -9,6 +9,7 @@ mod housekeeping;
 mod lookup;
 mod merging;
 mod mutation;
+mod reading;
 mod writing;
 
 use std::io::{self, Read};
