@@ -286,7 +286,11 @@ fn open_store(
     if !options.store_kv {
         return Store::off();
     }
-    match Store::open(&options.home.join("kv"), print, Limits::default()) {
+    let limits = Limits {
+        quota_bytes: options.kv_quota,
+        ..Limits::default()
+    };
+    match Store::open(&options.home.join("kv"), print, limits) {
         Ok(store) => store,
         Err(error) => {
             notices.push((

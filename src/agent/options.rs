@@ -53,6 +53,9 @@ pub struct Options {
     pub policy: Policy,
     /// Whether KV is kept on disk.
     pub store_kv: bool,
+    /// Most bytes of KV on disk, of all models; `None` is 20 GiB or a tenth of the disk, whichever
+    /// is less.
+    pub kv_quota: Option<u64>,
     /// A chat template that replaces the model's own.
     pub chat_template: Option<String>,
     /// Whether templates with a thinking switch are asked to think.

@@ -228,6 +228,20 @@ pub enum SessionsCommand {
 pub struct KvArgs {
     #[command(subcommand)]
     pub command: KvCommand,
+
+    /// Most KV on disk, of all models, such as 20GiB or 500MB
+    #[arg(long, value_name = "SIZE", global = true)]
+    pub kv_quota: Option<String>,
+}
+
+impl KvArgs {
+    /// What was typed, as a layer.
+    pub fn layer(&self) -> Layer {
+        Layer {
+            kv_quota: self.kv_quota.clone(),
+            ..Layer::default()
+        }
+    }
 }
 
 #[derive(Subcommand, Debug)]

@@ -12,6 +12,7 @@ use super::output::{self, Progress, bytes, count, printable};
 use super::{Run, state, version};
 use crate::agent::{Facts, Options};
 use crate::config::Settings;
+use crate::kv;
 use crate::llama::{self, gguf};
 
 /// Titles with rows, and what is wrong.
@@ -84,7 +85,7 @@ pub fn run(run: &Run, settings: &Settings) -> Result<i32, Failure> {
     let mut report = Report::default();
     build(&mut report);
     devices(&mut report);
-    folder(&mut report, &run.places.home);
+    folder(&mut report, &run.places.home, settings.kv_quota);
     let opened = match engine::options(run, settings, None) {
         Ok(options) => model(&mut report, run, &options),
         Err(failure) if settings.model.is_none() => {
@@ -130,7 +131,7 @@ fn devices(report: &mut Report) {
     }
 }
 
-fn folder(report: &mut Report, home: &Path) {
+fn folder(report: &mut Report, home: &Path, quota: Option<u64>) {
     report.section("data folder");
     report.row("path", home.display().to_string());
     for (label, name) in [
@@ -148,6 +149,7 @@ fn folder(report: &mut Report, home: &Path) {
         open_to_others(report, &path, name != "models");
     }
     open_to_others(report, home, true);
+    report.row("quota of states", bytes(kv::quota(home, quota)));
     if let Some(free) = state::free(home) {
         report.row("free", bytes(free));
     }
@@ -304,7 +306,7 @@ mod tests {
             let bits = std::fs::Permissions::from_mode(bits);
             std::fs::set_permissions(dir.path(), bits).unwrap();
             let mut report = Report::default();
-            folder(&mut report, dir.path());
+            folder(&mut report, dir.path(), Some(5 << 30));
             report.findings.len()
         };
         assert_eq!(mode(0o700), 0);

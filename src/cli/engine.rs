@@ -193,6 +193,7 @@ pub fn options(run: &Run, settings: &Settings, usual: Option<&str>) -> Result<Op
         ubatch: settings.ubatch,
         policy: settings.policy,
         store_kv: settings.store_kv,
+        kv_quota: settings.kv_quota,
         chat_template: template,
         thinking: settings.thinking,
     })

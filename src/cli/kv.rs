@@ -15,9 +15,9 @@ use crate::agent::kv_owner;
 use crate::kv::{Collected, Folder, Limits, ModelStatus, OwnerStatus, Verified};
 use crate::session::{Db, Summary};
 
-/// Runs the subcommand.
-pub fn run(run: &Run, args: &KvArgs) -> Result<i32, Failure> {
-    let folder = open(&run.places.home)?;
+/// Runs the subcommand; `quota` as in the settings.
+pub fn run(run: &Run, args: &KvArgs, quota: Option<u64>) -> Result<i32, Failure> {
+    let folder = open(&run.places.home, quota)?;
     match args.command {
         KvCommand::Status => status(run, folder.as_ref()),
         KvCommand::Verify => verify(run, folder.as_ref()),
@@ -29,8 +29,12 @@ pub fn run(run: &Run, args: &KvArgs) -> Result<i32, Failure> {
 ///
 /// # Errors
 /// When it cannot be used.
-pub fn open(home: &Path) -> Result<Option<Folder>, Failure> {
-    Ok(Folder::open(&home.join("kv"), Limits::default())?)
+pub fn open(home: &Path, quota: Option<u64>) -> Result<Option<Folder>, Failure> {
+    let limits = Limits {
+        quota_bytes: quota,
+        ..Limits::default()
+    };
+    Ok(Folder::open(&home.join("kv"), limits)?)
 }
 
 impl From<crate::kv::Error> for Failure {
@@ -45,18 +49,80 @@ impl From<crate::kv::Error> for Failure {
     }
 }
 
-fn sessions(run: &Run) -> Result<Option<Vec<Summary>>, Failure> {
+fn database(run: &Run) -> Result<Option<Db>, Failure> {
     let path = run.places.db();
     // Looking makes no database.
     match path.is_file() {
-        true => Ok(Some(Db::open(&path)?.list()?)),
+        true => Ok(Some(Db::open(&path)?)),
         false => Ok(None),
+    }
+}
+
+/// A session, and how fast it was read so far.
+struct Known {
+    summary: Summary,
+    /// Milliseconds per token, where a receipt tells.
+    pace: Option<f64>,
+}
+
+fn known(run: &Run) -> Result<Vec<Known>, Failure> {
+    let Some(db) = database(run)? else {
+        return Ok(Vec::new());
+    };
+    let mut known = Vec::new();
+    for summary in db.list()? {
+        let pace = pace(&db.receipts(summary.session.id)?);
+        known.push(Known { summary, pace });
+    }
+    Ok(known)
+}
+
+/// Milliseconds per token over all that was evaluated.
+fn pace(receipts: &[Value]) -> Option<f64> {
+    let (mut tokens, mut ms) = (0, 0.0);
+    for receipt in receipts {
+        let evaluated = receipt["evaluated"].as_u64();
+        if let (Some(evaluated), Some(prefill)) = (evaluated, receipt["ms"]["prefill"].as_f64()) {
+            tokens += evaluated;
+            ms += prefill;
+        }
+    }
+    (tokens > 0 && ms > 0.0).then(|| ms / tokens as f64)
+}
+
+impl Known {
+    /// What a start costs that evaluates all but `restored` tokens: tokens, and seconds where the
+    /// session's own pace is known.
+    fn cold(&self, restored: usize) -> Cold<'_> {
+        let tokens = self.summary.tokens.saturating_sub(restored);
+        Cold {
+            name: &self.summary.session.name,
+            tokens,
+            seconds: self.pace.map(|ms| (ms * tokens as f64).round() / 1000.0),
+        }
+    }
+}
+
+/// What starting a session costs.
+struct Cold<'a> {
+    name: &'a str,
+    tokens: usize,
+    seconds: Option<f64>,
+}
+
+impl Cold<'_> {
+    fn text(&self) -> String {
+        let tokens = count(self.tokens);
+        match self.seconds.filter(|s| *s >= 0.1) {
+            Some(seconds) => format!("{tokens} (about {seconds:.1} s)"),
+            None => tokens,
+        }
     }
 }
 
 fn status(run: &Run, folder: Option<&Folder>) -> Result<i32, Failure> {
     let models = folder.map_or(Ok(Vec::new()), Folder::status)?;
-    let sessions = sessions(run)?.unwrap_or_default();
+    let sessions = known(run)?;
     let path = run.places.home.join("kv");
     let size = state::size(&path);
     let free = state::free(&path);
@@ -81,50 +147,52 @@ fn status(run: &Run, folder: Option<&Folder>) -> Result<i32, Failure> {
     output::page(&(head + &listed(&models, &sessions)))
 }
 
-/// A session's name and what its ledger has beyond what is restorable.
-fn cold<'a>(owner: &OwnerStatus, sessions: &'a [Summary]) -> Option<(&'a str, usize)> {
-    let mine = |s: &&Summary| Some(kv_owner(s.session.id)) == owner.owner;
-    let summary = sessions.iter().find(mine)?;
-    let cost = summary.tokens.saturating_sub(owner.tokens);
-    Some((&summary.session.name, cost))
+/// What starting an owner's session costs, if it is one.
+fn cold<'a>(owner: &OwnerStatus, sessions: &'a [Known]) -> Option<Cold<'a>> {
+    let mine = |k: &&Known| Some(kv_owner(k.summary.session.id)) == owner.owner;
+    Some(sessions.iter().find(mine)?.cold(owner.tokens))
 }
 
-fn as_json(models: &[ModelStatus], sessions: &[Summary]) -> Vec<Value> {
+fn as_json(models: &[ModelStatus], sessions: &[Known]) -> Vec<Value> {
     let mut lines = Vec::new();
     for model in models {
         let id = model.hard.hex();
         lines.push(json!({
             "type": "model", "model": id, "facts": model.facts, "segments": model.edges,
             "snapshots": model.nodes, "bytes": model.bytes, "unreached_bytes": model.unreached,
+            "merged_bytes": model.merged,
         }));
         for owner in &model.owners {
             let known = cold(owner, sessions);
             lines.push(json!({
                 "type": "session", "model": id, "owner": owner.owner,
-                "name": known.map(|k| k.0), "tokens": owner.tokens, "bytes": owner.bytes,
-                "shared_bytes": owner.shared, "cold_tokens": known.map(|k| k.1),
+                "name": known.as_ref().map(|k| k.name), "tokens": owner.tokens,
+                "bytes": owner.bytes, "shared_bytes": owner.shared,
+                "cold_tokens": known.as_ref().map(|k| k.tokens),
+                "cold_seconds": known.and_then(|k| k.seconds),
             }));
         }
     }
-    for summary in unstored(models, sessions) {
+    for session in unstored(models, sessions) {
+        let cold = session.cold(0);
         lines.push(json!({
-            "type": "session", "model": null, "owner": kv_owner(summary.session.id),
-            "name": summary.session.name, "tokens": 0, "bytes": 0, "shared_bytes": 0,
-            "cold_tokens": summary.tokens,
+            "type": "session", "model": null, "owner": kv_owner(session.summary.session.id),
+            "name": cold.name, "tokens": 0, "bytes": 0, "shared_bytes": 0,
+            "cold_tokens": cold.tokens, "cold_seconds": cold.seconds,
         }));
     }
     lines
 }
 
 /// Sessions of which nothing is restorable under any model.
-fn unstored<'a>(models: &[ModelStatus], sessions: &'a [Summary]) -> Vec<&'a Summary> {
+fn unstored<'a>(models: &[ModelStatus], sessions: &'a [Known]) -> Vec<&'a Known> {
     let owners = models.iter().flat_map(|m| &m.owners);
     let stored: HashSet<&String> = owners.filter_map(|o| o.owner.as_ref()).collect();
-    let bare = |s: &&Summary| !stored.contains(&kv_owner(s.session.id));
+    let bare = |k: &&Known| !stored.contains(&kv_owner(k.summary.session.id));
     sessions.iter().filter(bare).collect()
 }
 
-fn listed(models: &[ModelStatus], sessions: &[Summary]) -> String {
+fn listed(models: &[ModelStatus], sessions: &[Known]) -> String {
     let mut text = String::new();
     for model in models.iter().filter(|m| shows(m)) {
         text.push_str(&format!(
@@ -138,6 +206,9 @@ fn listed(models: &[ModelStatus], sessions: &[Summary]) -> String {
             let unreached = bytes(model.unreached);
             text.push_str(&format!(", {unreached} of no session (`npast kv gc`)"));
         }
+        if model.merged > 0 {
+            text.push_str(&format!(", {} written by merging", bytes(model.merged)));
+        }
         text.push('\n');
         let rows: Vec<Vec<String>> = model
             .owners
@@ -145,7 +216,7 @@ fn listed(models: &[ModelStatus], sessions: &[Summary]) -> String {
             .map(|owner| {
                 let known = cold(owner, sessions);
                 let name = match (&known, &owner.owner) {
-                    (Some((name, _)), _) => (*name).to_owned(),
+                    (Some(known), _) => known.name.to_owned(),
                     (None, Some(owner)) => format!("{owner} (removed)"),
                     (None, None) => "(not known)".to_owned(),
                 };
@@ -154,7 +225,7 @@ fn listed(models: &[ModelStatus], sessions: &[Summary]) -> String {
                     count(owner.tokens),
                     bytes(owner.bytes),
                     bytes(owner.shared),
-                    known.map_or_else(|| "?".to_owned(), |(_, cost)| count(cost)),
+                    known.map_or_else(|| "?".to_owned(), |k| k.text()),
                 ]
             })
             .collect();
@@ -165,7 +236,10 @@ fn listed(models: &[ModelStatus], sessions: &[Summary]) -> String {
     }
     let unstored = unstored(models, sessions);
     if !unstored.is_empty() {
-        let row = |s: &&Summary| vec![printable(&s.session.name).into_owned(), count(s.tokens)];
+        let row = |k: &&Known| {
+            let cold = k.cold(0);
+            vec![printable(cold.name).into_owned(), cold.text()]
+        };
         let rows: Vec<Vec<String>> = unstored.iter().map(row).collect();
         text.push_str("\nNothing is stored for:\n");
         text.push_str(&table(&["session", "to read at a start"], &rows, &[1]));
@@ -239,7 +313,8 @@ fn gc(run: &Run, folder: Option<&Folder>) -> Result<i32, Failure> {
     if let Some(folder) = folder {
         all = folder.collect()?;
         // A session may have been removed while its KV could not be reached.
-        for owner in removed(&folder.status()?, sessions(run)?.as_deref()) {
+        let sessions = database(run)?.map(|db| db.list()).transpose()?;
+        for owner in removed(&folder.status()?, sessions.as_deref()) {
             let more = folder.forget(&owner, &[])?;
             all.files += more.files;
             all.bytes += more.bytes;

@@ -36,11 +36,16 @@ fn save(home: &Path, session: &Session, own: &[i32]) {
 }
 
 fn told(run: &Run, command: KvCommand) -> Result<i32, Failure> {
-    super::run(run, &KvArgs { command })
+    let kv_quota = None;
+    super::run(run, &KvArgs { command, kv_quota }, None)
 }
 
 fn models(run: &Run) -> Vec<ModelStatus> {
-    open(&run.places.home).unwrap().unwrap().status().unwrap()
+    open(&run.places.home, None)
+        .unwrap()
+        .unwrap()
+        .status()
+        .unwrap()
 }
 
 #[test]
@@ -60,22 +65,31 @@ fn status_names_sessions_and_says_what_a_start_would_read() {
     let (a, b) = (store(dir.path(), "work"), store(dir.path(), "play"));
     save(dir.path(), &a, &[3, 4]);
     save(dir.path(), &b, &[]);
-    let mut sessions = super::sessions(&run).unwrap().unwrap();
-    sessions.retain(|s| s.session.id == a.id);
+    // Twenty milliseconds a token, as far as the receipts of one of them say.
+    let mut db = Db::open(&dir.path().join("npast.db")).unwrap();
+    let mut unit = db.begin(a.id).unwrap();
+    for (evaluated, prefill) in [(90, 1900.0), (10, 100.0)] {
+        let receipt = json!({"evaluated": evaluated, "ms": {"prefill": prefill}});
+        unit.add_receipt("turn", None, &receipt).unwrap();
+    }
+    unit.add_receipt("turn", None, &json!({"kept": 3})).unwrap();
+    unit.commit().unwrap();
+    let mut sessions = known(&run).unwrap();
+    sessions.retain(|k| k.summary.session.id == a.id);
     let c = store(dir.path(), "bare");
-    let all = super::sessions(&run).unwrap().unwrap();
-    sessions.extend(all.into_iter().filter(|s| s.session.id == c.id));
+    let all = known(&run).unwrap();
+    sessions.extend(all.into_iter().filter(|k| k.summary.session.id == c.id));
     // The ledger went on, its KV did not.
-    sessions[0].tokens = 1009;
+    sessions[0].summary.tokens = 1009;
     let text = listed(&models(&run), &sessions);
     let id = &print().hard.hex()[..16];
     assert_eq!(
         text,
         format!(
             "\ntoy · dense · f16 · {id}: 928 B in 2 segments and 0 snapshots\n\
-             session              tokens  bytes  shared  to read at a start\n\
-             work                      4  928 B   464 B               1,005\n\
-             session-2 (removed)       2  464 B   464 B                   ?\n\
+             session              tokens  bytes  shared    to read at a start\n\
+             work                      4  928 B   464 B  1,005 (about 20.1 s)\n\
+             session-2 (removed)       2  464 B   464 B                     ?\n\
              \nNothing is stored for:\n\
              session  to read at a start\n\
              bare                      2\n"
@@ -87,6 +101,9 @@ fn status_names_sessions_and_says_what_a_start_would_read() {
     assert_eq!(lines[3]["cold_tokens"], 2);
     assert_eq!(lines[1]["name"], "work");
     assert_eq!(lines[1]["cold_tokens"], 1005);
+    assert_eq!(lines[1]["cold_seconds"], 20.1);
+    assert_eq!(lines[3]["cold_seconds"], Value::Null);
+    assert_eq!(lines[0]["merged_bytes"], 0);
     assert_eq!(lines[2]["owner"], "session-2");
     assert_eq!(lines[2]["cold_tokens"], Value::Null);
 }

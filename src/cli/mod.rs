@@ -77,7 +77,10 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
     match &typed.command {
         Some(Command::Sessions(args)) => sessions::run(&run, args),
         Some(Command::Models) => models::run(&run),
-        Some(Command::Kv(args)) => kv::run(&run, args),
+        Some(Command::Kv(args)) => {
+            let settings = run.places.resolve(&env, args.layer())?;
+            kv::run(&run, args, settings.kv_quota)
+        }
         Some(Command::Doctor(args)) => {
             let settings = run.places.resolve(&env, args.layer())?;
             doctor::run(&run, &settings)

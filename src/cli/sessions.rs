@@ -70,7 +70,7 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
 
 /// Removes the KV that no other session shares.
 fn forget(run: &Run, session: &Session, ledger: &[Token]) -> Result<(), Failure> {
-    if let Some(folder) = super::kv::open(&run.places.home)? {
+    if let Some(folder) = super::kv::open(&run.places.home, None)? {
         folder.forget(&kv_owner(session.id), ledger)?;
     }
     Ok(())

@@ -145,6 +145,8 @@ keys! {
     yarn_orig_ctx: u32 = "yarn-orig-ctx", "NPAST_YARN_ORIG_CTX";
     /// Keep no KV on disk.
     no_store: bool = "no-store", "NPAST_NO_STORE";
+    /// Most bytes of KV on disk, such as `20GiB`.
+    kv_quota: String = "kv-quota", "NPAST_KV_QUOTA";
     /// The file of a chat template that replaces the model's own.
     chat_template: PathBuf = "chat-template", "NPAST_CHAT_TEMPLATE";
     /// Ask the template not to think.

@@ -37,6 +37,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Whether KV is kept on disk.
     pub store_kv: bool,
+    /// Most bytes of KV on disk, of all models; `None` is 20 GiB or a tenth of the disk.
+    pub kv_quota: Option<u64>,
     /// The file of a chat template that replaces the model's own.
     pub chat_template: Option<PathBuf>,
     /// Whether templates with a switch are asked to think.
@@ -75,6 +77,7 @@ impl Settings {
                 .and_then(|w| Policy::parse(&w))
                 .unwrap_or_default(),
             store_kv: !layer.no_store.unwrap_or(false),
+            kv_quota: size("kv-quota", layer.kv_quota)?,
             thinking: !layer.no_thinking.unwrap_or(false),
             context: ContextOptions {
                 cache: cache(layer.cache_type)?,
@@ -162,6 +165,37 @@ fn real(
             got: v.to_string(),
         }),
         value => Ok(value),
+    }
+}
+
+/// Bytes: a number, and a unit of 1,000 (`GB`) or of 1,024 (`GiB`).
+fn size(key: &'static str, value: Option<String>) -> Result<Option<u64>, ConfigError> {
+    let Some(text) = value else {
+        return Ok(None);
+    };
+    let begins = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(begins.unwrap_or(text.len()));
+    let factor: Option<f64> = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1.0),
+        "kb" => Some(1e3),
+        "mb" => Some(1e6),
+        "gb" => Some(1e9),
+        "tb" => Some(1e12),
+        "kib" => Some(1024.0),
+        "mib" => Some(1024f64.powi(2)),
+        "gib" => Some(1024f64.powi(3)),
+        "tib" => Some(1024f64.powi(4)),
+        _ => None,
+    };
+    let bytes = number.parse::<f64>().ok().zip(factor).map(|(n, f)| n * f);
+    // Above it a number of bytes is not exact any more, and no disk that large.
+    match bytes.filter(|b| *b <= 1024f64.powi(5)) {
+        Some(bytes) => Ok(Some(bytes as u64)),
+        None => Err(ConfigError::Range {
+            key,
+            want: "a size such as 20GiB or 500MB, at most 1024TiB".into(),
+            got: format!("{text:?}"),
+        }),
     }
 }
 

@@ -169,3 +169,33 @@ fn the_data_folder_is_npast_home_else_the_xdg_one() {
             .ends_with("npast")
     );
 }
+
+#[test]
+fn a_size_is_a_number_and_a_unit_and_anything_else_is_refused() {
+    let table = [
+        ("20GiB", 20u64 << 30),
+        ("1.5 MiB", 3 << 19),
+        ("500MB", 500_000_000),
+        ("12tb", 12_000_000_000_000),
+        ("4096", 4096),
+        ("0", 0),
+    ];
+    for (text, want) in table {
+        let got = resolve("", &[("NPAST_KV_QUOTA", text)], Layer::default());
+        assert_eq!(got.unwrap().kv_quota, Some(want), "{text}");
+    }
+    let file = resolve("kv-quota = \"2GiB\"", &[], Layer::default());
+    assert_eq!(file.unwrap().kv_quota, Some(2 << 30));
+    assert_eq!(resolve("", &[], Layer::default()).unwrap().kv_quota, None);
+    for text in [
+        "much", "-1GiB", "1..2GiB", "20 G", "GiB", "1e3", "2000TiB", "1GiB2",
+    ] {
+        let error = resolve("", &[("NPAST_KV_QUOTA", text)], Layer::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "kv-quota must be a size such as 20GiB or 500MB, at most 1024TiB, and it is {text:?}"
+            )
+        );
+    }
+}

@@ -10,7 +10,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::ledger::Digest;
 
 use super::files::Files;
-use super::format::Limits;
 use super::graph::{Graph, Item};
 use super::index::{Index, ModelId};
 use super::rebuild::short;
@@ -64,9 +63,10 @@ pub(super) enum Want {
     Unreached,
 }
 
-/// The quota of a folder, in bytes.
-pub(super) fn quota(dir: &Path, limits: &Limits) -> u64 {
-    limits.quota_bytes.unwrap_or_else(|| {
+/// The quota of a folder, in bytes: as `given`, else 20 GiB or a tenth of the disk that holds `dir`,
+/// whichever is less.
+pub fn quota(dir: &Path, given: Option<u64>) -> u64 {
+    given.unwrap_or_else(|| {
         let disk = rustix::fs::statvfs(dir);
         let size = disk.map_or(u64::MAX, |d| d.f_blocks.saturating_mul(d.f_frsize));
         QUOTA.min(size / 10)
@@ -92,8 +92,18 @@ pub(super) fn collect(
         .iter()
         .flat_map(|g| g.items().map(|i| g.bytes(i)))
         .sum();
-    let mut round = Round::new(&graphs, used);
     let mut collected = Collected::default();
+    let mut covered = vec![HashSet::new(); graphs.len()];
+    if want == Want::Unreached {
+        for (graph, covered) in graphs.iter().zip(&mut covered) {
+            *covered = graph.covered();
+            let done = remove_all(index, files, graph, covered)?;
+            collected.files += done.files;
+            collected.bytes += done.bytes;
+            left -= done.bytes;
+        }
+    }
+    let mut round = Round::new(&graphs, used, covered);
     while let Some(candidate) = round.next() {
         let unreached = want == Want::Unreached && !candidate.reached;
         if left <= quota && !unreached {
@@ -190,12 +200,13 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    fn new(graphs: &'a [Graph], used: &InUse) -> Round<'a> {
+    /// A round over what is there but for the `removed` items.
+    fn new(graphs: &'a [Graph], used: &InUse, removed: Vec<HashSet<Item>>) -> Round<'a> {
         let mut round = Round {
             graphs,
             pinned: Vec::new(),
             used: Vec::new(),
-            removed: vec![HashSet::new(); graphs.len()],
+            removed,
             heap: BinaryHeap::new(),
         };
         for (i, graph) in graphs.iter().enumerate() {

@@ -49,6 +49,8 @@ pub struct ModelStatus {
     pub bytes: u64,
     /// Bytes that no owner reaches: what [`Folder::collect`] removes.
     pub unreached: u64,
+    /// Bytes that merging has written since the index was made.
+    pub merged: u64,
     /// Whose it is, by name.
     pub owners: Vec<OwnerStatus>,
 }
@@ -126,7 +128,7 @@ impl Folder {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn graphs(&self) -> Result<Vec<(Graph, Value)>, Error> {
+    pub(super) fn graphs(&self) -> Result<Vec<(Graph, Value)>, rusqlite::Error> {
         let index = self.index();
         let mut graphs = Vec::new();
         for model in index.models()? {
@@ -138,7 +140,7 @@ impl Folder {
 
     /// The most bytes that may be used.
     pub fn quota(&self) -> u64 {
-        collect::quota(&self.dir, &self.limits)
+        collect::quota(&self.dir, self.limits.quota_bytes)
     }
 
     /// What is stored, per model and owner.
@@ -147,7 +149,9 @@ impl Folder {
     /// When the index fails.
     pub fn status(&self) -> Result<Vec<ModelStatus>, Error> {
         let graphs = self.graphs()?;
+        let index = self.index();
         let status = graphs.into_iter().map(|(graph, facts)| {
+            let merged = index.merged(graph.model)?;
             let sum = |items: &mut dyn Iterator<Item = Item>| items.map(|i| graph.bytes(i)).sum();
             let owners = owners(&graph);
             let mut reaching: HashMap<Item, usize> = HashMap::new();
@@ -156,9 +160,10 @@ impl Folder {
                     *reaching.entry(*item).or_default() += 1;
                 }
             }
-            ModelStatus {
+            Ok(ModelStatus {
                 hard: graph.hard,
                 facts,
+                merged,
                 edges: graph.edges.len() as u64,
                 nodes: graph.nodes.len() as u64,
                 bytes: sum(&mut graph.items()),
@@ -172,9 +177,9 @@ impl Folder {
                         shared: sum(&mut items.iter().copied().filter(|i| reaching[i] > 1)),
                     })
                     .collect(),
-            }
+            })
         });
-        Ok(status.collect())
+        status.collect()
     }
 
     /// Removes what no owner reaches, then what the quota asks for.

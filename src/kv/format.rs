@@ -1,6 +1,8 @@
 //! The bytes of a record (docs/kv-format.md): pure, no I/O. Parsing is bounded by the limits and by
 //! the file's length before anything is allocated.
 
+use std::time::Duration;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ledger::{Digest, Token};
@@ -39,6 +41,10 @@ pub struct Limits {
     /// Bytes of all files of the folder, of all models; `None` is 20 GiB or a tenth of the disk,
     /// whichever is less. What is in use is kept above it.
     pub quota_bytes: Option<u64>,
+    /// Payload bytes that a chain's reader is ahead of its caller; one larger segment passes alone.
+    pub ahead_bytes: usize,
+    /// Small segments are merged when nothing was asked of the store for so long.
+    pub merge_after: Duration,
 }
 
 impl Default for Limits {
@@ -50,6 +56,8 @@ impl Default for Limits {
             snapshot_bytes: 64 << 30,
             logits: 1 << 22,
             quota_bytes: None,
+            ahead_bytes: 64 << 20,
+            merge_after: Duration::from_millis(500),
         }
     }
 }

@@ -202,6 +202,34 @@ impl Graph {
         digests.iter().flat_map(at).copied().collect()
     }
 
+    /// Edges that another edge holds all of, and that nobody needs by themselves: what a crash left
+    /// of a merge. The other has the same two ends, and nothing else meets between them.
+    pub(super) fn covered(&self) -> HashSet<Item> {
+        let held: HashSet<Digest> = self.holds.iter().map(|h| h.digest).collect();
+        let mut covered = HashSet::new();
+        for (whole, edge) in self.edges.iter().enumerate() {
+            for end in self.ending(edge.to).iter().filter(|i| **i != whole) {
+                let mut path = vec![*end];
+                let mut at = &self.edges[*end];
+                while at.p0 > edge.p0
+                    && !held.contains(&at.from)
+                    && self.standing(at.from).is_empty()
+                    && self.starting(at.from).len() == 1
+                    && let [before] = self.ending(at.from)
+                {
+                    path.push(*before);
+                    at = &self.edges[*before];
+                }
+                // From the same start, or from the middle, when its first parts are gone already.
+                let air = at.p0 > edge.p0 && self.ending(at.from).is_empty();
+                if at.from == edge.from || air {
+                    covered.extend(path);
+                }
+            }
+        }
+        covered
+    }
+
     /// Adds what continues some items and is not among the `kept`.
     pub(super) fn add_later(&self, items: &mut HashSet<Item>, kept: &HashSet<Item>) {
         let mut open: Vec<Item> = items.iter().copied().collect();

@@ -13,6 +13,7 @@ use crate::ledger::{Digest, Token};
 use super::error::Error;
 use super::put::SnapshotRole;
 use super::storage::private;
+use super::ways;
 
 /// Names a stored edge within an index.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -63,10 +64,13 @@ pub struct Usage {
     pub nodes: u64,
     /// Bytes of their files.
     pub bytes: u64,
+    /// Bytes that merging has written since the index was made: what a year of short turns cost the
+    /// disk besides.
+    pub merged: u64,
 }
 
 /// Tokens kept in a row as a filter: comparing them is cheaper than computing a digest.
-const GLANCE: usize = 16;
+pub(super) const GLANCE: usize = 16;
 
 const SCHEMA: i64 = 1;
 const TABLES: &str = "
@@ -81,7 +85,6 @@ CREATE TABLE pin(id INTEGER PRIMARY KEY, owner TEXT NOT NULL, model INTEGER NOT 
   UNIQUE(owner, model));
 CREATE TABLE turn(id INTEGER PRIMARY KEY, owner TEXT NOT NULL, model INTEGER NOT NULL, digest BLOB NOT NULL,
   UNIQUE(owner, model));
-CREATE INDEX node_at ON node(model, at);
 CREATE INDEX pin_digest ON pin(model, digest);
 CREATE INDEX turn_digest ON turn(model, digest);
 PRAGMA user_version = 1;";
@@ -158,7 +161,12 @@ impl Index {
             _ => return Err(Error::Index(damaged())),
         }
         // Younger than the schema, and no part of what it says.
-        tx.execute_batch("CREATE INDEX IF NOT EXISTS edge_to ON edge(model, \"to\");")?;
+        tx.execute_batch(
+            "CREATE INDEX IF NOT EXISTS edge_end ON edge(model, \"to\", p0);
+             DROP INDEX IF EXISTS edge_to;
+             CREATE TABLE IF NOT EXISTS merged(model INTEGER PRIMARY KEY, bytes INTEGER NOT NULL);",
+        )?;
+        tx.execute_batch(ways::INDEXES)?;
         tx.commit()?;
         Ok(Index { db })
     }
@@ -249,33 +257,6 @@ impl Index {
         Ok(())
     }
 
-    /// The edges that start at `from`.
-    pub(super) fn edges_from(
-        &self,
-        model: ModelId,
-        from: Digest,
-    ) -> Result<Vec<EdgeRow>, rusqlite::Error> {
-        let mut find = self.db.prepare_cached(
-            "SELECT id, \"from\", \"to\", p0, p1, bytes, head, tail FROM edge
-             WHERE model = ?1 AND \"from\" = ?2 ORDER BY p1, id",
-        )?;
-        find.query_map(params![model.0, from.0], edge_row)?
-            .collect()
-    }
-
-    /// The nodes up to position `most`, ascending, with the tokens before each.
-    pub(super) fn nodes_to(
-        &self,
-        model: ModelId,
-        most: usize,
-    ) -> Result<Vec<(Node, Vec<Token>)>, rusqlite::Error> {
-        let mut find = self.db.prepare_cached(
-            "SELECT id, digest, at, bytes, logits, tail FROM node
-             WHERE model = ?1 AND at <= ?2 ORDER BY at, id",
-        )?;
-        find.query_map(params![model.0, most], node_row)?.collect()
-    }
-
     /// Every edge and node of a model, as the digests their files are named by.
     pub(super) fn all(&self, model: ModelId) -> Result<(Vec<Edge>, Vec<Node>), rusqlite::Error> {
         let edges = self
@@ -287,8 +268,8 @@ impl Index {
             .collect::<Result<_, _>>()?;
         let nodes = self
             .db
-            .prepare("SELECT id, digest, at, bytes, logits, tail FROM node WHERE model = ?1")?
-            .query_map([model.0], |r| Ok(node_row(r)?.0))?
+            .prepare("SELECT id, digest, at, bytes, logits FROM node WHERE model = ?1")?
+            .query_map([model.0], node_row)?
             .collect::<Result<_, _>>()?;
         Ok((edges, nodes))
     }
@@ -350,7 +331,7 @@ impl Index {
             None => None,
             Some(previous) => tx
                 .query_row(
-                    "SELECT id, digest, at, bytes, logits, tail FROM node
+                    "SELECT id, digest, at, bytes, logits FROM node
                      WHERE model = ?1 AND digest = ?2 AND role IN (?4, ?5)
                      AND NOT EXISTS (SELECT 1 FROM pin WHERE model = ?1 AND digest = ?2 AND owner != ?3)
                      AND NOT EXISTS (SELECT 1 FROM turn WHERE model = ?1 AND digest = ?2 AND owner != ?3)",
@@ -363,8 +344,7 @@ impl Index {
                     ],
                     node_row,
                 )
-                .optional()?
-                .map(|(node, _)| node),
+                .optional()?,
         };
         tx.commit()?;
         Ok(free)
@@ -419,6 +399,7 @@ impl Index {
             edges,
             nodes,
             bytes: edge_bytes + node_bytes,
+            merged: self.merged(model)?,
         })
     }
 
@@ -427,7 +408,7 @@ impl Index {
     }
 }
 
-fn edge_row(row: &Row<'_>) -> Result<EdgeRow, rusqlite::Error> {
+pub(super) fn edge_row(row: &Row<'_>) -> Result<EdgeRow, rusqlite::Error> {
     Ok(EdgeRow {
         edge: Edge {
             id: EdgeId(row.get(0)?),
@@ -442,19 +423,18 @@ fn edge_row(row: &Row<'_>) -> Result<EdgeRow, rusqlite::Error> {
     })
 }
 
-fn node_row(row: &Row<'_>) -> Result<(Node, Vec<Token>), rusqlite::Error> {
-    let node = Node {
+pub(super) fn node_row(row: &Row<'_>) -> Result<Node, rusqlite::Error> {
+    Ok(Node {
         id: NodeId(row.get(0)?),
         digest: Digest(row.get(1)?),
         at: row.get(2)?,
         bytes: row.get(3)?,
         logits: row.get(4)?,
-    };
-    Ok((node, tokens(row.get_ref(5)?.as_blob()?)))
+    })
 }
 
 /// The last tokens, as bytes.
-fn glance(tokens: &[Token]) -> Vec<u8> {
+pub(super) fn glance(tokens: &[Token]) -> Vec<u8> {
     Token::to_bytes(&tokens[tokens.len().saturating_sub(GLANCE)..])
 }
 

@@ -9,6 +9,7 @@ use super::collect::{self, Collected, InUse, Trouble, Want};
 use super::error::Error;
 use super::graph::Graph;
 use super::holdings::UNCLAIMED;
+use super::merge::{Merged, Merger};
 use super::put::Record;
 use super::store::Live;
 use super::writer::Failure;
@@ -26,6 +27,7 @@ pub(super) struct Keeper {
     /// folder has grown.
     stuck: Option<u64>,
     told: bool,
+    pub(super) merger: Merger,
 }
 
 impl Keeper {
@@ -47,6 +49,7 @@ impl Keeper {
         }
         if stored {
             self.fresh.clear();
+            self.merger.note(owner, digest);
         }
         if !owner.starts_with(UNCLAIMED) && index.has_unclaimed(live.model)? {
             let models = index.models()?;
@@ -70,6 +73,15 @@ impl Keeper {
     pub(super) fn unpin(&mut self, owner: &str) {
         self.owners.remove(owner);
         self.stuck = None;
+    }
+
+    /// One merge, if one is due.
+    pub(super) fn merge(&mut self, live: &Live) -> Result<Option<Merged>, Failure> {
+        let merged = self.merger.step(live, &self.fresh)?;
+        if let Some(merged) = merged {
+            tracing::debug!(?merged, "kv merged");
+        }
+        Ok(merged)
     }
 
     /// All that nobody reaches, and what the quota asks for.

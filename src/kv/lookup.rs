@@ -9,6 +9,7 @@ use super::error::Error;
 use super::index::{Edge, EdgeRow, Node};
 use super::read;
 use super::store::Live;
+use super::ways::MOST_ALIKE;
 
 /// What is stored for a target.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -20,30 +21,38 @@ pub struct Found {
     /// p0 < m < p1. Its p0 is a boundary of the chain, so the edges before p0 and its first m - p0
     /// rows cover [0, m). Read it with [`super::Store::read_first_rows`].
     pub partial: Option<(Edge, usize)>,
-    /// Every snapshot on the target, ascending; also those beyond the chain's end.
+    /// Every snapshot at a boundary that whole edges reach, ascending; where no edges are stored at
+    /// all, every snapshot on the target.
     pub nodes: Vec<Node>,
 }
-
-/// Candidates for `partial` whose files are looked into; a bound on what a lookup may cost.
-const MOST_FILES: usize = 32;
 
 /// Positions that whole edges reach, with how many it takes and the last of them.
 type Reached = BTreeMap<usize, (usize, Option<Edge>)>;
 
+/// Also how many rows were read for it.
 pub(super) fn lookup(
     live: &Live,
     target: &[Token],
     digests: &dyn Fn(usize) -> Digest,
-) -> Result<Found, Error> {
+) -> Result<(Found, usize), Error> {
     let mut known: HashMap<usize, Digest> = HashMap::new();
     let mut digest = |at: usize| *known.entry(at).or_insert_with(|| digests(at));
 
     let mut reached: Reached = BTreeMap::from([(0, (0, None))]);
     let mut open: Vec<EdgeRow> = Vec::new();
+    let mut nodes = Vec::new();
+    let mut rows = 0;
     let mut at = Some(0);
     while let Some(here) = at {
         let steps = reached[&here].0 + 1;
-        for row in live.index().edges_from(live.model, digest(here))? {
+        let from = digest(here);
+        // Held for one boundary at a time: the writer has its turns.
+        let index = live.index();
+        let ways = index.ways(live.model, from, here, target)?;
+        nodes.extend(index.node(live.model, from)?);
+        drop(index);
+        rows += ways.len() + 1;
+        for row in ways {
             let edge = &row.edge;
             if edge.p0 != here || edge.p1 <= here {
                 continue;
@@ -62,18 +71,17 @@ pub(super) fn lookup(
 
     let edges = chain(&reached);
     let partial = partial(live, target, &edges, open);
-    let mut nodes = Vec::new();
-    let stored = live.index().nodes_to(live.model, target.len())?;
-    for (node, tail) in stored {
-        if ends_with(target, node.at, &tail) && digest(node.at) == node.digest {
-            nodes.push(node);
-        }
+    if edges.is_empty() && !live.index().has_edges(live.model)? {
+        nodes = live.index().nodes_along(live.model, target)?;
+        rows += nodes.len();
+        nodes.retain(|node| digest(node.at) == node.digest);
     }
-    Ok(Found {
+    let found = Found {
         edges,
         partial,
         nodes,
-    })
+    };
+    Ok((found, rows))
 }
 
 /// True when `target[..at]` exists and ends with `tail`.
@@ -115,7 +123,7 @@ fn partial(
         let ahead = &target[edge.p0..];
         let mut matching = common_prefix(&head, ahead);
         if matching == head.len() && head.len() < edge.p1 - edge.p0 && matching < ahead.len() {
-            if files == MOST_FILES {
+            if files == MOST_ALIKE {
                 continue;
             }
             files += 1;

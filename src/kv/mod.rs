@@ -10,6 +10,7 @@
 //! Payloads are opaque bytes here; their inner layout is the slot's to check. Bytes and the commit
 //! protocol are in docs/kv-format.md.
 
+mod chain;
 mod collect;
 mod error;
 mod files;
@@ -20,8 +21,10 @@ mod graph;
 mod holdings;
 mod index;
 mod inspect;
+mod joints;
 mod keeper;
 mod lookup;
+mod merge;
 mod notice;
 mod put;
 mod queue;
@@ -30,12 +33,15 @@ mod rebuild;
 mod share;
 pub mod storage;
 mod store;
+mod warm;
+mod ways;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub use collect::Collected;
+pub use chain::Chain;
+pub use collect::{Collected, quota};
 pub use error::{Damage, Error};
 pub use fingerprint::Fingerprint;
 pub use folder::{BadFile, Folder, ModelStatus, OwnerStatus, Verified};
@@ -43,8 +49,10 @@ pub use format::Limits;
 pub use index::{Edge, EdgeId, Node, NodeId, Usage};
 pub use inspect::inspect;
 pub use lookup::Found;
+pub use merge::{Join, Merged, Part};
 pub use notice::Notice;
 pub use put::{PutSegment, PutSnapshot, SnapshotRole};
 pub use read::{Segment, Snapshot};
 pub use share::{Shelf, Stored};
 pub use store::Store;
+pub use warm::{Warming, warm};

@@ -125,6 +125,23 @@ impl From<PutSnapshot<'_>> for Record {
 }
 
 impl Record {
+    /// An edge of (from, to) and [p0, p1).
+    pub(super) fn edge(
+        (from, to): (Digest, Digest),
+        (p0, p1): (usize, usize),
+        tokens: Vec<Token>,
+        payload: Vec<u8>,
+    ) -> Record {
+        Record::from(PutSegment {
+            from,
+            to,
+            p0,
+            p1,
+            tokens,
+            payload,
+        })
+    }
+
     /// Bytes it holds while it waits.
     pub(super) fn bytes(&self) -> usize {
         self.payload.len() + self.tokens.len() * 4 + self.logits.len() * 4 + self.owner.len()

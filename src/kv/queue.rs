@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 struct State<T> {
     jobs: VecDeque<(T, usize)>,
@@ -18,6 +19,8 @@ struct State<T> {
     closed: bool,
     /// The writer is gone.
     dead: bool,
+    /// When something was last asked of the store.
+    stirred: Instant,
 }
 
 /// Jobs of some bytes each, from any thread to one.
@@ -28,6 +31,16 @@ pub(super) struct Queue<T> {
     work: Condvar,
     /// Something was done, or the writer died.
     room: Condvar,
+}
+
+/// What there is to do.
+pub(super) enum Next<T> {
+    /// A job and its bytes, which count until [`Queue::done`].
+    Job(T, usize),
+    /// Nothing, and nothing has stirred for as long as the caller had patience.
+    Idle,
+    /// Nothing, and nothing will come.
+    Closed,
 }
 
 /// What became of the queue's end of a job.
@@ -52,6 +65,7 @@ impl<T> Queue<T> {
                 done: 0,
                 closed: false,
                 dead: false,
+                stirred: Instant::now(),
             }),
             work: Condvar::new(),
             room: Condvar::new(),
@@ -81,24 +95,42 @@ impl<T> Queue<T> {
         state.bytes += bytes;
         state.peak = state.peak.max(state.bytes);
         state.pushed += 1;
+        state.stirred = Instant::now();
         self.work.notify_one();
         true
     }
 
-    /// The next job and its bytes, which count until [`Queue::done`]. `None` when closed and empty.
-    pub(super) fn next(&self) -> Option<(T, usize)> {
+    /// Something was asked of the store that is no job: it is not idle.
+    pub(super) fn stir(&self) {
+        self.lock().stirred = Instant::now();
+    }
+
+    /// The next job. Waits for one; with `patience` only until nothing has stirred for so long.
+    pub(super) fn next(&self, patience: Option<Duration>) -> Next<T> {
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.jobs.pop_front() {
-                return Some(job);
+            if let Some((job, bytes)) = state.jobs.pop_front() {
+                return Next::Job(job, bytes);
             }
             if state.closed {
-                return None;
+                return Next::Closed;
+            }
+            let Some(patience) = patience else {
+                state = self
+                    .work
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = patience.saturating_sub(state.stirred.elapsed());
+            if left.is_zero() {
+                return Next::Idle;
             }
             state = self
                 .work
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::ledger::{Digest, Running, Token};
 
@@ -11,6 +11,9 @@ use super::error::{Damage, Error};
 use super::files::{self, Files};
 use super::format::{HEADER, Header, Kind, Limits, tokens_of};
 use super::index::{Edge, Node};
+
+/// Bytes of a payload that are read, then hashed, at a time.
+const PIECE: usize = 512 << 10;
 
 /// A proven segment.
 #[derive(Debug)]
@@ -99,22 +102,42 @@ pub(super) fn owner(input: &mut dyn Read, header: &Header) -> Result<String, Fau
     Ok(String::from_utf8(bytes).map_err(|_| Damage::Field("owner"))?)
 }
 
-/// Everything after the owner, to the end of the file.
-pub(super) fn rest(input: &mut dyn Read, header: &Header) -> Result<Rest, Fault> {
+/// Everything after the owner, to the end of the file. The payload goes into `buffer`, whatever was
+/// in there.
+pub(super) fn rest(input: &mut dyn Read, header: &Header, buffer: Vec<u8>) -> Result<Rest, Fault> {
     let logits = take(input, header.logits * 4)?;
     if xxh3_64(&logits) != header.sums.logits {
         return Err(Damage::Checksum("logits").into());
     }
-    let payload = take(input, header.payload)?;
-    if xxh3_64(&payload) != header.sums.payload {
-        return Err(Damage::Checksum("payload").into());
-    }
+    let payload = payload(input, header, buffer)?;
     at_end(input, header)?;
     let (words, _) = logits.as_chunks::<4>();
     Ok(Rest {
         logits: words.iter().map(|w| f32::from_le_bytes(*w)).collect(),
         payload,
     })
+}
+
+/// The payload, hashed piece by piece while it is still in the processor's cache.
+fn payload(input: &mut dyn Read, header: &Header, buffer: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    let mut bytes = buffer;
+    bytes.clear();
+    bytes
+        .try_reserve_exact(header.payload)
+        .map_err(|_| Damage::Memory(header.payload as u64))?;
+    let mut sum = Xxh3::new();
+    while bytes.len() < header.payload {
+        let from = bytes.len();
+        let piece = PIECE.min(header.payload - from);
+        if input.take(piece as u64).read_to_end(&mut bytes)? < piece {
+            return Err(Damage::Short.into());
+        }
+        sum.update(&bytes[from..]);
+    }
+    if sum.digest() != header.sums.payload {
+        return Err(Damage::Checksum("payload").into());
+    }
+    Ok(bytes)
 }
 
 /// The length was right when the file was opened; it must not have grown since.
@@ -138,15 +161,24 @@ pub(super) fn take(input: &mut dyn Read, count: usize) -> Result<Vec<u8>, Fault>
     Ok(bytes)
 }
 
-/// Reads and proves an edge for a target whose tokens [p0, upto) must be the edge's own.
+/// An edge of which the rows of [p0, upto) are wanted for a target that has its tokens there.
+pub(super) struct Wanted<'a> {
+    pub(super) edge: &'a Edge,
+    pub(super) target: &'a [Token],
+    pub(super) upto: usize,
+}
+
+/// Reads and proves a wanted edge. `before` is D(p) of the target at any p, and is D(p1) afterwards
+/// if the whole edge is the target's: a chain is hashed once. `buffer` is used for the payload.
 pub(super) fn segment(
     files: &Files,
     hard: Digest,
     limits: &Limits,
-    edge: &Edge,
-    target: &[Token],
-    upto: usize,
+    wanted: &Wanted<'_>,
+    before: &mut Running,
+    buffer: Vec<u8>,
 ) -> Result<Segment, Error> {
+    let Wanted { edge, target, upto } = wanted;
     let name = files::name(Kind::Edge, edge.from, edge.to);
     let prove = || -> Result<Segment, Fault> {
         let (mut input, len) = files.open(&name)?;
@@ -155,21 +187,27 @@ pub(super) fn segment(
         if (header.p0, header.p1) != (edge.p0, edge.p1) {
             return Err(Damage::Other("position").into());
         }
-        let wanted = target.get(edge.p0..upto).ok_or(Damage::Other("length"))?;
-        if tokens.get(..wanted.len()) != Some(wanted) {
+        let own = target.get(edge.p0..*upto).ok_or(Damage::Other("length"))?;
+        if tokens.get(..own.len()) != Some(own) {
             return Err(Damage::Other("text").into());
         }
-        let mut running = Running::new(hard);
-        running.extend(&target[..edge.p0]);
-        if running.digest() != edge.from {
+        if before.len() > edge.p0 {
+            *before = Running::new(hard);
+        }
+        before.extend(&target[before.len()..edge.p0]);
+        if before.digest() != edge.from {
             return Err(Damage::Other("prefix").into());
         }
-        running.extend(&tokens);
-        if running.digest() != edge.to {
+        let mut after = before.clone();
+        after.extend(&tokens);
+        if after.digest() != edge.to {
             return Err(Damage::Other("digest").into());
         }
+        if own.len() == tokens.len() {
+            *before = after;
+        }
         owner(&mut input, &header)?;
-        let rest = rest(&mut input, &header)?;
+        let rest = rest(&mut input, &header, buffer)?;
         Ok(Segment {
             p0: header.p0,
             p1: header.p1,
@@ -178,6 +216,34 @@ pub(super) fn segment(
         })
     };
     prove().map_err(|fault| fault.of(&name))
+}
+
+/// What an edge's record says, proven without a target: for merging, file to file.
+pub(super) struct Whole {
+    pub(super) tokens: Vec<Token>,
+    pub(super) payload: Vec<u8>,
+    pub(super) soft: Digest,
+}
+
+/// Reads an edge and proves all that can be proven without the tokens before it.
+pub(super) fn part(
+    files: &Files,
+    hard: Digest,
+    limits: &Limits,
+    edge: &Edge,
+) -> Result<Whole, Fault> {
+    let (mut input, len) = files.open(&files::name(Kind::Edge, edge.from, edge.to))?;
+    let (header, tokens) = head(&mut input, len, limits)?;
+    same(&header, Kind::Edge, hard, edge.from, edge.to)?;
+    if (header.p0, header.p1) != (edge.p0, edge.p1) {
+        return Err(Damage::Other("position").into());
+    }
+    owner(&mut input, &header)?;
+    Ok(Whole {
+        tokens,
+        payload: rest(&mut input, &header, Vec::new())?.payload,
+        soft: header.soft,
+    })
 }
 
 /// Reads and proves a node.
@@ -196,7 +262,7 @@ pub(super) fn snapshot(
             return Err(Damage::Other("position").into());
         }
         owner(&mut input, &header)?;
-        let rest = rest(&mut input, &header)?;
+        let rest = rest(&mut input, &header, Vec::new())?;
         Ok(Snapshot {
             at: header.p1,
             payload: rest.payload,

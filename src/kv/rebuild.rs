@@ -95,7 +95,9 @@ pub(super) fn mend(
             mended.dropped += 1;
         }
     }
+    let mut found_edges = false;
     for name in names.difference(&noted) {
+        found_edges |= name.ends_with(Kind::Edge.ending());
         match add(index, model, files, hard, limits, name)? {
             Ok(()) => mended.added += 1,
             Err(Fault::Damage(Damage::Gone | Damage::Memory(_)) | Fault::Io(_)) => {}
@@ -106,7 +108,29 @@ pub(super) fn mend(
             }
         }
     }
+    if found_edges {
+        drop_covered(index, model, files)?;
+    }
     Ok(mended)
+}
+
+/// Finishes what a crash left of a merge: the merged edge is there, and its parts are.
+fn drop_covered(index: &Index, model: ModelId, files: &Files) -> Result<(), Error> {
+    for model in index.models()?.iter().filter(|m| m.id == model) {
+        let graph = Graph::load(index, model)?;
+        let covered = graph.covered();
+        for item in &covered {
+            // Row first: if the file cannot be removed it is found again at the next open.
+            if let Some(edge) = graph.edge(*item) {
+                index.drop_edge(edge.id)?;
+            }
+            if let Err(error) = files.remove(&graph.name(*item)) {
+                tracing::warn!(%error, "a merged kv segment cannot be removed");
+            }
+        }
+        tracing::debug!(covered = covered.len(), "merged kv segments removed");
+    }
+    Ok(())
 }
 
 /// Reads all of a file but its payload, which is proven when it is used, and adds its row.

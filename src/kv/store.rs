@@ -3,13 +3,15 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use serde_json::Value;
 
-use crate::ledger::{Digest, Token};
+use crate::ledger::{Digest, Running, Token};
 
+use super::chain::Chain;
 use super::collect::{self, Collected};
 use super::error::Error;
 use super::files::{self, Files};
@@ -17,6 +19,7 @@ use super::fingerprint::{Fingerprint, canonical};
 use super::format::{Kind, Limits};
 use super::index::{Edge, Index, ModelId, Node, Opened, Usage};
 use super::lookup::{self, Found};
+use super::merge::{self, Join, Merged};
 use super::notice::{Notice, Notices};
 use super::put::{PutSegment, PutSnapshot};
 use super::queue::{Ended, Queue};
@@ -51,6 +54,8 @@ pub(super) struct Live {
     pub(super) index: Mutex<Index>,
     /// The most bytes that all files of the folder may have.
     pub(super) quota: u64,
+    /// See [`Store::losses`].
+    losses: AtomicU64,
     /// Held shared as long as the store lives: nobody sweeps under it.
     _lock: File,
 }
@@ -59,6 +64,19 @@ impl Live {
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         // Every change is a transaction, so a panic leaves nothing half done in there.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A segment that was handed over is not there, or not by itself any more.
+    pub(super) fn lost(&self) {
+        self.losses.fetch_add(1, Ordering::Release);
+    }
+
+    /// Takes an edge out of use: file to quarantine, row gone, said once.
+    pub(super) fn set_aside_edge(&self, edge: &Edge, reason: &str) {
+        let name = files::name(Kind::Edge, edge.from, edge.to);
+        let dropped = self.index().drop_edge(edge.id);
+        self.lost();
+        set_aside(self, &name, dropped, reason);
     }
 }
 
@@ -138,7 +156,8 @@ impl Store {
             notices: Notices::default(),
             queue: Queue::new(limits.queue_bytes),
             index: Mutex::new(index),
-            quota: collect::quota(dir, &limits),
+            quota: collect::quota(dir, limits.quota_bytes),
+            losses: AtomicU64::new(0),
             _lock: lock,
         });
         report(&live.notices, opened, mended);
@@ -191,7 +210,12 @@ impl Store {
         digests: &dyn Fn(usize) -> Digest,
     ) -> Result<Found, Error> {
         match self.live() {
-            Some(live) => lookup::lookup(live, target, digests),
+            Some(live) => {
+                live.queue.stir();
+                let (found, rows) = lookup::lookup(live, target, digests)?;
+                tracing::debug!(rows, edges = found.edges.len(), "kv lookup");
+                Ok(found)
+            }
             None => Ok(Found::default()),
         }
     }
@@ -211,23 +235,52 @@ impl Store {
         target: &[Token],
     ) -> Result<Segment, Error> {
         let live = self.live().ok_or(Error::Stopped)?;
+        live.queue.stir();
         let hard = live.fingerprint.hard;
-        read::segment(&live.files, hard, &live.limits, edge, target, m)
+        let wanted = read::Wanted {
+            edge,
+            target,
+            upto: m,
+        };
+        let mut before = Running::new(hard);
+        let buffer = Vec::new();
+        read::segment(
+            &live.files,
+            hard,
+            &live.limits,
+            &wanted,
+            &mut before,
+            buffer,
+        )
+    }
+
+    /// Reads and proves the segments of a chain in their order, on a thread of its own, ahead of the
+    /// caller by at most `Limits::ahead_bytes`, with the one it has, or one segment. Each comes with the position up to which it is
+    /// wanted: its p1, or less for the last. Errors as for [`Store::read_segment`], of the first
+    /// segment that has one; nothing comes after it.
+    ///
+    /// # Errors
+    /// When there is no store, or no thread.
+    pub fn read_chain(
+        &self,
+        edges: Vec<(Edge, usize)>,
+        target: Arc<[Token]>,
+    ) -> Result<Chain, Error> {
+        let live = self.inner.live.clone().ok_or(Error::Stopped)?;
+        Chain::start(live, edges, target)
     }
 
     /// Reads a node and proves all of it. Errors as for [`Store::read_segment`].
     pub fn read_snapshot(&self, node: &Node) -> Result<Snapshot, Error> {
         let live = self.live().ok_or(Error::Stopped)?;
+        live.queue.stir();
         read::snapshot(&live.files, live.fingerprint.hard, &live.limits, node)
     }
 
     /// Takes an edge out of use: its file goes to quarantine/, its row goes, a notice says why.
     pub fn quarantine_edge(&self, edge: &Edge, reason: &str) {
         if let Some(live) = self.live() {
-            let name = files::name(Kind::Edge, edge.from, edge.to);
-            let index = live.index();
-            let dropped = index.drop_edge(edge.id);
-            set_aside(live, &name, dropped, reason);
+            live.set_aside_edge(edge, reason);
         }
     }
 
@@ -250,6 +303,20 @@ impl Store {
     pub fn has_segment(&self, from: Digest, to: Digest) -> bool {
         self.live()
             .is_some_and(|l| l.index().has_edge(l.model, from, to).unwrap_or(false))
+    }
+
+    /// Rises when a segment that was put is not stored after all (a write failed, a file was set
+    /// aside), or is merged into a longer one: then boundaries that a caller has in mind are asked
+    /// for again with [`Store::is_whole`], after a [`Store::flush`].
+    pub fn losses(&self) -> u64 {
+        self.live().map_or(0, |l| l.losses.load(Ordering::Acquire))
+    }
+
+    /// True when whole segments lead from position 0 to `digest`, the end of one of them. What
+    /// waits for the writer does not count.
+    pub fn is_whole(&self, digest: Digest) -> bool {
+        let chain = |live| merge::chain(live, digest).unwrap_or_default();
+        self.live().is_none_or(|live| !chain(live).is_empty())
     }
 
     /// True when the node is stored.
@@ -299,6 +366,26 @@ impl Store {
         done.recv().unwrap_or(Err(Error::Stopped))
     }
 
+    /// From now on small segments that follow each other are merged when nothing has been asked of
+    /// the store for `Limits::merge_after`: those of chains that are pinned, and of those that were
+    /// pinned last before.
+    pub fn merge_with(&self, join: Arc<dyn Join>) {
+        self.push(Job::MergeWith { join });
+    }
+
+    /// Merges now what would be merged in idle time. Nothing before [`Store::merge_with`].
+    ///
+    /// # Errors
+    /// When the writer has stopped. What fails on the way is a notice, and ends it.
+    pub fn merge(&self) -> Result<Merged, Error> {
+        if self.is_off() {
+            return Ok(Merged::default());
+        }
+        let (reply, done) = std::sync::mpsc::channel();
+        self.push(Job::Merge { reply });
+        done.recv().map_err(|_| Error::Stopped)
+    }
+
     /// Waits until all that was put before is durable, or failed with a notice.
     pub fn flush(&self) -> Result<(), Error> {
         match self.live().map(|live| live.queue.flush()) {
@@ -330,6 +417,19 @@ impl Store {
             // Without a writer there is one notice already; the job is dropped.
             live.queue.push(job, bytes);
         }
+    }
+
+    /// Rows that a lookup reads.
+    #[cfg(test)]
+    pub(super) fn rows_of(&self, target: &[Token], digests: &dyn Fn(usize) -> Digest) -> usize {
+        self.live()
+            .map_or(0, |live| lookup::lookup(live, target, digests).unwrap().1)
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_index<T>(&self, ask: impl FnOnce(&Index, ModelId) -> T) -> T {
+        let live = self.live().expect("a store that is on");
+        ask(&live.index(), live.model)
     }
 
     #[cfg(test)]

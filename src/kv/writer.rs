@@ -3,6 +3,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use crate::ledger::Digest;
@@ -12,8 +13,13 @@ use super::error::{Damage, Error};
 use super::files;
 use super::format::Kind;
 use super::keeper::Keeper;
+use super::merge::{Join, Merged};
 use super::put::{Record, SnapshotRole};
+use super::queue::Next;
 use super::store::Live;
+
+/// Chains of before that are looked at for what to merge, the latest first.
+const LATEST: usize = 8;
 
 /// What the thread is asked to do.
 pub(super) enum Job {
@@ -28,13 +34,19 @@ pub(super) enum Job {
     Collect {
         reply: Sender<Result<Collected, Error>>,
     },
+    MergeWith {
+        join: Arc<dyn Join>,
+    },
+    Merge {
+        reply: Sender<Merged>,
+    },
 }
 
 impl Job {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Job::Put(record) => record.bytes(),
-            Job::Pin { .. } | Job::Unpin { .. } | Job::Collect { .. } => 0,
+            _ => 0,
         }
     }
 }
@@ -62,12 +74,24 @@ impl From<rusqlite::Error> for Failure {
 pub(super) fn run(live: &Live) {
     let mut keeper = Keeper::default();
     let worked = catch_unwind(AssertUnwindSafe(|| {
-        while let Some((job, bytes)) = live.queue.next() {
-            if let Err(failure) = work(live, &mut keeper, &job) {
-                tell(live, failure);
+        loop {
+            let patience = keeper.merger.is_due().then_some(live.limits.merge_after);
+            match live.queue.next(patience) {
+                Next::Job(job, bytes) => {
+                    if let Err(failure) = work(live, &mut keeper, &job) {
+                        tell(live, failure);
+                    }
+                    drop(job);
+                    live.queue.done(bytes);
+                }
+                Next::Idle => {
+                    // One at a time: a put that comes meanwhile waits for one merge at most.
+                    if let Err(failure) = keeper.merge(live) {
+                        tell(live, failure);
+                    }
+                }
+                Next::Closed => break,
             }
-            drop(job);
-            live.queue.done(bytes);
         }
     }));
     if worked.is_err() {
@@ -82,7 +106,7 @@ pub(super) fn run(live: &Live) {
 fn work(live: &Live, keeper: &mut Keeper, job: &Job) -> Result<(), Failure> {
     match job {
         Job::Put(record) => {
-            put(live, record)?;
+            put(live, record).inspect_err(|_| live.lost())?;
             keeper.put(record);
         }
         Job::Pin { owner, digest } => {
@@ -97,6 +121,26 @@ fn work(live: &Live, keeper: &mut Keeper, job: &Job) -> Result<(), Failure> {
             // Who asked may have gone.
             let _ = reply.send(keeper.collect(live));
         }
+        Job::MergeWith { join } => {
+            let pins = live.index().latest_pins(live.model, LATEST)?;
+            keeper.merger.begin(join.clone(), pins);
+        }
+        Job::Merge { reply } => {
+            let mut all = Merged::default();
+            let worked = loop {
+                match keeper.merge(live) {
+                    Ok(Some(merged)) => {
+                        all.replaced += merged.replaced;
+                        all.written += merged.written;
+                        all.bytes += merged.bytes;
+                    }
+                    Ok(None) => break Ok(()),
+                    Err(failure) => break Err(failure),
+                }
+            };
+            let _ = reply.send(all);
+            worked?;
+        }
     }
     Ok(())
 }
@@ -106,6 +150,16 @@ fn put(live: &Live, record: &Record) -> Result<(), Failure> {
         Kind::Edge => live.index().has_edge(live.model, record.from, record.to)?,
         Kind::Node => live.index().has_node(live.model, record.to)?,
     };
+    // What hangs in the air would never be found: the one before it could not be written, or is
+    // merged into a longer one. Its writer asks, see `Store::losses`.
+    let hangs = || match record.kind {
+        Kind::Edge if record.p0 > 0 => live.index().has_end(live.model, record.from),
+        _ => Ok(true),
+    };
+    if !known && !hangs()? {
+        live.lost();
+        return Ok(());
+    }
     if !known {
         let (header, sections) = record
             .encode(live.fingerprint.hard, live.soft, &live.limits)
@@ -120,7 +174,11 @@ fn put(live: &Live, record: &Record) -> Result<(), Failure> {
         let name = files::name(record.kind, record.from, record.to);
         live.files.commit(&name, &parts)?;
         let bytes = parts.iter().map(|p| p.len() as u64).sum();
-        add_row(live, record, bytes)?;
+        if !add_row(live, record, bytes)? {
+            live.files.remove(&name)?;
+            live.lost();
+            return Ok(());
+        }
         live.notices.well();
     } else if let Some(role) = record.role {
         live.index().strengthen(live.model, record.to, role)?;
@@ -138,18 +196,19 @@ fn put(live: &Live, record: &Record) -> Result<(), Failure> {
     Ok(())
 }
 
-fn add_row(live: &Live, record: &Record, bytes: u64) -> Result<(), rusqlite::Error> {
+fn add_row(live: &Live, record: &Record, bytes: u64) -> Result<bool, rusqlite::Error> {
     match record.role {
         None => {
             let edge = (record.from, record.to, record.p0, record.p1);
             live.index()
-                .add_edge(live.model, edge, bytes, &record.tokens)
+                .hang_edge(live.model, edge, bytes, &record.tokens)
         }
         Some(role) => {
             let node = (record.to, record.p1, role);
             let logits = !record.logits.is_empty();
             live.index()
                 .add_node(live.model, node, bytes, logits, &record.tokens)
+                .map(|()| true)
         }
     }
 }

@@ -13,6 +13,8 @@
 //! Read from llama.cpp's `state_write` of `llama_kv_cache` and `llama_memory_recurrent`. A block
 //! with no cells ends after its count (kv) or holds rows of nothing (recurrent).
 
+mod join;
+
 use std::borrow::Cow;
 
 use super::Part;

@@ -54,6 +54,8 @@ pub(super) struct Engine {
     /// Length at which an SWA window is in canonical layout already: it was just put back.
     pub canonical: Option<usize>,
     pub rows: Rows,
+    /// [`Store::losses`] when the marks of what is stored were last held against it.
+    pub losses: u64,
 }
 
 enum Command {
@@ -117,6 +119,9 @@ impl Slot {
             snapshot_bytes: memory.probed_snapshot(),
         };
         let store = store(&facts);
+        if let Some(join) = memory.join() {
+            store.merge_with(join);
+        }
         let engine = Engine {
             memory,
             resident: Resident::new(store.fingerprint().hard, options.snapshot_budget),
@@ -126,6 +131,7 @@ impl Slot {
             ubatch: context.ubatch,
             canonical: None,
             rows: Rows::default(),
+            losses: 0,
         };
         let (commands, inbox) = bounded(16);
         let death = Arc::new(Mutex::new(None));

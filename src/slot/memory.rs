@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::SlotError;
+use crate::kv::{self, Join};
 use crate::ledger::Token;
 use crate::ledger::plan::Shape;
 use crate::llama::state::{self, Layout, Proven};
@@ -43,6 +44,19 @@ impl Class {
 
 /// A state that cannot be cut: the bytes llama.cpp gave, shared with the writer.
 pub type Bytes = Arc<Vec<u8>>;
+
+/// Joins segments for the store, which does not know what is in them.
+struct Joiner(Layout);
+
+impl Join for Joiner {
+    fn join(&self, parts: &[kv::Part<'_>]) -> Option<Vec<u8>> {
+        let parts: Vec<_> = parts.iter().map(|p| (p.p0, p.p1, p.payload)).collect();
+        let joined = self.0.join(&parts);
+        joined
+            .inspect_err(|error| tracing::warn!("segments were not joined: {error}"))
+            .ok()
+    }
+}
 
 /// The context, its class and the layout of its states.
 pub struct Memory {
@@ -263,6 +277,12 @@ impl Memory {
         self.ctx.clear(Seq::Scratch);
         let state = layout.into_segment(state?, partial, p0, p1)?;
         Ok(state)
+    }
+
+    /// How segments of this memory are joined; `None` where there are none.
+    pub fn join(&self) -> Option<Arc<dyn Join>> {
+        let layout = self.layout.clone().filter(Layout::has_segments)?;
+        Some(Arc::new(Joiner(layout)))
     }
 
     /// A copy of what cannot be cut of sequence 0.

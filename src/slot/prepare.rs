@@ -202,18 +202,21 @@ impl Engine {
     }
 
     fn find(&self, goal: &Goal, owner: &str, started: &mut Started) -> Found {
+        let found = self.look(goal, started);
+        if started.refused.is_none() && found.edges.is_empty() && found.nodes.is_empty() {
+            started.unstored = Some(self.store.why_nothing(owner));
+        }
+        found
+    }
+
+    fn look(&self, goal: &Goal, started: &mut Started) -> Found {
         let target = goal.from(self.resident.tokens(), 0);
         let digests = Digests::new(self.store.fingerprint().hard, &target);
         if let Err(error) = self.store.flush() {
             started.refused = Some(error.to_string());
         }
         match self.store.lookup(&target, &|at| digests.at(at)) {
-            Ok(found) => {
-                if found.edges.is_empty() && found.nodes.is_empty() {
-                    started.unstored = Some(self.store.why_nothing(owner));
-                }
-                found
-            }
+            Ok(found) => found,
             Err(error) => {
                 started.refused = Some(error.to_string());
                 Found::default()
@@ -233,6 +236,7 @@ impl Engine {
         started: &mut Started,
     ) -> Result<(), SlotError> {
         let shape = self.memory.shape();
+        let mut looks = 0;
         loop {
             // An edge of another conversation that matches for its first rows is the chain's last.
             let mut chain: Vec<(Edge, usize)> =
@@ -257,6 +261,11 @@ impl Engine {
                     });
                     match self.read(goal, &plan, &chain, node.filter(|_| shape.snapshots)) {
                         Ok(ready) => ready,
+                        Err(bad) if looks < LOOKS && self.moved(&bad) => {
+                            looks += 1;
+                            found = self.look(goal, started);
+                            continue;
+                        }
                         Err(bad) => {
                             started.refused = Some(bad.reason.clone());
                             self.drop_bad(&mut found, bad);
@@ -375,6 +384,14 @@ impl Engine {
         Ok(ready)
     }
 
+    /// True when a segment was merged into a longer one after it was found.
+    fn moved(&self, bad: &Bad) -> bool {
+        match &*bad.what {
+            What::Edge(edge) => !self.store.has_segment(edge.from, edge.to),
+            What::Node(_) => false,
+        }
+    }
+
     /// Takes what could not be used out of the search, and damaged files out of the store.
     fn drop_bad(&self, found: &mut Found, bad: Bad) {
         match *bad.what {
@@ -469,6 +486,9 @@ impl Engine {
         }
     }
 }
+
+/// How often a search is made again because another process merged what was found.
+const LOOKS: usize = 3;
 
 /// Something stored that cannot be used.
 struct Bad {

@@ -134,6 +134,16 @@ impl Resident {
         self.saved.last().copied().unwrap_or(0)
     }
 
+    /// Takes back the marks of segments after the last one for whose end `stored` holds.
+    pub fn unsave(&mut self, stored: impl Fn(Digest) -> bool) {
+        while let Some(end) = self.saved.last() {
+            if stored(self.digest(*end)) {
+                break;
+            }
+            self.saved.pop();
+        }
+    }
+
     pub fn saved_to(&mut self, end: usize) {
         if end > self.saved() {
             self.saved.push(end);

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::engine::{Engine, ms};
+use super::engine::{Engine, SEGMENT, ms};
 use super::memory::Bytes;
 use super::resident::Snapshot;
 use crate::kv::{PutSegment, PutSnapshot, SnapshotRole};
@@ -16,18 +16,50 @@ pub(super) struct Saved {
 }
 
 impl Engine {
-    /// Stores the KV that is not stored yet, as one segment. A failure costs a later evaluation.
+    /// Stores the KV that is not stored yet: as one segment, or as several where much is missing. A
+    /// failure costs a later evaluation.
     pub fn save_segment(&mut self, saved: &mut Saved) {
         self.save_segment_to(self.resident.len(), saved);
     }
 
     /// The same up to a position.
-    fn save_segment_to(&mut self, p1: usize, saved: &mut Saved) {
-        let p0 = self.resident.saved();
-        if p0 >= p1 || !self.memory.shape().segments || self.store.is_off() {
+    fn save_segment_to(&mut self, end: usize, saved: &mut Saved) {
+        if !self.memory.shape().segments || self.store.is_off() {
             return;
         }
         let begun = Instant::now();
+        let mut again = self.take_marks_back();
+        loop {
+            let left = end.saturating_sub(self.resident.saved());
+            let tokens = if left < 2 * SEGMENT { left } else { SEGMENT };
+            if tokens == 0 || !self.save_to(self.resident.saved() + tokens, saved) {
+                break;
+            }
+            // The rest is copied out only when the disk takes something again.
+            if std::mem::take(&mut again) && self.take_marks_back() {
+                break;
+            }
+        }
+        saved.ms += ms(begun);
+    }
+
+    /// Takes back the marks of segments that were handed over and are not stored: a disk was full, a
+    /// file was set aside, or a boundary of this conversation is inside of a merged segment now.
+    /// What follows them is stored anew with them, since no chain would lead to it. True when there
+    /// were such.
+    fn take_marks_back(&mut self) -> bool {
+        if self.store.losses() == self.losses || self.store.flush().is_err() {
+            return false;
+        }
+        self.losses = self.store.losses();
+        let (store, before) = (&self.store, self.resident.saved());
+        self.resident.unsave(|digest| store.is_whole(digest));
+        self.resident.saved() < before
+    }
+
+    /// Stores what is not stored yet up to `p1`; false when it could not be copied out.
+    fn save_to(&mut self, p1: usize, saved: &mut Saved) -> bool {
+        let p0 = self.resident.saved();
         let (from, to) = (self.resident.digest(p0), self.resident.digest(p1));
         if !self.store.has_segment(from, to) {
             match self.memory.segment(p0, p1) {
@@ -44,12 +76,12 @@ impl Engine {
                 }
                 Err(error) => {
                     tracing::warn!("a segment was not saved: {error}");
-                    return;
+                    return false;
                 }
             }
         }
         self.resident.saved_to(p1);
-        saved.ms += ms(begun);
+        true
     }
 
     /// Stores a snapshot of this point.

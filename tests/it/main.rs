@@ -28,6 +28,7 @@ mod hostile;
 mod interrupts;
 mod kv_deleted;
 mod lineage;
+mod merging;
 mod policies;
 mod random_orders;
 mod random_talks;

@@ -82,6 +82,7 @@ impl Desk {
                 ubatch: Some(64),
                 policy: self.policy,
                 store_kv: true,
+                kv_quota: None,
                 chat_template: None,
                 thinking: true,
             },

@@ -84,6 +84,13 @@ pub struct ModelArgs {
           value_parser = BoolishValueParser::new(), value_name = "BOOL", help_heading = "Memory")]
     no_store: Option<bool>,
 
+    /// Most KV on disk, of all models, such as 20GiB or 500MB
+    ///
+    /// By default 20 GiB or a tenth of the disk, whichever is less. What is above it goes, the
+    /// least useful first; a conversation that is in use is kept whatever the quota says.
+    #[arg(long, value_name = "SIZE", help_heading = "Memory")]
+    kv_quota: Option<String>,
+
     /// How history is kept where the template would write it differently: exact or template
     ///
     /// exact keeps thinking where it was generated and never reads a token twice. template
@@ -151,7 +158,7 @@ impl ModelArgs {
             ($($field:ident)*) => { $(layer.$field = self.$field.clone();)* };
         }
         take!(model gpu_layers main_gpu tensor_split override_tensor n_cpu_moe no_mmap
-              no_thinking ctx cache_type no_kv_offload no_store policy threads threads_batch
+              no_thinking ctx cache_type no_kv_offload no_store kv_quota policy threads threads_batch
               ubatch rope_scaling rope_freq_base rope_freq_scale yarn_ext_factor
               yarn_attn_factor yarn_beta_fast yarn_beta_slow yarn_orig_ctx);
         // `@FILE` as for the other flags that take a file; a plain path is as clear.

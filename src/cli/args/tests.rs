@@ -27,7 +27,7 @@ fn each_flag_lands_on_its_key() {
         --override-tensor exps=CPU --override-tensor a=B --n-cpu-moe 4 --no-mmap --no-kv-offload \
         --rope-scaling yarn --rope-freq-base 1e6 --rope-freq-scale 0.5 --yarn-ext-factor -1 \
         --yarn-attn-factor 1 --yarn-beta-fast 32 --yarn-beta-slow 1 --yarn-orig-ctx 32768 \
-        --no-store --chat-template @t.jinja --no-thinking=false --temp 0 --top-k 1 --top-p 0.5 \
+        --no-store --kv-quota 5GiB --chat-template @t.jinja --no-thinking=false --temp 0 --top-k 1 --top-p 0.5 \
         --min-p 0.1 --seed 7 --repeat-penalty 1.1 -n 12 --stop END --stop -- --system hi \
         --approve deny";
     let layer = cli(all).layer();
@@ -55,6 +55,7 @@ fn each_flag_lands_on_its_key() {
         yarn_beta_slow: Some(1.0),
         yarn_orig_ctx: Some(32768),
         no_store: Some(true),
+        kv_quota: Some("5GiB".into()),
         chat_template: Some("t.jinja".into()),
         no_thinking: Some(false),
         temp: Some(0.0),

@@ -2,6 +2,7 @@
 //! share a prefix, turn snapshots that replace each other, pins. Afterwards the store opens, what
 //! it offers is right, what was durable is there, and the life goes on.
 
+mod merging;
 mod ram;
 
 use std::collections::HashSet;
@@ -26,6 +27,13 @@ fn home() -> TempDir {
 
 fn open_ram(home: &TempDir, ram: &Arc<Ram>) -> Result<Store, Error> {
     open_on(home, Arc::new(ram.clone()), 1 << 20)
+}
+
+/// A store without a disk, for tests that put much.
+pub(super) fn in_memory() -> (TempDir, Store) {
+    let home = home();
+    let store = open_ram(&home, &Ram::new(None, None)).unwrap();
+    (home, store)
 }
 
 /// Sessions a and b: the same 20 tokens, then their own.

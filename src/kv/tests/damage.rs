@@ -23,7 +23,7 @@ fn pair() -> Pair {
     let (home, store) = store();
     let target = text(1, 40);
     put_edge(&store, &target, 0, 40);
-    put_node(&store, &target, 30, SnapshotRole::Turn, Some("owner"));
+    put_node(&store, &target, 40, SnapshotRole::Turn, Some("owner"));
     store.flush().unwrap();
     let found = find(&store, &target);
     Pair {

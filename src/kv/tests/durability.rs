@@ -42,10 +42,11 @@ fn a_deleted_index_is_rebuilt_from_the_files() {
     put_edge(&store, &target, 0, 30);
     let mut longer = target.clone();
     longer.extend(text(2, 10));
+    put_edge(&store, &longer, 60, 70);
     put_node(&store, &longer, 70, SnapshotRole::Turn, Some("a"));
     store.flush().unwrap();
     assert_eq!(stops(&find(&store, &longer)), [70]);
-    assert_eq!(store.usage().edges, 2);
+    assert_eq!(store.usage().edges, 3);
 }
 
 #[test]

@@ -7,13 +7,13 @@ fn what_was_put_is_found_and_read_back() {
     let (_home, store) = store();
     let target = text(1, 100);
     put_edge(&store, &target, 0, 60);
-    put_edge(&store, &target, 60, 100);
+    put_edge(&store, &target, 60, 99);
     put_node(&store, &target, 60, SnapshotRole::Head, None);
     put_node(&store, &target, 99, SnapshotRole::Turn, Some("session"));
     store.flush().unwrap();
 
     let found = find(&store, &target);
-    assert_eq!(cuts(&found), [(0, 60), (60, 100)]);
+    assert_eq!(cuts(&found), [(0, 60), (60, 99)]);
     assert_eq!(stops(&found), [60, 99]);
     assert_eq!(found.partial, None);
     for edge in &found.edges {
@@ -40,6 +40,7 @@ fn what_was_put_is_found_and_read_back() {
         edges: 2,
         nodes: 2,
         bytes: sizes,
+        merged: 0,
     };
     assert_eq!(store.usage(), usage);
     assert_eq!(store.take_notices(), []);

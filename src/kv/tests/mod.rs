@@ -6,7 +6,10 @@ mod durability;
 mod folder;
 mod graph;
 mod housekeeping;
+mod lookup;
+mod merging;
 mod mutation;
+mod reading;
 mod writing;
 
 use std::io::{self, Read};

@@ -60,6 +60,7 @@ fn host(home: &Path) -> (f64, usize) {
         ubatch: Some(UBATCH),
         policy: Default::default(),
         store_kv: false,
+        kv_quota: None,
         chat_template: None,
         thinking: false,
     };

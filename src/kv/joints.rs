@@ -1,0 +1,130 @@
+//! The index as merging and a writer's checks need it: what ends at a digest, whether a joint is of
+//! no use to anybody else, and the exchange of a run of edges for one.
+
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
+
+use crate::ledger::{Digest, Token};
+
+use super::index::{Edge, EdgeId, Index, ModelId};
+
+type Result<T> = std::result::Result<T, rusqlite::Error>;
+
+/// Statements that look at one joint; each is a search in an index.
+pub(super) const JOINT_SQL: [&str; 2] = [
+    "SELECT id, \"from\", \"to\", p0, p1, bytes FROM edge
+     WHERE model = ?1 AND \"to\" = ?2 ORDER BY p0 LIMIT 1",
+    "SELECT (SELECT count(*) FROM edge WHERE model = ?1 AND \"to\" = ?2) = 1
+     AND (SELECT count(*) FROM edge WHERE model = ?1 AND \"from\" = ?2) = 1
+     AND NOT EXISTS (SELECT 1 FROM node WHERE model = ?1 AND digest = ?2)
+     AND NOT EXISTS (SELECT 1 FROM pin WHERE model = ?1 AND digest = ?2)
+     AND NOT EXISTS (SELECT 1 FROM turn WHERE model = ?1 AND digest = ?2)",
+];
+
+impl Index {
+    /// The longest edge that ends at `to`.
+    pub(super) fn edge_to(&self, model: ModelId, to: Digest) -> Result<Option<Edge>> {
+        self.db
+            .prepare_cached(JOINT_SQL[0])?
+            .query_row(params![model.0, to.0], |r| {
+                Ok(Edge {
+                    id: EdgeId(r.get(0)?),
+                    from: Digest(r.get(1)?),
+                    to: Digest(r.get(2)?),
+                    p0: r.get(3)?,
+                    p1: r.get(4)?,
+                    bytes: r.get(5)?,
+                })
+            })
+            .optional()
+    }
+
+    /// True when one edge ends at `at`, one begins there, and nothing and nobody else is there.
+    pub(super) fn is_plain(&self, model: ModelId, at: Digest) -> Result<bool> {
+        self.db
+            .prepare_cached(JOINT_SQL[1])?
+            .query_row(params![model.0, at.0], |r| r.get(0))
+    }
+
+    /// True when a segment ends at `to`.
+    pub(super) fn has_end(&self, model: ModelId, to: Digest) -> Result<bool> {
+        self.db
+            .prepare_cached("SELECT 1 FROM edge WHERE model = ?1 AND \"to\" = ?2 LIMIT 1")?
+            .exists(params![model.0, to.0])
+    }
+
+    /// Notes an edge that hangs on a chain: false when it begins where no edge ends, since nothing
+    /// would ever lead to it.
+    pub(super) fn hang_edge(
+        &self,
+        model: ModelId,
+        edge: (Digest, Digest, usize, usize),
+        bytes: u64,
+        tokens: &[Token],
+    ) -> Result<bool> {
+        // Another process may be merging the edge before away: look and note in one step.
+        let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+        if edge.2 > 0 && !self.has_end(model, edge.0)? {
+            return Ok(false);
+        }
+        self.add_edge(model, edge, bytes, tokens)?;
+        tx.commit()?;
+        Ok(true)
+    }
+
+    /// Exchanges a run of edges for the one that holds all of it; false, and nothing is changed,
+    /// when the run is not what it was.
+    pub(super) fn replace(
+        &self,
+        model: ModelId,
+        run: &[Edge],
+        edge: (Digest, Digest, usize, usize),
+        bytes: u64,
+        tokens: &[Token],
+    ) -> Result<bool> {
+        let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+        for (i, old) in run.iter().enumerate() {
+            let there = tx
+                .prepare_cached(
+                    "SELECT 1 FROM edge WHERE id = ?1 AND model = ?2 AND \"from\" = ?3 AND \"to\" = ?4",
+                )?
+                .exists(params![old.id.0, model.0, old.from.0, old.to.0])?;
+            if !there || (i > 0 && !self.is_plain(model, old.from)?) {
+                return Ok(false);
+            }
+        }
+        self.add_edge(model, edge, bytes, tokens)?;
+        for old in run {
+            self.drop_edge(old.id)?;
+        }
+        tx.execute(
+            "INSERT INTO merged(model, bytes) VALUES (?1, ?2)
+             ON CONFLICT DO UPDATE SET bytes = bytes + ?2",
+            params![model.0, bytes],
+        )?;
+        tx.commit()?;
+        Ok(true)
+    }
+
+    /// Bytes that merging has written for a model since the index was made.
+    pub(super) fn merged(&self, model: ModelId) -> Result<u64> {
+        let bytes = self
+            .db
+            .query_row(
+                "SELECT bytes FROM merged WHERE model = ?1",
+                [model.0],
+                |r| r.get(0),
+            )
+            .optional()?;
+        Ok(bytes.unwrap_or(0))
+    }
+
+    /// Owners and where they pinned last, the latest first.
+    pub(super) fn latest_pins(&self, model: ModelId, most: usize) -> Result<Vec<(String, Digest)>> {
+        self.db
+            .prepare("SELECT owner, digest FROM pin WHERE model = ?1 ORDER BY id DESC LIMIT ?2")?
+            .query_map(params![model.0, most], |r| {
+                Ok((r.get(0)?, Digest(r.get(1)?)))
+            })?
+            .collect()
+    }
+}
