@@ -159,6 +159,7 @@ impl Index {
         }
         // Younger than the schema, and no part of what it says.
         tx.execute_batch("CREATE INDEX IF NOT EXISTS edge_to ON edge(model, \"to\");")?;
+        tx.execute_batch(super::states::TABLE)?;
         tx.commit()?;
         Ok(Index { db })
     }
@@ -323,45 +324,8 @@ impl Index {
         let tx = self.db.transaction()?;
         tx.execute("DELETE FROM pin WHERE owner = ?1", [owner])?;
         tx.execute("DELETE FROM turn WHERE owner = ?1", [owner])?;
+        tx.execute("DELETE FROM state WHERE owner = ?1", [owner])?;
         tx.commit()
-    }
-
-    /// Makes `digest` the owner's turn. Gives the previous turn's node if nothing keeps it any
-    /// more: no other owner's pin or turn, and it was never put as a head.
-    pub(super) fn turn(
-        &mut self,
-        model: ModelId,
-        owner: &str,
-        digest: Digest,
-    ) -> Result<Option<Node>, rusqlite::Error> {
-        let tx = self.db.transaction()?;
-        let previous: Option<[u8; 32]> = tx
-            .query_row(
-                "SELECT digest FROM turn WHERE owner = ?1 AND model = ?2",
-                params![owner, model.0],
-                |r| r.get(0),
-            )
-            .optional()?;
-        tx.execute(
-            "INSERT OR REPLACE INTO turn(owner, model, digest) VALUES (?1, ?2, ?3)",
-            params![owner, model.0, digest.0],
-        )?;
-        let free = match previous.filter(|p| *p != digest.0) {
-            None => None,
-            Some(previous) => tx
-                .query_row(
-                    "SELECT id, digest, at, bytes, logits, tail FROM node
-                     WHERE model = ?1 AND digest = ?2 AND role = ?4
-                     AND NOT EXISTS (SELECT 1 FROM pin WHERE model = ?1 AND digest = ?2 AND owner != ?3)
-                     AND NOT EXISTS (SELECT 1 FROM turn WHERE model = ?1 AND digest = ?2 AND owner != ?3)",
-                    params![model.0, previous, owner, SnapshotRole::Turn as u8],
-                    node_row,
-                )
-                .optional()?
-                .map(|(node, _)| node),
-        };
-        tx.commit()?;
-        Ok(free)
     }
 
     /// Makes `digest` the owner's turn unless there is one that is deeper: how a rebuild, which
@@ -436,7 +400,7 @@ fn edge_row(row: &Row<'_>) -> Result<EdgeRow, rusqlite::Error> {
     })
 }
 
-fn node_row(row: &Row<'_>) -> Result<(Node, Vec<Token>), rusqlite::Error> {
+pub(super) fn node_row(row: &Row<'_>) -> Result<(Node, Vec<Token>), rusqlite::Error> {
     let node = Node {
         id: NodeId(row.get(0)?),
         digest: Digest(row.get(1)?),

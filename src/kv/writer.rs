@@ -125,15 +125,29 @@ fn put(live: &Live, record: &Record) -> Result<(), Failure> {
     } else if let Some(role) = record.role {
         live.index().strengthen(live.model, record.to, role)?;
     }
-    if record.role == Some(SnapshotRole::Turn) && !record.owner.is_empty() {
-        let mut index = live.index();
-        if let Some(free) = index.turn(live.model, &record.owner, record.to)? {
-            // File first: a crash in between leaves a row without a file, which open drops; the
-            // other order would leave a file that nothing ever replaces again.
-            live.files
-                .remove(&files::name(Kind::Node, free.digest, free.digest))?;
-            index.drop_node(free.id)?;
+    match record.role {
+        Some(role @ (SnapshotRole::Turn | SnapshotRole::Step)) if !record.owner.is_empty() => {
+            thin(live, record, role)
         }
+        _ => Ok(()),
+    }
+}
+
+/// The new snapshot is durable and its owner's; those that it makes needless go.
+fn thin(live: &Live, record: &Record, role: SnapshotRole) -> Result<(), Failure> {
+    let (model, owner, past) = (live.model, &record.owner, &record.past);
+    let mut index = live.index();
+    index.own_state(model, owner, (record.to, role), past)?;
+    let gone = index.superseded(model, owner, (record.to, record.p1, role), past)?;
+    // Files first: a crash in between leaves rows without files, which open drops, and what was not
+    // reached is found needless again at the next put.
+    for superseded in gone.iter().filter(|s| s.free) {
+        let digest = superseded.node.digest;
+        live.files
+            .remove(&files::name(Kind::Node, digest, digest))?;
+    }
+    if !gone.is_empty() {
+        index.let_go(model, owner, &gone)?;
     }
     Ok(())
 }

@@ -362,6 +362,7 @@ impl Engine {
             miss: (started.start < known).then(|| started.miss(&goal, lost)),
             restored_bytes: started.bytes,
             saved_bytes: 0,
+            snapshot_bytes: 0,
             times,
             mark: (0, Digest([0; 32])),
             error: evaluated.error,
@@ -381,6 +382,7 @@ impl Engine {
         self.save_turn(&call.owner, whole, &mut saved);
         outcome.times.save = saved.ms;
         outcome.saved_bytes = saved.bytes;
+        outcome.snapshot_bytes = saved.snapshot_bytes;
         outcome.mark = self.resident.mark();
         Ok(outcome)
     }

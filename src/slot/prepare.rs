@@ -261,6 +261,9 @@ impl Engine {
             let later = started.rest.split_off(plan.start - plan.keep);
             let back = std::mem::replace(&mut started.rest, later);
             self.now_holds(&plan, &back, ready, ram);
+            for node in found.nodes.iter().filter(|n| n.at <= plan.start) {
+                self.resident.stored_at(node.at, node.digest);
+            }
             return Ok(());
         }
     }

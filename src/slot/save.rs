@@ -6,13 +6,16 @@ use std::time::Instant;
 use super::engine::{Engine, ms};
 use super::memory::Bytes;
 use super::resident::Snapshot;
-use crate::kv::{PutSegment, PutSnapshot, SnapshotRole};
+use crate::kv::{Past, PutSegment, PutSnapshot, SnapshotRole};
 
 /// What saving cost so far.
 #[derive(Default)]
 pub(super) struct Saved {
     pub ms: f64,
+    /// Of segments.
     pub bytes: u64,
+    /// Of snapshots, with their logits rows.
+    pub snapshot_bytes: u64,
 }
 
 impl Engine {
@@ -58,23 +61,51 @@ impl Engine {
         saved: &mut Saved,
     ) {
         let begun = Instant::now();
-        saved.bytes += bytes.len() as u64;
+        let digest = self.resident.digest(at);
+        let past = self.past(at);
+        // One that is there is not written again; the store takes note of its role and its owner.
+        if !self.store.has_snapshot(digest) {
+            let row = row.as_ref().map_or(0, |r| 4 * r.len());
+            saved.snapshot_bytes += (bytes.len() + row) as u64;
+        }
         let tokens = &self.resident.tokens()[..at];
         self.store.put_snapshot(PutSnapshot {
             at,
-            digest: self.resident.digest(at),
+            digest,
             tail: tokens[at.saturating_sub(64)..].to_vec(),
             payload: bytes,
             logits: row,
             role,
             owner,
+            past,
         });
+        self.resident.stored_at(at, digest);
         saved.ms += ms(begun);
     }
 
+    /// What this conversation has stored before a snapshot at `at`.
+    fn past(&mut self, at: usize) -> Past {
+        let store = &self.store;
+        // What still waits for the writer is not seen before.
+        if self.resident.has_many_stored() && store.flush().is_ok() {
+            self.resident
+                .check_stored(|digest| store.has_snapshot(digest));
+        }
+        let before = self.resident.stored().iter().filter(|s| s.0 < at);
+        let token_bytes = self.memory.token_bytes() as u64;
+        Past {
+            nodes: before.copied().collect(),
+            kv_bytes: self
+                .memory
+                .shape()
+                .segments
+                .then_some(at as u64 * token_bytes),
+        }
+    }
+
     /// The end of a call: what is new is stored, and pinned for its owner. `whole`: it did what was
-    /// asked of it, and its state takes the place of the owner's last one. After a call that was cut
-    /// before its reply the last one stays beside it: the message may be withdrawn.
+    /// asked of it, and its state is the owner's present one. After a call that was cut before its
+    /// reply the last one stays that: the message may be withdrawn.
     pub fn save_turn(&mut self, owner: &str, whole: bool, saved: &mut Saved) {
         if self.store.is_off() || self.resident.len() == 0 {
             return;
@@ -100,11 +131,11 @@ impl Engine {
                 bytes: bytes.clone(),
                 row: row.clone(),
             });
-            let (role, whose) = match whole {
-                true => (SnapshotRole::Turn, Some(owner)),
-                false => (SnapshotRole::Step, None),
+            let role = match whole {
+                true => SnapshotRole::Turn,
+                false => SnapshotRole::Step,
             };
-            self.save_snapshot(at, bytes, row, role, whose, saved);
+            self.save_snapshot(at, bytes, row, role, Some(owner), saved);
         }
         if whole {
             let digest = self.resident.digest(at);

@@ -30,5 +30,6 @@ mod policies;
 mod random_orders;
 mod random_talks;
 mod rewinds;
+mod snapshots;
 mod templates;
 mod withdrawals;
