@@ -125,9 +125,9 @@ impl Index {
             .exists(params![model.0, UNCLAIMED])
     }
 
-    /// Forgets one owner's pin, turn and snapshots under one model.
+    /// Forgets one owner under one model: pin, turn, snapshots, samples.
     pub(super) fn release(&self, model: ModelId, owner: &str) -> Result<()> {
-        for table in ["pin", "turn", "state"] {
+        for table in ["pin", "turn", "state", "sample", "agreed"] {
             self.db.execute(
                 &format!("DELETE FROM {table} WHERE model = ?1 AND owner = ?2"),
                 params![model.0, owner],

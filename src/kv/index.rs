@@ -160,6 +160,7 @@ impl Index {
         // Younger than the schema, and no part of what it says.
         tx.execute_batch("CREATE INDEX IF NOT EXISTS edge_to ON edge(model, \"to\");")?;
         tx.execute_batch(super::states::TABLE)?;
+        tx.execute_batch(super::sample::TABLES)?;
         tx.commit()?;
         Ok(Index { db })
     }
@@ -325,6 +326,8 @@ impl Index {
         tx.execute("DELETE FROM pin WHERE owner = ?1", [owner])?;
         tx.execute("DELETE FROM turn WHERE owner = ?1", [owner])?;
         tx.execute("DELETE FROM state WHERE owner = ?1", [owner])?;
+        tx.execute("DELETE FROM sample WHERE owner = ?1", [owner])?;
+        tx.execute("DELETE FROM agreed WHERE owner = ?1", [owner])?;
         tx.commit()
     }
 

@@ -28,6 +28,7 @@ mod queue;
 mod read;
 mod rebuild;
 mod retain;
+mod sample;
 mod states;
 pub mod storage;
 mod store;

@@ -25,6 +25,15 @@ pub(super) enum Job {
     Unpin {
         owner: String,
     },
+    Sample {
+        owner: String,
+        digest: Digest,
+        values: Vec<f32>,
+    },
+    Agree {
+        owner: String,
+        digest: Digest,
+    },
     Collect {
         reply: Sender<Result<Collected, Error>>,
     },
@@ -34,7 +43,8 @@ impl Job {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Job::Put(record) => record.bytes(),
-            Job::Pin { .. } | Job::Unpin { .. } | Job::Collect { .. } => 0,
+            Job::Sample { values, .. } => 4 * values.len(),
+            Job::Pin { .. } | Job::Unpin { .. } | Job::Agree { .. } | Job::Collect { .. } => 0,
         }
     }
 }
@@ -92,6 +102,18 @@ fn work(live: &Live, keeper: &mut Keeper, job: &Job) -> Result<(), Failure> {
         Job::Unpin { owner } => {
             live.index().unpin(owner)?;
             keeper.unpin(owner);
+        }
+        Job::Sample {
+            owner,
+            digest,
+            values,
+        } => {
+            let at = (*digest, live.soft);
+            live.index().add_sample(live.model, owner, at, values)?;
+        }
+        Job::Agree { owner, digest } => {
+            live.index()
+                .agree(live.model, owner, (*digest, live.soft))?;
         }
         Job::Collect { reply } => {
             // Who asked may have gone.

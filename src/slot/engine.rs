@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::oneshot;
@@ -51,6 +51,8 @@ pub(super) struct Engine {
     pub ubatch: usize,
     /// Length at which an SWA window is in canonical layout already: it was just put back.
     pub canonical: Option<usize>,
+    /// The last turn's state was stored and has no sample yet.
+    pub unsampled: bool,
 }
 
 enum Command {
@@ -59,6 +61,7 @@ enum Command {
     Row(oneshot::Sender<Option<Vec<f32>>>),
     Held(oneshot::Sender<Vec<Token>>),
     Knows((usize, Digest), oneshot::Sender<bool>),
+    Rest(oneshot::Sender<()>),
 }
 
 /// What a slot is, for people.
@@ -121,6 +124,7 @@ impl Slot {
             limit,
             ubatch: context.ubatch,
             canonical: None,
+            unsampled: false,
         };
         let (commands, inbox) = bounded(16);
         let death = Arc::new(Mutex::new(None));
@@ -223,6 +227,16 @@ impl SlotHandle {
         self.send(Command::Knows(mark, tx)).is_ok() && rx.blocking_recv().unwrap_or(false)
     }
 
+    /// Has the work done now that else waits for idle time. For verification.
+    ///
+    /// # Errors
+    /// When the engine is dead.
+    pub fn rest(&self) -> Result<(), SlotError> {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Rest(tx))?;
+        rx.blocking_recv().map_err(|_| self.dead())
+    }
+
     /// The exact tokens the slot holds. For verification; costs O(context).
     ///
     /// # Errors
@@ -254,13 +268,14 @@ impl Answer {
 }
 
 fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<String>>) {
-    while let Ok(command) = inbox.recv() {
+    while let Some(command) = next(&mut engine, inbox, death) {
         // An answer outlives the panic of its command, so that who waits for it finds the reason.
         let alive = match command {
             Command::Call(call, answer) => give(answer, death, || engine.call(*call)),
             Command::Fork(fork, answer) => give(answer, death, || engine.fork(*fork)),
             Command::Row(answer) => give(answer, death, || engine.resident.row.clone()),
             Command::Held(answer) => give(answer, death, || engine.resident.tokens().to_vec()),
+            Command::Rest(answer) => give(answer, death, || engine.sample_turn()),
             Command::Knows((len, digest), answer) => give(answer, death, || {
                 let resident = &engine.resident;
                 len <= resident.len() && resident.digest(len) == digest
@@ -276,17 +291,45 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
     }
 }
 
+/// Nothing for so long means that nobody waits for the next command.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// The next command; idle work is done while there is none, and before the thread ends.
+fn next(
+    engine: &mut Engine,
+    inbox: &Receiver<Command>,
+    death: &Mutex<Option<String>>,
+) -> Option<Command> {
+    if engine.unsampled {
+        if let Ok(command) = inbox.recv_timeout(IDLE) {
+            return Some(command);
+        }
+        if survive(death, || engine.sample_turn()).is_none() {
+            inbox.iter().for_each(drop);
+            return None;
+        }
+    }
+    inbox.recv().ok()
+}
+
 /// Does the work and answers; false when it panicked, and then `death` says how.
 fn give<T>(
     answer: oneshot::Sender<T>,
     death: &Mutex<Option<String>>,
     work: impl FnOnce() -> T,
 ) -> bool {
+    let done = survive(death, work);
+    let alive = done.is_some();
+    if let Some(done) = done {
+        let _ = answer.send(done);
+    }
+    alive
+}
+
+/// Does the work; nothing when it panicked, and then `death` says how.
+fn survive<T>(death: &Mutex<Option<String>>, work: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(done) => {
-            let _ = answer.send(done);
-            true
-        }
+        Ok(done) => Some(done),
         Err(panic) => {
             let said = panic
                 .downcast_ref::<&str>()
@@ -297,7 +340,7 @@ fn give<T>(
             if let Ok(mut death) = death.lock() {
                 *death = Some(said);
             }
-            false
+            None
         }
     }
 }
@@ -314,6 +357,7 @@ pub(super) fn cancelled(flag: &AtomicBool) -> bool {
 impl Engine {
     fn call(&mut self, call: Call) -> Result<Outcome, SlotError> {
         let begun = Instant::now();
+        self.unsampled = false;
         let goal = self.resolve(call.target)?;
         let len = goal.len();
         if len > self.limit {

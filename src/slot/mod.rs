@@ -15,8 +15,10 @@ mod evaluate;
 mod fork;
 mod memory;
 mod prepare;
+mod ready;
 mod reply;
 mod resident;
+mod sample;
 mod save;
 
 pub use call::{

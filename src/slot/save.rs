@@ -140,6 +140,7 @@ impl Engine {
         if whole {
             let digest = self.resident.digest(at);
             self.store.pin(owner, digest);
+            self.unsampled = true;
         }
     }
 }

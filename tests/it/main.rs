@@ -21,6 +21,7 @@ mod damage;
 mod endings;
 mod ends;
 mod exact_resume;
+mod foreign;
 mod forks;
 mod frozen_head;
 mod hostile;
