@@ -5,13 +5,12 @@ use serde_json::{Map, Value, json};
 
 use super::Options;
 use crate::kv::Fingerprint;
+use crate::llama;
 use crate::llama::gguf::ModelFacts;
 use crate::slot::{SlotFacts, SlotOptions};
 
-/// The fingerprint of a model in a slot.
-///
-/// The build of llama.cpp and its backends stand among the hard facts for now: without a stored
-/// sample of logits nothing tells whether another build computes the same.
+/// The fingerprint of a model in a slot. What computes (the build of llama.cpp, backends, devices,
+/// threads, batch size) is soft: a stored sample of logits tells whether it gives the same numbers.
 pub(super) fn fingerprint(model: &ModelFacts, slot: &SlotFacts, options: &Options) -> Fingerprint {
     let mut facts = Map::new();
     facts.insert("architecture".into(), json!(model.architecture));
@@ -47,12 +46,16 @@ pub(super) fn fingerprint(model: &ModelFacts, slot: &SlotFacts, options: &Option
         "state version",
         option_env!("NPAST_STATE_VERSION").map(|v| json!(v)),
     );
-    given(
-        "llama.cpp",
-        option_env!("NPAST_LLAMA_VERSION").map(|v| json!(v)),
-    );
-    given("backends", Some(json!(crate::llama::backends().join("+"))));
+    let offloads = options.weights.gpu_layers != Some(0);
+    let devices: Vec<String> = llama::devices()
+        .into_iter()
+        .filter(|device| offloads || !device.gpu)
+        .map(|device| device.description)
+        .collect();
     let soft = json!({
+        "llama.cpp": option_env!("NPAST_LLAMA_VERSION"),
+        "backends": llama::backends().join("+"),
+        "devices": devices.join("+"),
         "threads": context.threads,
         "threads_batch": context.threads_batch,
         "ubatch": slot.ubatch,

@@ -60,6 +60,10 @@ pub struct Receipt {
     pub miss: Option<MissNote>,
     /// Bytes of KV put back.
     pub restored_bytes: u64,
+    /// Bytes of KV by position handed to the writer.
+    pub saved_bytes: u64,
+    /// Bytes of snapshots handed to the writer.
+    pub snapshot_bytes: u64,
     /// Milliseconds.
     pub ms: Milliseconds,
 }

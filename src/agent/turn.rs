@@ -278,6 +278,8 @@ impl Conversation {
             finish,
             miss: self.miss(outcome),
             restored_bytes: outcome.restored_bytes,
+            saved_bytes: outcome.saved_bytes,
+            snapshot_bytes: outcome.snapshot_bytes,
             ms: Milliseconds {
                 restore: ms(times.restore),
                 prefill: ms(times.prefill),

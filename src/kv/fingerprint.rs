@@ -34,37 +34,40 @@ impl Fingerprint {
         Digest::of(canonical(&self.soft).as_bytes())
     }
 
-    /// The first fact, by name, in which `other` (the facts of stored KV) differs from this run:
-    /// "made with cache type q8_0, this run has f16". `None` when all are equal.
+    /// The first hard fact, by name, in which `other` (the facts of stored KV) differs from this
+    /// run: "made with cache type q8_0, this run has f16". `None` when all are equal.
     pub fn differs(&self, other: &Value) -> Option<String> {
-        let names: BTreeSet<&String> = [&self.facts, other]
-            .into_iter()
-            .filter_map(Value::as_object)
-            .flat_map(|facts| facts.keys())
-            .collect();
-        let name = names
-            .into_iter()
-            .find(|name| self.facts.get(name.as_str()) != other.get(name.as_str()))?;
-        let spoken = name.replace('_', " ");
-        Some(
-            match (other.get(name.as_str()), self.facts.get(name.as_str())) {
-                (Some(made), Some(run)) if !is_hash(made) && !is_hash(run) => {
-                    format!(
-                        "made with {spoken} {}, this run has {}",
-                        word(made),
-                        word(run)
-                    )
-                }
-                (Some(made), None) if !is_hash(made) => {
-                    format!("made with {spoken} {}, this run has none", word(made))
-                }
-                (None, Some(run)) if !is_hash(run) => {
-                    format!("made without {spoken}, this run has {}", word(run))
-                }
-                _ => format!("made with other {spoken} than this run has"),
-            },
-        )
+        differs(&self.facts, other)
     }
+}
+
+/// The first fact, by name, in which `other` differs from this run's, in words.
+pub(super) fn differs(run: &Value, other: &Value) -> Option<String> {
+    let names: BTreeSet<&String> = [run, other]
+        .into_iter()
+        .filter_map(Value::as_object)
+        .flat_map(|facts| facts.keys())
+        .collect();
+    let name = names
+        .into_iter()
+        .find(|name| run.get(name.as_str()) != other.get(name.as_str()))?;
+    let spoken = name.replace('_', " ");
+    Some(match (other.get(name.as_str()), run.get(name.as_str())) {
+        (Some(made), Some(run)) if !is_hash(made) && !is_hash(run) => {
+            format!(
+                "made with {spoken} {}, this run has {}",
+                word(made),
+                word(run)
+            )
+        }
+        (Some(made), None) if !is_hash(made) => {
+            format!("made with {spoken} {}, this run has none", word(made))
+        }
+        (None, Some(run)) if !is_hash(run) => {
+            format!("made without {spoken}, this run has {}", word(run))
+        }
+        _ => format!("made with other {spoken} than this run has"),
+    })
 }
 
 /// Hashes tell a reader nothing; their name does.

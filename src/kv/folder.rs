@@ -328,7 +328,7 @@ fn owners(graph: &Graph) -> Vec<(Option<String>, usize, HashSet<Item>)> {
     names.sort();
     let mut owners = Vec::new();
     for name in names {
-        let held = graph.holds.iter().filter(|h| h.owner == *name);
+        let held = graph.holds.iter().filter(|h| h.owner == *name && !h.past);
         let tokens = held.map(|h| graph.restorable(h.digest)).max().unwrap_or(0);
         let owner = (!name.starts_with(UNCLAIMED)).then(|| name.clone());
         owners.push((owner, tokens, graph.reached(|o| o == name)));

@@ -13,13 +13,15 @@ use super::put::SnapshotRole;
 /// Owners of this name hold what a rebuild found and nobody has claimed again.
 pub(super) const UNCLAIMED: &str = "rebuilt-";
 
-/// What an owner wants kept: its pin or its present turn.
+/// What an owner wants kept: its pin, its present turn, or an older snapshot.
 #[derive(Clone, Debug)]
 pub(super) struct Hold {
     pub(super) owner: String,
     pub(super) digest: Digest,
-    /// Rises with time among pins; 0 for turns.
+    /// Rises with time among pins; 0 for turns and older snapshots.
     pub(super) order: i64,
+    /// An older snapshot: it holds what leads to it, and is not where the owner is.
+    pub(super) past: bool,
 }
 
 /// A model of the folder.
@@ -56,18 +58,20 @@ impl Index {
         )
     }
 
-    /// The pins and turns of a model.
+    /// The pins, turns and older snapshots of a model.
     pub(super) fn holds(&self, model: ModelId) -> Result<Vec<Hold>> {
         self.db
             .prepare(
-                "SELECT owner, digest, id FROM pin WHERE model = ?1
-                 UNION ALL SELECT owner, digest, 0 FROM turn WHERE model = ?1",
+                "SELECT owner, digest, id, 0 FROM pin WHERE model = ?1
+                 UNION ALL SELECT owner, digest, 0, 0 FROM turn WHERE model = ?1
+                 UNION ALL SELECT owner, digest, 0, 1 FROM state WHERE model = ?1",
             )?
             .query_map([model.0], |r| {
                 Ok(Hold {
                     owner: r.get(0)?,
                     digest: Digest(r.get(1)?),
                     order: r.get(2)?,
+                    past: r.get(3)?,
                 })
             })?
             .collect()
@@ -121,9 +125,9 @@ impl Index {
             .exists(params![model.0, UNCLAIMED])
     }
 
-    /// Forgets one owner's pin and turn under one model.
+    /// Forgets one owner under one model: pin, turn, snapshots, samples.
     pub(super) fn release(&self, model: ModelId, owner: &str) -> Result<()> {
-        for table in ["pin", "turn"] {
+        for table in ["pin", "turn", "state", "sample", "agreed"] {
             self.db.execute(
                 &format!("DELETE FROM {table} WHERE model = ?1 AND owner = ?2"),
                 params![model.0, owner],

@@ -167,6 +167,8 @@ impl Index {
              CREATE TABLE IF NOT EXISTS merged(model INTEGER PRIMARY KEY, bytes INTEGER NOT NULL);",
         )?;
         tx.execute_batch(ways::INDEXES)?;
+        tx.execute_batch(super::states::TABLE)?;
+        tx.execute_batch(super::sample::TABLES)?;
         tx.commit()?;
         Ok(Index { db })
     }
@@ -304,12 +306,15 @@ impl Index {
         let tx = self.db.transaction()?;
         tx.execute("DELETE FROM pin WHERE owner = ?1", [owner])?;
         tx.execute("DELETE FROM turn WHERE owner = ?1", [owner])?;
+        tx.execute("DELETE FROM state WHERE owner = ?1", [owner])?;
+        tx.execute("DELETE FROM sample WHERE owner = ?1", [owner])?;
+        tx.execute("DELETE FROM agreed WHERE owner = ?1", [owner])?;
         tx.commit()
     }
 
-    /// Makes `digest` the owner's turn. Gives the previous turn's node if nothing keeps it any
+    /// Makes a logits row the owner's turn. Gives the previous row's node if nothing keeps it any
     /// more: no other owner's pin or turn, and it was never put as a head.
-    pub(super) fn turn(
+    pub(super) fn row(
         &mut self,
         model: ModelId,
         owner: &str,
@@ -332,16 +337,10 @@ impl Index {
             Some(previous) => tx
                 .query_row(
                     "SELECT id, digest, at, bytes, logits FROM node
-                     WHERE model = ?1 AND digest = ?2 AND role IN (?4, ?5)
+                     WHERE model = ?1 AND digest = ?2 AND role = ?4
                      AND NOT EXISTS (SELECT 1 FROM pin WHERE model = ?1 AND digest = ?2 AND owner != ?3)
                      AND NOT EXISTS (SELECT 1 FROM turn WHERE model = ?1 AND digest = ?2 AND owner != ?3)",
-                    params![
-                        model.0,
-                        previous,
-                        owner,
-                        SnapshotRole::Turn as u8,
-                        SnapshotRole::Row as u8,
-                    ],
+                    params![model.0, previous, owner, SnapshotRole::Row as u8],
                     node_row,
                 )
                 .optional()?,

@@ -40,8 +40,21 @@ pub struct PutSnapshot<'a> {
     pub logits: Option<Vec<f32>>,
     /// Why it is kept.
     pub role: SnapshotRole,
-    /// Whose it is: an opaque id. A turn's snapshot or row replaces its owner's previous one.
+    /// Whose it is: an opaque id. What the owner had before is thinned when it is stored; a row
+    /// replaces the owner's previous one.
     pub owner: Option<&'a str>,
+    /// What its conversation has stored before it.
+    pub past: Past,
+}
+
+/// What a conversation has stored before a snapshot: decides which older snapshots stay.
+#[derive(Clone, Default, Debug)]
+pub struct Past {
+    /// Snapshots on the way: positions and digests. An owner's snapshot that is not among them is
+    /// on a way that was left.
+    pub nodes: Vec<(usize, Digest)>,
+    /// Bytes of KV that is kept by position, up to the snapshot; `None` where a model has none.
+    pub kv_bytes: Option<u64>,
 }
 
 /// Why a snapshot is kept. The order is by strength: a digest put twice keeps the stronger role.
@@ -50,9 +63,10 @@ pub struct PutSnapshot<'a> {
 pub enum SnapshotRole {
     /// The end of a frozen head; shared by every conversation that starts with it.
     Head = 1,
-    /// The head of a conversation, replaced at each of its owner's turns.
+    /// The head of a conversation; later ones of its owner thin it out.
     Turn = 2,
-    /// A point inside a long prefix.
+    /// A point inside a long prefix, or where a call was cut: with an owner it goes at the next such
+    /// point and at the end of the turn.
     Step = 3,
     /// The logits row at the end of a prompt, where the memory can be cut and needs no state: the
     /// payload is empty. Replaced at each of its owner's turns, as a turn is.
@@ -85,6 +99,7 @@ pub(super) struct Record {
     pub(super) owner: String,
     pub(super) logits: Vec<f32>,
     pub(super) payload: Arc<Vec<u8>>,
+    pub(super) past: Past,
 }
 
 impl From<PutSegment> for Record {
@@ -100,6 +115,7 @@ impl From<PutSegment> for Record {
             owner: String::new(),
             logits: Vec::new(),
             payload: Arc::new(put.payload),
+            past: Past::default(),
         }
     }
 }
@@ -120,6 +136,7 @@ impl From<PutSnapshot<'_>> for Record {
             owner: put.owner.unwrap_or_default().to_string(),
             logits: put.logits.unwrap_or_default(),
             payload: put.payload,
+            past: put.past,
         }
     }
 }

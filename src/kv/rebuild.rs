@@ -166,6 +166,9 @@ fn add(
         Some(role) => {
             let node = (header.to, header.p1, role);
             index.add_node(model, node, len, header.logits > 0, &tokens)?;
+            if !owner.is_empty() && role != super::SnapshotRole::Row {
+                index.found_state(model, &owner, header.to)?;
+            }
             if role.is_replaced() && !owner.is_empty() {
                 index.turn_if_deeper(model, &owner, header.to)?;
             }

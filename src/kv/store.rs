@@ -1,7 +1,7 @@
 //! The handle: everything other rooms do with stored KV goes through [`Store`].
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use super::chain::Chain;
 use super::collect::{self, Collected};
 use super::error::Error;
 use super::files::{self, Files};
-use super::fingerprint::{Fingerprint, canonical};
+use super::fingerprint::{self, Fingerprint, canonical};
 use super::format::{Kind, Limits};
 use super::index::{Edge, Index, ModelId, Node, Opened, Usage};
 use super::lookup::{self, Found};
@@ -27,6 +27,9 @@ use super::read::{self, Segment, Snapshot};
 use super::rebuild;
 use super::storage::{Disk, Storage, private};
 use super::writer::{self, Job};
+
+/// Bytes of the file of a soft fingerprint that a reader accepts.
+const MOST_SOFT: u64 = 1 << 20;
 
 /// KV on disk for one fingerprint. A cheap handle; the last one dropped waits for the writer to
 /// finish what was put.
@@ -294,6 +297,87 @@ impl Store {
         }
     }
 
+    /// Takes edges and a node out of use whose numbers another machine made and that are not this
+    /// one's; told once for all of them.
+    pub fn refuse(&self, edges: &[Edge], node: Option<&Node>, reason: &str) {
+        let Some(live) = self.live() else {
+            return;
+        };
+        let mut trouble = String::new();
+        {
+            let index = live.index();
+            for edge in edges {
+                let name = files::name(Kind::Edge, edge.from, edge.to);
+                let dropped = index.drop_edge(edge.id);
+                trouble = moved(live, &name, dropped).unwrap_or(trouble);
+            }
+            if let Some(node) = node {
+                let name = files::name(Kind::Node, node.digest, node.digest);
+                let dropped = index.drop_node(node.id);
+                trouble = moved(live, &name, dropped).unwrap_or(trouble);
+            }
+        }
+        let files = edges.len() + usize::from(node.is_some());
+        live.notices.add(
+            format!("Stored KV was not used ({files} files): {reason}.{trouble}"),
+            "Nothing to do: what it held is evaluated again; kv/quarantine can be deleted.",
+        );
+    }
+
+    /// The digest of this run's soft facts; files say which they were written under.
+    pub fn soft(&self) -> Digest {
+        self.inner.fingerprint.soft_digest()
+    }
+
+    /// What is foreign about files written under another soft fingerprint, in words: "made with
+    /// threads 2, this run has 1".
+    pub fn made_elsewhere(&self, soft: Digest) -> String {
+        let facts = self.live().and_then(|live| {
+            let (input, len) = live.files.open(&soft_name(soft)).ok()?;
+            let mut bytes = Vec::new();
+            let known = len <= MOST_SOFT;
+            known.then(|| input.take(MOST_SOFT).read_to_end(&mut bytes).ok())??;
+            let facts: Value = serde_json::from_slice(&bytes).ok()?;
+            fingerprint::differs(&self.inner.fingerprint.soft, &facts)
+        });
+        facts.unwrap_or_else(|| "made by another build or machine".to_owned())
+    }
+
+    /// What the state at a digest gave when it was made: [`Store::put_sample`] of this soft
+    /// fingerprint, or else of the last one.
+    pub fn sample(&self, digest: Digest) -> Option<Vec<f32>> {
+        let live = self.live()?;
+        let found = live.index().sample(live.model, digest, live.soft);
+        found.ok().flatten()
+    }
+
+    /// Notes what the state at a digest gives here, at most 1,024 values; the last 32 of an owner
+    /// are kept. In the index alone, by the writer, in order with the puts.
+    pub fn put_sample(&self, owner: &str, digest: Digest, values: Vec<f32>) {
+        let owner = owner.to_owned();
+        self.push(Job::Sample {
+            owner,
+            digest,
+            values,
+        });
+    }
+
+    /// Whether the state at a digest, made under another soft fingerprint, was found right under
+    /// this one.
+    pub fn agrees(&self, digest: Digest) -> bool {
+        self.live().is_some_and(|l| {
+            let found = l.index().agrees(l.model, digest, l.soft);
+            found.unwrap_or(false)
+        })
+    }
+
+    /// Notes that it was: what leads there and the snapshot there need not be asked again. By the
+    /// writer, in order with the puts.
+    pub fn agree(&self, owner: &str, digest: Digest) {
+        let owner = owner.to_owned();
+        self.push(Job::Agree { owner, digest });
+    }
+
     /// What a user should be told since the last call.
     pub fn take_notices(&self) -> Vec<Notice> {
         self.live().map_or_else(Vec::new, |l| l.notices.take())
@@ -473,7 +557,7 @@ fn describe(files: &Files, fingerprint: &Fingerprint) -> Result<(), Error> {
                 .map_err(Error::folder(&facts))?;
         }
     }
-    let soft = format!("soft-{}.json", rebuild::short(fingerprint.soft_digest()));
+    let soft = soft_name(fingerprint.soft_digest());
     if files.open(&soft).is_err() {
         let text = canonical(&fingerprint.soft);
         files
@@ -481,6 +565,20 @@ fn describe(files: &Files, fingerprint: &Fingerprint) -> Result<(), Error> {
             .map_err(Error::folder(&files.folder))?;
     }
     Ok(())
+}
+
+/// Moves a file to quarantine; what went wrong, if anything, in a sentence.
+fn moved(live: &Live, name: &str, dropped: Result<(), rusqlite::Error>) -> Option<String> {
+    match (live.files.quarantine(name), dropped) {
+        (Ok(()), Ok(())) => None,
+        (Err(error), _) => Some(format!(" It could not be moved away: {error}.")),
+        (_, Err(error)) => Some(format!(" Its index row could not be removed: {error}.")),
+    }
+}
+
+/// The file that says what a soft fingerprint means.
+fn soft_name(soft: Digest) -> String {
+    format!("soft-{}.json", rebuild::short(soft))
 }
 
 fn report(notices: &Notices, opened: Opened, mended: rebuild::Mended) {
@@ -512,12 +610,7 @@ fn report(notices: &Notices, opened: Opened, mended: rebuild::Mended) {
 }
 
 fn set_aside(live: &Live, name: &str, dropped: Result<(), rusqlite::Error>, reason: &str) {
-    let moved = live.files.quarantine(name);
-    let trouble = match (moved, dropped) {
-        (Ok(()), Ok(())) => String::new(),
-        (Err(error), _) => format!(" It could not be moved away: {error}."),
-        (_, Err(error)) => format!(" Its index row could not be removed: {error}."),
-    };
+    let trouble = moved(live, name, dropped).unwrap_or_default();
     live.notices.add(
         format!("A KV file was not used: {reason}.{trouble}"),
         "Nothing to do: what it held is evaluated again; kv/quarantine can be deleted.",

@@ -31,6 +31,15 @@ pub(super) enum Job {
     Unpin {
         owner: String,
     },
+    Sample {
+        owner: String,
+        digest: Digest,
+        values: Vec<f32>,
+    },
+    Agree {
+        owner: String,
+        digest: Digest,
+    },
     Collect {
         reply: Sender<Result<Collected, Error>>,
     },
@@ -46,6 +55,7 @@ impl Job {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Job::Put(record) => record.bytes(),
+            Job::Sample { values, .. } => 4 * values.len(),
             _ => 0,
         }
     }
@@ -117,6 +127,18 @@ fn work(live: &Live, keeper: &mut Keeper, job: &Job) -> Result<(), Failure> {
             live.index().unpin(owner)?;
             keeper.unpin(owner);
         }
+        Job::Sample {
+            owner,
+            digest,
+            values,
+        } => {
+            let at = (*digest, live.soft);
+            live.index().add_sample(live.model, owner, at, values)?;
+        }
+        Job::Agree { owner, digest } => {
+            live.index()
+                .agree(live.model, owner, (*digest, live.soft))?;
+        }
         Job::Collect { reply } => {
             // Who asked may have gone.
             let _ = reply.send(keeper.collect(live));
@@ -183,15 +205,42 @@ fn put(live: &Live, record: &Record) -> Result<(), Failure> {
     } else if let Some(role) = record.role {
         live.index().strengthen(live.model, record.to, role)?;
     }
-    if record.role.is_some_and(SnapshotRole::is_replaced) && !record.owner.is_empty() {
-        let mut index = live.index();
-        if let Some(free) = index.turn(live.model, &record.owner, record.to)? {
-            // File first: a crash in between leaves a row without a file, which open drops; the
-            // other order would leave a file that nothing ever replaces again.
-            live.files
-                .remove(&files::name(Kind::Node, free.digest, free.digest))?;
-            index.drop_node(free.id)?;
-        }
+    match record.role {
+        Some(_) if record.owner.is_empty() => Ok(()),
+        Some(role @ (SnapshotRole::Turn | SnapshotRole::Step)) => thin(live, record, role),
+        Some(SnapshotRole::Row) => replace_row(live, record),
+        Some(SnapshotRole::Head) | None => Ok(()),
+    }
+}
+
+/// The new row is durable; the owner's previous one goes.
+fn replace_row(live: &Live, record: &Record) -> Result<(), Failure> {
+    let mut index = live.index();
+    if let Some(free) = index.row(live.model, &record.owner, record.to)? {
+        // File first: a crash in between leaves a row without a file, which open drops; the other
+        // order would leave a file that nothing ever replaces again.
+        live.files
+            .remove(&files::name(Kind::Node, free.digest, free.digest))?;
+        index.drop_node(free.id)?;
+    }
+    Ok(())
+}
+
+/// The new snapshot is durable and its owner's; those that it makes needless go.
+fn thin(live: &Live, record: &Record, role: SnapshotRole) -> Result<(), Failure> {
+    let (model, owner, past) = (live.model, &record.owner, &record.past);
+    let mut index = live.index();
+    index.own_state(model, owner, (record.to, role), past)?;
+    let gone = index.superseded(model, owner, (record.to, record.p1, role), past)?;
+    // Files first: a crash in between leaves rows without files, which open drops, and what was not
+    // reached is found needless again at the next put.
+    for superseded in gone.iter().filter(|s| s.free) {
+        let digest = superseded.node.digest;
+        live.files
+            .remove(&files::name(Kind::Node, digest, digest))?;
+    }
+    if !gone.is_empty() {
+        index.let_go(model, owner, &gone)?;
     }
     Ok(())
 }

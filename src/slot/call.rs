@@ -214,8 +214,10 @@ pub struct Outcome {
     pub miss: Option<Miss>,
     /// Bytes put back from disk.
     pub restored_bytes: u64,
-    /// Bytes handed to the writer.
+    /// Bytes of segments handed to the writer.
     pub saved_bytes: u64,
+    /// Bytes of snapshots handed to the writer, with their logits rows.
+    pub snapshot_bytes: u64,
     /// Milliseconds.
     pub times: Times,
     /// What the slot holds now, to be continued with [`Target::Tail`].

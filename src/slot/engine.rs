@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::oneshot;
@@ -56,6 +56,8 @@ pub(super) struct Engine {
     pub rows: Rows,
     /// [`Store::losses`] when the marks of what is stored were last held against it.
     pub losses: u64,
+    /// The last turn's state was stored and has no sample yet.
+    pub unsampled: bool,
 }
 
 enum Command {
@@ -65,6 +67,7 @@ enum Command {
     Held(oneshot::Sender<Vec<Token>>),
     Knows((usize, Digest), oneshot::Sender<bool>),
     Window(oneshot::Sender<Option<WindowCost>>),
+    Rest(oneshot::Sender<()>),
 }
 
 /// What a slot is, for people.
@@ -132,6 +135,7 @@ impl Slot {
             canonical: None,
             rows: Rows::default(),
             losses: 0,
+            unsampled: false,
         };
         let (commands, inbox) = bounded(16);
         let death = Arc::new(Mutex::new(None));
@@ -245,6 +249,16 @@ impl SlotHandle {
         rx.blocking_recv().map_err(|_| self.dead())
     }
 
+    /// Has the work done now that else waits for idle time. For verification.
+    ///
+    /// # Errors
+    /// When the engine is dead.
+    pub fn rest(&self) -> Result<(), SlotError> {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Rest(tx))?;
+        rx.blocking_recv().map_err(|_| self.dead())
+    }
+
     /// The exact tokens the slot holds. For verification; costs O(context).
     ///
     /// # Errors
@@ -276,13 +290,14 @@ impl Answer {
 }
 
 fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<String>>) {
-    while let Ok(command) = inbox.recv() {
+    while let Some(command) = next(&mut engine, inbox, death) {
         // An answer outlives the panic of its command, so that who waits for it finds the reason.
         let alive = match command {
             Command::Call(call, answer) => give(answer, death, || engine.call(*call)),
             Command::Fork(fork, answer) => give(answer, death, || engine.fork(*fork)),
             Command::Row(answer) => give(answer, death, || engine.resident.row.clone()),
             Command::Held(answer) => give(answer, death, || engine.resident.tokens().to_vec()),
+            Command::Rest(answer) => give(answer, death, || engine.sample_turn()),
             Command::Knows((len, digest), answer) => give(answer, death, || {
                 let resident = &engine.resident;
                 len <= resident.len() && resident.digest(len) == digest
@@ -299,17 +314,45 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
     }
 }
 
+/// Nothing for so long means that nobody waits for the next command.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// The next command; idle work is done while there is none, and before the thread ends.
+fn next(
+    engine: &mut Engine,
+    inbox: &Receiver<Command>,
+    death: &Mutex<Option<String>>,
+) -> Option<Command> {
+    if engine.unsampled {
+        if let Ok(command) = inbox.recv_timeout(IDLE) {
+            return Some(command);
+        }
+        if survive(death, || engine.sample_turn()).is_none() {
+            inbox.iter().for_each(drop);
+            return None;
+        }
+    }
+    inbox.recv().ok()
+}
+
 /// Does the work and answers; false when it panicked, and then `death` says how.
 fn give<T>(
     answer: oneshot::Sender<T>,
     death: &Mutex<Option<String>>,
     work: impl FnOnce() -> T,
 ) -> bool {
+    let done = survive(death, work);
+    let alive = done.is_some();
+    if let Some(done) = done {
+        let _ = answer.send(done);
+    }
+    alive
+}
+
+/// Does the work; nothing when it panicked, and then `death` says how.
+fn survive<T>(death: &Mutex<Option<String>>, work: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(done) => {
-            let _ = answer.send(done);
-            true
-        }
+        Ok(done) => Some(done),
         Err(panic) => {
             let said = panic
                 .downcast_ref::<&str>()
@@ -320,7 +363,7 @@ fn give<T>(
             if let Ok(mut death) = death.lock() {
                 *death = Some(said);
             }
-            false
+            None
         }
     }
 }
@@ -337,6 +380,7 @@ pub(super) fn cancelled(flag: &AtomicBool) -> bool {
 impl Engine {
     fn call(&mut self, call: Call) -> Result<Outcome, SlotError> {
         let begun = Instant::now();
+        self.unsampled = false;
         let goal = self.resolve(call.target)?;
         let len = goal.len();
         if len > self.limit {
@@ -385,6 +429,7 @@ impl Engine {
             miss: (started.start < known).then(|| started.miss(&goal, lost)),
             restored_bytes: started.bytes,
             saved_bytes: 0,
+            snapshot_bytes: 0,
             times,
             mark: (0, Digest([0; 32])),
             error: evaluated.error,
@@ -408,6 +453,7 @@ impl Engine {
         self.save_turn(&call.owner, whole, prompt.then_some(reached), &mut saved);
         outcome.times.save = saved.ms;
         outcome.saved_bytes = saved.bytes;
+        outcome.snapshot_bytes = saved.snapshot_bytes;
         outcome.mark = self.resident.mark();
         Ok(outcome)
     }

@@ -195,7 +195,9 @@ impl Engine {
         let bytes = self.memory.snapshot()?;
         self.memory.relay(Some(bytes.clone()))?;
         let at = self.resident.len();
-        self.save_snapshot(at, bytes.clone(), None, role, None, saved);
+        // A frozen head is everybody's.
+        let owner = (role != SnapshotRole::Head).then(|| self.resident.owner.clone());
+        self.save_snapshot(at, bytes.clone(), None, role, owner.as_deref(), saved);
         self.resident.keep(Snapshot {
             at,
             bytes,

@@ -50,6 +50,7 @@ impl Engine {
             miss: None,
             restored_bytes: 0,
             saved_bytes: 0,
+            snapshot_bytes: 0,
             times: Times::default(),
             mark: (0, self.resident.digest(0)),
             error: None,

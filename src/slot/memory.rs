@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::SlotError;
+use super::sample::picked;
 use crate::kv::{self, Join};
 use crate::ledger::Token;
 use crate::ledger::plan::Shape;
@@ -65,6 +66,8 @@ pub struct Memory {
     layout: Option<Layout>,
     window: usize,
     probed_snapshot: usize,
+    /// The tokens of the probe, and the logits sample they give after nothing.
+    probe: (Vec<Token>, Vec<f32>),
 }
 
 impl Memory {
@@ -84,9 +87,10 @@ impl Memory {
         let empty_partial = ctx.export(Seq::Main, Part::Partial)?;
         let mut at = 0;
         for batch in tokens.chunks(ctx.ubatch()) {
-            ctx.decode(Seq::Main, at, batch, false)?;
+            ctx.decode(Seq::Main, at, batch, true)?;
             at += batch.len();
         }
+        let nothing = ctx.logits().map(picked).unwrap_or_default();
         let whole = ctx.export(Seq::Main, Part::Whole)?;
         let partial = ctx.export(Seq::Main, Part::Partial)?;
         let layout = Layout::learn(
@@ -112,8 +116,10 @@ impl Memory {
             layout,
             window,
             probed_snapshot: partial.len(),
+            probe: (tokens, nothing),
         };
-        if memory.class != Class::Whole && memory.round_trip(tokens.len()).is_err() {
+        let tokens = memory.probe.0.len();
+        if memory.class != Class::Whole && memory.round_trip(tokens).is_err() {
             tracing::info!("states of this model do not come back as they were: whole states only");
             memory.class = Class::Whole;
             memory.layout = None;
@@ -179,6 +185,16 @@ impl Memory {
             true => self.probed_snapshot,
             false => 0,
         }
+    }
+
+    /// A text of a few tokens, the same for a vocabulary.
+    pub fn probe_tokens(&self) -> &[Token] {
+        &self.probe.0
+    }
+
+    /// The logits sample of the probe after nothing.
+    pub(super) fn nothing(&self) -> &[f32] {
+        &self.probe.1
     }
 
     /// The context, for decoding.

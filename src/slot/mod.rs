@@ -17,8 +17,10 @@ mod fork;
 mod memory;
 mod prepare;
 mod prompt;
+mod ready;
 mod reply;
 mod resident;
+mod sample;
 mod save;
 mod window;
 

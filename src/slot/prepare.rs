@@ -9,8 +9,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::SlotError;
 use super::call::{Cause, Event, Miss, Target};
 use super::engine::{Engine, ms};
-use super::memory::Bytes;
+use super::ready::Ready;
 use super::resident::{Resident, Snapshot};
+use super::sample::Trust;
 use crate::kv::{Edge, Found, Node};
 use crate::ledger::plan::{From, Plan, Resident as Held, Stored, plan};
 use crate::ledger::{Digest, Running, Token, common_prefix};
@@ -92,21 +93,6 @@ impl Started {
     }
 }
 
-/// Proven bytes, ready to be put back.
-#[derive(Default)]
-struct Ready {
-    /// Segments: positions and bytes.
-    segments: Vec<(usize, usize, Vec<u8>)>,
-    snapshot: Option<(Bytes, Option<Vec<f32>>)>,
-}
-
-impl Ready {
-    fn bytes(&self) -> u64 {
-        let segments: usize = self.segments.iter().map(|s| s.2.len()).sum();
-        (segments + self.snapshot.as_ref().map_or(0, |s| s.0.len())) as u64
-    }
-}
-
 impl Engine {
     /// Compares a target with what is resident; O(tail) for one that continues a known prefix.
     pub fn resolve(&self, target: Target) -> Result<Goal, SlotError> {
@@ -173,7 +159,7 @@ impl Engine {
             true => Found::default(),
             false => self.find(goal, owner, &mut started),
         };
-        let restored = self.restore(goal, &held, found, sample, events, &mut started);
+        let restored = self.restore((goal, owner), &held, found, sample, events, &mut started);
         if let Err(error) = restored {
             tracing::warn!("a restore failed after it was proven: {error}");
             started.refused = Some(error.to_string());
@@ -224,14 +210,15 @@ impl Engine {
         }
     }
 
-    /// Reads, proves, and only then touches sequence 0. A damaged file is set aside, and the plan
-    /// is made again without it.
+    /// Reads, proves, and only then touches a conversation in sequence 0. A damaged file is set
+    /// aside, and the plan is made again without it. Whether another machine's numbers are right is
+    /// asked once they are in place: the bytes are proven, and what sequence 0 held is stored.
     fn restore(
         &mut self,
-        goal: &Goal,
+        (goal, owner): (&Goal, &str),
         held: &Held,
         mut found: Found,
-        sample: bool,
+        sample_row: bool,
         events: &UnboundedSender<Event>,
         started: &mut Started,
     ) -> Result<(), SlotError> {
@@ -252,14 +239,14 @@ impl Engine {
                 edges: chain.iter().map(|(_, end)| *end).collect(),
                 nodes: found.nodes.iter().map(|n| (n.at, n.logits)).collect(),
             };
-            let plan = plan(shape, held, &stored, goal.len(), sample);
+            let plan = plan(shape, held, &stored, goal.len(), sample_row);
             let ready = match plan.from {
                 From::Disk => {
                     let node = found.nodes.iter().find(|n| n.at == plan.start);
                     let _ = events.send(Event::Restoring {
                         tokens: plan.start - plan.keep,
                     });
-                    match self.read(goal, &plan, &chain, node.filter(|_| shape.snapshots)) {
+                    match self.fetch(goal, &plan, &chain, node.filter(|_| shape.snapshots))? {
                         Ok(ready) => ready,
                         Err(bad) if looks < LOOKS && self.moved(&bad) => {
                             looks += 1;
@@ -275,18 +262,52 @@ impl Engine {
                 }
                 _ => Ready::default(),
             };
+            let node = ready.node.as_ref().map(|(_, made)| *made);
+            let sample = match self.trust(&ready.made(), node) {
+                Trust::Known => None,
+                Trust::If(at, sample, words) => Some((at, sample, words)),
+                Trust::No(words) => {
+                    // What was found wrong before says more.
+                    started.refused.get_or_insert_with(|| {
+                        format!("{words}, and nothing tells whether its numbers are this run's")
+                    });
+                    self.drop_untold(&mut found, &ready);
+                    if ready.poured {
+                        self.memory.clear();
+                    }
+                    continue;
+                }
+            };
             // Asked for last, when all else was proven.
-            let row = match self.row_apart(goal, &plan, sample, &found.nodes) {
+            let row = match self.row_apart(goal, &plan, sample_row, &found.nodes) {
                 Ok(row) => row,
                 Err(bad) => {
                     started.refused = Some(bad.reason.clone());
                     self.drop_bad(&mut found, bad);
+                    if ready.poured {
+                        self.memory.clear();
+                    }
                     continue;
                 }
             };
-            started.bytes = ready.bytes();
+            started.bytes = ready.bytes;
             let ram = self.resident.snapshot(plan.start).cloned();
-            self.apply(&plan, &ready, ram.as_ref())?;
+            let asked = sample.as_ref().map(|(_, sample, _)| &sample[..]);
+            let given = self.apply(&plan, &ready, ram.as_ref(), asked)?;
+            match (sample, given) {
+                (Some((_, _, words)), false) => {
+                    let reason = format!("{words}, and its numbers are not this run's");
+                    let (edges, node) = ready.foreign(self.store.soft());
+                    self.store.refuse(&edges, node, &reason);
+                    started.refused = Some(reason);
+                    found.edges.retain(|e| !edges.contains(e));
+                    found.partial = None;
+                    found.nodes.retain(|n| Some(n) != node);
+                    return self.restore_anew((goal, owner), found, sample_row, events, started);
+                }
+                (Some((at, _, _)), true) => self.store.agree(owner, at),
+                (None, _) => {}
+            }
             (started.start, started.kept) = (plan.start, plan.keep);
             started.rest = goal.from(self.resident.tokens(), plan.keep);
             let later = started.rest.split_off(plan.start - plan.keep);
@@ -294,6 +315,9 @@ impl Engine {
             self.now_holds(&plan, &back, ready, ram);
             if row.is_some() {
                 self.resident.row = row;
+            }
+            for node in found.nodes.iter().filter(|n| n.at <= plan.start) {
+                self.resident.stored_at(node.at, node.digest);
             }
             return Ok(());
         }
@@ -318,70 +342,61 @@ impl Engine {
         let Some(node) = nodes.iter().find(|n| n.at == plan.start && n.logits) else {
             return Ok(None);
         };
-        let bad = |reason: String, damage| Bad {
-            reason,
-            damage,
-            what: Box::new(What::Node(node.clone())),
-        };
         let stored = self
             .store
             .read_snapshot(node)
-            .map_err(|e| bad(e.to_string(), e.is_damage()))?;
+            .map_err(|e| Bad::node(node, e.to_string(), e.is_damage()))?;
+        if stored.soft != self.store.soft() {
+            // One token tells this machine's own.
+            let words = self.store.made_elsewhere(stored.soft);
+            return Err(Bad::node(node, words, false));
+        }
         let row = stored.logits.unwrap_or_default();
         match row.len() == self.model.vocab().size() {
             true => Ok(Some(row)),
-            false => Err(bad(format!("a row of {} logits", row.len()), true)),
+            false => Err(Bad::node(
+                node,
+                format!("a row of {} logits", row.len()),
+                true,
+            )),
         }
     }
 
-    fn read(
-        &self,
-        goal: &Goal,
-        plan: &Plan,
-        chain: &[(Edge, usize)],
-        node: Option<&Node>,
-    ) -> Result<Ready, Bad> {
-        let target = goal.from(self.resident.tokens(), 0);
-        let mut ready = Ready::default();
-        for (edge, upto) in chain {
-            if edge.p0 < plan.keep || edge.p0 >= plan.start {
-                continue;
-            }
-            let bad = |reason: String, damage| Bad {
-                reason,
-                damage,
-                what: Box::new(What::Edge(edge.clone())),
-            };
-            let segment = self
-                .store
-                .read_first_rows(edge, *upto, &target)
-                .map_err(|e| bad(e.to_string(), e.is_damage()))?;
-            self.memory
-                .prove_segment(&segment.payload, segment.p0, segment.p1)
-                .map_err(|e| bad(e.to_string(), true))?;
-            ready
-                .segments
-                .push((segment.p0, segment.p1, segment.payload));
+    /// After a state of another machine was put back and is wrong: nothing in sequence 0 is used any
+    /// more, and the plan is made again with what is left on disk.
+    fn restore_anew(
+        &mut self,
+        (goal, owner): (&Goal, &str),
+        found: Found,
+        sample_row: bool,
+        events: &UnboundedSender<Event>,
+        started: &mut Started,
+    ) -> Result<(), SlotError> {
+        let whole = Goal {
+            base: 0,
+            tail: goal.from(self.resident.tokens(), 0),
+            common: 0,
+            had: None,
+        };
+        self.memory.clear();
+        self.resident.cut(0);
+        let held = self.held(&whole, sample_row);
+        self.restore((&whole, owner), &held, found, sample_row, events, started)
+    }
+
+    /// Takes out of the search what nothing tells to be right.
+    fn drop_untold(&self, found: &mut Found, ready: &Ready) {
+        if let Some((node, _)) = &ready.node {
+            found.nodes.retain(|n| n.id != node.id);
+            return;
         }
-        if let Some(node) = node {
-            let bad = |reason: String, damage| Bad {
-                reason,
-                damage,
-                what: Box::new(What::Node(node.clone())),
-            };
-            let snapshot = self
-                .store
-                .read_snapshot(node)
-                .map_err(|e| bad(e.to_string(), e.is_damage()))?;
-            self.memory
-                .prove_snapshot(&snapshot.payload, snapshot.at)
-                .map_err(|e| bad(e.to_string(), true))?;
-            let row = snapshot
-                .logits
-                .filter(|r| r.len() == self.model.vocab().size());
-            ready.snapshot = Some((Bytes::new(snapshot.payload), row));
+        if found.partial.take().is_some() {
+            return;
         }
-        Ok(ready)
+        let told = self.trusted(&ready.made());
+        if let Some((edge, _)) = ready.segments.get(told) {
+            found.edges.retain(|e| e.p1 <= edge.p0);
+        }
     }
 
     /// True when a segment was merged into a longer one after it was found.
@@ -419,13 +434,15 @@ impl Engine {
     }
 
     /// Executes a plan whose bytes are all proven. Changes the memory only; see
-    /// [`Engine::now_holds`].
+    /// [`Engine::now_holds`]. False when the state does not give `sample`.
     fn apply(
         &mut self,
         plan: &Plan,
         ready: &Ready,
         ram: Option<&Snapshot>,
-    ) -> Result<(), SlotError> {
+        sample: Option<&[f32]>,
+    ) -> Result<bool, SlotError> {
+        let mut given = true;
         match plan.from {
             From::Stay => {}
             From::Empty => self.memory.clear(),
@@ -436,21 +453,33 @@ impl Engine {
                 self.memory.import_snapshot(&snapshot.bytes, plan.start)?;
             }
             From::Disk => {
-                self.memory.cut_before_import(plan.keep)?;
-                let mut end = plan.keep;
-                for (p0, p1, bytes) in &ready.segments {
-                    self.memory.import_segment(bytes, *p0, *p1)?;
-                    end = *p1;
+                if !ready.poured {
+                    self.memory.cut_before_import(plan.keep)?;
+                    for (_, segment) in &ready.segments {
+                        let (p0, p1) = (segment.p0, segment.p1);
+                        self.memory.import_segment(&segment.payload, p0, p1)?;
+                    }
+                }
+                let end = ready.segments.last().map_or(plan.keep, |(_, s)| s.p1);
+                // Where segments are all there is, the sample is of their end.
+                if let (Some(sample), None) = (sample, &ready.snapshot) {
+                    given = self.gives(sample, end)?;
                 }
                 if end > plan.start {
                     self.memory.cut_before_import(plan.start)?;
                 }
                 if let Some((bytes, _)) = &ready.snapshot {
                     self.memory.import_snapshot(bytes, plan.start)?;
+                    if let Some(sample) = sample {
+                        given = self.gives(sample, plan.start)?;
+                        // The probe of an SWA model took the window's places.
+                        self.memory.import_snapshot(bytes, plan.start)?;
+                    }
                 }
             }
         }
-        self.memory.check(plan.start)
+        self.memory.check(plan.start)?;
+        Ok(given)
     }
 
     /// Brings the truth about sequence 0 in line with what a plan did: `back` are the tokens from
@@ -469,9 +498,9 @@ impl Engine {
                 self.resident.push(back);
                 // A segment that goes on past the start is another conversation's, or was cut: what
                 // follows is stored from its beginning, since no chain leads to its middle.
-                for (_, p1, _) in &ready.segments {
-                    if *p1 <= plan.start {
-                        self.resident.saved_to(*p1);
+                for (edge, _) in &ready.segments {
+                    if edge.p1 <= plan.start {
+                        self.resident.saved_to(edge.p1);
                     }
                 }
                 if let Some((bytes, row)) = ready.snapshot {
@@ -491,7 +520,7 @@ impl Engine {
 const LOOKS: usize = 3;
 
 /// Something stored that cannot be used.
-struct Bad {
+pub(super) struct Bad {
     reason: String,
     /// The file itself is to blame.
     damage: bool,
@@ -501,6 +530,24 @@ struct Bad {
 enum What {
     Edge(Edge),
     Node(Node),
+}
+
+impl Bad {
+    pub fn edge(edge: &Edge, reason: String, damage: bool) -> Bad {
+        Bad {
+            reason,
+            damage,
+            what: Box::new(What::Edge(edge.clone())),
+        }
+    }
+
+    pub fn node(node: &Node, reason: String, damage: bool) -> Bad {
+        Bad {
+            reason,
+            damage,
+            what: Box::new(What::Node(node.clone())),
+        }
+    }
 }
 
 /// Digests of a target at any position, for a search: checkpoints every so often.

@@ -16,6 +16,9 @@ pub(super) struct Snapshot {
 /// Where digests are kept, so that one in between costs O(distance). About 2 KiB each.
 const MARKS: usize = 4096;
 
+/// So many snapshots may be taken for stored before the store is asked.
+const STORED: usize = 64;
+
 /// What sequence 0 holds.
 pub(super) struct Resident {
     tokens: Vec<Token>,
@@ -27,6 +30,10 @@ pub(super) struct Resident {
     pub row: Option<Vec<f32>>,
     /// Ends of the segments that were handed to the store, ascending; none is past the tokens.
     saved: Vec<usize>,
+    /// Snapshots on the way that were put on disk or found there, ascending. Some may be gone again.
+    stored: Vec<(usize, Digest)>,
+    /// Length of `stored` at which it is looked through.
+    check_at: usize,
     /// Whose conversation it is.
     pub owner: String,
     /// The memory was given up after a failed decode; said in the next miss.
@@ -45,6 +52,8 @@ impl Resident {
             snapshot_budget,
             row: None,
             saved: Vec::new(),
+            stored: Vec::new(),
+            check_at: STORED,
             owner: String::new(),
             lost: false,
         }
@@ -75,6 +84,7 @@ impl Resident {
         self.marks.retain(|m| m.len() <= len);
         self.snapshots.retain(|s| s.at <= len);
         self.saved.retain(|end| *end <= len);
+        self.stored.retain(|(at, _)| *at <= len);
         self.row = None;
     }
 
@@ -142,6 +152,29 @@ impl Resident {
             }
             self.saved.pop();
         }
+    }
+
+    /// Snapshots on the way to here that are on disk, as far as is known.
+    pub fn stored(&self) -> &[(usize, Digest)] {
+        &self.stored
+    }
+
+    /// A snapshot of these tokens is on disk.
+    pub fn stored_at(&mut self, at: usize, digest: Digest) {
+        if let Err(place) = self.stored.binary_search_by_key(&at, |s| s.0) {
+            self.stored.insert(place, (at, digest));
+        }
+    }
+
+    /// Whether so many snapshots are taken for stored that it is time to look.
+    pub fn has_many_stored(&self) -> bool {
+        self.stored.len() >= self.check_at
+    }
+
+    /// Forgets those that are not there any more; costs as many as there are, seldom.
+    pub fn check_stored(&mut self, there: impl Fn(Digest) -> bool) {
+        self.stored.retain(|(_, digest)| there(*digest));
+        self.check_at = (2 * self.stored.len()).max(STORED);
     }
 
     pub fn saved_to(&mut self, end: usize) {

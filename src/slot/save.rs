@@ -6,13 +6,16 @@ use std::time::Instant;
 use super::engine::{Engine, SEGMENT, ms};
 use super::memory::Bytes;
 use super::resident::Snapshot;
-use crate::kv::{PutSegment, PutSnapshot, SnapshotRole};
+use crate::kv::{Past, PutSegment, PutSnapshot, SnapshotRole};
 
 /// What saving cost so far.
 #[derive(Default)]
 pub(super) struct Saved {
     pub ms: f64,
+    /// Of segments.
     pub bytes: u64,
+    /// Of snapshots, with their logits rows.
+    pub snapshot_bytes: u64,
 }
 
 impl Engine {
@@ -95,17 +98,25 @@ impl Engine {
         saved: &mut Saved,
     ) {
         let begun = Instant::now();
-        saved.bytes += bytes.len() as u64;
+        let digest = self.resident.digest(at);
+        let past = self.past(at);
+        // One that is there is not written again; the store takes note of its role and its owner.
+        if !self.store.has_snapshot(digest) {
+            let row = row.as_ref().map_or(0, |r| 4 * r.len());
+            saved.snapshot_bytes += (bytes.len() + row) as u64;
+        }
         let tokens = &self.resident.tokens()[..at];
         self.store.put_snapshot(PutSnapshot {
             at,
-            digest: self.resident.digest(at),
+            digest,
             tail: tokens[at.saturating_sub(64)..].to_vec(),
             payload: bytes,
             logits: row,
             role,
             owner,
+            past,
         });
+        self.resident.stored_at(at, digest);
         saved.ms += ms(begun);
     }
 
@@ -116,7 +127,7 @@ impl Engine {
             return;
         };
         if !self.store.has_snapshot(digest) {
-            saved.bytes += row.len() as u64 * 4;
+            saved.snapshot_bytes += row.len() as u64 * 4;
         }
         let begun = Instant::now();
         let tokens = &self.resident.tokens()[..prompt];
@@ -128,13 +139,34 @@ impl Engine {
             logits: Some(row),
             role: SnapshotRole::Row,
             owner: Some(owner),
+            past: Past::default(),
         });
         saved.ms += ms(begun);
     }
 
+    /// What this conversation has stored before a snapshot at `at`.
+    fn past(&mut self, at: usize) -> Past {
+        let store = &self.store;
+        // What still waits for the writer is not seen before.
+        if self.resident.has_many_stored() && store.flush().is_ok() {
+            self.resident
+                .check_stored(|digest| store.has_snapshot(digest));
+        }
+        let before = self.resident.stored().iter().filter(|s| s.0 < at);
+        let token_bytes = self.memory.token_bytes() as u64;
+        Past {
+            nodes: before.copied().collect(),
+            kv_bytes: self
+                .memory
+                .shape()
+                .segments
+                .then_some(at as u64 * token_bytes),
+        }
+    }
+
     /// The end of a call: what is new is stored, and pinned for its owner. `whole`: it did what was
-    /// asked of it, and its state takes the place of the owner's last one. After a call that was cut
-    /// before its reply the last one stays beside it: the message may be withdrawn.
+    /// asked of it, and its state is the owner's present one. After a call that was cut before its
+    /// reply the last one stays that: the message may be withdrawn.
     ///
     /// `prompt` is where a reply begins: the segment ends there, so that another reply stores no more
     /// than itself, and where the memory can be cut its logits row is stored as the turn's snapshot.
@@ -173,15 +205,16 @@ impl Engine {
                 bytes: bytes.clone(),
                 row: row.clone(),
             });
-            let (role, whose) = match whole {
-                true => (SnapshotRole::Turn, Some(owner)),
-                false => (SnapshotRole::Step, None),
+            let role = match whole {
+                true => SnapshotRole::Turn,
+                false => SnapshotRole::Step,
             };
-            self.save_snapshot(at, bytes, row, role, whose, saved);
+            self.save_snapshot(at, bytes, row, role, Some(owner), saved);
         }
         if whole {
             let digest = self.resident.digest(at);
             self.store.pin(owner, digest);
+            self.unsampled = true;
         }
     }
 }

@@ -24,6 +24,10 @@ fn a_fork_of_60_tokens_leaves_tokens_and_next_logits_as_they_were_on_every_class
             let (side, rows) = forked.fork(after_main, &tokens(5, 21), &tokens(6, 60));
             assert_eq!(rows.len(), 60);
             assert_eq!(side.evaluated, 21);
+            // Nothing is left on scratch: the same again gives the same again.
+            let (side, again) = forked.fork(after_main, &tokens(5, 21), &tokens(6, 60));
+            assert!(side.error.is_none(), "{class:?}: {:?}", side.error);
+            assert!(again == rows, "{class:?}, after_main {after_main}");
             assert_eq!(forked.held(), before);
             let (outcome, seen) = forked.say(&next, &more);
             assert_eq!(cost(&outcome), (503, 0, 31, 31, false), "{class:?}");

@@ -39,6 +39,8 @@ pub fn facts(r: &Receipt) -> Receipt {
         call: 0,
         ms: Default::default(),
         restored_bytes: 0,
+        saved_bytes: 0,
+        snapshot_bytes: 0,
         ..r.clone()
     }
 }
@@ -62,6 +64,8 @@ fn free(prompt: usize, restored: bool, generated: usize) -> Receipt {
         finish: Finish::Length,
         miss: None,
         restored_bytes: 0,
+        saved_bytes: 0,
+        snapshot_bytes: 0,
         ms: Default::default(),
     }
 }

@@ -44,16 +44,32 @@ pub struct Settings {
     pub cache: CacheType,
     pub limit: usize,
     pub snapshot_budget: usize,
+    /// Seed of the model's weights, which is no part of this fingerprint: another one's states have
+    /// the right form and wrong numbers.
+    pub weights: u64,
+    /// A soft fact.
+    pub machine: &'static str,
+    pub threads: usize,
+    pub rope_freq_base: Option<f32>,
+}
+
+impl Settings {
+    /// One and the same machine.
+    pub const A: Settings = Settings {
+        ubatch: UBATCH,
+        cache: CacheType::F16,
+        limit: 8192,
+        snapshot_budget: 1 << 30,
+        weights: 1,
+        machine: "a",
+        threads: 1,
+        rope_freq_base: None,
+    };
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings {
-            ubatch: UBATCH,
-            cache: CacheType::F16,
-            limit: 8192,
-            snapshot_budget: 1 << 30,
-        }
+        Settings::A
     }
 }
 
@@ -67,15 +83,22 @@ pub enum Stop {
     Row(usize),
 }
 
+/// By class and seed.
+type Loaded = HashMap<(Class, u64), Arc<Model>>;
+
 /// A model, loaded once for all tests: it is read-only.
-pub fn load(class: Class) -> Arc<Model> {
-    static LOADED: OnceLock<Mutex<HashMap<Class, Arc<Model>>>> = OnceLock::new();
+pub fn load(class: Class, seed: u64) -> Arc<Model> {
+    static LOADED: OnceLock<Mutex<Loaded>> = OnceLock::new();
     let mut loaded = LOADED.get_or_init(Mutex::default).lock().expect("models");
     let load = || {
-        let path = model::tiny_model(class, &model::Options::default());
+        let options = model::Options {
+            seed,
+            ..model::Options::default()
+        };
+        let path = model::tiny_model(class, &options);
         Arc::new(Model::load(&path, &ModelOptions::default(), &mut |_| true).expect("a tiny model"))
     };
-    loaded.entry(class).or_insert_with(load).clone()
+    loaded.entry((class, seed)).or_insert_with(load).clone()
 }
 
 impl Rig {
@@ -85,12 +108,15 @@ impl Rig {
     }
 
     pub fn with(class: Class, home: Option<&Path>, settings: Settings) -> Rig {
-        let model = load(class);
+        let model = load(class, settings.weights);
         let options = SlotOptions {
             limit: settings.limit,
             context: ContextOptions {
                 ubatch: settings.ubatch,
                 cache: settings.cache,
+                threads: settings.threads,
+                threads_batch: settings.threads,
+                rope_freq_base: settings.rope_freq_base,
                 ..ContextOptions::default()
             },
             snapshot_budget: settings.snapshot_budget,
@@ -101,7 +127,7 @@ impl Rig {
                 "class": class.as_str(),
                 "cache type": settings.cache.name(),
             });
-            let print = Fingerprint::new(facts, serde_json::json!({}));
+            let print = Fingerprint::new(facts, serde_json::json!({"machine": settings.machine}));
             let store = match home {
                 Some(home) => Store::open(home, print, Limits::default()).expect("a store"),
                 None => Store::off(),
@@ -129,6 +155,12 @@ impl Rig {
     /// Ends this process and starts another one, with nothing but what is on disk.
     pub fn restart(self) -> Rig {
         self.restart_after(|| ())
+    }
+
+    /// The same, as another machine or with other numbers.
+    pub fn restart_with(mut self, settings: Settings) -> Rig {
+        self.settings = settings;
+        self.restart()
     }
 
     /// The same, with something happening to the disk in between.

@@ -82,6 +82,8 @@ pub mod samples {
             finish: Finish::Stop,
             miss: None,
             restored_bytes: 0,
+            saved_bytes: 0,
+            snapshot_bytes: 0,
             ms: Milliseconds {
                 restore: 0,
                 prefill: 38,

@@ -90,7 +90,7 @@ pub(super) fn fork(
 
 /// What is stored of the common tokens is the child's too.
 fn hold(run: &Run, db: &Db, session: &Session, child: &Session) -> Result<(), Failure> {
-    if let Some(folder) = kv::open(&run.places.home)? {
+    if let Some(folder) = kv::open(&run.places.home, None)? {
         let decoded = child.forked.unwrap_or_default() - db.pending(child.id)?;
         folder.hold(&kv_owner(child.id), &db.ledger(session.id)?, decoded)?;
     }

@@ -37,7 +37,7 @@ pub(super) fn run(run: &Run, db: Option<&Db>) -> Result<i32, Failure> {
 /// The database's. A KV folder that cannot be used is said, and the list goes on.
 pub(super) fn read(run: &Run, db: &Db) -> Result<Vec<Line>, Failure> {
     let all = db.list()?;
-    let shelf = super::super::kv::open(&run.places.home).and_then(|folder| {
+    let shelf = super::super::kv::open(&run.places.home, None).and_then(|folder| {
         let shelf = folder.map(|f| f.shelf()).transpose();
         Ok(shelf?)
     });

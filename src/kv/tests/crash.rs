@@ -42,8 +42,16 @@ fn sessions() -> [(&'static str, Vec<Token>); 2] {
     [("a", of(2)), ("b", of(3))]
 }
 
-/// One step of the life: what is put, for whom, up to where.
-const TURNS: [(usize, usize, usize); 4] = [(0, 20, 30), (1, 20, 40), (0, 30, 60), (1, 40, 60)];
+/// One step of the life: what is put, for whom, up to where. The third turn of session a makes the
+/// end of its first needless, its fourth that of its second.
+const TURNS: [(usize, usize, usize); 6] = [
+    (0, 20, 30),
+    (1, 20, 40),
+    (0, 30, 40),
+    (0, 40, 48),
+    (1, 40, 60),
+    (0, 48, 60),
+];
 
 fn turn(store: &Store, (who, from, to): (usize, usize, usize)) {
     let (owner, target) = &sessions()[who];
@@ -52,7 +60,13 @@ fn turn(store: &Store, (who, from, to): (usize, usize, usize)) {
         put_node(store, target, 20, SnapshotRole::Head, None);
     }
     put_edge(store, target, from, to);
-    put_node(store, target, to, SnapshotRole::Turn, Some(owner));
+    let before: Vec<usize> = TURNS
+        .iter()
+        .filter(|t| t.0 == who && t.2 < to)
+        .map(|t| t.2)
+        .chain([20])
+        .collect();
+    put_turn(store, target, &before, to, owner);
     store.pin(owner, digest(target, to));
 }
 

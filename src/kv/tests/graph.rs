@@ -221,15 +221,77 @@ fn a_turn_snapshot_stays_while_someone_else_wants_it() {
 }
 
 #[test]
-fn steps_and_heads_of_an_owner_are_not_replaced() {
+fn points_of_an_owner_go_with_the_next_one_and_with_its_turn_and_heads_and_nobodys_stay() {
     let (_home, store) = store();
     let target = text(1, 100);
-    put_node(&store, &target, 10, SnapshotRole::Head, Some("a"));
-    put_node(&store, &target, 20, SnapshotRole::Step, Some("a"));
-    put_node(&store, &target, 30, SnapshotRole::Turn, Some("a"));
-    put_node(&store, &target, 40, SnapshotRole::Turn, Some("a"));
+    let put = |at, role, owner| {
+        put_node(&store, &target, at, role, owner);
+        store.flush().unwrap();
+        stops(&find(&store, &target))
+    };
+    put(10, SnapshotRole::Head, Some("a"));
+    put(15, SnapshotRole::Step, None);
+    put(18, SnapshotRole::Turn, Some("a"));
+    assert_eq!(put(20, SnapshotRole::Step, Some("a")), [10, 15, 18, 20]);
+    assert_eq!(put(30, SnapshotRole::Step, Some("a")), [10, 15, 18, 30]);
+    assert_eq!(put(40, SnapshotRole::Turn, Some("a")), [10, 15, 40]);
+}
+
+#[test]
+fn turns_before_are_thinned_by_their_distance() {
+    let (home, store) = store();
+    let target = text(1, 1000);
+    put_node(&store, &target, 10, SnapshotRole::Head, None);
+    let mut before = vec![10];
+    for turn in 1..=20 {
+        let at = 10 + 40 * turn;
+        put_turn(&store, &target, &before, at, "a");
+        before.push(at);
+    }
     store.flush().unwrap();
-    assert_eq!(stops(&find(&store, &target)), [10, 20, 40]);
+    let back = |at: &usize| (810 - at) / 40;
+    let found = stops(&find(&store, &target));
+    assert_eq!(
+        found.iter().map(back).collect::<Vec<_>>(),
+        [20, 12, 8, 4, 2, 1, 0]
+    );
+    assert_eq!(records(&home).len(), found.len());
+}
+
+#[test]
+fn of_a_way_that_was_left_the_last_turn_stays_until_there_is_another() {
+    let (_home, store) = store();
+    let way = |seed| [text(1, 40), text(seed, 60)].concat();
+    put_turn(&store, &way(2), &[], 40, "a");
+    put_turn(&store, &way(2), &[40], 60, "a");
+    put_turn(&store, &way(2), &[40, 60], 80, "a");
+    // Taken back to 40, and on another way.
+    put_turn(&store, &way(3), &[40], 70, "a");
+    store.flush().unwrap();
+    assert_eq!(stops(&find(&store, &way(2))), [40, 80]);
+    assert_eq!(stops(&find(&store, &way(3))), [40, 70]);
+    put_turn(&store, &way(4), &[40], 90, "a");
+    store.flush().unwrap();
+    assert_eq!(stops(&find(&store, &way(2))), [40]);
+    assert_eq!(stops(&find(&store, &way(3))), [40, 70]);
+    assert_eq!(stops(&find(&store, &way(4))), [40, 90]);
+}
+
+#[test]
+fn what_a_fork_came_over_stays_when_the_session_it_left_goes_on_or_goes() {
+    let (_home, store) = store();
+    let way = |seed| [text(1, 40), text(seed, 960)].concat();
+    put_turn(&store, &way(2), &[], 30, "a");
+    put_turn(&store, &way(2), &[30], 40, "a");
+    put_turn(&store, &way(3), &[30, 40], 60, "fork");
+    for at in (100..1000).step_by(100) {
+        put_turn(&store, &way(2), &[30, 40], at, "a");
+    }
+    store.flush().unwrap();
+    assert_eq!(stops(&find(&store, &way(3))), [30, 40, 60]);
+    store.unpin("a");
+    store.collect().unwrap();
+    assert_eq!(stops(&find(&store, &way(3))), [30, 40, 60]);
 }
 
 #[test]

@@ -79,7 +79,33 @@ fn put_edge(store: &Store, target: &[Token], p0: usize, p1: usize) {
     });
 }
 
+/// A snapshot whose conversation has room for no older one.
 fn put_node(store: &Store, target: &[Token], at: usize, role: SnapshotRole, owner: Option<&str>) {
+    let past = Past {
+        nodes: Vec::new(),
+        kv_bytes: Some(0),
+    };
+    put_node_after(store, target, at, role, owner, past);
+}
+
+/// A turn's end on the way over snapshots at `before`; there is room for all that are not too near
+/// each other.
+fn put_turn(store: &Store, target: &[Token], before: &[usize], at: usize, owner: &str) {
+    let past = Past {
+        nodes: before.iter().map(|b| (*b, digest(target, *b))).collect(),
+        kv_bytes: None,
+    };
+    put_node_after(store, target, at, SnapshotRole::Turn, Some(owner), past);
+}
+
+fn put_node_after(
+    store: &Store,
+    target: &[Token],
+    at: usize,
+    role: SnapshotRole,
+    owner: Option<&str>,
+    past: Past,
+) {
     store.put_snapshot(PutSnapshot {
         at,
         digest: digest(target, at),
@@ -90,6 +116,7 @@ fn put_node(store: &Store, target: &[Token], at: usize, role: SnapshotRole, owne
             .then(|| vec![at as f32, -1.5, f32::MIN_POSITIVE]),
         role,
         owner,
+        past,
     });
 }
 

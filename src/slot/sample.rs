@@ -1,0 +1,171 @@
+//! A few logits that a state gives, made when it is stored and asked for again before a state that
+//! another build, device or thread count made is used. On scratch: sequence 0 stays as it is.
+//!
+//! The sample at P is what a fixed text of a few tokens after [0, P) gives. Two machines never give
+//! the same numbers, and what is small depends on the model, so the difference is held against what
+//! the whole context changes in them: the distance to what the same text gives after nothing. Numbers
+//! of other weights, another RoPE or other tokens are about as far away as nothing is.
+
+use super::SlotError;
+use super::engine::Engine;
+use super::memory::{Class, Memory};
+use crate::ledger::Digest;
+use crate::llama::Seq;
+
+/// Logits of a sample, spread evenly over the vocabulary: 1 KiB.
+const LOGITS: usize = 256;
+
+/// The largest difference that is taken, as a part of what the context changes.
+///
+/// Measured on tiny models of all four classes (464 tokens, f16 and q8_0 caches): other batch sizes
+/// and thread counts differ by at most 0.002, a RoPE base that is a tenth larger by 0.22 at the least,
+/// other weights by 0.82. Backends differ by more than threads do, so the bound is nearer to the
+/// second.
+const TOLERANCE: f32 = 0.1;
+
+/// A row's logits at the sampled ids.
+pub(super) fn picked(row: &[f32]) -> Vec<f32> {
+    let n = row.len().min(LOGITS);
+    (0..n).map(|i| row[i * row.len() / n]).collect()
+}
+
+/// The root of the mean square of the differences.
+fn apart(a: &[f32], b: &[f32]) -> f32 {
+    let sum: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    (sum / a.len().max(1) as f64).sqrt() as f32
+}
+
+/// How far `seen` is from a stored sample, as a part of what the context changes; infinite where
+/// they cannot be compared.
+fn difference(stored: &[f32], seen: &[f32], nothing: &[f32]) -> f32 {
+    if stored.is_empty() || stored.len() != seen.len() || nothing.len() != seen.len() {
+        return f32::INFINITY;
+    }
+    let part = apart(stored, seen) / apart(stored, nothing);
+    match part.is_finite() {
+        true => part,
+        false => f32::INFINITY,
+    }
+}
+
+impl Memory {
+    /// The sample of the first `at` tokens of sequence 0, which may hold more where KV alone is
+    /// shared. Scratch must be free, and is again afterwards.
+    ///
+    /// # Errors
+    /// When the probe cannot be decoded; scratch is free all the same.
+    fn sample(&mut self, at: usize) -> Result<Vec<f32>, SlotError> {
+        let probe = self.probe_tokens().to_vec();
+        self.ctx().share(Seq::Main, Seq::Scratch, 0, at);
+        let mut decoded = Ok(());
+        let mut end = at;
+        for batch in probe.chunks(self.ctx().ubatch()) {
+            let last = end + batch.len() == at + probe.len();
+            decoded = self.ctx().decode(Seq::Scratch, end, batch, last);
+            end += batch.len();
+            if decoded.is_err() {
+                break;
+            }
+        }
+        let row = self.ctx().logits().map(picked);
+        self.ctx().clear(Seq::Scratch);
+        decoded?;
+        row.ok_or(SlotError::Empty)
+    }
+}
+
+/// Something that was read, by the digest at its end and the soft fingerprint it was written under.
+#[derive(Clone, Copy)]
+pub(super) struct Made {
+    pub to: Digest,
+    pub soft: Digest,
+}
+
+/// What is to be done about numbers of another machine.
+pub(super) enum Trust {
+    /// All that was read is of this machine, or was found right before.
+    Known,
+    /// It is right if the state at this digest gives this sample; what is foreign about it, in
+    /// words.
+    If(Digest, Vec<f32>, String),
+    /// Nothing tells. In words: what is foreign about it.
+    No(String),
+}
+
+impl Engine {
+    /// Whether what was read may be used: segments that follow each other, and the snapshot after
+    /// them. Nothing is asked of the store when all of it is of this machine.
+    pub fn trust(&self, segments: &[Made], node: Option<Made>) -> Trust {
+        let own = self.store.soft();
+        let foreign = |made: &Made| made.soft != own;
+        let Some(first) = segments.iter().chain(&node).find(|m| foreign(m)) else {
+            return Trust::Known;
+        };
+        // What leads to a state that was found right is right.
+        let known = |made: &Made| self.store.agrees(made.to);
+        let after = segments.iter().rposition(known).map_or(0, |last| last + 1);
+        let node_known = node.as_ref().is_some_and(known);
+        let strange = segments[after..].iter().chain(&node).any(foreign) && !node_known;
+        if !strange {
+            return Trust::Known;
+        }
+        let words = self.store.made_elsewhere(first.soft);
+        let last = node.or(segments.last().copied()).map(|m| m.to);
+        let sample = last.and_then(|at| Some((at, self.store.sample(at)?)));
+        match sample {
+            Some((at, sample)) => Trust::If(at, sample, words),
+            None => Trust::No(words),
+        }
+    }
+
+    /// How many of some segments that follow each other can be told to be right.
+    pub fn trusted(&self, segments: &[Made]) -> usize {
+        let told = |n: &usize| !matches!(self.trust(&segments[..*n], None), Trust::No(_));
+        (1..=segments.len()).rev().find(told).unwrap_or(0)
+    }
+
+    /// Compares what the first `at` tokens of sequence 0 give with a stored sample.
+    ///
+    /// # Errors
+    /// When the probe cannot be decoded.
+    pub fn gives(&mut self, sample: &[f32], at: usize) -> Result<bool, SlotError> {
+        let seen = self.memory.sample(at)?;
+        let part = difference(sample, &seen, self.memory.nothing());
+        tracing::info!(part, at, "a state of another machine was compared");
+        Ok(part <= TOLERANCE)
+    }
+
+    /// Stores a sample of the present state, if its turn has none yet: idle work, for the time when
+    /// another machine opens this session.
+    pub fn sample_turn(&mut self) {
+        let at = self.resident.len();
+        let room = self.memory.ctx().cells() >= at + self.memory.probe_tokens().len();
+        let due = std::mem::take(&mut self.unsampled);
+        if !due || at == 0 || !room || self.memory.class() == Class::Whole {
+            return;
+        }
+        let known = self.resident.snapshot(at).map(|s| s.bytes.clone());
+        // On SWA masked cells of sequence 0 would become shared, see `Memory::fork`.
+        let sample = match self.memory.relay(known.clone()) {
+            Ok(_) => self.memory.sample(at),
+            Err(error) => Err(error),
+        };
+        let back = self.memory.relay(known).map(drop);
+        match back.and_then(|()| self.memory.check(at)) {
+            // The window was laid out as a restored one is.
+            Ok(()) => self.canonical = Some(at),
+            Err(error) => {
+                tracing::warn!("a sample was not made: {error}");
+                self.give_up();
+                return;
+            }
+        }
+        match sample {
+            Ok(sample) => {
+                let digest = self.resident.digest(at);
+                self.store.put_sample(&self.resident.owner, digest, sample);
+            }
+            Err(error) => tracing::warn!("a sample was not made: {error}"),
+        }
+    }
+}
