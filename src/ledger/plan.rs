@@ -75,8 +75,7 @@ pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, samp
         false => len,
     };
     // Where positions can be cut, the row serves wherever it is kept.
-    let row =
-        !shape.snapshots && (resident.prompt || stored.nodes.iter().any(|n| *n == (len, true)));
+    let row = !shape.snapshots && (resident.prompt || stored.nodes.contains(&(len, true)));
     let mut best = Plan {
         from: From::Empty,
         keep: 0,
@@ -259,6 +258,51 @@ mod tests {
             show(plan(HYBRID, &held, &Stored::default(), 120, true)),
             (From::Ram, 70, 70)
         );
+    }
+
+    #[test]
+    fn a_prompt_whose_row_is_held_apart_or_stored_is_taken_over_whole_where_memory_can_be_cut() {
+        let held = |prompt| Resident {
+            len: 80,
+            common: 60,
+            prompt,
+            ..Resident::default()
+        };
+        let rows = |nodes: &[(usize, bool)]| Stored {
+            edges: vec![60, 80],
+            nodes: nodes.to_vec(),
+        };
+        let none = Stored::default();
+        let table = [
+            (held(false), &none, true, (From::Cut, 59, 59)),
+            (held(true), &none, true, (From::Cut, 60, 60)),
+            (held(false), &none, false, (From::Cut, 60, 60)),
+            (held(false), &rows(&[(60, true)]), true, (From::Cut, 60, 60)),
+            // Another prompt's row, and a node without one.
+            (
+                held(false),
+                &rows(&[(50, true), (60, false)]),
+                true,
+                (From::Cut, 59, 59),
+            ),
+        ];
+        for (held, stored, sample, want) in table {
+            assert_eq!(show(plan(DENSE, &held, stored, 60, sample)), want);
+        }
+        let empty = Resident::default();
+        let whole = Stored {
+            edges: vec![60],
+            nodes: vec![(60, true)],
+        };
+        let from = |stored: &Stored| show(plan(DENSE, &empty, stored, 60, true));
+        assert_eq!(from(&whole), (From::Disk, 0, 60));
+        // Where a state is needed, a row alone is of no use.
+        let uncut = Resident {
+            floor: 80,
+            ..held(true)
+        };
+        let nowhere = show(plan(HYBRID, &uncut, &none, 60, true));
+        assert_eq!(nowhere, (From::Empty, 0, 0));
     }
 
     proptest! {

@@ -4,8 +4,8 @@ use npast::kv::{Folder, Limits};
 use npast::session::Db;
 
 use crate::model::Class;
-use crate::retries::{facts, open, say};
-use crate::talk::Desk;
+use crate::retries::{facts, open, retry, say};
+use crate::talk::{Desk, greedy};
 use crate::witness::{Reader, Stored, delete_kv};
 
 fn desk(class: Class) -> Desk {
@@ -195,4 +195,28 @@ fn a_fork_to_a_taken_or_a_bad_name_or_past_the_end_is_refused() {
     }
     let child = talk.fork(None, None).expect("a fork");
     assert_eq!(child.name, "work-2");
+}
+
+/// The row at a prompt's end is its owner's, and is replaced at each of its turns.
+#[test]
+fn a_forks_last_reply_can_be_sampled_again_for_nothing_after_its_parent_went_on() {
+    let desk = desk(Class::Dense);
+    let (engine, mut talk) = open(&desk, "work");
+    let said = say(&mut talk, "One.");
+    talk.close().expect("a close");
+    drop(engine);
+    fork(&desk, "aside", None);
+    let (engine, mut talk) = open(&desk, "work");
+    say(&mut talk, "Two.");
+    talk.close().expect("a close");
+    drop(engine);
+    let (_engine, mut talk) = open(&desk, "aside");
+    let again = retry(&mut talk, &greedy(24), None);
+    let r = again.receipt();
+    let prompt = said.receipt().prompt();
+    assert_eq!(
+        (r.kept, r.restored, r.evaluated, r.appended),
+        (0, prompt, 0, 0)
+    );
+    assert_eq!((&again.text, &r.miss), (&said.text, &None));
 }

@@ -24,7 +24,8 @@ fn joined_exports_are_the_export_of_the_whole_byte_for_byte() {
                 cache,
                 ..ContextOptions::default()
             };
-            let ctx = Context::new(&load(class, Settings::default().weights), &options).expect("a context");
+            let ctx = Context::new(&load(class, Settings::default().weights), &options)
+                .expect("a context");
             let mut memory = Memory::probe(ctx).expect("a memory");
             for (i, batch) in long.chunks(32).enumerate() {
                 let decoded = memory.ctx().decode(Seq::Main, i * 32, batch, false);

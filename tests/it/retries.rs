@@ -25,7 +25,7 @@ pub fn say(talk: &mut Conversation, words: &str) -> Said {
     turn(talk, input, &greedy(24), None, &|_| false).expect("a turn")
 }
 
-fn retry(talk: &mut Conversation, options: &TurnOptions, script: Option<&str>) -> Said {
+pub fn retry(talk: &mut Conversation, options: &TurnOptions, script: Option<&str>) -> Said {
     let mut script = script.map(|text| Script::read(text.as_bytes()).expect("a script"));
     turn_with(talk, &|_| false, &mut |talk, cancel, on| {
         talk.retry(options, script.as_mut(), cancel, on)

@@ -145,3 +145,7 @@ pub(super) fn lineage(db: &Db, session: &Session) -> Result<String, Failure> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+#[path = "branch_tests.rs"]
+mod tests;

@@ -10,6 +10,7 @@ mod lookup;
 mod merging;
 mod mutation;
 mod reading;
+mod share;
 mod writing;
 
 use std::io::{self, Read};
