@@ -41,6 +41,7 @@ fn written_today() -> Vec<(&'static str, Vec<u8>)> {
         logits: Some(vec![0.5, -2.0]),
         role: SnapshotRole::Row,
         owner: Some("owner of a row"),
+        past: Default::default(),
     });
     store.flush().unwrap();
     let file = |kind, p0, p1| {

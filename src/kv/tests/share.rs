@@ -11,6 +11,7 @@ fn put_row(store: &Store, target: &[Token], at: usize, owner: &str) {
         logits: Some(vec![at as f32; 8]),
         role: SnapshotRole::Row,
         owner: Some(owner),
+        past: Default::default(),
     });
 }
 
