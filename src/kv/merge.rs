@@ -17,8 +17,11 @@ use super::read::{self, Fault};
 use super::store::Live;
 use super::writer::Failure;
 
-/// An edge of at least so many bytes is left as it is.
+/// A run of so many bytes is merged whatever it is made of.
 const WHOLE: u64 = 8 << 20;
+/// An edge of at least so many bytes is left as it is. Less than [`WHOLE`], as the parts' headers go
+/// when they are merged: what was made whole must not be small again.
+const SMALL: u64 = WHOLE / 2;
 /// Tokens count as so many bytes at least: a model that keeps little per token gets bounded edges
 /// too (65,536 tokens).
 const TOKEN_WEIGHT: u64 = 128;
@@ -70,9 +73,9 @@ fn weight(edge: &Edge) -> u64 {
 
 /// The run of a chain that should be one edge, if there is one: it weighs [`WHOLE`], or
 /// [`GROWTH`] times its heaviest part. So a byte of an edge of `s` bytes is written again at most
-/// log8(WHOLE / s) + 1 times in its life, and a run weighs less than 2 × [`WHOLE`].
+/// log8(WHOLE / s) + 1 times in its life, and a run weighs less than [`WHOLE`] + [`SMALL`].
 pub(super) fn run(chain: &[Link]) -> Option<Range<usize>> {
-    let small = |i: usize| chain[i].weight < WHOLE;
+    let small = |i: usize| chain[i].weight < SMALL;
     let mut from = 0;
     while from < chain.len() {
         let mut to = from + 1;
@@ -158,7 +161,7 @@ impl Merger {
         !self.due.is_empty()
     }
 
-    /// One merge, if one is to be done on the chains that are due: at most 16 MiB are read and
+    /// One merge, if one is to be done on the chains that are due: at most 12 MiB are read and
     /// written. `fresh`: ends of what was put and is held by nobody yet. After a failure the chain
     /// waits until it is pinned again.
     pub(super) fn step(
@@ -290,7 +293,7 @@ fn links(
     edges: &[Edge],
     stays: &dyn Fn(&Digest) -> bool,
 ) -> Result<Vec<Link>, rusqlite::Error> {
-    let small = |edge: &Edge| weight(edge) < WHOLE;
+    let small = |edge: &Edge| weight(edge) < SMALL;
     let mut links = Vec::new();
     for (i, edge) in edges.iter().enumerate() {
         let pair = i > 1 && small(edge) && small(&edges[i - 1]);
@@ -326,7 +329,7 @@ mod tests {
             let Some(run) = run(&links) else { break };
             assert!(run.len() >= 2);
             let whole = edges[run.start].start..edges[run.end - 1].end;
-            assert!(weigh(&whole) < 2 * WHOLE, "a merge is bounded");
+            assert!(weigh(&whole) < WHOLE + SMALL, "a merge is bounded");
             rewritten[whole.clone()].iter_mut().for_each(|n| *n += 1);
             edges.splice(run, [whole]);
         }
@@ -344,7 +347,7 @@ mod tests {
         for _ in 0..1000 {
             sizes.push(100 << 10);
             sizes = settle(&sizes).0;
-            let small = sizes.iter().filter(|s| **s < WHOLE).count();
+            let small = sizes.iter().filter(|s| **s < SMALL).count();
             assert!(small <= 2 * 7, "{sizes:?}");
         }
     }
@@ -408,7 +411,7 @@ mod tests {
             // Between two whole ones, or at the end, only few small ones stay.
             let mut small = 0;
             for (size, _) in &left {
-                small = if *size < WHOLE { small + 1 } else { 0 };
+                small = if *size < SMALL { small + 1 } else { 0 };
                 prop_assert!(small <= 70, "{small} small ones in a row");
             }
         }

@@ -542,7 +542,7 @@ pub(super) fn lock(path: &Path) -> Result<(File, bool), Error> {
 }
 
 /// Writes what the fingerprint means beside the files it names.
-fn describe(files: &Files, fingerprint: &Fingerprint) -> Result<(), Error> {
+pub(super) fn describe(files: &Files, fingerprint: &Fingerprint) -> Result<(), Error> {
     let facts = files.folder.join(rebuild::FACTS);
     match rebuild::read_facts(files) {
         Some((hard, _)) if hard == fingerprint.hard => {}

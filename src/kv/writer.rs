@@ -16,7 +16,8 @@ use super::keeper::Keeper;
 use super::merge::{Join, Merged};
 use super::put::{Record, SnapshotRole};
 use super::queue::Next;
-use super::store::Live;
+use super::rebuild;
+use super::store::{Live, describe};
 
 /// Chains of before that are looked at for what to merge, the latest first.
 const LATEST: usize = 8;
@@ -116,7 +117,13 @@ pub(super) fn run(live: &Live) {
 fn work(live: &Live, keeper: &mut Keeper, job: &Job) -> Result<(), Failure> {
     match job {
         Job::Put(record) => {
-            put(live, record).inspect_err(|_| live.lost())?;
+            if let Err(failure) = put(live, record) {
+                live.lost();
+                return match vanished(live, &failure) {
+                    true => make_again(live),
+                    false => Err(failure),
+                };
+            }
             keeper.put(record);
         }
         Job::Pin { owner, digest } => {
@@ -164,6 +171,30 @@ fn work(live: &Live, keeper: &mut Keeper, job: &Job) -> Result<(), Failure> {
             worked?;
         }
     }
+    Ok(())
+}
+
+/// Somebody deleted the folder while it was in use.
+fn vanished(live: &Live, failure: &Failure) -> bool {
+    let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    matches!(failure, Failure::Io(error) if missing(error))
+        && live.files.list().is_err_and(|error| missing(&error))
+}
+
+/// Makes the folder again, and forgets what was in there: the next turn stores all of its own anew.
+fn make_again(live: &Live) -> Result<(), Failure> {
+    live.files.storage.make_folder(&live.files.folder)?;
+    let again = describe(&live.files, &live.fingerprint).and_then(|()| {
+        let hard = live.fingerprint.hard;
+        rebuild::mend(&live.index(), live.model, &live.files, hard, &live.limits)
+    });
+    if let Err(error) = again {
+        tracing::warn!(%error, "the kv folder was made again and is not in order");
+    }
+    live.notices.add(
+        "The KV folder has vanished; it is made again.".to_owned(),
+        "Nothing to do: what is in use is stored anew with the next turn, the rest is evaluated again.",
+    );
     Ok(())
 }
 

@@ -144,14 +144,36 @@ fn after_turns_that_could_not_be_stored_the_next_one_that_can_stores_all_of_it()
         rig.store().flush().expect("a writer");
         let place = folder(home.path());
         let away = home.path().join("away");
+        // Nothing can be created below a file.
         fs::rename(&place, &away).expect("a rename");
+        fs::write(&place, b"in the way").expect("a file");
         talk(&mut rig, &mut ledger, 2..5);
         rig.store().flush().expect("a writer");
         assert_eq!(rig.store().take_notices().len(), 1, "{class:?}: said once");
+        fs::remove_file(&place).expect("a removal");
         fs::rename(&away, &place).expect("a rename");
         talk(&mut rig, &mut ledger, 5..6);
         rig.store().flush().expect("a writer");
         assert_eq!(rig.store().take_notices(), [], "{class:?}");
+        let mut rig = rig.restart();
+        let held = ledger.len() - 1;
+        ledger.extend(tokens(99, 5));
+        let (outcome, _) = rig.say(&ledger, &tokens(100, 2));
+        assert_eq!(cost(&outcome), (0, held, 6, 6, false), "{class:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_vanishes_in_mid_run_is_filled_again_by_the_next_turns() {
+    for class in [Class::Dense, Class::Swa, Class::Hybrid, Class::Recurrent] {
+        let home = tempfile::tempdir().expect("a folder");
+        let (mut rig, mut ledger) = (Rig::new(class, Some(home.path())), Vec::new());
+        talk(&mut rig, &mut ledger, 0..4);
+        rig.store().flush().expect("a writer");
+        fs::remove_dir_all(home.path().join("v1")).expect("a removal");
+        talk(&mut rig, &mut ledger, 4..6);
+        rig.store().flush().expect("a writer");
+        assert_eq!(rig.store().take_notices().len(), 1, "{class:?}: said once");
         let mut rig = rig.restart();
         let held = ledger.len() - 1;
         ledger.extend(tokens(99, 5));

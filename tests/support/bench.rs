@@ -1,16 +1,19 @@
 //! `bench`: what npast adds to llama.cpp, in numbers, on models made here. Sides that are compared
 //! take turns in one run, so that a busy machine is busy for both.
 //!
-//! `scripts/bench [slot|host|start]`; without a word all three.
+//! `scripts/bench [slot|host|start|merge]`; without a word all of them.
 //!
 //! - `slot`: prefill and decode of the slot against a bare loop over llama.cpp.
 //! - `host`: what a turn costs besides decoding, on a ledger of 100,000 tokens.
 //! - `start`: from the start of a process to the first token of a stored session.
+//! - `merge`: a cold start from a thousand small segments, before and after they are merged.
 
 #[path = "bench/host.rs"]
 mod host;
 #[path = "bench/measure.rs"]
 mod measure;
+#[path = "bench/merge.rs"]
+mod merge;
 #[path = "model.rs"]
 mod model;
 #[path = "bench/slot.rs"]
@@ -24,7 +27,7 @@ mod turns;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: bench [slot|host|start]";
+const USAGE: &str = "usage: bench [slot|host|start|merge]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -34,10 +37,12 @@ fn main() -> ExitCode {
             slot::run();
             host::run();
             start::run();
+            merge::run();
         }
         ["slot"] => slot::run(),
         ["host"] => host::run(),
         ["start"] => start::run(),
+        ["merge"] => merge::run(),
         // What `start` starts, in a process of its own.
         ["start-child", model, home, spawned] => start::child(model, home, spawned),
         _ => {

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod days;
 mod durability;
 mod folder;
 mod graph;

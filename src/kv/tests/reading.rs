@@ -35,14 +35,11 @@ impl Storage for Counted {
     }
 }
 
+/// A chain's edges, each wanted to its end.
+type Chained = Vec<(Edge, usize)>;
+
 /// A chain of forty segments of 120 bytes, read ahead by at most 250.
-fn chain() -> (
-    TempDir,
-    Arc<AtomicUsize>,
-    Store,
-    Vec<Token>,
-    Vec<(Edge, usize)>,
-) {
+fn chain() -> (TempDir, Arc<AtomicUsize>, Store, Vec<Token>, Chained) {
     let home = TempDir::new().unwrap();
     let opened = Arc::new(AtomicUsize::new(0));
     let limits = Limits {
