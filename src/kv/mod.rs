@@ -11,6 +11,7 @@
 //! protocol are in docs/kv-format.md.
 
 mod collect;
+mod deep;
 mod error;
 mod files;
 mod fingerprint;
@@ -28,6 +29,7 @@ mod queue;
 mod read;
 mod rebuild;
 mod retain;
+mod runs;
 mod sample;
 mod states;
 pub mod storage;
@@ -38,6 +40,7 @@ mod writer;
 mod tests;
 
 pub use collect::Collected;
+pub use deep::Sampled;
 pub use error::{Damage, Error};
 pub use fingerprint::Fingerprint;
 pub use folder::{BadFile, Folder, ModelStatus, OwnerStatus, Verified};
@@ -48,4 +51,5 @@ pub use lookup::Found;
 pub use notice::Notice;
 pub use put::{Past, PutSegment, PutSnapshot, SnapshotRole};
 pub use read::{Segment, Snapshot};
+pub use runs::Run;
 pub use store::Store;

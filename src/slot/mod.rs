@@ -8,6 +8,7 @@
 //! - `fork`: side work; `save`: what goes to disk.
 //! - `memory`: the recipes over llama.cpp's context; `resident`: the truth about sequence 0.
 
+mod again;
 mod call;
 mod engine;
 mod error;
@@ -21,6 +22,7 @@ mod resident;
 mod sample;
 mod save;
 
+pub use again::Compared;
 pub use call::{
     Call, Cause, Choice, Event, Flow, Fork, Kind, Miss, Observe, Outcome, Reply, Target, Times,
     Watch,
