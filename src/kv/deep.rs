@@ -16,7 +16,8 @@ pub struct Sampled {
     pub edge: Edge,
     /// The tokens of [0, p1).
     pub tokens: Vec<Token>,
-    /// How its tokens were evaluated; nothing where that was not kept.
+    /// How its tokens and those before it were evaluated, as far back as that was kept without a
+    /// gap; nothing where not even its own are.
     pub runs: Vec<Run>,
     /// The soft fingerprint it was written under.
     pub soft: Digest,
@@ -45,7 +46,7 @@ pub(super) fn sampled(live: &Live, most: usize) -> Result<Vec<Sampled>, Error> {
 
 fn one(live: &Live, graph: &Graph, item: Item) -> Result<Sampled, Error> {
     let edge = graph.edges[item].clone();
-    let (header, last, runs) = read::edge_head(&live.files, &live.limits, &edge)?;
+    let (header, last, mut runs) = read::edge_head(&live.files, &live.limits, &edge)?;
     let mut parts = vec![last];
     let mut from = edge.from;
     // Anchored: some whole edge leads to each start but position 0.
@@ -55,9 +56,19 @@ fn one(live: &Live, graph: &Graph, item: Item) -> Result<Sampled, Error> {
             .filter(|e| graph.is_anchored(e.from))
             .min_by_key(|e| e.p0)
     };
+    let mut kept = !runs.is_empty();
     while let Some(previous) = before(from) {
-        parts.push(read::edge_head(&live.files, &live.limits, previous)?.1);
+        let (_, tokens, earlier) = read::edge_head(&live.files, &live.limits, previous)?;
+        parts.push(tokens);
         from = previous.from;
+        // A run that goes on over the joint stands in both, whole in the later one.
+        let begin = runs.first().map_or(edge.p0, |r| r.start);
+        let own = earlier.iter().take_while(|r| r.end <= begin);
+        let own: Vec<Run> = own.copied().collect();
+        kept &= begin < previous.p1 || own.last().is_some_and(|r| r.end == begin);
+        if kept {
+            runs.splice(..0, own);
+        }
     }
     parts.reverse();
     Ok(Sampled {

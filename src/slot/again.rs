@@ -12,6 +12,9 @@ use super::save::Saved;
 use crate::kv::Sampled;
 use crate::ledger::Token;
 
+/// Tokens before a segment that are evaluated again when no state is stored at its start.
+const REPLAY: usize = 16_384;
+
 /// What came of comparing a stored segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Compared {
@@ -49,26 +52,25 @@ impl Engine {
         if sampled.soft != self.store.soft() {
             return not(self.store.made_elsewhere(sampled.soft));
         }
-        let Some(first) = sampled.runs.first() else {
+        let Some(own) = sampled.runs.iter().rposition(|r| r.start <= edge.p0) else {
             return not("how it was evaluated was not kept".to_owned());
         };
-        if sampled.runs.iter().any(|r| r.batch != self.ubatch) {
+        let other = sampled.runs[own..].iter().find(|r| r.batch != self.ubatch);
+        if let Some(run) = other {
             return not(format!(
                 "evaluated in batches of {}, this run has {}",
-                first.batch, self.ubatch
+                run.batch, self.ubatch
             ));
         }
         self.give_way();
-        if first.start > 0 {
-            let target = Target::Whole(sampled.tokens[..first.start].to_vec());
-            let goal = self.resolve(target)?;
-            let (events, _inbox) = unbounded_channel();
-            let started = self.prepare(&goal, "", first.start, false, &events);
-            if started.start != first.start {
-                return not(format!("the state at token {} is not stored", first.start));
-            }
-        }
-        for run in &sampled.runs {
+        let begin = self.state_before(&sampled.tokens[..sampled.runs[own].start])?;
+        // What is between that state and the segment is evaluated again as well.
+        let first = sampled.runs[..=own].iter().position(|r| r.start == begin);
+        let runs = match first {
+            Some(first) if edge.p0 - begin <= REPLAY => &sampled.runs[first..],
+            _ => return not(format!("the last state before it is at token {begin}")),
+        };
+        for run in runs {
             self.run_again(&sampled.tokens[run.start..run.end], run.prompt - run.start)?;
         }
         let again = self.memory.segment(edge.p0, edge.p1)?;
@@ -82,6 +84,17 @@ impl Engine {
                 of: stored.len(),
             },
         })
+    }
+
+    /// Restores as much of these tokens as is stored; how many.
+    fn state_before(&mut self, tokens: &[Token]) -> Result<usize, SlotError> {
+        if tokens.is_empty() {
+            return Ok(0);
+        }
+        let goal = self.resolve(Target::Whole(tokens.to_vec()))?;
+        let (events, _inbox) = unbounded_channel();
+        let started = self.prepare(&goal, "", tokens.len(), false, &events);
+        Ok(started.start)
     }
 
     /// The first `batched` tokens as a prompt, the others as its reply.

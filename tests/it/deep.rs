@@ -53,12 +53,10 @@ fn stored_segments_come_out_again_byte_for_byte_and_other_numbers_do_not_on_ever
             (0, files.edges as usize),
             "{class:?}"
         );
-        assert!(
-            same >= 3 && (class != Class::Dense || same >= 5),
-            "{class:?}: {same}, {not:?}"
-        );
-        let told = |why: &String| why.ends_with("is not stored") || why.ends_with("was not kept");
-        assert!(not.iter().all(told), "{class:?}: {not:?}");
+        // All but what follows the place where a message was taken back.
+        let told = |why: &String| why.ends_with("was not kept");
+        let few = not.len() <= 1 && not.iter().all(told);
+        assert!(same >= 6 && few, "{class:?}: {same}, {not:?}");
         // Looking changes nothing.
         rig.store().flush().expect("a flush");
         assert_eq!(rig.store().usage(), files, "{class:?}");
