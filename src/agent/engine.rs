@@ -9,11 +9,11 @@ use super::memory;
 use super::{AgentError, Conversation, NewSession, Open, Options, Stage};
 use crate::chat::template::{ChatTemplate, Marks};
 use crate::chat::tokenize::Tokenizer;
-use crate::kv::{Limits, Store};
+use crate::kv::{Edge, Limits, Store};
 use crate::ledger::Digest;
 use crate::llama::{self, Model, Vocab, gguf};
 use crate::session::{Db, Lock};
-use crate::slot::{Class, Slot, SlotOptions, WindowCost};
+use crate::slot::{Class, Compared, Slot, SlotError, SlotOptions, WindowCost};
 
 /// Bytes of snapshots that are kept in RAM.
 const SNAPSHOT_BUDGET: usize = 1 << 30;
@@ -197,6 +197,27 @@ impl Engine {
     /// classes. Empties the slot.
     pub fn window_cost(&self) -> Option<WindowCost> {
         self.slot.handle().window_cost().ok().flatten()
+    }
+
+    /// Evaluates at most `most` of the stored segments again, spread over all of them, and compares
+    /// bytes; `each` sees what came of one.
+    ///
+    /// # Errors
+    /// When the store cannot be read or the engine fails.
+    pub fn verify_deep(
+        &self,
+        most: usize,
+        each: &mut dyn FnMut(&Edge, &Compared) -> bool,
+    ) -> Result<(), AgentError> {
+        let sampled = self.shared.store.sampled(most).map_err(SlotError::from)?;
+        for one in sampled {
+            let edge = one.edge.clone();
+            let compared = self.slot.handle().compare(one)?;
+            if !each(&edge, &compared) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// What the user should know; each is said once.

@@ -254,9 +254,27 @@ pub enum KvCommand {
     /// Read and prove every file; what is damaged is set aside
     ///
     /// Exit code 1 when something was.
-    Verify,
+    Verify(Box<VerifyArgs>),
     /// Remove what no session needs, and what is above the quota
     Gc,
+}
+
+#[derive(Args, Debug, Default)]
+pub struct VerifyArgs {
+    /// Also evaluate some segments again and compare bytes; takes the model that made them
+    #[arg(long)]
+    pub deep: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+impl VerifyArgs {
+    /// What the flags say.
+    pub fn layer(&self) -> Layer {
+        let mut layer = Layer::default();
+        self.model.lay(&mut layer);
+        layer
+    }
 }
 
 #[derive(Args, Debug)]

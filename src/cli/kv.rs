@@ -20,7 +20,7 @@ pub fn run(run: &Run, args: &KvArgs, quota: Option<u64>) -> Result<i32, Failure>
     let folder = open(&run.places.home, quota)?;
     match args.command {
         KvCommand::Status => status(run, folder.as_ref()),
-        KvCommand::Verify => verify(run, folder.as_ref()),
+        KvCommand::Verify(_) => verify(run, folder.as_ref()),
         KvCommand::Gc => gc(run, folder.as_ref()),
     }
 }
@@ -261,7 +261,8 @@ fn title(model: &ModelStatus) -> String {
     words.join(" · ")
 }
 
-fn verify(run: &Run, folder: Option<&Folder>) -> Result<i32, Failure> {
+/// Proves every file; the exit code.
+pub(super) fn verify(run: &Run, folder: Option<&Folder>) -> Result<i32, Failure> {
     let verified = folder.map_or_else(|| Ok(Verified::default()), Folder::verify)?;
     let code = match verified.bad.is_empty() {
         true => 0,

@@ -52,7 +52,11 @@ fn models(run: &Run) -> Vec<ModelStatus> {
 fn without_a_folder_every_subcommand_is_done_and_makes_none() {
     let dir = tempfile::tempdir().unwrap();
     let run = at(dir.path());
-    for command in [KvCommand::Status, KvCommand::Verify, KvCommand::Gc] {
+    for command in [
+        KvCommand::Status,
+        KvCommand::Verify(Box::default()),
+        KvCommand::Gc,
+    ] {
         assert_eq!(told(&run, command), Ok(0));
     }
     assert!(!dir.path().join("kv").exists());
@@ -158,7 +162,7 @@ fn gc_beside_a_running_process_is_refused_with_a_hint() {
     assert_eq!(refused.message, "another npast is using the KV folder");
     assert_eq!(refused.exit, FAILED);
     assert_eq!(told(&run, KvCommand::Status), Ok(0));
-    assert_eq!(told(&run, KvCommand::Verify), Ok(0));
+    assert_eq!(told(&run, KvCommand::Verify(Box::default())), Ok(0));
 }
 
 #[test]
@@ -166,7 +170,7 @@ fn verify_names_what_is_damaged_and_exits_with_1_once() {
     let dir = tempfile::tempdir().unwrap();
     let run = at(dir.path());
     save(dir.path(), &store(dir.path(), "work"), &[3]);
-    assert_eq!(told(&run, KvCommand::Verify), Ok(0));
+    assert_eq!(told(&run, KvCommand::Verify(Box::default())), Ok(0));
     let model = dir.path().join("kv/v1").join(&print().hard.hex()[..16]);
     let file = std::fs::read_dir(model)
         .unwrap()
@@ -176,8 +180,8 @@ fn verify_names_what_is_damaged_and_exits_with_1_once() {
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[300] ^= 1;
     std::fs::write(&file, bytes).unwrap();
-    assert_eq!(told(&run, KvCommand::Verify), Ok(FAILED));
-    assert_eq!(told(&run, KvCommand::Verify), Ok(0));
+    assert_eq!(told(&run, KvCommand::Verify(Box::default())), Ok(FAILED));
+    assert_eq!(told(&run, KvCommand::Verify(Box::default())), Ok(0));
 
     let verified = Verified {
         files: 1,

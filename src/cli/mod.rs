@@ -3,6 +3,7 @@
 
 mod args;
 mod chat;
+mod deep;
 mod doctor;
 mod engine;
 mod error;
@@ -21,10 +22,10 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use args::{Command, Typed};
+use args::{Command, KvCommand, Typed};
 use error::Failure;
 
-use crate::config::Places;
+use crate::config::{Layer, Places};
 use crate::llama;
 
 /// What every subcommand knows.
@@ -77,10 +78,20 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
     match &typed.command {
         Some(Command::Sessions(args)) => sessions::run(&run, args),
         Some(Command::Models) => models::run(&run),
-        Some(Command::Kv(args)) => {
-            let settings = run.places.resolve(&env, args.layer())?;
-            kv::run(&run, args, settings.kv_quota)
-        }
+        Some(Command::Kv(args)) => match &args.command {
+            KvCommand::Verify(verify) if verify.deep => {
+                let settings = run.places.resolve(&env, verify.layer())?;
+                deep::run(&run, &settings)
+            }
+            KvCommand::Verify(verify) if verify.layer() != Layer::default() => Err(Failure::usage(
+                "a model is of no use to `kv verify` alone: it reads bytes",
+                "add --deep to have some of them evaluated again",
+            )),
+            _ => {
+                let settings = run.places.resolve(&env, args.layer())?;
+                kv::run(&run, args, settings.kv_quota)
+            }
+        },
         Some(Command::Doctor(args)) => {
             let settings = run.places.resolve(&env, args.layer())?;
             doctor::run(&run, &settings)

@@ -9,6 +9,7 @@ use crate::ledger::{Digest, Token};
 
 use super::error::Damage;
 use super::put::SnapshotRole;
+use super::runs;
 
 /// Bytes of a header.
 pub(super) const HEADER: usize = 256;
@@ -89,7 +90,8 @@ pub(super) struct Sums {
     pub(super) owner: u64,
 }
 
-/// The small sections as bytes; the payload is passed beside them and never copied.
+/// The small sections as bytes; the payload is passed beside them and never copied. In the place of
+/// a node's owner an edge has its runs.
 pub(super) struct Sections {
     pub(super) tokens: Vec<u8>,
     pub(super) owner: Vec<u8>,
@@ -201,12 +203,15 @@ impl Header {
             Kind::Node => (MOST_TAIL as u64, limits.snapshot_bytes),
         };
         let most_logits = if edge { 0 } else { limits.logits };
-        let most_owner = if edge { 0 } else { MOST_OWNER as u64 };
+        let (owner_bytes, most_owner) = match kind {
+            Kind::Edge => ("run bytes", (runs::MOST * runs::BYTES) as u64),
+            Kind::Node => ("owner bytes", MOST_OWNER as u64),
+        };
         for (what, said, limit) in [
             ("tokens", tokens, most_tokens),
             ("payload bytes", payload, most_payload),
             ("logits", logits, most_logits),
-            ("owner bytes", owner, most_owner),
+            (owner_bytes, owner, most_owner),
         ] {
             if said > limit {
                 return Err(Damage::Limit { what, said, limit });

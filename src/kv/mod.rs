@@ -12,6 +12,7 @@
 
 mod chain;
 mod collect;
+mod deep;
 mod error;
 mod files;
 mod fingerprint;
@@ -31,6 +32,7 @@ mod queue;
 mod read;
 mod rebuild;
 mod retain;
+mod runs;
 mod sample;
 mod share;
 mod states;
@@ -45,6 +47,7 @@ mod tests;
 
 pub use chain::Chain;
 pub use collect::{Collected, quota};
+pub use deep::Sampled;
 pub use error::{Damage, Error};
 pub use fingerprint::Fingerprint;
 pub use folder::{BadFile, Folder, ModelStatus, OwnerStatus, Verified};
@@ -56,6 +59,7 @@ pub use merge::{Join, Merged, Part};
 pub use notice::Notice;
 pub use put::{Past, PutSegment, PutSnapshot, SnapshotRole};
 pub use read::{Segment, Snapshot};
+pub use runs::Run;
 pub use share::{Shelf, Stored};
 pub use store::Store;
 pub use warm::{Warming, warm};

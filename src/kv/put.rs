@@ -7,6 +7,7 @@ use crate::ledger::{Digest, Token};
 
 use super::error::Damage;
 use super::format::{Header, Kind, Limits, MOST_TAIL, Sections};
+use super::runs::{self, Run};
 
 /// A segment to store: the edge `from`→`to`.
 #[derive(Debug)]
@@ -100,6 +101,7 @@ pub(super) struct Record {
     pub(super) logits: Vec<f32>,
     pub(super) payload: Arc<Vec<u8>>,
     pub(super) past: Past,
+    pub(super) runs: Vec<Run>,
 }
 
 impl From<PutSegment> for Record {
@@ -116,6 +118,7 @@ impl From<PutSegment> for Record {
             logits: Vec::new(),
             payload: Arc::new(put.payload),
             past: Past::default(),
+            runs: Vec::new(),
         }
     }
 }
@@ -137,6 +140,7 @@ impl From<PutSnapshot<'_>> for Record {
             logits: put.logits.unwrap_or_default(),
             payload: put.payload,
             past: put.past,
+            runs: Vec::new(),
         }
     }
 }
@@ -174,7 +178,10 @@ impl Record {
     ) -> Result<([u8; super::format::HEADER], Sections), Damage> {
         let sections = Sections {
             tokens: Token::to_bytes(&self.tokens),
-            owner: self.owner.as_bytes().to_vec(),
+            owner: match self.kind {
+                Kind::Edge => runs::to_bytes(&self.runs),
+                Kind::Node => self.owner.as_bytes().to_vec(),
+            },
             logits: self.logits.iter().flat_map(|f| f.to_le_bytes()).collect(),
         };
         let header = Header {
@@ -187,7 +194,7 @@ impl Record {
             hard,
             soft,
             tokens: self.tokens.len(),
-            owner: self.owner.len(),
+            owner: sections.owner.len(),
             logits: self.logits.len(),
             payload: self.payload.len(),
             sums: sections.sums(&self.payload),

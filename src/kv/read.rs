@@ -11,6 +11,7 @@ use super::error::{Damage, Error};
 use super::files::{self, Files};
 use super::format::{HEADER, Header, Kind, Limits, tokens_of};
 use super::index::{Edge, Node};
+use super::runs::{self, Run};
 
 /// Bytes of a payload that are read, then hashed, at a time.
 const PIECE: usize = 512 << 10;
@@ -93,13 +94,44 @@ pub(super) fn head(
     Ok((header, tokens))
 }
 
-/// The owner, which follows the tokens.
+/// The owner, which follows the tokens; empty for an edge, whose runs stand there.
 pub(super) fn owner(input: &mut dyn Read, header: &Header) -> Result<String, Fault> {
+    if header.kind == Kind::Edge {
+        return runs(input, header).map(|_| String::new());
+    }
     let bytes = take(input, header.owner)?;
     if xxh3_64(&bytes) != header.sums.owner {
         return Err(Damage::Checksum("owner").into());
     }
     Ok(String::from_utf8(bytes).map_err(|_| Damage::Field("owner"))?)
+}
+
+/// The runs of an edge, which follow the tokens.
+pub(super) fn runs(input: &mut dyn Read, header: &Header) -> Result<Vec<Run>, Fault> {
+    let bytes = take(input, header.owner)?;
+    if xxh3_64(&bytes) != header.sums.owner {
+        return Err(Damage::Checksum("runs").into());
+    }
+    Ok(runs::from_bytes(&bytes, header.p0, header.p1)?)
+}
+
+/// All of an edge but its payload.
+pub(super) fn edge_head(
+    files: &Files,
+    limits: &Limits,
+    edge: &Edge,
+) -> Result<(Header, Vec<Token>, Vec<Run>), Error> {
+    let name = files::name(Kind::Edge, edge.from, edge.to);
+    let look = || -> Result<_, Fault> {
+        let (mut input, len) = files.open(&name)?;
+        let (header, tokens) = head(&mut input, len, limits)?;
+        if (header.kind, header.from, header.to) != (Kind::Edge, edge.from, edge.to) {
+            return Err(Damage::Other("digest").into());
+        }
+        let runs = runs(&mut input, &header)?;
+        Ok((header, tokens, runs))
+    };
+    look().map_err(|fault| fault.of(&name))
 }
 
 /// Everything after the owner, to the end of the file. The payload goes into `buffer`, whatever was

@@ -13,6 +13,7 @@ use crate::ledger::{Digest, Running, Token};
 
 use super::chain::Chain;
 use super::collect::{self, Collected};
+use super::deep::{self, Sampled};
 use super::error::Error;
 use super::files::{self, Files};
 use super::fingerprint::{self, Fingerprint, canonical};
@@ -21,10 +22,11 @@ use super::index::{Edge, Index, ModelId, Node, Opened, Usage};
 use super::lookup::{self, Found};
 use super::merge::{self, Join, Merged};
 use super::notice::{Notice, Notices};
-use super::put::{PutSegment, PutSnapshot};
+use super::put::{PutSegment, PutSnapshot, Record};
 use super::queue::{Ended, Queue};
 use super::read::{self, Segment, Snapshot};
 use super::rebuild;
+use super::runs::Run;
 use super::storage::{Disk, Storage, private};
 use super::writer::{self, Job};
 
@@ -36,6 +38,8 @@ const MOST_SOFT: u64 = 1 << 20;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// Nothing is changed through this handle.
+    reading: bool,
 }
 
 struct Inner {
@@ -175,6 +179,7 @@ impl Store {
                 live: Some(live),
                 writer: Some(writer),
             }),
+            reading: false,
         })
     }
 
@@ -186,7 +191,26 @@ impl Store {
                 live: None,
                 writer: None,
             }),
+            reading: false,
         }
+    }
+
+    /// The same store, through which nothing is put, pinned, noted or set aside.
+    pub fn reading(&self) -> Store {
+        Store {
+            inner: self.inner.clone(),
+            reading: true,
+        }
+    }
+
+    /// At most `most` segments, spread over all that are stored for this fingerprint, with what it
+    /// takes to evaluate them again.
+    ///
+    /// # Errors
+    /// When the index or a file cannot be read.
+    pub fn sampled(&self, most: usize) -> Result<Vec<Sampled>, Error> {
+        self.live()
+            .map_or(Ok(Vec::new()), |l| deep::sampled(l, most))
     }
 
     /// Whether this store keeps nothing.
@@ -196,6 +220,10 @@ impl Store {
 
     pub(super) fn live(&self) -> Option<&Live> {
         self.inner.live.as_deref()
+    }
+
+    fn changing(&self) -> Option<&Live> {
+        self.live().filter(|_| !self.reading)
     }
 
     /// What stored KV must agree with.
@@ -282,14 +310,14 @@ impl Store {
 
     /// Takes an edge out of use: its file goes to quarantine/, its row goes, a notice says why.
     pub fn quarantine_edge(&self, edge: &Edge, reason: &str) {
-        if let Some(live) = self.live() {
+        if let Some(live) = self.changing() {
             live.set_aside_edge(edge, reason);
         }
     }
 
     /// [`Store::quarantine_edge`] for a node.
     pub fn quarantine_node(&self, node: &Node, reason: &str) {
-        if let Some(live) = self.live() {
+        if let Some(live) = self.changing() {
             let name = files::name(Kind::Node, node.digest, node.digest);
             let index = live.index();
             let dropped = index.drop_node(node.id);
@@ -300,7 +328,7 @@ impl Store {
     /// Takes edges and a node out of use whose numbers another machine made and that are not this
     /// one's; told once for all of them.
     pub fn refuse(&self, edges: &[Edge], node: Option<&Node>, reason: &str) {
-        let Some(live) = self.live() else {
+        let Some(live) = self.changing() else {
             return;
         };
         let mut trouble = String::new();
@@ -412,7 +440,14 @@ impl Store {
     /// Hands a segment to the writer. One that is stored already is dropped there. Blocks only
     /// while more than `Limits::queue_bytes` wait. A failure becomes a notice.
     pub fn put_segment(&self, put: PutSegment) {
-        self.push(Job::Put(put.into()));
+        self.put_segment_of(put, Vec::new());
+    }
+
+    /// [`Store::put_segment`] with how it was evaluated: without a gap from p0 or before it to p1,
+    /// or nothing where that is not known.
+    pub fn put_segment_of(&self, put: PutSegment, runs: Vec<Run>) {
+        let record = Record { runs, ..put.into() };
+        self.push(Job::Put(record));
     }
 
     /// Hands a snapshot to the writer; as [`Store::put_segment`]. When a turn snapshot of an owner
@@ -442,7 +477,7 @@ impl Store {
     /// # Errors
     /// When the writer has stopped, or files or index fail.
     pub fn collect(&self) -> Result<Collected, Error> {
-        if self.is_off() {
+        if self.changing().is_none() {
             return Ok(Collected::default());
         }
         let (reply, done) = std::sync::mpsc::channel();
@@ -496,7 +531,7 @@ impl Store {
     }
 
     fn push(&self, job: Job) {
-        if let Some(live) = self.live() {
+        if let Some(live) = self.changing() {
             let bytes = job.bytes();
             // Without a writer there is one notice already; the job is dropped.
             live.queue.push(job, bytes);

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::oneshot;
 
+use super::again::Compared;
 use super::call::{Call, Fork, Outcome};
 use super::memory::{Class, Memory};
 use super::prompt::Rows;
 use super::resident::Resident;
 use super::window::WindowCost;
 use super::{SlotError, Times};
-use crate::kv::Store;
+use crate::kv::{Sampled, Store};
 use crate::ledger::{Digest, Finish, Token};
 use crate::llama::{Context, ContextOptions, Model};
 
@@ -68,6 +69,7 @@ enum Command {
     Knows((usize, Digest), oneshot::Sender<bool>),
     Window(oneshot::Sender<Option<WindowCost>>),
     Rest(oneshot::Sender<()>),
+    Compare(Box<Sampled>, oneshot::Sender<Result<Compared, SlotError>>),
 }
 
 /// What a slot is, for people.
@@ -249,6 +251,17 @@ impl SlotHandle {
         rx.blocking_recv().map_err(|_| self.dead())
     }
 
+    /// Evaluates a stored segment again, as it was evaluated the first time, and compares. What the
+    /// slot held is read again by the next call.
+    ///
+    /// # Errors
+    /// When the segment cannot be read or evaluated, or the engine is dead.
+    pub fn compare(&self, sampled: Sampled) -> Result<Compared, SlotError> {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Compare(Box::new(sampled), tx))?;
+        rx.blocking_recv().map_err(|_| self.dead())?
+    }
+
     /// Has the work done now that else waits for idle time. For verification.
     ///
     /// # Errors
@@ -297,6 +310,7 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
             Command::Fork(fork, answer) => give(answer, death, || engine.fork(*fork)),
             Command::Row(answer) => give(answer, death, || engine.resident.row.clone()),
             Command::Held(answer) => give(answer, death, || engine.resident.tokens().to_vec()),
+            Command::Compare(sampled, answer) => give(answer, death, || engine.compare(&sampled)),
             Command::Rest(answer) => give(answer, death, || engine.sample_turn()),
             Command::Knows((len, digest), answer) => give(answer, death, || {
                 let resident = &engine.resident;

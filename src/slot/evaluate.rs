@@ -104,7 +104,7 @@ impl Engine {
         let at = self.resident.len();
         match self.memory.ctx().decode(Seq::Main, at, batch, output) {
             Ok(()) => {
-                self.resident.push(batch);
+                self.resident.decoded(batch, self.ubatch);
                 Ok(())
             }
             Err(error) => {
@@ -150,6 +150,7 @@ impl Engine {
     /// canonically, and where the state cannot be cut a snapshot is kept in RAM, so that a message
     /// that is withdrawn costs nothing.
     pub fn begin_append(&mut self) -> Result<(), SlotError> {
+        self.resident.begin_run();
         self.lay_out().inspect_err(|error| {
             // llama.cpp empties what it was importing into.
             if matches!(error, SlotError::Context(ContextError::Import { .. })) {
@@ -189,6 +190,7 @@ impl Engine {
     fn point(&mut self, role: SnapshotRole, saved: &mut Saved) -> Result<(), SlotError> {
         self.resident.mark();
         self.save_segment(saved);
+        self.resident.begin_run();
         if !self.memory.shape().snapshots {
             return Ok(());
         }

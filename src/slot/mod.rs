@@ -9,6 +9,7 @@
 //! - `fork`: side work; `save`: what goes to disk; `window`: what an SWA window's layout costs.
 //! - `memory`: the recipes over llama.cpp's context; `resident`: the truth about sequence 0.
 
+mod again;
 mod call;
 mod engine;
 mod error;
@@ -24,6 +25,7 @@ mod sample;
 mod save;
 mod window;
 
+pub use again::Compared;
 pub use call::{
     Call, Cause, Choice, Event, Flow, Fork, Kind, Miss, Observe, Outcome, Reply, Target, Times,
     Watch,

@@ -2,6 +2,7 @@
 //! how far it is on disk. The memory itself is llama.cpp's; this is the truth about it.
 
 use super::memory::Bytes;
+use crate::kv::Run;
 use crate::ledger::{Digest, Running, Token};
 
 /// A state that cannot be cut, as it was after `at` tokens.
@@ -34,6 +35,10 @@ pub(super) struct Resident {
     stored: Vec<(usize, Digest)>,
     /// Length of `stored` at which it is looked through.
     check_at: usize,
+    /// How the tokens that are not saved yet were evaluated, as far as it was in this process.
+    runs: Vec<Run>,
+    /// The next token begins a run.
+    run_begins: bool,
     /// Whose conversation it is.
     pub owner: String,
     /// The memory was given up after a failed decode; said in the next miss.
@@ -54,6 +59,8 @@ impl Resident {
             saved: Vec::new(),
             stored: Vec::new(),
             check_at: STORED,
+            runs: Vec::new(),
+            run_begins: true,
             owner: String::new(),
             lost: false,
         }
@@ -74,6 +81,51 @@ impl Resident {
         self.row = None;
     }
 
+    /// The next tokens are counted anew in their batches.
+    pub fn begin_run(&mut self) {
+        self.run_begins = true;
+    }
+
+    /// Tokens that were just decoded as one batch, where `most` is the size of a full one.
+    pub fn decoded(&mut self, tokens: &[Token], most: usize) {
+        let (at, len) = (self.len(), tokens.len());
+        self.push(tokens);
+        let begins = std::mem::take(&mut self.run_begins);
+        if let Some(run) = self.runs.last_mut().filter(|r| !begins && r.end == at) {
+            let full = run.prompt == at && (run.prompt - run.start).is_multiple_of(most);
+            if full && (len > 1 || most == 1) {
+                (run.prompt, run.end) = (at + len, at + len);
+                return;
+            } else if len == 1 {
+                run.end += 1;
+                return;
+            }
+        }
+        let batched = if len > 1 { len } else { 0 };
+        self.runs.push(Run {
+            start: at,
+            prompt: at + batched,
+            end: at + len,
+            batch: most,
+        });
+    }
+
+    /// How [p0, p1) was evaluated; nothing where not all of it is known.
+    pub fn runs(&self, p0: usize, p1: usize) -> Vec<Run> {
+        let within = |r: &&Run| r.end > p0 && r.start < p1;
+        let mut runs: Vec<Run> = self.runs.iter().filter(within).copied().collect();
+        if let Some(last) = runs.last_mut() {
+            clip(last, p1);
+        }
+        let joined = runs.windows(2).all(|r| r[0].end == r[1].start);
+        let covers = runs.first().is_some_and(|r| r.start <= p0)
+            && runs.last().is_some_and(|r| r.end == p1 && r.batch > 0);
+        match joined && covers {
+            true => runs,
+            false => Vec::new(),
+        }
+    }
+
     /// Forgets tokens from `len` on, with the snapshots and segments that hold them.
     pub fn cut(&mut self, len: usize) {
         if len >= self.len() {
@@ -85,6 +137,11 @@ impl Resident {
         self.snapshots.retain(|s| s.at <= len);
         self.saved.retain(|end| *end <= len);
         self.stored.retain(|(at, _)| *at <= len);
+        self.runs.retain(|r| r.start < len);
+        if let Some(last) = self.runs.last_mut() {
+            clip(last, len);
+        }
+        self.run_begins = true;
         self.row = None;
     }
 
@@ -181,7 +238,22 @@ impl Resident {
         if end > self.saved() {
             self.saved.push(end);
         }
+        // The last one goes on into the next segment.
+        let keep = self.runs.iter().rposition(|r| r.start < end).unwrap_or(0);
+        self.runs.drain(..keep);
     }
+}
+
+/// Ends a run at `end`. A batch that is cut in its middle is no batch that can be had again.
+fn clip(run: &mut Run, end: usize) {
+    if run.end <= end {
+        return;
+    }
+    if end < run.prompt && !(end - run.start).is_multiple_of(run.batch.max(1)) {
+        run.batch = 0;
+    }
+    run.prompt = run.prompt.min(end);
+    run.end = end;
 }
 
 #[cfg(test)]

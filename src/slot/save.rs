@@ -68,14 +68,16 @@ impl Engine {
             match self.memory.segment(p0, p1) {
                 Ok(payload) => {
                     saved.bytes += payload.len() as u64;
-                    self.store.put_segment(PutSegment {
+                    let put = PutSegment {
                         from,
                         to,
                         p0,
                         p1,
                         tokens: self.resident.tokens()[p0..p1].to_vec(),
                         payload,
-                    });
+                    };
+                    let runs = self.resident.runs(p0, p1);
+                    self.store.put_segment_of(put, runs);
                 }
                 Err(error) => {
                     tracing::warn!("a segment was not saved: {error}");

@@ -18,6 +18,7 @@ mod boundaries;
 mod conversations;
 mod crashes;
 mod damage;
+mod deep;
 mod edits;
 mod endings;
 mod ends;

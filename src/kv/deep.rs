@@ -1,0 +1,80 @@
+//! Segments to be evaluated again and compared: which, and what it takes.
+
+use crate::ledger::{Digest, Token};
+
+use super::error::Error;
+use super::graph::{Graph, Item};
+use super::index::Edge;
+use super::read;
+use super::runs::Run;
+use super::store::Live;
+
+/// A stored segment with the text before it.
+#[derive(Clone, Debug)]
+pub struct Sampled {
+    /// The segment.
+    pub edge: Edge,
+    /// The tokens of [0, p1).
+    pub tokens: Vec<Token>,
+    /// How its tokens and those before it were evaluated, as far back as that was kept without a
+    /// gap; nothing where not even its own are.
+    pub runs: Vec<Run>,
+    /// The soft fingerprint it was written under.
+    pub soft: Digest,
+}
+
+/// At most `most` segments that a chain from position 0 leads to, spread evenly over all of them in
+/// the order of their positions.
+pub(super) fn sampled(live: &Live, most: usize) -> Result<Vec<Sampled>, Error> {
+    let graph = {
+        let index = live.index();
+        let models = index.models()?;
+        let own = models.iter().find(|m| m.id == live.model);
+        match own {
+            Some(model) => Graph::load(&index, model)?,
+            None => return Ok(Vec::new()),
+        }
+    };
+    let mut items: Vec<Item> = (0..graph.edges.len())
+        .filter(|i| graph.is_anchored(graph.edges[*i].from))
+        .collect();
+    items.sort_by_key(|i| (graph.edges[*i].p0, graph.edges[*i].to));
+    let count = items.len().min(most);
+    let chosen = (0..count).map(|i| items[i * items.len() / count]);
+    chosen.map(|item| one(live, &graph, item)).collect()
+}
+
+fn one(live: &Live, graph: &Graph, item: Item) -> Result<Sampled, Error> {
+    let edge = graph.edges[item].clone();
+    let (header, last, mut runs) = read::edge_head(&live.files, &live.limits, &edge)?;
+    let mut parts = vec![last];
+    let mut from = edge.from;
+    // Anchored: some whole edge leads to each start but position 0.
+    let before = |digest: Digest| {
+        let ending = graph.ending(digest).iter().map(|i| &graph.edges[*i]);
+        ending
+            .filter(|e| graph.is_anchored(e.from))
+            .min_by_key(|e| e.p0)
+    };
+    let mut kept = !runs.is_empty();
+    while let Some(previous) = before(from) {
+        let (_, tokens, earlier) = read::edge_head(&live.files, &live.limits, previous)?;
+        parts.push(tokens);
+        from = previous.from;
+        // A run that goes on over the joint stands in both, whole in the later one.
+        let begin = runs.first().map_or(edge.p0, |r| r.start);
+        let own = earlier.iter().take_while(|r| r.end <= begin);
+        let own: Vec<Run> = own.copied().collect();
+        kept &= begin < previous.p1 || own.last().is_some_and(|r| r.end == begin);
+        if kept {
+            runs.splice(..0, own);
+        }
+    }
+    parts.reverse();
+    Ok(Sampled {
+        edge,
+        tokens: parts.concat(),
+        runs,
+        soft: header.soft,
+    })
+}
