@@ -221,7 +221,7 @@ pub fn fork(
         Some(name) => name.to_owned(),
         None => db.free_name(&session.name)?,
     };
-    Ok(db.fork(session.id, &name, cut)?)
+    Ok(db.fork(session.id, &name, cut, &messages)?)
 }
 
 impl Conversation {
@@ -288,6 +288,9 @@ impl Conversation {
             unit.commit()?;
             self.read_again()?;
             self.decoded = self.decoded.max(prompt);
+            self.notices
+                .push(("the reply before was put back".to_owned(), None));
+            self.say(on);
         }
         ended
     }
@@ -373,5 +376,119 @@ impl Conversation {
         self.decoded = self.known_decoded()?;
         self.broken = None;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::session::{MessageId, Span};
+
+    const HEAD: usize = 10;
+
+    /// Role, text and span of a message.
+    type Row = (&'static str, &'static str, Option<(usize, usize)>);
+
+    /// Messages with ids from 0 on.
+    fn messages(rows: &[Row]) -> Vec<Message> {
+        let message = |(i, (role, text, span)): (usize, &Row)| Message {
+            id: MessageId(i as i64),
+            seq: i,
+            role: (*role).to_owned(),
+            body: json!({"role": role, "content": text}),
+            state: State::Answered,
+            finish: None,
+            span: span.map(|(start, end)| Span { start, end }),
+            created_ms: 0,
+        };
+        rows.iter().enumerate().map(message).collect()
+    }
+
+    /// First message, last message that stays, tokens that stay, pending; for each turn.
+    type Place = (usize, Option<(Option<i64>, usize, usize)>);
+
+    fn places(rows: &[Row]) -> Vec<Place> {
+        let cut = |c: Cut| (c.after.map(|m| m.0), c.at, c.pending);
+        turns(&messages(rows), HEAD)
+            .into_iter()
+            .map(|t| (t.first, t.cut.map(cut)))
+            .collect()
+    }
+
+    #[test]
+    fn a_turn_begins_where_the_reply_before_it_ends() {
+        let rows = [
+            ("user", "a", Some((10, 20))),
+            ("assistant", "b", Some((20, 30))),
+            ("user", "c", Some((30, 40))),
+            ("assistant", "d", Some((40, 50))),
+            // Stored, and its tokens not yet.
+            ("user", "e", None),
+        ];
+        let want = [
+            (0, Some((None, 10, 0))),
+            (2, Some((Some(1), 30, 1))),
+            (4, Some((Some(3), 50, 1))),
+        ];
+        assert_eq!(places(&rows), want);
+        assert_eq!(places(&[]), []);
+    }
+
+    #[test]
+    fn results_of_calls_belong_to_the_turn_before_and_their_stand_ins_to_the_one_after() {
+        let called = [
+            ("user", "a", Some((10, 20))),
+            ("assistant", "call", Some((20, 30))),
+            ("tool", "result", Some((30, 40))),
+            ("assistant", "b", Some((40, 50))),
+        ];
+        assert_eq!(places(&called), [(0, Some((None, 10, 0)))]);
+        let mixed = |result| {
+            [
+                ("user", "a", Some((10, 20))),
+                ("assistant", "call", Some((20, 30))),
+                ("tool", result, Some((30, 40))),
+                ("user", "b", Some((30, 40))),
+            ]
+        };
+        assert_eq!(places(&mixed("a real result")).len(), 1);
+        let stand_in = places(&mixed(NOT_RUN));
+        assert_eq!(stand_in[1], (2, Some((Some(1), 30, 1))));
+    }
+
+    #[test]
+    fn a_history_that_was_rendered_in_one_piece_is_cut_before_it_or_after_it() {
+        let rows = [
+            ("user", "a", Some((10, 10))),
+            ("assistant", "b", Some((10, 10))),
+            ("user", "c", Some((10, 10))),
+            ("assistant", "d", Some((10, 60))),
+            ("user", "e", Some((60, 70))),
+        ];
+        let want = [
+            (0, Some((None, 10, 0))),
+            (2, None),
+            (4, Some((Some(3), 60, 1))),
+        ];
+        assert_eq!(places(&rows), want);
+    }
+
+    #[test]
+    fn a_reply_that_was_rewritten_is_cut_where_the_rendering_still_stands() {
+        let rows = [
+            ("user", "a", Some((10, 20))),
+            ("assistant", "b", Some((20, 24))),
+            ("user", "c", Some((30, 40))),
+            ("assistant", "d", None),
+            ("user", "e", Some((45, 60))),
+        ];
+        let want = [
+            (0, Some((None, 10, 0))),
+            (2, Some((Some(1), 24, 0))),
+            (4, Some((Some(3), 40, 0))),
+        ];
+        assert_eq!(places(&rows), want);
     }
 }

@@ -197,10 +197,11 @@ impl Conversation {
         self.messages[from..].iter()
     }
 
-    /// Whether the last reply ended before its end of turn.
+    /// Whether the last reply ended before its end of turn, and the ledger ends with it.
     pub(super) fn unfinished(&self) -> bool {
         self.messages.last().is_some_and(|m| {
             m.role == "assistant"
+                && m.span.is_some_and(|s| s.end == self.ledger.len())
                 && !matches!(m.finish, Some(Finish::Stop | Finish::ToolCalls) | None)
         })
     }

@@ -339,7 +339,7 @@ impl Conversation {
         self.ledger[self.ledger.len().saturating_sub(window)..].to_vec()
     }
 
-    fn say(&mut self, on: On<'_>) {
+    pub(super) fn say(&mut self, on: On<'_>) {
         for (text, hint) in self.take_notices() {
             on(Event::Notice { text, hint });
         }

@@ -187,7 +187,9 @@ fn a_fork_has_what_was_before_the_cut_and_goes_its_own_way() {
     let (_, first) = turn(&mut db, id, "one", 3);
     turn(&mut db, id, "two", 2);
     let before = seen(&db, id);
-    let child = db.fork(id, "child", after(first, 10)).unwrap();
+    let seen_by = |db: &Db, id| db.messages(id).unwrap();
+    let old = seen_by(&db, id);
+    let child = db.fork(id, "child", after(first, 10), &old).unwrap();
     assert_eq!((child.parent, child.forked), (Some(id), Some(10)));
     assert_eq!((child.head, child.seed), (session.head, session.seed));
     turn(&mut db, child.id, "three", 1);
@@ -199,9 +201,14 @@ fn a_fork_has_what_was_before_the_cut_and_goes_its_own_way() {
     assert_eq!(db.get(child.id).unwrap().parent, None);
     assert_eq!(seen(&db, child.id).1, ledger);
     for (name, error) in [("child", "exists already"), ("a/b", "separator")] {
-        let refused = db.fork(child.id, name, after(first, 10)).unwrap_err();
-        assert!(refused.to_string().contains(error), "{refused}");
+        let now = seen_by(&db, child.id);
+        let refused = db.fork(child.id, name, after(now[1].id, 10), &now);
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(error), "{refused}");
     }
+    // Another process said something since the cut was made.
+    let stale = db.fork(child.id, "late", after(first, 10), &old);
+    assert!(matches!(stale, Err(Error::Locked)));
     assert_eq!(db.list().unwrap().len(), 1);
 }
 

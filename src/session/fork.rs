@@ -4,16 +4,27 @@
 use rusqlite::{Transaction, TransactionBehavior, params};
 
 use super::db::{missing, now_ms, one, taken};
-use super::{Cut, Db, Error, Result, Session, SessionId, check_name, chunks};
+use super::{Cut, Db, Error, Message, Result, Session, SessionId, check_name, chunks};
 
 impl Db {
     /// Makes a session called `name` that has what `parent` has before the cut. Its messages and
-    /// tokens are its own; its branches stay the parent's. [`Error::Exists`] if the name is taken,
-    /// [`Error::NotFound`] if the parent or the message is gone.
-    pub fn fork(&self, parent: SessionId, name: &str, cut: Cut) -> Result<Session> {
+    /// tokens are its own; its branches stay the parent's. `seen` are the parent's messages that the
+    /// cut was made for: another process may talk in it. [`Error::Locked`] if they are others now,
+    /// [`Error::Exists`] if the name is taken, [`Error::NotFound`] if the parent is gone.
+    pub fn fork(
+        &self,
+        parent: SessionId,
+        name: &str,
+        cut: Cut,
+        seen: &[Message],
+    ) -> Result<Session> {
         check_name(name)?;
         let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
         let old = one(&tx, "id = ?", parent.0)?.ok_or_else(|| missing(parent))?;
+        // On the connection of this transaction: nothing changes from here on.
+        if self.messages(parent)? != seen {
+            return Err(Error::Locked);
+        }
         let ledger = chunks::read(&tx, parent)?;
         let stored = ledger.len();
         let session = parent.0;

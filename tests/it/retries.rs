@@ -209,7 +209,8 @@ fn a_try_that_is_stopped_before_its_first_token_leaves_the_reply_as_it_was() {
         say(&mut talk, "Hello there.");
         let before = Stored::of(&desk, "work");
         let nothing = r#"{"text":"","finish":"interrupted"}"#;
-        retry(&mut talk, &greedy(24), Some(nothing));
+        let said = retry(&mut talk, &greedy(24), Some(nothing));
+        assert_eq!(said.notices, ["the reply before was put back"], "{class:?}");
         let after = Stored::of(&desk, "work");
         assert_eq!(after.ledger, before.ledger, "{class:?}");
         assert_eq!(after.messages, before.messages, "{class:?}");

@@ -7,7 +7,7 @@ use npast::session::Why;
 
 use crate::model::{Class, Options, THINKER, tiny_model};
 use crate::retries::{facts, open, say};
-use crate::talk::{Desk, branches};
+use crate::talk::{Desk, branches, turn};
 use crate::witness::{Reader, Stored};
 
 /// A conversation of these turns, in one process.
@@ -252,32 +252,40 @@ fn a_rewritten_history_is_cut_where_it_still_stands_and_rendered_anew() {
             ..Options::default()
         },
     );
-    let mut desk = Desk::with_model(&path);
-    desk.policy = npast::agent::Policy::Template;
     let thought = r#"{"reasoning": "I think about it for a while.", "content": "Yes."}"#;
-    let said = |talk: &mut Conversation, words: &str| {
-        let mut script = npast::chat::Script::read(thought.as_bytes()).expect("a script");
-        let input = npast::agent::Input::Text(words.to_owned());
-        crate::talk::turn(talk, input, &Default::default(), Some(&mut script), &|_| {
-            false
-        })
-        .expect("a turn")
-    };
-    let (_engine, mut talk) = open(&desk, "plain");
-    for words in ["One?", "Three?"] {
-        said(&mut talk, words);
+    let cut_short = thought.replace("Yes.\"", "Yes.\", \"finish\": \"interrupted\"");
+    for first in [thought, &cut_short] {
+        let mut desk = Desk::with_model(&path);
+        desk.policy = npast::agent::Policy::Template;
+        let said = |talk: &mut Conversation, words: &str, reply: &str| {
+            let mut script = npast::chat::Script::read(reply.as_bytes()).expect("a script");
+            let input = npast::agent::Input::Text(words.to_owned());
+            turn(talk, input, &Default::default(), Some(&mut script), &|_| {
+                false
+            })
+            .expect("a turn")
+        };
+        let (engine, mut talk) = open(&desk, "plain");
+        said(&mut talk, "One?", first);
+        said(&mut talk, "Three?", thought);
+        drop((talk, engine));
+        let plain = Stored::of(&desk, "plain");
+        let (engine, mut talk) = open(&desk, "work");
+        said(&mut talk, "One?", first);
+        let one = Stored::of(&desk, "work");
+        said(&mut talk, "Two?", thought);
+        talk.undo(1).expect("an undo");
+        drop((talk, engine));
+        // Half of its tokens are not read as the reply.
+        let (_engine, mut talk) = open(&desk, "work");
+        let cut = Stored::of(&desk, "work");
+        assert_eq!(cut.reply(), one.reply());
+        assert_eq!(cut.last().0.span, None);
+        assert!(!talk.info().unfinished, "there is nothing to go on with");
+        said(&mut talk, "Three?", thought);
+        let after = Stored::of(&desk, "work");
+        assert_eq!(after.ledger, plain.ledger);
+        assert_eq!(after.outline(), plain.outline());
+        assert_eq!(branches(&desk, "work")[0].why, Why::Undo);
     }
-    let plain = Stored::of(&desk, "plain");
-    let (_engine, mut talk) = open(&desk, "work");
-    for words in ["One?", "Two?"] {
-        said(&mut talk, words);
-    }
-    talk.undo(1).expect("an undo");
-    let cut = Stored::of(&desk, "work");
-    assert_eq!(cut.reply().0.text, "Yes.");
-    said(&mut talk, "Three?");
-    let after = Stored::of(&desk, "work");
-    assert_eq!(after.ledger, plain.ledger);
-    assert_eq!(after.outline(), plain.outline());
-    assert_eq!(branches(&desk, "work")[0].why, Why::Undo);
 }
