@@ -351,10 +351,16 @@ impl Index {
             Some(previous) => tx
                 .query_row(
                     "SELECT id, digest, at, bytes, logits, tail FROM node
-                     WHERE model = ?1 AND digest = ?2 AND role = ?4
+                     WHERE model = ?1 AND digest = ?2 AND role IN (?4, ?5)
                      AND NOT EXISTS (SELECT 1 FROM pin WHERE model = ?1 AND digest = ?2 AND owner != ?3)
                      AND NOT EXISTS (SELECT 1 FROM turn WHERE model = ?1 AND digest = ?2 AND owner != ?3)",
-                    params![model.0, previous, owner, SnapshotRole::Turn as u8],
+                    params![
+                        model.0,
+                        previous,
+                        owner,
+                        SnapshotRole::Turn as u8,
+                        SnapshotRole::Row as u8,
+                    ],
                     node_row,
                 )
                 .optional()?

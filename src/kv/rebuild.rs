@@ -142,7 +142,7 @@ fn add(
         Some(role) => {
             let node = (header.to, header.p1, role);
             index.add_node(model, node, len, header.logits > 0, &tokens)?;
-            if role == super::SnapshotRole::Turn && !owner.is_empty() {
+            if role.is_replaced() && !owner.is_empty() {
                 index.turn_if_deeper(model, &owner, header.to)?;
             }
         }

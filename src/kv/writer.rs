@@ -125,7 +125,7 @@ fn put(live: &Live, record: &Record) -> Result<(), Failure> {
     } else if let Some(role) = record.role {
         live.index().strengthen(live.model, record.to, role)?;
     }
-    if record.role == Some(SnapshotRole::Turn) && !record.owner.is_empty() {
+    if record.role.is_some_and(SnapshotRole::is_replaced) && !record.owner.is_empty() {
         let mut index = live.index();
         if let Some(free) = index.turn(live.model, &record.owner, record.to)? {
             // File first: a crash in between leaves a row without a file, which open drops; the
