@@ -34,5 +34,6 @@ mod policies;
 mod random_orders;
 mod random_talks;
 mod rewinds;
+mod soak;
 mod templates;
 mod withdrawals;
