@@ -100,7 +100,8 @@ const UNSOUND: &str = "SELECT
     AND typeof(digest) = 'blob' AND length(digest) = 32
     AND typeof(at) = 'integer' AND at BETWEEN 0 AND 0x7fffffff
     AND typeof(bytes) = 'integer' AND bytes BETWEEN 0 AND 1 << 40
-    AND logits IN (0, 1) AND role IN (1, 2, 3) AND typeof(tail) = 'blob') IS NOT TRUE)
+    AND logits IN (0, 1) AND typeof(role) = 'integer' AND role BETWEEN 1 AND 255
+    AND typeof(tail) = 'blob') IS NOT TRUE)
   OR EXISTS (SELECT 1 FROM (SELECT owner, model, digest FROM pin UNION ALL SELECT owner, model, digest FROM turn)
     WHERE (typeof(owner) = 'text' AND typeof(model) = 'integer'
     AND typeof(digest) = 'blob' AND length(digest) = 32) IS NOT TRUE)";

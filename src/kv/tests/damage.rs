@@ -347,7 +347,7 @@ fn an_index_whose_rows_say_what_no_writer_writes_is_made_again_from_the_files() 
         "UPDATE edge SET p0 = -1",
         "UPDATE edge SET \"to\" = x'00'",
         "UPDATE node SET at = 0x80000000",
-        "UPDATE node SET role = 7",
+        "UPDATE node SET role = -1",
         "UPDATE node SET tail = 'text'",
         "UPDATE pin SET digest = 'text'",
         "UPDATE turn SET owner = x'00'",
