@@ -7,6 +7,7 @@ mod deep;
 mod doctor;
 mod engine;
 mod error;
+mod file_limit;
 mod input;
 mod interrupt;
 mod kv;
@@ -67,6 +68,7 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
         Typed::Help(text) => return output::page(&text),
     };
     log::start(typed.verbose, env("NPAST_LOG"))?;
+    file_limit::is_an_error();
     if typed.version {
         return output::page(&version::text());
     }
