@@ -1,15 +1,13 @@
 //! What was read for a restore, and reading it: proven in host memory, with who made it.
 
-use std::thread;
-
 use super::SlotError;
 use super::engine::Engine;
 use super::memory::Bytes;
 use super::prepare::{Bad, Goal};
 use super::sample::Made;
 use crate::kv::{self, Edge, Node, Segment};
+use crate::ledger::Digest;
 use crate::ledger::plan::Plan;
-use crate::ledger::{Digest, Token};
 
 /// Proven bytes, ready to be put back.
 #[derive(Default)]
@@ -25,11 +23,6 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    fn push(&mut self, edge: &Edge, segment: Segment) {
-        self.bytes += segment.payload.len() as u64;
-        self.segments.push((edge.clone(), segment));
-    }
-
     /// Who made the segments.
     pub fn made(&self) -> Vec<Made> {
         let made = |(edge, segment): &(Edge, Segment)| Made {
@@ -60,10 +53,10 @@ impl Engine {
         chain: &[(Edge, usize)],
         node: Option<&Node>,
     ) -> Result<Result<Ready, Bad>, SlotError> {
-        let target = goal.from(self.resident.tokens(), 0);
-        let wanted: Vec<&(Edge, usize)> = chain
+        let wanted: Vec<(Edge, usize)> = chain
             .iter()
             .filter(|(edge, _)| edge.p0 >= plan.keep && edge.p0 < plan.start)
+            .cloned()
             .collect();
         let mut ready = Ready::default();
         if let Some(node) = node
@@ -71,67 +64,41 @@ impl Engine {
         {
             return Ok(Err(bad));
         }
-        if self.resident.len() == 0 {
-            return self.pour(&target, &wanted, ready);
+        if wanted.is_empty() {
+            return Ok(Ok(ready));
         }
-        for (edge, upto) in wanted {
-            let read = self.store.read_first_rows(edge, *upto, &target);
-            match self.proven(edge, read) {
-                Ok(segment) => ready.push(edge, segment),
-                Err(bad) => return Ok(Err(bad)),
-            }
+        let target = goal.from(self.resident.tokens(), 0);
+        let mut reading = self.store.read_chain(wanted.clone(), target.into())?;
+        // Law 4 is about what sequence 0 holds. Where it holds nothing, a bad file further on can cost
+        // nothing: each segment goes in as soon as it is proven, while the next ones are read and
+        // proven beside, and few are in memory at a time however long the conversation. A bad one
+        // empties the sequence again, and the plan is made anew without it. Where it holds something,
+        // all is proven first.
+        ready.poured = self.resident.len() == 0;
+        if ready.poured {
+            self.memory.clear();
         }
-        Ok(Ok(ready))
-    }
-
-    /// Puts segments into an empty sequence 0 one by one, each as soon as it is proven, while the
-    /// next is read and proven beside. Two are in memory at a time, however long the conversation.
-    ///
-    /// Law 4 is about what sequence 0 holds: here it holds nothing that a bad file further on could
-    /// cost. One empties it again, and the plan is made anew without it.
-    fn pour(
-        &mut self,
-        target: &[Token],
-        wanted: &[&(Edge, usize)],
-        mut ready: Ready,
-    ) -> Result<Result<Ready, Bad>, SlotError> {
-        self.memory.clear();
-        ready.poured = true;
-        let store = self.store.clone();
-        thread::scope(|scope| {
-            // Nobody waits with a proven one in hand while another is read.
-            let (hand, proven) = crossbeam_channel::bounded(0);
-            let reader = move || {
-                for (edge, upto) in wanted {
-                    let read = store.read_first_rows(edge, *upto, target);
-                    if hand.send((edge, read)).is_err() {
-                        break;
+        for (edge, _) in &wanted {
+            let read = reading.next().unwrap_or(Err(kv::Error::Stopped));
+            let mut segment = match self.proven(edge, read) {
+                Ok(segment) => segment,
+                Err(bad) => {
+                    if ready.poured {
+                        self.memory.clear();
                     }
+                    return Ok(Err(bad));
                 }
             };
-            thread::Builder::new()
-                .name("npast-read".to_owned())
-                .spawn_scoped(scope, reader)
-                .map_err(|source| kv::Error::Read {
-                    name: "of this session".to_owned(),
-                    source,
-                })?;
-            for (edge, read) in proven {
-                let mut segment = match self.proven(edge, read) {
-                    Ok(segment) => segment,
-                    Err(bad) => {
-                        self.memory.clear();
-                        return Ok(Err(bad));
-                    }
-                };
+            ready.bytes += segment.payload.len() as u64;
+            if ready.poured {
                 let payload = std::mem::take(&mut segment.payload);
                 self.memory
                     .import_segment(&payload, segment.p0, segment.p1)?;
-                ready.bytes += payload.len() as u64;
-                ready.push(edge, segment);
+                reading.give_back(payload);
             }
-            Ok(Ok(ready))
-        })
+            ready.segments.push((edge.clone(), segment));
+        }
+        Ok(Ok(ready))
     }
 
     /// A segment whose bytes fit this context.
