@@ -319,19 +319,20 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
             Command::Window(answer) => give(answer, death, || engine.window_cost()),
         };
         if !alive {
-            // The memory may be half changed; nothing more is decoded on it. What waits in the
-            // inbox or still comes is dropped here, which fails it: nobody waits for ever.
-            drop(engine);
-            inbox.iter().for_each(drop);
-            return;
+            break;
         }
     }
+    // After a panic the memory may be half changed; nothing more is decoded on it. What waits in the
+    // inbox or still comes is dropped here, which fails it: nobody waits for ever.
+    drop(engine);
+    inbox.iter().for_each(drop);
 }
 
 /// Nothing for so long means that nobody waits for the next command.
 const IDLE: Duration = Duration::from_millis(50);
 
-/// The next command; idle work is done while there is none, and before the thread ends.
+/// The next command; idle work is done while there is none, and before the thread ends. `None` when
+/// nobody can send any more, or when that work panicked.
 fn next(
     engine: &mut Engine,
     inbox: &Receiver<Command>,
@@ -341,10 +342,7 @@ fn next(
         if let Ok(command) = inbox.recv_timeout(IDLE) {
             return Some(command);
         }
-        if survive(death, || engine.sample_turn()).is_none() {
-            inbox.iter().for_each(drop);
-            return None;
-        }
+        survive(death, || engine.sample_turn())?;
     }
     inbox.recv().ok()
 }

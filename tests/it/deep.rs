@@ -4,7 +4,7 @@
 use npast::slot::Compared;
 
 use crate::model::Class;
-use crate::rig::{Rig, Settings, Stop, tokens};
+use crate::rig::{Rig, Settings, Stop, UBATCH, tokens};
 
 /// A prompt, replies, a message that was cut short and sent again, one that was taken back.
 fn live(rig: &mut Rig, prompt: usize) {
@@ -21,6 +21,9 @@ fn live(rig: &mut Rig, prompt: usize) {
     ledger.extend(tokens(4, 40));
     rig.say(&ledger, &tokens(5, 9));
     rig.say(&tokens(6, 100), &tokens(7, 1));
+    // Two appends on one grid of batches, with a layout anew between them.
+    rig.rewind(&tokens(8, 13 * UBATCH));
+    rig.rewind(&tokens(8, 19 * UBATCH));
 }
 
 /// What came of each stored segment: the same, other bytes, not compared.
