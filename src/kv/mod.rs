@@ -52,5 +52,5 @@ pub use merge::{Join, Merged, Part};
 pub use notice::Notice;
 pub use put::{PutSegment, PutSnapshot, SnapshotRole};
 pub use read::{Segment, Snapshot};
-pub use store::Store;
+pub use store::{Changes, Store};
 pub use warm::{Warming, warm};

@@ -14,7 +14,7 @@ use super::call::{Call, Fork, Outcome};
 use super::memory::{Class, Memory};
 use super::resident::Resident;
 use super::{SlotError, Times};
-use crate::kv::Store;
+use crate::kv::{Changes, Store};
 use crate::ledger::{Digest, Finish, Token};
 use crate::llama::{Context, ContextOptions, Model};
 
@@ -51,8 +51,8 @@ pub(super) struct Engine {
     pub ubatch: usize,
     /// Length at which an SWA window is in canonical layout already: it was just put back.
     pub canonical: Option<usize>,
-    /// [`Store::losses`] when the marks of what is stored were last held against it.
-    pub losses: u64,
+    /// [`Store::changes`] when the marks of what is stored were last held against it.
+    pub changes: Changes,
 }
 
 enum Command {
@@ -126,7 +126,7 @@ impl Slot {
             limit,
             ubatch: context.ubatch,
             canonical: None,
-            losses: 0,
+            changes: Changes::default(),
         };
         let (commands, inbox) = bounded(16);
         let death = Arc::new(Mutex::new(None));

@@ -27,6 +27,9 @@ pub(super) struct Resident {
     pub row: Option<Vec<f32>>,
     /// Ends of the segments that were handed to the store, ascending; none is past the tokens.
     saved: Vec<usize>,
+    /// A cut went back over ends of segments: the one that is the last now may be inside of a merged
+    /// segment.
+    pub went_back: bool,
     /// Whose conversation it is.
     pub owner: String,
     /// The memory was given up after a failed decode; said in the next miss.
@@ -45,6 +48,7 @@ impl Resident {
             snapshot_budget,
             row: None,
             saved: Vec::new(),
+            went_back: false,
             owner: String::new(),
             lost: false,
         }
@@ -74,7 +78,9 @@ impl Resident {
         self.tokens.truncate(len);
         self.marks.retain(|m| m.len() <= len);
         self.snapshots.retain(|s| s.at <= len);
+        let ends = self.saved.len();
         self.saved.retain(|end| *end <= len);
+        self.went_back |= self.saved.len() < ends;
         self.row = None;
     }
 
