@@ -256,6 +256,9 @@ pub enum KvCommand {
     /// Exit code 1 when something was.
     Verify(Box<VerifyArgs>),
     /// Remove what no session needs, and what is above the quota
+    ///
+    /// Small segments are merged by the process that uses them, in idle time, and not here: that
+    /// takes the model.
     Gc,
 }
 

@@ -252,7 +252,7 @@ impl Merger {
             return Ok(Step::Raced);
         }
         // Who had these boundaries in mind finds one edge over them now.
-        live.lost();
+        live.moved();
         for edge in run {
             let name = files::name(Kind::Edge, edge.from, edge.to);
             live.files.remove(&name)?;

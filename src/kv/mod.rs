@@ -61,5 +61,5 @@ pub use put::{Past, PutSegment, PutSnapshot, SnapshotRole};
 pub use read::{Segment, Snapshot};
 pub use runs::Run;
 pub use share::{Shelf, Stored};
-pub use store::Store;
+pub use store::{Changes, Store};
 pub use warm::{Warming, warm};

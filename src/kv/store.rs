@@ -49,6 +49,16 @@ struct Inner {
     writer: Option<JoinHandle<()>>,
 }
 
+/// Counts of what happened to segments after they were handed over.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Changes {
+    /// Not stored after all: a write failed, a file was set aside, the one before it was missing.
+    /// Then [`Store::is_whole`] tells what is left.
+    pub lost: u64,
+    /// Merged into longer ones: a boundary may be inside of one now, see [`Store::is_end`].
+    pub moved: u64,
+}
+
 /// What the handle and the writer thread share.
 pub(super) struct Live {
     pub(super) fingerprint: Fingerprint,
@@ -61,8 +71,9 @@ pub(super) struct Live {
     pub(super) index: Mutex<Index>,
     /// The most bytes that all files of the folder may have.
     pub(super) quota: u64,
-    /// See [`Store::losses`].
-    losses: AtomicU64,
+    /// See [`Changes`].
+    lost: AtomicU64,
+    moved: AtomicU64,
     /// Held shared as long as the store lives: nobody sweeps under it.
     _lock: File,
 }
@@ -73,9 +84,14 @@ impl Live {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A segment that was handed over is not there, or not by itself any more.
+    /// A segment that was handed over is not there.
     pub(super) fn lost(&self) {
-        self.losses.fetch_add(1, Ordering::Release);
+        self.lost.fetch_add(1, Ordering::Release);
+    }
+
+    /// Segments are one longer segment now.
+    pub(super) fn moved(&self) {
+        self.moved.fetch_add(1, Ordering::Release);
     }
 
     /// Takes an edge out of use: file to quarantine, row gone, said once.
@@ -164,7 +180,8 @@ impl Store {
             queue: Queue::new(limits.queue_bytes),
             index: Mutex::new(index),
             quota: collect::quota(dir, limits.quota_bytes),
-            losses: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
             _lock: lock,
         });
         report(&live.notices, opened, mended);
@@ -417,15 +434,23 @@ impl Store {
             .is_some_and(|l| l.index().has_edge(l.model, from, to).unwrap_or(false))
     }
 
-    /// Rises when a segment that was put is not stored after all (a write failed, a file was set
-    /// aside), or is merged into a longer one: then boundaries that a caller has in mind are asked
-    /// for again with [`Store::is_whole`], after a [`Store::flush`].
-    pub fn losses(&self) -> u64 {
-        self.live().map_or(0, |l| l.losses.load(Ordering::Acquire))
+    /// What happened to segments that were handed over. When it is not what it was, boundaries that
+    /// a caller has in mind are asked for again, after a [`Store::flush`].
+    pub fn changes(&self) -> Changes {
+        self.live().map_or(Changes::default(), |live| Changes {
+            lost: live.lost.load(Ordering::Acquire),
+            moved: live.moved.load(Ordering::Acquire),
+        })
     }
 
-    /// True when whole segments lead from position 0 to `digest`, the end of one of them. What
-    /// waits for the writer does not count.
+    /// True when a segment ends at `digest`: enough to know where the chain up to there is whole.
+    pub fn is_end(&self, digest: Digest) -> bool {
+        self.live()
+            .is_none_or(|l| l.index().has_end(l.model, digest).unwrap_or(false))
+    }
+
+    /// True when whole segments lead from position 0 to `digest`, the end of one of them; O(chain).
+    /// What waits for the writer does not count.
     pub fn is_whole(&self, digest: Digest) -> bool {
         let chain = |live| merge::chain(live, digest).unwrap_or_default();
         self.live().is_none_or(|live| !chain(live).is_empty())

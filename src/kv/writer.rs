@@ -204,7 +204,7 @@ fn put(live: &Live, record: &Record) -> Result<(), Failure> {
         Kind::Node => live.index().has_node(live.model, record.to)?,
     };
     // What hangs in the air would never be found: the one before it could not be written, or is
-    // merged into a longer one. Its writer asks, see `Store::losses`.
+    // merged into a longer one. Its writer asks, see `Store::changes`.
     let hangs = || match record.kind {
         Kind::Edge if record.p0 > 0 => live.index().has_end(live.model, record.from),
         _ => Ok(true),

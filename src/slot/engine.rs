@@ -17,7 +17,7 @@ use super::prompt::Rows;
 use super::resident::Resident;
 use super::window::WindowCost;
 use super::{SlotError, Times};
-use crate::kv::{Sampled, Store};
+use crate::kv::{Changes, Sampled, Store};
 use crate::ledger::{Digest, Finish, Token};
 use crate::llama::{Context, ContextOptions, Model};
 
@@ -55,8 +55,8 @@ pub(super) struct Engine {
     /// Length at which an SWA window is in canonical layout already: it was just put back.
     pub canonical: Option<usize>,
     pub rows: Rows,
-    /// [`Store::losses`] when the marks of what is stored were last held against it.
-    pub losses: u64,
+    /// [`Store::changes`] when the marks of what is stored were last held against it.
+    pub changes: Changes,
     /// The last turn's state was stored and has no sample yet.
     pub unsampled: bool,
 }
@@ -136,7 +136,7 @@ impl Slot {
             ubatch: context.ubatch,
             canonical: None,
             rows: Rows::default(),
-            losses: 0,
+            changes: Changes::default(),
             unsampled: false,
         };
         let (commands, inbox) = bounded(16);

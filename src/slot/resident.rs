@@ -39,6 +39,9 @@ pub(super) struct Resident {
     runs: Vec<Run>,
     /// The next token begins a run.
     run_begins: bool,
+    /// A cut went back over ends of segments: the one that is the last now may be inside of a merged
+    /// segment.
+    pub went_back: bool,
     /// Whose conversation it is.
     pub owner: String,
     /// The memory was given up after a failed decode; said in the next miss.
@@ -61,6 +64,7 @@ impl Resident {
             check_at: STORED,
             runs: Vec::new(),
             run_begins: true,
+            went_back: false,
             owner: String::new(),
             lost: false,
         }
@@ -135,7 +139,9 @@ impl Resident {
         self.tokens.truncate(len);
         self.marks.retain(|m| m.len() <= len);
         self.snapshots.retain(|s| s.at <= len);
+        let ends = self.saved.len();
         self.saved.retain(|end| *end <= len);
+        self.went_back |= self.saved.len() < ends;
         self.stored.retain(|(at, _)| *at <= len);
         self.runs.retain(|r| r.start < len);
         if let Some(last) = self.runs.last_mut() {

@@ -51,12 +51,19 @@ impl Engine {
     /// What follows them is stored anew with them, since no chain would lead to it. True when there
     /// were such.
     fn take_marks_back(&mut self) -> bool {
-        if self.store.losses() == self.losses || self.store.flush().is_err() {
+        let seen = self.changes;
+        let unchanged = self.store.changes() == seen && !self.resident.went_back;
+        if unchanged || self.store.flush().is_err() {
             return false;
         }
-        self.losses = self.store.losses();
+        self.resident.went_back = false;
+        self.changes = self.store.changes();
         let (store, before) = (&self.store, self.resident.saved());
-        self.resident.unsave(|digest| store.is_whole(digest));
+        match self.changes.lost == seen.lost {
+            // A merge leaves no holes: no need to walk the chain.
+            true => self.resident.unsave(|digest| store.is_end(digest)),
+            false => self.resident.unsave(|digest| store.is_whole(digest)),
+        }
         self.resident.saved() < before
     }
 

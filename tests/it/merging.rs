@@ -117,9 +117,10 @@ fn a_conversation_that_goes_back_into_a_merged_segment_is_stored_to_its_end_agai
         let (mut rig, mut ledger) = (Rig::new(class, Some(home.path())), Vec::new());
         talk(&mut rig, &mut ledger, 0..20);
         rig.store().merge().expect("a writer");
+        talk(&mut rig, &mut ledger, 20..22);
         // Back to the end of turn 10 and another way on; its boundary is merged away.
         ledger.truncate(43 + 10 * 6);
-        talk(&mut rig, &mut ledger, 30..33);
+        talk(&mut rig, &mut ledger, 30..31);
         let mut rig = rig.restart();
         let held = ledger.len() - 1;
         ledger.extend(tokens(99, 5));

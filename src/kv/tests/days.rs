@@ -139,14 +139,14 @@ fn a_folder_that_vanishes_is_made_again_and_its_owner_knows_what_is_gone() {
     let target = text(1, 50);
     talk(&store, "a", &target);
     store.flush().unwrap();
-    let losses = store.losses();
+    let before = store.changes();
     fs::remove_dir_all(home.path().join("kv/v1")).unwrap();
     put_edge(&store, &text(1, 60), 50, 60);
     store.flush().unwrap();
     let notices = store.take_notices();
     assert_eq!(notices.len(), 1, "{notices:?}");
     assert!(notices[0].text.contains("vanished"), "{notices:?}");
-    assert!(store.losses() > losses && !store.is_whole(digest(&target, 50)));
+    assert!(store.changes().lost > before.lost && !store.is_whole(digest(&target, 50)));
     assert_eq!(find(&store, &target), Found::default());
     talk(&store, "a", &target);
     store.flush().unwrap();

@@ -154,19 +154,22 @@ fn a_boundary_that_was_merged_away_takes_nothing_more_and_its_owner_can_know() {
     let target = text(1, 500);
     let end = talk(&store, "a", &target, 10);
     store.flush().unwrap();
-    let losses = store.losses();
+    let before = store.changes();
     assert!(store.is_whole(digest(&target, 40)));
     store.merge().unwrap();
-    assert!(store.losses() > losses);
+    assert!(store.changes().moved > before.moved);
     assert!(!store.is_whole(digest(&target, 40)));
     assert!(store.is_whole(digest(&target, end)));
 
     // A session that had [0, 40) in the slot all the while goes its own way.
     let other = [&target[..40], &text(2, 30)].concat();
-    let losses = store.losses();
+    let before = store.changes();
     put_rows(&store, &other, 40, 70);
     store.flush().unwrap();
-    assert!(store.losses() > losses, "it would hang in the air");
+    assert!(
+        store.changes().lost > before.lost,
+        "it would hang in the air"
+    );
     assert_eq!(store.usage().edges, 2);
     // So it stores from the last boundary that is there.
     put_rows(&store, &other, 20, 70);
@@ -218,12 +221,15 @@ fn a_damaged_part_is_set_aside_and_said_once_and_the_others_stay() {
     let mut bytes = std::fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let losses = store.losses();
+    let before = store.changes();
     assert_eq!(store.merge().unwrap(), Merged::default());
     let notices = store.take_notices();
     assert_eq!(notices.len(), 1, "{notices:?}");
     assert!(notices[0].text.contains("checksum"), "{notices:?}");
-    assert!(store.losses() > losses, "its owner may store it again");
+    assert!(
+        store.changes().lost > before.lost,
+        "its owner may store it again"
+    );
     let found = find(&store, &target);
     assert_eq!(found.edges.last().unwrap().p1, bad.p0);
     reads(&store, &target, &found);
