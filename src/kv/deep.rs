@@ -48,19 +48,21 @@ fn one(live: &Live, graph: &Graph, item: Item) -> Result<Sampled, Error> {
     let edge = graph.edges[item].clone();
     let (header, last, mut runs) = read::edge_head(&live.files, &live.limits, &edge)?;
     let mut parts = vec![last];
-    let mut from = edge.from;
-    // Anchored: some whole edge leads to each start but position 0.
-    let before = |digest: Digest| {
+    let (mut from, mut at) = (edge.from, edge.p0);
+    // Anchored: some whole edge leads to each start but position 0. Positions fall, so it ends
+    // whatever the rows say.
+    let before = |digest: Digest, at: usize| {
         let ending = graph.ending(digest).iter().map(|i| &graph.edges[*i]);
+        let ending = ending.filter(|e| e.p1 == at && e.p0 < at);
         ending
             .filter(|e| graph.is_anchored(e.from))
             .min_by_key(|e| e.p0)
     };
     let mut kept = !runs.is_empty();
-    while let Some(previous) = before(from) {
+    while let Some(previous) = before(from, at) {
         let (_, tokens, earlier) = read::edge_head(&live.files, &live.limits, previous)?;
         parts.push(tokens);
-        from = previous.from;
+        (from, at) = (previous.from, previous.p0);
         // A run that goes on over the joint stands in both, whole in the later one.
         let begin = runs.first().map_or(edge.p0, |r| r.start);
         let own = earlier.iter().take_while(|r| r.end <= begin);
@@ -71,9 +73,13 @@ fn one(live: &Live, graph: &Graph, item: Item) -> Result<Sampled, Error> {
         }
     }
     parts.reverse();
+    let tokens = parts.concat();
+    if tokens.len() != edge.p1 {
+        runs.clear();
+    }
     Ok(Sampled {
         edge,
-        tokens: parts.concat(),
+        tokens,
         runs,
         soft: header.soft,
     })

@@ -82,7 +82,7 @@ pub(super) fn retained(now: &Now, older: &[Older]) -> Vec<bool> {
 /// Those of `way` (nearest to the head first) that stay at a ratio.
 fn thinned(now: &Now, older: &[Older], way: &[usize], ratio: usize) -> Vec<usize> {
     let back = |i: usize| now.at - older[i].at;
-    let end = now.at - now.head.0;
+    let end = now.at.saturating_sub(now.head.0);
     let mut kept: Vec<usize> = Vec::new();
     for (n, i) in way.iter().enumerate() {
         let behind = way.get(n + 1).map_or(end, |next| back(*next));

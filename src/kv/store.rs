@@ -475,8 +475,8 @@ impl Store {
         self.push(Job::Put(record));
     }
 
-    /// Hands a snapshot to the writer; as [`Store::put_segment`]. When a turn snapshot of an owner
-    /// is durable, the owner's previous one is removed unless another owner pins its digest.
+    /// Hands a snapshot to the writer; as [`Store::put_segment`]. When one with an owner is durable,
+    /// the owner's older ones are thinned (docs/kv-format.md); files that another owner wants stay.
     pub fn put_snapshot(&self, put: PutSnapshot<'_>) {
         self.push(Job::Put(put.into()));
     }
