@@ -335,43 +335,6 @@ impl Index {
         tx.commit()
     }
 
-    /// Makes a logits row the owner's turn. Gives the previous row's node if nothing keeps it any
-    /// more: no other owner's pin or turn, and it was never put as a head.
-    pub(super) fn row(
-        &mut self,
-        model: ModelId,
-        owner: &str,
-        digest: Digest,
-    ) -> Result<Option<Node>, rusqlite::Error> {
-        let tx = self.db.transaction()?;
-        let previous: Option<[u8; 32]> = tx
-            .query_row(
-                "SELECT digest FROM turn WHERE owner = ?1 AND model = ?2",
-                params![owner, model.0],
-                |r| r.get(0),
-            )
-            .optional()?;
-        tx.execute(
-            "INSERT OR REPLACE INTO turn(owner, model, digest) VALUES (?1, ?2, ?3)",
-            params![owner, model.0, digest.0],
-        )?;
-        let free = match previous.filter(|p| *p != digest.0) {
-            None => None,
-            Some(previous) => tx
-                .query_row(
-                    "SELECT id, digest, at, bytes, logits FROM node
-                     WHERE model = ?1 AND digest = ?2 AND role = ?4
-                     AND NOT EXISTS (SELECT 1 FROM pin WHERE model = ?1 AND digest = ?2 AND owner != ?3)
-                     AND NOT EXISTS (SELECT 1 FROM turn WHERE model = ?1 AND digest = ?2 AND owner != ?3)",
-                    params![model.0, previous, owner, SnapshotRole::Row as u8],
-                    node_row,
-                )
-                .optional()?,
-        };
-        tx.commit()?;
-        Ok(free)
-    }
-
     /// Makes `digest` the owner's turn unless there is one that is deeper: how a rebuild, which
     /// sees files in no order, finds turns again.
     pub(super) fn turn_if_deeper(

@@ -32,6 +32,7 @@ mod queue;
 mod read;
 mod rebuild;
 mod retain;
+mod row;
 mod runs;
 mod sample;
 mod share;

@@ -75,11 +75,6 @@ pub enum SnapshotRole {
 }
 
 impl SnapshotRole {
-    /// Whether it replaces its owner's previous one.
-    pub(super) fn is_replaced(self) -> bool {
-        matches!(self, SnapshotRole::Turn | SnapshotRole::Row)
-    }
-
     pub(super) fn from_u8(byte: u8) -> Option<SnapshotRole> {
         use SnapshotRole::*;
         [Head, Turn, Step, Row]

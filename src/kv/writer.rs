@@ -17,6 +17,7 @@ use super::merge::{Join, Merged};
 use super::put::{Record, SnapshotRole};
 use super::queue::Next;
 use super::rebuild;
+use super::row;
 use super::store::{Live, describe};
 
 /// Chains of before that are looked at for what to merge, the latest first.
@@ -239,22 +240,9 @@ fn put(live: &Live, record: &Record) -> Result<(), Failure> {
     match record.role {
         Some(_) if record.owner.is_empty() => Ok(()),
         Some(role @ (SnapshotRole::Turn | SnapshotRole::Step)) => thin(live, record, role),
-        Some(SnapshotRole::Row) => replace_row(live, record),
+        Some(SnapshotRole::Row) => row::replace(live, record),
         Some(SnapshotRole::Head) | None => Ok(()),
     }
-}
-
-/// The new row is durable; the owner's previous one goes.
-fn replace_row(live: &Live, record: &Record) -> Result<(), Failure> {
-    let mut index = live.index();
-    if let Some(free) = index.row(live.model, &record.owner, record.to)? {
-        // File first: a crash in between leaves a row without a file, which open drops; the other
-        // order would leave a file that nothing ever replaces again.
-        live.files
-            .remove(&files::name(Kind::Node, free.digest, free.digest))?;
-        index.drop_node(free.id)?;
-    }
-    Ok(())
 }
 
 /// The new snapshot is durable and its owner's; those that it makes needless go.

@@ -302,3 +302,35 @@ proptest! {
         }
     }
 }
+
+/// The files as a power cut leaves them, opened by a process that knows nothing of the first one.
+#[test]
+fn after_a_crash_a_conversation_is_as_before_a_cut_or_as_after_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut db, session) = testing::disk(home.path());
+    let id = session.id;
+    let (_, first) = turn(&mut db, id, "one", 3);
+    turn(&mut db, id, "two", 2);
+    let crashed = || {
+        let other = tempfile::tempdir().unwrap();
+        for name in ["npast.db", "npast.db-wal"] {
+            std::fs::copy(home.path().join(name), other.path().join(name)).unwrap();
+        }
+        let db = Db::open(&other.path().join("npast.db")).unwrap();
+        let branches = db.branches(id).unwrap().len();
+        (seen(&db, id), branches)
+    };
+    let whole = (seen(&db, id), 0);
+    let mut unit = db.begin(id).unwrap();
+    unit.abandon(after(first, 10), Why::Undo).unwrap();
+    assert_eq!(crashed(), whole);
+    unit.commit().unwrap();
+    let cut = (seen(&db, id), 1);
+    assert_eq!(crashed(), cut);
+    let branch = db.branches(id).unwrap()[0].id;
+    let mut unit = db.begin(id).unwrap();
+    unit.reattach(branch).unwrap();
+    assert_eq!(crashed(), cut);
+    unit.commit().unwrap();
+    assert_eq!(crashed(), whole);
+}

@@ -362,6 +362,7 @@ fn an_index_whose_rows_say_what_no_writer_writes_is_made_again_from_the_files() 
             ..
         } = pair();
         store.pin("owner", digest(&target, 40));
+        let before = find(&store, &target);
         drop(store);
         let db = rusqlite::Connection::open(home.path().join("kv/index.db")).unwrap();
         assert_eq!(db.execute(lie, []).unwrap(), 1, "{lie}");
@@ -371,7 +372,11 @@ fn an_index_whose_rows_say_what_no_writer_writes_is_made_again_from_the_files() 
         assert_eq!(notices.len(), 1, "{lie}: {notices:?}");
         assert!(notices[0].text.contains("was damaged"), "{lie}");
         let found = find(&store, &target);
-        assert_eq!((cuts(&found), stops(&found)), (vec![(0, 40)], vec![30]));
+        assert!(!found.edges.is_empty() && !found.nodes.is_empty());
+        assert_eq!(
+            (cuts(&found), stops(&found)),
+            (cuts(&before), stops(&before))
+        );
         store.collect().unwrap();
         drop(store);
         assert_eq!(open(&home).take_notices(), [], "{lie}: said once");
