@@ -171,7 +171,7 @@ impl Db {
     ) -> Result<Vec<Message>> {
         let place = self.place(id)?;
         let mut query = self.conn.prepare_cached(&format!(
-            "SELECT {MESSAGE} FROM messages WHERE session = ? AND state <> 'withdrawn' \
+            "SELECT {MESSAGE} FROM messages WHERE session = ? AND branch IS NULL AND state <> 'withdrawn' \
              AND seq > coalesce((SELECT seq FROM messages WHERE id = ?), -1) ORDER BY seq"
         ))?;
         let mut rows = query.query((id.0, last.map(|m| m.0)))?;
@@ -257,7 +257,11 @@ fn name_of(conn: &Connection, id: SessionId) -> Result<Option<String>> {
         .optional()?)
 }
 
-fn one(conn: &Connection, condition: &str, value: impl rusqlite::ToSql) -> Result<Option<Session>> {
+pub(super) fn one(
+    conn: &Connection,
+    condition: &str,
+    value: impl rusqlite::ToSql,
+) -> Result<Option<Session>> {
     let mut query =
         conn.prepare_cached(&format!("SELECT {SESSION} FROM sessions WHERE {condition}"))?;
     let mut rows = query.query([value])?;
@@ -267,12 +271,16 @@ fn one(conn: &Connection, condition: &str, value: impl rusqlite::ToSql) -> Resul
 fn summary(conn: &Connection, session: Session) -> Result<Summary> {
     let id = session.id;
     let messages = conn
-        .prepare_cached("SELECT count(*) FROM messages WHERE session = ? AND state <> 'withdrawn'")?
+        .prepare_cached(
+            "SELECT count(*) FROM messages
+             WHERE session = ? AND branch IS NULL AND state <> 'withdrawn'",
+        )?
         .query_row([id.0], |r| r.get(0))?;
     let first: Option<String> = conn
         .prepare_cached(
             "SELECT body FROM messages
-             WHERE session = ? AND role = 'user' AND state <> 'withdrawn' ORDER BY seq LIMIT 1",
+             WHERE session = ? AND branch IS NULL AND role = 'user' AND state <> 'withdrawn'
+             ORDER BY seq LIMIT 1",
         )?
         .query_row([id.0], |r| r.get(0))
         .optional()?;
@@ -294,7 +302,7 @@ fn summary(conn: &Connection, session: Session) -> Result<Summary> {
 }
 
 /// A unique name that is there already, or whatever else the error is.
-fn taken(error: rusqlite::Error, name: &str) -> Error {
+pub(super) fn taken(error: rusqlite::Error, name: &str) -> Error {
     match &error {
         rusqlite::Error::SqliteFailure(failure, _)
             if failure.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE =>

@@ -69,6 +69,9 @@ pub enum Error {
         /// The length that was asked for.
         len: usize,
     },
+    /// A branch cannot be put back.
+    #[error("{0}")]
+    Branch(String),
     /// A unit that would leave a conversation inconsistent; it is rolled back.
     #[error("the change to session {session} was not stored: {what}")]
     Refused {
@@ -100,6 +103,7 @@ impl Error {
             }
             Error::Name(_) => "choose a short name, such as `work` or `fix-the-parser`",
             Error::Exists(_) => "choose another name, or go on with that one by `--session NAME`",
+            Error::Branch(_) => "`npast sessions show NAME --all` lists the branches",
             Error::NotFound(_) => "`npast sessions list` shows the names",
             Error::Gap { .. } | Error::Frozen { .. } | Error::Refused { .. } => {
                 "this is a defect of npast; the session is as it was before"

@@ -7,6 +7,7 @@
 //! - `open`: opening the database
 //! - `db`: sessions as wholes, and reading
 //! - `unit`: the one way to change a conversation
+//! - `branch`: what undo, retry and edit take off, and put back; `fork`: a session made from another
 //! - `chunks`: ledger tokens as rows
 //! - `schema`: the migration ladder
 //! - `name`: what a session may be called
@@ -23,13 +24,16 @@
 //! | `commit` returns after fsync (WAL, `synchronous = FULL`); a dropped unit leaves nothing | 5, crash first |
 //! | a message keeps its state (open, answered, withdrawn) and its finish across processes | 5, crash first |
 //! | spans never reach past the ledger, at any commit | 5, crash first |
+//! | what is taken off stays as a branch, in the same unit as the cut | 5, crash first |
 //! | nothing here refers to a KV file | 6, KV is a cache |
 //! | the ledger cannot be cut inside the head ([`Error::Frozen`]), and no call rewrites it | 7, frozen head |
 //! | every error is a sentence with a hint | 10, silence is a bug |
 
+mod branch;
 mod chunks;
 mod db;
 mod error;
+mod fork;
 mod lock;
 mod name;
 mod open;
@@ -41,6 +45,7 @@ mod schema;
 mod testing;
 mod unit;
 
+pub use branch::{Branch, BranchId, Cut, Why};
 pub use db::Db;
 pub use error::Error;
 pub use lock::{Lock, LockError};

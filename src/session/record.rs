@@ -41,7 +41,7 @@ pub struct NewSession<'a> {
     pub seed: u64,
     /// History policy: `exact` or `template`.
     pub policy: &'a str,
-    /// The session it was made from, by compression or another model.
+    /// The session it was made from, by compression or another model; see also [`super::Db::fork`].
     pub parent: Option<SessionId>,
 }
 
@@ -72,6 +72,10 @@ pub struct Session {
     pub used_ms: i64,
     /// Sums over all model calls.
     pub usage: Usage,
+    /// How often a reply was sampled anew: part of each call's seed.
+    pub tries: u64,
+    /// Tokens that it took over from its parent; `None` where it is no fork.
+    pub forked: Option<usize>,
 }
 
 /// Sums of receipts, in tokens but for `calls`.

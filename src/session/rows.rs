@@ -9,7 +9,7 @@ use crate::ledger::{Digest, Finish};
 
 pub(super) const SESSION: &str = "id, name, folder, model, class, vocab, template, fingerprint, \
     system, tools, head, started_ms, seed, policy, parent, created_ms, used_ms, \
-    calls, evaluated, restored, kept, generated";
+    calls, evaluated, restored, kept, generated, tries, forked";
 
 impl Session {
     /// From a row of [`SESSION`] columns.
@@ -42,6 +42,8 @@ impl Session {
                 kept: row.get("kept")?,
                 generated: row.get("generated")?,
             },
+            tries: row.get("tries")?,
+            forked: row.get("forked")?,
             name,
         })
     }

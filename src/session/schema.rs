@@ -9,7 +9,7 @@ use super::{Error, Result};
 const APPLICATION: i64 = 0x6e70_6173;
 
 /// Step n leads from format n to n + 1.
-pub(super) const STEPS: &[&str] = &[include_str!("steps/1.sql")];
+pub(super) const STEPS: &[&str] = &[include_str!("steps/1.sql"), include_str!("steps/2.sql")];
 
 /// Refuses a database that is not ours or is newer than this program. Writes nothing.
 pub(super) fn check(conn: &Connection, path: &str, steps: &[&str]) -> Result<()> {
@@ -131,6 +131,34 @@ mod tests {
         unit.commit().unwrap();
     }
 
+    /// The same conversation in format 2, with a reply that was taken off, and a fork.
+    const FORMAT_2: &str = include_str!("steps/2.dump.sql");
+
+    #[test]
+    fn a_database_of_format_2_still_opens_with_its_branches_and_forks() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("npast.db");
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch(FORMAT_2).unwrap();
+        drop(conn);
+
+        let mut db = Db::open(&path).unwrap();
+        let session = db.find("work").unwrap().unwrap();
+        assert_eq!((session.tries, session.forked), (1, None));
+        let fork = db.find("aside").unwrap().unwrap();
+        assert_eq!((fork.parent, fork.forked), (Some(session.id), Some(4)));
+        let tokens = [1, 2, 3, 4, 5, 6].map(Token);
+        assert_eq!(db.ledger(fork.id).unwrap(), tokens[..4]);
+        assert_eq!(db.messages(fork.id).unwrap().len(), 1);
+        let branches = db.branches(session.id).unwrap();
+        assert_eq!((branches[0].at, branches[0].tokens), (4, 2));
+        let mut unit = db.begin(session.id).unwrap();
+        unit.reattach(branches[0].id).unwrap();
+        unit.commit().unwrap();
+        assert_eq!(db.ledger(session.id).unwrap(), tokens);
+        assert_eq!(db.messages(session.id).unwrap().len(), 3);
+    }
+
     #[test]
     fn a_longer_ladder_keeps_what_an_old_database_holds() {
         let conn = Connection::open_in_memory().unwrap();
@@ -193,7 +221,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "{} has format 99, and this npast knows formats up to 1",
+                "{} has format 99, and this npast knows formats up to 2",
                 path.display()
             )
         );

@@ -14,11 +14,11 @@ const DEPTH: usize = 127;
 /// An open transaction on one session. Dropped without [`Unit::commit`], it leaves nothing; after
 /// any call that failed, it can only be dropped.
 pub struct Unit<'a> {
-    tx: Transaction<'a>,
-    session: SessionId,
-    head: usize,
-    len: usize,
-    pending: usize,
+    pub(super) tx: Transaction<'a>,
+    pub(super) session: SessionId,
+    pub(super) head: usize,
+    pub(super) len: usize,
+    pub(super) pending: usize,
     failed: bool,
 }
 
@@ -131,7 +131,7 @@ impl<'a> Unit<'a> {
                     "UPDATE messages
                      SET span_end = CASE WHEN span_start < ?2 THEN ?2 END,
                          span_start = CASE WHEN span_start < ?2 THEN span_start END
-                     WHERE session = ?1 AND span_end > ?2",
+                     WHERE session = ?1 AND branch IS NULL AND span_end > ?2",
                 )?
                 .execute(params![session, len])?;
             unit.len = len;
@@ -207,7 +207,9 @@ impl<'a> Unit<'a> {
         }
         let reach: Option<usize> = self
             .tx
-            .prepare_cached("SELECT max(span_end) FROM messages WHERE session = ?")?
+            .prepare_cached(
+                "SELECT max(span_end) FROM messages WHERE session = ? AND branch IS NULL",
+            )?
             .query_row([self.session.0], |r| r.get(0))?;
         if let Some(end) = reach.filter(|end| *end > self.len) {
             let what = format!("a span ends at token {end} of {}", self.len);
@@ -217,7 +219,7 @@ impl<'a> Unit<'a> {
     }
 
     /// Runs one change and remembers if it failed: half a unit must not be committed.
-    fn step<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    pub(super) fn step<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let done = change(self);
         self.failed |= done.is_err();
         done
@@ -236,7 +238,7 @@ impl<'a> Unit<'a> {
         }
     }
 
-    fn store_pending(&mut self, n: usize) -> Result<()> {
+    pub(super) fn store_pending(&mut self, n: usize) -> Result<()> {
         if n != self.pending {
             self.tx
                 .prepare_cached("UPDATE sessions SET pending = ? WHERE id = ?")?
