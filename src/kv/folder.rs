@@ -122,11 +122,11 @@ impl Folder {
         }))
     }
 
-    fn index(&self) -> MutexGuard<'_, Index> {
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn graphs(&self) -> Result<Vec<(Graph, Value)>, Error> {
+    pub(super) fn graphs(&self) -> Result<Vec<(Graph, Value)>, Error> {
         let index = self.index();
         let mut graphs = Vec::new();
         for model in index.models()? {

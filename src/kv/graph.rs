@@ -156,12 +156,33 @@ impl Graph {
         found
     }
 
+    /// Whether snapshots hold states, which the segments alone cannot give.
+    pub(super) fn has_states(&self) -> bool {
+        let state = |role: &Option<SnapshotRole>| *role != Some(SnapshotRole::Row);
+        self.nodes.iter().any(|(_, role)| state(role))
+    }
+
+    /// Whether a node holds a state, and not a logits row alone.
+    fn is_state(&self, item: Item) -> bool {
+        let node = item.checked_sub(self.edges.len()).map(|at| &self.nodes[at]);
+        node.is_some_and(|(_, role)| *role != Some(SnapshotRole::Row))
+    }
+
+    /// Whether a new process can begin at a digest with what is stored.
+    pub(super) fn restores(&self, digest: Digest) -> bool {
+        let whole = self.edges.is_empty() || self.anchored.contains(&digest);
+        match self.has_states() {
+            true => whole && self.standing(digest).iter().any(|i| self.is_state(*i)),
+            false => whole && !self.ending(digest).is_empty(),
+        }
+    }
+
     /// How many tokens an owner's process would find restorable: up to its deepest pin, and where
     /// snapshots are needed, to the deepest of them before it.
     pub(super) fn restorable(&self, digest: Digest) -> usize {
         let behind = self.behind(digest);
         let whole = |d: Digest| self.edges.is_empty() || self.anchored.contains(&d);
-        if self.nodes.is_empty() {
+        if !self.has_states() {
             let edges = behind.iter().filter_map(|i| self.edge(*i));
             return edges.map(|e| e.p1).max().unwrap_or(0);
         }
@@ -211,6 +232,10 @@ impl Graph {
         let Some(node) = self.node(item) else {
             return self.edge(item).map_or(0, |e| e.p1 - e.p0);
         };
+        if !self.is_state(item) {
+            // Without its row the last token of a prompt is evaluated again.
+            return 1;
+        }
         let mut seen = HashSet::new();
         let mut open = vec![node.digest];
         let mut before = 0;

@@ -40,7 +40,7 @@ pub struct PutSnapshot<'a> {
     pub logits: Option<Vec<f32>>,
     /// Why it is kept.
     pub role: SnapshotRole,
-    /// Whose it is: an opaque id. A turn snapshot replaces its owner's previous one.
+    /// Whose it is: an opaque id. A turn's snapshot or row replaces its owner's previous one.
     pub owner: Option<&'a str>,
 }
 
@@ -54,12 +54,17 @@ pub enum SnapshotRole {
     Turn = 2,
     /// A point inside a long prefix.
     Step = 3,
+    /// The logits row at the end of a prompt, where the memory can be cut and needs no state: the
+    /// payload is empty. Replaced at each of its owner's turns, as a turn is.
+    Row = 4,
 }
 
 impl SnapshotRole {
     pub(super) fn from_u8(byte: u8) -> Option<SnapshotRole> {
         use SnapshotRole::*;
-        [Head, Turn, Step].into_iter().find(|r| *r as u8 == byte)
+        [Head, Turn, Step, Row]
+            .into_iter()
+            .find(|r| *r as u8 == byte)
     }
 }
 

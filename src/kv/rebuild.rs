@@ -17,6 +17,7 @@ use super::format::{Kind, Limits};
 use super::graph::Graph;
 use super::holdings::UNCLAIMED;
 use super::index::{Index, ModelId};
+use super::put::SnapshotRole;
 use super::read::{self, Fault};
 use super::storage::Storage;
 
@@ -142,7 +143,7 @@ fn add(
         Some(role) => {
             let node = (header.to, header.p1, role);
             index.add_node(model, node, len, header.logits > 0, &tokens)?;
-            if role == super::SnapshotRole::Turn && !owner.is_empty() {
+            if matches!(role, SnapshotRole::Turn | SnapshotRole::Row) && !owner.is_empty() {
                 index.turn_if_deeper(model, &owner, header.to)?;
             }
         }

@@ -172,7 +172,7 @@ impl Store {
         self.inner.live.is_none()
     }
 
-    fn live(&self) -> Option<&Live> {
+    pub(super) fn live(&self) -> Option<&Live> {
         self.inner.live.as_deref()
     }
 

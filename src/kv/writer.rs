@@ -13,6 +13,7 @@ use super::files;
 use super::format::Kind;
 use super::keeper::Keeper;
 use super::put::{Record, SnapshotRole};
+use super::row;
 use super::store::Live;
 
 /// What the thread is asked to do.
@@ -83,6 +84,7 @@ fn work(live: &Live, keeper: &mut Keeper, job: &Job) -> Result<(), Failure> {
     match job {
         Job::Put(record) => {
             put(live, record)?;
+            row::replace(live, record)?;
             keeper.put(record);
         }
         Job::Pin { owner, digest } => {

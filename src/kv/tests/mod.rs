@@ -7,6 +7,7 @@ mod folder;
 mod graph;
 mod housekeeping;
 mod mutation;
+mod share;
 mod writing;
 
 use std::io::{self, Read};

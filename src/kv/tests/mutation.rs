@@ -33,6 +33,15 @@ fn written_today() -> Vec<(&'static str, Vec<u8>)> {
     put_edge(&store, &target, 40, 70);
     put_node(&store, &target, 40, SnapshotRole::Head, None);
     put_node(&store, &target, 69, SnapshotRole::Turn, Some("owner"));
+    store.put_snapshot(PutSnapshot {
+        at: 30,
+        digest: digest(&target, 30),
+        tail: target[..30].to_vec(),
+        payload: Arc::default(),
+        logits: Some(vec![0.5, -2.0]),
+        role: SnapshotRole::Row,
+        owner: Some("owner of a row"),
+    });
     store.flush().unwrap();
     let file = |kind, p0, p1| {
         let name = crate::kv::files::name(kind, digest(&target, p0), digest(&target, p1));
@@ -44,6 +53,7 @@ fn written_today() -> Vec<(&'static str, Vec<u8>)> {
         ("v1-edge-first", file(Edge, 0, 40)),
         ("v1-edge-later", file(Edge, 40, 70)),
         ("v1-node-head-logits", file(Node, 40, 40)),
+        ("v1-node-row", file(Node, 30, 30)),
         ("v1-node-turn-owner", file(Node, 69, 69)),
     ]
 }
