@@ -14,6 +14,8 @@ pub struct Resident {
     pub floor: usize,
     /// Whether the logits row of the last resident token is held.
     pub row: bool,
+    /// Whether the logits row of the target's last token is held apart from the memory.
+    pub prompt: bool,
     /// Snapshots in RAM: length, and whether the logits row is with it. Only those at most `common`
     /// long are of use.
     pub snapshots: Vec<(usize, bool)>,
@@ -24,7 +26,8 @@ pub struct Resident {
 pub struct Stored {
     /// Ends of the segments that follow each other from position 0 on; ascending.
     pub edges: Vec<usize>,
-    /// Snapshots of prefixes of the target: length, and whether the logits row is with it.
+    /// Snapshots of prefixes of the target: length, and whether the logits row is with it. Where no
+    /// snapshot is needed, only rows.
     pub nodes: Vec<(usize, bool)>,
 }
 
@@ -71,6 +74,8 @@ pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, samp
         true => len.saturating_sub(1),
         false => len,
     };
+    // Where positions can be cut, the row serves wherever it is kept.
+    let row = !shape.snapshots && (resident.prompt || stored.nodes.contains(&(len, true)));
     let mut best = Plan {
         from: From::Empty,
         keep: 0,
@@ -83,14 +88,14 @@ pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, samp
         }
     };
 
-    if resident.common == resident.len && resident.len <= most(resident.row) {
+    if resident.common == resident.len && resident.len <= most(resident.row || row) {
         offer(Plan {
             from: From::Stay,
             keep: resident.len,
             start: resident.len,
         });
     }
-    let cut = resident.common.min(most(false));
+    let cut = resident.common.min(most(row));
     if cut >= resident.floor && cut < resident.len {
         offer(Plan {
             from: From::Cut,
@@ -138,7 +143,7 @@ pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, samp
         offer(Plan {
             from: From::Disk,
             keep: keep(reach),
-            start: reach.min(most(false)),
+            start: reach.min(most(row)),
         });
     }
     best
@@ -255,11 +260,56 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_prompt_whose_row_is_held_apart_or_stored_is_taken_over_whole_where_memory_can_be_cut() {
+        let held = |prompt| Resident {
+            len: 80,
+            common: 60,
+            prompt,
+            ..Resident::default()
+        };
+        let rows = |nodes: &[(usize, bool)]| Stored {
+            edges: vec![60, 80],
+            nodes: nodes.to_vec(),
+        };
+        let none = Stored::default();
+        let table = [
+            (held(false), &none, true, (From::Cut, 59, 59)),
+            (held(true), &none, true, (From::Cut, 60, 60)),
+            (held(false), &none, false, (From::Cut, 60, 60)),
+            (held(false), &rows(&[(60, true)]), true, (From::Cut, 60, 60)),
+            // Another prompt's row, and a node without one.
+            (
+                held(false),
+                &rows(&[(50, true), (60, false)]),
+                true,
+                (From::Cut, 59, 59),
+            ),
+        ];
+        for (held, stored, sample, want) in table {
+            assert_eq!(show(plan(DENSE, &held, stored, 60, sample)), want);
+        }
+        let empty = Resident::default();
+        let whole = Stored {
+            edges: vec![60],
+            nodes: vec![(60, true)],
+        };
+        let from = |stored: &Stored| show(plan(DENSE, &empty, stored, 60, true));
+        assert_eq!(from(&whole), (From::Disk, 0, 60));
+        // Where a state is needed, a row alone is of no use.
+        let uncut = Resident {
+            floor: 80,
+            ..held(true)
+        };
+        let nowhere = show(plan(HYBRID, &uncut, &none, 60, true));
+        assert_eq!(nowhere, (From::Empty, 0, 0));
+    }
+
     proptest! {
         #[test]
         fn a_plan_never_takes_over_what_differs_or_cannot_be_cut(
             len in 0usize..40, resident_len in 0usize..40, common in 0usize..40,
-            floor in 0usize..40, row: bool, sample: bool, kind in 0usize..3,
+            floor in 0usize..40, row: bool, prompt: bool, sample: bool, kind in 0usize..3,
             ram in proptest::collection::vec((0usize..40, any::<bool>()), 0..4),
             mut edges in proptest::collection::vec(1usize..40, 0..5),
             nodes in proptest::collection::vec((1usize..40, any::<bool>()), 0..4),
@@ -275,11 +325,13 @@ mod tests {
                 common: common.min(resident_len).min(len),
                 floor: if kind == 0 { 0 } else { floor.min(resident_len) },
                 row,
+                prompt,
                 snapshots: ram.into_iter().filter(|(a, _)| *a <= resident_len).collect(),
             };
             let s = Stored { edges: edges.clone(), nodes: nodes.clone() };
             let p = plan(shape, &r, &s, len, sample);
             prop_assert!(p.start <= len && p.keep <= r.common);
+            let apart = kind == 0 && (prompt || nodes.contains(&(len, true)));
             let rows = match p.from {
                 From::Empty => { prop_assert_eq!((p.keep, p.start), (0, 0)); true }
                 From::Stay => { prop_assert!(r.common == r.len && p.start == r.len); r.row }
@@ -305,7 +357,7 @@ mod tests {
                 }
             };
             if sample && p.start == len && len > 0 {
-                prop_assert!(rows, "no logits row for {:?}", p);
+                prop_assert!(rows || apart, "no logits row for {:?}", p);
             }
         }
     }

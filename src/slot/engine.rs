@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::call::{Call, Fork, Outcome};
 use super::memory::{Class, Memory};
+use super::prompt::Rows;
 use super::resident::Resident;
 use super::{SlotError, Times};
 use crate::kv::Store;
@@ -51,6 +52,7 @@ pub(super) struct Engine {
     pub ubatch: usize,
     /// Length at which an SWA window is in canonical layout already: it was just put back.
     pub canonical: Option<usize>,
+    pub rows: Rows,
 }
 
 enum Command {
@@ -121,6 +123,7 @@ impl Slot {
             limit,
             ubatch: context.ubatch,
             canonical: None,
+            rows: Rows::default(),
         };
         let (commands, inbox) = bounded(16);
         let death = Arc::new(Mutex::new(None));
@@ -368,8 +371,11 @@ impl Engine {
         };
         let complete = outcome.error.is_none() && evaluated.tokens == tokens.len();
         // A prompt that was held already is sampled from in the layout a restart would give it.
-        if complete && sample && tokens.is_empty() {
-            outcome.error = self.begin_append().err();
+        if complete && sample {
+            match tokens.is_empty() {
+                true => outcome.error = self.begin_append().err(),
+                false => self.hold_prompt(&mut saved),
+            }
         }
         if complete
             && outcome.error.is_none()
@@ -378,7 +384,8 @@ impl Engine {
             self.reply(reply, &call.cancel, &call.events, begun, &mut outcome);
         }
         let whole = complete && (!sample || !outcome.tokens.is_empty());
-        self.save_turn(&call.owner, whole, &mut saved);
+        let prompt = whole && !outcome.tokens.is_empty();
+        self.save_turn(&call.owner, whole, prompt.then_some(reached), &mut saved);
         outcome.times.save = saved.ms;
         outcome.saved_bytes = saved.bytes;
         outcome.mark = self.resident.mark();

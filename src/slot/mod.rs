@@ -4,7 +4,8 @@
 //! says in numbers what that took.
 //!
 //! - `engine`: the thread, its commands, one call from begin to end.
-//! - `prepare`: what is kept and restored; `evaluate`: what is decoded; `reply`: what is sampled.
+//! - `prepare`: what is kept and restored; `evaluate`: what is decoded; `reply`: what is sampled;
+//!   `prompt`: where a reply begins, held for another one.
 //! - `fork`: side work; `save`: what goes to disk.
 //! - `memory`: the recipes over llama.cpp's context; `resident`: the truth about sequence 0.
 
@@ -15,6 +16,7 @@ mod evaluate;
 mod fork;
 mod memory;
 mod prepare;
+mod prompt;
 mod reply;
 mod resident;
 mod save;

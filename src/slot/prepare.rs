@@ -10,7 +10,7 @@ use super::SlotError;
 use super::call::{Cause, Event, Miss, Target};
 use super::engine::{Engine, ms};
 use super::memory::Bytes;
-use super::resident::Snapshot;
+use super::resident::{Resident, Snapshot};
 use crate::kv::{Edge, Found, Node};
 use crate::ledger::plan::{From, Plan, Resident as Held, Stored, plan};
 use crate::ledger::{Digest, Running, Token, common_prefix};
@@ -36,6 +36,13 @@ impl Goal {
             Some(skip) => self.tail[skip..].to_vec(),
             None => [&resident[start..self.base], &self.tail].concat(),
         }
+    }
+
+    /// D of all of it; `resident` is still what it was. Costs O(tail).
+    pub fn digest(&self, resident: &Resident) -> Digest {
+        let mut running = resident.running(self.base);
+        running.extend(&self.tail);
+        running.digest()
     }
 
     fn token(&self, at: usize) -> Option<Token> {
@@ -147,7 +154,7 @@ impl Engine {
             refused: None,
             unstored: None,
         };
-        let held = self.held(goal);
+        let held = self.held(goal, sample);
         let here = plan(
             self.memory.shape(),
             &held,
@@ -156,7 +163,12 @@ impl Engine {
             sample,
         );
         // The disk is asked only when the slot does not hold what had been decoded, or has nothing.
-        let enough = here.start > 0 && here.start >= decoded.min(goal.len().saturating_sub(1));
+        // The last token counts where it had been decoded: its logits may be stored.
+        let wanted = match sample && decoded == goal.len() {
+            true => decoded,
+            false => decoded.min(goal.len().saturating_sub(1)),
+        };
+        let enough = here.start > 0 && here.start >= wanted;
         let found = match enough {
             true => Found::default(),
             false => self.find(goal, owner, &mut started),
@@ -174,12 +186,13 @@ impl Engine {
         started
     }
 
-    fn held(&self, goal: &Goal) -> Held {
+    fn held(&self, goal: &Goal, sample: bool) -> Held {
         Held {
             len: self.resident.len(),
             common: goal.common,
             floor: self.memory.floor(),
             row: self.resident.row.is_some(),
+            prompt: sample && self.prompt_row(goal).is_some(),
             snapshots: self
                 .resident
                 .snapshots()
@@ -253,6 +266,15 @@ impl Engine {
                 }
                 _ => Ready::default(),
             };
+            // Asked for last, when all else was proven.
+            let row = match self.row_apart(goal, &plan, sample, &found.nodes) {
+                Ok(row) => row,
+                Err(bad) => {
+                    started.refused = Some(bad.reason.clone());
+                    self.drop_bad(&mut found, bad);
+                    continue;
+                }
+            };
             started.bytes = ready.bytes();
             let ram = self.resident.snapshot(plan.start).cloned();
             self.apply(&plan, &ready, ram.as_ref())?;
@@ -261,7 +283,45 @@ impl Engine {
             let later = started.rest.split_off(plan.start - plan.keep);
             let back = std::mem::replace(&mut started.rest, later);
             self.now_holds(&plan, &back, ready, ram);
+            if row.is_some() {
+                self.resident.row = row;
+            }
             return Ok(());
+        }
+    }
+
+    /// The row to sample from, where the memory can be cut and the row is not in it: held in RAM, or
+    /// stored without a state.
+    fn row_apart(
+        &self,
+        goal: &Goal,
+        plan: &Plan,
+        sample: bool,
+        nodes: &[Node],
+    ) -> Result<Option<Vec<f32>>, Bad> {
+        let held = plan.from == From::Stay && self.resident.row.is_some();
+        if !sample || held || self.memory.shape().snapshots || plan.start != goal.len() {
+            return Ok(None);
+        }
+        if let Some(row) = self.prompt_row(goal) {
+            return Ok(Some(row.clone()));
+        }
+        let Some(node) = nodes.iter().find(|n| n.at == plan.start && n.logits) else {
+            return Ok(None);
+        };
+        let bad = |reason: String, damage| Bad {
+            reason,
+            damage,
+            what: Box::new(What::Node(node.clone())),
+        };
+        let stored = self
+            .store
+            .read_snapshot(node)
+            .map_err(|e| bad(e.to_string(), e.is_damage()))?;
+        let row = stored.logits.unwrap_or_default();
+        match row.len() == self.model.vocab().size() {
+            true => Ok(Some(row)),
+            false => Err(bad(format!("a row of {} logits", row.len()), true)),
         }
     }
 

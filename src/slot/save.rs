@@ -18,7 +18,12 @@ pub(super) struct Saved {
 impl Engine {
     /// Stores the KV that is not stored yet, as one segment. A failure costs a later evaluation.
     pub fn save_segment(&mut self, saved: &mut Saved) {
-        let (p0, p1) = (self.resident.saved(), self.resident.len());
+        self.save_segment_to(self.resident.len(), saved);
+    }
+
+    /// The same up to a position.
+    fn save_segment_to(&mut self, p1: usize, saved: &mut Saved) {
+        let p0 = self.resident.saved();
         if p0 >= p1 || !self.memory.shape().segments || self.store.is_off() {
             return;
         }
@@ -72,12 +77,49 @@ impl Engine {
         saved.ms += ms(begun);
     }
 
+    /// Stores the logits row of a prompt's last token, where it needs no state.
+    fn save_row(&mut self, prompt: usize, owner: &str, saved: &mut Saved) {
+        let digest = self.resident.digest(prompt);
+        let Some(row) = self.rows.at(digest).cloned() else {
+            return;
+        };
+        // The store drops one that it has; the writer may not have come to it yet.
+        if !self.rows.store(digest) && !self.store.has_snapshot(digest) {
+            saved.bytes += row.len() as u64 * 4;
+        }
+        let begun = Instant::now();
+        let tokens = &self.resident.tokens()[..prompt];
+        self.store.put_snapshot(PutSnapshot {
+            at: prompt,
+            digest,
+            tail: tokens[prompt.saturating_sub(64)..].to_vec(),
+            payload: Bytes::default(),
+            logits: Some(row),
+            role: SnapshotRole::Row,
+            owner: Some(owner),
+        });
+        saved.ms += ms(begun);
+    }
+
     /// The end of a call: what is new is stored, and pinned for its owner. `whole`: it did what was
     /// asked of it, and its state takes the place of the owner's last one. After a call that was cut
     /// before its reply the last one stays beside it: the message may be withdrawn.
-    pub fn save_turn(&mut self, owner: &str, whole: bool, saved: &mut Saved) {
+    ///
+    /// `prompt` is where a reply begins: the segment ends there, so that another reply stores no more
+    /// than itself, and where the memory can be cut its logits row is stored as the turn's snapshot.
+    pub fn save_turn(
+        &mut self,
+        owner: &str,
+        whole: bool,
+        prompt: Option<usize>,
+        saved: &mut Saved,
+    ) {
         if self.store.is_off() || self.resident.len() == 0 {
             return;
+        }
+        if let Some(prompt) = prompt {
+            self.save_segment_to(prompt, saved);
+            self.save_row(prompt, owner, saved);
         }
         self.save_segment(saved);
         let at = self.resident.len();

@@ -174,14 +174,3 @@ fn a_prompt_sampled_again_after_a_restart_is_restored_whole_after_the_next_one()
         assert_eq!((back.restored, back.evaluated), (308, 0), "{class:?}");
     }
 }
-
-#[test]
-fn a_prompt_whose_last_logits_are_not_held_says_that_its_last_token_is_read_again() {
-    let mut rig = Rig::new(Class::Dense, None);
-    let prompt = tokens(1, 200);
-    rig.say(&prompt, &tokens(2, 5));
-    let (again, _) = rig.say(&prompt, &tokens(3, 5));
-    let miss = again.miss.clone().expect("a miss");
-    assert_eq!((miss.at, miss.cause), (199, Cause::Row));
-    assert_eq!(cost(&again), (199, 0, 1, 0, true));
-}

@@ -180,6 +180,7 @@ fn planning() -> f64 {
         common: LEDGER,
         floor: LEDGER,
         row: true,
+        prompt: false,
         snapshots: nodes.clone(),
     };
     let (stored, shape) = (
