@@ -41,7 +41,7 @@ pub(super) struct Before {
 }
 
 /// What is put in the place of results that never came.
-const NOT_RUN: &str = "This call was not run.";
+pub(super) const NOT_RUN: &str = "This call was not run.";
 
 impl Conversation {
     /// Makes an input durable. Nothing is decoded here.

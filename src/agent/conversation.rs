@@ -59,6 +59,8 @@ pub struct Conversation {
     /// A prefix break made on purpose, named in the next receipt: the first token that differs,
     /// and why.
     pub(super) broken: Option<(usize, String)>,
+    /// Why the slot may hold something else after the ledger's end: named if that costs something.
+    pub(super) left: Option<&'static str>,
 }
 
 impl Conversation {
@@ -139,6 +141,7 @@ impl Conversation {
             formats: [None, None],
             notices,
             broken: None,
+            left: None,
             resumed,
             _lock: lock,
             shared,
@@ -194,10 +197,11 @@ impl Conversation {
         self.messages[from..].iter()
     }
 
-    /// Whether the last reply ended before its end of turn.
+    /// Whether the last reply ended before its end of turn, and the ledger ends with it.
     pub(super) fn unfinished(&self) -> bool {
         self.messages.last().is_some_and(|m| {
             m.role == "assistant"
+                && m.span.is_some_and(|s| s.end == self.ledger.len())
                 && !matches!(m.finish, Some(Finish::Stop | Finish::ToolCalls) | None)
         })
     }
@@ -238,7 +242,7 @@ impl Conversation {
 
     /// What was surely decoded: everything but a pending token; where a crash left a message
     /// open, what was before it.
-    fn known_decoded(&self) -> Result<usize, AgentError> {
+    pub(super) fn known_decoded(&self) -> Result<usize, AgentError> {
         let pending = self.db.pending(self.row.id)?;
         let end = match self.open_messages().next().and_then(|m| m.span) {
             Some(open) => {
@@ -312,6 +316,7 @@ impl Conversation {
             calls: 0,
             notices: self.notices,
             broken: None,
+            left: None,
             resumed: true,
             slot: self.slot,
             db: Db::open(&shared.options.home.join("npast.db"))?,

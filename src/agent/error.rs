@@ -103,7 +103,7 @@ impl std::error::Error for AgentError {}
 impl From<session::Error> for AgentError {
     fn from(error: session::Error) -> AgentError {
         let kind = match error {
-            session::Error::Name(_) => ErrorKind::Input,
+            session::Error::Name(_) | session::Error::Branch(_) => ErrorKind::Input,
             _ => ErrorKind::Session,
         };
         let hint = error.hint().map(str::to_owned);

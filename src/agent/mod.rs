@@ -4,9 +4,11 @@
 //!
 //! - `engine`: model, slot and stores of a process; `conversation`: one session of it.
 //! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back.
+//! - `branch`: undo, redo, edit, retry, fork.
 //! - `frame`: what a session froze at its start; `reason`: a miss in words; `memory`: what fits.
 
 mod append;
+mod branch;
 mod conversation;
 mod engine;
 mod error;
@@ -20,6 +22,7 @@ mod receipt;
 mod reply;
 mod turn;
 
+pub use branch::{Taken, fork, redo, undo};
 pub use conversation::{Conversation, Info, kv_owner, preflight};
 pub use engine::{Engine, Facts, Notice};
 pub use error::{AgentError, ErrorKind};

@@ -56,9 +56,11 @@ pub(super) fn note(
         )
     };
     let reason = match (&miss.cause, broken) {
-        (Cause::Differs { .. } | Cause::NoState { .. }, Some(broken)) => {
-            format!("{place}: {broken}")
-        }
+        (Cause::Differs { .. }, Some(broken)) => format!("{place}: {broken}"),
+        (Cause::NoState { nearest, .. }, Some(broken)) => format!(
+            "{place}: {broken}; this model's memory cannot be cut there, and the nearest kept state \
+             is at token {nearest}"
+        ),
         (Cause::Differs { had, got }, _) => differs(*had, *got),
         (Cause::NoState { nearest, had, got }, _) => format!(
             "{}; this model's memory cannot be cut, and the nearest kept state is at token {nearest}",

@@ -68,7 +68,7 @@ impl Conversation {
             Some((tokens, finish)) => Choice::Script { tokens, finish },
             None => Choice::Sample {
                 sampling: Sampling {
-                    seed: mixed(self.row.seed, self.ledger.len()),
+                    seed: self.seed_at(self.ledger.len()),
                     ..options.sampling.clone()
                 },
                 grammar: grammar(&vocab, &format),
@@ -168,7 +168,7 @@ impl Conversation {
         let mut finish = outcome.finish;
         let mut message = None;
         if said {
-            let (id, seed) = (coming.id, mixed(self.row.seed, coming.start));
+            let (id, seed) = (coming.id, self.seed_at(coming.start));
             let (events, reply) = coming.finish(finish, seed);
             events.into_iter().for_each(&mut *on);
             if finish == Finish::Stop && !reply.calls.is_empty() {
@@ -291,10 +291,11 @@ impl Conversation {
     /// What was evaluated again and why; also a break made on purpose that cost nothing twice.
     fn miss(&mut self, outcome: &Outcome) -> Option<MissNote> {
         let broken = self.broken.take();
+        let left = self.left.take();
         let (messages, head) = (&self.messages, self.row.head);
         match (&outcome.miss, broken) {
             (Some(miss), broken) => {
-                let why = broken.as_ref().map(|(_, why)| why.as_str());
+                let why = broken.as_ref().map(|(_, why)| why.as_str()).or(left);
                 let vocab = self.shared.model.vocab();
                 Some(reason::note(miss, messages, head, vocab, why))
             }
@@ -324,11 +325,19 @@ impl Conversation {
         Ok((tokens, Finish::Stop))
     }
 
+    /// The seed of a call whose reply begins at `position`. A reply that is sampled anew has another.
+    fn seed_at(&self, position: usize) -> u64 {
+        match self.row.tries {
+            0 => mixed(self.row.seed, position),
+            tries => mixed(!mixed(self.row.seed, tries as usize), position),
+        }
+    }
+
     fn recent(&self, window: usize) -> Vec<Token> {
         self.ledger[self.ledger.len().saturating_sub(window)..].to_vec()
     }
 
-    fn say(&mut self, on: On<'_>) {
+    pub(super) fn say(&mut self, on: On<'_>) {
         for (text, hint) in self.take_notices() {
             on(Event::Notice { text, hint });
         }

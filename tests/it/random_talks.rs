@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::endings;
 use crate::model::{Class, THINKER};
-use crate::talk::{Desk, Said, turn};
+use crate::talk::{Desk, Said, turn, turn_with};
 use crate::witness::{Reader, Stored, delete_kv};
 
 /// One thing a user does.
@@ -28,6 +28,12 @@ enum Step {
     /// The empty input.
     Open,
     Continue,
+    /// Turns taken back.
+    Undo(usize),
+    /// What was taken off last, put back.
+    Redo,
+    /// Another reply, or Ctrl-C at the n-th event.
+    Retry(usize),
     /// Another process.
     Reopen,
     /// Another process that finds no KV.
@@ -69,6 +75,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..60usize).prop_map(Step::Crash),
         1 => Just(Step::Open),
         2 => Just(Step::Continue),
+        2 => (1..3usize).prop_map(Step::Undo),
+        2 => Just(Step::Redo),
+        2 => (0..6usize).prop_map(Step::Retry),
         2 => Just(Step::Reopen),
         1 => Just(Step::Delete),
     ]
@@ -83,6 +92,10 @@ struct Story {
     lost: bool,
     /// A message was taken back since the last reply.
     withdrew: bool,
+    /// The conversation went another way since the last reply.
+    branched: bool,
+    /// This step made it go another way.
+    cut: bool,
     said: usize,
 }
 
@@ -98,6 +111,8 @@ impl Story {
             running,
             lost: false,
             withdrew: false,
+            branched: false,
+            cut: false,
             said: 0,
         }
     }
@@ -124,6 +139,10 @@ impl Story {
         let (_, talk) = self.running.as_mut().expect("a process");
         let options = TurnOptions::default();
         turn(talk, input, &options, Some(&mut script), &press).ok()
+    }
+
+    fn goes_another_way(&mut self) {
+        (self.branched, self.cut) = (true, true);
     }
 
     fn apply(&mut self, step: &Step) -> Option<Said> {
@@ -187,6 +206,41 @@ impl Story {
                 assert_eq!(said.is_some(), cut, "only a cut reply goes on");
                 said
             }
+            Step::Undo(n) => {
+                let (_, talk) = self.running.as_mut().expect("a process");
+                let users = self.stored.messages.iter().filter(|m| m.role == "user");
+                match talk.undo(*n) {
+                    Ok(taken) => assert!(taken.turns <= users.count()),
+                    Err(error) => assert_eq!(error.exit(), 2, "{error}"),
+                }
+                self.goes_another_way();
+                None
+            }
+            Step::Redo => {
+                let (_, talk) = self.running.as_mut().expect("a process");
+                if let Err(error) = talk.redo(None) {
+                    assert_eq!(error.exit(), 2, "{error}");
+                }
+                self.goes_another_way();
+                None
+            }
+            Step::Retry(at) => {
+                let replied = self.stored.messages.last();
+                let replied = replied.is_some_and(|m| m.role == "assistant");
+                let seen = std::cell::Cell::new(0);
+                let press = |_: &Event| {
+                    seen.set(seen.get() + 1);
+                    seen.get() == *at
+                };
+                let mut script = Script::read(whole.as_bytes()).expect("a script");
+                let (_, talk) = self.running.as_mut().expect("a process");
+                let said = turn_with(talk, &press, &mut |talk, cancel, on| {
+                    talk.retry(&TurnOptions::default(), Some(&mut script), cancel, on)
+                });
+                assert_eq!(said.is_ok(), replied, "only a reply is sampled again");
+                self.goes_another_way();
+                said.ok()
+            }
             Step::Reopen => {
                 self.reopen();
                 self.running = Some(open(&self.desk));
@@ -206,12 +260,13 @@ impl Story {
         let now = Stored::of(&self.desk, "work");
         // What an open message or a pending token added may be taken back; the rest never changes.
         let replied = self.stored.messages.iter().rfind(|m| m.role == "assistant");
+        let cut = std::mem::take(&mut self.cut);
         let fixed = match replied.and_then(|m| m.span) {
-            Some(span) => span.end - 1,
-            None => 0,
+            Some(span) if !cut => span.end - 1,
+            _ => 0,
         };
         assert!(now.ledger.starts_with(&self.stored.ledger[..fixed]));
-        assert!(now.messages.len() + 3 >= self.stored.messages.len());
+        assert!(cut || now.messages.len() + 3 >= self.stored.messages.len());
         if !now.messages.is_empty() {
             self.reader.render(&now);
         }
@@ -223,11 +278,14 @@ impl Story {
                 assert_eq!(r.miss.is_some(), r.evaluated > r.appended, "{r:?}");
                 let at = r.miss.as_ref().map(|m| m.at);
                 // A memory that cannot be cut reads the marks of a message taken back again.
-                let known = self.lost || at.is_none_or(|at| self.withdrew && at >= fixed);
+                let known =
+                    self.lost || self.branched || at.is_none_or(|at| self.withdrew && at >= fixed);
                 assert!(known, "a miss that nobody caused: {r:?}");
                 if r.generated > 0 {
                     assert_eq!(r.context + r.pending, now.ledger.len());
                     (self.lost, self.withdrew) = (false, false);
+                    // Where KV of the branch that is left was, another one's may be wanted later.
+                    self.branched &= cut;
                 }
             }
         }

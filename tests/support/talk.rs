@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use npast::agent::{
-    AgentError, Engine, Event, Info, Input, NewSession, Open, Options, Policy, Receipt, TurnEnd,
-    TurnOptions,
+    AgentError, Conversation, Engine, Event, Info, Input, NewSession, Open, Options, Policy,
+    Receipt, TurnEnd, TurnOptions,
 };
 use npast::chat::{Message, Script};
 use npast::ledger::Token;
 use npast::llama::{ContextOptions, ModelOptions, Sampling};
-use npast::session::Db;
+use npast::session::{Branch, Db};
 
 use crate::model::{self, Class};
 
@@ -117,16 +117,34 @@ impl Desk {
 
 /// A turn on an open conversation; `cancel_on` sees each event and says when to press Ctrl-C.
 pub fn turn(
-    talk: &mut npast::agent::Conversation,
+    talk: &mut Conversation,
     input: Input,
     options: &TurnOptions,
-    script: Option<&mut Script>,
+    mut script: Option<&mut Script>,
     cancel_on: &dyn Fn(&Event) -> bool,
+) -> Result<Said, AgentError> {
+    turn_with(talk, cancel_on, &mut |talk, cancel, on| {
+        talk.turn(input.clone(), options, script.as_deref_mut(), cancel, on)
+    })
+}
+
+/// Something that samples a reply on a conversation.
+pub type Asked<'a> = &'a mut dyn FnMut(
+    &mut Conversation,
+    &Arc<AtomicBool>,
+    &mut dyn FnMut(Event),
+) -> Result<TurnEnd, AgentError>;
+
+/// A turn, however it is asked for.
+pub fn turn_with(
+    talk: &mut Conversation,
+    cancel_on: &dyn Fn(&Event) -> bool,
+    ask: Asked<'_>,
 ) -> Result<Said, AgentError> {
     let cancel = Arc::new(AtomicBool::new(false));
     let mut said = Said::default();
     let flag = cancel.clone();
-    let end = talk.turn(input, options, script, &cancel, &mut |event| {
+    let end = ask(talk, &cancel, &mut |event| {
         if cancel_on(&event) {
             flag.store(true, Ordering::Relaxed);
         }
@@ -185,4 +203,11 @@ impl Desk {
             session: found,
         }
     }
+}
+
+/// The branches that a session left.
+pub fn branches(desk: &Desk, session: &str) -> Vec<Branch> {
+    let db = Db::open(&desk.home.join("npast.db")).expect("npast.db");
+    let found = db.find(session).expect("a lookup").expect("a session");
+    db.branches(found.id).expect("branches")
 }
