@@ -147,7 +147,7 @@ pub struct TalkArgs {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// List, show, rename and remove sessions
+    /// List, show, fork, rename and remove sessions; take turns back
     Sessions(SessionsArgs),
     /// List the models that can be named without a path
     Models,
@@ -166,11 +166,46 @@ pub struct SessionsArgs {
 #[derive(Subcommand, Debug)]
 pub enum SessionsCommand {
     /// All sessions, the last used first
+    ///
+    /// `stored` are the tokens that a new process restores from disk, `shared` those of them that
+    /// another session holds too.
     List,
     /// One session: what it is and what was said
     Show {
         /// The session
         name: String,
+        /// Also the branches that undo, retry and edit left
+        #[arg(long)]
+        all: bool,
+    },
+    /// Take the last turns of a session back: a user's message and all that came after it
+    ///
+    /// They stay as a branch: `redo` puts them back.
+    Undo {
+        /// The session
+        name: String,
+        /// How many turns
+        #[arg(default_value_t = 1)]
+        turns: usize,
+    },
+    /// Put back what undo, retry or edit took off last; what stands in its place becomes a branch
+    Redo {
+        /// The session
+        name: String,
+        /// Another branch, by its number in `show --all`
+        branch: Option<i64>,
+    },
+    /// Start a session with what another one has
+    ///
+    /// Both have the same tokens up to there, so what is stored of them is shared.
+    Fork {
+        /// The session
+        name: String,
+        /// The new session; without a name, the old one's with a number behind it
+        new: Option<String>,
+        /// Only the first N turns
+        #[arg(long, value_name = "N")]
+        at: Option<usize>,
     },
     /// Give a session another name
     Rename {

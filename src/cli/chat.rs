@@ -1,9 +1,12 @@
 //! The line chat on a terminal: one line, one turn, until Ctrl-D.
 
+mod branch;
+mod commands;
 mod history;
 
 use rustyline::error::ReadlineError;
 
+use commands::Command;
 use history::History;
 
 use super::Run;
@@ -15,6 +18,11 @@ use crate::agent::{Conversation, Engine, Input, TurnEnd};
 
 const HELP: &str = "\
 /continue  go on with a reply that ended early
+/retry     another reply to the last message
+/edit      the last message again, to be changed (/edit TEXT replaces it at once)
+/undo [N]  take the last N turns back; /redo puts back what was taken off
+/fork NEW  go on in a new session that has what this one has
+/open NAME go on in another session
 /receipt   what the last turn cost, call by call
 /session   name, model and size of this session
 /quit      end (so does Ctrl-D)
@@ -31,7 +39,16 @@ enum Line {
     Session,
     Help,
     Quit,
+    Command(Command),
     Unknown(String),
+}
+
+/// What a command leaves to be done.
+enum Step {
+    Done,
+    Say(Input),
+    /// The line editor begins with this text, which replaces the last message.
+    Edit(String),
 }
 
 fn read(line: &str) -> Line {
@@ -41,6 +58,9 @@ fn read(line: &str) -> Line {
     }
     if let Some(text) = trimmed.strip_prefix("//") {
         return Line::Say(format!("/{text}"));
+    }
+    if let Some(command) = commands::read(trimmed) {
+        return Line::Command(command);
     }
     match trimmed {
         "/quit" | "/exit" => Line::Quit,
@@ -110,11 +130,16 @@ impl Chat {
             eprintln!("A new session, named from its first words. /help lists the commands.");
         }
         let mut left = String::new();
+        let mut editing = false;
         loop {
             let line = match self.history.line(&left) {
                 Ok(line) => line,
                 Err(ReadlineError::Interrupted) => {
                     left.clear();
+                    if std::mem::take(&mut editing) {
+                        eprintln!("The message stays as it was.");
+                        continue;
+                    }
                     eprintln!("Ctrl-D ends the chat.");
                     continue;
                 }
@@ -125,6 +150,7 @@ impl Chat {
                 }
             };
             left.clear();
+            let replaces = std::mem::take(&mut editing);
             let input = match read(&line) {
                 Line::Quit => return Ok(()),
                 Line::Help => {
@@ -144,6 +170,15 @@ impl Chat {
                     eprintln!("{word} is no command; /help lists them, //… is said as it is.");
                     continue;
                 }
+                Line::Command(command) => match self.command(command)? {
+                    Step::Done => continue,
+                    Step::Say(input) => input,
+                    Step::Edit(text) => {
+                        (left, editing) = (text, true);
+                        continue;
+                    }
+                },
+                Line::Empty if replaces => continue,
                 Line::Empty => match self.waits() {
                     true => Input::Open,
                     false => continue,
@@ -151,6 +186,10 @@ impl Chat {
                 Line::Continue => Input::Continue,
                 Line::Say(text) => {
                     self.history.remember(&line);
+                    if replaces && !self.replace()? {
+                        left = text;
+                        continue;
+                    }
                     Input::Text(text)
                 }
             };
@@ -274,6 +313,8 @@ mod tests {
             ("", Line::Empty),
             ("  ", Line::Empty),
             ("/quti", Line::Unknown("/quti".into())),
+            ("/undo 2 ", Line::Command(Command::Undo(2))),
+            ("//undo", say("/undo")),
             ("/etc/passwd", say("/etc/passwd")),
             ("/help me", say("/help me")),
             ("//quit", say("/quit")),

@@ -108,6 +108,14 @@ impl Start {
             Some(open) => open.clone(),
             None => Open::FromWords(words.to_owned()),
         };
+        self.named(engine, open)
+    }
+
+    /// Opens a conversation; see [`Start::conversation`].
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn named(&self, engine: &Engine, open: Open) -> Result<Conversation, Failure> {
         let conversation = engine.conversation(open, self.new.clone())?;
         let info = conversation.info();
         if info.resumed {

@@ -120,7 +120,7 @@ impl From<session::Error> for Failure {
             message: error.to_string(),
             hint: error.hint().map(str::to_owned),
             exit: match error {
-                session::Error::Name(_) => USAGE,
+                session::Error::Name(_) | session::Error::Branch(_) => USAGE,
                 _ => FAILED,
             },
         }

@@ -1,4 +1,8 @@
-//! `npast sessions`: list, show, rename, rm.
+//! `npast sessions`: list, show, rename, rm. What goes back or aside is in `branch`, the list in
+//! `list`.
+
+mod branch;
+mod list;
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -7,10 +11,10 @@ use serde_json::{Value, json};
 use super::Run;
 use super::args::{SessionsArgs, SessionsCommand};
 use super::error::Failure;
-use super::output::{self, ago, count, printable, table};
+use super::output::{self, count, printable};
 use crate::agent::kv_owner;
 use crate::ledger::Token;
-use crate::session::{Db, Error, Lock, Message, Session, State, Summary};
+use crate::session::{Db, Error, Lock, Message, Session, State};
 
 /// Runs the subcommand.
 pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
@@ -21,13 +25,22 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
         false => None,
     };
     match (&args.command, db) {
-        (SessionsCommand::List, None) => list(run, &[]),
-        (SessionsCommand::List, Some(db)) => list(run, &db.list()?),
-        (SessionsCommand::Show { name }, db) => {
+        (SessionsCommand::List, db) => list::run(run, db.as_ref()),
+        (SessionsCommand::Show { name, all }, db) => {
             let (db, session) = find(db, name)?;
-            let messages = db.messages(session.id)?;
-            let tokens = db.ledger(session.id)?.len();
-            show(run, &session, &messages, tokens)
+            show(run, &db, &session, *all)
+        }
+        (SessionsCommand::Undo { name, turns }, db) => {
+            let (db, session) = find(db, name)?;
+            branch::undo(run, db, &session, *turns)
+        }
+        (SessionsCommand::Redo { name, branch }, db) => {
+            let (db, session) = find(db, name)?;
+            branch::redo(run, db, &session, *branch)
+        }
+        (SessionsCommand::Fork { name, new, at }, db) => {
+            let (db, session) = find(db, name)?;
+            branch::fork(run, &db, &session, new.as_deref(), *at)
         }
         (SessionsCommand::Rename { name, to }, db) => {
             let (db, session) = find(db, name)?;
@@ -94,53 +107,25 @@ fn agreed(db: &Db, session: &Session) -> Result<bool, Failure> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn list(run: &Run, all: &[Summary]) -> Result<i32, Failure> {
+fn show(run: &Run, db: &Db, session: &Session, all: bool) -> Result<i32, Failure> {
+    let messages = db.messages(session.id)?;
+    let branches = match all {
+        true => branch::read(db, session)?,
+        false => Vec::new(),
+    };
     if run.json {
-        let lines: Vec<Value> = all
-            .iter()
-            .map(|s| {
-                json!({
-                    "id": s.session.id.0, "name": s.session.name, "messages": s.messages,
-                    "tokens": s.tokens, "model": s.session.model, "class": s.session.class,
-                    "folder": s.session.folder, "used_ms": s.session.used_ms,
-                    "first_words": s.first_words,
-                })
-            })
-            .collect();
+        let mut lines: Vec<Value> = messages.iter().map(as_json).collect();
+        for (branch, messages) in &branches {
+            lines.push(branch::as_json(branch));
+            lines.extend(messages.iter().map(|message| {
+                let mut line = as_json(message);
+                line["branch"] = json!(branch.id.0);
+                line
+            }));
+        }
         return output::json::lines(&lines);
     }
-    if all.is_empty() {
-        eprintln!("There are no sessions yet; npast --session NAME \"…\" starts one.");
-        return Ok(0);
-    }
-    output::page(&listed(all, now_ms()))
-}
-
-fn listed(all: &[Summary], now: i64) -> String {
-    let rows: Vec<Vec<String>> = all
-        .iter()
-        .map(|s| {
-            vec![
-                printable(&s.session.name).into_owned(),
-                count(s.messages),
-                count(s.tokens),
-                printable(&s.session.model).into_owned(),
-                ago(now, s.session.used_ms),
-            ]
-        })
-        .collect();
-    table(
-        &["name", "messages", "tokens", "model", "last used"],
-        &rows,
-        &[1, 2],
-    )
-}
-
-fn show(run: &Run, session: &Session, messages: &[Message], tokens: usize) -> Result<i32, Failure> {
-    if run.json {
-        let lines: Vec<Value> = messages.iter().map(as_json).collect();
-        return output::json::lines(&lines);
-    }
+    let tokens = db.ledger(session.id)?.len();
     let mut text = format!(
         "{} · {} ({}) · {} tokens, {} of them frozen head · {} calls, {} read, {} written\n",
         session.name,
@@ -152,11 +137,16 @@ fn show(run: &Run, session: &Session, messages: &[Message], tokens: usize) -> Re
         count(usize::try_from(session.usage.evaluated).unwrap_or(usize::MAX)),
         count(usize::try_from(session.usage.generated).unwrap_or(usize::MAX)),
     );
+    text.push_str(&branch::lineage(db, session)?);
     if let Some(system) = &session.system {
         text.push_str(&format!("\nsystem: {}\n", system.trim_end()));
     }
-    for message in messages {
+    for message in &messages {
         text.push_str(&said(message));
+    }
+    for (branch, messages) in &branches {
+        text.push_str(&branch::title(branch));
+        messages.iter().for_each(|m| text.push_str(&said(m)));
     }
     match std::io::stdout().is_terminal() {
         true => output::page(&printable(&text)),
@@ -203,11 +193,6 @@ fn said(message: &Message) -> String {
     }
     text.push('\n');
     text
-}
-
-fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

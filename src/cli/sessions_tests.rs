@@ -80,14 +80,13 @@ fn rename(name: &str, to: &str) -> SessionsCommand {
 fn the_list_is_a_table_of_name_messages_tokens_model_and_age() {
     let dir = tempfile::tempdir().unwrap();
     let session = store(dir.path(), "work");
-    let all = Db::open(&at(dir.path()).places.db())
-        .unwrap()
-        .list()
-        .unwrap();
+    let run = at(dir.path());
+    let db = Db::open(&run.places.db()).unwrap();
+    let lines = list::read(&run, &db).unwrap();
     assert_eq!(
-        listed(&all, session.used_ms + 7_200_000),
-        "name  messages  tokens  model   last used\n\
-         work         2       2  m.gguf  2 h\n"
+        list::listed(&lines, session.used_ms + 7_200_000),
+        "name  messages  tokens  stored  shared  model   last used\n\
+         work         2       2       0       0  m.gguf  2 h\n"
     );
 }
 

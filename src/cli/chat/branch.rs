@@ -1,0 +1,127 @@
+//! What the commands do that go back, aside, or to another session.
+
+use super::super::error::Failure;
+use super::super::output::{count, printable};
+use super::commands::Command;
+use super::{Chat, Step};
+use crate::agent::{Conversation, Input, Open};
+
+impl Chat {
+    /// Does a command. What goes wrong is said and changes nothing; the chat goes on.
+    pub(super) fn command(&mut self, command: Command) -> Result<Step, Failure> {
+        match self.obey(command) {
+            Ok(step) => Ok(step),
+            Err(failure) if failure.kind == "engine" => Err(failure),
+            Err(failure) => {
+                failure.print(&mut std::io::stderr());
+                Ok(Step::Done)
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> Result<Step, Failure> {
+        match command {
+            Command::Wrong(how) => {
+                eprintln!("{how}.");
+                return Ok(Step::Done);
+            }
+            Command::Open(name) => {
+                self.switch(&name)?;
+                return Ok(Step::Done);
+            }
+            _ => {}
+        }
+        let Some(conversation) = self.conversation.as_mut() else {
+            return Err(Failure::usage(
+                "the session has not begun",
+                "say something first, or open another one with /open NAME",
+            ));
+        };
+        match command {
+            Command::Undo(turns) => {
+                let taken = conversation.undo(turns)?;
+                eprintln!(
+                    "Taken back: {} messages, {} tokens. /redo puts them back.",
+                    count(taken.messages),
+                    count(taken.tokens)
+                );
+            }
+            Command::Redo(branch) => {
+                let tokens = conversation.redo(branch)?;
+                eprintln!("Put back: {} tokens now.", count(tokens));
+            }
+            Command::Edit(Some(text)) => {
+                conversation.edit()?;
+                return Ok(Step::Say(Input::Text(text)));
+            }
+            // Taken back only when another text was typed.
+            Command::Edit(None) => match conversation.last_text() {
+                Some(text) => return Ok(Step::Edit(text)),
+                None => {
+                    return Err(Failure::usage(
+                        "there is no message to edit",
+                        "say something first",
+                    ));
+                }
+            },
+            Command::Fork(name) => {
+                let child = conversation.fork(name.as_deref(), None)?;
+                self.switch(&child.name)?;
+            }
+            Command::Retry => self.retry()?,
+            Command::Open(_) | Command::Wrong(_) => {}
+        }
+        Ok(Step::Done)
+    }
+
+    /// Takes the last message back for the text that was typed in its place.
+    pub(super) fn replace(&mut self) -> Result<bool, Failure> {
+        let Some(conversation) = self.conversation.as_mut() else {
+            return Ok(false);
+        };
+        match conversation.edit() {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                Failure::from(error).print(&mut std::io::stderr());
+                Ok(false)
+            }
+        }
+    }
+
+    /// Goes on in another session; the present one stays when that cannot be had.
+    fn switch(&mut self, name: &str) -> Result<(), Failure> {
+        let here = self.conversation.as_ref().map(Conversation::info);
+        if here.is_some_and(|info| info.name == name) {
+            return Err(Failure::usage(
+                format!("session {} is open already", printable(name)),
+                "`npast sessions list` shows the others",
+            ));
+        }
+        let open = Open::Named(name.to_owned());
+        let next = self.start.named(&self.engine, open)?;
+        if let Some(last) = self.conversation.replace(next) {
+            last.close()?;
+        }
+        self.show_session();
+        self.answer_open()
+    }
+
+    fn retry(&mut self) -> Result<(), Failure> {
+        let Some(conversation) = self.conversation.as_mut() else {
+            return Ok(());
+        };
+        self.interrupt.reset();
+        let output = &mut self.output;
+        let ended = conversation.retry(
+            &self.start.turn,
+            self.start.script.as_mut(),
+            self.interrupt.flag(),
+            &mut |event| output.event(event),
+        );
+        self.output.end();
+        if self.output.gone()? {
+            return Err(Failure::failed("io", "the terminal is gone"));
+        }
+        Ok(ended.map(|_| ())?)
+    }
+}

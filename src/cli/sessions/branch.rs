@@ -1,0 +1,151 @@
+//! `npast sessions undo|redo|fork`, and where a session comes from. No model is loaded.
+
+use serde_json::{Value, json};
+
+use super::super::error::Failure;
+use super::super::output::{self, count, notice, printable};
+use super::super::{Run, kv};
+use crate::agent::{self, kv_owner};
+use crate::session::{Branch, Db, Lock, Message, Session};
+
+/// Takes turns back.
+pub(super) fn undo(run: &Run, mut db: Db, session: &Session, turns: usize) -> Result<i32, Failure> {
+    // Whoever talks in it now holds the ledger that would be cut.
+    let _lock = Lock::session(&run.places.home, session.id)?;
+    let taken = agent::undo(&mut db, session, turns)?;
+    if run.json {
+        return output::json::lines(&[json!({
+            "type": "undo", "name": session.name, "turns": taken.turns,
+            "messages": taken.messages, "tokens": taken.tokens,
+        })]);
+    }
+    if !run.quiet {
+        eprintln!(
+            "Taken back: {} messages, {} tokens. `npast sessions redo {}` puts them back.",
+            count(taken.messages),
+            count(taken.tokens),
+            printable(&session.name),
+        );
+    }
+    Ok(0)
+}
+
+/// Puts a branch back.
+pub(super) fn redo(
+    run: &Run,
+    mut db: Db,
+    session: &Session,
+    branch: Option<i64>,
+) -> Result<i32, Failure> {
+    let _lock = Lock::session(&run.places.home, session.id)?;
+    let tokens = agent::redo(&mut db, session, branch)?;
+    if run.json {
+        return output::json::lines(&[json!({
+            "type": "redo", "name": session.name, "tokens": tokens,
+        })]);
+    }
+    if !run.quiet {
+        eprintln!("Put back: {} tokens now.", count(tokens));
+    }
+    Ok(0)
+}
+
+/// Starts a session with what another one has. The other one may be in use: what is committed of it
+/// is taken.
+pub(super) fn fork(
+    run: &Run,
+    db: &Db,
+    session: &Session,
+    name: Option<&str>,
+    at: Option<usize>,
+) -> Result<i32, Failure> {
+    let child = agent::fork(db, session, name, at)?;
+    if let Err(failure) = hold(run, db, session, &child) {
+        notice(
+            &format!(
+                "what \"{}\" shares may be collected: {}",
+                printable(&child.name),
+                failure.message
+            ),
+            Some("its first turn may read it again"),
+        );
+    }
+    let tokens = child.forked.unwrap_or_default();
+    if run.json {
+        return output::json::lines(&[json!({
+            "type": "fork", "id": child.id.0, "name": child.name, "parent": session.name,
+            "tokens": tokens,
+        })]);
+    }
+    if !run.quiet {
+        eprintln!(
+            "{} has {} tokens of {}.",
+            printable(&child.name),
+            count(tokens),
+            printable(&session.name)
+        );
+    }
+    Ok(0)
+}
+
+/// What is stored of the common tokens is the child's too.
+fn hold(run: &Run, db: &Db, session: &Session, child: &Session) -> Result<(), Failure> {
+    if let Some(folder) = kv::open(&run.places.home)? {
+        let decoded = child.forked.unwrap_or_default() - db.pending(child.id)?;
+        folder.hold(&kv_owner(child.id), &db.ledger(session.id)?, decoded)?;
+    }
+    Ok(())
+}
+
+/// A session's branches with their messages.
+pub(super) fn read(db: &Db, session: &Session) -> Result<Vec<(Branch, Vec<Message>)>, Failure> {
+    let mut all = Vec::new();
+    for branch in db.branches(session.id)? {
+        let messages = db.branch_messages(session.id, branch.id)?;
+        all.push((branch, messages));
+    }
+    Ok(all)
+}
+
+pub(super) fn as_json(branch: &Branch) -> Value {
+    json!({
+        "type": "branch", "branch": branch.id.0, "parent": branch.parent.map(|b| b.0),
+        "at": branch.at, "tokens": branch.tokens, "why": branch.why.as_str(),
+        "created_ms": branch.created_ms,
+    })
+}
+
+/// The line above a branch's messages.
+pub(super) fn title(branch: &Branch) -> String {
+    let from = match branch.parent {
+        Some(parent) => format!(" of branch {}", parent.0),
+        None => String::new(),
+    };
+    format!(
+        "\n── branch {}: left by {}, {} tokens after token {}{from}\n",
+        branch.id.0,
+        branch.why.as_str(),
+        count(branch.tokens),
+        count(branch.at),
+    )
+}
+
+/// Where a session comes from, a line for each; nothing for one that was started as it is.
+pub(super) fn lineage(db: &Db, session: &Session) -> Result<String, Failure> {
+    let mut text = String::new();
+    let mut here = session.clone();
+    // Parents are older than their children, so this ends.
+    while let Some(parent) = here.parent.filter(|p| *p < here.id) {
+        let parent = db.get(parent)?;
+        text.push_str(&match here.forked {
+            Some(tokens) => format!("  from {}, {} tokens of it\n", parent.name, count(tokens)),
+            None => format!("  from {}, rendered anew\n", parent.name),
+        });
+        here = parent;
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+#[path = "branch_tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+//! `npast sessions list`: what there is, and how much of it a new process would find on disk.
+
+use serde_json::{Value, json};
+
+use super::super::Run;
+use super::super::error::Failure;
+use super::super::output::{self, ago, count, notice, printable, table};
+use crate::agent::kv_owner;
+use crate::kv::Stored;
+use crate::session::{Db, Summary};
+
+/// A line of the list.
+pub(super) struct Line {
+    pub summary: Summary,
+    /// The name of the session it was made from.
+    pub parent: Option<String>,
+    /// `None` when the KV folder cannot be used.
+    pub stored: Option<Stored>,
+}
+
+pub(super) fn run(run: &Run, db: Option<&Db>) -> Result<i32, Failure> {
+    let lines = db.map_or(Ok(Vec::new()), |db| read(run, db))?;
+    if run.json {
+        let lines: Vec<Value> = lines.iter().map(as_json).collect();
+        return output::json::lines(&lines);
+    }
+    if lines.is_empty() {
+        eprintln!("There are no sessions yet; npast --session NAME \"…\" starts one.");
+        return Ok(0);
+    }
+    output::page(&listed(&lines, now_ms()))
+}
+
+/// The sessions, the last used first.
+///
+/// # Errors
+/// The database's. A KV folder that cannot be used is said, and the list goes on.
+pub(super) fn read(run: &Run, db: &Db) -> Result<Vec<Line>, Failure> {
+    let all = db.list()?;
+    let shelf = super::super::kv::open(&run.places.home).and_then(|folder| {
+        let shelf = folder.map(|f| f.shelf()).transpose();
+        Ok(shelf?)
+    });
+    if let Err(failure) = &shelf {
+        notice(
+            &format!("what is stored is not known: {}", failure.message),
+            failure.hint.as_deref(),
+        );
+    }
+    let name = |id| all.iter().find(|s| s.session.id == id);
+    let line = |summary: &Summary| {
+        let session = &summary.session;
+        let stored = match &shelf {
+            Ok(Some(shelf)) => {
+                // A ledger that cannot be read has its own place to be told.
+                let ledger = db.ledger(session.id).unwrap_or_default();
+                Some(shelf.stored(&kv_owner(session.id), &ledger))
+            }
+            Ok(None) => Some(Stored::default()),
+            Err(_) => None,
+        };
+        Line {
+            summary: summary.clone(),
+            parent: session
+                .parent
+                .and_then(name)
+                .map(|s| s.session.name.clone()),
+            stored,
+        }
+    };
+    Ok(all.iter().map(line).collect())
+}
+
+pub(super) fn as_json(line: &Line) -> Value {
+    let (s, stored) = (&line.summary, line.stored);
+    json!({
+        "id": s.session.id.0, "name": s.session.name, "messages": s.messages,
+        "tokens": s.tokens, "stored": stored.map(|s| s.tokens), "shared": stored.map(|s| s.shared),
+        "parent": line.parent, "forked": s.session.forked, "model": s.session.model,
+        "class": s.session.class, "folder": s.session.folder, "used_ms": s.session.used_ms,
+        "first_words": s.first_words,
+    })
+}
+
+pub(super) fn listed(lines: &[Line], now: i64) -> String {
+    let number = |stored: Option<usize>| stored.map_or_else(|| "?".to_owned(), count);
+    let rows: Vec<Vec<String>> = lines
+        .iter()
+        .map(|line| {
+            let s = &line.summary;
+            vec![
+                printable(&s.session.name).into_owned(),
+                count(s.messages),
+                count(s.tokens),
+                number(line.stored.map(|s| s.tokens)),
+                number(line.stored.map(|s| s.shared)),
+                printable(&s.session.model).into_owned(),
+                ago(now, s.session.used_ms),
+                printable(line.parent.as_deref().unwrap_or_default()).into_owned(),
+            ]
+        })
+        .collect();
+    let head = [
+        "name",
+        "messages",
+        "tokens",
+        "stored",
+        "shared",
+        "model",
+        "last used",
+        "from",
+    ];
+    // Most people have no forks.
+    let columns = match lines.iter().any(|line| line.parent.is_some()) {
+        true => head.len(),
+        false => head.len() - 1,
+    };
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|r| r[..columns].to_vec()).collect();
+    table(&head[..columns], &rows, &[1, 2, 3, 4])
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
