@@ -11,7 +11,7 @@ use super::engine::Start;
 use super::error::Failure;
 use super::interrupt::Interrupt;
 use super::output::{Output, count, printable, receipt};
-use crate::agent::{Conversation, Engine, Input, TurnEnd};
+use crate::agent::{Conversation, Engine, Input, Toolset, TurnEnd};
 
 const HELP: &str = "\
 /continue  go on with a reply that ended early
@@ -76,6 +76,7 @@ pub fn run(run: &Run, start: Start) -> Result<i32, Failure> {
         interrupt,
         output,
         conversation: None,
+        tools: None,
         history: History::open(run.places.home.join("history"))?,
     };
     let ended = chat.talk(run.quiet);
@@ -95,6 +96,7 @@ struct Chat {
     interrupt: Interrupt,
     output: Output,
     conversation: Option<Conversation>,
+    tools: Option<Toolset<'static>>,
     history: History,
 }
 
@@ -193,9 +195,10 @@ impl Chat {
         };
         self.interrupt.reset();
         let output = &mut self.output;
-        let ended = conversation.turn(
+        let ended = conversation.work(
             input,
             &self.start.turn,
+            self.tools.as_mut(),
             self.start.script.as_mut(),
             self.interrupt.flag(),
             &mut |event| output.event(event),
@@ -225,6 +228,7 @@ impl Chat {
     fn open(&mut self, words: &str) -> Result<(), Failure> {
         let conversation = self.start.conversation(&self.engine, words)?;
         self.output.session(&conversation.info());
+        self.tools = self.start.toolset(&conversation)?;
         self.conversation = Some(conversation);
         Ok(())
     }

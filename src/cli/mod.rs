@@ -1,6 +1,7 @@
 //! The command line: what was typed becomes settings, settings become a run, and whatever goes
 //! wrong becomes one sentence, one hint and an exit code. Nothing below this room prints.
 
+mod agent;
 mod args;
 mod chat;
 mod doctor;
@@ -13,6 +14,7 @@ mod log;
 mod models;
 mod once;
 mod output;
+mod prompt;
 mod sessions;
 mod state;
 mod version;
@@ -61,7 +63,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(args: &[OsString]) -> Result<i32, Failure> {
     let env = |name: &str| std::env::var_os(name);
-    let typed = match args::parse(args)? {
+    let mut typed = match args::parse(args)? {
         Typed::Run(cli) => cli,
         Typed::Help(text) => return output::page(&text),
     };
@@ -78,6 +80,10 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
         Some(Command::Sessions(args)) => sessions::run(&run, args),
         Some(Command::Models) => models::run(&run),
         Some(Command::Kv(args)) => kv::run(&run, args),
+        Some(Command::Prompt(args)) => {
+            let settings = run.places.resolve(&env, args.layer())?;
+            prompt::run(&run, args, &settings)
+        }
         Some(Command::Doctor(args)) => {
             let settings = run.places.resolve(&env, args.layer())?;
             doctor::run(&run, &settings)
@@ -85,6 +91,7 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
         None => {
             let settings = run.places.resolve(&env, typed.layer())?;
             let stdin = std::io::stdin();
+            typed.talk.agent = agent::wanted(&typed, &settings, stdin.is_terminal());
             let asked = input::read(&typed.talk, stdin.lock(), stdin.is_terminal())?;
             let start = engine::Start::new(&run, &typed.talk, settings)?;
             match asked {

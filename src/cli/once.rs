@@ -20,10 +20,12 @@ pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
     };
     let mut conversation = start.conversation(&engine, input::words(&input))?;
     output.session(&conversation.info());
+    let mut tools = start.toolset(&conversation)?;
     // A Ctrl-C from here on belongs to the turn: it sees the flag before it begins.
-    let ended = conversation.turn(
+    let ended = conversation.work(
         input,
         &start.turn,
+        tools.as_mut(),
         start.script.as_mut(),
         interrupt.flag(),
         &mut |event| output.event(event),
@@ -73,6 +75,7 @@ mod tests {
             code(TurnEnd {
                 finish,
                 withdrawn: withdrawn.map(str::to_owned),
+                stopped: None,
             })
         };
         assert_eq!(end(Finish::Stop, None), Ok(0));

@@ -167,6 +167,16 @@ keys! {
     stop: Vec<String> = "stop", "NPAST_STOP";
     /// System prompt of sessions that start now: text, or `@FILE`.
     system: String = "system", "NPAST_SYSTEM";
+    /// Start sessions without tools.
+    no_tools: bool = "no-tools", "NPAST_NO_TOOLS";
+    /// Tools of sessions that start now, besides the usual ones.
+    with_tools: Vec<String> = "with-tools", "NPAST_WITH_TOOLS";
+    /// Tools that sessions which start now do not get.
+    without_tools: Vec<String> = "without-tools", "NPAST_WITHOUT_TOOLS";
+    /// Most replies of one turn whose calls are run.
+    max_steps: usize = "max-steps", "NPAST_MAX_STEPS";
+    /// Most tokens of the replies of one turn.
+    max_turn_tokens: usize = "max-turn-tokens", "NPAST_MAX_TURN_TOKENS";
     /// Policy for tools: `ask`, `auto`, `deny`.
     approve: String = "approve", "NPAST_APPROVE";
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{ConfigError, Layer};
-use crate::agent::Policy;
+use crate::agent::{Budget, Policy};
 use crate::llama::{CacheType, ContextOptions, ModelOptions, Sampling};
 
 /// What happens when the model calls a tool.
@@ -53,6 +53,14 @@ pub struct Settings {
     pub system: Option<String>,
     /// Policy for tools of this run.
     pub approve: Approve,
+    /// Start sessions without tools.
+    pub no_tools: bool,
+    /// Names of tools that a new session gets besides the usual ones.
+    pub with_tools: Vec<String>,
+    /// Names of tools that a new session does not get.
+    pub without_tools: Vec<String>,
+    /// What one turn with tools may take.
+    pub budget: Budget,
 }
 
 const MAX_THREADS: usize = 512;
@@ -120,6 +128,15 @@ impl Settings {
                 Some("auto") => Approve::Auto,
                 Some("deny") => Approve::Deny,
                 _ => Approve::Ask,
+            },
+            no_tools: layer.no_tools.unwrap_or(false),
+            with_tools: layer.with_tools.unwrap_or_default(),
+            without_tools: layer.without_tools.unwrap_or_default(),
+            budget: Budget {
+                steps: within("max-steps", layer.max_steps, 1, 100_000)?
+                    .unwrap_or(Budget::default().steps),
+                tokens: within("max-turn-tokens", layer.max_turn_tokens, 1, 1 << 30)?
+                    .unwrap_or(Budget::default().tokens),
             },
             model: layer.model,
             default_model: None,

@@ -8,6 +8,7 @@
 //! - `db`: sessions as wholes, and reading
 //! - `unit`: the one way to change a conversation
 //! - `chunks`: ledger tokens as rows
+//! - `runs`: marks of tool calls; `plans`: an agent's plan; `search`: words over all sessions
 //! - `schema`: the migration ladder
 //! - `name`: what a session may be called
 //! - `lock`: one process per session, one per loaded model
@@ -33,10 +34,13 @@ mod error;
 mod lock;
 mod name;
 mod open;
+mod plans;
 mod private;
 mod record;
 mod rows;
+mod runs;
 mod schema;
+mod search;
 #[cfg(test)]
 mod testing;
 mod unit;
@@ -46,6 +50,8 @@ pub use error::Error;
 pub use lock::{Lock, LockError};
 pub use name::{MAX_NAME, NameError, check_name, name_from_words};
 pub use record::{Message, MessageId, NewSession, Session, SessionId, Span, State, Summary, Usage};
+pub use runs::Run;
+pub use search::{Hit, local_day};
 pub use unit::Unit;
 
 /// What this room's calls return.

@@ -14,7 +14,7 @@ const DEPTH: usize = 127;
 /// An open transaction on one session. Dropped without [`Unit::commit`], it leaves nothing; after
 /// any call that failed, it can only be dropped.
 pub struct Unit<'a> {
-    tx: Transaction<'a>,
+    pub(super) tx: Transaction<'a>,
     session: SessionId,
     head: usize,
     len: usize,
@@ -217,7 +217,7 @@ impl<'a> Unit<'a> {
     }
 
     /// Runs one change and remembers if it failed: half a unit must not be committed.
-    fn step<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    pub(super) fn step<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let done = change(self);
         self.failed |= done.is_err();
         done

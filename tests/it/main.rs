@@ -1,6 +1,8 @@
 //! The program's laws as stories, on real llama.cpp with tiny random models of all four memory
 //! classes. One binary, one file per scenario.
 
+#[path = "../support/agent.rs"]
+mod agent;
 #[path = "../support/gallery.rs"]
 mod gallery;
 #[path = "../support/history.rs"]
@@ -14,6 +16,7 @@ mod talk;
 #[path = "../support/witness.rs"]
 mod witness;
 
+mod agent_turns;
 mod boundaries;
 mod conversations;
 mod crashes;
