@@ -33,10 +33,14 @@ impl Steering {
         (!lines.is_empty()).then(|| lines.join("\n\n"))
     }
 
-    /// The next message after a turn: what could not be steered any more, then what was queued.
+    /// What could not be steered any more when the turn ended, joined.
+    pub fn left(&self) -> Option<String> {
+        self.take()
+    }
+
+    /// The next line that waited for the end of the turn.
     pub fn next(&self) -> Option<String> {
-        let mut lines = self.lines();
-        lines.steer.pop_front().or_else(|| lines.queue.pop_front())
+        self.lines().queue.pop_front()
     }
 
     // A reader that panicked left whole lines.
@@ -59,7 +63,9 @@ mod tests {
         assert_eq!(steering.take().as_deref(), Some("not there\n\nhere"));
         assert_eq!(steering.take(), None);
         reader.steer("too late");
+        assert_eq!(steering.left().as_deref(), Some("too late"));
+        reader.queue("and this");
         let left: Vec<String> = std::iter::from_fn(|| steering.next()).collect();
-        assert_eq!(left, ["too late", "then this"]);
+        assert_eq!(left, ["then this", "and this"]);
     }
 }

@@ -1,13 +1,14 @@
 //! The agent on the command line: when a session gets tools, which ones, and who is asked before
 //! one runs.
 
-use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::args::Cli;
 use super::error::Failure;
+use super::keyboard::Keyboard;
 use super::output::printable;
 use crate::agent::{Gate, Notice, Prompt, Setup, Surroundings};
 use crate::config::{Approve, Settings};
@@ -85,17 +86,13 @@ pub fn setup(
 pub struct Asking {
     policy: Approve,
     /// Somebody is there to be asked.
-    terminal: bool,
+    keyboard: Option<Arc<Keyboard>>,
 }
 
 impl Asking {
-    /// With a policy; `json` runs are unattended.
-    pub fn new(policy: Approve, json: bool) -> Asking {
-        let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        Asking {
-            policy,
-            terminal: terminal && !json,
-        }
+    /// With a policy; without a keyboard the run is unattended.
+    pub fn new(policy: Approve, keyboard: Option<Arc<Keyboard>>) -> Asking {
+        Asking { policy, keyboard }
     }
 }
 
@@ -108,16 +105,16 @@ impl Gate for Asking {
     ) -> Result<(), String> {
         let name = &tool.spec().name;
         let harmless = *subject == Subject::Own || tool.effect(arguments) == Effect::Reads;
-        match self.policy {
+        match (self.policy, &self.keyboard) {
             _ if harmless => Ok(()),
-            Approve::Auto => Ok(()),
-            Approve::Deny => Err(format!(
+            (Approve::Auto, _) => Ok(()),
+            (Approve::Deny, _) => Err(format!(
                 "Denied: the user's policy allows no call of {name}."
             )),
-            Approve::Ask if !self.terminal => Err(format!(
+            (Approve::Ask, None) => Err(format!(
                 "Denied: nobody is there to be asked about {name}. Go on without it."
             )),
-            Approve::Ask => match ask(name, &subject.to_string()) {
+            (Approve::Ask, Some(keyboard)) => match ask(keyboard, name, &subject.to_string()) {
                 true => Ok(()),
                 false => Err(format!(
                     "Denied: the user does not want this call of {name}."
@@ -128,13 +125,10 @@ impl Gate for Asking {
 }
 
 /// Asks the person; no answer is a no.
-fn ask(name: &str, subject: &str) -> bool {
+fn ask(keyboard: &Keyboard, name: &str, subject: &str) -> bool {
     let shown: String = subject.chars().take(2000).collect();
     let shown = printable(&shown).replace('\n', "\n  ");
-    let mut err = std::io::stderr();
-    let _ = write!(err, "{name}: {shown}\nRun it? [y/N] ");
-    let _ = err.flush();
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    let question = format!("{name}: {shown}\nRun it? [y/N] ");
+    let answer = keyboard.ask(&question, std::io::stdin());
+    answer.is_some_and(|answer| matches!(answer.trim(), "y" | "Y" | "yes"))
 }

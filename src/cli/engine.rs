@@ -2,10 +2,12 @@
 //! before a model is loaded.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::args::TalkArgs;
 use super::error::Failure;
 use super::interrupt::Interrupt;
+use super::keyboard::Keyboard;
 use super::output::{Progress, notice};
 use super::{Run, agent, input, models};
 use crate::agent::{
@@ -32,7 +34,6 @@ pub struct Start {
     db: PathBuf,
     approve: Approve,
     budget: Budget,
-    json: bool,
 }
 
 impl Start {
@@ -95,7 +96,6 @@ impl Start {
             options: options(run, &settings, usual)?,
             approve: settings.approve,
             budget: settings.budget,
-            json: run.json,
             db: run.places.db(),
             open,
         })
@@ -134,12 +134,16 @@ impl Start {
         Ok(conversation)
     }
 
-    /// The tools of a conversation, if they are npast's to run.
+    /// The tools of a conversation, if they are npast's to run. Without a keyboard nobody is asked.
     ///
     /// # Errors
     /// The engine's.
-    pub fn toolset(&self, of: &Conversation) -> Result<Option<Toolset<'static>>, Failure> {
-        let gate = Box::new(agent::Asking::new(self.approve, self.json));
+    pub fn toolset(
+        &self,
+        of: &Conversation,
+        keyboard: Option<Arc<Keyboard>>,
+    ) -> Result<Option<Toolset<'static>>, Failure> {
+        let gate = Box::new(agent::Asking::new(self.approve, keyboard));
         let user = std::env::home_dir();
         let mut tools = of.toolset(agent::live(), gate, user.as_deref())?;
         if let Some(tools) = &mut tools {

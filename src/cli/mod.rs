@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod input;
 mod interrupt;
+mod keyboard;
 mod kv;
 mod log;
 mod models;
