@@ -16,6 +16,8 @@ mod talk;
 #[path = "../support/witness.rs"]
 mod witness;
 
+mod agent_orders;
+mod agent_prompts;
 mod agent_turns;
 mod boundaries;
 mod conversations;
