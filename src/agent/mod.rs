@@ -4,9 +4,10 @@
 //!
 //! - `engine`: model, slot and stores of a process; `conversation`: one session of it.
 //! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back.
-//! - `frame`: what a session froze at its start; `reason`: a miss in words; `memory`: what fits.
+//! - `approve`: who may call what; `frame`: what a session froze at its start; `reason`: a miss in words; `memory`: what fits.
 
 mod append;
+pub mod approve;
 mod conversation;
 mod engine;
 mod error;
