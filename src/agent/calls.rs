@@ -285,9 +285,8 @@ fn may_run(
         rounds.bad();
         return Err(refused(why));
     }
-    let subject = tool.subject(&call.arguments, &tools.project);
-    match tools.gate.pass(tool, &call.arguments, &subject) {
-        Ok(()) => Ok((tool.effect(&call.arguments), subject)),
+    match tools.gate.pass(tool, &call.arguments) {
+        Ok(subject) => Ok((tool.effect(&call.arguments), subject)),
         Err(why) => Err((Answer::bad(why), Kind::Denied)),
     }
 }

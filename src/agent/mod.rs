@@ -6,10 +6,12 @@
 //! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back.
 //! - `steps`: a turn with tools; `calls`: the calls of one reply; `rounds`: budgets and loops;
 //!   `toolset`: what a call needs; `steering`: what the user says meanwhile.
-//! - `prompt`: the system prompt, built once; `cost`: its tokens; `notes`: the memory; `host`: what tools need of us.
-//! - `frame`: what a session froze at its start; `reason`: a miss in words; `memory`: what fits.
+//! - `prompt`: the system prompt, built once; `cost`: its tokens; `notes`: the memory;
+//!   `host`: what tools need of us.
+//! - `approve`: who may call what; `frame`: what a session froze at its start; `reason`: a miss in words; `memory`: what fits.
 
 mod append;
+pub mod approve;
 mod calls;
 mod conversation;
 mod cost;

@@ -13,13 +13,12 @@ use crate::tools::{Limits, Registry, Subject, Tool, ToolHost, secret_places};
 
 /// Decides whether a call may run. It may ask a person, and takes as long as that takes.
 pub trait Gate {
-    /// Called for each call just before it would run, in call order. What it judges is `subject`:
-    /// the call is refused if it is about something else when it runs.
+    /// Called for each call just before it would run, in call order. Gives what was judged: the
+    /// call is refused if it is about something else when it runs.
     ///
     /// # Errors
     /// Why it may not: a sentence that the model reads as the call's result.
-    fn pass(&mut self, tool: &dyn Tool, arguments: &Value, subject: &Subject)
-    -> Result<(), String>;
+    fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String>;
 }
 
 /// The tools of a session.

@@ -1,7 +1,7 @@
 //! The agent on the command line: when a session gets tools, which ones, and who is asked before
 //! one runs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -9,11 +9,13 @@ use serde_json::Value;
 use super::args::Cli;
 use super::error::Failure;
 use super::keyboard::Keyboard;
-use super::output::printable;
+use super::output::{notice, printable};
+use crate::agent::approve::{self, Approvals, Grant, Question, Verdict, Wall};
 use crate::agent::{Gate, Notice, Prompt, Setup, Surroundings};
 use crate::config::{Approve, Settings};
 use crate::session::local_day;
-use crate::tools::{Effect, Registry, Subject, Tool};
+use crate::tools::command::Places;
+use crate::tools::{Registry, Subject, Tool};
 
 /// Whether a session that starts in this run gets tools. On a terminal it does, unless it was given
 /// a system prompt or tools of its own; a script has to ask for it.
@@ -82,53 +84,129 @@ pub fn setup(
     Ok((setup, prompt))
 }
 
-/// Who decides about calls: the policy, and the person at the terminal where it says so.
+/// Who decides about calls: the approvals, and the person at the terminal where they ask.
 pub struct Asking {
-    policy: Approve,
+    approvals: Approvals,
     /// Somebody is there to be asked.
     keyboard: Option<Arc<Keyboard>>,
 }
 
 impl Asking {
-    /// With a policy; without a keyboard the run is unattended.
-    pub fn new(policy: Approve, keyboard: Option<Arc<Keyboard>>) -> Asking {
-        Asking { policy, keyboard }
+    /// For a session of `project`; without a keyboard the run is unattended. What was granted for
+    /// always and cannot be read is said here.
+    pub fn new(
+        policy: Approve,
+        home: &Path,
+        project: &Path,
+        temp: &Path,
+        keyboard: Option<Arc<Keyboard>>,
+    ) -> Asking {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let (approvals, said) = Approvals::new(approve::Setup {
+            policy: match policy {
+                Approve::Ask => approve::Approve::Ask,
+                Approve::Auto => approve::Approve::Auto,
+                Approve::Deny => approve::Approve::Deny,
+            },
+            rules: approve::Rules::default(),
+            places: Places {
+                home: std::env::home_dir().map_or_else(PathBuf::new, |home| real(&home)),
+                project: real(project),
+                data: real(home),
+            },
+            temp: real(temp),
+            wall: Wall::Missing,
+            attended: keyboard.is_some(),
+        });
+        if let Some(text) = said {
+            notice(&text, None);
+        }
+        Asking {
+            approvals,
+            keyboard,
+        }
     }
 }
 
 impl Gate for Asking {
-    fn pass(
-        &mut self,
-        tool: &dyn Tool,
-        arguments: &Value,
-        subject: &Subject,
-    ) -> Result<(), String> {
-        let name = &tool.spec().name;
-        let harmless = *subject == Subject::Own || tool.effect(arguments) == Effect::Reads;
-        match (self.policy, &self.keyboard) {
-            _ if harmless => Ok(()),
-            (Approve::Auto, _) => Ok(()),
-            (Approve::Deny, _) => Err(format!(
-                "Denied: the user's policy allows no call of {name}."
-            )),
-            (Approve::Ask, None) => Err(format!(
-                "Denied: nobody is there to be asked about {name}. Go on without it."
-            )),
-            (Approve::Ask, Some(keyboard)) => match ask(keyboard, name, &subject.to_string()) {
-                true => Ok(()),
-                false => Err(format!(
-                    "Denied: the user does not want this call of {name}."
-                )),
-            },
+    fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String> {
+        let question = match self.approvals.judge(tool, arguments) {
+            Verdict::Allow(subject) => return Ok(subject),
+            Verdict::Deny(why) => return Err(why),
+            Verdict::Ask(question) => question,
+        };
+        let grant = match &self.keyboard {
+            Some(keyboard) => ask(keyboard, &question),
+            None => Grant::No,
+        };
+        let granted = self.approvals.grant(&question, grant);
+        if let Some(text) = granted.notice {
+            notice(&text, None);
+        }
+        match granted.run {
+            true => Ok(question.subject),
+            false => Err(Approvals::refusal().to_owned()),
         }
     }
 }
 
 /// Asks the person; no answer is a no.
-fn ask(keyboard: &Keyboard, name: &str, subject: &str) -> bool {
-    let shown: String = subject.chars().take(2000).collect();
-    let shown = printable(&shown).replace('\n', "\n  ");
-    let question = format!("{name}: {shown}\nRun it? [y/N] ");
-    let answer = keyboard.ask(&question, std::io::stdin());
-    answer.is_some_and(|answer| matches!(answer.trim(), "y" | "Y" | "yes"))
+fn ask(keyboard: &Keyboard, question: &Question) -> Grant {
+    let mut text = format!("\n{} wants to run:\n", question.tool);
+    for line in question.text.lines() {
+        text.push_str(&format!("  | {line}\n"));
+    }
+    if let Some(why) = &question.why {
+        text.push_str(&format!("It asks because {}.\n", printable(why)));
+    }
+    let rules: Vec<String> = question
+        .rules
+        .iter()
+        .map(|r| printable(&r.to_string()).into_owned())
+        .collect();
+    text.push_str(&match rules.is_empty() {
+        true => "Run it? [y]es, [N]o ".to_owned(),
+        false => format!(
+            "Run it? [y]es, [s]ession or [a]lways (then {} too), [N]o ",
+            rules.join(", ")
+        ),
+    });
+    let answer = keyboard.ask(&text, std::io::stdin());
+    grant(answer.as_deref().unwrap_or_default(), !rules.is_empty())
+}
+
+/// What a line answers.
+fn grant(line: &str, rules: bool) -> Grant {
+    match line.trim().to_lowercase().as_str() {
+        "y" | "yes" => Grant::Once,
+        "s" | "session" if rules => Grant::Session,
+        "a" | "always" if rules => Grant::Always,
+        _ => Grant::No,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_yes_is_one() {
+        let table = [
+            ("y", Grant::Once),
+            (" YES ", Grant::Once),
+            ("s", Grant::Session),
+            ("always", Grant::Always),
+            ("", Grant::No),
+            ("n", Grant::No),
+            ("yes please", Grant::No),
+        ];
+        for (line, want) in table {
+            assert_eq!(grant(line, true), want, "{line:?}");
+        }
+        assert_eq!(
+            grant("a", false),
+            Grant::No,
+            "there is nothing to grant for always"
+        );
+    }
 }

@@ -12,6 +12,7 @@ use super::output::{Progress, notice};
 use super::{Run, agent, input, models};
 use crate::agent::{
     Budget, Conversation, Engine, Info, NewSession, Open, Options, Toolset, TurnOptions, preflight,
+    temp_folder,
 };
 use crate::chat::Script;
 use crate::config::{Approve, Places, Settings};
@@ -143,9 +144,15 @@ impl Start {
         of: &Conversation,
         keyboard: Option<Arc<Keyboard>>,
     ) -> Result<Option<Toolset<'static>>, Failure> {
-        let gate = Box::new(agent::Asking::new(self.approve, keyboard));
+        let (info, home) = (of.info(), &self.options.home);
+        if !info.runs_tools {
+            return Ok(None);
+        }
+        let temp = temp_folder(home, info.id);
+        let folder = Path::new(&info.folder);
+        let gate = agent::Asking::new(self.approve, home, folder, &temp, keyboard);
         let user = std::env::home_dir();
-        let mut tools = of.toolset(agent::live(), gate, user.as_deref())?;
+        let mut tools = of.toolset(agent::live(), Box::new(gate), user.as_deref())?;
         if let Some(tools) = &mut tools {
             tools.budget = self.budget;
         }

@@ -6,10 +6,12 @@
 //! - `registry`: the tools of a session, their JSON, the one way to run them.
 //! - `check`: arguments against a schema, errors as sentences for the model.
 //! - `host`: the trait, and what passes through it.
+//! - `command`: what a command line would run, and the hard list.
 //! - `secret`: what no tool may touch.
 //! - `shown`: bytes as a model may see them; `shrink`: a result is cut once, at birth.
 
 mod check;
+pub mod command;
 mod host;
 mod registry;
 mod secret;

@@ -60,7 +60,10 @@ fn on(bench: &Bench, day: &str, session: &str) -> (Vec<Token>, Vec<String>) {
     .expect("a turn");
     let r = said.receipt();
     // A new session finds what its prompt has in common with another one stored.
-    assert!(r.evaluated == r.appended || r.call == 1 && r.evaluated < r.appended, "{r:?}");
+    assert!(
+        r.evaluated == r.appended || r.call == 1 && r.evaluated < r.appended,
+        "{r:?}"
+    );
     assert_eq!(r.miss, None);
     talk.close().expect("a close");
     (head(bench, session), said.notices)

@@ -67,12 +67,13 @@ pub struct Door {
 }
 
 impl Gate for Door {
-    fn pass(&mut self, tool: &dyn Tool, _: &Value, subject: &Subject) -> Result<(), String> {
+    fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String> {
         let name = &tool.spec().name;
+        let subject = tool.subject(arguments, std::path::Path::new("/"));
         self.asked.borrow_mut().push(format!("{name} {subject}"));
         match self.closed_to.contains(name) {
             true => Err(format!("Denied: {name}.")),
-            false => Ok(()),
+            false => Ok(subject),
         }
     }
 }
