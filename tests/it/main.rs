@@ -18,6 +18,7 @@ mod witness;
 
 mod agent_orders;
 mod agent_prompts;
+mod agent_sessions;
 mod agent_turns;
 mod boundaries;
 mod conversations;
