@@ -12,6 +12,14 @@ use crate::chat::message::Role;
 use crate::chat::{Message, Script};
 use crate::ledger::Finish;
 
+/// What a turn works with.
+struct Pass<'a, 't> {
+    options: &'a TurnOptions,
+    tools: &'a mut Toolset<'t>,
+    cancel: &'a Arc<AtomicBool>,
+    sum: Sum,
+}
+
 impl Conversation {
     /// Runs a turn: model calls and the tools they ask for. `cancel` ends it: a reply stops between
     /// decode calls, running tools are told, and calls that did not run get a result that says so.
@@ -32,25 +40,32 @@ impl Conversation {
         let Some(tools) = tools else {
             return self.turn(input, options, script, cancel, on);
         };
-        let mut sum = Sum::begin();
-        let end = self.steps(input, options, tools, script, cancel, &mut sum, on);
+        let mut pass = Pass {
+            options,
+            tools,
+            cancel,
+            sum: Sum::begin(),
+        };
+        let end = self.steps(input, &mut pass, script, on);
         let stopped = end.as_ref().ok().and_then(|end| end.stopped);
-        sum.show(stopped, on);
+        pass.sum.show(stopped, on);
         self.say(on);
         end
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn steps(
         &mut self,
         mut input: Input,
-        options: &TurnOptions,
-        tools: &mut Toolset<'_>,
+        pass: &mut Pass<'_, '_>,
         mut script: Option<&mut Script>,
-        cancel: &Arc<AtomicBool>,
-        sum: &mut Sum,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
+        let Pass {
+            options,
+            tools,
+            cancel,
+            sum,
+        } = pass;
         let mut rounds = Rounds::new(tools.budget);
         loop {
             let results =
