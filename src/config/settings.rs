@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{ConfigError, Layer};
 use crate::agent::Policy;
 use crate::llama::{CacheType, ContextOptions, ModelOptions, Sampling};
+use crate::tools::ServerConfig;
 
 /// What happens when the model calls a tool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -53,6 +54,8 @@ pub struct Settings {
     pub system: Option<String>,
     /// Policy for tools of this run.
     pub approve: Approve,
+    /// MCP servers of sessions that start now, in order of their names.
+    pub servers: Vec<ServerConfig>,
 }
 
 const MAX_THREADS: usize = 512;
@@ -123,6 +126,7 @@ impl Settings {
             },
             model: layer.model,
             default_model: None,
+            servers: Vec::new(),
             chat_template: layer.chat_template,
             system: layer.system,
         })
