@@ -2,6 +2,7 @@
 //! over each other they become [`Settings`], the only form that reaches the engine.
 
 mod layer;
+mod mcp;
 mod settings;
 
 use std::ffi::OsString;
@@ -145,14 +146,18 @@ impl Places {
     /// # Errors
     /// See [`ConfigError`].
     pub fn resolve(&self, env: Env<'_>, flags: Layer) -> Result<Settings, ConfigError> {
-        let mut file = match self.read_file()? {
-            Some(text) => Layer::from_toml(&text, &self.config)?,
-            None => Layer::default(),
+        let (mut file, servers) = match self.read_file()? {
+            Some(text) => (
+                Layer::from_toml(&text, &self.config)?,
+                Layer::servers(&text, &self.config)?,
+            ),
+            None => (Layer::default(), Vec::new()),
         };
         let default_model = file.model.take();
         let settings = Settings::new(flags.over(Layer::from_env(env)?).over(file))?;
         Ok(Settings {
             default_model,
+            servers,
             ..settings
         })
     }

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, Env};
+use super::{ConfigError, Env, mcp};
+use crate::tools::ServerConfig;
 
 /// A value that can be written as one word, as environment variables are.
 trait Word: Sized {
@@ -182,23 +183,29 @@ keys! {
 }
 
 impl Layer {
-    /// Reads a configuration file's text. Relative paths in it start at the file's folder.
+    /// The MCP servers of a configuration file's text.
+    ///
+    /// # Errors
+    /// As [`Layer::from_toml`].
+    pub fn servers(text: &str, path: &Path) -> Result<Vec<ServerConfig>, ConfigError> {
+        match parse(text, path)?.get(mcp::KEY) {
+            Some(value) => mcp::servers(value, path),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Reads a configuration file's text, but for its MCP servers. Relative paths in it start at the file's folder.
     ///
     /// # Errors
     /// [`ConfigError::Syntax`], [`ConfigError::UnknownKey`] and [`ConfigError::Value`], each
     /// with the file's name.
     pub fn from_toml(text: &str, path: &Path) -> Result<Layer, ConfigError> {
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
-            let line = e.span().map_or(1, |s| {
-                text.bytes().take(s.start).filter(|b| *b == b'\n').count() + 1
-            });
-            ConfigError::Syntax {
-                path: path.to_owned(),
-                reason: format!("line {line}: {}", e.message().replace('\n', ", ")),
-            }
-        })?;
+        let table = parse(text, path)?;
         let mut layer = Layer::default();
         for (key, value) in table {
+            if key == mcp::KEY {
+                continue;
+            }
             match layer.set(&key, value) {
                 Some(Ok(())) => {}
                 Some(Err(reason)) => {
@@ -232,6 +239,18 @@ impl Layer {
         });
         Ok(layer)
     }
+}
+
+fn parse(text: &str, path: &Path) -> Result<toml::Table, ConfigError> {
+    text.parse().map_err(|e: toml::de::Error| {
+        let line = e.span().map_or(1, |s| {
+            text.bytes().take(s.start).filter(|b| *b == b'\n').count() + 1
+        });
+        ConfigError::Syntax {
+            path: path.to_owned(),
+            reason: format!("line {line}: {}", e.message().replace('\n', ", ")),
+        }
+    })
 }
 
 fn said(error: toml::de::Error) -> String {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{ConfigError, Layer};
 use crate::agent::{Budget, Policy};
 use crate::llama::{CacheType, ContextOptions, ModelOptions, Sampling};
+use crate::tools::ServerConfig;
 
 /// What happens when the model calls a tool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -61,6 +62,8 @@ pub struct Settings {
     pub without_tools: Vec<String>,
     /// What one turn with tools may take.
     pub budget: Budget,
+    /// MCP servers of sessions that start now, in order of their names.
+    pub servers: Vec<ServerConfig>,
 }
 
 const MAX_THREADS: usize = 512;
@@ -140,6 +143,7 @@ impl Settings {
             },
             model: layer.model,
             default_model: None,
+            servers: Vec::new(),
             chat_template: layer.chat_template,
             system: layer.system,
         })

@@ -169,3 +169,70 @@ fn the_data_folder_is_npast_home_else_the_xdg_one() {
             .ends_with("npast")
     );
 }
+
+#[test]
+fn mcp_servers_are_read_in_order_of_their_names() {
+    let file = "temp = 1\n\n[mcp.files]\ncommand = \"npx\"\nargs = [\"-y\", \"server\"]\n\
+                tools = [\"read\"]\nenv = { KEY = \"v\" }\ncall-seconds = 5\n\n\
+                [mcp.every]\ncommand = \"every\"\n\n[mcp.off]\ncommand = \"x\"\nenabled = false";
+    let settings = resolve(file, &[], Layer::default()).unwrap();
+    let every = crate::tools::ServerConfig {
+        name: "every".into(),
+        command: "every".into(),
+        args: Vec::new(),
+        env: Default::default(),
+        tools: None,
+        start_limit: std::time::Duration::from_secs(20),
+        call_limit: std::time::Duration::from_secs(120),
+    };
+    let files = crate::tools::ServerConfig {
+        name: "files".into(),
+        command: "npx".into(),
+        args: vec!["-y".into(), "server".into()],
+        env: [("KEY".to_owned(), "v".to_owned())].into(),
+        tools: Some(vec!["read".into()]),
+        call_limit: std::time::Duration::from_secs(5),
+        ..every.clone()
+    };
+    assert_eq!(settings.servers, [every, files]);
+    assert_eq!(settings.sampling.temperature, 1.0);
+}
+
+#[test]
+fn a_wrong_mcp_server_is_named_with_its_key() {
+    let table = [
+        ("mcp = 3", "mcp", "a server is a table [mcp.NAME]"),
+        ("[mcp]\nx = 1", "mcp.x", "a server is a table [mcp.NAME]"),
+        (
+            "[mcp.\"a b\"]",
+            "mcp.a b",
+            "a name has 1 to 24 ASCII letters, digits, _ and -",
+        ),
+        ("[mcp.x]", "mcp.x", "it needs a command"),
+        ("[mcp.x]\ncommand = \"\"", "mcp.x.command", "it is empty"),
+        (
+            "[mcp.x]\ncommand = 7",
+            "mcp.x.command",
+            "invalid type: integer `7`, expected a string",
+        ),
+        (
+            "[mcp.x]\ncommand = \"x\"\nstart-seconds = 0",
+            "mcp.x.start-seconds",
+            "it must be between 1 and 3600",
+        ),
+        (
+            "[mcp.x]\ncommand = \"x\"\ncomand = \"x\"",
+            "mcp.x.comand",
+            "a server has the keys command, args, env, tools, enabled, start-seconds, call-seconds",
+        ),
+    ];
+    for (file, key, reason) in table {
+        let error = resolve(file, &[], Layer::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with(&format!("the key \"{key}\" in ")) && error.ends_with(reason),
+            "{error}"
+        );
+    }
+}

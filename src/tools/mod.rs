@@ -7,16 +7,35 @@
 //! - `check`: arguments against a schema, errors as sentences for the model.
 //! - `host`: the trait, and what passes through it.
 //! - `command`: what a command line would run, and the hard list.
+//! - `read_file`, `write_file`, `edit_file` (and `nearest`: what is there instead), `list`, `search`,
+//!   `todo`, `memory`, `session_search`: a tool each.
+//! - `place`: where a path really leads, and opening exactly that; `walk`: folders as git sees them.
 //! - `secret`: what no tool may touch.
 //! - `shown`: bytes as a model may see them; `shrink`: a result is cut once, at birth.
 
 mod check;
 pub mod command;
+mod edit_file;
+mod fetch_url;
 mod host;
+mod list;
+mod mcp;
+mod memory;
+mod nearest;
+mod place;
+mod read_file;
 mod registry;
+mod search;
 mod secret;
+mod session_search;
 mod shown;
 mod shrink;
+mod todo;
+mod walk;
+mod write_file;
+
+#[cfg(test)]
+mod testing;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,11 +43,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
+pub use edit_file::EditFile;
+pub use fetch_url::FetchUrl;
 pub use host::{MemoryEdit, MemoryFile, SessionHit, TodoItem, TodoState, ToolHost};
+pub use list::List;
+pub use mcp::{ServerConfig, Servers, Surroundings};
+pub use memory::Memory;
+pub use read_file::ReadFile;
 pub use registry::{Registry, RegistryError};
+pub use search::Search;
 pub use secret::secret_places;
+pub use session_search::SessionSearch;
 pub use shown::clean;
 pub use shrink::{Ends, Limits, ends};
+pub use todo::Todo;
+pub use write_file::WriteFile;
 
 /// What a tool is to a model.
 #[derive(Clone, PartialEq, Debug)]
@@ -164,6 +193,20 @@ pub trait Tool: Send + Sync {
     /// Does it. The arguments have passed [`Registry::check`]. It returns within seconds once
     /// [`Room::cancelled`] is true, and gives a sentence for every failure.
     fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer;
+}
+
+/// The tools that every session can have; they need nothing but a [`Room`].
+pub fn built_in() -> Vec<Box<dyn Tool>> {
+    vec![
+        Box::new(EditFile::default()),
+        Box::new(List::default()),
+        Box::new(Memory::default()),
+        Box::new(ReadFile::default()),
+        Box::new(Search::default()),
+        Box::new(SessionSearch::default()),
+        Box::new(Todo::default()),
+        Box::new(WriteFile::default()),
+    ]
 }
 
 /// Where a call works.

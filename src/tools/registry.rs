@@ -172,3 +172,7 @@ impl Tool for Frozen {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

@@ -171,3 +171,130 @@ fn keep(text: &str, room: &Room<'_>) -> io::Result<(PathBuf, bool)> {
         "the temporary folder is full of results of this call",
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use proptest::prelude::*;
+
+    use super::super::testing::{Place, names};
+    use super::*;
+
+    fn shrunk(place: &Place, text: &str) -> String {
+        let base = place.base().to_string_lossy().into_owned();
+        place
+            .room(None, |room| shrink(text, room))
+            .replace(&base, "BASE")
+    }
+
+    #[test]
+    fn what_fits_is_only_cleaned() {
+        let place = Place::new();
+        assert_eq!(shrunk(&place, "a\u{1b}[31mb\u{0}\n"), "ab\n");
+        assert_eq!(shrunk(&place, &"x\n".repeat(400)), "x\n".repeat(400));
+        assert_eq!(names(&place.temp()), Vec::<String>::new());
+    }
+
+    /// 5 MB of lines: both ends, how much is missing, and a file with every byte that read_file
+    /// reads on.
+    #[test]
+    fn a_result_of_5_mb_keeps_its_ends_and_the_whole_can_be_read() {
+        let place = Place::new();
+        let text: String = (1..=500_000).map(|i| format!("l{i:07}\n")).collect();
+        let cut = shrunk(&place, &text);
+        assert!(cut.len() <= 16 << 10 && cut.lines().count() <= 400);
+        let note = "[… 499,604 lines (4.5 MB) left out; all of it is in BASE/temp/result-c1.txt, \
+                    read_file reads on …]";
+        let lines: Vec<&str> = cut.lines().collect();
+        assert_eq!(
+            (lines[0], lines[263], lines[264]),
+            ("l0000001", "l0000264", note)
+        );
+        assert_eq!(lines.last(), Some(&"l0500000"));
+        let kept = place.temp().join("result-c1.txt");
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), text);
+        assert_eq!(kept.metadata().unwrap().mode() & 0o777, 0o600);
+        let on = place.call(
+            "read_file",
+            serde_json::json!({"path": kept.to_str().unwrap(), "from": 265, "lines": 1}),
+        );
+        assert!(on.ok && on.text.contains("\nl0000265\n"), "{on:?}");
+        // A second result of the same call has its own file.
+        shrunk(&place, &text);
+        assert_eq!(names(&place.temp()), ["result-c1-2.txt", "result-c1.txt"]);
+    }
+
+    #[test]
+    fn a_line_of_5_mb_and_a_file_of_nul_are_bounded() {
+        let place = Place::new();
+        let cut = shrunk(&place, &"ä".repeat(2_500_000));
+        assert!(cut.len() <= 16 << 10, "{}", cut.len());
+        assert!(cut.contains("\n[… 5.0 MB left out; all of it is in "));
+        assert_eq!(shrunk(&place, &"\0".repeat(5_000_000)), "");
+    }
+
+    #[test]
+    fn a_whole_that_cannot_be_kept_is_said() {
+        let place = Place::new();
+        let temp = place.temp();
+        std::fs::remove_dir(&temp).unwrap();
+        let cut = place.room(None, |room| {
+            shrink(
+                &"x".repeat(50_000),
+                &Room {
+                    temp: &temp,
+                    ..*room
+                },
+            )
+        });
+        assert!(
+            cut.contains("left out; they could not be kept: No such file or directory"),
+            "{cut}"
+        );
+    }
+
+    /// The id comes from a client or a model.
+    #[test]
+    fn a_hostile_call_id_names_no_other_place() {
+        let place = Place::new();
+        place.room(None, |room| {
+            let hostile = Room {
+                call: "../../home/evil\0/x",
+                ..*room
+            };
+            shrink(&"x".repeat(50_000), &hostile);
+        });
+        assert_eq!(names(&place.temp()), ["result-homeevilx.txt"]);
+        assert_eq!(names(&place.base().join("home")), Vec::<String>::new());
+    }
+
+    proptest! {
+        /// Head and tail are ends of the text, within the limits, and what is said to be missing is
+        /// what is missing.
+        #[test]
+        fn the_ends_of_any_text_add_up(
+            lines in prop::collection::vec("[aäß😀 ]{0,40}", 0..200),
+            bytes in 0usize..3000,
+            most in 0usize..60,
+        ) {
+            let text = lines.join("\n");
+            let limits = Limits { bytes, lines: most };
+            let (bytes, most) = (bytes.max(512), most.max(8));
+            match ends(&text, limits) {
+                None => {
+                    prop_assert!(text.len() <= bytes && text.lines().count() <= most);
+                }
+                Some(ends) => {
+                    prop_assert!(text.len() > bytes || text.lines().count() > most);
+                    prop_assert!(text.starts_with(ends.head) && text.ends_with(ends.tail));
+                    prop_assert_eq!(ends.head.len() + ends.bytes + ends.tail.len(), text.len());
+                    let between = &text[ends.head.len()..text.len() - ends.tail.len()];
+                    prop_assert_eq!(between.matches('\n').count(), ends.lines);
+                    prop_assert!(ends.head.len() + ends.tail.len() + 256 <= bytes);
+                    prop_assert!(ends.head.lines().count() + ends.tail.lines().count() < most);
+                }
+            }
+        }
+    }
+}

@@ -32,6 +32,7 @@ mod frozen_head;
 mod hostile;
 mod interrupts;
 mod kv_deleted;
+mod mcp;
 mod policies;
 mod random_orders;
 mod random_talks;
