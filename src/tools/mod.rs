@@ -7,6 +7,7 @@
 //! - `check`: arguments against a schema, errors as sentences for the model.
 //! - `host`: the trait, and what passes through it.
 //! - `command`: what a command line would run, and the hard list.
+//! - `sandbox`: the wall around programs; `terminal`: commands behind it.
 //! - `secret`: what no tool may touch.
 //! - `shown`: bytes as a model may see them; `shrink`: a result is cut once, at birth.
 
@@ -14,9 +15,13 @@ mod check;
 pub mod command;
 mod host;
 mod registry;
+#[cfg(unix)]
+pub mod sandbox;
 mod secret;
 mod shown;
 mod shrink;
+#[cfg(unix)]
+mod terminal;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -29,6 +34,8 @@ pub use registry::{Registry, RegistryError};
 pub use secret::secret_places;
 pub use shown::clean;
 pub use shrink::{Ends, Limits, ends};
+#[cfg(unix)]
+pub use terminal::Terminal;
 
 /// What a tool is to a model.
 #[derive(Clone, PartialEq, Debug)]
