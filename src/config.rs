@@ -3,6 +3,7 @@
 
 mod layer;
 mod settings;
+mod tables;
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -12,6 +13,7 @@ use etcetera::BaseStrategy;
 
 pub use layer::Layer;
 pub use settings::{Approve, Settings};
+pub use tables::{SandboxTable, Tables};
 
 /// Largest configuration file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -145,14 +147,15 @@ impl Places {
     /// # Errors
     /// See [`ConfigError`].
     pub fn resolve(&self, env: Env<'_>, flags: Layer) -> Result<Settings, ConfigError> {
-        let mut file = match self.read_file()? {
+        let (mut file, tables) = match self.read_file()? {
             Some(text) => Layer::from_toml(&text, &self.config)?,
-            None => Layer::default(),
+            None => (Layer::default(), Tables::default()),
         };
         let default_model = file.model.take();
         let settings = Settings::new(flags.over(Layer::from_env(env)?).over(file))?;
         Ok(Settings {
             default_model,
+            tables,
             ..settings
         })
     }

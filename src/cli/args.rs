@@ -79,6 +79,7 @@ impl Cli {
         let mut layer = Layer {
             system: self.talk.system.clone(),
             approve: self.talk.approve.clone(),
+            sandbox: self.talk.sandbox.clone(),
             seed: self.talk.seed,
             ..Layer::default()
         };
@@ -143,6 +144,12 @@ pub struct TalkArgs {
     /// Calls are shown and stored; this version does not run tools yet.
     #[arg(long, value_name = "POLICY")]
     pub approve: Option<String>,
+
+    /// Whether programs run behind a wall: on or off
+    ///
+    /// `npast doctor` says what it holds on this system.
+    #[arg(long, value_name = "MODE")]
+    pub sandbox: Option<String>,
 }
 
 #[derive(Subcommand, Debug)]

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, Env};
+use super::{ConfigError, Env, Tables};
 
 /// A value that can be written as one word, as environment variables are.
 trait Word: Sized {
@@ -169,6 +169,8 @@ keys! {
     system: String = "system", "NPAST_SYSTEM";
     /// Policy for tools: `ask`, `auto`, `deny`.
     approve: String = "approve", "NPAST_APPROVE";
+    /// The sandbox of programs: `on` or `off`.
+    sandbox: String = "sandbox", "NPAST_SANDBOX_MODE";
 }
 
 impl Layer {
@@ -177,8 +179,8 @@ impl Layer {
     /// # Errors
     /// [`ConfigError::Syntax`], [`ConfigError::UnknownKey`] and [`ConfigError::Value`], each
     /// with the file's name.
-    pub fn from_toml(text: &str, path: &Path) -> Result<Layer, ConfigError> {
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+    pub fn from_toml(text: &str, path: &Path) -> Result<(Layer, Tables), ConfigError> {
+        let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
             let line = e.span().map_or(1, |s| {
                 text.bytes().take(s.start).filter(|b| *b == b'\n').count() + 1
             });
@@ -187,6 +189,7 @@ impl Layer {
                 reason: format!("line {line}: {}", e.message().replace('\n', ", ")),
             }
         })?;
+        let tables = Tables::take(&mut table, path)?;
         let mut layer = Layer::default();
         for (key, value) in table {
             match layer.set(&key, value) {
@@ -220,7 +223,7 @@ impl Layer {
             Some(file) if !file.starts_with('@') => format!("@{}", folder.join(file).display()),
             _ => text,
         });
-        Ok(layer)
+        Ok((layer, tables))
     }
 }
 

@@ -2,21 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{ConfigError, Layer};
+use super::{ConfigError, Layer, Tables};
 use crate::agent::Policy;
 use crate::llama::{CacheType, ContextOptions, ModelOptions, Sampling};
 
-/// What happens when the model calls a tool.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Approve {
-    /// The user is asked.
-    #[default]
-    Ask,
-    /// It runs.
-    Auto,
-    /// It is refused.
-    Deny,
-}
+pub use crate::agent::approve::Approve;
 
 /// What a run is set to.
 #[derive(Clone, Debug)]
@@ -53,6 +43,10 @@ pub struct Settings {
     pub system: Option<String>,
     /// Policy for tools of this run.
     pub approve: Approve,
+    /// Whether the user wants programs to run without a wall.
+    pub sandbox_off: bool,
+    /// What only the configuration file can say.
+    pub tables: Tables,
 }
 
 const MAX_THREADS: usize = 512;
@@ -121,6 +115,8 @@ impl Settings {
                 Some("deny") => Approve::Deny,
                 _ => Approve::Ask,
             },
+            sandbox_off: word("sandbox", layer.sandbox, &["on", "off"])?.as_deref() == Some("off"),
+            tables: Tables::default(),
             model: layer.model,
             default_model: None,
             chat_template: layer.chat_template,

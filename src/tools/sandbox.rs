@@ -114,6 +114,25 @@ struct Job {
 }
 
 impl Sandbox {
+    /// Programs without a wall: started by the npast binary `program`, with these variables
+    /// ([`environment`]).
+    pub fn new(program: PathBuf, environment: Vec<(OsString, OsString)>) -> Sandbox {
+        Sandbox {
+            program,
+            wall: None,
+            bounds: Bounds::default(),
+            environment,
+        }
+    }
+
+    /// The same behind a wall.
+    pub fn behind(self, wall: Wall) -> Sandbox {
+        Sandbox {
+            wall: Some(wall),
+            ..self
+        }
+    }
+
     /// A command that runs `words` in `folder`; its standard input, output and error are the
     /// program's. When it gets SIGTERM it ends the program and all that came of it.
     ///

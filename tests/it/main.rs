@@ -13,6 +13,9 @@ mod rig;
 mod talk;
 #[path = "../support/witness.rs"]
 mod witness;
+#[cfg(unix)]
+#[path = "../support/yard.rs"]
+mod yard;
 
 mod boundaries;
 mod conversations;
@@ -24,6 +27,8 @@ mod exact_resume;
 mod forks;
 mod frozen_head;
 mod hostile;
+#[cfg(target_os = "linux")]
+mod hostile_commands;
 mod interrupts;
 mod kv_deleted;
 mod policies;
@@ -31,4 +36,6 @@ mod random_orders;
 mod random_talks;
 mod rewinds;
 mod templates;
+#[cfg(target_os = "linux")]
+mod terminals;
 mod withdrawals;

@@ -29,7 +29,7 @@ fn each_flag_lands_on_its_key() {
         --yarn-attn-factor 1 --yarn-beta-fast 32 --yarn-beta-slow 1 --yarn-orig-ctx 32768 \
         --no-store --chat-template @t.jinja --no-thinking=false --temp 0 --top-k 1 --top-p 0.5 \
         --min-p 0.1 --seed 7 --repeat-penalty 1.1 -n 12 --stop END --stop -- --system hi \
-        --approve deny";
+        --approve deny --sandbox off";
     let layer = cli(all).layer();
     let want = Layer {
         model: Some("a.gguf".into()),
@@ -67,6 +67,7 @@ fn each_flag_lands_on_its_key() {
         stop: Some(vec!["END".into(), "--".into()]),
         system: Some("hi".into()),
         approve: Some("deny".into()),
+        sandbox: Some("off".into()),
     };
     assert_eq!(layer, want);
     assert_eq!(cli("hello").layer(), Layer::default());
