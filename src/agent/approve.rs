@@ -5,6 +5,8 @@
 mod question;
 mod rule;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 

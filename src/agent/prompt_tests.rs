@@ -183,3 +183,49 @@ fn a_skill_of_the_project_wins_over_one_of_the_data_folder() {
         "{skills}"
     );
 }
+
+/// The budget: system prompt and all tools together take at most 2,500 tokens on Qwen's
+/// tokenizer, without what a user adds (project file, memory, skills).
+#[cfg(unix)]
+#[test]
+fn prompt_and_tools_take_at_most_2500_tokens_on_qwens_vocabulary() {
+    use crate::agent::frame::head_of;
+    use crate::chat::template::Frame;
+    use crate::llama::{Model, ModelOptions};
+    use crate::tools::{FetchUrl, Registry, Terminal, built_in, sandbox::Sandbox};
+
+    let shared = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared"));
+    let Ok(source) = fs::read_to_string(shared.join("chat-templates/Qwen3.5-4B.jinja")) else {
+        eprintln!("skipped: there is no ../shared");
+        return;
+    };
+    let options = ModelOptions {
+        vocab_only: true,
+        ..ModelOptions::default()
+    };
+    let vocab = shared.join("vocab/ggml-vocab-qwen35.gguf");
+    let model = Model::load(&vocab, &options, &mut |_| true).unwrap();
+    let (template, tokenizer) = crate::agent::engine::examine(&source, model.vocab()).unwrap();
+    let mut tools = built_in();
+    tools.push(Box::new(FetchUrl::new(false)));
+    tools.push(Box::new(Terminal::new(Sandbox::new(
+        "npast".into(),
+        Vec::new(),
+    ))));
+    let tools = Registry::new(tools).unwrap();
+    let names: Vec<&str> = tools.tools().map(|t| t.spec().name.as_str()).collect();
+    let place = Place::new();
+    let frame = Frame {
+        system: Some(place.build(&names).text()),
+        tools: Some(tools.specs_json()),
+        thinking: true,
+        ..Frame::default()
+    };
+    let head = head_of(&template, &tokenizer, &frame).unwrap();
+    println!(
+        "{} tools and the prompt: {} tokens",
+        names.len(),
+        head.len()
+    );
+    assert!((800..=2500).contains(&head.len()), "{} tokens", head.len());
+}

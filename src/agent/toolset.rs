@@ -57,14 +57,7 @@ impl Conversation {
         let home = &self.shared.options.home;
         let registry = Registry::frozen(specs, live)
             .map_err(|e| AgentError::new(ErrorKind::Session, e.to_string()))?;
-        let temp = temp_folder(home, self.row.id.0);
-        make(&temp).map_err(|e| {
-            AgentError::new(
-                ErrorKind::Session,
-                format!("the folder {} cannot be made: {e}", temp.display()),
-            )
-            .hinted("make the data folder writable, or set NPAST_HOME to another one")
-        })?;
+        let temp = self.temp_folder()?;
         Ok(Some(Toolset {
             registry,
             project: PathBuf::from(&self.row.folder),
@@ -76,6 +69,24 @@ impl Conversation {
             budget: Budget::default(),
             steering: Steering::default(),
         }))
+    }
+}
+
+impl Conversation {
+    /// The session's temporary folder, made if it is missing: private, and gone with the session.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn temp_folder(&self) -> Result<PathBuf, AgentError> {
+        let temp = temp_folder(&self.shared.options.home, self.row.id.0);
+        make(&temp).map_err(|e| {
+            AgentError::new(
+                ErrorKind::Session,
+                format!("the folder {} cannot be made: {e}", temp.display()),
+            )
+            .hinted("make the data folder writable, or set NPAST_HOME to another one")
+        })?;
+        Ok(temp)
     }
 }
 

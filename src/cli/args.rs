@@ -171,6 +171,12 @@ pub struct ToolArgs {
     #[arg(long, value_name = "POLICY")]
     approve: Option<String>,
 
+    /// Whether programs run behind a wall: on or off
+    ///
+    /// `npast doctor` says what it holds on this system.
+    #[arg(long, value_name = "MODE")]
+    sandbox: Option<String>,
+
     /// Most replies of one turn whose calls are run [default: 50]
     #[arg(long, value_name = "N")]
     max_steps: Option<usize>,
@@ -187,6 +193,7 @@ impl ToolArgs {
         layer.with_tools = self.with_tools.clone();
         layer.without_tools = self.without_tools.clone();
         layer.approve = self.approve.clone();
+        layer.sandbox = self.sandbox.clone();
         layer.max_steps = self.max_steps;
         layer.max_turn_tokens = self.max_turn_tokens;
     }

@@ -12,10 +12,9 @@ use super::output::{Progress, notice};
 use super::{Run, agent, input, models};
 use crate::agent::{
     Budget, Conversation, Engine, Info, NewSession, Open, Options, Toolset, TurnOptions, preflight,
-    temp_folder,
 };
 use crate::chat::Script;
-use crate::config::{Approve, Places, Settings};
+use crate::config::{Approve, Places, Settings, Tables};
 use crate::ledger::Finish;
 use crate::llama::bridge::MAX_TEMPLATE_BYTES;
 use crate::session::{Db, Message, Session, SessionId, State, check_name};
@@ -34,6 +33,8 @@ pub struct Start {
     typed_seed: Option<u64>,
     db: PathBuf,
     approve: Approve,
+    sandbox_off: bool,
+    tables: Tables,
     budget: Budget,
 }
 
@@ -96,6 +97,8 @@ impl Start {
             typed_seed: talk.seed,
             options: options(run, &settings, usual)?,
             approve: settings.approve,
+            sandbox_off: settings.sandbox_off,
+            tables: settings.tables.clone(),
             budget: settings.budget,
             db: run.places.db(),
             open,
@@ -148,11 +151,18 @@ impl Start {
         if !info.runs_tools {
             return Ok(None);
         }
-        let temp = temp_folder(home, info.id);
-        let folder = Path::new(&info.folder);
-        let gate = agent::Asking::new(self.approve, home, folder, &temp, keyboard);
+        let temp = of.temp_folder()?;
+        let around = agent::Around {
+            home,
+            project: Path::new(&info.folder),
+            temp: &temp,
+            sandbox_off: self.sandbox_off,
+            tables: &self.tables,
+        };
+        let (live, wall) = agent::live(&around);
+        let gate = agent::Asking::new(self.approve, &around, wall, keyboard);
         let user = std::env::home_dir();
-        let mut tools = of.toolset(agent::live(), Box::new(gate), user.as_deref())?;
+        let mut tools = of.toolset(live, Box::new(gate), user.as_deref())?;
         if let Some(tools) = &mut tools {
             tools.budget = self.budget;
         }

@@ -29,6 +29,8 @@ use error::Failure;
 
 use crate::config::Places;
 use crate::llama;
+#[cfg(unix)]
+use crate::tools::sandbox;
 
 /// What every subcommand knows.
 struct Run {
@@ -43,6 +45,11 @@ struct Run {
 /// error, make the exit code (0 done, 1 failed, 2 wrong usage, 130 interrupted).
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    // Not a command for people: the binary starts itself to run a program behind the wall.
+    #[cfg(unix)]
+    if args.get(1).is_some_and(|word| *word == sandbox::SUBCOMMAND) {
+        return sandbox::main(&args[2..]);
+    }
     // Asked before anything else runs: the alternative is a SIGILL without a word.
     let done = match llama::cpu_lacks() {
         Some(feature) => Err(Failure::cpu(feature)),

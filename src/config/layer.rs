@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, Env, mcp};
+use super::{ConfigError, Env, Tables, mcp};
 use crate::tools::ServerConfig;
 
 /// A value that can be written as one word, as environment variables are.
@@ -180,6 +180,8 @@ keys! {
     max_turn_tokens: usize = "max-turn-tokens", "NPAST_MAX_TURN_TOKENS";
     /// Policy for tools: `ask`, `auto`, `deny`.
     approve: String = "approve", "NPAST_APPROVE";
+    /// The sandbox of programs: `on` or `off`.
+    sandbox: String = "sandbox", "NPAST_SANDBOX_MODE";
 }
 
 impl Layer {
@@ -199,8 +201,9 @@ impl Layer {
     /// # Errors
     /// [`ConfigError::Syntax`], [`ConfigError::UnknownKey`] and [`ConfigError::Value`], each
     /// with the file's name.
-    pub fn from_toml(text: &str, path: &Path) -> Result<Layer, ConfigError> {
-        let table = parse(text, path)?;
+    pub fn from_toml(text: &str, path: &Path) -> Result<(Layer, Tables), ConfigError> {
+        let mut table = parse(text, path)?;
+        let tables = Tables::take(&mut table, path)?;
         let mut layer = Layer::default();
         for (key, value) in table {
             if key == mcp::KEY {
@@ -237,7 +240,7 @@ impl Layer {
             Some(file) if !file.starts_with('@') => format!("@{}", folder.join(file).display()),
             _ => text,
         });
-        Ok(layer)
+        Ok((layer, tables))
     }
 }
 

@@ -2,22 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{ConfigError, Layer};
+use super::{ConfigError, Layer, Tables};
 use crate::agent::{Budget, Policy};
 use crate::llama::{CacheType, ContextOptions, ModelOptions, Sampling};
 use crate::tools::ServerConfig;
 
-/// What happens when the model calls a tool.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Approve {
-    /// The user is asked.
-    #[default]
-    Ask,
-    /// It runs.
-    Auto,
-    /// It is refused.
-    Deny,
-}
+pub use crate::agent::approve::Approve;
 
 /// What a run is set to.
 #[derive(Clone, Debug)]
@@ -64,6 +54,10 @@ pub struct Settings {
     pub budget: Budget,
     /// MCP servers of sessions that start now, in order of their names.
     pub servers: Vec<ServerConfig>,
+    /// Whether the user wants programs to run without a wall.
+    pub sandbox_off: bool,
+    /// What only the configuration file can say.
+    pub tables: Tables,
 }
 
 const MAX_THREADS: usize = 512;
@@ -141,6 +135,8 @@ impl Settings {
                 tokens: within("max-turn-tokens", layer.max_turn_tokens, 1, 1 << 30)?
                     .unwrap_or(Budget::default().tokens),
             },
+            sandbox_off: word("sandbox", layer.sandbox, &["on", "off"])?.as_deref() == Some("off"),
+            tables: Tables::default(),
             model: layer.model,
             default_model: None,
             servers: Vec::new(),

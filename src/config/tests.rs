@@ -147,11 +147,11 @@ fn a_named_file_must_be_there_and_the_usual_one_need_not() {
 fn relative_paths_in_the_file_start_at_its_folder_and_bare_model_names_stay() {
     let file = Path::new("/etc/npast/config.toml");
     let text = "model = \"sub/m.gguf\"\nchat-template = \"t.jinja\"\nsystem = \"@s.txt\"";
-    let layer = Layer::from_toml(text, file).unwrap();
+    let (layer, _) = Layer::from_toml(text, file).unwrap();
     assert_eq!(layer.model, Some("/etc/npast/sub/m.gguf".into()));
     assert_eq!(layer.chat_template, Some("/etc/npast/t.jinja".into()));
     assert_eq!(layer.system, Some("@/etc/npast/s.txt".into()));
-    let layer = Layer::from_toml("model = \"m\"", file).unwrap();
+    let (layer, _) = Layer::from_toml("model = \"m\"", file).unwrap();
     assert_eq!(layer.model, Some("m".into()));
 }
 
@@ -234,5 +234,47 @@ fn a_wrong_mcp_server_is_named_with_its_key() {
             error.starts_with(&format!("the key \"{key}\" in ")) && error.ends_with(reason),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn approval_rules_and_the_sandbox_have_tables_of_their_own() {
+    let file = "[approve]\npolicy = \"auto\"\nallow = [\"terminal: cargo test *\"]\ndeny = [\"fetch_url\"]\n\
+                [sandbox]\nnetwork = true\nwrite = [\"../cache\"]\nenv = [\"CC\"]\n";
+    let s = resolve(file, &[], Layer::default()).unwrap();
+    assert_eq!(s.approve, Approve::Auto);
+    let rules = &s.tables.rules;
+    assert_eq!(rules.allow[0].to_string(), "terminal: cargo test *");
+    assert_eq!(
+        (rules.allow.len(), rules.ask.len(), rules.deny.len()),
+        (1, 0, 1)
+    );
+    let table = &s.tables.sandbox;
+    assert!(table.network && !s.sandbox_off && table.env == ["CC"]);
+    assert!(table.write[0].is_absolute());
+    // Flags beat the table; the short form still works.
+    let flags = Layer {
+        approve: Some("deny".into()),
+        sandbox: Some("off".into()),
+        ..Layer::default()
+    };
+    let s = resolve(file, &[], flags).unwrap();
+    assert_eq!((s.approve, s.sandbox_off), (Approve::Deny, true));
+    assert!(
+        resolve("sandbox = \"off\"", &[], Layer::default())
+            .unwrap()
+            .sandbox_off
+    );
+    for (file, want) in [
+        (
+            "[approve]\nallow = [\"terminal: 'a\"]",
+            "a quote is not closed",
+        ),
+        ("[approve]\nallows = []", "unknown field `allows`"),
+        ("[sandbox]\nnetwork = 1", "invalid type"),
+        ("sandbox = \"maybe\"", "sandbox must be one of on, off"),
+    ] {
+        let error = resolve(file, &[], Layer::default()).unwrap_err();
+        assert!(error.to_string().contains(want), "{error}");
     }
 }

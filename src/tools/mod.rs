@@ -10,6 +10,7 @@
 //! - `read_file`, `write_file`, `edit_file` (and `nearest`: what is there instead), `list`, `search`,
 //!   `todo`, `memory`, `session_search`: a tool each.
 //! - `place`: where a path really leads, and opening exactly that; `walk`: folders as git sees them.
+//! - `sandbox`: the wall around programs; `terminal`: commands behind it.
 //! - `secret`: what no tool may touch.
 //! - `shown`: bytes as a model may see them; `shrink`: a result is cut once, at birth.
 
@@ -25,6 +26,8 @@ mod nearest;
 mod place;
 mod read_file;
 mod registry;
+#[cfg(unix)]
+pub mod sandbox;
 mod search;
 mod secret;
 mod session_search;
@@ -34,6 +37,8 @@ mod todo;
 mod walk;
 mod write_file;
 
+#[cfg(unix)]
+mod terminal;
 #[cfg(test)]
 mod testing;
 
@@ -56,6 +61,8 @@ pub use secret::secret_places;
 pub use session_search::SessionSearch;
 pub use shown::clean;
 pub use shrink::{Ends, Limits, ends};
+#[cfg(unix)]
+pub use terminal::Terminal;
 pub use todo::Todo;
 pub use write_file::WriteFile;
 

@@ -15,6 +15,9 @@ mod rig;
 mod talk;
 #[path = "../support/witness.rs"]
 mod witness;
+#[cfg(unix)]
+#[path = "../support/yard.rs"]
+mod yard;
 
 mod agent_orders;
 mod agent_prompts;
@@ -30,6 +33,8 @@ mod exact_resume;
 mod forks;
 mod frozen_head;
 mod hostile;
+#[cfg(target_os = "linux")]
+mod hostile_commands;
 mod interrupts;
 mod kv_deleted;
 mod mcp;
@@ -38,4 +43,6 @@ mod random_orders;
 mod random_talks;
 mod rewinds;
 mod templates;
+#[cfg(target_os = "linux")]
+mod terminals;
 mod withdrawals;

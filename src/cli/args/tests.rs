@@ -30,7 +30,7 @@ fn each_flag_lands_on_its_key() {
         --no-store --chat-template @t.jinja --no-thinking=false --temp 0 --top-k 1 --top-p 0.5 \
         --min-p 0.1 --seed 7 --repeat-penalty 1.1 -n 12 --stop END --stop -- --system hi \
         --approve deny --no-tools --with-tool fetch_url --without-tool a --without-tool b \
-        --max-steps 9 --max-turn-tokens 99";
+        --max-steps 9 --max-turn-tokens 99 --sandbox off";
     let layer = cli(all).layer();
     let want = Layer {
         model: Some("a.gguf".into()),
@@ -73,6 +73,7 @@ fn each_flag_lands_on_its_key() {
         without_tools: Some(vec!["a".into(), "b".into()]),
         max_steps: Some(9),
         max_turn_tokens: Some(99),
+        sandbox: Some("off".into()),
     };
     assert_eq!(layer, want);
     assert_eq!(cli("hello").layer(), Layer::default());

@@ -284,8 +284,8 @@ impl Judge<'_> {
         let path = self.path(command, word)?;
         let device = path.strip_prefix("/dev").ok()?;
         let first = device.iter().next()?.to_string_lossy();
-        let harmless =
-            HARMLESS.contains(&first.as_ref()) || matches!(&*first, "fd" | "shm" | "pts");
+        let harmless = HARMLESS.contains(&first.as_ref())
+            || matches!(&*first, "fd" | "shm" | "pts" | "tcp" | "udp");
         (!harmless).then(|| format!("it would write to the device {}", path.display()))
     }
 

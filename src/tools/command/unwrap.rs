@@ -297,10 +297,10 @@ fn wrapped(walk: &mut Walk<'_>, command: &Command, wrapper: &Wrapper) {
         let next = rest.get(at + 1);
         match (wrapper.name, word) {
             ("env", "-S" | "--split-string") => {
-                return match next {
-                    Some(code) => text(walk, &code.text, fixed(code), Vec::new(), false),
-                    None => (),
-                };
+                if let Some(code) = next {
+                    text(walk, &code.text, fixed(code), Vec::new(), false);
+                }
+                return;
             }
             ("env", word) if word.starts_with("-S") || word.starts_with("--split-string=") => {
                 let code = word.trim_start_matches("--split-string=");
@@ -315,10 +315,10 @@ fn wrapped(walk: &mut Walk<'_>, command: &Command, wrapper: &Wrapper) {
             // These only look a name up.
             ("command", "-v" | "-V") => return,
             ("script" | "su" | "runuser" | "flock", "-c" | "--command") => {
-                return match next {
-                    Some(code) => text(walk, &code.text, fixed(code), Vec::new(), false),
-                    None => (),
-                };
+                if let Some(code) = next {
+                    text(walk, &code.text, fixed(code), Vec::new(), false);
+                }
+                return;
             }
             ("env" | "sudo", "-C" | "-D" | "--chdir") => walk.enter(next),
             _ => {}

@@ -123,7 +123,7 @@ impl<'a> Walk<'a> {
         self.piped = piped;
         let said: Vec<String> = self.script.commands[before..]
             .iter()
-            .filter_map(|c| unwrap::says(c))
+            .filter_map(unwrap::says)
             .collect();
         said.join(" ")
     }
