@@ -2,7 +2,9 @@
 //! over each other they become [`Settings`], the only form that reaches the engine.
 
 mod layer;
+mod mcp;
 mod settings;
+mod tables;
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -12,6 +14,7 @@ use etcetera::BaseStrategy;
 
 pub use layer::Layer;
 pub use settings::{Approve, Settings};
+pub use tables::{SandboxTable, Tables};
 
 /// Largest configuration file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -145,14 +148,19 @@ impl Places {
     /// # Errors
     /// See [`ConfigError`].
     pub fn resolve(&self, env: Env<'_>, flags: Layer) -> Result<Settings, ConfigError> {
-        let mut file = match self.read_file()? {
-            Some(text) => Layer::from_toml(&text, &self.config)?,
-            None => Layer::default(),
+        let (mut file, tables, servers) = match self.read_file()? {
+            Some(text) => {
+                let (layer, tables) = Layer::from_toml(&text, &self.config)?;
+                (layer, tables, Layer::servers(&text, &self.config)?)
+            }
+            None => (Layer::default(), Tables::default(), Vec::new()),
         };
         let default_model = file.model.take();
         let settings = Settings::new(flags.over(Layer::from_env(env)?).over(file))?;
         Ok(Settings {
             default_model,
+            servers,
+            tables,
             ..settings
         })
     }

@@ -7,6 +7,7 @@
 //! - [`kv`]: states on disk: segment files, index, fingerprint, a writer thread of its own.
 //! - [`slot`]: the engine thread and its handle: plan, apply, rewind, fork, export, import.
 //! - [`chat`]: messages to tokens and tokens to messages.
+//! - [`tools`]: what a model can do: files, commands, notes; results cut once, at birth.
 //! - [`session`]: npast.db: sessions, messages, ledgers, lineage, migrations.
 //! - [`agent`]: the turn: from a user's message to a stored answer and its receipts.
 //! - [`config`]: defaults, file, environment.
@@ -23,6 +24,7 @@ pub mod ledger;
 pub mod llama;
 pub mod session;
 pub mod slot;
+pub mod tools;
 
 // Unit tests of every room use the tests' tiny models, which name this crate from outside.
 #[cfg(test)]

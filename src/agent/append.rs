@@ -190,6 +190,7 @@ impl Conversation {
             start: kept.min(from + tokens.len()),
             end: from + tokens.len(),
         };
+        let answered = self.unanswered_reply();
         let mut unit = self.db.begin(self.row.id)?;
         if from < self.ledger.len() {
             unit.cut_tokens(from)?;
@@ -217,6 +218,10 @@ impl Conversation {
         }
         for spare in open.iter().skip(all.len()) {
             unit.set_state(*spare, State::Withdrawn)?;
+        }
+        if let Some(reply) = answered {
+            // Its results are messages from here on.
+            unit.forget_runs(reply)?;
         }
         unit.touch(now_ms())?;
         unit.commit()?;
@@ -355,10 +360,13 @@ impl Conversation {
         for result in results {
             let named = result.call_id.as_deref().filter(|id| !id.is_empty());
             let at = match named {
-                Some(id) => calls.iter().position(|c| c.id == id).or_else(|| {
-                    // Ids of a client's own: by position.
-                    places.iter().position(Option::is_none)
-                }),
+                // Ids of a model's own may be the same twice.
+                Some(id) => (0..calls.len())
+                    .find(|at| calls[*at].id == id && places[*at].is_none())
+                    .or_else(|| {
+                        // Ids of a client's own: by position.
+                        places.iter().position(Option::is_none)
+                    }),
                 None => places.iter().position(Option::is_none),
             };
             match at.filter(|at| places[*at].is_none()) {
@@ -371,11 +379,20 @@ impl Conversation {
                 }
             }
         }
+        // What a call that was never answered gets: in a session whose tools are ours, the truth.
+        let mut missing = vec![NOT_RUN.to_owned(); calls.len()];
+        if self.row.runs_tools
+            && places.contains(&None)
+            && let Some((row, _)) = self.last_reply()
+        {
+            missing = self.stand_ins(row.id, calls.len())?;
+        }
         let mut all: Vec<Message> = places
             .into_iter()
+            .zip(missing)
             .zip(&calls)
-            .map(|(result, call)| {
-                let text = result.map_or_else(|| NOT_RUN.to_owned(), |r| r.text);
+            .map(|((result, missing), call)| {
+                let text = result.map_or(missing, |r| r.text);
                 Message::tool_result(&call.id, &call.name, text)
             })
             .collect();

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::engine::{Notice, Shared};
 use super::error::ErrorKind;
 use super::frame::Frozen;
-use super::{AgentError, NewSession, Open, Policy};
+use super::{AgentError, NewSession, Open, Policy, Setup};
 use crate::chat::Message;
 use crate::chat::battery::Mode;
 use crate::chat::template::ReplyFormat;
@@ -34,6 +34,10 @@ pub struct Info {
     pub open_message: Option<String>,
     /// The last reply ended early and can be continued.
     pub unfinished: bool,
+    /// Its tools are npast's to run.
+    pub runs_tools: bool,
+    /// The folder it belongs to.
+    pub folder: String,
 }
 
 /// An open conversation; this process alone has it.
@@ -86,6 +90,17 @@ impl Conversation {
         let resumed = found.is_some();
         let row = match found {
             Some(row) => {
+                if row.runs_tools && row.system.as_deref().unwrap_or_default().is_empty() {
+                    // Law 7: what was frozen stays; another prompt would be another session.
+                    notices.push((
+                        format!(
+                            "the stored system prompt of session {} is missing; it is not built \
+                             again, and the session goes on with the tokens it has",
+                            row.name
+                        ),
+                        Some("start another session to have a prompt again".to_owned()),
+                    ));
+                }
                 if new.system.is_some() || new.tools.is_some() {
                     let same = new
                         .system
@@ -113,7 +128,11 @@ impl Conversation {
                     Open::FromWords(words) => db.free_name(&session::name_from_words(words))?,
                     Open::Last => unreachable!("the last session was found"),
                 };
-                start(&shared, &db, &name, &new)?
+                let row = start(&shared, &db, &name, &new)?;
+                if let Some(setup) = &new.setup {
+                    notices.extend(setup.notices.iter().cloned());
+                }
+                row
             }
         };
         let row = match heir(&shared, &db, &row)? {
@@ -154,12 +173,24 @@ impl Conversation {
         if !fits(&here.shared, &here.row) {
             here = here.child(&new)?;
         }
+        here.close_calls()?;
+        if here.row.runs_tools && !std::path::Path::new(&here.row.folder).is_dir() {
+            here.notices.push((
+                format!("the project folder {} is gone", here.row.folder),
+                Some("tools that need it will say so".to_owned()),
+            ));
+        }
         Ok(here)
     }
 
     /// What it is.
     pub fn info(&self) -> Info {
-        let open: Vec<&str> = self.open_messages().map(|m| text_of(&m.body)).collect();
+        let said = |m: &session::Message| match m.role == "tool" {
+            true => "(results of calls)".to_owned(),
+            false => text_of(&m.body).to_owned(),
+        };
+        let mut open: Vec<String> = self.open_messages().map(said).collect();
+        open.dedup();
         Info {
             id: self.row.id.0,
             name: self.row.name.clone(),
@@ -169,6 +200,8 @@ impl Conversation {
             context: self.ledger.len(),
             open_message: (!open.is_empty()).then(|| open.join("\n\n")),
             unfinished: self.unfinished(),
+            runs_tools: self.row.runs_tools,
+            folder: self.row.folder.clone(),
         }
     }
 
@@ -298,12 +331,23 @@ impl Conversation {
         let old = self.row.clone();
         let shared = self.shared.clone();
         let name = self.db.free_name(&old.name)?;
+        let setup = old.runs_tools.then(|| Setup {
+            system: old.system.clone().unwrap_or_default(),
+            tools: old.tools.clone().unwrap_or_default(),
+            notices: Vec::new(),
+        });
         let frame = NewSession {
-            folder: new.folder.clone(),
-            system: old.system.clone(),
-            tools: old.tools.clone(),
+            folder: match old.runs_tools {
+                // Its tools work where they did.
+                true => old.folder.clone(),
+                false => new.folder.clone(),
+            },
+            system: old.system.clone().filter(|_| setup.is_none()),
+            tools: old.tools.clone().filter(|_| setup.is_none()),
             seed: Some(old.seed),
+            setup,
         };
+        let stand_ins = self.own_stand_ins()?;
         let row = start_child(&shared, &self.db, &name, &frame, old.id)?;
         let mut child = Conversation {
             frozen: Frozen::of(&shared, &row),
@@ -324,6 +368,7 @@ impl Conversation {
             row,
         };
         child.adopt(&self.messages)?;
+        child.adopt_stand_ins(&stand_ins)?;
         let what = match old.vocab == child.shared.vocab {
             true => "chat template",
             false => "vocabulary",
@@ -471,7 +516,11 @@ fn create(
             mix.0[7] & 0x7f,
         ])
     });
-    let frozen = Frozen::new(shared, new.system.clone(), new.tools.clone(), started_ms);
+    let (system, tools) = match &new.setup {
+        Some(setup) => (Some(&setup.system), Some(&setup.tools)),
+        None => (new.system.as_ref(), new.tools.as_ref()),
+    };
+    let frozen = Frozen::new(shared, system.cloned(), tools.cloned(), started_ms);
     let head = frozen.head(shared)?;
     if head.len() + 64 > shared.limit {
         return Err(AgentError::new(
@@ -482,7 +531,10 @@ fn create(
                 shared.limit
             ),
         )
-        .hinted("give a larger --ctx, or a shorter system prompt"));
+        .hinted(match new.setup {
+            Some(_) => "give a larger --ctx, or --no-tools for a chat without tools",
+            None => "give a larger --ctx, or a shorter system prompt",
+        }));
     }
     Ok(db.create(&session::NewSession {
         name,
@@ -492,13 +544,14 @@ fn create(
         vocab: shared.vocab,
         template: shared.source,
         fingerprint: shared.store.fingerprint().hard,
-        system: new.system.as_deref(),
-        tools: new.tools.as_ref(),
+        system: system.map(String::as_str),
+        tools,
         head: &head,
         started_ms,
         seed,
         policy: shared.options.policy.as_str(),
         parent,
+        runs_tools: new.setup.is_some(),
     })?)
 }
 

@@ -119,11 +119,7 @@ impl Engine {
         if !offloaded || options.context.no_kv_offload {
             memory::check(&model, options.context.cache, SlotOptions::cells(limit))?;
         }
-        let own = options
-            .chat_template
-            .clone()
-            .or_else(|| model.chat_template(None));
-        let fallback_template = own.is_none();
+        let (source, fallback_template) = own_template(&options, &model);
         if fallback_template {
             notices.push((
                 "the model has no chat template; messages are written as plain \"role: text\" \
@@ -132,7 +128,6 @@ impl Engine {
                 Some("give one with --chat-template @FILE".to_owned()),
             ));
         }
-        let source = own.unwrap_or_else(|| PLAIN_TEMPLATE.to_owned());
         let mut store = Store::off();
         // A template's examination takes up to a second; the context is made meanwhile.
         let (examined, slot) = std::thread::scope(|scope| {
@@ -286,7 +281,19 @@ fn load(
     Ok(Arc::new(model))
 }
 
-fn examine(source: &str, vocab: &Vocab) -> Result<(ChatTemplate, Tokenizer), AgentError> {
+/// The chat template in force, and whether it is ours because the model has none.
+pub(super) fn own_template(options: &Options, model: &Model) -> (String, bool) {
+    let given = options.chat_template.clone();
+    match given.or_else(|| model.chat_template(None)) {
+        Some(own) => (own, false),
+        None => (PLAIN_TEMPLATE.to_owned(), true),
+    }
+}
+
+pub(super) fn examine(
+    source: &str,
+    vocab: &Vocab,
+) -> Result<(ChatTemplate, Tokenizer), AgentError> {
     let tokenizer = Tokenizer::new(vocab.clone(), source)
         .map_err(|e| AgentError::new(ErrorKind::Template, e.to_string()))?;
     let template = ChatTemplate::new(source, Marks::of(&tokenizer)).map_err(|e| {

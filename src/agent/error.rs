@@ -72,6 +72,11 @@ impl AgentError {
         self
     }
 
+    /// Whether it is of this kind.
+    pub(super) fn is(&self, kind: ErrorKind) -> bool {
+        self.kind == kind
+    }
+
     /// The word in `--json`.
     pub fn kind(&self) -> &'static str {
         self.kind.as_str()

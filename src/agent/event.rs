@@ -44,6 +44,19 @@ pub enum Event {
         /// An object.
         arguments: Value,
     },
+    /// What a call gave, after it was run or refused; in call order.
+    ToolResult {
+        /// Of the call.
+        id: String,
+        /// Of the tool.
+        name: String,
+        /// Whether it did what was asked.
+        ok: bool,
+        /// What the model reads.
+        text: String,
+    },
+    /// What the user said while the turn ran enters it here, behind the results of a step.
+    Steered(String),
     /// What a model call cost; exactly one for each call that decoded a token.
     Receipt(Box<Receipt>),
     /// The end of the turn.

@@ -9,8 +9,8 @@ use super::error::ErrorKind;
 use crate::chat::Message;
 use crate::chat::pieces::{self, for_tokenizer};
 use crate::chat::script::{Line, Sampled, ScriptError};
-use crate::chat::template::{After, ChatError, Delta, Frame, ReplyFormat};
-use crate::chat::tokenize::{Piece, TokenizeError};
+use crate::chat::template::{After, ChatError, ChatTemplate, Delta, Frame, ReplyFormat};
+use crate::chat::tokenize::{Piece, TokenizeError, Tokenizer};
 use crate::ledger::{Token, common_prefix};
 use crate::session::Session;
 
@@ -30,6 +30,22 @@ impl From<TokenizeError> for AgentError {
     fn from(error: TokenizeError) -> AgentError {
         AgentError::new(ErrorKind::Input, error.to_string())
     }
+}
+
+/// See [`Frozen::head`].
+pub(super) fn head_of(
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+    frame: &Frame,
+) -> Result<Vec<Token>, AgentError> {
+    let opening = |text: &str| -> Result<Vec<Token>, AgentError> {
+        let opening = template.opening(frame, &[Message::user(text)])?;
+        Ok(tokenizer.tokenize(&for_tokenizer(opening.pieces), true)?)
+    };
+    let (one, other) = (opening("One.")?, opening("Another one?")?);
+    let common = &one[..common_prefix(&one, &other)];
+    let last = tokenizer.last_control(common).map_or(0, |i| i + 1);
+    Ok(common[..last].to_vec())
 }
 
 impl Frozen {
@@ -62,11 +78,7 @@ impl Frozen {
     /// The frozen head: what two openings with different first messages have in common, cut back to
     /// the last control token or mark (some vocabularies have no control tokens in it).
     pub fn head(&self, shared: &Shared) -> Result<Vec<Token>, AgentError> {
-        let one = self.opening(shared, &[Message::user("One.")])?;
-        let other = self.opening(shared, &[Message::user("Another one?")])?;
-        let common = &one[..common_prefix(&one, &other)];
-        let last = shared.tokenizer.last_control(common).map_or(0, |i| i + 1);
-        Ok(common[..last].to_vec())
+        head_of(&shared.template, &shared.tokenizer, &self.frame)
     }
 
     /// The tokens of a conversation's first messages, generation prompt included.

@@ -5,28 +5,48 @@
 //! - `engine`: model, slot and stores of a process; `conversation`: one session of it.
 //! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back.
 //! - `branch`: undo, redo, edit, retry, fork.
-//! - `frame`: what a session froze at its start; `reason`: a miss in words; `memory`: what fits.
+//! - `steps`: a turn with tools; `calls`: the calls of one reply; `rounds`: budgets and loops;
+//!   `toolset`: what a call needs; `steering`: what the user says meanwhile.
+//! - `prompt`: the system prompt, built once; `cost`: its tokens; `notes`: the memory;
+//!   `host`: what tools need of us.
+//! - `approve`: who may call what; `frame`: what a session froze at its start; `reason`: a miss in words; `memory`: what fits.
 
 mod append;
+pub mod approve;
 mod branch;
+mod calls;
 mod conversation;
+mod cost;
 mod engine;
 mod error;
 mod event;
 mod fingerprint;
 mod frame;
+mod host;
 mod memory;
+mod notes;
 mod options;
+mod prompt;
 mod reason;
 mod receipt;
 mod reply;
+mod rounds;
+mod steering;
+mod steps;
+mod toolset;
 mod turn;
 
 pub use branch::{Taken, fork, redo, undo};
 pub use conversation::{Conversation, Info, kv_owner, preflight};
+pub use cost::{Cost, cost};
 pub use engine::{Engine, Facts, Notice};
 pub use error::{AgentError, ErrorKind};
 pub use event::{Event, Stage};
-pub use options::{Input, NewSession, Open, Options, Policy, TurnOptions};
+pub use notes::Notes;
+pub use options::{Input, NewSession, Open, Options, Policy, Setup, TurnOptions};
+pub use prompt::{Part, Prompt, Surroundings};
 pub use receipt::{Milliseconds, MissNote, Receipt, TurnSum};
-pub use turn::TurnEnd;
+pub use rounds::Budget;
+pub use steering::Steering;
+pub use toolset::{Gate, Toolset, temp_folder};
+pub use turn::{Stopped, TurnEnd};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::engine::Notice;
 use crate::chat::Message;
 use crate::llama::{ContextOptions, ModelOptions, Sampling};
 
@@ -97,6 +98,20 @@ pub struct NewSession {
     pub tools: Option<Value>,
     /// Seed of its sampling; `None` draws one.
     pub seed: Option<u64>,
+    /// Prompt and tools of an agent, instead of `system` and `tools`. A session that is there
+    /// already keeps its own.
+    pub setup: Option<Setup>,
+}
+
+/// What a session whose tools npast runs is started with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The built prompt.
+    pub system: String,
+    /// The tools, OpenAI form.
+    pub tools: Value,
+    /// What building it had to say; said if the session starts.
+    pub notices: Vec<Notice>,
 }
 
 /// How one turn runs.

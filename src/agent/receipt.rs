@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::turn::Stopped;
 use crate::ledger::Finish;
 use crate::slot::Kind;
 
@@ -94,6 +95,9 @@ pub struct TurnSum {
     pub generated: usize,
     /// Why the last reply ended.
     pub finish: Finish,
+    /// Why npast ended the turn, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
     /// Wall-clock seconds.
     pub seconds: f64,
 }

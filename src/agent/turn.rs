@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -29,12 +30,78 @@ pub struct TurnEnd {
     pub finish: Finish,
     /// Ctrl-C came before the first token: the user's text, handed back.
     pub withdrawn: Option<String>,
+    /// npast ended the turn, and not the model or the user.
+    pub stopped: Option<Stopped>,
 }
 
-type On<'a> = &'a mut dyn FnMut(Event);
+/// Why npast ended a turn in which the model went on calling tools.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stopped {
+    /// The budget of steps is used up.
+    Steps,
+    /// The budget of tokens is used up.
+    Tokens,
+    /// The same call gave the same result again and again.
+    Loop,
+    /// One call after another named no tool or had wrong arguments.
+    Chances,
+}
+
+pub(super) type On<'a> = &'a mut dyn FnMut(Event);
+
+/// The sums of a turn while it runs.
+pub(super) struct Sum {
+    begun: Instant,
+    pub so_far: Option<TurnSum>,
+}
+
+impl Sum {
+    pub fn begin() -> Sum {
+        Sum {
+            begun: Instant::now(),
+            so_far: None,
+        }
+    }
+
+    fn add(&mut self, receipt: &Receipt) {
+        let before = self.so_far.as_ref();
+        let sum = |of: fn(&TurnSum) -> usize, more| before.map_or(0, of) + more;
+        self.so_far = Some(TurnSum {
+            calls: before.map_or(0, |s| s.calls) + 1,
+            context: receipt.context,
+            kept: sum(|s| s.kept, receipt.kept),
+            restored: sum(|s| s.restored, receipt.restored),
+            evaluated: sum(|s| s.evaluated, receipt.evaluated),
+            appended: sum(|s| s.appended, receipt.appended),
+            generated: sum(|s| s.generated, receipt.generated),
+            finish: receipt.finish,
+            stopped: None,
+            seconds: 0.0,
+        });
+    }
+
+    /// Tokens sampled so far.
+    pub fn generated(&self) -> usize {
+        self.so_far.as_ref().map_or(0, |s| s.generated)
+    }
+
+    /// The `turn` event; a turn without a call has none.
+    pub fn show(self, stopped: Option<Stopped>, on: On<'_>) {
+        if let Some(sum) = self.so_far {
+            on(Event::Turn(TurnSum {
+                stopped,
+                seconds: self.begun.elapsed().as_secs_f64(),
+                ..sum
+            }));
+        }
+    }
+}
 
 impl Conversation {
-    /// Runs a turn on this thread. `cancel` stops it between decode calls; what was decoded stays.
+    /// Runs a turn of one model call on this thread. `cancel` stops it between decode calls; what
+    /// was decoded stays. Calls in the reply are shown and nobody runs them: see
+    /// [`Conversation::work`].
     ///
     /// # Errors
     /// When the input is not usable (nothing was stored then) or decoding fails (the message stays
@@ -47,7 +114,23 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
-        let begun = Instant::now();
+        let mut sum = Sum::begin();
+        let end = self.step(input, options, script, cancel, &mut sum, on);
+        sum.show(None, on);
+        self.say(on);
+        end
+    }
+
+    /// One model call: input, reply, receipt.
+    pub(super) fn step(
+        &mut self,
+        input: Input,
+        options: &TurnOptions,
+        script: Option<&mut Script>,
+        cancel: &Arc<AtomicBool>,
+        sum: &mut Sum,
+        on: On<'_>,
+    ) -> Result<TurnEnd, AgentError> {
         self.say(on);
         let appended = self.append(input)?;
         self.say(on);
@@ -84,9 +167,7 @@ impl Conversation {
         let prompt = self.ledger.len();
         let called = self.call(reply, cancel, &mut coming, &appended, on)?;
         let stopped = cancel.load(Ordering::Relaxed);
-        let end = self.end_call(called, coming, &appended, prompt, stopped, begun, on);
-        self.say(on);
-        end
+        self.end_call(called, coming, &appended, prompt, stopped, sum, on)
     }
 
     /// Sends the call and shows what comes. A reply that could not be stored as it came is an error
@@ -149,7 +230,7 @@ impl Conversation {
         appended: &Appended,
         prompt: usize,
         stopped: bool,
-        begun: Instant,
+        sum: &mut Sum,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
         let error = outcome.error.take();
@@ -187,6 +268,7 @@ impl Conversation {
         let mut end = TurnEnd {
             finish,
             withdrawn: None,
+            stopped: None,
         };
         let stored = stored
             .and_then(|()| self.store_end(&outcome, &receipt, message.as_ref()))
@@ -206,17 +288,7 @@ impl Conversation {
         if outcome.evaluated + outcome.tokens.len() > 0 || end.withdrawn.is_none() {
             on(Event::Receipt(Box::new(receipt.clone())));
         }
-        on(Event::Turn(TurnSum {
-            calls: 1,
-            context: receipt.context,
-            kept: receipt.kept,
-            restored: receipt.restored,
-            evaluated: receipt.evaluated,
-            appended: receipt.appended,
-            generated: receipt.generated,
-            finish,
-            seconds: begun.elapsed().as_secs_f64(),
-        }));
+        sum.add(&receipt);
         stored?;
         match error {
             Some(error) => Err(error.into()),

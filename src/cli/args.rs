@@ -78,10 +78,10 @@ impl Cli {
     pub fn layer(&self) -> Layer {
         let mut layer = Layer {
             system: self.talk.system.clone(),
-            approve: self.talk.approve.clone(),
             seed: self.talk.seed,
             ..Layer::default()
         };
+        self.talk.tooling.lay(&mut layer);
         self.model.lay(&mut layer);
         self.sampling.lay(&mut layer);
         layer
@@ -138,11 +138,65 @@ pub struct TalkArgs {
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
 
-    /// What happens when the model calls a tool: ask, auto or deny
+    /// Give a session that starts now npast's own tools, also without a terminal
     ///
-    /// Calls are shown and stored; this version does not run tools yet.
+    /// On a terminal it gets them anyway: files, search, commands, memory. --system and --tools
+    /// start a session without.
+    #[arg(long, help_heading = "Agent", conflicts_with = "tools")]
+    pub agent: bool,
+
+    #[command(flatten)]
+    pub tooling: ToolArgs,
+}
+
+/// What an agent may do.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Agent")]
+pub struct ToolArgs {
+    /// Start sessions without tools, as a plain chat
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    no_tools: Option<bool>,
+
+    /// A tool that sessions which start now get besides the usual ones, such as fetch_url; repeatable
+    #[arg(long = "with-tool", value_name = "NAME")]
+    with_tools: Option<Vec<String>>,
+
+    /// A tool that sessions which start now do not get; repeatable
+    #[arg(long = "without-tool", value_name = "NAME")]
+    without_tools: Option<Vec<String>>,
+
+    /// What happens when the model calls a tool: ask, auto or deny [default: ask]
+    ///
+    /// Where nobody can be asked, a call that would ask is denied.
     #[arg(long, value_name = "POLICY")]
-    pub approve: Option<String>,
+    approve: Option<String>,
+
+    /// Whether programs run behind a wall: on or off
+    ///
+    /// `npast doctor` says what it holds on this system.
+    #[arg(long, value_name = "MODE")]
+    sandbox: Option<String>,
+
+    /// Most replies of one turn whose calls are run [default: 50]
+    #[arg(long, value_name = "N")]
+    max_steps: Option<usize>,
+
+    /// Most tokens that the replies of one turn may have together
+    #[arg(long, value_name = "TOKENS")]
+    max_turn_tokens: Option<usize>,
+}
+
+impl ToolArgs {
+    /// Writes what was typed into a layer.
+    pub fn lay(&self, layer: &mut Layer) {
+        layer.no_tools = self.no_tools;
+        layer.with_tools = self.with_tools.clone();
+        layer.without_tools = self.without_tools.clone();
+        layer.approve = self.approve.clone();
+        layer.sandbox = self.sandbox.clone();
+        layer.max_steps = self.max_steps;
+        layer.max_turn_tokens = self.max_turn_tokens;
+    }
 }
 
 #[derive(Subcommand, Debug)]
@@ -153,6 +207,8 @@ pub enum Command {
     Models,
     /// What is kept of KV states on disk
     Kv(KvArgs),
+    /// The exact system prompt and tools of a session, and what they cost in tokens
+    Prompt(Box<PromptArgs>),
     /// Build, devices, model, template and data folder, and what is wrong with them
     Doctor(Box<DoctorArgs>),
 }
@@ -275,6 +331,33 @@ impl VerifyArgs {
     /// What the flags say.
     pub fn layer(&self) -> Layer {
         let mut layer = Layer::default();
+        self.model.lay(&mut layer);
+        layer
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct PromptArgs {
+    /// A stored session; without one, what a session that starts in this folder now would get
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<String>,
+
+    /// The ids of the tokens too
+    #[arg(long)]
+    pub tokens: bool,
+
+    #[command(flatten)]
+    pub tooling: ToolArgs,
+
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+impl PromptArgs {
+    /// What the flags say.
+    pub fn layer(&self) -> Layer {
+        let mut layer = Layer::default();
+        self.tooling.lay(&mut layer);
         self.model.lay(&mut layer);
         layer
     }

@@ -4,6 +4,8 @@ mod branch;
 mod commands;
 mod history;
 
+use std::sync::Arc;
+
 use rustyline::error::ReadlineError;
 
 use commands::Command;
@@ -13,8 +15,9 @@ use super::Run;
 use super::engine::Start;
 use super::error::Failure;
 use super::interrupt::Interrupt;
+use super::keyboard::Keyboard;
 use super::output::{Output, count, printable, receipt};
-use crate::agent::{Conversation, Engine, Input, TurnEnd};
+use crate::agent::{Conversation, Engine, Input, Steering, Toolset, TurnEnd};
 
 const HELP: &str = "\
 /continue  go on with a reply that ended early
@@ -26,7 +29,8 @@ const HELP: &str = "\
 /receipt   what the last turn cost, call by call
 /session   name, model and size of this session
 /quit      end (so does Ctrl-D)
-Ctrl-C stops a reply and keeps what was written. A message that begins with / is typed with //.
+A line typed while a reply comes is said after it; /steer TEXT is said behind the results of the
+present step. Ctrl-C stops a reply and keeps what was written. A message that begins with / is typed with //.
 An empty line answers a message that was left open.";
 
 /// What a line asks for.
@@ -90,12 +94,17 @@ pub fn run(run: &Run, start: Start) -> Result<i32, Failure> {
         return Err(Failure::failed("internal", "a chat has no event output"));
     };
     let engine = start.load(&interrupt, &mut text.progress)?;
+    let steering = Steering::default();
+    let keyboard = Keyboard::new(steering.clone(), interrupt.flag().clone());
     let mut chat = Chat {
+        steering,
+        keyboard: Arc::new(keyboard),
         start,
         engine,
         interrupt,
         output,
         conversation: None,
+        tools: None,
         history: History::open(run.places.home.join("history"))?,
     };
     let ended = chat.talk(run.quiet);
@@ -115,6 +124,10 @@ struct Chat {
     interrupt: Interrupt,
     output: Output,
     conversation: Option<Conversation>,
+    tools: Option<Toolset<'static>>,
+    /// What was typed while a turn ran.
+    steering: Steering,
+    keyboard: Arc<Keyboard>,
     history: History,
 }
 
@@ -132,7 +145,17 @@ impl Chat {
         let mut left = String::new();
         let mut editing = false;
         loop {
-            let line = match self.history.line(&left) {
+            if left.is_empty()
+                && let Some(text) = self.steering.left()
+            {
+                if let Some(text) = self.turn(Input::Text(text))? {
+                    left = text;
+                }
+                continue;
+            }
+            // A message that was taken back is looked at before anything else is said.
+            let queued = left.is_empty().then(|| self.steering.next()).flatten();
+            let line = match queued.map_or_else(|| self.history.line(&left), Ok) {
                 Ok(line) => line,
                 Err(ReadlineError::Interrupted) => {
                     left.clear();
@@ -232,13 +255,12 @@ impl Chat {
         };
         self.interrupt.reset();
         let output = &mut self.output;
-        let ended = conversation.turn(
-            input,
-            &self.start.turn,
-            self.start.script.as_mut(),
-            self.interrupt.flag(),
-            &mut |event| output.event(event),
-        );
+        let (turn, script) = (&self.start.turn, self.start.script.as_mut());
+        let (tools, cancel) = (self.tools.as_mut(), self.interrupt.flag());
+        let ended = self.keyboard.listen(std::io::stdin(), || {
+            let on = &mut |event| output.event(event);
+            conversation.work(input, turn, tools, script, cancel, on)
+        });
         self.output.end();
         if self.output.gone()? {
             return Err(Failure::failed("io", "the terminal is gone"));
@@ -264,6 +286,12 @@ impl Chat {
     fn open(&mut self, words: &str) -> Result<(), Failure> {
         let conversation = self.start.conversation(&self.engine, words)?;
         self.output.session(&conversation.info());
+        self.tools = self
+            .start
+            .toolset(&conversation, Some(self.keyboard.clone()))?;
+        if let Some(tools) = &mut self.tools {
+            tools.steering = self.steering.clone();
+        }
         self.conversation = Some(conversation);
         Ok(())
     }

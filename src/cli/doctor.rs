@@ -14,6 +14,8 @@ use crate::agent::{Facts, Options};
 use crate::config::Settings;
 use crate::kv;
 use crate::llama::{self, gguf};
+#[cfg(unix)]
+use crate::tools;
 
 /// Titles with rows, and what is wrong.
 #[derive(Default)]
@@ -86,6 +88,8 @@ pub fn run(run: &Run, settings: &Settings) -> Result<i32, Failure> {
     build(&mut report);
     devices(&mut report);
     folder(&mut report, &run.places.home, settings.kv_quota);
+    #[cfg(unix)]
+    sandbox(&mut report, run, settings);
     let opened = match engine::options(run, settings, None) {
         Ok(options) => model(&mut report, run, &options),
         Err(failure) if settings.model.is_none() => {
@@ -163,6 +167,37 @@ fn open_to_others(report: &mut Report, path: &Path, private: bool) {
             path.display()
         ));
     }
+}
+
+/// What a command of the model's could not do here, tried in the temporary folder of the system.
+#[cfg(unix)]
+fn sandbox(report: &mut Report, run: &Run, settings: &Settings) {
+    use crate::tools::sandbox::{self, Sandbox, Wall};
+    report.section("sandbox");
+    let held = match (settings.sandbox_off, std::env::current_exe()) {
+        (true, _) => "off: programs of the model run with all your rights".to_owned(),
+        (false, Err(error)) => format!("none: {error}"),
+        (false, Ok(program)) => {
+            let temp = std::env::temp_dir();
+            let variables = sandbox::environment(std::env::vars_os(), &[], &temp);
+            let home = etcetera::home_dir().ok();
+            let secret = tools::secret_places(home.as_deref(), &[&run.places.home]);
+            let wall = Wall {
+                write: Vec::new(),
+                hidden: sandbox::hidden(home.as_deref(), &secret),
+                network: settings.tables.sandbox.network,
+            };
+            let enforced = Sandbox::new(program, variables).behind(wall).probe(&temp);
+            if !enforced.holds() {
+                report.findings.push(format!(
+                    "programs that the model runs are not held back ({}), so each is asked about",
+                    enforced.by
+                ));
+            }
+            enforced.to_string()
+        }
+    };
+    report.row("holds back", held);
 }
 
 fn model(report: &mut Report, run: &Run, options: &Options) -> Result<(), Failure> {

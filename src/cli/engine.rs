@@ -2,17 +2,22 @@
 //! before a model is loaded.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::args::TalkArgs;
 use super::error::Failure;
 use super::interrupt::Interrupt;
+use super::keyboard::Keyboard;
 use super::output::{Progress, notice};
-use super::{Run, input, models};
-use crate::agent::{Conversation, Engine, Info, NewSession, Open, Options, TurnOptions, preflight};
+use super::{Run, agent, input, models};
+use crate::agent::{
+    Budget, Conversation, Engine, Info, NewSession, Open, Options, Toolset, TurnOptions, preflight,
+};
 use crate::chat::Script;
-use crate::config::{Places, Settings};
+use crate::config::{Approve, Places, Settings, Tables};
+use crate::ledger::Finish;
 use crate::llama::bridge::MAX_TEMPLATE_BYTES;
-use crate::session::{Db, Session, SessionId, State, check_name};
+use crate::session::{Db, Message, Session, SessionId, State, check_name};
 
 /// A run that is ready to load its model.
 pub struct Start {
@@ -27,6 +32,10 @@ pub struct Start {
     /// It only counts when a session starts.
     typed_seed: Option<u64>,
     db: PathBuf,
+    approve: Approve,
+    sandbox_off: bool,
+    tables: Tables,
+    budget: Budget,
 }
 
 impl Start {
@@ -62,6 +71,20 @@ impl Start {
         let system = settings.system.as_deref();
         let system = system.map(|given| input::text_or_file(given, "the system prompt"));
         let tools = talk.tools.as_deref().map(input::tools);
+        let system = system.transpose()?;
+        let mut new = NewSession {
+            folder,
+            system,
+            tools: tools.transpose()?,
+            seed: settings.seed,
+            setup: None,
+        };
+        if talk.agent && stored.is_none() {
+            let folder = Path::new(&new.folder);
+            let system = new.system.take();
+            let built = agent::setup(&run.places.home, folder, &settings, system.as_deref())?;
+            new.setup = Some(built.0);
+        }
         let usual = stored.as_ref().map(|session| session.model.as_str());
         Ok(Start {
             turn: TurnOptions {
@@ -70,14 +93,13 @@ impl Start {
                 stop: settings.stop.clone(),
             },
             script: talk.script.as_deref().map(script).transpose()?,
-            new: NewSession {
-                folder,
-                system: system.transpose()?,
-                tools: tools.transpose()?,
-                seed: settings.seed,
-            },
+            new,
             typed_seed: talk.seed,
             options: options(run, &settings, usual)?,
+            approve: settings.approve,
+            sandbox_off: settings.sandbox_off,
+            tables: settings.tables.clone(),
+            budget: settings.budget,
             db: run.places.db(),
             open,
         })
@@ -124,6 +146,37 @@ impl Start {
         Ok(conversation)
     }
 
+    /// The tools of a conversation, if they are npast's to run. Without a keyboard nobody is asked.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn toolset(
+        &self,
+        of: &Conversation,
+        keyboard: Option<Arc<Keyboard>>,
+    ) -> Result<Option<Toolset<'static>>, Failure> {
+        let (info, home) = (of.info(), &self.options.home);
+        if !info.runs_tools {
+            return Ok(None);
+        }
+        let temp = of.temp_folder()?;
+        let around = agent::Around {
+            home,
+            project: Path::new(&info.folder),
+            temp: &temp,
+            sandbox_off: self.sandbox_off,
+            tables: &self.tables,
+        };
+        let (live, wall) = agent::live(&around);
+        let gate = agent::Asking::new(self.approve, &around, wall, keyboard);
+        let user = std::env::home_dir();
+        let mut tools = of.toolset(live, Box::new(gate), user.as_deref())?;
+        if let Some(tools) = &mut tools {
+            tools.budget = self.budget;
+        }
+        Ok(tools)
+    }
+
     /// Of the system prompt and the tools the engine says it.
     fn say_what_is_frozen(&self, info: &Info) -> Result<(), Failure> {
         let Some(seed) = self.typed_seed else {
@@ -160,7 +213,9 @@ impl Start {
             return Ok(false);
         };
         let last = db.messages(session.id)?.into_iter().next_back();
-        Ok(last.is_some_and(|m| m.state == State::Open))
+        // Calls without results get them when the session is opened.
+        let called = |m: &Message| session.runs_tools && m.finish == Some(Finish::ToolCalls);
+        Ok(last.is_some_and(|m| m.state == State::Open || called(&m)))
     }
 }
 

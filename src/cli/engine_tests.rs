@@ -48,6 +48,7 @@ fn store(dir: &Path, name: &str, model: &str, open: bool) {
             seed: 1,
             policy: "exact",
             parent: None,
+            runs_tools: false,
         })
         .unwrap();
     let mut unit = db.begin(session.id).unwrap();

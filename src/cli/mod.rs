@@ -1,6 +1,7 @@
 //! The command line: what was typed becomes settings, settings become a run, and whatever goes
 //! wrong becomes one sentence, one hint and an exit code. Nothing below this room prints.
 
+mod agent;
 mod args;
 mod chat;
 mod deep;
@@ -10,11 +11,13 @@ mod error;
 mod file_limit;
 mod input;
 mod interrupt;
+mod keyboard;
 mod kv;
 mod log;
 mod models;
 mod once;
 mod output;
+mod prompt;
 mod sessions;
 mod state;
 mod version;
@@ -28,6 +31,8 @@ use error::Failure;
 
 use crate::config::{Layer, Places};
 use crate::llama;
+#[cfg(unix)]
+use crate::tools::sandbox;
 
 /// What every subcommand knows.
 struct Run {
@@ -42,6 +47,11 @@ struct Run {
 /// error, make the exit code (0 done, 1 failed, 2 wrong usage, 130 interrupted).
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    // Not a command for people: the binary starts itself to run a program behind the wall.
+    #[cfg(unix)]
+    if args.get(1).is_some_and(|word| *word == sandbox::SUBCOMMAND) {
+        return sandbox::main(&args[2..]);
+    }
     // Asked before anything else runs: the alternative is a SIGILL without a word.
     let done = match llama::cpu_lacks() {
         Some(feature) => Err(Failure::cpu(feature)),
@@ -63,7 +73,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(args: &[OsString]) -> Result<i32, Failure> {
     let env = |name: &str| std::env::var_os(name);
-    let typed = match args::parse(args)? {
+    let mut typed = match args::parse(args)? {
         Typed::Run(cli) => cli,
         Typed::Help(text) => return output::page(&text),
     };
@@ -94,6 +104,10 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
                 kv::run(&run, args, settings.kv_quota)
             }
         },
+        Some(Command::Prompt(args)) => {
+            let settings = run.places.resolve(&env, args.layer())?;
+            prompt::run(&run, args, &settings)
+        }
         Some(Command::Doctor(args)) => {
             let settings = run.places.resolve(&env, args.layer())?;
             doctor::run(&run, &settings)
@@ -101,6 +115,7 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
         None => {
             let settings = run.places.resolve(&env, typed.layer())?;
             let stdin = std::io::stdin();
+            typed.talk.agent = agent::wanted(&typed, &settings, stdin.is_terminal());
             let asked = input::read(&typed.talk, stdin.lock(), stdin.is_terminal())?;
             let start = engine::Start::new(&run, &typed.talk, settings)?;
             match asked {

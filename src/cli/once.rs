@@ -1,12 +1,16 @@
 //! One turn: a prompt in, an answer out.
 
+use std::io::IsTerminal;
+use std::sync::Arc;
+
 use super::Run;
 use super::engine::Start;
 use super::error::{Failure, INTERRUPTED};
 use super::input;
 use super::interrupt::Interrupt;
+use super::keyboard::Keyboard;
 use super::output::{Output, Progress};
-use crate::agent::{Input, TurnEnd};
+use crate::agent::{Input, Steering, TurnEnd};
 use crate::ledger::Finish;
 
 /// Runs the turn; the exit code is 130 when Ctrl-C ended the reply.
@@ -20,10 +24,14 @@ pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
     };
     let mut conversation = start.conversation(&engine, input::words(&input))?;
     output.session(&conversation.info());
+    let somebody = !run.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let keyboard = || Arc::new(Keyboard::new(Steering::default(), interrupt.flag().clone()));
+    let mut tools = start.toolset(&conversation, somebody.then(keyboard))?;
     // A Ctrl-C from here on belongs to the turn: it sees the flag before it begins.
-    let ended = conversation.turn(
+    let ended = conversation.work(
         input,
         &start.turn,
+        tools.as_mut(),
         start.script.as_mut(),
         interrupt.flag(),
         &mut |event| output.event(event),
@@ -73,6 +81,7 @@ mod tests {
             code(TurnEnd {
                 finish,
                 withdrawn: withdrawn.map(str::to_owned),
+                stopped: None,
             })
         };
         assert_eq!(end(Finish::Stop, None), Ok(0));

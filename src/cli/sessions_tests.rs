@@ -35,6 +35,7 @@ pub(in crate::cli) fn store(dir: &Path, name: &str) -> Session {
             seed: 1,
             policy: "exact",
             parent: None,
+            runs_tools: false,
         })
         .unwrap();
     let mut unit = db.begin(session.id).unwrap();

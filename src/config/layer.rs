@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, Env};
+use super::{ConfigError, Env, Tables, mcp};
+use crate::tools::ServerConfig;
 
 /// A value that can be written as one word, as environment variables are.
 trait Word: Sized {
@@ -169,28 +170,47 @@ keys! {
     stop: Vec<String> = "stop", "NPAST_STOP";
     /// System prompt of sessions that start now: text, or `@FILE`.
     system: String = "system", "NPAST_SYSTEM";
+    /// Start sessions without tools.
+    no_tools: bool = "no-tools", "NPAST_NO_TOOLS";
+    /// Tools of sessions that start now, besides the usual ones.
+    with_tools: Vec<String> = "with-tools", "NPAST_WITH_TOOLS";
+    /// Tools that sessions which start now do not get.
+    without_tools: Vec<String> = "without-tools", "NPAST_WITHOUT_TOOLS";
+    /// Most replies of one turn whose calls are run.
+    max_steps: usize = "max-steps", "NPAST_MAX_STEPS";
+    /// Most tokens of the replies of one turn.
+    max_turn_tokens: usize = "max-turn-tokens", "NPAST_MAX_TURN_TOKENS";
     /// Policy for tools: `ask`, `auto`, `deny`.
     approve: String = "approve", "NPAST_APPROVE";
+    /// The sandbox of programs: `on` or `off`.
+    sandbox: String = "sandbox", "NPAST_SANDBOX_MODE";
 }
 
 impl Layer {
-    /// Reads a configuration file's text. Relative paths in it start at the file's folder.
+    /// The MCP servers of a configuration file's text.
+    ///
+    /// # Errors
+    /// As [`Layer::from_toml`].
+    pub fn servers(text: &str, path: &Path) -> Result<Vec<ServerConfig>, ConfigError> {
+        match parse(text, path)?.get(mcp::KEY) {
+            Some(value) => mcp::servers(value, path),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Reads a configuration file's text, but for its MCP servers. Relative paths in it start at the file's folder.
     ///
     /// # Errors
     /// [`ConfigError::Syntax`], [`ConfigError::UnknownKey`] and [`ConfigError::Value`], each
     /// with the file's name.
-    pub fn from_toml(text: &str, path: &Path) -> Result<Layer, ConfigError> {
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
-            let line = e.span().map_or(1, |s| {
-                text.bytes().take(s.start).filter(|b| *b == b'\n').count() + 1
-            });
-            ConfigError::Syntax {
-                path: path.to_owned(),
-                reason: format!("line {line}: {}", e.message().replace('\n', ", ")),
-            }
-        })?;
+    pub fn from_toml(text: &str, path: &Path) -> Result<(Layer, Tables), ConfigError> {
+        let mut table = parse(text, path)?;
+        let tables = Tables::take(&mut table, path)?;
         let mut layer = Layer::default();
         for (key, value) in table {
+            if key == mcp::KEY {
+                continue;
+            }
             match layer.set(&key, value) {
                 Some(Ok(())) => {}
                 Some(Err(reason)) => {
@@ -222,8 +242,20 @@ impl Layer {
             Some(file) if !file.starts_with('@') => format!("@{}", folder.join(file).display()),
             _ => text,
         });
-        Ok(layer)
+        Ok((layer, tables))
     }
+}
+
+fn parse(text: &str, path: &Path) -> Result<toml::Table, ConfigError> {
+    text.parse().map_err(|e: toml::de::Error| {
+        let line = e.span().map_or(1, |s| {
+            text.bytes().take(s.start).filter(|b| *b == b'\n').count() + 1
+        });
+        ConfigError::Syntax {
+            path: path.to_owned(),
+            reason: format!("line {line}: {}", e.message().replace('\n', ", ")),
+        }
+    })
 }
 
 fn said(error: toml::de::Error) -> String {

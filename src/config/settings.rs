@@ -2,21 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{ConfigError, Layer};
-use crate::agent::Policy;
+use super::{ConfigError, Layer, Tables};
+use crate::agent::{Budget, Policy};
 use crate::llama::{CacheType, ContextOptions, ModelOptions, Sampling};
+use crate::tools::ServerConfig;
 
-/// What happens when the model calls a tool.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Approve {
-    /// The user is asked.
-    #[default]
-    Ask,
-    /// It runs.
-    Auto,
-    /// It is refused.
-    Deny,
-}
+pub use crate::agent::approve::Approve;
 
 /// What a run is set to.
 #[derive(Clone, Debug)]
@@ -55,6 +46,20 @@ pub struct Settings {
     pub system: Option<String>,
     /// Policy for tools of this run.
     pub approve: Approve,
+    /// Start sessions without tools.
+    pub no_tools: bool,
+    /// Names of tools that a new session gets besides the usual ones.
+    pub with_tools: Vec<String>,
+    /// Names of tools that a new session does not get.
+    pub without_tools: Vec<String>,
+    /// What one turn with tools may take.
+    pub budget: Budget,
+    /// MCP servers of sessions that start now, in order of their names.
+    pub servers: Vec<ServerConfig>,
+    /// Whether the user wants programs to run without a wall.
+    pub sandbox_off: bool,
+    /// What only the configuration file can say.
+    pub tables: Tables,
 }
 
 const MAX_THREADS: usize = 512;
@@ -124,8 +129,20 @@ impl Settings {
                 Some("deny") => Approve::Deny,
                 _ => Approve::Ask,
             },
+            no_tools: layer.no_tools.unwrap_or(false),
+            with_tools: layer.with_tools.unwrap_or_default(),
+            without_tools: layer.without_tools.unwrap_or_default(),
+            budget: Budget {
+                steps: within("max-steps", layer.max_steps, 1, 100_000)?
+                    .unwrap_or(Budget::default().steps),
+                tokens: within("max-turn-tokens", layer.max_turn_tokens, 1, 1 << 30)?
+                    .unwrap_or(Budget::default().tokens),
+            },
+            sandbox_off: word("sandbox", layer.sandbox, &["on", "off"])?.as_deref() == Some("off"),
+            tables: Tables::default(),
             model: layer.model,
             default_model: None,
+            servers: Vec::new(),
             chat_template: layer.chat_template,
             system: layer.system,
         })

@@ -147,11 +147,11 @@ fn a_named_file_must_be_there_and_the_usual_one_need_not() {
 fn relative_paths_in_the_file_start_at_its_folder_and_bare_model_names_stay() {
     let file = Path::new("/etc/npast/config.toml");
     let text = "model = \"sub/m.gguf\"\nchat-template = \"t.jinja\"\nsystem = \"@s.txt\"";
-    let layer = Layer::from_toml(text, file).unwrap();
+    let (layer, _) = Layer::from_toml(text, file).unwrap();
     assert_eq!(layer.model, Some("/etc/npast/sub/m.gguf".into()));
     assert_eq!(layer.chat_template, Some("/etc/npast/t.jinja".into()));
     assert_eq!(layer.system, Some("@/etc/npast/s.txt".into()));
-    let layer = Layer::from_toml("model = \"m\"", file).unwrap();
+    let (layer, _) = Layer::from_toml("model = \"m\"", file).unwrap();
     assert_eq!(layer.model, Some("m".into()));
 }
 
@@ -197,5 +197,114 @@ fn a_size_is_a_number_and_a_unit_and_anything_else_is_refused() {
                 "kv-quota must be a size such as 20GiB or 500MB, at most 1024TiB, and it is {text:?}"
             )
         );
+    }
+}
+
+#[test]
+fn mcp_servers_are_read_in_order_of_their_names() {
+    let file = "temp = 1\n\n[mcp.files]\ncommand = \"npx\"\nargs = [\"-y\", \"server\"]\n\
+                tools = [\"read\"]\nenv = { KEY = \"v\" }\ncall-seconds = 5\n\n\
+                [mcp.every]\ncommand = \"every\"\n\n[mcp.off]\ncommand = \"x\"\nenabled = false";
+    let settings = resolve(file, &[], Layer::default()).unwrap();
+    let every = crate::tools::ServerConfig {
+        name: "every".into(),
+        command: "every".into(),
+        args: Vec::new(),
+        env: Default::default(),
+        tools: None,
+        start_limit: std::time::Duration::from_secs(20),
+        call_limit: std::time::Duration::from_secs(120),
+    };
+    let files = crate::tools::ServerConfig {
+        name: "files".into(),
+        command: "npx".into(),
+        args: vec!["-y".into(), "server".into()],
+        env: [("KEY".to_owned(), "v".to_owned())].into(),
+        tools: Some(vec!["read".into()]),
+        call_limit: std::time::Duration::from_secs(5),
+        ..every.clone()
+    };
+    assert_eq!(settings.servers, [every, files]);
+    assert_eq!(settings.sampling.temperature, 1.0);
+}
+
+#[test]
+fn a_wrong_mcp_server_is_named_with_its_key() {
+    let table = [
+        ("mcp = 3", "mcp", "a server is a table [mcp.NAME]"),
+        ("[mcp]\nx = 1", "mcp.x", "a server is a table [mcp.NAME]"),
+        (
+            "[mcp.\"a b\"]",
+            "mcp.a b",
+            "a name has 1 to 24 ASCII letters, digits, _ and -",
+        ),
+        ("[mcp.x]", "mcp.x", "it needs a command"),
+        ("[mcp.x]\ncommand = \"\"", "mcp.x.command", "it is empty"),
+        (
+            "[mcp.x]\ncommand = 7",
+            "mcp.x.command",
+            "invalid type: integer `7`, expected a string",
+        ),
+        (
+            "[mcp.x]\ncommand = \"x\"\nstart-seconds = 0",
+            "mcp.x.start-seconds",
+            "it must be between 1 and 3600",
+        ),
+        (
+            "[mcp.x]\ncommand = \"x\"\ncomand = \"x\"",
+            "mcp.x.comand",
+            "a server has the keys command, args, env, tools, enabled, start-seconds, call-seconds",
+        ),
+    ];
+    for (file, key, reason) in table {
+        let error = resolve(file, &[], Layer::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with(&format!("the key \"{key}\" in ")) && error.ends_with(reason),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn approval_rules_and_the_sandbox_have_tables_of_their_own() {
+    let file = "[approve]\npolicy = \"auto\"\nallow = [\"terminal: cargo test *\"]\ndeny = [\"fetch_url\"]\n\
+                [sandbox]\nnetwork = true\nwrite = [\"../cache\"]\nenv = [\"CC\"]\n";
+    let s = resolve(file, &[], Layer::default()).unwrap();
+    assert_eq!(s.approve, Approve::Auto);
+    let rules = &s.tables.rules;
+    assert_eq!(rules.allow[0].to_string(), "terminal: cargo test *");
+    assert_eq!(
+        (rules.allow.len(), rules.ask.len(), rules.deny.len()),
+        (1, 0, 1)
+    );
+    let table = &s.tables.sandbox;
+    assert!(table.network && !s.sandbox_off && table.env == ["CC"]);
+    assert!(table.write[0].is_absolute());
+    // Flags beat the table; the short form still works.
+    let flags = Layer {
+        approve: Some("deny".into()),
+        sandbox: Some("off".into()),
+        ..Layer::default()
+    };
+    let s = resolve(file, &[], flags).unwrap();
+    assert_eq!((s.approve, s.sandbox_off), (Approve::Deny, true));
+    assert!(
+        resolve("sandbox = \"off\"", &[], Layer::default())
+            .unwrap()
+            .sandbox_off
+    );
+    for (file, want) in [
+        (
+            "[approve]\nallow = [\"terminal: 'a\"]",
+            "a quote is not closed",
+        ),
+        ("[approve]\nallows = []", "unknown field `allows`"),
+        ("[sandbox]\nnetwork = 1", "invalid type"),
+        ("sandbox = \"maybe\"", "sandbox must be one of on, off"),
+    ] {
+        let error = resolve(file, &[], Layer::default()).unwrap_err();
+        assert!(error.to_string().contains(want), "{error}");
     }
 }

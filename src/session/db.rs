@@ -36,8 +36,9 @@ impl Db {
         }
         tx.execute(
             "INSERT INTO sessions (name, folder, model, class, vocab, template, fingerprint,
-                 system, tools, head, started_ms, seed, policy, parent, created_ms, used_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15)",
+                 system, tools, head, started_ms, seed, policy, parent, created_ms, used_ms,
+                 runs_tools)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, ?16)",
             params![
                 new.name,
                 new.folder,
@@ -54,6 +55,7 @@ impl Db {
                 new.policy,
                 new.parent.map(|p| p.0),
                 now,
+                new.runs_tools,
             ],
         )
         .map_err(|e| taken(e, new.name))?;

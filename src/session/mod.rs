@@ -9,6 +9,7 @@
 //! - `unit`: the one way to change a conversation
 //! - `branch`: what undo, retry and edit take off, and put back; `fork`: a session made from another
 //! - `chunks`: ledger tokens as rows
+//! - `runs`: marks of tool calls; `plans`: an agent's plan; `search`: words over all sessions
 //! - `schema`: the migration ladder
 //! - `name`: what a session may be called
 //! - `lock`: one process per session, one per loaded model
@@ -37,10 +38,13 @@ mod fork;
 mod lock;
 mod name;
 mod open;
+mod plans;
 mod private;
 mod record;
 mod rows;
+mod runs;
 mod schema;
+mod search;
 #[cfg(test)]
 mod testing;
 mod unit;
@@ -51,6 +55,8 @@ pub use error::Error;
 pub use lock::{Lock, LockError};
 pub use name::{MAX_NAME, NameError, check_name, name_from_words};
 pub use record::{Message, MessageId, NewSession, Session, SessionId, Span, State, Summary, Usage};
+pub use runs::Run;
+pub use search::{Hit, local_day};
 pub use unit::Unit;
 
 /// What this room's calls return.

@@ -43,6 +43,8 @@ pub struct NewSession<'a> {
     pub policy: &'a str,
     /// The session it was made from, by compression or another model; see also [`super::Db::fork`].
     pub parent: Option<SessionId>,
+    /// Its tools are run by npast; without, calls are shown and a caller answers them.
+    pub runs_tools: bool,
 }
 
 /// A stored session, without its messages and tokens. Fields as in [`NewSession`].
@@ -66,6 +68,7 @@ pub struct Session {
     pub policy: String,
     /// `None` also when the parent was removed.
     pub parent: Option<SessionId>,
+    pub runs_tools: bool,
     /// Unix milliseconds.
     pub created_ms: i64,
     /// Unix milliseconds of the last [`super::Unit::touch`], at first of the creation.

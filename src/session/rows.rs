@@ -8,7 +8,7 @@ use super::{Error, Message, MessageId, Result, Session, SessionId, Span, State, 
 use crate::ledger::{Digest, Finish};
 
 pub(super) const SESSION: &str = "id, name, folder, model, class, vocab, template, fingerprint, \
-    system, tools, head, started_ms, seed, policy, parent, created_ms, used_ms, \
+    system, tools, head, started_ms, seed, policy, parent, runs_tools, created_ms, used_ms, \
     calls, evaluated, restored, kept, generated, tries, forked";
 
 impl Session {
@@ -33,6 +33,7 @@ impl Session {
             seed: row.get::<_, i64>("seed")?.cast_unsigned(),
             policy: row.get("policy")?,
             parent: row.get::<_, Option<i64>>("parent")?.map(SessionId),
+            runs_tools: row.get("runs_tools")?,
             created_ms: row.get("created_ms")?,
             used_ms: row.get("used_ms")?,
             usage: Usage {

@@ -9,7 +9,11 @@ use super::{Error, Result};
 const APPLICATION: i64 = 0x6e70_6173;
 
 /// Step n leads from format n to n + 1.
-pub(super) const STEPS: &[&str] = &[include_str!("steps/1.sql"), include_str!("steps/2.sql")];
+pub(super) const STEPS: &[&str] = &[
+    include_str!("steps/1.sql"),
+    include_str!("steps/2.sql"),
+    include_str!("steps/3.sql"),
+];
 
 /// Refuses a database that is not ours or is newer than this program. Writes nothing.
 pub(super) fn check(conn: &Connection, path: &str, steps: &[&str]) -> Result<()> {
@@ -221,7 +225,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "{} has format 99, and this npast knows formats up to 2",
+                "{} has format 99, and this npast knows formats up to 3",
                 path.display()
             )
         );

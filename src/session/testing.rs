@@ -24,6 +24,7 @@ pub(super) fn new<'a>(name: &'a str) -> NewSession<'a> {
         seed: 1,
         policy: "exact",
         parent: None,
+        runs_tools: false,
     }
 }
 

@@ -79,6 +79,7 @@ fn start_long_ago(desk: &Desk, sample: &Sample, like: &Session, name: &str) -> V
         seed: 7,
         policy: &like.policy,
         parent: None,
+        runs_tools: false,
     })
     .expect("a session");
     head

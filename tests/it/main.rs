@@ -1,6 +1,8 @@
 //! The program's laws as stories, on real llama.cpp with tiny random models of all four memory
 //! classes. One binary, one file per scenario.
 
+#[path = "../support/agent.rs"]
+mod agent;
 #[path = "../support/gallery.rs"]
 mod gallery;
 #[path = "../support/history.rs"]
@@ -15,7 +17,14 @@ mod rig;
 mod talk;
 #[path = "../support/witness.rs"]
 mod witness;
+#[cfg(unix)]
+#[path = "../support/yard.rs"]
+mod yard;
 
+mod agent_orders;
+mod agent_prompts;
+mod agent_sessions;
+mod agent_turns;
 mod bad_days;
 mod boundaries;
 mod conversations;
@@ -30,11 +39,14 @@ mod foreign;
 mod forks;
 mod frozen_head;
 mod hostile;
+#[cfg(target_os = "linux")]
+mod hostile_commands;
 mod interrupts;
 mod kills;
 mod kv_deleted;
 mod lineage;
 mod merging;
+mod mcp;
 mod policies;
 mod random_orders;
 mod random_talks;
@@ -44,6 +56,8 @@ mod snapshots;
 mod soak;
 mod switches;
 mod templates;
+#[cfg(target_os = "linux")]
+mod terminals;
 mod undos;
 mod window;
 mod withdrawals;

@@ -96,6 +96,7 @@ impl Desk {
             system: self.system.clone(),
             tools: self.tools.clone(),
             seed: Some(7),
+            setup: None,
         }
     }
 

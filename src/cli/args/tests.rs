@@ -29,7 +29,8 @@ fn each_flag_lands_on_its_key() {
         --yarn-attn-factor 1 --yarn-beta-fast 32 --yarn-beta-slow 1 --yarn-orig-ctx 32768 \
         --no-store --kv-quota 5GiB --chat-template @t.jinja --no-thinking=false --temp 0 --top-k 1 --top-p 0.5 \
         --min-p 0.1 --seed 7 --repeat-penalty 1.1 -n 12 --stop END --stop -- --system hi \
-        --approve deny";
+        --approve deny --no-tools --with-tool fetch_url --without-tool a --without-tool b \
+        --max-steps 9 --max-turn-tokens 99 --sandbox off";
     let layer = cli(all).layer();
     let want = Layer {
         model: Some("a.gguf".into()),
@@ -68,6 +69,12 @@ fn each_flag_lands_on_its_key() {
         stop: Some(vec!["END".into(), "--".into()]),
         system: Some("hi".into()),
         approve: Some("deny".into()),
+        no_tools: Some(true),
+        with_tools: Some(vec!["fetch_url".into()]),
+        without_tools: Some(vec!["a".into(), "b".into()]),
+        max_steps: Some(9),
+        max_turn_tokens: Some(99),
+        sandbox: Some("off".into()),
     };
     assert_eq!(layer, want);
     assert_eq!(cli("hello").layer(), Layer::default());

@@ -43,6 +43,10 @@ impl<W: Write> Lines<W> {
                 name,
                 arguments,
             } => json!({"type": "tool_call", "id": id, "name": name, "arguments": arguments}),
+            Event::ToolResult { id, name, ok, text } => {
+                json!({"type": "tool_result", "id": id, "name": name, "ok": ok, "text": text})
+            }
+            Event::Steered(text) => json!({"type": "steered", "text": text}),
             Event::Receipt(receipt) => typed("receipt", &*receipt),
             Event::Turn(sum) => typed("turn", &sum),
         };
@@ -105,6 +109,8 @@ mod tests {
             context: 9310,
             open_message: None,
             unfinished: false,
+            runs_tools: false,
+            folder: "/work".into(),
         });
         lines.event(Event::Restoring { tokens: 5 });
         lines.event(Event::Prefill {
@@ -118,6 +124,13 @@ mod tests {
             name: "read".into(),
             arguments: json!({"path": "b", "all": true}),
         });
+        lines.event(Event::ToolResult {
+            id: "c1".into(),
+            name: "read".into(),
+            ok: false,
+            text: "no\n".into(),
+        });
+        lines.event(Event::Steered("not there".into()));
         lines.event(Event::Receipt(Box::new(samples::receipt())));
         lines.event(Event::Receipt(Box::new(samples::missed())));
         lines.event(Event::Turn(samples::turn()));
@@ -126,6 +139,8 @@ mod tests {
 {"type":"reasoning","text":"hm\n"}
 {"type":"text","text":"\"é\""}
 {"type":"tool_call","id":"c1","name":"read","arguments":{"path":"b","all":true}}
+{"type":"tool_result","id":"c1","name":"read","ok":false,"text":"no\n"}
+{"type":"steered","text":"not there"}
 {"type":"receipt","kind":"turn","call":3,"context":9345,"kept":9310,"restored":0,"evaluated":21,"appended":21,"generated":15,"pending":1,"finish":"stop","miss":null,"restored_bytes":0,"saved_bytes":0,"snapshot_bytes":0,"ms":{"restore":0,"prefill":38,"first_token":41,"decode":120,"save":2}}
 {"type":"receipt","kind":"turn","call":3,"context":9345,"kept":62,"restored":0,"evaluated":9269,"appended":21,"generated":15,"pending":1,"finish":"stop","miss":{"at":62,"message":1,"reason":"system prompt differs: \"a\" became \"b\""},"restored_bytes":0,"saved_bytes":0,"snapshot_bytes":0,"ms":{"restore":0,"prefill":38,"first_token":41,"decode":120,"save":2}}
 {"type":"turn","calls":1,"context":9345,"kept":9310,"restored":0,"evaluated":21,"appended":21,"generated":15,"finish":"stop","seconds":0.2}

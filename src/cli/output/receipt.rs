@@ -117,6 +117,7 @@ pub mod samples {
             appended: 21,
             generated: 15,
             finish: Finish::Stop,
+            stopped: None,
             seconds: 0.2,
         }
     }

@@ -86,8 +86,17 @@ impl<O: Write, E: Write> Text<O, E> {
             } => {
                 self.close_line();
                 let call = format!("{name} {arguments}");
-                let call = printable(&call).into_owned();
-                self.say(&format!("call: {call}"));
+                self.say(&format!("call: {}", cut(&call)));
+            }
+            Event::ToolResult { ok, text, .. } => {
+                self.close_line();
+                let line = result(ok, &text);
+                self.say(&line);
+            }
+            Event::Steered(text) => {
+                self.close_line();
+                let text = printable(&text).replace(['\n', '\t'], " ");
+                self.say(&format!("said: {text}"));
             }
             Event::Receipt(receipt) => self.last.push(*receipt),
             Event::Turn(sum) => {
@@ -179,6 +188,31 @@ impl<O: Write, E: Write> Text<O, E> {
             false => text.to_owned(),
         }
     }
+}
+
+/// Characters of a call or a result on the terminal; the whole is in the session.
+const SHOWN: usize = 200;
+
+/// The beginning of a text on one line.
+fn cut(text: &str) -> String {
+    let line: String = text.chars().take(SHOWN + 1).collect();
+    let line = printable(&line).replace(['\n', '\t'], " ");
+    match line.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line,
+    }
+}
+
+/// A call's result in one line: its first words, and how much there is.
+fn result(ok: bool, text: &str) -> String {
+    let mark = if ok { "result" } else { "failed" };
+    let first = text.lines().find(|line| !line.trim().is_empty());
+    let lines = text.lines().count();
+    let more = match lines {
+        0 | 1 => String::new(),
+        _ => format!(" ({lines} lines)"),
+    };
+    format!("{mark}: {}{more}", cut(first.unwrap_or_default().trim()))
 }
 
 #[cfg(test)]

@@ -82,6 +82,7 @@ fn session(db: &Db, ledger: &[Token]) -> Session {
         seed: 1,
         policy: "exact",
         parent: None,
+        runs_tools: false,
     };
     db.create(&new).expect("a session")
 }

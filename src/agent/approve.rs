@@ -1,0 +1,356 @@
+//! Who may call what. A call is judged by what it would do, never by a second model call and never
+//! by what the model says about it: the hard list first, then the user's rules, what was granted,
+//! and the policy. `docs/approvals.md` says it for users.
+
+mod question;
+mod rule;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+pub use question::{Grant, Granted, Question};
+pub use rule::{Rule, RuleError, Rules};
+pub use store::StoreError;
+
+use crate::tools::command::{self, Known, Places, Script};
+use crate::tools::{Effect, Subject, Tool};
+
+/// What happens to a call that no rule speaks of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Approve {
+    /// The user is asked.
+    #[default]
+    Ask,
+    /// It runs.
+    Auto,
+    /// It is refused.
+    Deny,
+}
+
+/// What stands between a program and the system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wall {
+    /// The sandbox.
+    Sandbox,
+    /// Nothing, because the user said so.
+    Off,
+    /// Nothing, because this system has none.
+    Missing,
+}
+
+/// What approvals go by, fixed at the start of a run.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// For calls that no rule speaks of.
+    pub policy: Approve,
+    /// The user's rules.
+    pub rules: Rules,
+    /// The project's folder, the user's home and npast's own, real and absolute.
+    pub places: Places,
+    /// The session's temporary folder.
+    pub temp: PathBuf,
+    /// What programs run behind.
+    pub wall: Wall,
+    /// Whether somebody can be asked: false with `--json`, in pipes and without a terminal.
+    pub attended: bool,
+}
+
+/// What a call may do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Run it, with this as [`crate::tools::Room::granted`]: what it is about by now.
+    Allow(Subject),
+    /// Do not; the text is the call's result.
+    Deny(String),
+    /// Ask, then [`Approvals::grant`].
+    Ask(Question),
+}
+
+/// The approvals of one run.
+pub struct Approvals {
+    setup: Setup,
+    /// Granted for this session.
+    session: Vec<Rule>,
+    /// Granted for always, for this project.
+    always: Vec<Rule>,
+}
+
+impl Approvals {
+    /// Reads what was granted for always. A file that cannot be read grants nothing and is said:
+    /// the second value is a sentence for the user.
+    pub fn new(setup: Setup) -> (Approvals, Option<String>) {
+        let read = store::read(&setup.places);
+        let (always, notice) = match read {
+            Ok(rules) => (rules, None),
+            Err(error) => (
+                Vec::new(),
+                Some(format!("{error}; nothing of it is granted")),
+            ),
+        };
+        let approvals = Approvals {
+            setup,
+            session: Vec::new(),
+            always,
+        };
+        (approvals, notice)
+    }
+
+    /// What a call may do. The arguments have passed the registry's check, or are anything.
+    pub fn judge(&self, tool: &dyn Tool, arguments: &Value) -> Verdict {
+        let call = Call::new(tool, arguments, &self.setup.places);
+        let refused = |why: String| {
+            Verdict::Deny(format!(
+                "Not run: {why}. Do it another way, or tell the user."
+            ))
+        };
+        if let Some(why) = &call.hard {
+            return refused(format!("{why}, which no setting allows"));
+        }
+        let rules = &self.setup.rules;
+        if let Some(rule) = rules.deny.iter().find(|r| call.touched(r, &self.setup)) {
+            return refused(format!("the user's rule \"{rule}\" denies it"));
+        }
+        let why = match rules.ask.iter().find(|r| call.touched(r, &self.setup)) {
+            Some(rule) => Some(format!("the rule \"{rule}\" asks")),
+            None => call.doubt(&self.setup),
+        };
+        // A wall that is missing, or a doubt, is not talked away by rules made without it.
+        let mut granted = self.session.iter().chain(match why {
+            None => rules.allow.as_slice(),
+            Some(_) => &[],
+        });
+        let always = match why {
+            None => self.always.as_slice(),
+            Some(_) => &[],
+        };
+        let covered = match &call.script {
+            Some(script) => {
+                let rules: Vec<&Rule> = granted.chain(always).collect();
+                covers(&rules, &call.tool, script)
+            }
+            None => {
+                granted.any(|r| call.matched(r, &self.setup))
+                    || always.iter().any(|r| call.matched(r, &self.setup))
+            }
+        };
+        if covered || call.is_free(&self.setup) && why.is_none() {
+            return Verdict::Allow(call.subject);
+        }
+        match (self.setup.policy, &why) {
+            (Approve::Deny, _) => refused("the policy is to deny what no rule allows".into()),
+            (Approve::Auto, None) => Verdict::Allow(call.subject),
+            _ if !self.setup.attended => refused(match why {
+                Some(why) => {
+                    format!("it needs approval ({why}) and nobody can be asked in this run")
+                }
+                None => "it needs approval and nobody can be asked in this run".into(),
+            }),
+            (_, why) => Verdict::Ask(call.question(why.clone(), &self.setup)),
+        }
+    }
+
+    /// Takes an answer to a question. What is granted for always is written at once; if that fails
+    /// it holds for this session and the notice says so.
+    pub fn grant(&mut self, question: &Question, grant: Grant) -> Granted {
+        let mut notice = None;
+        match grant {
+            Grant::No | Grant::Once => {}
+            Grant::Session => self.session.extend(question.rules.iter().cloned()),
+            Grant::Always => {
+                if let Err(error) = store::add(&self.setup.places, &question.rules) {
+                    notice = Some(format!("{error}; it is granted for this session only"));
+                }
+                self.session.extend(question.rules.iter().cloned());
+            }
+        }
+        Granted {
+            run: grant != Grant::No,
+            notice,
+        }
+    }
+
+    /// The result of a call that the user refused.
+    pub fn refusal() -> &'static str {
+        "Not run: the user refused it. Ask what they want instead, or go on without it."
+    }
+}
+
+/// Whether each command of `script` has a rule: then all of it is allowed.
+fn covers(rules: &[&Rule], tool: &str, script: &Script) -> bool {
+    script.unknown.is_none()
+        && !script.renames
+        && !script.commands.is_empty()
+        && script.commands.iter().all(|command| {
+            command.is_plain()
+                && rules.iter().any(|rule| {
+                    let texts = command.words.iter().map(|w| w.text.as_str());
+                    rule.is_for(tool) && rule.matches_words(&texts.collect::<Vec<_>>())
+                })
+        })
+}
+
+/// A call, looked at once.
+struct Call {
+    tool: String,
+    effect: Effect,
+    subject: Subject,
+    /// Of a command.
+    script: Option<Script>,
+    hard: Option<String>,
+}
+
+impl Call {
+    fn new(tool: &dyn Tool, arguments: &Value, places: &Places) -> Call {
+        let subject = tool.subject(arguments, &places.project);
+        let script = match &subject {
+            Subject::Command(text) => Some(command::parse(text, places)),
+            _ => None,
+        };
+        Call {
+            tool: tool.spec().name.clone(),
+            effect: tool.effect(arguments),
+            hard: script.as_ref().and_then(|s| command::hard(s, places)),
+            script,
+            subject,
+        }
+    }
+
+    /// Whether a rule that forbids or asks speaks of this call, or of a part of it, or might.
+    fn touched(&self, rule: &Rule, setup: &Setup) -> bool {
+        let Some(script) = &self.script else {
+            return self.matched(rule, setup);
+        };
+        rule.is_for(&self.tool)
+            && script.commands.iter().any(|command| {
+                let mut texts: Vec<&str> = command.words.iter().map(|w| w.text.as_str()).collect();
+                if rule.matches_words(&texts) {
+                    return true;
+                }
+                // `/usr/bin/git` is git too.
+                let Some(first) = texts.first_mut() else {
+                    return false;
+                };
+                *first = first.rsplit('/').next().unwrap_or(first);
+                rule.matches_words(&texts)
+            })
+    }
+
+    fn matched(&self, rule: &Rule, setup: &Setup) -> bool {
+        rule.is_for(&self.tool)
+            && match &self.subject {
+                Subject::Path(path) => rule.matches_path(path, &setup.places),
+                Subject::Url(text) | Subject::Call(text) => rule.matches_text(text),
+                Subject::Command(_) | Subject::Own => rule.is_any(),
+            }
+    }
+
+    /// Why this call is asked about even where the policy would let it run.
+    fn doubt(&self, setup: &Setup) -> Option<String> {
+        if let Some(script) = &self.script {
+            if setup.wall == Wall::Missing {
+                return Some("there is no sandbox on this system".into());
+            }
+            if let Some(why) = &script.unknown {
+                return Some(why.clone());
+            }
+        }
+        match &self.subject {
+            Subject::Path(path) if self.effect != Effect::Reads && in_git(path, setup) => {
+                Some("git runs what is written there, outside of the sandbox".into())
+            }
+            _ => None,
+        }
+    }
+
+    /// What nobody has to be asked about: own notes, and reading in the project.
+    fn is_free(&self, setup: &Setup) -> bool {
+        match &self.subject {
+            Subject::Own => true,
+            Subject::Path(path) => {
+                self.effect == Effect::Reads
+                    && (path.starts_with(&setup.places.project) || path.starts_with(&setup.temp))
+            }
+            // Moving about in the project and saying things change nothing.
+            Subject::Command(_) => self.script.as_ref().is_some_and(|s| idle(s, setup)),
+            Subject::Url(_) | Subject::Call(_) => false,
+        }
+    }
+
+    fn question(self, why: Option<String>, setup: &Setup) -> Question {
+        let rules = self.rules(setup);
+        Question {
+            text: question::shown(&self.subject.to_string()),
+            tool: self.tool,
+            why,
+            rules,
+            subject: self.subject,
+        }
+    }
+
+    /// What "for this session" and "always" would allow: no more than what can be said in a line.
+    fn rules(&self, setup: &Setup) -> Vec<Rule> {
+        let tool = self.tool.as_str();
+        match &self.subject {
+            Subject::Command(_) => {
+                let Some(script) = &self.script else {
+                    return Vec::new();
+                };
+                let told = script.unknown.is_none() && !script.renames;
+                if !told || !script.commands.iter().all(command::Command::is_plain) {
+                    return Vec::new();
+                }
+                let mut rules = Vec::new();
+                for command in &script.commands {
+                    let words = command.words.iter().map(|w| w.text.clone()).collect();
+                    let rule = Rule::words(tool, words);
+                    if !rules.contains(&rule) {
+                        rules.push(rule);
+                    }
+                }
+                rules
+            }
+            Subject::Path(path) if in_git(path, setup) => Vec::new(),
+            Subject::Path(path) => match path.starts_with(&setup.places.project) {
+                true => vec![Rule::below(tool, &setup.places.project)],
+                false => vec![Rule::path(tool, path)],
+            },
+            Subject::Url(text) => Rule::origin(tool, text).into_iter().collect(),
+            Subject::Call(_) => vec![Rule::any(tool)],
+            Subject::Own => Vec::new(),
+        }
+    }
+}
+
+/// Whether git would take what is written there for its own.
+fn in_git(path: &Path, setup: &Setup) -> bool {
+    let below = path.strip_prefix(&setup.places.project).unwrap_or(path);
+    below.iter().any(|part| part.eq_ignore_ascii_case(".git"))
+}
+
+/// Commands that only look where they are.
+fn idle(script: &Script, setup: &Setup) -> bool {
+    const IDLE: &[&str] = &["pwd", "true", "false", ":", "echo"];
+    script.unknown.is_none()
+        && !script.renames
+        && !script.commands.is_empty()
+        && script.commands.iter().all(|command| {
+            command.is_plain()
+                && match command.words.first() {
+                    Some(word) if word.known == Known::Fixed => {
+                        IDLE.contains(&word.text.as_str())
+                            || (word.text == "cd"
+                                && command.rest().len() == 1
+                                && command.folder.as_ref().is_some_and(|folder| {
+                                    let target = folder.join(&command.rest()[0].text);
+                                    let real = target.canonicalize();
+                                    real.is_ok_and(|r| r.starts_with(&setup.places.project))
+                                }))
+                    }
+                    _ => false,
+                }
+        })
+}

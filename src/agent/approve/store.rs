@@ -1,0 +1,145 @@
+//! What was granted for always: `approvals.toml` in the data folder, readable by its owner only,
+//! replaced as a whole or not at all. A grant holds in the project it was given in.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Rule;
+use crate::tools::command::Places;
+
+const NAME: &str = "approvals.toml";
+/// Largest file that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+const HEAD: &str = "# What was granted for always. Lines may be removed at any time.\n\n";
+
+/// Why grants cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file or its folder.
+    #[error("the approvals in {} cannot be used: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody else's content.
+    #[error("{} is not a list of approvals ({reason}) and stays as it is", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+#[derive(Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    #[serde(default)]
+    allow: Vec<Entry>,
+}
+
+#[derive(Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    rule: String,
+    project: PathBuf,
+}
+
+/// The rules of this project.
+pub(super) fn read(places: &Places) -> Result<Vec<Rule>, StoreError> {
+    let path = places.data.join(NAME);
+    let stored = load(&path)?;
+    let mine = stored
+        .allow
+        .into_iter()
+        .filter(|e| e.project == places.project);
+    let rules = mine.map(|entry| {
+        Rule::parse(&entry.rule).map_err(|error| StoreError::Foreign {
+            path: path.clone(),
+            reason: error.to_string(),
+        })
+    });
+    rules.collect()
+}
+
+/// Adds rules for this project. Another process may do the same at the same time.
+pub(super) fn add(places: &Places, rules: &[Rule]) -> Result<(), StoreError> {
+    let path = places.data.join(NAME);
+    let wrong = |source| StoreError::Io {
+        path: path.clone(),
+        source,
+    };
+    let lock = private(&places.data.join("approvals.lock")).map_err(wrong)?;
+    lock.lock().map_err(wrong)?;
+    let mut stored = load(&path)?;
+    for rule in rules {
+        let entry = Entry {
+            rule: rule.to_string(),
+            project: places.project.clone(),
+        };
+        if !stored.allow.contains(&entry) {
+            stored.allow.push(entry);
+        }
+    }
+    let text = toml::to_string(&stored).map_err(|e| wrong(io::Error::other(e)))?;
+    replace(&path, &format!("{HEAD}{text}")).map_err(wrong)
+}
+
+fn load(path: &Path) -> Result<Stored, StoreError> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|f| f.take(MAX_FILE + 1).read_to_string(&mut text));
+    let foreign = |reason: String| StoreError::Foreign {
+        path: path.to_owned(),
+        reason,
+    };
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Stored::default()),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(foreign("it is not UTF-8".into()));
+        }
+        Err(source) => {
+            return Err(StoreError::Io {
+                path: path.to_owned(),
+                source,
+            });
+        }
+        Ok(_) => {}
+    }
+    if text.len() as u64 > MAX_FILE {
+        return Err(foreign("it is larger than 1 MiB".into()));
+    }
+    toml::from_str(&text).map_err(|e| foreign(e.message().replace('\n', ", ")))
+}
+
+fn private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// The new file takes the old one's place when it is whole on disk.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let fresh = path.with_extension("toml.new");
+    // Held by the lock, so a file of that name is one that a crash left.
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = private(&fresh)?;
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all());
+    let moved = written.and_then(|()| fs::rename(&fresh, path));
+    if moved.is_err() {
+        // The old file is as it was; the half one would only lie about.
+        let _ = fs::remove_file(&fresh);
+    }
+    moved
+}

@@ -1,0 +1,398 @@
+//! Stories of calls: what is allowed, asked and refused, and what a grant opens.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::*;
+use crate::tools::{Answer, Room, Spec};
+
+/// A tool whose subject is what its arguments say.
+struct Fake {
+    spec: Spec,
+    effect: Effect,
+}
+
+impl Tool for Fake {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+    fn effect(&self, _: &Value) -> Effect {
+        self.effect
+    }
+    fn subject(&self, arguments: &Value, project: &Path) -> Subject {
+        let text = |key: &str| arguments[key].as_str().map(str::to_owned);
+        match (text("command"), text("path"), text("url"), text("call")) {
+            (Some(command), ..) => Subject::Command(command),
+            (_, Some(path), ..) => Subject::Path(project.join(path)),
+            (_, _, Some(url), _) => Subject::Url(url),
+            (_, _, _, Some(call)) => Subject::Call(call),
+            _ => Subject::Own,
+        }
+    }
+    fn run(&self, _: &Value, _: &Room<'_>) -> Answer {
+        Answer::good("")
+    }
+}
+
+fn tool(name: &str) -> Fake {
+    let effect = match name {
+        "terminal" | "server_call" => Effect::Runs,
+        "write_file" => Effect::Writes,
+        "fetch_url" => Effect::Network,
+        _ => Effect::Reads,
+    };
+    Fake {
+        spec: Spec::new(name, "", json!({"type": "object"})),
+        effect,
+    }
+}
+
+fn setup(data: &Path) -> Setup {
+    let home = data.parent().unwrap().to_owned();
+    Setup {
+        policy: Approve::Ask,
+        rules: Rules::default(),
+        places: Places {
+            project: home.join("work"),
+            home,
+            data: data.to_owned(),
+        },
+        temp: data.join("temp"),
+        wall: Wall::Sandbox,
+        attended: true,
+    }
+}
+
+fn home() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().canonicalize().unwrap();
+    for name in ["data", "work/src", "elsewhere"] {
+        std::fs::create_dir_all(top.join(name)).unwrap();
+    }
+    (dir, top.join("data"))
+}
+
+fn rules(texts: &[&str]) -> Vec<Rule> {
+    texts.iter().map(|t| Rule::parse(t).unwrap()).collect()
+}
+
+/// `+` allowed, `?` asked, `-` refused.
+fn judged(approvals: &Approvals, name: &str, arguments: Value) -> char {
+    match approvals.judge(&tool(name), &arguments) {
+        Verdict::Allow(_) => '+',
+        Verdict::Ask(_) => '?',
+        Verdict::Deny(_) => '-',
+    }
+}
+
+#[test]
+fn each_policy_says_what_happens_without_a_rule() {
+    let (_dir, data) = home();
+    // ask, auto, deny, and ask with nobody there.
+    let table = [
+        ("read_file", json!({"path": "src/a.rs"}), "++++"),
+        ("read_file", json!({"path": "/etc/passwd"}), "?+--"),
+        ("write_file", json!({"path": "src/a.rs"}), "?+--"),
+        (
+            "write_file",
+            json!({"path": ".git/hooks/pre-commit"}),
+            "??--",
+        ),
+        ("write_file", json!({"path": "a/.GIT/config"}), "??--"),
+        ("terminal", json!({"command": "make"}), "?+--"),
+        ("terminal", json!({"command": "pwd; cd src"}), "++++"),
+        ("terminal", json!({"command": "cd /etc"}), "?+--"),
+        ("terminal", json!({"command": "echo x > y"}), "?+--"),
+        ("terminal", json!({"command": "curl x | sh"}), "??--"),
+        ("terminal", json!({"command": "echo 'open"}), "??--"),
+        ("terminal", json!({"command": "$X"}), "??--"),
+        ("terminal", json!({"command": "rm -rf /"}), "----"),
+        ("terminal", json!({}), "++++"),
+        ("fetch_url", json!({"url": "https://a.b/c"}), "?+--"),
+        ("server_call", json!({"call": "x"}), "?+--"),
+        ("todo", json!({}), "++++"),
+    ];
+    for (name, arguments, want) in table {
+        let runs = [
+            (Approve::Ask, true),
+            (Approve::Auto, true),
+            (Approve::Deny, true),
+            (Approve::Ask, false),
+        ];
+        let got: String = runs
+            .map(|(policy, attended)| {
+                let (approvals, _) = Approvals::new(Setup {
+                    policy,
+                    attended,
+                    ..setup(&data)
+                });
+                judged(&approvals, name, arguments.clone())
+            })
+            .into_iter()
+            .collect();
+        assert_eq!(got, want, "{name} {arguments}");
+    }
+}
+
+#[test]
+fn a_chain_is_allowed_only_if_every_part_of_it_is() {
+    let (_dir, data) = home();
+    let (approvals, _) = Approvals::new(Setup {
+        rules: Rules {
+            allow: rules(&[
+                "terminal: cargo test *",
+                "terminal: git status",
+                "terminal: sort",
+                "terminal: timeout *",
+                "terminal: ls 'a*'",
+            ]),
+            ask: rules(&["terminal: git status --all"]),
+            deny: rules(&["terminal: git push *", "server_*"]),
+        },
+        ..setup(&data)
+    });
+    let table = [
+        ("cargo test", '+'),
+        ("cargo test --lib 'a b' 2>/dev/null", '+'),
+        ("cd src && cargo test | sort; git status", '?'),
+        ("cargo test | sort; git status", '+'),
+        ("timeout 5 cargo test", '+'),
+        ("timeout 5 cargo run", '?'),
+        ("cargo run", '?'),
+        ("cargo test && make", '?'),
+        ("cargo test $(make)", '?'),
+        ("cargo test `make`", '?'),
+        ("cargo test $X", '?'),
+        ("cargo test *", '?'),
+        ("cargo test > out", '?'),
+        ("X=1 cargo test", '?'),
+        ("PATH=. ; cargo test", '?'),
+        ("export PATH=.; cargo test", '?'),
+        ("cargo() { make; }; cargo test", '?'),
+        ("alias cargo=make; cargo test", '?'),
+        ("cargo test\nmake", '?'),
+        ("cargo test & make", '?'),
+        ("'cargo' te\"st\"", '+'),
+        ("./cargo test", '?'),
+        ("/tmp/cargo test", '?'),
+        ("git status -s", '?'),
+        ("ls 'a*'", '+'),
+        ("ls abc", '?'),
+        ("git push", '-'),
+        ("/usr/bin/git push --force", '-'),
+        ("sh -c 'git push'", '-'),
+        ("make && git push origin", '-'),
+        ("sudo git push", '-'),
+    ];
+    for (command, want) in table {
+        assert_eq!(
+            judged(&approvals, "terminal", json!({"command": command})),
+            want,
+            "{command}"
+        );
+    }
+    assert_eq!(judged(&approvals, "server_call", json!({"call": "x"})), '-');
+}
+
+#[test]
+fn paths_and_addresses_match_by_glob() {
+    let (_dir, data) = home();
+    let (approvals, _) = Approvals::new(Setup {
+        rules: Rules {
+            allow: rules(&[
+                "write_file: src/**",
+                "write_file: ~/elsewhere/*.txt",
+                "fetch_url: https://docs.rs/*",
+            ]),
+            ask: Vec::new(),
+            deny: rules(&["read_file: **/secret*"]),
+        },
+        ..setup(&data)
+    });
+    let table = [
+        ("write_file", json!({"path": "src/a/b.rs"}), '+'),
+        ("write_file", json!({"path": "README"}), '?'),
+        ("write_file", json!({"path": "../elsewhere/a.txt"}), '?'),
+        ("read_file", json!({"path": "src/secret.txt"}), '-'),
+        ("fetch_url", json!({"url": "https://docs.rs/a/b"}), '+'),
+        (
+            "fetch_url",
+            json!({"url": "https://docs.rs.evil.org/"}),
+            '?',
+        ),
+        ("fetch_url", json!({"url": "http://docs.rs/"}), '?'),
+    ];
+    for (name, arguments, want) in table {
+        assert_eq!(
+            judged(&approvals, name, arguments.clone()),
+            want,
+            "{name} {arguments}"
+        );
+    }
+    let path = approvals.setup.places.home.join("elsewhere/a.txt");
+    assert_eq!(judged(&approvals, "write_file", json!({"path": path})), '+');
+}
+
+#[test]
+fn grants_hold_once_for_the_session_or_for_the_project() {
+    let (_dir, data) = home();
+    let (mut approvals, _) = Approvals::new(setup(&data));
+    let call = json!({"command": "make all && ./run 'a*'"});
+    let ask = |approvals: &Approvals, call: &Value| match approvals.judge(&tool("terminal"), call) {
+        Verdict::Ask(question) => question,
+        other => panic!("{other:?}"),
+    };
+    let question = ask(&approvals, &call);
+    let told: Vec<String> = question.rules.iter().map(Rule::to_string).collect();
+    assert_eq!(told, ["terminal: make all", "terminal: ./run 'a*'"]);
+    let run = |granted: Granted| (granted.run, granted.notice);
+    assert_eq!(run(approvals.grant(&question, Grant::No)), (false, None));
+    assert_eq!(run(approvals.grant(&question, Grant::Once)), (true, None));
+    ask(&approvals, &call);
+    approvals.grant(&question, Grant::Session);
+    assert_eq!(judged(&approvals, "terminal", call.clone()), '+');
+    assert_eq!(
+        judged(&approvals, "terminal", json!({"command": "make all"})),
+        '+'
+    );
+    assert_eq!(
+        judged(&approvals, "terminal", json!({"command": "make clean"})),
+        '?'
+    );
+    assert_eq!(
+        judged(&approvals, "terminal", json!({"command": "./run abc"})),
+        '?'
+    );
+
+    let (mut next, _) = Approvals::new(setup(&data));
+    let question = ask(&next, &call);
+    assert_eq!(run(next.grant(&question, Grant::Always)), (true, None));
+    let (after, notice) = Approvals::new(setup(&data));
+    assert_eq!(
+        (judged(&after, "terminal", call.clone()), notice),
+        ('+', None)
+    );
+    let mut other = setup(&data);
+    other.places.project = data.parent().unwrap().join("elsewhere");
+    let (other, _) = Approvals::new(other);
+    assert_eq!(judged(&other, "terminal", call.clone()), '?');
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let facts = std::fs::metadata(data.join("approvals.toml")).unwrap();
+        assert_eq!(facts.permissions().mode() & 0o777, 0o600);
+    }
+
+    // What cannot be told is granted once or not at all.
+    for command in ["make $X", "make > log", "ls *", "curl x | sh"] {
+        assert_eq!(
+            ask(&after, &json!({"command": command})).rules,
+            [],
+            "{command}"
+        );
+    }
+    let write = |path: &str| match after.judge(&tool("write_file"), &json!({"path": path})) {
+        Verdict::Ask(question) => question.rules.iter().map(Rule::to_string).collect(),
+        _ => vec!["not asked".to_owned()],
+    };
+    let work = after.setup.places.project.display().to_string();
+    assert_eq!(write("src/a"), [format!("write_file: {work}/**")]);
+    assert_eq!(write("/etc/hosts"), ["write_file: /etc/hosts"]);
+    assert_eq!(write(".git/config"), [""; 0]);
+}
+
+#[test]
+fn foreign_approvals_grant_nothing_and_are_never_overwritten() {
+    let (_dir, data) = home();
+    let file = data.join("approvals.toml");
+    for text in [
+        &b"allow = 7"[..],
+        b"\xff\xfe",
+        b"[[allow]]\nrule = \"a\"\n",
+        b"not toml",
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let (mut approvals, notice) = Approvals::new(setup(&data));
+        assert!(notice.unwrap().contains("nothing of it is granted"));
+        let call = json!({"command": "make"});
+        let Verdict::Ask(question) = approvals.judge(&tool("terminal"), &call) else {
+            panic!("not asked");
+        };
+        let granted = approvals.grant(&question, Grant::Always);
+        assert!(granted.run && granted.notice.unwrap().contains("for this session only"));
+        assert_eq!(judged(&approvals, "terminal", call), '+');
+        assert_eq!(std::fs::read(&file).unwrap(), text);
+    }
+}
+
+#[test]
+fn without_a_sandbox_commands_are_asked_about_whatever_the_rules_say() {
+    let (_dir, data) = home();
+    let with = |wall| {
+        let (approvals, _) = Approvals::new(Setup {
+            policy: Approve::Auto,
+            rules: Rules {
+                allow: rules(&["terminal"]),
+                ..Rules::default()
+            },
+            wall,
+            ..setup(&data)
+        });
+        approvals
+    };
+    let call = json!({"command": "make"});
+    assert_eq!(judged(&with(Wall::Sandbox), "terminal", call.clone()), '+');
+    assert_eq!(judged(&with(Wall::Off), "terminal", call.clone()), '+');
+    let mut missing = with(Wall::Missing);
+    let Verdict::Ask(question) = missing.judge(&tool("terminal"), &call) else {
+        panic!("not asked");
+    };
+    assert_eq!(
+        question.why.as_deref(),
+        Some("there is no sandbox on this system")
+    );
+    missing.grant(&question, Grant::Session);
+    assert_eq!(judged(&missing, "terminal", call), '+');
+}
+
+#[test]
+fn what_is_shown_cannot_play_another_role() {
+    let (_dir, data) = home();
+    let (approvals, _) = Approvals::new(setup(&data));
+    let shown =
+        |command: String| match approvals.judge(&tool("terminal"), &json!({"command": command})) {
+            Verdict::Ask(question) => question.text,
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(
+        shown("make\u{1b}[2K\r\u{202e}x\u{200b}".into()),
+        "make\\u{1b}[2K\\u{d}\\u{202e}x\\u{200b}"
+    );
+    let long = shown(format!("make {}", "a".repeat(9_995)));
+    assert!(long.ends_with("… (6000 of 10000 characters are not shown)"));
+}
+
+#[test]
+fn texts_that_are_no_rules_are_refused() {
+    for (text, want) in [
+        ("", "begins with a tool's name"),
+        (": x", "begins with a tool's name"),
+        ("a b: x", "begins with a tool's name"),
+        ("terminal:", "nothing stands behind"),
+        ("terminal: 'x", "quote is not closed"),
+    ] {
+        assert!(
+            Rule::parse(text).unwrap_err().to_string().contains(want),
+            "{text}"
+        );
+    }
+    for text in [
+        "terminal",
+        "mcp_*",
+        "terminal: cargo test *",
+        "write_file: src/**",
+    ] {
+        assert_eq!(Rule::parse(text).unwrap().to_string(), text);
+    }
+}

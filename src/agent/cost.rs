@@ -1,0 +1,57 @@
+//! What a prompt costs: the exact tokens of a frozen head, and its parts, without loading weights.
+
+use super::engine::{examine, own_template};
+use super::frame::head_of;
+use super::{AgentError, Options, Part, Setup};
+use crate::chat::template::Frame;
+use crate::ledger::Token;
+use crate::llama::{Model, ModelOptions};
+
+/// What a frozen head is made of.
+#[derive(Clone, Debug)]
+pub struct Cost {
+    /// The head, exactly.
+    pub tokens: Vec<Token>,
+    /// Its text, control tokens as their text.
+    pub text: String,
+    /// Tokens of each part of the prompt, read alone.
+    pub parts: Vec<(&'static str, usize)>,
+    /// Tokens that the tools add.
+    pub tools: usize,
+}
+
+/// The cost of a prompt under a model's vocabulary and chat template. Reads no weights.
+///
+/// # Errors
+/// When the model file cannot be read or its template is of no use.
+pub fn cost(options: &Options, setup: &Setup, parts: &[Part]) -> Result<Cost, AgentError> {
+    let weights = ModelOptions {
+        vocab_only: true,
+        ..options.weights.clone()
+    };
+    let model = Model::load(&options.model, &weights, &mut |_| true)?;
+    let source = own_template(options, &model).0;
+    let (template, tokenizer) = examine(&source, model.vocab())?;
+    let frame = Frame {
+        system: Some(setup.system.clone()),
+        tools: Some(setup.tools.clone()),
+        thinking: options.thinking,
+        ..Frame::default()
+    };
+    let tokens = head_of(&template, &tokenizer, &frame)?;
+    let bare = Frame {
+        tools: None,
+        ..frame
+    };
+    let bare = head_of(&template, &tokenizer, &bare)?;
+    let count = |part: &Part| {
+        let tokens = model.vocab().tokenize(&part.text, false);
+        (part.name, tokens.map_or(0, |t| t.len()))
+    };
+    Ok(Cost {
+        text: String::from_utf8_lossy(&model.vocab().bytes(&tokens, true)).into_owned(),
+        tools: tokens.len().saturating_sub(bare.len()),
+        parts: parts.iter().map(count).collect(),
+        tokens,
+    })
+}

@@ -1,0 +1,145 @@
+//! A turn of a session with tools: reply, calls, results, reply, until the model answers without a
+//! call. The results of one reply enter the ledger together, in call order, when the last is in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::error::ErrorKind;
+use super::rounds::Rounds;
+use super::turn::{On, Sum};
+use super::{AgentError, Conversation, Event, Input, Stopped, Toolset, TurnEnd, TurnOptions};
+use crate::chat::message::Role;
+use crate::chat::{Message, Script};
+use crate::ledger::Finish;
+
+/// What a turn works with.
+struct Pass<'a, 't> {
+    options: &'a TurnOptions,
+    tools: &'a mut Toolset<'t>,
+    cancel: &'a Arc<AtomicBool>,
+    sum: Sum,
+}
+
+impl Conversation {
+    /// Runs a turn: model calls and the tools they ask for. `cancel` ends it: a reply stops between
+    /// decode calls, running tools are told, and calls that did not run get a result that says so.
+    /// Without tools it is one model call.
+    ///
+    /// # Errors
+    /// When the input is not usable (nothing was stored then), decoding fails, or npast.db cannot
+    /// take a mark or a result; the session goes on with whatever was stored.
+    pub fn work(
+        &mut self,
+        input: Input,
+        options: &TurnOptions,
+        tools: Option<&mut Toolset<'_>>,
+        script: Option<&mut Script>,
+        cancel: &Arc<AtomicBool>,
+        on: On<'_>,
+    ) -> Result<TurnEnd, AgentError> {
+        let Some(tools) = tools else {
+            return self.turn(input, options, script, cancel, on);
+        };
+        let mut pass = Pass {
+            options,
+            tools,
+            cancel,
+            sum: Sum::begin(),
+        };
+        let end = self.steps(input, &mut pass, script, on);
+        let stopped = end.as_ref().ok().and_then(|end| end.stopped);
+        pass.sum.show(stopped, on);
+        self.say(on);
+        end
+    }
+
+    fn steps(
+        &mut self,
+        mut input: Input,
+        pass: &mut Pass<'_, '_>,
+        mut script: Option<&mut Script>,
+        on: On<'_>,
+    ) -> Result<TurnEnd, AgentError> {
+        let Pass {
+            options,
+            tools,
+            cancel,
+            sum,
+        } = pass;
+        let mut rounds = Rounds::new(tools.budget);
+        loop {
+            let results =
+                matches!(&input, Input::Messages(all) if all.iter().any(|m| m.role == Role::Tool));
+            let retry = results.then(|| input.clone());
+            let end = match self.step(input, options, script.as_deref_mut(), cancel, sum, on) {
+                Err(e) if e.is(ErrorKind::TooLong) && self.unanswered().is_some() => {
+                    let Some(Input::Messages(all)) = retry else {
+                        return Err(e);
+                    };
+                    let short = Input::Messages(all.into_iter().map(shortened).collect());
+                    self.notices.push((
+                        "the results of the last calls do not fit into the context; the model is told so".into(),
+                        Some("start a new session, or give a larger --ctx".into()),
+                    ));
+                    self.step(short, options, script.as_deref_mut(), cancel, sum, on)?
+                }
+                end => end?,
+            };
+            if end.finish != Finish::ToolCalls {
+                return Ok(end);
+            }
+            rounds.reply(sum.generated());
+            let answers = self.answer_calls(tools, &mut rounds, cancel, on)?;
+            if answers.is_empty() {
+                return Ok(end);
+            }
+            let stopped = rounds.stopped();
+            let cancelled = cancel.load(Ordering::Relaxed);
+            if stopped.is_none() && !cancelled {
+                input = Input::Messages(answers);
+                if let (Input::Messages(all), Some(text)) = (&mut input, tools.steering.take()) {
+                    on(Event::Steered(text.clone()));
+                    all.push(Message::user(text));
+                }
+                continue;
+            }
+            // Durable and without an answer: the next message finds them, and an empty one lets
+            // the model go on from here.
+            self.append(Input::Messages(answers))?;
+            if let Some(stopped) = stopped {
+                let hint = "say how to go on; an empty message lets it go on as it is";
+                self.notices
+                    .push((sentence(stopped, tools), Some(hint.to_owned())));
+            }
+            return Ok(TurnEnd {
+                finish: match cancelled {
+                    true => Finish::Interrupted,
+                    false => end.finish,
+                },
+                withdrawn: None,
+                stopped,
+            });
+        }
+    }
+}
+
+/// A result that did not fit.
+fn shortened(mut message: Message) -> Message {
+    if message.role == Role::Tool && message.text.len() > 200 {
+        message.text = format!(
+            "[npast: this result of {} bytes does not fit: the context is nearly full. Answer with \
+             what you have.]",
+            message.text.len()
+        );
+    }
+    message
+}
+
+fn sentence(stopped: Stopped, tools: &Toolset<'_>) -> String {
+    match stopped {
+        Stopped::Steps => format!("the turn was ended after {} steps", tools.budget.steps),
+        Stopped::Tokens => format!("the turn was ended after {} tokens", tools.budget.tokens),
+        Stopped::Loop => "the turn was ended: the same call gave the same result 5 times".into(),
+        Stopped::Chances => "the turn was ended: three calls in a row could not be run".into(),
+    }
+}

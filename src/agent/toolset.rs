@@ -1,0 +1,126 @@
+//! The tools of an open session and all that a call of one needs. Which there are was frozen with
+//! the session; what serves them is this process's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::error::ErrorKind;
+use super::host::Host;
+use super::{AgentError, Budget, Conversation, Steering};
+use crate::tools::{Limits, Registry, Subject, Tool, ToolHost, secret_places};
+
+/// Decides whether a call may run. It may ask a person, and takes as long as that takes.
+pub trait Gate {
+    /// Called for each call just before it would run, in call order. Gives what was judged: the
+    /// call is refused if it is about something else when it runs.
+    ///
+    /// # Errors
+    /// Why it may not: a sentence that the model reads as the call's result.
+    fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String>;
+}
+
+/// The tools of a session.
+pub struct Toolset<'a> {
+    pub(super) registry: Registry,
+    pub(super) project: PathBuf,
+    pub(super) temp: PathBuf,
+    pub(super) secret: Vec<PathBuf>,
+    pub(super) host: Box<dyn ToolHost>,
+    pub(super) gate: Box<dyn Gate + 'a>,
+    /// How much of a result the model sees.
+    pub limits: Limits,
+    /// What one turn may take.
+    pub budget: Budget,
+    /// What the user says meanwhile.
+    pub steering: Steering,
+}
+
+impl Conversation {
+    /// The tools that this session was started with, served by those of `live` that have the same
+    /// name; nothing where the session's tools are a caller's, or there are none. `user` is the
+    /// user's home folder, in which keys lie that no tool may touch.
+    ///
+    /// # Errors
+    /// When npast.db or the session's temporary folder cannot be had, or the stored tools cannot be
+    /// read.
+    pub fn toolset<'a>(
+        &self,
+        live: Vec<Box<dyn Tool>>,
+        gate: Box<dyn Gate + 'a>,
+        user: Option<&Path>,
+    ) -> Result<Option<Toolset<'a>>, AgentError> {
+        let (true, Some(specs)) = (self.row.runs_tools, &self.row.tools) else {
+            return Ok(None);
+        };
+        let home = &self.shared.options.home;
+        let registry = Registry::frozen(specs, live)
+            .map_err(|e| AgentError::new(ErrorKind::Session, e.to_string()))?;
+        let temp = self.temp_folder()?;
+        Ok(Some(Toolset {
+            registry,
+            project: PathBuf::from(&self.row.folder),
+            temp,
+            secret: own_state(home, user),
+            host: Box::new(Host::of(home, self.row.id)?),
+            gate,
+            limits: Limits::default(),
+            budget: Budget::default(),
+            steering: Steering::default(),
+        }))
+    }
+}
+
+impl Conversation {
+    /// The session's temporary folder, made if it is missing: private, and gone with the session.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn temp_folder(&self) -> Result<PathBuf, AgentError> {
+        let temp = temp_folder(&self.shared.options.home, self.row.id.0);
+        make(&temp).map_err(|e| {
+            AgentError::new(
+                ErrorKind::Session,
+                format!("the folder {} cannot be made: {e}", temp.display()),
+            )
+            .hinted("make the data folder writable, or set NPAST_HOME to another one")
+        })?;
+        Ok(temp)
+    }
+}
+
+/// Where long results of a session are kept. It goes with the session.
+pub fn temp_folder(home: &Path, session: i64) -> PathBuf {
+    home.join("temp").join(format!("session-{session}"))
+}
+
+/// What in the data folder is no tool's business. Skills and long results are.
+fn own_state(home: &Path, user: Option<&Path>) -> Vec<PathBuf> {
+    let own = [
+        "npast.db",
+        "npast.db-wal",
+        "npast.db-shm",
+        "npast.db-journal",
+        "kv",
+        "locks",
+        "history",
+        "token",
+        "MEMORY.md",
+        "USER.md",
+        "memory.lock",
+    ]
+    .map(|name| home.join(name));
+    let own: Vec<&Path> = own.iter().map(PathBuf::as_path).collect();
+    secret_places(user, &own)
+}
+
+fn make(folder: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    #[cfg(unix)]
+    for folder in folder.ancestors().take(2) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! The agent on the command line: when a session gets tools, which ones, and who is asked before
+//! one runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::args::Cli;
+use super::error::Failure;
+use super::keyboard::Keyboard;
+use super::output::{notice, printable};
+use crate::agent::approve::{self, Approvals, Grant, Question, Verdict, Wall};
+use crate::agent::{Gate, Notice, Prompt, Setup, Surroundings};
+use crate::config::{Approve, Settings, Tables};
+use crate::session::local_day;
+use crate::tools::command::Places;
+use crate::tools::{self, Registry, Subject, Tool};
+
+/// Whether a session that starts in this run gets tools. On a terminal it does, unless it was given
+/// a system prompt or tools of its own; a script has to ask for it.
+pub fn wanted(typed: &Cli, settings: &Settings, terminal: bool) -> bool {
+    let talk = &typed.talk;
+    if settings.no_tools || talk.tools.is_some() {
+        return false;
+    }
+    talk.agent || (terminal && !typed.json && settings.system.is_none())
+}
+
+/// Where the tools of a session work.
+pub struct Around<'a> {
+    /// The data folder.
+    pub home: &'a Path,
+    /// The project's folder.
+    pub project: &'a Path,
+    /// The session's temporary folder.
+    pub temp: &'a Path,
+    /// Whether programs are to run without a wall.
+    pub sandbox_off: bool,
+    /// What the configuration file says of approvals and the sandbox.
+    pub tables: &'a Tables,
+}
+
+/// The tools that this process can serve, and what programs run behind.
+pub fn live(around: &Around<'_>) -> (Vec<Box<dyn Tool>>, Wall) {
+    let mut all = tools::built_in();
+    all.push(Box::new(tools::FetchUrl::new(false)));
+    let wall = terminal(around, &mut all);
+    (all, wall)
+}
+
+/// Adds the tool that runs programs; its wall is tried before it is trusted.
+#[cfg(unix)]
+fn terminal(around: &Around<'_>, all: &mut Vec<Box<dyn Tool>>) -> Wall {
+    use crate::tools::sandbox::{self, Sandbox};
+    let Ok(program) = std::env::current_exe() else {
+        notice(
+            "programs cannot be run: npast does not know its own file",
+            None,
+        );
+        return Wall::Missing;
+    };
+    let table = &around.tables.sandbox;
+    let variables = sandbox::environment(std::env::vars_os(), &table.env, around.temp);
+    let bare = Sandbox::new(program, variables);
+    let user = std::env::home_dir();
+    let secret = tools::secret_places(user.as_deref(), &[around.home]);
+    let mut write = vec![around.project.to_owned(), around.temp.to_owned()];
+    write.extend(table.write.iter().cloned());
+    let (sandbox, wall) = match around.sandbox_off {
+        true => (bare, Wall::Off),
+        false => {
+            let walled = bare.behind(sandbox::Wall {
+                write,
+                hidden: sandbox::hidden(user.as_deref(), &secret),
+                network: table.network,
+            });
+            let held = around.temp.is_dir() && walled.probe(around.temp).holds();
+            (walled, if held { Wall::Sandbox } else { Wall::Missing })
+        }
+    };
+    all.push(Box::new(tools::Terminal::new(sandbox)));
+    wall
+}
+
+/// Programs are run on Unix only.
+#[cfg(not(unix))]
+fn terminal(_: &Around<'_>, _: &mut Vec<Box<dyn Tool>>) -> Wall {
+    Wall::Missing
+}
+
+/// Those of the live tools that a session which starts now gets, and what there is to say about
+/// names in the configuration that no tool has. `fetch_url` has to be asked for.
+fn chosen(settings: &Settings, around: &Around<'_>) -> (Vec<Box<dyn Tool>>, Vec<Notice>) {
+    let all = live(around).0;
+    let names: Vec<String> = all.iter().map(|t| t.spec().name.clone()).collect();
+    let mut notices = Vec::new();
+    for name in settings.with_tools.iter().chain(&settings.without_tools) {
+        if !names.contains(name) {
+            notices.push((
+                format!("the configuration names a tool {name:?}, and there is none"),
+                Some(format!("there are: {}", names.join(", "))),
+            ));
+        }
+    }
+    let kept = all.into_iter().filter(|tool| {
+        let name = &tool.spec().name;
+        let on = settings.with_tools.contains(name) || name != "fetch_url";
+        on && !settings.without_tools.contains(name)
+    });
+    (kept.collect(), notices)
+}
+
+/// The built prompt and the tools of a session that starts now in `project`.
+///
+/// # Errors
+/// When the tools make no list, which no user can cause.
+pub fn setup(
+    home: &Path,
+    project: &Path,
+    settings: &Settings,
+    system: Option<&str>,
+) -> Result<(Setup, Prompt), Failure> {
+    // Only what the tools are called counts here: nothing is run, so nothing is tried.
+    let around = Around {
+        home,
+        project,
+        temp: Path::new(""),
+        sandbox_off: true,
+        tables: &settings.tables,
+    };
+    let (tools, mut notices) = chosen(settings, &around);
+    let tools = Registry::new(tools).map_err(|e| Failure::failed("internal", e.to_string()))?;
+    let names: Vec<String> = tools.tools().map(|t| t.spec().name.clone()).collect();
+    let prompt = Prompt::build(&Surroundings {
+        home,
+        project,
+        day: &local_day(super::state::now_ms())?,
+        tools: &names,
+        system,
+    });
+    notices.extend(prompt.notices.iter().cloned());
+    let setup = Setup {
+        system: prompt.text(),
+        tools: tools.specs_json(),
+        notices,
+    };
+    Ok((setup, prompt))
+}
+
+/// Who decides about calls: the approvals, and the person at the terminal where they ask.
+pub struct Asking {
+    approvals: Approvals,
+    /// Somebody is there to be asked.
+    keyboard: Option<Arc<Keyboard>>,
+}
+
+impl Asking {
+    /// Without a keyboard the run is unattended. What was granted for always and cannot be read is
+    /// said here.
+    pub fn new(
+        policy: Approve,
+        around: &Around<'_>,
+        wall: Wall,
+        keyboard: Option<Arc<Keyboard>>,
+    ) -> Asking {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let (approvals, said) = Approvals::new(approve::Setup {
+            policy,
+            rules: around.tables.rules.clone(),
+            places: Places {
+                home: std::env::home_dir().map_or_else(PathBuf::new, |home| real(&home)),
+                project: real(around.project),
+                data: real(around.home),
+            },
+            temp: real(around.temp),
+            wall,
+            attended: keyboard.is_some(),
+        });
+        if let Some(text) = said {
+            notice(&text, None);
+        }
+        Asking {
+            approvals,
+            keyboard,
+        }
+    }
+}
+
+impl Gate for Asking {
+    fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String> {
+        let question = match self.approvals.judge(tool, arguments) {
+            Verdict::Allow(subject) => return Ok(subject),
+            Verdict::Deny(why) => return Err(why),
+            Verdict::Ask(question) => question,
+        };
+        let grant = match &self.keyboard {
+            Some(keyboard) => ask(keyboard, &question),
+            None => Grant::No,
+        };
+        let granted = self.approvals.grant(&question, grant);
+        if let Some(text) = granted.notice {
+            notice(&text, None);
+        }
+        match granted.run {
+            true => Ok(question.subject),
+            false => Err(Approvals::refusal().to_owned()),
+        }
+    }
+}
+
+/// Asks the person; no answer is a no.
+fn ask(keyboard: &Keyboard, question: &Question) -> Grant {
+    let mut text = format!("\n{} wants to run:\n", question.tool);
+    for line in question.text.lines() {
+        text.push_str(&format!("  | {line}\n"));
+    }
+    if let Some(why) = &question.why {
+        text.push_str(&format!("It asks because {}.\n", printable(why)));
+    }
+    let rules: Vec<String> = question
+        .rules
+        .iter()
+        .map(|r| printable(&r.to_string()).into_owned())
+        .collect();
+    text.push_str(&match rules.is_empty() {
+        true => "Run it? [y]es, [N]o ".to_owned(),
+        false => format!(
+            "Run it? [y]es, [s]ession or [a]lways (then {} too), [N]o ",
+            rules.join(", ")
+        ),
+    });
+    let answer = keyboard.ask(&text, std::io::stdin());
+    grant(answer.as_deref().unwrap_or_default(), !rules.is_empty())
+}
+
+/// What a line answers.
+fn grant(line: &str, rules: bool) -> Grant {
+    match line.trim().to_lowercase().as_str() {
+        "y" | "yes" => Grant::Once,
+        "s" | "session" if rules => Grant::Session,
+        "a" | "always" if rules => Grant::Always,
+        _ => Grant::No,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_yes_is_one() {
+        let table = [
+            ("y", Grant::Once),
+            (" YES ", Grant::Once),
+            ("s", Grant::Session),
+            ("always", Grant::Always),
+            ("", Grant::No),
+            ("n", Grant::No),
+            ("yes please", Grant::No),
+        ];
+        for (line, want) in table {
+            assert_eq!(grant(line, true), want, "{line:?}");
+        }
+        assert_eq!(
+            grant("a", false),
+            Grant::No,
+            "there is nothing to grant for always"
+        );
+    }
+}

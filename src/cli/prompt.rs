@@ -1,0 +1,124 @@
+//! `npast prompt`: the exact system prompt and tools of a session, and what they cost.
+
+use serde_json::json;
+
+use super::args::PromptArgs;
+use super::error::Failure;
+use super::output::{self, count, notice, table};
+use super::{Run, agent, engine};
+use crate::agent::{Options, cost};
+use crate::config::Settings;
+use crate::llama::{Model, ModelOptions};
+use crate::session::{Db, Error};
+
+/// Runs the subcommand.
+pub fn run(run: &Run, args: &PromptArgs, settings: &Settings) -> Result<i32, Failure> {
+    match &args.session {
+        Some(name) => stored(run, args, settings, name),
+        None => new(run, args, settings),
+    }
+}
+
+/// What a session that starts here now would begin with.
+fn new(run: &Run, args: &PromptArgs, settings: &Settings) -> Result<i32, Failure> {
+    let options = engine::options(run, settings, None)?;
+    let folder = std::env::current_dir()
+        .map_err(|e| Failure::failed("io", format!("the current folder is gone: {e}")))?;
+    let system = settings.system.as_deref();
+    let system = system.map(|given| super::input::text_or_file(given, "the system prompt"));
+    let system = system.transpose()?;
+    let (setup, prompt) = agent::setup(&run.places.home, &folder, settings, system.as_deref())?;
+    for (text, hint) in &setup.notices {
+        notice(text, hint.as_deref());
+    }
+    let cost = cost(&options, &setup, &prompt.parts)?;
+    let mut rows: Vec<(String, usize)> = cost
+        .parts
+        .iter()
+        .map(|(name, n)| ((*name).to_owned(), *n))
+        .collect();
+    rows.push(("tools".to_owned(), cost.tools));
+    let ids: Vec<i32> = cost.tokens.iter().map(|t| t.0).collect();
+    show(run, args, &cost.text, &ids, &rows)
+}
+
+/// What a stored session has in its ledger.
+fn stored(run: &Run, args: &PromptArgs, settings: &Settings, name: &str) -> Result<i32, Failure> {
+    let missing = || Error::NotFound(format!("a session named \"{name}\""));
+    let path = run.places.db();
+    let db = match path.is_file() {
+        true => Db::open(&path)?,
+        false => return Err(missing().into()),
+    };
+    let session = db.find(name)?.ok_or_else(missing)?;
+    let ledger = db.ledger(session.id)?;
+    let head = &ledger[..session.head];
+    let model = engine::options(run, settings, Some(&session.model))?;
+    let text = text_of(&model, &session.vocab.0, head)?;
+    if session.runs_tools && session.system.as_deref().unwrap_or_default().is_empty() {
+        notice(
+            "the stored system prompt is missing; its tokens are as they were",
+            None,
+        );
+    }
+    let ids: Vec<i32> = head.iter().map(|t| t.0).collect();
+    show(run, args, &text, &ids, &[])
+}
+
+/// The head's text, by the session's own vocabulary.
+fn text_of(
+    options: &Options,
+    vocab: &[u8; 32],
+    head: &[crate::ledger::Token],
+) -> Result<String, Failure> {
+    let facts =
+        crate::llama::gguf::facts(&options.model).map_err(crate::agent::AgentError::from)?;
+    if facts.tokenizer.as_bytes() != vocab {
+        return Err(Failure::usage(
+            "this model has another vocabulary than the session",
+            "name the session's own model with -m",
+        ));
+    }
+    let weights = ModelOptions {
+        vocab_only: true,
+        ..ModelOptions::default()
+    };
+    let model = Model::load(&options.model, &weights, &mut |_| true);
+    let model = model.map_err(crate::agent::AgentError::from)?;
+    Ok(String::from_utf8_lossy(&model.vocab().bytes(head, true)).into_owned())
+}
+
+fn show(
+    run: &Run,
+    args: &PromptArgs,
+    text: &str,
+    ids: &[i32],
+    parts: &[(String, usize)],
+) -> Result<i32, Failure> {
+    if run.json {
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|(name, n)| json!({"part": name, "tokens": n}))
+            .collect();
+        let mut object = json!({"text": text, "count": ids.len(), "parts": parts});
+        if args.tokens {
+            object["tokens"] = json!(ids);
+        }
+        return output::json::lines(&[object]);
+    }
+    let mut page = format!("{}\n\n", output::printable(text).trim_end());
+    if args.tokens {
+        let ids: Vec<String> = ids.iter().map(i32::to_string).collect();
+        page.push_str(&format!("{}\n\n", ids.join(" ")));
+    }
+    let mut rows: Vec<Vec<String>> = parts
+        .iter()
+        .map(|(name, n)| vec![name.clone(), count(*n)])
+        .collect();
+    rows.push(vec![
+        "all, as the model reads it".to_owned(),
+        count(ids.len()),
+    ]);
+    page.push_str(&table(&["part", "tokens"], &rows, &[1]));
+    output::page(&page)
+}

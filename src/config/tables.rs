@@ -1,0 +1,99 @@
+//! The tables of the configuration file: `[approve]` and `[sandbox]`. Their one-word forms
+//! (`approve = "auto"`, `sandbox = "off"`) are keys like others.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::ConfigError;
+use crate::agent::approve::{Rule, Rules};
+
+/// What only the file can say.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// `[approve]`: rules by tool and pattern.
+    pub rules: Rules,
+    /// `[sandbox]`: what it opens.
+    pub sandbox: SandboxTable,
+}
+
+/// `[sandbox]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SandboxTable {
+    mode: Option<String>,
+    /// Whether programs may reach the network.
+    pub network: bool,
+    /// Folders that programs may write besides the project; absolute.
+    pub write: Vec<PathBuf>,
+    /// Variables that programs see besides the usual ones.
+    pub env: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ApproveTable {
+    policy: Option<String>,
+    allow: Vec<String>,
+    ask: Vec<String>,
+    deny: Vec<String>,
+}
+
+impl Tables {
+    /// Takes the tables out of `table` and leaves their one-word forms in it.
+    pub(super) fn take(table: &mut toml::Table, path: &Path) -> Result<Tables, ConfigError> {
+        let wrong = |key: &str, reason: String| ConfigError::Value {
+            place: format!("the table [{key}] in {}", path.display()),
+            reason,
+        };
+        let mut tables = Tables::default();
+        if let Some(approve) = section::<ApproveTable>(table, "approve", path)? {
+            let rules = |texts: Vec<String>| -> Result<Vec<Rule>, ConfigError> {
+                let rules = texts.iter().map(|text| Rule::parse(text));
+                let rules: Result<_, _> = rules.collect();
+                rules.map_err(|e| wrong("approve", e.to_string()))
+            };
+            tables.rules = Rules {
+                allow: rules(approve.allow)?,
+                ask: rules(approve.ask)?,
+                deny: rules(approve.deny)?,
+            };
+            if let Some(policy) = approve.policy {
+                table.insert("approve".into(), policy.into());
+            }
+        }
+        if let Some(mut sandbox) = section::<SandboxTable>(table, "sandbox", path)? {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            for written in &mut sandbox.write {
+                let whole = std::path::absolute(folder.join(&*written));
+                *written = whole.map_err(|e| wrong("sandbox", e.to_string()))?;
+            }
+            if let Some(mode) = sandbox.mode.take() {
+                table.insert("sandbox".into(), mode.into());
+            }
+            tables.sandbox = sandbox;
+        }
+        Ok(tables)
+    }
+}
+
+/// A key's value where it is a table.
+fn section<'a, T: Deserialize<'a>>(
+    table: &mut toml::Table,
+    key: &str,
+    path: &Path,
+) -> Result<Option<T>, ConfigError> {
+    if !table.get(key).is_some_and(toml::Value::is_table) {
+        return Ok(None);
+    }
+    let Some(value) = table.remove(key) else {
+        return Ok(None);
+    };
+    value
+        .try_into()
+        .map(Some)
+        .map_err(|e: toml::de::Error| ConfigError::Value {
+            place: format!("the table [{key}] in {}", path.display()),
+            reason: e.message().replace('\n', ", "),
+        })
+}

@@ -1,0 +1,424 @@
+//! What is found in command lines, and what the hard list says to it.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn places() -> Places {
+    Places {
+        home: "/home/me".into(),
+        project: "/home/me/work".into(),
+        data: "/home/me/.local/share/npast".into(),
+    }
+}
+
+/// Every command as one line; what is not known as `‹guess›`, a glob as `*…`.
+fn told(text: &str) -> Vec<String> {
+    let script = parse(text, &places());
+    let word = |w: &Word| match w.known {
+        Known::Fixed => w.text.clone(),
+        Known::Glob => format!("*{}", w.text),
+        Known::Not => format!("‹{}›", w.text),
+    };
+    let line = |c: &Command| {
+        let mut parts: Vec<String> = c
+            .assigns
+            .iter()
+            .map(|(n, v)| format!("{n}={}", word(v)))
+            .collect();
+        parts.extend(c.words.iter().map(word));
+        parts.extend(
+            c.redirects
+                .iter()
+                .map(|r| format!("{}{}", if r.writes { ">" } else { "<" }, word(&r.target))),
+        );
+        parts.join(" ")
+    };
+    let mut lines: Vec<String> = script.commands.iter().map(line).collect();
+    lines.extend(script.unknown.map(|why| format!("? {why}")));
+    lines
+}
+
+#[test]
+fn every_command_is_found_however_it_is_written() {
+    let table: &[(&str, &[&str])] = &[
+        ("ls -l", &["ls -l"]),
+        (
+            "git status && cargo test || echo no; pwd &",
+            &["git status", "cargo test", "echo no", "pwd"],
+        ),
+        (
+            "cat a | sort | uniq -c > out",
+            &["cat a", "sort", "uniq -c >out"],
+        ),
+        ("(cd x; ls) 2>&1 </dev/null", &["cd x", "ls", "</dev/null"]),
+        ("ls\nrm -r a # rm -r b\n", &["ls", "rm -r a"]),
+        ("r\\m '-r' \"a b\" $'\\x63'", &["rm -r a b c"]),
+        ("'r'\"m\" -r x", &["rm -r x"]),
+        ("rm{,} x", &["rm rm x"]),
+        ("{rm,-rf,/}", &["rm -rf /"]),
+        ("echo \"$(rm a)\" `rm b`", &["rm a", "rm b", "echo ‹› ‹›"]),
+        ("X=1 Y=$(rm a) make", &["rm a", "X=1 Y=‹› make"]),
+        (
+            "ls *.rs ~/x \"$HOME\"/y",
+            &["ls **.rs /home/me/x /home/me/y"],
+        ),
+        ("X=a; ls $X $Y", &["X=a", "ls ‹a› ‹›"]),
+        (
+            "if a; then b; elif c; then d; else e; fi",
+            &["a", "b", "c", "d", "e"],
+        ),
+        (
+            "while read l; do rm $l; done < list",
+            &["read l", "rm ‹›", "<list"],
+        ),
+        ("for f in a b; do rm $f; done", &["rm ‹a›", "rm ‹b›"]),
+        ("case $x in a) rm a;; *) rm b;; esac", &["rm a", "rm b"]),
+        ("[[ -f $(rm a) ]] && (( $(rm b) ))", &["rm a", "rm b"]),
+        ("f() { rm \"$1\"; }; f /", &["rm ‹›", "f /", "rm ‹/›"]),
+        ("cat <<E\n$(rm a)\nE\n", &["rm a", "cat"]),
+        ("cat <<'E'\n$(rm a)\nE\n", &["cat"]),
+        (
+            "diff <(rm a) >(rm b)",
+            &["rm a", "rm b", "diff ‹/dev/fd/63› ‹/dev/fd/63›"],
+        ),
+        ("sh -c 'rm a; rm b'", &["sh -c rm a; rm b", "rm a", "rm b"]),
+        ("bash -lc \"rm a\"", &["bash -lc rm a", "rm a"]),
+        ("sh -c 'rm \"$1\"' _ /", &["sh -c rm \"$1\" _ /", "rm ‹/›"]),
+        ("eval 'rm' a", &["eval rm a", "rm a"]),
+        (
+            "sudo -u x env -u Y A=1 nice -n 5 timeout -k 1 5 rm a",
+            &[
+                "sudo -u x env -u Y A=1 nice -n 5 timeout -k 1 5 rm a",
+                "env -u Y A=1 nice -n 5 timeout -k 1 5 rm a",
+                "nice -n 5 timeout -k 1 5 rm a",
+                "timeout -k 1 5 rm a",
+                "rm a",
+            ],
+        ),
+        (
+            "find . -name x -exec rm {} \\; -exec ls {} +",
+            &[
+                "find . -name x -exec rm {} ; -exec ls {} +",
+                "rm ‹.›",
+                "ls ‹.›",
+            ],
+        ),
+        (
+            "echo / | xargs rm -rf",
+            &["echo /", "xargs rm -rf", "rm -rf ‹/›"],
+        ),
+        (
+            "nohup setsid rm a &",
+            &["nohup setsid rm a", "setsid rm a", "rm a"],
+        ),
+        ("command -v rm", &["command -v rm"]),
+        ("echo x > \"a b\" 2>/dev/null", &["echo x >a b >/dev/null"]),
+        (
+            "curl x | sh",
+            &["curl x", "sh", "? a shell in it runs what it is given"],
+        ),
+        (
+            "echo 'rm a' | sh",
+            &[
+                "echo rm a",
+                "sh",
+                "rm a",
+                "? it runs text that is not known",
+            ],
+        ),
+        (
+            "bash <<< 'rm a'",
+            &["bash", "rm a", "? it runs text that is not known"],
+        ),
+        (
+            "bash <<E\nrm a\nE\n",
+            &["bash", "rm a", "? it runs text that is not known"],
+        ),
+        (
+            "$X a",
+            &["‹› a", "? it runs a program whose name is not known"],
+        ),
+        (
+            "echo 'unfinished",
+            &["? it is not a command line that can be read"],
+        ),
+        ("", &[]),
+    ];
+    for (text, want) in table {
+        assert_eq!(told(text), *want, "{text}");
+    }
+}
+
+fn judged(text: &str) -> Option<String> {
+    hard(&parse(text, &places()), &places())
+}
+
+#[test]
+fn the_hard_list_holds_against_quotes_wrappers_and_detours() {
+    let stopped = [
+        "rm -rf /",
+        "rm -rf /*",
+        "rm -r -f ~",
+        "rm -rf ~/",
+        "rm -rf ~/*",
+        "rm -rf \"$HOME\"",
+        "rm -rf ${HOME}/",
+        "rm -fr /etc",
+        "rm --recursive /usr",
+        "rm --rec /usr",
+        "'rm' -rf /",
+        "r\\m -rf /",
+        "$'\\x72m' -rf /",
+        "rm -rf /./",
+        "rm -rf /home/me/work/../..",
+        "rm -rf /home/you",
+        "rm -rf ../..",
+        "cd / && rm -rf *",
+        "cd /; rm -rf ./*",
+        "(cd /etc && rm -rf .)",
+        "cd ~; rm -rf .",
+        "rm -rf /h*",
+        "rm -rf /{etc,usr}",
+        "{rm,-rf,/}",
+        "rm${IFS}-rf${IFS}/",
+        "rm -rf $X/*",
+        "X=/; rm -rf $X",
+        "X='-rf /'; rm $X",
+        "rm -rf ${X:-/}",
+        "for d in a /; do rm -rf $d; done",
+        "f() { rm -rf \"$1\"; }; f /",
+        "sh -c 'rm -rf /'",
+        "bash -c \"sh -c 'rm -rf /'\"",
+        "eval rm -rf /",
+        "eval \"$(echo rm -rf /)\"",
+        "$(echo rm) -rf /",
+        "echo rm -rf / | sh",
+        "bash <<< 'rm -rf /'",
+        "sh <<E\nrm -rf /\nE\n",
+        "sudo rm -rf /",
+        "env X=1 rm -rf /",
+        "env -S 'rm -rf /'",
+        "nohup rm -rf / &",
+        "timeout 5 rm -rf /",
+        "echo / | xargs rm -rf",
+        "printf '%s' / | xargs rm -rf",
+        "find / -delete",
+        "find ~ -delete",
+        "find / -name '*.c' -delete",
+        "find / -exec rm -rf {} +",
+        "find / | xargs rm -rf",
+        "busybox rm -rf /",
+        "command rm -rf /",
+        "exec rm -rf /",
+        "\\rm -rf /",
+        "/bin/rm -rf /",
+        "mv ~ /tmp/x",
+        "mv /etc /tmp/",
+        "chmod -R 777 /",
+        "chmod 000 /",
+        "chown -R me /usr",
+        "chmod -R 0 ~",
+        "rm -rf ~/.ssh",
+        "rm -rf /home/me/.local/share/npast",
+        "rsync -a --delete empty/ /",
+        "cd ~ && git clean -fdx",
+        "dd if=/dev/zero of=/dev/sda",
+        "cat x > /dev/nvme0n1",
+        "mkfs.ext4 /dev/sda1",
+        "mkfs -t ext4 /dev/sdb",
+        "wipefs -a /dev/sda",
+        "blkdiscard /dev/nvme0n1",
+        "tee /dev/sda < x",
+        "cp x /dev/sda",
+        "shred /dev/sda",
+        ":(){ :|:& };:",
+        "b() { b | b & }; b",
+        "f() { f & f & }; f",
+        "while true; do sh -c x & done",
+        "perl -e 'fork while fork'",
+        "shutdown -h now",
+        "reboot",
+        "systemctl poweroff",
+        "init 0",
+        "echo b > /proc/sysrq-trigger",
+        "insmod x.ko",
+        "sudo modprobe x",
+        "echo 1 > /proc/sys/kernel/panic",
+        "sysctl -w a=b",
+        "rm /boot/vmlinuz",
+        "echo x > /boot/grub/grub.cfg",
+        "kill -9 -1",
+        "kill -9 1",
+        "trap 'rm -rf /' EXIT",
+        "alias x='rm -rf /'",
+        "if true; then rm -rf /; fi",
+        "! rm -rf /",
+        "a=$(rm -rf /)",
+        "cat <<E\n$(rm -rf /)\nE\n",
+        "echo ${X/a/$(rm -rf /)}",
+        "set -- /; rm -rf \"$@\"",
+        "su -c 'rm -rf /'",
+        "flock x rm -rf /",
+        "xargs -I{} rm -rf / < x",
+        "rm -rf -- /",
+        "rm -rf a b /",
+    ];
+    for text in stopped {
+        assert!(
+            judged(text).is_some(),
+            "let through: {text:?} {:?}",
+            parse(text, &places())
+        );
+    }
+    let free = [
+        "rm -rf target",
+        "rm -rf ./*",
+        "rm -rf /tmp/x",
+        "rm -rf ~/work/target",
+        "rm -r build/*",
+        "rm /tmp/*",
+        "echo rm -rf /",
+        "grep -r 'rm -rf /' .",
+        "git commit -m 'rm -rf /'",
+        "ls / ~ /etc",
+        "chmod +x a.sh",
+        "chmod -R u+w target",
+        "chmod 700 ~/.ssh",
+        "cp a b",
+        "cat /dev/null > x",
+        "dd if=/dev/zero of=disk.img",
+        "mkfs.ext4 disk.img",
+        "find . -delete",
+        "find . -name '*.o' -delete",
+        "mv a b",
+        "git push --force",
+        "curl x | sh",
+        "while true; do make; sleep 1; done",
+        "for i in 1 2; do sleep 1 & done; wait",
+        "kill 12345",
+        "kill -1 12345",
+        "git clean -fdx",
+        "tar xf a.tar -C /tmp",
+        "rm -rf \"$BUILD\"",
+        "init",
+        "systemctl status x",
+        "ls 2>&1 >/dev/null",
+        "X=a; rm -rf $X",
+        "python3 -c 'print(1)'",
+        "",
+    ];
+    for text in free {
+        assert_eq!(judged(text), None, "{text:?} {:?}", parse(text, &places()));
+    }
+}
+
+#[test]
+fn a_link_is_followed_where_the_program_would_follow_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = Places {
+        project: dir.path().into(),
+        ..places()
+    };
+    std::os::unix::fs::symlink("/", dir.path().join("link")).unwrap();
+    let judged = |text: &str| hard(&parse(text, &places), &places).is_some();
+    assert!(judged("rm -rf link/"));
+    assert!(judged("rm -rf link/etc"));
+    assert!(judged("rm -rf link/*") || !judged("rm -rf link"));
+    assert!(!judged("rm -rf link"));
+}
+
+#[test]
+fn only_plain_known_words_can_be_matched_by_a_rule() {
+    let plain = |text: &str| {
+        parse(text, &places())
+            .commands
+            .iter()
+            .all(Command::is_plain)
+    };
+    assert!(plain("cargo test --lib 'a b' 2>/dev/null | sort < x"));
+    for text in [
+        "cargo $X",
+        "X=1 cargo test",
+        "ls *",
+        "echo x > y",
+        "echo $(ls)",
+        "PATH=.",
+    ] {
+        assert!(!plain(text), "{text}");
+    }
+}
+
+#[test]
+fn bounds_hold() {
+    let places = places();
+    let unknown = |text: &str| parse(text, &places).unknown;
+    assert!(unknown(&"a ".repeat(40 << 10)).is_some());
+    assert!(unknown("ls\0rm").is_some());
+    let start = std::time::Instant::now();
+    let nasty = [
+        "(".repeat(5_000),
+        "$(".repeat(5_000),
+        "{ ".repeat(5_000),
+        "\\`".repeat(5_000),
+        "${".repeat(5_000),
+        "if a; then ".repeat(5_000),
+        "$((".repeat(5_000),
+        "((".repeat(20) + &"))".repeat(20),
+        "$(".repeat(30) + "ls" + &")".repeat(30),
+        "${x:-".repeat(30) + &"}".repeat(30),
+        "{a,b}".repeat(2_000),
+        "for i in 1 2 3 4 5 6 7 8 9; do ".repeat(9) + "ls" + &"; done".repeat(9),
+        "f() { f; f; f; }; ".repeat(500) + "f",
+        "eval ".repeat(3_000) + "ls",
+        "sudo ".repeat(3_000) + "ls",
+        "a|".repeat(20_000) + "b",
+        "<<E ".repeat(500),
+        "[[ ".to_owned() + &"( ".repeat(30) + "a" + &" )".repeat(30) + " ]]",
+        "case x in ".repeat(30),
+        "a=(".repeat(30),
+        "'\"".repeat(5_000),
+        "x() ".repeat(3_000),
+    ];
+    for text in nasty {
+        parse(&text, &places);
+        let took = start.elapsed();
+        assert!(took.as_secs() < 60, "{took:?} {}", &text[..40]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Anything can be read, and a harmless beginning hides nothing.
+    #[test]
+    fn nothing_makes_it_panic(text in "[ -~\n]{0,120}|\\PC{0,40}") {
+        let places = places();
+        hard(&parse(&text, &places), &places);
+    }
+
+    #[test]
+    fn pieces_of_shell_in_any_order_are_read(parts in prop::collection::vec(prop::sample::select(vec![
+        "rm", "-rf", "/", "$(", ")", "`", "'", "\"", "${", "}", "|", "&&", ";", "&", "(", "((", "))", "{ ", "; }",
+        "if", "then", "fi", "for", "in", "do", "done", "case", "esac", "<<E", "\n", "E", "<", ">", "$X", "~",
+        "*", "[[", "]]", "sh -c", "eval", "xargs", "find", "-exec", "f()", "\\", "=", "a", " ",
+    ]), 0..40)) {
+        let places = places();
+        hard(&parse(&parts.concat(), &places), &places);
+    }
+
+    /// However a word is quoted, it is the same word.
+    #[test]
+    fn quoting_hides_nothing(styles in prop::collection::vec(0u8..4, 5)) {
+        let quoted = |word: &str, from: usize| -> String {
+            word.chars().enumerate().map(|(n, c)| match styles[(from + n) % styles.len()] {
+                0 => format!("\\{c}"),
+                1 => format!("'{c}'"),
+                2 => format!("\"{c}\""),
+                _ => format!("$'\\x{:02x}'", c as u32),
+            }).collect()
+        };
+        let text = format!("{} {} {}", quoted("rm", 0), quoted("-rf", 2), quoted("/etc", 1));
+        prop_assert!(judged(&text).is_some(), "{}", text);
+    }
+}

@@ -1,0 +1,426 @@
+//! Commands that run other commands: `sudo`, `env`, `xargs`, `sh -c`, `eval`, `find -exec`.
+
+use super::walk::Walk;
+use super::{Command, Known, Word};
+
+/// A program whose arguments end in another command.
+struct Wrapper {
+    name: &'static str,
+    /// Letters of options that take the next word when nothing stands behind them.
+    short: &'static str,
+    /// Long options that take the next word.
+    long: &'static [&'static str],
+    /// Words before the command.
+    before: usize,
+}
+
+const fn wrapper(name: &'static str, short: &'static str, before: usize) -> Wrapper {
+    Wrapper {
+        name,
+        short,
+        long: &[],
+        before,
+    }
+}
+
+/// From the programs' manuals.
+const WRAPPERS: &[Wrapper] = &[
+    Wrapper {
+        name: "env",
+        short: "uCa",
+        long: &["--unset", "--chdir", "--argv0"],
+        before: 0,
+    },
+    Wrapper {
+        name: "sudo",
+        short: "ugpCDhRTrtU",
+        long: &[
+            "--user", "--group", "--prompt", "--chdir", "--host", "--chroot", "--role",
+        ],
+        before: 0,
+    },
+    Wrapper {
+        name: "timeout",
+        short: "ks",
+        long: &["--kill-after", "--signal"],
+        before: 1,
+    },
+    Wrapper {
+        name: "xargs",
+        short: "adEILnPs",
+        long: &[
+            "--arg-file",
+            "--delimiter",
+            "--max-args",
+            "--max-procs",
+            "--max-lines",
+        ],
+        before: 0,
+    },
+    Wrapper {
+        name: "nice",
+        short: "n",
+        long: &["--adjustment"],
+        before: 0,
+    },
+    Wrapper {
+        name: "stdbuf",
+        short: "ioe",
+        long: &["--input", "--output", "--error"],
+        before: 0,
+    },
+    Wrapper {
+        name: "time",
+        short: "fo",
+        long: &["--format", "--output"],
+        before: 0,
+    },
+    wrapper("doas", "uC", 0),
+    wrapper("pkexec", "", 0),
+    wrapper("nohup", "", 0),
+    wrapper("setsid", "", 0),
+    wrapper("ionice", "cnpPu", 0),
+    wrapper("chrt", "TPD", 1),
+    wrapper("taskset", "", 1),
+    wrapper("numactl", "NCmipl", 0),
+    wrapper("command", "", 0),
+    wrapper("builtin", "", 0),
+    wrapper("exec", "a", 0),
+    wrapper("parallel", "jILnNPS", 0),
+    wrapper("watch", "n", 0),
+    wrapper("strace", "abeEoOpPsSuX", 0),
+    wrapper("ltrace", "aAeFlnopsu", 0),
+    wrapper("chroot", "", 1),
+    wrapper("unshare", "RwSG", 0),
+    wrapper("nsenter", "tSG", 0),
+    wrapper("setpriv", "", 0),
+    wrapper("prlimit", "p", 0),
+    wrapper("busybox", "", 0),
+    wrapper("toybox", "", 0),
+    wrapper("flock", "wE", 1),
+    wrapper("unbuffer", "", 0),
+    wrapper("fakeroot", "lsi", 0),
+    wrapper("chronic", "", 0),
+    wrapper("systemd-run", "pEtMHu", 0),
+    wrapper("script", "cIOBTmo", 0),
+    wrapper("runuser", "cugGs", 1),
+    wrapper("su", "cgGs", 1),
+    wrapper("dbus-run-session", "", 0),
+    wrapper("xvfb-run", "efnsp", 0),
+];
+
+const SHELLS: &[&str] = &[
+    "sh", "bash", "dash", "zsh", "ksh", "ash", "mksh", "fish", "rbash",
+];
+
+/// What a command writes, where that stands in its words: for `… | sh` and `$(…)`.
+pub(super) fn says(command: &Command) -> Option<String> {
+    let texts = command.rest().iter().map(|w| w.text.as_str());
+    match command.program() {
+        "echo" => {
+            let texts = texts.skip_while(|t| t.len() == 2 && t.starts_with('-'));
+            Some(texts.collect::<Vec<_>>().join(" "))
+        }
+        "printf" => Some(printf(&texts.collect::<Vec<_>>())),
+        "pwd" => Some(command.folder.as_ref()?.to_string_lossy().into_owned()),
+        // What it lists begins with these.
+        "find" => {
+            let starts = texts.take_while(|t| !t.starts_with(['-', '(', '!']));
+            Some(starts.collect::<Vec<_>>().join("\n"))
+        }
+        _ => None,
+    }
+}
+
+fn printf(words: &[&str]) -> String {
+    let Some((format, rest)) = words.split_first() else {
+        return String::new();
+    };
+    let text = super::ansi::text(format);
+    let text = text.trim_matches('\0');
+    match text.contains('%') {
+        false => text.to_owned(),
+        // A format that only strings words together.
+        true => {
+            let glue = text.replace("%s", "").replace("%b", "");
+            let joined = rest.join(&glue);
+            super::ansi::text(&joined)
+        }
+    }
+}
+
+/// Looks into a command for others that it runs, and follows what it does to the shell.
+pub(super) fn look(walk: &mut Walk<'_>, command: &Command) {
+    let Some(first) = command.words.first() else {
+        return;
+    };
+    if first.known == Known::Not && first.text.is_empty() {
+        return walk.not_known("it runs a program whose name is not known");
+    }
+    // A guessed name is followed too: it may be right.
+    let program = super::name(&first.text).to_owned();
+    if first.known != Known::Fixed {
+        walk.not_known("it runs a program whose name is not known");
+    }
+    let rest = command.rest();
+    match program.as_str() {
+        "cd" | "pushd" => {
+            let target = rest
+                .iter()
+                .find(|w| !w.text.starts_with('-') || w.text == "-");
+            walk.enter(target);
+        }
+        "popd" => walk.folder = None,
+        "set" => {
+            if let Some(at) = rest.iter().position(|w| w.text == "--") {
+                walk.names.positional = rest[at + 1..].iter().map(|w| w.text.clone()).collect();
+            }
+        }
+        "alias" => {
+            walk.script.renames = true;
+            for word in rest {
+                if let Some((_, value)) = word.text.split_once('=') {
+                    walk.nested(value);
+                }
+            }
+        }
+        "hash" | "enable" | "shopt" | "unalias" => walk.script.renames = true,
+        "export" | "declare" | "local" | "readonly" | "typeset" => {
+            // `export PATH=…` changes what the next names mean; so do others.
+            walk.script.renames |= rest.iter().any(|w| w.text.contains('='));
+        }
+        "eval" => {
+            let texts: Vec<&str> = rest.iter().map(|w| w.text.as_str()).collect();
+            text(
+                walk,
+                &texts.join(" "),
+                rest.iter().all(fixed),
+                Vec::new(),
+                true,
+            );
+        }
+        "trap" => {
+            if let Some(word) = rest.iter().find(|w| !w.text.starts_with('-')) {
+                text(walk, &word.text, fixed(word), Vec::new(), true);
+            }
+        }
+        "find" => find(walk, command),
+        "fd" | "fdfind" => {
+            let flags = ["-x", "-X", "--exec", "--exec-batch"];
+            if let Some(at) = rest.iter().position(|w| flags.contains(&w.text.as_str())) {
+                inner(walk, command, &rest[at + 1..], Vec::new());
+            }
+        }
+        name if SHELLS.contains(&name) => shell(walk, command),
+        name => {
+            if let Some(wrapper) = WRAPPERS.iter().find(|w| w.name == name) {
+                wrapped(walk, command, wrapper);
+            }
+        }
+    }
+}
+
+fn fixed(word: &Word) -> bool {
+    word.known == Known::Fixed
+}
+
+/// A text that is run as commands.
+fn text(walk: &mut Walk<'_>, text: &str, known: bool, positional: Vec<String>, here: bool) {
+    if !known {
+        walk.not_known("it runs text that is not known");
+    }
+    match here {
+        true => walk.nested(text),
+        false => walk.shell(text, positional),
+    }
+}
+
+fn shell(walk: &mut Walk<'_>, command: &Command) {
+    let rest = command.rest();
+    let mut at = 0;
+    while let Some(word) = rest.get(at) {
+        let flags = word.text.strip_prefix('-').filter(|f| !f.is_empty());
+        match flags {
+            Some(flags) if flags.starts_with('-') => {
+                // `--rcfile FILE`, `--init-file FILE`.
+                at += 1 + usize::from(flags.ends_with("file"));
+            }
+            Some(flags) if flags.contains('c') => {
+                // Options may stand between -c and its text.
+                let mut code = at + 1;
+                while rest
+                    .get(code)
+                    .is_some_and(|w| w.text.starts_with(['-', '+']))
+                {
+                    code += 1 + usize::from(rest[code].text.ends_with(['o', 'O']));
+                }
+                let Some(word) = rest.get(code) else { return };
+                let names = rest[code + 1..].iter().skip(1);
+                let positional = names.map(|w| w.text.clone()).collect();
+                return text(walk, &word.text, fixed(word), positional, false);
+            }
+            Some(flags) => {
+                if flags.contains('s') {
+                    break;
+                }
+                at += 1 + usize::from(flags.ends_with(['o', 'O']));
+            }
+            // A file: as known as any program.
+            None if word.text != "-" && fixed(word) => return,
+            None if word.text != "-" => return walk.not_known("it runs a file that is not known"),
+            None => break,
+        }
+    }
+    // From standard input.
+    match walk.piped.take() {
+        Some(code) => text(walk, &code, false, Vec::new(), false),
+        None => walk.not_known("a shell in it runs what it is given"),
+    }
+}
+
+fn wrapped(walk: &mut Walk<'_>, command: &Command, wrapper: &Wrapper) {
+    let rest = command.rest();
+    let mut at = 0;
+    while let Some(word) = rest.get(at) {
+        let word = word.text.as_str();
+        if word == "--" {
+            at += 1;
+            break;
+        }
+        if matches!(wrapper.name, "env" | "sudo" | "doas")
+            && word.contains('=')
+            && !word.starts_with('-')
+        {
+            at += 1;
+            continue;
+        }
+        let next = rest.get(at + 1);
+        match (wrapper.name, word) {
+            ("env", "-S" | "--split-string") => {
+                if let Some(code) = next {
+                    text(walk, &code.text, fixed(code), Vec::new(), false);
+                }
+                return;
+            }
+            ("env", word) if word.starts_with("-S") || word.starts_with("--split-string=") => {
+                let code = word.trim_start_matches("--split-string=");
+                return text(
+                    walk,
+                    code.trim_start_matches("-S"),
+                    false,
+                    Vec::new(),
+                    false,
+                );
+            }
+            // These only look a name up.
+            ("command", "-v" | "-V") => return,
+            ("script" | "su" | "runuser" | "flock", "-c" | "--command") => {
+                if let Some(code) = next {
+                    text(walk, &code.text, fixed(code), Vec::new(), false);
+                }
+                return;
+            }
+            ("env" | "sudo", "-C" | "-D" | "--chdir") => walk.enter(next),
+            _ => {}
+        }
+        if let Some(long) = word.strip_prefix("--") {
+            if let Some(code) = long.strip_prefix("command=") {
+                return text(walk, code, false, Vec::new(), false);
+            }
+            at += 1 + usize::from(wrapper.long.contains(&word));
+        } else if word.starts_with('-') && word.len() > 1 {
+            let last = word.chars().last().unwrap_or_default();
+            let first = word.chars().nth(1).unwrap_or_default();
+            // `-n 5`, `-En 5`, but `-n5`.
+            let takes =
+                wrapper.short.contains(last) && (word.len() == 2 || !wrapper.short.contains(first));
+            at += 1 + usize::from(takes);
+        } else {
+            break;
+        }
+    }
+    at += wrapper.before;
+    if matches!(wrapper.name, "su" | "runuser" | "script" | "flock") {
+        // Their command may also stand behind the other words.
+        if let Some(code) = rest
+            .iter()
+            .position(|w| w.text == "-c")
+            .and_then(|n| rest.get(n + 1))
+        {
+            return text(walk, &code.text, fixed(code), Vec::new(), false);
+        }
+        if wrapper.name != "flock" {
+            return walk.not_known("it starts a shell that runs what it is given");
+        }
+    }
+    let Some(words) = rest.get(at..).filter(|w| !w.is_empty()) else {
+        return;
+    };
+    let given = match wrapper.name {
+        "xargs" | "parallel" => {
+            let said = walk.piped.take().unwrap_or_default();
+            let mut more: Vec<Word> = said.split_whitespace().map(Word::guess).collect();
+            // At least one word is not known.
+            if more.is_empty() {
+                more.push(Word::guess(""));
+            }
+            more
+        }
+        _ => Vec::new(),
+    };
+    inner(walk, command, words, given);
+}
+
+/// Runs `words` and `given`, in the place of `outer`.
+fn inner(walk: &mut Walk<'_>, outer: &Command, words: &[Word], given: Vec<Word>) {
+    if words.is_empty() {
+        return;
+    }
+    let folder = walk.folder.clone();
+    let mut words = words.to_vec();
+    words.extend(given);
+    walk.run(Command {
+        words,
+        assigns: Vec::new(),
+        redirects: Vec::new(),
+        folder: folder.clone().or_else(|| outer.folder.clone()),
+        wrapped: true,
+    });
+    // `env -C`: only for what it runs.
+    walk.folder = outer.folder.clone();
+}
+
+fn find(walk: &mut Walk<'_>, command: &Command) {
+    let rest = command.rest();
+    let starts = rest
+        .iter()
+        .take_while(|w| !w.text.starts_with(['-', '(', '!']));
+    let starts: Vec<Word> = starts.map(|w| Word::guess(w.text.clone())).collect();
+    let flags = ["-exec", "-execdir", "-ok", "-okdir"];
+    let mut at = 0;
+    while let Some(found) = rest[at..]
+        .iter()
+        .position(|w| flags.contains(&w.text.as_str()))
+    {
+        let from = at + found + 1;
+        let end = rest[from..]
+            .iter()
+            .position(|w| matches!(w.text.as_str(), ";" | "+"));
+        let to = end.map_or(rest.len(), |n| from + n);
+        let mut words = Vec::new();
+        for word in &rest[from..to] {
+            match word.text.contains("{}") {
+                // Any of the files: the folders it starts in stand for them.
+                true if starts.is_empty() => words.push(Word::guess(".")),
+                true => words.extend(
+                    starts
+                        .iter()
+                        .map(|s| Word::guess(word.text.replace("{}", &s.text))),
+                ),
+                false => words.push(word.clone()),
+            }
+        }
+        inner(walk, command, &words, Vec::new());
+        at = to;
+    }
+}

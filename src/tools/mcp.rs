@@ -1,0 +1,272 @@
+//! Tools of other programs: servers of the Model Context Protocol over stdio, by the official SDK.
+//! Servers are started with a session, their tools named `SERVER_tool`, and what a session froze
+//! stays: a server that died, answers garbage or nothing costs a sentence, never the session.
+//!
+//! - `process`: the server's process group and its end; `link`: one call; `tool`: what the model
+//!   sees of it.
+
+mod link;
+mod process;
+mod tool;
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rmcp::model::{ClientCapabilities, ClientConfig, Implementation, PaginatedRequestParams};
+use rmcp::service::{RoleClient, RunningService};
+use rmcp::transport::async_rw::AsyncRwTransport;
+use tokio::runtime::Runtime;
+
+use self::link::Link;
+use self::process::Process;
+use super::{Tool, shown};
+
+/// Most tools of one server.
+const MAX_TOOLS: usize = 64;
+
+/// Pages of a server's list of tools that are asked for.
+const MAX_PAGES: usize = 32;
+
+/// Longest message of a server, in bytes.
+const MAX_MESSAGE: usize = 8 << 20;
+
+/// One server, as configured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerConfig {
+    /// ASCII letters, digits, `_` and `-`, at most 24: the beginning of its tools' names.
+    pub name: String,
+    /// The program.
+    pub command: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its environment, besides the few variables that every program gets.
+    pub env: BTreeMap<String, String>,
+    /// The tools that are wanted, by the server's names; all where nothing is said.
+    pub tools: Option<Vec<String>>,
+    /// How long it may take to start and to list its tools.
+    pub start_limit: Duration,
+    /// How long one call may take.
+    pub call_limit: Duration,
+}
+
+/// What servers are started with.
+pub struct Surroundings<'a> {
+    /// Their working folder.
+    pub project: &'a Path,
+    /// The environment that they share; nothing else is inherited.
+    pub env: &'a [(OsString, OsString)],
+    /// Makes the command of a program with its arguments: the place of a sandbox.
+    pub wrap: &'a dyn Fn(&OsStr, &[String]) -> Command,
+}
+
+/// Running servers. They end when this is dropped.
+pub struct Servers {
+    running: Vec<Running>,
+    notices: Vec<String>,
+    /// Last: links and services live on it.
+    runtime: Option<Runtime>,
+}
+
+/// A server that answered.
+struct Running {
+    link: Arc<Link>,
+    config: ServerConfig,
+    listed: Vec<rmcp::model::Tool>,
+    service: RunningService<RoleClient, ClientConfig>,
+    process: Process,
+}
+
+impl Servers {
+    /// Starts servers side by side. One that does not start or list its tools in its time is left
+    /// out with a notice.
+    pub fn start(configs: &[ServerConfig], around: &Surroundings<'_>) -> Servers {
+        let mut servers = Servers {
+            running: Vec::new(),
+            notices: Vec::new(),
+            runtime: None,
+        };
+        if configs.is_empty() {
+            return servers;
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("mcp")
+            .enable_all()
+            .build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                servers
+                    .notices
+                    .push(format!("no MCP server was started: {error}"));
+                return servers;
+            }
+        };
+        let (send, started) = mpsc::channel();
+        let mut waiting: Vec<&ServerConfig> = Vec::new();
+        for config in configs {
+            match Process::start(config, around, runtime.handle()) {
+                Ok(process) => {
+                    waiting.push(config);
+                    let (send, config) = (send.clone(), config.clone());
+                    runtime.spawn(async move {
+                        let name = config.name.clone();
+                        let limit = config.start_limit;
+                        let met = tokio::time::timeout(limit, meet(config, process)).await;
+                        let met = met.unwrap_or_else(|_| {
+                            Err(format!("it did not answer within {}", said(limit)))
+                        });
+                        // Nobody listens when the session was given up.
+                        let _ = send.send((name, met));
+                    });
+                }
+                Err(reason) => servers.miss(&config.name, &reason),
+            }
+        }
+        drop(send);
+        let longest = configs.iter().map(|config| config.start_limit).max();
+        let until = Instant::now() + longest.unwrap_or_default() + Duration::from_secs(5);
+        while !waiting.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok((name, met)) = started.recv_timeout(left) else {
+                break;
+            };
+            waiting.retain(|config| config.name != name);
+            match met {
+                Ok(running) => servers.running.push(running),
+                Err(reason) => servers.miss(&name, &reason),
+            }
+        }
+        for config in waiting {
+            servers.miss(&config.name, "it could not be started in time");
+        }
+        // In the order of their names, whoever was faster.
+        servers
+            .running
+            .sort_by(|a, b| a.config.name.cmp(&b.config.name));
+        servers.notices.sort();
+        servers.runtime = Some(runtime);
+        servers
+    }
+
+    fn miss(&mut self, name: &str, reason: &str) {
+        self.notices.push(format!(
+            "the MCP server {name} is left out of this session: {reason}"
+        ));
+    }
+
+    /// The tools of all servers, in order of their names; `taken` are the names of others. What
+    /// cannot be offered is a notice.
+    pub fn tools(&mut self, taken: &[&str]) -> Vec<Box<dyn Tool>> {
+        let mut tools: Vec<Box<dyn Tool>> = Vec::new();
+        for running in &mut self.running {
+            let mut listed = std::mem::take(&mut running.listed);
+            listed.sort_by(|a, b| a.name.cmp(&b.name));
+            let name = &running.config.name;
+            let wanted = running.config.tools.as_deref();
+            for missing in wanted.unwrap_or_default() {
+                if !listed.iter().any(|tool| tool.name == missing.as_str()) {
+                    self.notices
+                        .push(format!("the MCP server {name} has no tool {missing}"));
+                }
+            }
+            listed
+                .retain(|tool| wanted.is_none_or(|wanted| wanted.iter().any(|w| *w == tool.name)));
+            if listed.len() > MAX_TOOLS {
+                self.notices.push(format!(
+                    "the MCP server {name} has {} tools, and the first {MAX_TOOLS} are offered: \
+                     choose with tools = [...] in its configuration",
+                    listed.len()
+                ));
+                listed.truncate(MAX_TOOLS);
+            }
+            for remote in listed {
+                let tool = tool::McpTool::new(&remote, running.link.clone());
+                let own = tool.spec().name.as_str();
+                if taken.contains(&own) || tools.iter().any(|other| other.spec().name == own) {
+                    self.notices.push(format!(
+                        "the tool {} of the MCP server {name} is left out: there is another {own}",
+                        shown::clean(remote.name.as_bytes())
+                    ));
+                    continue;
+                }
+                tools.push(Box::new(tool));
+            }
+        }
+        tools.sort_by(|a, b| a.spec().name.cmp(&b.spec().name));
+        tools
+    }
+
+    /// What went wrong since the last time, a sentence each.
+    pub fn notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        let running = std::mem::take(&mut self.running);
+        // Each is told to end before the first is waited for.
+        let ending: Vec<Process> = running
+            .into_iter()
+            .map(|running| {
+                drop(running.service);
+                running.process
+            })
+            .collect();
+        process::end(ending);
+        if let Some(runtime) = self.runtime.take() {
+            // An async caller must not be blocked by the drop of a runtime.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Shakes hands with a server and asks for its tools.
+async fn meet(config: ServerConfig, mut process: Process) -> Result<Running, String> {
+    let (stdin, stdout) = process.pipes().ok_or("its pipes are gone")?;
+    let transport = AsyncRwTransport::new_client(stdout, stdin).with_max_line_length(MAX_MESSAGE);
+    let own = Implementation::new("npast", env!("CARGO_PKG_VERSION"));
+    let client = ClientConfig::new(ClientCapabilities::default(), own);
+    let service = match rmcp::serve_client(client, transport).await {
+        Ok(service) => service,
+        Err(error) => return Err(process.because(&link::one_line(&error.to_string()))),
+    };
+    let mut listed = Vec::new();
+    let mut cursor = None;
+    for _ in 0..MAX_PAGES {
+        let page = PaginatedRequestParams::default().with_cursor(cursor);
+        let page = match service.peer().list_tools(Some(page)).await {
+            Ok(page) => page,
+            Err(error) => return Err(process.because(&link::one_line(&error.to_string()))),
+        };
+        listed.extend(page.tools);
+        cursor = page.next_cursor;
+        if cursor.is_none() || listed.len() > 4 * MAX_TOOLS {
+            break;
+        }
+    }
+    let link = Link::new(&config, service.peer().clone(), process.told());
+    Ok(Running {
+        link: Arc::new(link),
+        config,
+        listed,
+        service,
+        process,
+    })
+}
+
+fn said(limit: Duration) -> String {
+    match limit.subsec_millis() {
+        0 => format!("{} s", limit.as_secs()),
+        _ => format!("{} ms", limit.as_millis()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! A server's process group: started with a bare environment, ended whole. The group is killed
+//! before its leader is reaped, so that its number cannot have become somebody else's.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, bounded};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use tokio::process::{ChildStdin, ChildStdout};
+use tokio::runtime::Handle;
+
+use super::{ServerConfig, Surroundings, link};
+use crate::tools::shown;
+
+/// How long a server may take to end by itself, and once more after SIGTERM.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How often an ending server is looked at.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// Bytes of a server's stderr that reach the log.
+const MAX_LOGGED: usize = 64 << 10;
+
+/// Longest line of it, in bytes.
+const MAX_LINE: u64 = 1000;
+
+/// How long the end of a server's stderr is waited for when its last words are wanted.
+const LISTENED: Duration = Duration::from_millis(500);
+
+/// The last line that a server wrote to stderr.
+pub(super) struct Told {
+    last: Mutex<String>,
+    /// Disconnected at the end of stderr.
+    end: Receiver<()>,
+}
+
+impl Told {
+    /// The last words of a server that has probably ended, where it had any.
+    pub fn last(&self) -> Option<String> {
+        let _ = self.end.recv_timeout(LISTENED);
+        let last = self.last.lock().ok()?.clone();
+        (!last.is_empty()).then_some(last)
+    }
+}
+
+/// A running server; its group ends with this.
+pub(super) struct Process {
+    child: Child,
+    group: Option<Pid>,
+    pipes: Option<(ChildStdin, ChildStdout)>,
+    told: Arc<Told>,
+}
+
+impl Process {
+    /// Starts a server in a process group of its own.
+    ///
+    /// # Errors
+    /// Why it could not be started.
+    pub fn start(
+        config: &ServerConfig,
+        around: &Surroundings<'_>,
+        runtime: &Handle,
+    ) -> Result<Process, String> {
+        let mut command = (around.wrap)(config.command.as_ref(), &config.args);
+        command
+            .env_clear()
+            .envs(around.env.iter().map(|(name, value)| (name, value)))
+            .envs(&config.env)
+            .current_dir(around.project)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .map_err(|error| format!("{} cannot be started: {error}", config.command))?;
+        let (speaking, end) = bounded(0);
+        let told = Arc::new(Told {
+            last: Mutex::default(),
+            end,
+        });
+        if let Some(stderr) = child.stderr.take() {
+            let (name, told) = (config.name.clone(), told.clone());
+            // It ends with the pipe; without it a talkative server would stand still.
+            let listen = move || {
+                listen(&name, stderr, &told);
+                drop(speaking);
+            };
+            let named = std::thread::Builder::new().name("mcp-stderr".to_owned());
+            if let Err(error) = named.spawn(listen) {
+                tracing::warn!(%error, "a server's stderr is not read");
+            }
+        }
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let mut process = Process {
+            child,
+            group,
+            pipes: None,
+            told,
+        };
+        let _entered = runtime.enter();
+        let stdin = stdin.and_then(|stdin| ChildStdin::from_std(stdin).ok());
+        let stdout = stdout.and_then(|stdout| ChildStdout::from_std(stdout).ok());
+        process.pipes = stdin.zip(stdout);
+        Ok(process)
+    }
+
+    /// Its stdin and stdout, once.
+    pub fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
+        self.pipes.take()
+    }
+
+    /// What it says on stderr.
+    pub fn told(&self) -> Arc<Told> {
+        self.told.clone()
+    }
+
+    /// Why it did not work, with what it said itself.
+    pub fn because(&self, reason: &str) -> String {
+        match self.told.last() {
+            Some(last) => format!("{reason}; it said: {last}"),
+            None => reason.to_owned(),
+        }
+    }
+
+    /// Whether its first process has ended. It stays a zombie, which keeps the group's number.
+    fn ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let Some(group) = self.group else { return true };
+        !matches!(waitid(WaitId::Pid(group), options), Ok(None))
+    }
+
+    /// Whether anything of its group still runs is not known for sure: it is sent regardless.
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group
+            && let Err(error) = kill_process_group(group, signal)
+            && error != Errno::SRCH
+        {
+            tracing::warn!(%error, "a server could not be ended");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        // A killed process ends; only one that the kernel holds could make this wait.
+        let _ = self.child.wait();
+    }
+}
+
+/// Ends servers whose pipes are closed: each may go by itself, is told to, is killed with all that
+/// it started. It takes at most twice [`GRACE`] for all of them together.
+pub(super) fn end(processes: Vec<Process>) {
+    let wait = |signal: Option<Signal>| {
+        let until = Instant::now() + GRACE;
+        let mut left: Vec<&Process> = processes.iter().filter(|p| !p.ended()).collect();
+        for process in &left {
+            if let Some(signal) = signal {
+                process.signal(signal);
+            }
+        }
+        while !left.is_empty() && Instant::now() < until {
+            std::thread::sleep(GLANCE);
+            left.retain(|process| !process.ended());
+        }
+    };
+    wait(None);
+    wait(Some(Signal::TERM));
+    // The drop kills what is left of each group.
+    drop(processes);
+}
+
+/// Reads a server's stderr to its end: the first of it reaches the log.
+fn listen(name: &str, stderr: ChildStderr, told: &Told) {
+    let mut reader = BufReader::new(stderr);
+    let mut logged = 0;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let text = link::one_line(&shown::clean(&line));
+        if text.is_empty() {
+            continue;
+        }
+        if logged < MAX_LOGGED {
+            logged += text.len();
+            tracing::info!(server = name, "{text}");
+        }
+        if let Ok(mut last) = told.last.lock() {
+            *last = text;
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The wall around programs: what a command can touch is decided by the kernel, whatever the
+//! command is. A program is started by our own binary (`npast sandbox-exec`), which stays as its
+//! **keeper** outside of the wall and ends everything the program left, and starts itself once more
+//! inside, where it gives up all rights and becomes the program. `docs/sandbox.md` says what holds.
+
+#[cfg(target_os = "linux")]
+mod files;
+#[cfg(target_os = "linux")]
+mod filter;
+mod inner;
+mod keeper;
+mod probe;
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+pub use keeper::{End, main};
+
+/// The hidden subcommand of the binary.
+pub const SUBCOMMAND: &str = "sandbox-exec";
+/// The variable that carries a [`Job`] to it: arguments could be seen by everyone.
+const JOB: &str = "NPAST_SANDBOX_JOB";
+/// What a walled program finds in its environment: what holds it.
+const TOLD: &str = "NPAST_SANDBOX";
+/// The exit code of a program that could not be started behind the wall.
+pub(crate) const NOT_STARTED: i32 = 125;
+
+/// Variables that a program may see, where they are set.
+const VARIABLES: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+    "GOPATH",
+    "GOROOT",
+    "JAVA_HOME",
+    "VIRTUAL_ENV",
+    "NVM_DIR",
+    "PYENV_ROOT",
+    "NODE_PATH",
+    "LD_LIBRARY_PATH",
+    "CC",
+    "CXX",
+    "NIX_PATH",
+];
+
+/// Bounds of one program, each process of it for itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Largest file in bytes.
+    pub file: u64,
+    /// CPU time in seconds.
+    pub cpu: u64,
+    /// Processes and threads, above those that the system has when the program starts.
+    pub processes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds {
+            file: 8 << 30,
+            cpu: 2 * 3600,
+            processes: 1024,
+        }
+    }
+}
+
+/// What programs may touch.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Wall {
+    /// Folders that may be written: the project, the temporary one, what the user adds.
+    pub write: Vec<PathBuf>,
+    /// Files and folders that may not even be read.
+    pub hidden: Vec<PathBuf>,
+    /// Whether the internet may be reached.
+    pub network: bool,
+}
+
+/// How programs are started in this session.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    /// The npast binary.
+    pub program: PathBuf,
+    /// `None`: no wall, only bounds, the keeper and a scrubbed environment.
+    pub wall: Option<Wall>,
+    /// For each program.
+    pub bounds: Bounds,
+    /// All variables that programs see; [`environment`] makes them.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// One program to be started.
+#[derive(Serialize, Deserialize)]
+struct Job {
+    wall: Option<Wall>,
+    bounds: Bounds,
+    words: Vec<OsString>,
+    folder: PathBuf,
+    environment: Vec<(OsString, OsString)>,
+    /// Standard input is the keeper's: orders come in, the end goes out.
+    controlled: bool,
+}
+
+impl Sandbox {
+    /// Programs without a wall: started by the npast binary `program`, with these variables
+    /// ([`environment`]).
+    pub fn new(program: PathBuf, environment: Vec<(OsString, OsString)>) -> Sandbox {
+        Sandbox {
+            program,
+            wall: None,
+            bounds: Bounds::default(),
+            environment,
+        }
+    }
+
+    /// The same behind a wall.
+    pub fn behind(self, wall: Wall) -> Sandbox {
+        Sandbox {
+            wall: Some(wall),
+            ..self
+        }
+    }
+
+    /// A command that runs `words` in `folder`; its standard input, output and error are the
+    /// program's. When it gets SIGTERM it ends the program and all that came of it.
+    ///
+    /// # Errors
+    /// Words that are not text.
+    pub fn wrap(&self, words: &[OsString], folder: &Path) -> io::Result<Command> {
+        self.command(words, folder, false)
+    }
+
+    /// The same with the keeper's control as standard input: the byte `t` asks the program to end,
+    /// `k` or the end of the stream ends it; when all is over the keeper writes an [`End`].
+    pub(crate) fn controlled(&self, words: &[OsString], folder: &Path) -> io::Result<Command> {
+        self.command(words, folder, true)
+    }
+
+    fn command(&self, words: &[OsString], folder: &Path, controlled: bool) -> io::Result<Command> {
+        let job = Job {
+            wall: self.wall.clone(),
+            bounds: self.bounds,
+            words: words.to_vec(),
+            folder: folder.to_owned(),
+            environment: self.environment.clone(),
+            controlled,
+        };
+        let mut command = Command::new(&self.program);
+        command.arg(SUBCOMMAND).env_clear();
+        command.env(JOB, serde_json::to_string(&job)?);
+        // A Ctrl-C in the terminal is for npast, which decides what becomes of the program.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        Ok(command)
+    }
+
+    /// What the kernel really keeps a program from, found by trying it. `scratch` is a folder in
+    /// which two files can be made for that.
+    pub fn probe(&self, scratch: &Path) -> Enforced {
+        match &self.wall {
+            Some(_) => probe::outside(self, scratch),
+            None => Enforced::none("it is turned off"),
+        }
+    }
+}
+
+/// What a sandbox holds, as it was seen.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Enforced {
+    /// Nothing outside can be written.
+    pub writes: bool,
+    /// What is hidden cannot be read.
+    pub reads: bool,
+    /// No connection can be made.
+    pub network: bool,
+    /// By what, or why not.
+    pub by: String,
+}
+
+impl Enforced {
+    fn none(why: &str) -> Enforced {
+        Enforced {
+            by: why.to_owned(),
+            ..Enforced::default()
+        }
+    }
+
+    /// Whether files are safe: without that a program is asked about under every policy.
+    pub fn holds(&self) -> bool {
+        self.writes && self.reads
+    }
+}
+
+impl fmt::Display for Enforced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let held = [
+            (self.writes, "writing files"),
+            (self.reads, "reading keys"),
+            (self.network, "network"),
+        ];
+        let held: Vec<&str> = held.iter().filter(|h| h.0).map(|h| h.1).collect();
+        match held.is_empty() {
+            true => write!(f, "none: {}", self.by),
+            false => write!(f, "{} ({})", held.join(", "), self.by),
+        }
+    }
+}
+
+/// The variables that programs see: a few of `all`, those named by the user, and ours.
+pub fn environment(
+    all: impl IntoIterator<Item = (OsString, OsString)>,
+    named: &[String],
+    temp: &Path,
+) -> Vec<(OsString, OsString)> {
+    let ours = [
+        ("TERM", "dumb"),
+        ("NO_COLOR", "1"),
+        ("PAGER", "cat"),
+        ("GIT_PAGER", "cat"),
+        ("GIT_TERMINAL_PROMPT", "0"),
+        ("DEBIAN_FRONTEND", "noninteractive"),
+    ];
+    let passes = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        VARIABLES.contains(&name.as_ref())
+            || name.starts_with("LC_")
+            || named.iter().any(|n| *n == name)
+    };
+    let mut kept: Vec<(OsString, OsString)> = all.into_iter().filter(|(n, _)| passes(n)).collect();
+    kept.retain(|(name, _)| !ours.iter().any(|(o, _)| name == o));
+    kept.extend(ours.map(|(name, value)| (name.into(), value.into())));
+    kept.push(("TMPDIR".into(), temp.into()));
+    kept.push(("XDG_CACHE_HOME".into(), temp.join("cache").into()));
+    kept.sort();
+    kept
+}
+
+/// What is hidden beside the places that no tool may touch: other programs' temporary files and
+/// sockets, shell histories, and further keepers of tokens.
+pub fn hidden(home: Option<&Path>, secret: &[PathBuf]) -> Vec<PathBuf> {
+    const AT_HOME: &[&str] = &[
+        ".bash_history",
+        ".zsh_history",
+        ".local/share/fish",
+        ".python_history",
+        ".psql_history",
+        ".mysql_history",
+        ".node_repl_history",
+        ".lesshst",
+        ".viminfo",
+        ".docker",
+        ".pgpass",
+        ".my.cnf",
+        ".vault-token",
+        ".terraform.d",
+        ".config/hub",
+        ".config/microsoft-edge",
+        ".config/vivaldi",
+        ".config/opera",
+        ".config/Signal",
+        ".config/Slack",
+        ".config/glab-cli",
+        ".config/huggingface",
+        ".cache/huggingface/token",
+        ".Xauthority",
+        ".ICEauthority",
+        ".1password",
+        ".var/app",
+        ".electrum",
+        ".bitcoin",
+        ".config/filezilla",
+        ".s3cfg",
+        ".boto",
+        ".netrc.gpg",
+    ];
+    const IN_SYSTEM: &[&str] = &[
+        "/run/user",
+        "/tmp",
+        "/var/tmp",
+        "/var/spool",
+        "/var/mail",
+        "/dev",
+    ];
+    // Both have rules of their own: a program needs its own part of /proc and some devices.
+    let whole = [Path::new("/proc"), Path::new("/dev")];
+    let mut all: Vec<PathBuf> = secret
+        .iter()
+        .filter(|p| !whole.contains(&p.as_path()))
+        .cloned()
+        .collect();
+    all.extend(
+        home.into_iter()
+            .flat_map(|home| AT_HOME.iter().map(move |name| home.join(name))),
+    );
+    all.extend(IN_SYSTEM.iter().map(PathBuf::from));
+    let real: Vec<PathBuf> = all.iter().filter_map(|p| p.canonicalize().ok()).collect();
+    all.extend(real);
+    all.sort();
+    all.dedup();
+    all
+}

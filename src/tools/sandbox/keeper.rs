@@ -1,0 +1,207 @@
+//! The keeper: it stands outside of the wall, is the parent of everything that the program leaves
+//! behind, and ends it. It lives as long as the program, or until npast is gone: then its control
+//! closes, however npast ended.
+
+use std::io::{self, Read, Write};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Pid, Signal, WaitOptions};
+use serde::{Deserialize, Serialize};
+
+use super::{JOB, Job, NOT_STARTED, SUBCOMMAND};
+
+/// How a program ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct End {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// The signal.
+    pub signal: Option<i32>,
+    /// Processes that it left behind, and that were ended.
+    pub left: usize,
+}
+
+/// The subcommand `sandbox-exec`: the keeper, or with `inner` the program itself.
+pub fn main(words: &[std::ffi::OsString]) -> ExitCode {
+    let job = std::env::var(JOB).map_err(io::Error::other);
+    let job: io::Result<Job> =
+        job.and_then(|text| serde_json::from_str(&text).map_err(io::Error::other));
+    let failed = |error: io::Error| {
+        let _ = writeln!(io::stderr(), "npast sandbox: {error}");
+        ExitCode::from(NOT_STARTED as u8)
+    };
+    let job = match job {
+        Ok(job) => job,
+        Err(error) => return failed(error),
+    };
+    match words.first().and_then(|w| w.to_str()) {
+        Some("inner") => failed(super::inner::become_it(&job)),
+        Some("probe") => super::probe::inside(),
+        _ => keep(&job).unwrap_or_else(failed),
+    }
+}
+
+fn keep(job: &Job) -> io::Result<ExitCode> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    let me = std::env::current_exe()?;
+    let mut command = Command::new(me);
+    command.args([SUBCOMMAND, "inner"]);
+    if job.controlled {
+        command.stdin(Stdio::null());
+    }
+    let mut control = match job.controlled {
+        // Standard input is a socket: it is read and written.
+        true => Some(std::fs::File::from(rustix::io::dup(io::stdin())?)),
+        false => None,
+    };
+    let program = command.spawn()?;
+    let ended = Arc::new(AtomicBool::new(false));
+    match &control {
+        Some(control) => orders(control.try_clone()?, &ended),
+        None => terminations(&ended),
+    }
+    let status = wait_for(&program);
+    // Whoever asks again now is late.
+    ended.store(true, Ordering::SeqCst);
+    let left = end_all();
+    let (code, signal) = match status {
+        Some(status) => (status.exit_status(), status.terminating_signal()),
+        None => (None, None),
+    };
+    if let Some(control) = &mut control {
+        let mut line = serde_json::to_vec(&End { code, signal, left })?;
+        line.push(b'\n');
+        // Nobody may be there any more.
+        let _ = control.write_all(&line);
+    }
+    let code = code.or(signal.map(|s| 128 + s)).unwrap_or(NOT_STARTED);
+    Ok(ExitCode::from(code as u8))
+}
+
+/// Reads orders until npast is gone.
+fn orders(mut control: std::fs::File, ended: &Arc<AtomicBool>) {
+    let ended = ended.clone();
+    std::thread::spawn(move || {
+        let mut order = [0];
+        loop {
+            let kill = match control.read(&mut order) {
+                Ok(1) => order[0] == b'k',
+                _ => true,
+            };
+            if ended.load(Ordering::SeqCst) {
+                return;
+            }
+            match kill {
+                true => {
+                    while !ended.load(Ordering::SeqCst) && signal_all(Signal::KILL) > 0 {
+                        std::thread::yield_now();
+                    }
+                    return;
+                }
+                false => {
+                    signal_all(Signal::TERM);
+                }
+            }
+        }
+    });
+}
+
+/// SIGTERM ends the program and what came of it.
+fn terminations(ended: &Arc<AtomicBool>) {
+    let ended = ended.clone();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build();
+        let Ok(runtime) = runtime else { return };
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let Ok(mut asked) = signal(SignalKind::terminate()) else {
+                return;
+            };
+            asked.recv().await;
+        });
+        while !ended.load(Ordering::SeqCst) && signal_all(Signal::KILL) > 0 {
+            std::thread::yield_now();
+        }
+    });
+}
+
+/// Waits for the program, burying whatever else ends meanwhile.
+fn wait_for(program: &Child) -> Option<rustix::process::WaitStatus> {
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid.as_raw_nonzero().get() as u32 == program.id() => {
+                return Some(status);
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Ends all that is left; how many there were.
+fn end_all() -> usize {
+    let mut left = 0;
+    loop {
+        left = left.max(signal_all(Signal::KILL));
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return left,
+        }
+    }
+}
+
+/// Sends a signal to everything below this process; how many that were. Orphans come to the
+/// keeper, so nothing gets away by starting a session of its own.
+#[cfg(target_os = "linux")]
+fn signal_all(signal: Signal) -> usize {
+    let me = rustix::process::getpid().as_raw_nonzero().get();
+    let mut parents: Vec<(i32, i32)> = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|n| n.parse::<i32>().ok()) else {
+            continue;
+        };
+        let Ok(stat) = std::fs::read(entry.path().join("stat")) else {
+            continue;
+        };
+        // The name in brackets may hold anything, also brackets.
+        let stat = String::from_utf8_lossy(&stat);
+        let Some((_, rest)) = stat.rsplit_once(')') else {
+            continue;
+        };
+        let mut fields = rest.split_whitespace();
+        let state = fields.next();
+        if let Some(parent) = fields.next().and_then(|p| p.parse().ok())
+            && state != Some("Z")
+        {
+            parents.push((pid, parent));
+        }
+    }
+    let mut below = vec![me];
+    let mut at = 0;
+    while at < below.len() {
+        let parent = below[at];
+        below.extend(
+            parents
+                .iter()
+                .filter(|(_, p)| *p == parent)
+                .map(|(pid, _)| *pid),
+        );
+        at += 1;
+    }
+    let others = below.iter().skip(1).filter_map(|pid| Pid::from_raw(*pid));
+    others
+        .filter(|pid| rustix::process::kill_process(*pid, signal).is_ok())
+        .count()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn signal_all(signal: Signal) -> usize {
+    let _ = (signal, Pid::INIT);
+    0
+}

@@ -1,0 +1,137 @@
+//! Searching: what git would show, bounded, whatever lies in the folder.
+
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+
+use super::super::testing::Place;
+use super::*;
+
+fn place() -> Place {
+    let place = Place::new();
+    place.file("src/main.rs", "fn main() {}\nfn help() {}\n");
+    place.file("src/deep/lib.rs", "// no\npub fn help() {}\n");
+    place.file("notes.md", "help yourself\n");
+    place.file(".github/ci.yml", "run: help\n");
+    place.file(".git/HEAD", "help\n");
+    place.file(".gitignore", "/target\n*.log\n");
+    place.file("target/out.rs", "help\n");
+    place.file("a.log", "help\n");
+    place
+}
+
+#[test]
+fn lines_are_found_below_their_files_in_order_without_what_git_ignores() {
+    let place = place();
+    let search = |arguments: Value| place.call("search", arguments);
+    assert_eq!(
+        search(json!({"pattern": "help"})),
+        Answer::good(
+            ".github/ci.yml\n1: run: help\nnotes.md\n1: help yourself\nsrc/deep/lib.rs\n2: pub fn \
+             help() {}\nsrc/main.rs\n2: fn help() {}"
+        )
+    );
+    assert_eq!(
+        search(json!({"pattern": "HELP\\(\\)|(?i)MAIN", "glob": "*.rs"})),
+        Answer::good("src/main.rs\n1: fn main() {}")
+    );
+    assert_eq!(
+        search(json!({"pattern": "help", "glob": "!*.rs", "path": "src"})),
+        Answer::good("No line in src matches.")
+    );
+    assert_eq!(
+        search(json!({"pattern": "help", "glob": "src/*.rs"})),
+        Answer::good("src/main.rs\n2: fn help() {}")
+    );
+    // Asked for by name, an ignored file is no secret, and a glob does not bring others back.
+    assert_eq!(
+        search(json!({"pattern": "help", "path": "a.log"})),
+        Answer::good("a.log\n1: help")
+    );
+    assert_eq!(
+        search(json!({"pattern": "help", "glob": "*.log"})),
+        Answer::good("No line in . matches.")
+    );
+}
+
+#[test]
+fn wrong_patterns_globs_and_places_are_sentences() {
+    let place = place();
+    let search = |arguments: Value| {
+        let answer = place.call("search", arguments);
+        assert!(!answer.ok, "{answer:?}");
+        answer.text
+    };
+    let said = search(json!({"pattern": "fn ("}));
+    assert!(said.starts_with("The pattern cannot be used, escape what is meant literally: "));
+    let huge = search(json!({"pattern": "\\w{1000}{1000}"}));
+    assert!(huge.len() < 1000, "{huge}");
+    let said = search(json!({"pattern": "x", "glob": "a[" }));
+    assert!(
+        said.starts_with("\"a[\" is no glob that can be used: "),
+        "{said}"
+    );
+    assert_eq!(
+        search(json!({"pattern": "x", "path": "nothing"})),
+        "There is no file nothing."
+    );
+}
+
+#[test]
+fn more_than_can_be_shown_is_cut_and_said() {
+    let place = Place::new();
+    place.file("many", "hit\n".repeat(100_000));
+    let many = place.call("search", json!({"pattern": "hit"})).text;
+    assert_eq!(many.lines().count(), 202);
+    assert_eq!(
+        many.lines().last(),
+        Some("[there is more than these 200 lines: narrow it with path, glob or pattern]")
+    );
+    // Long lines show where the match is.
+    place.file(
+        "many",
+        format!("{}NEEDLE{}", "ä".repeat(2_000_000), "x".repeat(1_000_000)),
+    );
+    let one = place.call("search", json!({"pattern": "NEEDLE"})).text;
+    assert!(one.len() < 400 && one.contains("äNEEDLExx"), "{one}");
+    assert!(
+        one.starts_with("many\n1: …ä") && one.ends_with("x…"),
+        "{one}"
+    );
+}
+
+#[test]
+fn binary_files_links_pipes_and_odd_names_do_not_stop_a_search() {
+    let mut place = place();
+    place.file("binary", b"help\0help");
+    place.file("odd\nname", "help \u{1b}[31mred\u{1b}[0m\r\n");
+    let raw = place
+        .project()
+        .join(std::ffi::OsStr::from_bytes(b"raw\xff.md"));
+    std::fs::write(raw, b"help \xff\n").unwrap();
+    symlink(place.base(), place.project().join("loop")).unwrap();
+    symlink("notes.md", place.project().join("twin")).unwrap();
+    place.file("keys/id", "help");
+    place.secret = vec![place.project().join("keys")];
+    assert_eq!(
+        place.call("search", json!({"pattern": "help", "glob": "!*.rs"})),
+        Answer::good(
+            ".github/ci.yml\n1: run: help\nnotes.md\n1: help yourself\nodd\\nname\n1: help red\n\
+             raw\u{fffd}.md\n1: help \u{fffd}"
+        )
+    );
+    assert!(
+        !place
+            .call("search", json!({"pattern": "help", "path": "keys"}))
+            .ok
+    );
+}
+
+#[test]
+fn an_interrupted_search_says_so() {
+    let place = place();
+    place.cancel();
+    assert_eq!(
+        place.call("search", json!({"pattern": "help"})),
+        Answer::good("No line in . matches.\n[interrupted: not everything was searched]")
+    );
+}

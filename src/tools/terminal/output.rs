@@ -1,0 +1,179 @@
+//! What a program wrote: its beginning and its end in memory, all of it in a file up to a bound.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::super::shown::{clean, size};
+use super::super::{Limits, ends};
+
+/// Bytes that are held whole; more goes to a file.
+const WHOLE: usize = 256 << 10;
+/// Bytes of the end that are held then.
+const TAIL: usize = 64 << 10;
+/// Most bytes that are kept: a program that writes more is ended.
+const MOST: u64 = 64 << 20;
+
+/// Output being collected.
+pub(super) struct Output {
+    /// The first [`WHOLE`] bytes.
+    head: Vec<u8>,
+    /// The last bytes, at least [`TAIL`] of them, once there are more than `head` holds.
+    tail: Vec<u8>,
+    total: u64,
+    /// Where the whole is, once there is more.
+    file: Option<File>,
+    path: PathBuf,
+    /// Why the file is not whole.
+    failed: Option<String>,
+    /// Bytes that a poll has shown.
+    shown: u64,
+}
+
+impl Output {
+    /// `path` must not exist: it is made when it is needed.
+    pub fn new(path: PathBuf) -> Output {
+        Output {
+            head: Vec::new(),
+            tail: Vec::new(),
+            total: 0,
+            file: None,
+            path,
+            failed: None,
+            shown: 0,
+        }
+    }
+
+    /// Whether more than may be kept was written.
+    pub fn flooded(&self) -> bool {
+        self.total > MOST
+    }
+
+    /// Takes what a program wrote.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.total += bytes.len() as u64;
+        let room = WHOLE - self.head.len();
+        let (first, rest) = bytes.split_at(room.min(bytes.len()));
+        self.head.extend(first);
+        if rest.is_empty() {
+            return;
+        }
+        if self.file.is_none() && self.failed.is_none() {
+            let made = create(&self.path).and_then(|mut file| {
+                file.write_all(&self.head)?;
+                Ok(file)
+            });
+            match made {
+                Ok(file) => self.file = Some(file),
+                Err(error) => self.failed = Some(error.to_string()),
+            }
+        }
+        if let Some(file) = &mut self.file
+            && self.total <= MOST
+            && let Err(error) = file.write_all(rest)
+        {
+            self.failed = Some(error.to_string());
+            self.file = None;
+        }
+        self.tail.extend(rest);
+        if self.tail.len() > 2 * TAIL {
+            self.tail.drain(..self.tail.len() - TAIL);
+        }
+    }
+
+    /// All of it as a model may see it, cut to `limits`; and whether it ends in a question.
+    pub fn text(&self, limits: Limits, file: &Path) -> (String, bool) {
+        let last = if self.tail.is_empty() {
+            &self.head
+        } else {
+            &self.tail
+        };
+        let asks = asks(last);
+        if self.total as usize <= self.head.len() {
+            // The registry cuts it, and keeps the whole.
+            return (clean(&self.head), asks);
+        }
+        let head = clean(&self.head);
+        let tail = clean(&self.tail);
+        // A third of the room for each: the note and the ending need some of the rest.
+        let part = Limits {
+            bytes: (limits.bytes / 3).max(512),
+            lines: (limits.lines / 3).max(8),
+        };
+        let head = ends(&head, part).map_or(head.clone(), |e| e.head.to_owned());
+        let tail = ends(&tail, part).map_or(tail.clone(), |e| e.tail.to_owned());
+        let note = match &self.failed {
+            None => format!("all of it is in {}", file.display()),
+            Some(error) => format!("the rest could not be kept: {error}"),
+        };
+        let all = size(self.total);
+        let line = if head.ends_with('\n') { "" } else { "\n" };
+        (
+            format!("{head}{line}[… {all} in all; {note} …]\n{tail}"),
+            asks,
+        )
+    }
+
+    /// What came since the last time.
+    pub fn news(&mut self, limits: Limits, file: &Path) -> (String, bool) {
+        let before = std::mem::replace(&mut self.shown, self.total);
+        if before == 0 {
+            return self.text(limits, file);
+        }
+        let fresh = self.total - before;
+        let asks = asks(if self.tail.is_empty() {
+            &self.head
+        } else {
+            &self.tail
+        });
+        if self.tail.is_empty() {
+            return (clean(&self.head[before as usize..]), asks);
+        }
+        let start = self
+            .tail
+            .len()
+            .saturating_sub(usize::try_from(fresh).unwrap_or(usize::MAX));
+        let text = clean(&self.tail[start..]);
+        match fresh > self.tail.len() as u64 {
+            true => (
+                format!(
+                    "[… {} since the last poll; all of it is in {} …]\n{text}",
+                    size(fresh),
+                    file.display()
+                ),
+                asks,
+            ),
+            false => (text, asks),
+        }
+    }
+}
+
+/// A new file: whoever can write to the folder must not choose what is written to.
+fn create(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Whether the last line is one that waits for an answer.
+fn asks(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(400)..]).to_lowercase();
+    let last = text
+        .trim_end_matches(['\n', '\r'])
+        .rsplit('\n')
+        .next()
+        .unwrap_or_default();
+    let words = [
+        "password",
+        "passphrase",
+        "[y/n]",
+        "(y/n)",
+        "(yes/no",
+        "not a tty",
+        "no tty",
+        "eof when reading",
+    ];
+    words.iter().any(|w| last.contains(w)) || last.trim_end().ends_with('?')
+}

@@ -1,0 +1,198 @@
+//! One command, its keeper and its output.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Child;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+
+use super::output::Output;
+use crate::tools::Room;
+use crate::tools::sandbox::{End, Sandbox};
+
+/// How long a program may clean up after it was asked to end.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long its keeper may need to end everything.
+const KEEPER: Duration = Duration::from_secs(5);
+/// How often a cancel is looked for.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What waiting came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Waited {
+    Ended,
+    Late,
+    Cancelled,
+    Flood,
+}
+
+/// A running command. Dropping it ends everything it started.
+pub(super) struct Process {
+    keeper: Child,
+    control: UnixStream,
+    output: Arc<Mutex<Output>>,
+    /// Comes when the program has ended and nothing of it is left; then all output is in.
+    over: Receiver<Option<End>>,
+    end: Option<Option<End>>,
+    file: String,
+}
+
+impl Process {
+    pub fn start(
+        sandbox: &Sandbox,
+        command: &str,
+        room: &Room<'_>,
+        name: &str,
+    ) -> io::Result<Process> {
+        let bash = ["/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash"];
+        let shell = bash
+            .into_iter()
+            .find(|p| Path::new(p).exists())
+            .unwrap_or("/bin/sh");
+        let words: [OsString; 3] = [shell.into(), "-c".into(), command.into()];
+        let (ours, theirs) = UnixStream::pair()?;
+        let (mut reader, writer) = io::pipe()?;
+        let mut keeper = sandbox.controlled(&words, room.project)?;
+        keeper.stdin(OwnedFd::from(theirs));
+        keeper.stdout(writer.try_clone()?).stderr(writer);
+        let child = keeper.spawn()?;
+        // It holds the other ends of the pipes.
+        drop(keeper);
+        let good = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let name: String = name.chars().filter(good).take(64).collect();
+        let file = format!("output-{name}.txt");
+        let output = Arc::new(Mutex::new(Output::new(room.temp.join(&file))));
+        let (done, over) = bounded(1);
+        let filled = output.clone();
+        let reading = std::thread::Builder::new()
+            .name("npast-output".into())
+            .spawn(move || {
+                let mut bytes = vec![0; 64 << 10];
+                loop {
+                    match reader.read(&mut bytes) {
+                        Ok(0) => return,
+                        Ok(n) => lock(&filled).push(&bytes[..n]),
+                        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                        Err(_) => return,
+                    }
+                }
+            })?;
+        let told = ours.try_clone()?;
+        std::thread::Builder::new()
+            .name("npast-keeper".into())
+            .spawn(move || {
+                let mut line = String::new();
+                // A keeper's word is short, and it has one.
+                let read = BufReader::new(told.take(1024)).read_line(&mut line);
+                let end = read.ok().and_then(|_| serde_json::from_str(&line).ok());
+                // The keeper was the last to hold the output.
+                let _ = reading.join();
+                let _ = done.send(end);
+            })?;
+        Ok(Process {
+            keeper: child,
+            control: ours,
+            output,
+            over,
+            end: None,
+            file,
+        })
+    }
+
+    /// The name of the file in the temporary folder that a large output goes to.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    pub fn output(&self) -> MutexGuard<'_, Output> {
+        lock(&self.output)
+    }
+
+    /// Waits for the end, a bound or a cancel.
+    pub fn wait(&mut self, most: Duration, cancelled: &dyn Fn() -> bool) -> Waited {
+        let until = Instant::now() + most;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if self.wait_over(left.min(TICK)) {
+                return match self.output().flooded() {
+                    true => Waited::Flood,
+                    false => Waited::Ended,
+                };
+            }
+            if cancelled() {
+                return Waited::Cancelled;
+            }
+            if self.output().flooded() {
+                return Waited::Flood;
+            }
+            if left.is_zero() {
+                return Waited::Late;
+            }
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.wait_over(Duration::ZERO)
+    }
+
+    /// How it ended, once it has.
+    pub fn end(&self) -> Option<End> {
+        self.end.flatten()
+    }
+
+    /// Asks it to end, then ends it with all that it started.
+    pub fn stop(&mut self) -> Option<End> {
+        if self.end.is_none() {
+            let asked = self.control.write_all(b"t");
+            if asked.is_err() || self.output().flooded() || !self.wait_over(GRACE) {
+                let _ = self.control.write_all(b"k");
+                if !self.wait_over(KEEPER) {
+                    tracing::warn!("a command's keeper does not answer and is ended");
+                    let _ = self.keeper.kill();
+                }
+            }
+        }
+        self.end()
+    }
+
+    fn wait_over(&mut self, most: Duration) -> bool {
+        if self.end.is_some() {
+            return true;
+        }
+        match self.over.recv_timeout(most) {
+            Ok(end) => {
+                self.end = Some(end);
+                let _ = self.keeper.wait();
+                true
+            }
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => {
+                self.end = Some(None);
+                true
+            }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.end.is_none() {
+            let _ = self.control.write_all(b"k");
+            if !self.wait_over(KEEPER) {
+                let _ = self.keeper.kill();
+            }
+        }
+        // Reaps the keeper; it has ended or was killed.
+        let _ = self.keeper.wait();
+    }
+}
+
+fn lock(output: &Mutex<Output>) -> MutexGuard<'_, Output> {
+    output.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,159 @@
+//! A place for tests of tools: a project, a temporary folder, a host that remembers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+
+use super::{
+    Answer, Limits, MemoryEdit, Registry, Room, SessionHit, Subject, TodoItem, ToolHost, built_in,
+};
+
+/// A project and a session in it.
+pub struct Place {
+    folder: tempfile::TempDir,
+    pub host: Host,
+    pub registry: Registry,
+    pub limits: Limits,
+    pub secret: Vec<PathBuf>,
+    pub cancel: AtomicBool,
+}
+
+impl Place {
+    /// An empty project, with `home/` beside it, which is nobody's.
+    pub fn new() -> Place {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["project", "temp", "home"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        Place {
+            host: Host::default(),
+            registry: Registry::new(built_in()).unwrap(),
+            limits: Limits::default(),
+            secret: Vec::new(),
+            cancel: AtomicBool::new(false),
+            folder,
+        }
+    }
+
+    /// The folder of everything, as it really is.
+    pub fn base(&self) -> PathBuf {
+        self.folder.path().canonicalize().unwrap()
+    }
+
+    pub fn project(&self) -> PathBuf {
+        self.base().join("project")
+    }
+
+    pub fn temp(&self) -> PathBuf {
+        self.base().join("temp")
+    }
+
+    /// A file of the project.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.project().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.project().join(name)).unwrap()
+    }
+
+    /// Runs `work` in the room of the call `c1`.
+    pub fn room<T>(&self, granted: Option<&Subject>, work: impl FnOnce(&Room<'_>) -> T) -> T {
+        work(&Room {
+            project: &self.project(),
+            temp: &self.temp(),
+            secret: &self.secret,
+            limits: self.limits,
+            granted,
+            call: "c1",
+            cancel: &self.cancel,
+            host: &self.host,
+        })
+    }
+
+    /// A call, checked, run and shrunk; the place's own folder is written `BASE`.
+    pub fn call(&self, name: &str, arguments: Value) -> Answer {
+        let answer = self.room(None, |room| self.registry.run(name, &arguments, room));
+        Answer {
+            ok: answer.ok,
+            text: answer.text.replace(&*self.base().to_string_lossy(), "BASE"),
+        }
+    }
+
+    pub fn subject(&self, name: &str, arguments: Value) -> Subject {
+        let tool = self.registry.get(name).unwrap();
+        tool.subject(&arguments, &self.project())
+    }
+
+    pub fn cancel(&self) {
+        self.cancel.store(true, Ordering::Relaxed);
+    }
+}
+
+/// All names below a folder, sorted, for "nothing else was left there".
+pub fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// An agent that does what it is told.
+#[derive(Default)]
+pub struct Host {
+    plan: Mutex<Vec<TodoItem>>,
+    edits: Mutex<Vec<MemoryEdit>>,
+    hits: Mutex<Vec<SessionHit>>,
+    refusal: Mutex<Option<String>>,
+}
+
+impl Host {
+    /// From now on everything fails like this.
+    pub fn refuse(&self, reason: &str) {
+        *self.refusal.lock().unwrap() = Some(reason.to_owned());
+    }
+
+    pub fn remember(&self, hits: Vec<SessionHit>) {
+        *self.hits.lock().unwrap() = hits;
+    }
+
+    pub fn edits(&self) -> Vec<MemoryEdit> {
+        self.edits.lock().unwrap().clone()
+    }
+
+    fn may(&self) -> Result<(), String> {
+        self.refusal.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+}
+
+impl ToolHost for Host {
+    fn search_sessions(&self, _: &str, limit: usize) -> Result<Vec<SessionHit>, String> {
+        self.may()?;
+        let mut hits = self.hits.lock().unwrap().clone();
+        hits.truncate(limit);
+        Ok(hits)
+    }
+
+    fn memory(&self, edits: &[MemoryEdit]) -> Result<String, String> {
+        self.may()?;
+        self.edits.lock().unwrap().extend_from_slice(edits);
+        Ok("kept".to_owned())
+    }
+
+    fn todo(&self) -> Vec<TodoItem> {
+        self.plan.lock().unwrap().clone()
+    }
+
+    fn set_todo(&self, plan: Vec<TodoItem>) -> Result<(), String> {
+        self.may()?;
+        *self.plan.lock().unwrap() = plan;
+        Ok(())
+    }
+}

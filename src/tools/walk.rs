@@ -1,0 +1,87 @@
+//! Going through the project's folders as git sees them: what .gitignore and .ignore name is left
+//! out, hidden files are not, version control's own folders are. No link is followed.
+
+use std::path::Path;
+
+use globset::{GlobBuilder, GlobMatcher};
+use ignore::{DirEntry, Walk, WalkBuilder};
+
+use super::Room;
+
+/// Folders of version control.
+const CONTROL: &[&str] = &[".git", ".hg", ".svn", ".jj"];
+
+/// Longest glob, in bytes.
+const MAX_GLOB: usize = 1000;
+
+/// Which files are wanted.
+pub(super) struct Glob {
+    matcher: GlobMatcher,
+    /// Compared with the name only, at any depth.
+    name_only: bool,
+    /// All but these.
+    not: bool,
+}
+
+impl Glob {
+    /// Reads a glob: one without a slash fits at any depth, others fit the path below the folder
+    /// that is walked; `!` in front turns it round. What is ignored stays ignored.
+    ///
+    /// # Errors
+    /// A sentence for the model.
+    pub fn new(glob: &str) -> Result<Glob, String> {
+        if glob.len() > MAX_GLOB {
+            return Err(format!("A glob can have {MAX_GLOB} bytes."));
+        }
+        let (not, pattern) = match glob.strip_prefix('!') {
+            Some(pattern) => (true, pattern),
+            None => (false, glob),
+        };
+        let pattern = pattern.strip_prefix("./").unwrap_or(pattern);
+        let name_only = !pattern.contains('/');
+        let matcher = GlobBuilder::new(pattern.trim_start_matches('/'))
+            .literal_separator(true)
+            .build()
+            .map_err(|error| format!("{glob:?} is no glob that can be used: {error}."))?
+            .compile_matcher();
+        Ok(Glob {
+            matcher,
+            name_only,
+            not,
+        })
+    }
+
+    /// Whether an entry of a walk from `root` is wanted.
+    pub fn wants(&self, entry: &DirEntry, root: &Path) -> bool {
+        let fits = match self.name_only {
+            true => self.matcher.is_match(entry.file_name()),
+            false => entry
+                .path()
+                .strip_prefix(root)
+                .is_ok_and(|path| self.matcher.is_match(path)),
+        };
+        fits != self.not
+    }
+}
+
+/// Walks from a resolved place in order of names, at most `depth` folders down.
+pub(super) fn walk(root: &Path, depth: Option<usize>, room: &Room<'_>) -> Walk {
+    let secret = room.secret.to_vec();
+    WalkBuilder::new(root)
+        .hidden(false)
+        // What one user's own git settings ignore must not change an answer.
+        .git_global(false)
+        .require_git(false)
+        .follow_links(false)
+        .max_depth(depth)
+        .sort_by_file_name(|a, b| a.cmp(b))
+        .filter_entry(move |entry| {
+            let control = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| CONTROL.contains(&name));
+            let secret = secret.iter().any(|secret| entry.path() == secret);
+            entry.depth() == 0 || !(control || secret)
+        })
+        .build()
+}

@@ -1,0 +1,162 @@
+//! Writing: only where it may, whole or not at all.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+use super::super::testing::{Place, names};
+use super::*;
+
+fn write(place: &Place, path: &str, content: &str) -> Answer {
+    place.call("write_file", json!({"path": path, "content": content}))
+}
+
+#[test]
+fn a_file_is_made_with_its_folders_and_replaced_with_its_mode() {
+    let place = Place::new();
+    assert_eq!(
+        write(&place, "a/b/c.txt", "one\ntwo\n"),
+        Answer::good("a/b/c.txt made: 2 lines, 8 bytes.")
+    );
+    let path = place.project().join("a/b/c.txt");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
+    let before = path.metadata().unwrap().ino();
+    assert_eq!(
+        write(&place, "a/b/c.txt", ""),
+        Answer::good("a/b/c.txt replaced: 0 lines, 0 bytes.")
+    );
+    let after = path.metadata().unwrap();
+    assert_eq!((after.len(), after.mode() & 0o777), (0, 0o750));
+    assert_ne!(
+        after.ino(),
+        before,
+        "a reader has the old file or the new one"
+    );
+    assert_eq!(names(path.parent().unwrap()), ["c.txt"]);
+}
+
+#[test]
+fn nothing_is_written_outside_of_the_project_by_any_way() {
+    let mut place = Place::new();
+    let home = place.base().join("home");
+    fs::write(home.join("file"), "theirs").unwrap();
+    symlink(&home, place.project().join("dir")).unwrap();
+    symlink(home.join("file"), place.project().join("file")).unwrap();
+    symlink(home.join("new"), place.project().join("new")).unwrap();
+    place.file(".git/config", "mine");
+    place.secret = vec![place.project().join("keys")];
+    let outside = |path: &str| {
+        format!(
+            "BASE/{path} is outside of the project BASE/project: files can be written only in it \
+             and in BASE/temp."
+        )
+    };
+    let git = |path: &str| format!("{path} belongs to git: change it with git commands.");
+    let table = [
+        ("../home/file", outside("home/file")),
+        ("dir/file", outside("home/file")),
+        ("dir/made/deep", outside("home/made/deep")),
+        ("a/../../home/file", outside("home/file")),
+        ("file", outside("home/file")),
+        ("..", outside("")),
+        (".", outside("project")),
+        (
+            "new",
+            "new is a link that leads nowhere: No such file or directory (os error 2).".into(),
+        ),
+        (".git/hooks/pre-commit", git(".git/hooks/pre-commit")),
+        (".GIT/config", git(".GIT/config")),
+        ("sub/.git/config", git("sub/.git/config")),
+        ("x/", "x is named like a folder: give a file's name.".into()),
+        (
+            "keys/id",
+            "BASE/project/keys/id holds keys, other programs' secrets or npast's own state: no \
+             tool may touch it."
+                .into(),
+        ),
+    ];
+    for (path, sentence) in table {
+        let sentence = sentence.replace("BASE/ ", "BASE ");
+        assert_eq!(write(&place, path, "mine"), Answer::bad(sentence), "{path}");
+    }
+    let absolute = home.join("file").to_string_lossy().into_owned();
+    assert_eq!(
+        write(&place, &absolute, "x"),
+        Answer::bad(outside("home/file"))
+    );
+    assert_eq!(fs::read_to_string(home.join("file")).unwrap(), "theirs");
+    assert_eq!(names(&home), ["file"]);
+    assert_eq!(place.read(".git/config"), "mine");
+}
+
+#[test]
+fn links_inside_of_the_project_are_followed_and_stay() {
+    let place = Place::new();
+    let real = place.file("real/file", "old");
+    let link = place.project().join("link");
+    symlink(&real, &link).unwrap();
+    assert_eq!(
+        write(&place, "link", "new"),
+        Answer::good("real/file replaced: 1 line, 3 bytes.")
+    );
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(place.read("real/file"), "new");
+    let temp = place.temp().join("draft").to_string_lossy().into_owned();
+    assert_eq!(
+        write(&place, &temp, "x"),
+        Answer::good("BASE/temp/draft made: 1 line, 1 byte.")
+    );
+}
+
+/// The race itself: between the check and the use a folder becomes a link out of the project.
+#[test]
+fn a_folder_that_becomes_a_link_after_the_check_is_not_followed() {
+    let place = Place::new();
+    let home = place.base().join("home");
+    fs::write(home.join("file"), "theirs").unwrap();
+    let checked = place.file("dir/file", "mine");
+    fs::rename(place.project().join("dir"), place.project().join("moved")).unwrap();
+    symlink(&home, place.project().join("dir")).unwrap();
+    let said = place::replace(&checked, "dir/file", b"evil", None).unwrap_err();
+    assert!(said.ends_with("Nothing was changed."), "{said}");
+    assert!(place::open(&checked, "dir/file").is_err());
+    assert_eq!(fs::read_to_string(home.join("file")).unwrap(), "theirs");
+    assert_eq!(names(&home), ["file"]);
+    // And the file itself.
+    let file = place.project().join("moved/file");
+    fs::remove_file(&file).unwrap();
+    symlink(home.join("file"), &file).unwrap();
+    assert_eq!(
+        place::replace(&file, "moved/file", b"evil", None).unwrap_err(),
+        "moved/file is no regular file: it cannot be replaced."
+    );
+    assert_eq!(
+        place::open(&file, "moved/file").unwrap_err(),
+        "moved/file became a link meanwhile."
+    );
+    assert_eq!(fs::read_to_string(home.join("file")).unwrap(), "theirs");
+}
+
+#[test]
+fn what_cannot_be_written_stays_as_it_is() {
+    let place = Place::new();
+    let path = place.file("locked", "old");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+    place.file("dir/x", "");
+    assert_eq!(
+        write(&place, "locked", "new"),
+        Answer::bad("locked is read-only. Nothing was changed; chmod it first if that is right.")
+    );
+    assert_eq!(write(&place, "dir", "new"), Answer::bad("dir is a folder."));
+    assert_eq!(
+        write(&place, "locked/deeper", "new"),
+        Answer::bad("locked/deeper: a part of this path is a file. Nothing was changed.")
+    );
+    let long = "n".repeat(300);
+    let said = write(&place, &long, "new");
+    assert!(
+        !said.ok && said.text.contains("File name too long"),
+        "{said:?}"
+    );
+    assert_eq!(place.read("locked"), "old");
+    assert_eq!(names(&place.project()), ["dir", "locked"]);
+}

@@ -1,0 +1,163 @@
+//! A made-up user's home with a project in it, and a terminal that works there: what a command did
+//! is seen on the system.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use npast::agent::approve::{self, Approvals, Approve, Rules, Setup};
+use npast::tools::command::Places;
+use npast::tools::sandbox::{self, Bounds, Sandbox, Wall};
+use npast::tools::{
+    Answer, Limits, MemoryEdit, Registry, Room, SessionHit, Terminal, TodoItem, ToolHost,
+    secret_places,
+};
+use serde_json::Value;
+
+/// An agent with nothing to say.
+pub struct Nobody;
+
+impl ToolHost for Nobody {
+    fn search_sessions(&self, _: &str, _: usize) -> Result<Vec<SessionHit>, String> {
+        Ok(Vec::new())
+    }
+    fn memory(&self, _: &[MemoryEdit]) -> Result<String, String> {
+        Err("there is none".into())
+    }
+    fn todo(&self) -> Vec<TodoItem> {
+        Vec::new()
+    }
+    fn set_todo(&self, _: Vec<TodoItem>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Every file with its mode and bytes; folders with their mode.
+pub type Seen = BTreeMap<PathBuf, (u32, Option<Vec<u8>>)>;
+
+pub struct Yard {
+    top: tempfile::TempDir,
+    pub cancel: AtomicBool,
+}
+
+impl Default for Yard {
+    fn default() -> Yard {
+        let top = tempfile::tempdir().expect("a folder");
+        let yard = Yard {
+            top,
+            cancel: AtomicBool::new(false),
+        };
+        for (name, text) in [
+            ("home/.bashrc", "# as it was\n"),
+            ("home/.ssh/id_ed25519", "PRIVATE-KEY-7261\n"),
+            ("home/.aws/credentials", "PRIVATE-KEY-7261\n"),
+            ("home/.bash_history", "PRIVATE-KEY-7261\n"),
+            ("home/notes/a.txt", "mine\n"),
+            ("home/data/npast.db", "PRIVATE-KEY-7261\n"),
+            ("home/bin/tool", "#!/bin/sh\n"),
+            ("home/work/README", "a project\n"),
+            ("home/temp/x", ""),
+        ] {
+            let path = yard.at(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, text).expect("a file");
+        }
+        yard
+    }
+}
+
+impl Yard {
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.top.path().canonicalize().expect("a folder").join(name)
+    }
+
+    pub fn places(&self) -> Places {
+        Places {
+            home: self.at("home"),
+            project: self.at("home/work"),
+            data: self.at("home/data"),
+        }
+    }
+
+    /// The same programs and variables with a wall or without.
+    pub fn sandbox(&self, walled: bool) -> Sandbox {
+        let home = self.at("home");
+        let secret = secret_places(Some(&home), &[&self.at("home/data")]);
+        let variables = [
+            ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+            ("HOME", home.to_str().expect("UTF-8")),
+            ("SSH_AUTH_SOCK", "/nowhere"),
+            ("API_TOKEN", "PRIVATE-KEY-7261"),
+        ];
+        let variables = variables.map(|(n, v)| (OsString::from(n), OsString::from(v)));
+        Sandbox {
+            program: env!("CARGO_BIN_EXE_npast").into(),
+            wall: walled.then(|| Wall {
+                write: vec![self.at("home/work"), self.at("home/temp")],
+                hidden: sandbox::hidden(Some(&home), &secret),
+                network: false,
+            }),
+            bounds: Bounds::default(),
+            environment: sandbox::environment(variables, &[], &self.at("home/temp")),
+        }
+    }
+
+    pub fn registry(&self, walled: bool) -> Registry {
+        let terminal = Terminal::new(self.sandbox(walled));
+        Registry::new(vec![Box::new(terminal)]).expect("a registry")
+    }
+
+    pub fn call(&self, registry: &Registry, id: &str, arguments: &Value) -> Answer {
+        let (project, temp) = (self.at("home/work"), self.at("home/temp"));
+        let room = Room {
+            project: &project,
+            temp: &temp,
+            secret: &[],
+            limits: Limits::default(),
+            granted: None,
+            call: id,
+            cancel: &self.cancel,
+            host: &Nobody,
+        };
+        registry.run("terminal", arguments, &room)
+    }
+
+    pub fn approvals(&self, policy: Approve, attended: bool) -> Approvals {
+        let (approvals, notice) = Approvals::new(Setup {
+            policy,
+            rules: Rules::default(),
+            places: self.places(),
+            temp: self.at("home/temp"),
+            wall: approve::Wall::Sandbox,
+            attended,
+        });
+        assert_eq!(notice, None);
+        approvals
+    }
+
+    /// All of the home folder but the project and the temporary folder.
+    pub fn outside(&self) -> Seen {
+        let mut seen = Seen::new();
+        let free = [self.at("home/work"), self.at("home/temp")];
+        look(&self.at("home"), &free, &mut seen);
+        seen
+    }
+}
+
+fn look(path: &Path, free: &[PathBuf], seen: &mut Seen) {
+    if free.iter().any(|f| f == path) {
+        return;
+    }
+    let facts = std::fs::symlink_metadata(path).expect("metadata");
+    let text = facts
+        .is_file()
+        .then(|| std::fs::read(path).expect("a file"));
+    seen.insert(path.to_owned(), (facts.permissions().mode(), text));
+    if facts.is_dir() {
+        for entry in std::fs::read_dir(path).expect("a folder") {
+            look(&entry.expect("an entry").path(), free, seen);
+        }
+    }
+}
