@@ -6,6 +6,7 @@ mod chat;
 mod doctor;
 mod engine;
 mod error;
+mod file_limit;
 mod input;
 mod interrupt;
 mod kv;
@@ -66,6 +67,7 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
         Typed::Help(text) => return output::page(&text),
     };
     log::start(typed.verbose, env("NPAST_LOG"))?;
+    file_limit::is_an_error();
     if typed.version {
         return output::page(&version::text());
     }

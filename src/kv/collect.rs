@@ -48,7 +48,7 @@ impl From<rusqlite::Error> for Trouble {
 /// What must stay whatever the quota says.
 #[derive(Default)]
 pub(super) struct InUse {
-    /// Owners that wrote or pinned in this run.
+    /// Owners whose conversations are held.
     pub(super) owners: HashSet<String>,
     /// Ends of what was written for this model since the last pin: nobody holds it yet.
     pub(super) fresh: Option<(ModelId, Vec<Digest>)>,

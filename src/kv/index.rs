@@ -89,6 +89,26 @@ CREATE INDEX pin_digest ON pin(model, digest);
 CREATE INDEX turn_digest ON turn(model, digest);
 PRAGMA user_version = 1;";
 
+/// True when a row says what no writer writes: a file that SQLite can read may be damaged all the
+/// same. Checked once, so that nobody reckons with such a number later.
+const UNSOUND: &str = "SELECT
+  EXISTS (SELECT 1 FROM model WHERE (typeof(hard) = 'blob' AND length(hard) = 32
+    AND typeof(facts) = 'text' AND typeof(soft) = 'text') IS NOT TRUE)
+  OR EXISTS (SELECT 1 FROM edge WHERE (typeof(model) = 'integer'
+    AND typeof(\"from\") = 'blob' AND length(\"from\") = 32 AND typeof(\"to\") = 'blob' AND length(\"to\") = 32
+    AND typeof(p0) = 'integer' AND typeof(p1) = 'integer' AND 0 <= p0 AND p0 < p1 AND p1 <= 0x7fffffff
+    AND typeof(bytes) = 'integer' AND bytes BETWEEN 0 AND 1 << 40
+    AND typeof(head) = 'blob' AND typeof(tail) = 'blob') IS NOT TRUE)
+  OR EXISTS (SELECT 1 FROM node WHERE (typeof(model) = 'integer'
+    AND typeof(digest) = 'blob' AND length(digest) = 32
+    AND typeof(at) = 'integer' AND at BETWEEN 0 AND 0x7fffffff
+    AND typeof(bytes) = 'integer' AND bytes BETWEEN 0 AND 1 << 40
+    AND logits IN (0, 1) AND typeof(role) = 'integer' AND role BETWEEN 1 AND 255
+    AND typeof(tail) = 'blob') IS NOT TRUE)
+  OR EXISTS (SELECT 1 FROM (SELECT owner, model, digest FROM pin UNION ALL SELECT owner, model, digest FROM turn)
+    WHERE (typeof(owner) = 'text' AND typeof(model) = 'integer'
+    AND typeof(digest) = 'blob' AND length(digest) = 32) IS NOT TRUE)";
+
 /// How an index came to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Opened {
@@ -169,6 +189,9 @@ impl Index {
         tx.execute_batch(ways::INDEXES)?;
         tx.execute_batch(super::states::TABLE)?;
         tx.execute_batch(super::sample::TABLES)?;
+        if tx.query_row(UNSOUND, [], |r| r.get(0))? {
+            return Err(Error::Index(damaged()));
+        }
         tx.commit()?;
         Ok(Index { db })
     }

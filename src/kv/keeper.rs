@@ -1,5 +1,5 @@
-//! The writer's sense of what is in use: who pinned in this run, what was written since, and when
-//! the folder has grown past its quota.
+//! The writer's sense of what is in use: whose conversation the slot has, what was written since it
+//! was pinned, and when the folder has grown past its quota.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,9 @@ const SLACK: u64 = 32;
 /// Owned by the writer thread.
 #[derive(Default)]
 pub(super) struct Keeper {
-    owners: HashSet<String>,
+    /// Who pinned or put last: there is one slot. Were it all who did in this run, a process that
+    /// serves many conversations would never make room.
+    owner: Option<String>,
     /// Ends of what was put since the last pin.
     fresh: Vec<Digest>,
     /// What was left when the quota could not be reached: trying again is of use only when the
@@ -34,14 +36,14 @@ impl Keeper {
     pub(super) fn put(&mut self, record: &Record) {
         self.fresh.push(record.to);
         if !record.owner.is_empty() {
-            self.owners.insert(record.owner.clone());
+            self.owner = Some(record.owner.clone());
         }
     }
 
     /// Moves an owner's pin. One at which nothing is stored does not replace one that holds
     /// something: a turn that could not be written must not let go of those before it.
     pub(super) fn pin(&mut self, live: &Live, owner: &str, digest: Digest) -> Result<(), Failure> {
-        self.owners.insert(owner.to_owned());
+        self.owner = Some(owner.to_owned());
         let index = live.index();
         let stored = index.has_at(live.model, digest)?;
         if stored || !index.has_pin(live.model, owner)? {
@@ -71,7 +73,7 @@ impl Keeper {
     }
 
     pub(super) fn unpin(&mut self, owner: &str) {
-        self.owners.remove(owner);
+        self.owner.take_if(|used| used == owner);
         self.stuck = None;
     }
 
@@ -139,7 +141,7 @@ impl Keeper {
 
     fn run(&self, live: &Live, want: Want, most: u64) -> Result<(Collected, u64), Trouble> {
         let used = InUse {
-            owners: self.owners.clone(),
+            owners: self.owner.iter().cloned().collect(),
             fresh: Some((live.model, self.fresh.clone())),
         };
         collect::collect(&live.index, &live.files, most, want, &used)

@@ -436,7 +436,7 @@ impl Store {
 
     /// Removes what no owner reaches under any fingerprint, then, if more than the quota is left,
     /// leaves of what is reached, those first that save the fewest tokens per byte; never what
-    /// owners that pinned or put in this run need. Done by the writer, in order with the puts; it
+    /// the owner needs that pinned or put last. Done by the writer, in order with the puts; it
     /// does the part that the quota asks for by itself, at the end of a turn.
     ///
     /// # Errors

@@ -7,6 +7,8 @@ mod gallery;
 mod history;
 #[path = "../support/model.rs"]
 mod model;
+#[path = "../support/program.rs"]
+mod program;
 #[path = "../support/rig.rs"]
 mod rig;
 #[path = "../support/talk.rs"]
@@ -14,6 +16,7 @@ mod talk;
 #[path = "../support/witness.rs"]
 mod witness;
 
+mod bad_days;
 mod boundaries;
 mod conversations;
 mod crashes;
@@ -27,6 +30,7 @@ mod forks;
 mod frozen_head;
 mod hostile;
 mod interrupts;
+mod kills;
 mod kv_deleted;
 mod lineage;
 mod merging;
@@ -36,6 +40,7 @@ mod random_talks;
 mod retries;
 mod rewinds;
 mod snapshots;
+mod soak;
 mod switches;
 mod templates;
 mod undos;

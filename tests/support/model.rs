@@ -138,11 +138,26 @@ pub fn bench_model() -> PathBuf {
     cached("bench", |path| write_bench_model(&Options::default(), path))
 }
 
+/// Makes a dense model whose KV rows are those of a large one (4 layers, 8 KV heads of 128: 16 KiB a
+/// token in f16) in the temporary folder.
+///
+/// # Panics
+/// As [`tiny_model`].
+pub fn rows_model() -> PathBuf {
+    cached("rows", |path| {
+        write_dense(&Options::default(), &classes::ROWS, path)
+    })
+}
+
 /// Makes the benchmark model at `path`.
 pub fn write_bench_model(options: &Options, path: &Path) -> Result<(), GgufError> {
+    write_dense(options, &classes::BENCH, path)
+}
+
+fn write_dense(options: &Options, sizes: &classes::Dense, path: &Path) -> Result<(), GgufError> {
     let mut writer = Writer::new(Class::Dense.architecture())?;
     vocab::write(&mut writer, options)?;
-    classes::write_bench(&mut writer, options)?;
+    classes::write_dense(&mut writer, options, sizes)?;
     writer.write(path)
 }
 

@@ -337,6 +337,46 @@ fn a_refused_file_is_set_aside_told_once_and_can_be_stored_again() {
     pair.store.read_segment(edge, &pair.target).unwrap();
 }
 
+/// Found by fuzzing: sums of such numbers panicked in the writer, long after the index was opened.
+#[test]
+fn an_index_whose_rows_say_what_no_writer_writes_is_made_again_from_the_files() {
+    let lies = [
+        "UPDATE edge SET bytes = 0x4000000000000000",
+        "UPDATE node SET bytes = -1",
+        "UPDATE edge SET p1 = p0",
+        "UPDATE edge SET p0 = -1",
+        "UPDATE edge SET \"to\" = x'00'",
+        "UPDATE node SET at = 0x80000000",
+        "UPDATE node SET role = -1",
+        "UPDATE node SET tail = 'text'",
+        "UPDATE pin SET digest = 'text'",
+        "UPDATE turn SET owner = x'00'",
+        "UPDATE model SET hard = x'00'",
+    ];
+    for lie in lies {
+        let Pair {
+            home,
+            store,
+            target,
+            ..
+        } = pair();
+        store.pin("owner", digest(&target, 40));
+        drop(store);
+        let db = rusqlite::Connection::open(home.path().join("kv/index.db")).unwrap();
+        assert_eq!(db.execute(lie, []).unwrap(), 1, "{lie}");
+        drop(db);
+        let store = open(&home);
+        let notices = store.take_notices();
+        assert_eq!(notices.len(), 1, "{lie}: {notices:?}");
+        assert!(notices[0].text.contains("was damaged"), "{lie}");
+        let found = find(&store, &target);
+        assert_eq!((cuts(&found), stops(&found)), (vec![(0, 40)], vec![30]));
+        store.collect().unwrap();
+        drop(store);
+        assert_eq!(open(&home).take_notices(), [], "{lie}: said once");
+    }
+}
+
 #[test]
 fn a_file_that_is_gone_is_damage_and_one_that_cannot_be_read_is_not() {
     let home = TempDir::new().unwrap();

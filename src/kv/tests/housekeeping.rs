@@ -191,6 +191,21 @@ fn other_models_count_and_are_collected_too() {
 }
 
 #[test]
+fn of_many_conversations_in_one_process_only_the_last_one_is_in_use() {
+    let home = TempDir::new().unwrap();
+    let quota = one() * 5;
+    let store = open_with(&home, quota);
+    for turn in 0..60 {
+        let seed = 2 + turn % 12;
+        talk(&store, seed);
+        store.flush().unwrap();
+        assert!(store.usage().bytes <= quota, "turn {turn}");
+        assert_eq!(reach(&store, seed), 50, "turn {turn}");
+    }
+    assert_eq!(store.take_notices(), []);
+}
+
+#[test]
 fn a_turn_that_could_not_be_written_does_not_let_go_of_those_before() {
     let home = TempDir::new().unwrap();
     let moody = Arc::new(Moody::default());

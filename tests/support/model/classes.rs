@@ -217,28 +217,65 @@ fn norm2(weights: &mut Weights, name: &str) -> Result<(), GgufError> {
     weights.uniform(name, &[INNER / GROUPS, GROUPS], 0.8, 1.2)
 }
 
-/// Keys and tensors of the benchmark model.
-pub fn write_bench(writer: &mut Writer, options: &Options) -> Result<(), GgufError> {
-    const WIDTH: usize = 512;
-    const LAYERS: usize = 14;
-    const HEAD: usize = 128;
-    const HEADS: usize = 8;
-    const KV_HEADS: usize = 2;
-    const FEED: usize = 1536;
+/// Sizes of a dense model that measures something besides its class.
+pub struct Dense {
+    pub name: &'static str,
+    pub width: usize,
+    pub layers: usize,
+    pub head: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub feed: usize,
+}
+
+/// 51 million parameters.
+pub const BENCH: Dense = Dense {
+    name: "bench dense",
+    width: 512,
+    layers: 14,
+    head: 128,
+    heads: 8,
+    kv_heads: 2,
+    feed: 1536,
+};
+
+/// KV rows as large models have them, 16 KiB a token in f16, and little else: a long state is soon
+/// there.
+pub const ROWS: Dense = Dense {
+    name: "bench rows",
+    width: 64,
+    layers: 4,
+    head: 128,
+    heads: 8,
+    kv_heads: 8,
+    feed: 64,
+};
+
+/// Keys and tensors of a benchmark model.
+pub fn write_dense(writer: &mut Writer, options: &Options, sizes: &Dense) -> Result<(), GgufError> {
+    let Dense {
+        name,
+        width,
+        layers,
+        head,
+        heads,
+        kv_heads,
+        feed,
+    } = *sizes;
     let vocabulary = vocab::tokens_of(options).len();
 
-    writer.set_str("general.name", "bench dense")?;
+    writer.set_str("general.name", name)?;
     writer.set_u32("qwen3.context_length", options.n_ctx_train)?;
-    writer.set_u32("qwen3.embedding_length", WIDTH as u32)?;
-    writer.set_u32("qwen3.block_count", LAYERS as u32)?;
-    writer.set_u32("qwen3.feed_forward_length", FEED as u32)?;
+    writer.set_u32("qwen3.embedding_length", width as u32)?;
+    writer.set_u32("qwen3.block_count", layers as u32)?;
+    writer.set_u32("qwen3.feed_forward_length", feed as u32)?;
     writer.set_f32("qwen3.attention.layer_norm_rms_epsilon", 1e-6)?;
     attention_keys(
         writer,
         "qwen3",
-        HEADS,
-        KV_HEADS,
-        HEAD,
+        heads,
+        kv_heads,
+        head,
         options.rope_freq_base,
     )?;
 
@@ -246,23 +283,23 @@ pub fn write_bench(writer: &mut Writer, options: &Options) -> Result<(), GgufErr
         writer,
         seed: options.seed,
     };
-    let scale = (WIDTH as f32).sqrt();
-    weights.matrix("token_embd.weight", &[WIDTH, vocabulary], scale)?;
-    weights.rows("output.weight", [WIDTH, vocabulary], LOGITS, gain(options))?;
-    norm(&mut weights, "output_norm.weight", WIDTH)?;
-    for layer in 0..LAYERS {
+    let scale = (width as f32).sqrt();
+    weights.matrix("token_embd.weight", &[width, vocabulary], scale)?;
+    weights.rows("output.weight", [width, vocabulary], LOGITS, gain(options))?;
+    norm(&mut weights, "output_norm.weight", width)?;
+    for layer in 0..layers {
         let name = |part: &str| format!("blk.{layer}.{part}.weight");
-        norm(&mut weights, &name("attn_norm"), WIDTH)?;
-        weights.quantized(&name("attn_q"), [WIDTH, HEADS * HEAD])?;
-        weights.quantized(&name("attn_k"), [WIDTH, KV_HEADS * HEAD])?;
-        weights.quantized(&name("attn_v"), [WIDTH, KV_HEADS * HEAD])?;
-        weights.quantized(&name("attn_output"), [HEADS * HEAD, WIDTH])?;
-        weights.uniform(&name("attn_q_norm"), &[HEAD], 1.4, 1.8)?;
-        weights.uniform(&name("attn_k_norm"), &[HEAD], 1.4, 1.8)?;
-        norm(&mut weights, &name("ffn_norm"), WIDTH)?;
-        weights.quantized(&name("ffn_gate"), [WIDTH, FEED])?;
-        weights.quantized(&name("ffn_up"), [WIDTH, FEED])?;
-        weights.quantized(&name("ffn_down"), [FEED, WIDTH])?;
+        norm(&mut weights, &name("attn_norm"), width)?;
+        weights.quantized(&name("attn_q"), [width, heads * head])?;
+        weights.quantized(&name("attn_k"), [width, kv_heads * head])?;
+        weights.quantized(&name("attn_v"), [width, kv_heads * head])?;
+        weights.quantized(&name("attn_output"), [heads * head, width])?;
+        weights.uniform(&name("attn_q_norm"), &[head], 1.4, 1.8)?;
+        weights.uniform(&name("attn_k_norm"), &[head], 1.4, 1.8)?;
+        norm(&mut weights, &name("ffn_norm"), width)?;
+        weights.quantized(&name("ffn_gate"), [width, feed])?;
+        weights.quantized(&name("ffn_up"), [width, feed])?;
+        weights.quantized(&name("ffn_down"), [feed, width])?;
     }
     Ok(())
 }
