@@ -67,6 +67,7 @@ fn fill(store: &Store) {
             logits: Some(vec![1.0, -2.0]),
             role: SnapshotRole::Turn,
             owner: Some(&owner),
+            past: Default::default(),
         });
         store.pin(&owner, digest(&target, 50));
     }

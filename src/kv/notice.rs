@@ -51,10 +51,13 @@ impl Notices {
         }
     }
 
-    /// A write went through: the same trouble, if it comes back, is told again.
+    /// A write went through: the same trouble, if it comes back, is told again. Not before the user
+    /// was shown it: on a full disk small files pass between large ones.
     pub(super) fn well(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.told.clear();
+        if state.waiting.is_empty() {
+            state.told.clear();
+        }
     }
 
     /// Hands over what was not told yet.

@@ -1,7 +1,7 @@
 //! Where a reply begins: the logits row that it is sampled from, and the state there where it cannot
 //! be cut to, are held, so that another reply to the same prompt evaluates nothing.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
 use super::engine::{Engine, ms};
@@ -18,6 +18,8 @@ const MOST: usize = 64 << 20;
 #[derive(Default)]
 pub(super) struct Rows {
     held: VecDeque<(Digest, Vec<f32>)>,
+    /// Those that were handed to the store.
+    stored: HashSet<Digest>,
 }
 
 impl Rows {
@@ -26,9 +28,16 @@ impl Rows {
         self.held.push_back((prompt, row));
         let mut bytes: usize = self.held.iter().map(|h| h.1.len() * 4).sum();
         while bytes > MOST && self.held.len() > 1 {
-            let gone = self.held.pop_front();
-            bytes -= gone.map_or(0, |(_, row)| row.len() * 4);
+            if let Some((prompt, row)) = self.held.pop_front() {
+                bytes -= row.len() * 4;
+                self.stored.remove(&prompt);
+            }
         }
+    }
+
+    /// Takes note that a row is handed to the store; true when it was before.
+    pub fn store(&mut self, prompt: Digest) -> bool {
+        !self.stored.insert(prompt)
     }
 
     pub fn at(&self, prompt: Digest) -> Option<&Vec<f32>> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use npast::kv::{Fingerprint, Limits, Store};
 use npast::ledger::{Finish, Token, common_prefix};
@@ -128,8 +129,13 @@ impl Rig {
                 "cache type": settings.cache.name(),
             });
             let print = Fingerprint::new(facts, serde_json::json!({"machine": settings.machine}));
+            let limits = Limits {
+                // A test says when, however slow the machine is.
+                merge_after: Duration::from_secs(86_400),
+                ..Limits::default()
+            };
             let store = match home {
-                Some(home) => Store::open(home, print, Limits::default()).expect("a store"),
+                Some(home) => Store::open(home, print, limits).expect("a store"),
                 None => Store::off(),
             };
             opened = Some(store.clone());

@@ -180,7 +180,7 @@ fn stop_at(n: usize) -> (TempDir, Arc<Ram>, IndexFiles, usize) {
 fn crowd(home: &TempDir, ram: &Arc<Ram>, quota: u64) -> Result<bool, Error> {
     let limits = Limits {
         quota_bytes: Some(quota),
-        ..Limits::default()
+        ..super::limits()
     };
     let kv = home.path().join("kv");
     let store = Store::open_on(Arc::new(ram.clone()), &kv, model("f16"), limits)?;

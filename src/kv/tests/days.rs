@@ -60,7 +60,7 @@ fn what_the_clock_says_changes_neither_what_is_found_nor_what_goes_first() {
     }
     let limits = Limits {
         quota_bytes: Some(full * 5 / 4),
-        ..Limits::default()
+        ..super::limits()
     };
     let store = Store::open(&home.path().join("kv"), model("f16"), limits).unwrap();
     for target in &targets {

@@ -6,7 +6,7 @@ use crate::kv::files::MOST_ASIDE;
 fn open_with(home: &TempDir, quota: u64) -> Store {
     let limits = Limits {
         quota_bytes: Some(quota),
-        ..Limits::default()
+        ..super::limits()
     };
     Store::open(&home.path().join("kv"), model("f16"), limits).unwrap()
 }
@@ -167,7 +167,7 @@ fn other_models_count_and_are_collected_too() {
     let kv = home.path().join("kv");
     let limits = Limits {
         quota_bytes: Some(full + 100),
-        ..Limits::default()
+        ..super::limits()
     };
     let q8 = Store::open(&kv, model("q8_0"), limits).unwrap();
     let target = text(9, 30);
@@ -232,7 +232,7 @@ fn a_file_that_cannot_be_removed_is_said_once_and_tried_again() {
     let moody = Arc::new(Moody::default());
     let limits = Limits {
         quota_bytes: Some(quota),
-        ..Limits::default()
+        ..super::limits()
     };
     let kv = home.path().join("kv");
     let store = Store::open_on(Arc::new(moody.clone()), &kv, model("f16"), limits).unwrap();

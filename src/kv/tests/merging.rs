@@ -247,7 +247,7 @@ fn parts_of_different_builds_or_of_no_known_layout_stay_apart() {
     let kv = home.path().join("kv");
     let of = |threads: u32| {
         let print = Fingerprint::new(model("f16").facts, json!({"threads": threads}));
-        let store = Store::open(&kv, print, Limits::default()).unwrap();
+        let store = Store::open(&kv, print, super::limits()).unwrap();
         store.merge_with(Arc::new(Rows));
         store
     };
@@ -292,7 +292,7 @@ fn it_is_done_by_itself_in_idle_time_and_at_the_next_start() {
     talk(&open(&home), "a", &target, 30);
     let limits = Limits {
         merge_after: std::time::Duration::ZERO,
-        ..Limits::default()
+        ..super::limits()
     };
     let asked = Arc::new(AtomicU64::new(0));
     let store = Store::open(&home.path().join("kv"), model("f16"), limits).unwrap();

@@ -41,14 +41,22 @@ fn store() -> (TempDir, Store) {
 }
 
 fn open(home: &TempDir) -> Store {
-    Store::open(&home.path().join("kv"), model("f16"), Limits::default()).unwrap()
+    Store::open(&home.path().join("kv"), model("f16"), limits()).unwrap()
+}
+
+/// The default limits; nothing is merged before a test says so, however slow the machine is.
+fn limits() -> Limits {
+    Limits {
+        merge_after: std::time::Duration::from_secs(86_400),
+        ..Limits::default()
+    }
 }
 
 /// Opens on a storage double.
 fn open_on(home: &TempDir, storage: Arc<dyn Storage>, queue_bytes: usize) -> Result<Store, Error> {
     let limits = Limits {
         queue_bytes,
-        ..Limits::default()
+        ..limits()
     };
     Store::open_on(storage, &home.path().join("kv"), model("f16"), limits)
 }

@@ -44,7 +44,7 @@ fn chain() -> (TempDir, Arc<AtomicUsize>, Store, Vec<Token>, Chained) {
     let opened = Arc::new(AtomicUsize::new(0));
     let limits = Limits {
         ahead_bytes: 250,
-        ..Limits::default()
+        ..super::limits()
     };
     let storage = Arc::new(Counted(opened.clone()));
     let kv = home.path().join("kv");

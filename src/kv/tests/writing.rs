@@ -86,6 +86,18 @@ fn a_failing_disk_is_told_once_leaves_nothing_behind_and_is_tried_again() {
 }
 
 #[test]
+fn a_small_file_that_fits_between_two_that_do_not_is_no_reason_to_tell_it_twice() {
+    let (_home, moody, store) = moody_store(1 << 20);
+    for seed in 0..6 {
+        let fails = Some(("write", io::ErrorKind::StorageFull));
+        moody.set(|m| m.fails = fails.filter(|_| seed % 2 == 0));
+        put_edge(&store, &text(seed, 10), 0, 10);
+        store.flush().unwrap();
+    }
+    assert_eq!(store.take_notices().len(), 1);
+}
+
+#[test]
 fn a_turn_that_could_not_be_written_leaves_the_previous_one() {
     let (_home, moody, store) = moody_store(1 << 20);
     let target = text(1, 60);
