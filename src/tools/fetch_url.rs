@@ -2,6 +2,7 @@
 //! one host, the one that was approved: a redirect to another is told and not followed.
 
 mod gate;
+mod html;
 
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -29,9 +30,6 @@ const MAX_TIME: Duration = Duration::from_secs(30);
 
 /// How often a waiting call looks whether it should end.
 const GLANCE: Duration = Duration::from_millis(50);
-
-/// Columns of a page's text: paragraphs stay lines of a length that can be cut well.
-const WIDTH: usize = 120;
 
 /// Fetches pages.
 pub struct FetchUrl {
@@ -192,12 +190,7 @@ fn page(uri: &Uri, body: &mut Body) -> Result<String, String> {
     bytes.truncate(MAX_PAGE as usize);
     let text = decoded(&bytes, charset.as_deref());
     let mut text = match html {
-        true => html2text::config::plain()
-            .link_footnotes(false)
-            .no_table_borders()
-            .allow_width_overflow()
-            .string_from_read(text.as_bytes(), WIDTH)
-            .map_err(|error| format!("{uri} cannot be read as HTML: {error}."))?,
+        true => html::text(&text).map_err(|reason| format!("{uri} {reason}."))?,
         false => text,
     };
     text.truncate(text.trim_end().len());

@@ -10,7 +10,8 @@ mod process;
 mod tool;
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
+use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -60,8 +61,38 @@ pub struct Surroundings<'a> {
     pub project: &'a Path,
     /// The environment that they share; nothing else is inherited.
     pub env: &'a [(OsString, OsString)],
-    /// Makes the command of a program with its arguments: the place of a sandbox.
-    pub wrap: &'a dyn Fn(&OsStr, &[String]) -> Command,
+    /// Makes the command of a server: [`Launch::bare`], or behind a sandbox.
+    pub command: &'a dyn Fn(&Launch<'_>) -> io::Result<Command>,
+}
+
+/// A server that is to be started.
+pub struct Launch<'a> {
+    /// The program and its arguments.
+    pub words: &'a [OsString],
+    /// All of its environment.
+    pub env: &'a [(OsString, OsString)],
+    /// Its working folder.
+    pub folder: &'a Path,
+}
+
+impl Launch<'_> {
+    /// The command as it is, without a sandbox.
+    ///
+    /// # Errors
+    /// When there is no program.
+    pub fn bare(&self) -> io::Result<Command> {
+        let (program, args) = self
+            .words
+            .split_first()
+            .ok_or_else(|| io::Error::other("there is no program"))?;
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .env_clear()
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder);
+        Ok(command)
+    }
 }
 
 /// Running servers. They end when this is dropped.

@@ -52,7 +52,7 @@ pub use edit_file::EditFile;
 pub use fetch_url::FetchUrl;
 pub use host::{MemoryEdit, MemoryFile, SessionHit, TodoItem, TodoState, ToolHost};
 pub use list::List;
-pub use mcp::{ServerConfig, Servers, Surroundings};
+pub use mcp::{Launch, ServerConfig, Servers, Surroundings};
 pub use memory::Memory;
 pub use read_file::ReadFile;
 pub use registry::{Registry, RegistryError};

@@ -109,11 +109,7 @@ fn start(name: &str, args: impl Fn(&Path) -> Vec<String>) -> Option<Place> {
         &Surroundings {
             project: &project,
             env: &[("PATH".into(), std::env::var_os("PATH").expect("a PATH"))],
-            wrap: &|program, args| {
-                let mut command = Command::new(program);
-                command.args(args);
-                command
-            },
+            command: &|launch| launch.bare(),
         },
     );
     let tools = servers.tools(&[]);
@@ -194,7 +190,7 @@ fn the_reference_server_everything_is_called_like_any_tool() {
             &Surroundings {
                 project: Path::new("/"),
                 env: &[],
-                wrap: &|program, _| Command::new(program),
+                command: &|launch| launch.bare(),
             },
         ),
     };

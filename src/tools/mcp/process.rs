@@ -1,6 +1,7 @@
 //! A server's process group: started with a bare environment, ended whole. The group is killed
 //! before its leader is reaped, so that its number cannot have become somebody else's.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, Stdio};
@@ -13,7 +14,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::runtime::Handle;
 
-use super::{ServerConfig, Surroundings, link};
+use super::{Launch, ServerConfig, Surroundings, link};
 use crate::tools::shown;
 
 /// How long a server may take to end by itself, and once more after SIGTERM.
@@ -65,19 +66,29 @@ impl Process {
         around: &Surroundings<'_>,
         runtime: &Handle,
     ) -> Result<Process, String> {
-        let mut command = (around.wrap)(config.command.as_ref(), &config.args);
+        let failed = |error| format!("{} cannot be started: {error}", config.command);
+        let words: Vec<OsString> = std::iter::once(&config.command)
+            .chain(&config.args)
+            .map(OsString::from)
+            .collect();
+        // A variable that is named twice has the server's own value.
+        let own = config
+            .env
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        let env: Vec<(OsString, OsString)> = around.env.iter().cloned().chain(own).collect();
+        let mut command = (around.command)(&Launch {
+            words: &words,
+            env: &env,
+            folder: around.project,
+        })
+        .map_err(failed)?;
         command
-            .env_clear()
-            .envs(around.env.iter().map(|(name, value)| (name, value)))
-            .envs(&config.env)
-            .current_dir(around.project)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .map_err(|error| format!("{} cannot be started: {error}", config.command))?;
+        let mut child = command.spawn().map_err(failed)?;
         let (speaking, end) = bounded(0);
         let told = Arc::new(Told {
             last: Mutex::default(),
@@ -135,7 +146,7 @@ impl Process {
         !matches!(waitid(WaitId::Pid(group), options), Ok(None))
     }
 
-    /// Whether anything of its group still runs is not known for sure: it is sent regardless.
+    /// Sends a signal to all of its group; what of it still runs is not known.
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group
             && let Err(error) = kill_process_group(group, signal)
@@ -148,6 +159,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // Whoever keeps a server behind a wall ends what came of it at SIGTERM, and could not at
+        // SIGKILL.
+        ask(&[self], Some(Signal::TERM));
         self.signal(Signal::KILL);
         // A killed process ends; only one that the kernel holds could make this wait.
         let _ = self.child.wait();
@@ -157,23 +171,25 @@ impl Drop for Process {
 /// Ends servers whose pipes are closed: each may go by itself, is told to, is killed with all that
 /// it started. It takes at most twice [`GRACE`] for all of them together.
 pub(super) fn end(processes: Vec<Process>) {
-    let wait = |signal: Option<Signal>| {
-        let until = Instant::now() + GRACE;
-        let mut left: Vec<&Process> = processes.iter().filter(|p| !p.ended()).collect();
-        for process in &left {
-            if let Some(signal) = signal {
-                process.signal(signal);
-            }
-        }
-        while !left.is_empty() && Instant::now() < until {
-            std::thread::sleep(GLANCE);
-            left.retain(|process| !process.ended());
-        }
-    };
-    wait(None);
-    wait(Some(Signal::TERM));
-    // The drop kills what is left of each group.
-    drop(processes);
+    let all: Vec<&Process> = processes.iter().collect();
+    ask(&all, None);
+    ask(&all, Some(Signal::TERM));
+    for process in &all {
+        process.signal(Signal::KILL);
+    }
+}
+
+/// Waits for servers to end, at most for [`GRACE`]; those that have not ended yet get a signal.
+fn ask(processes: &[&Process], signal: Option<Signal>) {
+    let until = Instant::now() + GRACE;
+    let mut left: Vec<&Process> = processes.iter().copied().filter(|p| !p.ended()).collect();
+    if let Some(signal) = signal {
+        left.iter().for_each(|process| process.signal(signal));
+    }
+    while !left.is_empty() && Instant::now() < until {
+        std::thread::sleep(GLANCE);
+        left.retain(|process| !process.ended());
+    }
 }
 
 /// Reads a server's stderr to its end: the first of it reaches the log.

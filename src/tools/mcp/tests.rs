@@ -42,11 +42,7 @@ fn start(place: &Place, configs: &[ServerConfig]) -> Servers {
         &Surroundings {
             project: &place.project(),
             env: &[("PATH".into(), std::env::var_os("PATH").unwrap())],
-            wrap: &|program, args| {
-                let mut command = Command::new(program);
-                command.args(args);
-                command
-            },
+            command: &|launch| launch.bare(),
         },
     )
 }
