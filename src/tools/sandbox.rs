@@ -10,6 +10,8 @@ mod filter;
 mod inner;
 mod keeper;
 mod probe;
+#[cfg(target_os = "linux")]
+mod view;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -185,6 +187,8 @@ pub struct Enforced {
     pub reads: bool,
     /// No connection can be made.
     pub network: bool,
+    /// Modes and times of files outside cannot be changed either.
+    pub modes: bool,
     /// By what, or why not.
     pub by: String,
 }
@@ -209,6 +213,7 @@ impl fmt::Display for Enforced {
             (self.writes, "writing files"),
             (self.reads, "reading keys"),
             (self.network, "network"),
+            (self.modes, "changing modes"),
         ];
         let held: Vec<&str> = held.iter().filter(|h| h.0).map(|h| h.1).collect();
         match held.is_empty() {

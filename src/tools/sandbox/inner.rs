@@ -30,9 +30,12 @@ fn prepare(job: &Job) -> io::Result<Command> {
     };
     // A session of its own: no terminal to type into, no group of ours to signal.
     rustix::process::setsid()?;
-    std::env::set_current_dir(&job.folder)
-        .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", job.folder.display())))?;
     limit(&job.bounds)?;
+    let enter = || {
+        std::env::set_current_dir(&job.folder)
+            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", job.folder.display())))
+    };
+    enter()?;
     let mut command = Command::new(program);
     command.args(rest).env_clear();
     command.envs(job.environment.iter().map(|(n, v)| (n, v)));
@@ -43,10 +46,14 @@ fn prepare(job: &Job) -> io::Result<Command> {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         if let Some(wall) = &job.wall {
             rustix::thread::set_no_new_privs(true)?;
+            let viewed = super::view::own(wall)?;
+            // The folder as this view has it.
+            enter()?;
             let abi = super::files::restrict(wall)?;
             drop_capabilities()?;
             super::filter::apply(wall.network)?;
-            command.env(TOLD, format!("Landlock ABI {abi}, seccomp"));
+            let mounts = if viewed { ", mounts" } else { "" };
+            command.env(TOLD, format!("Landlock ABI {abi}, seccomp{mounts}"));
         }
     }
     #[cfg(not(target_os = "linux"))]

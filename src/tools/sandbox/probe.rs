@@ -33,6 +33,7 @@ pub(super) fn outside(sandbox: &Sandbox, scratch: &Path) -> Enforced {
         ];
         let mut command = behind.wrap(&words as &[OsString], Path::new("/"))?;
         let ran = command.stdin(Stdio::null()).output();
+        let kept = std::fs::metadata(&outside).is_ok_and(|m| !m.permissions().readonly());
         let whole = std::fs::read(&outside).is_ok_and(|text| text == b"as it was");
         std::fs::remove_dir_all(&folder)?;
         let ran = ran?;
@@ -42,6 +43,7 @@ pub(super) fn outside(sandbox: &Sandbox, scratch: &Path) -> Enforced {
             Err(_) => return Ok(Enforced::none(said.trim_start_matches("npast sandbox: "))),
         };
         enforced.writes &= whole;
+        enforced.modes &= whole && kept;
         Ok(enforced)
     };
     tried().unwrap_or_else(|error| Enforced::none(&error.to_string()))
@@ -68,6 +70,11 @@ pub(super) fn inside() -> ExitCode {
         writes: std::fs::write(&outside, "changed").is_err_and(refused),
         reads: std::fs::read(&hidden).is_err_and(refused),
         network: std::net::UdpSocket::bind(("127.0.0.1", 0)).is_err_and(refused),
+        modes: std::fs::metadata(&outside).is_ok_and(|m| {
+            let mut mode = m.permissions();
+            mode.set_readonly(true);
+            std::fs::set_permissions(&outside, mode).is_err()
+        }),
         by: std::env::var(TOLD).unwrap_or_default(),
     };
     let text = serde_json::to_string(&enforced).unwrap_or_default();
