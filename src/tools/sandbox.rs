@@ -86,6 +86,8 @@ pub struct Wall {
     pub write: Vec<PathBuf>,
     /// Files and folders that may not even be read.
     pub hidden: Vec<PathBuf>,
+    /// Files and folders that may be read all the same.
+    pub read: Vec<PathBuf>,
     /// Whether the internet may be reached.
     pub network: bool,
 }

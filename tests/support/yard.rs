@@ -99,6 +99,7 @@ impl Yard {
             wall: walled.then(|| Wall {
                 write: vec![self.at("home/work"), self.at("home/temp")],
                 hidden: sandbox::hidden(Some(&home), &secret),
+                read: Vec::new(),
                 network: false,
             }),
             bounds: Bounds::default(),

@@ -49,6 +49,9 @@ pub(super) fn restrict(wall: &Wall) -> io::Result<ABI> {
     for path in open.found {
         rules = add(rules, &path, read)?;
     }
+    for path in &wall.read {
+        rules = add(rules, path, read)?;
+    }
     for folder in &wall.write {
         // A project that holds keys, such as a home folder, is opened around them.
         let within: Vec<PathBuf> = wall

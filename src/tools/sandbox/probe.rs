@@ -20,6 +20,10 @@ pub(super) fn outside(sandbox: &Sandbox, scratch: &Path) -> Enforced {
         let mut behind = sandbox.clone();
         if let Some(wall) = &mut behind.wall {
             wall.hidden.push(folder.clone());
+            // Where it tries must be outside.
+            wall.write.retain(|open| !folder.starts_with(open));
+            // It may lie below what is hidden.
+            wall.read.push(sandbox.program.clone());
         }
         behind
             .environment
@@ -65,7 +69,10 @@ fn empty_job() -> String {
 pub(super) fn inside() -> ExitCode {
     let folder = PathBuf::from(std::env::var_os("NPAST_SANDBOX_PROBE").unwrap_or_default());
     let [outside, hidden] = FILES.map(|name| folder.join(name));
-    let refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    let refused = |error: std::io::Error| {
+        use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
+    };
     let enforced = Enforced {
         writes: std::fs::write(&outside, "changed").is_err_and(refused),
         reads: std::fs::read(&hidden).is_err_and(refused),

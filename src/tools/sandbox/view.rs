@@ -42,7 +42,11 @@ pub(super) fn own(wall: &Wall) -> io::Result<bool> {
         return Ok(false);
     }
     for folder in &wall.write {
-        mount_bind_recursive(folder, folder)?;
+        match mount_bind_recursive(folder, folder) {
+            // One that the user named and that is not there.
+            Err(rustix::io::Errno::NOENT) => {}
+            bound => bound?,
+        }
     }
     let mut shut: Vec<PathBuf> = Vec::new();
     for git in wall.write.iter().map(|folder| folder.join(".git")) {
