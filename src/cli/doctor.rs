@@ -183,7 +183,6 @@ fn sandbox(report: &mut Report, run: &Run, settings: &Settings) {
             let wall = Wall {
                 write: Vec::new(),
                 hidden: sandbox::hidden(home.as_deref(), &secret),
-                read: Vec::new(),
                 network: settings.tables.sandbox.network,
             };
             let enforced = Sandbox::new(program, variables).behind(wall).probe(&temp);

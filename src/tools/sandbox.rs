@@ -86,8 +86,6 @@ pub struct Wall {
     pub write: Vec<PathBuf>,
     /// Files and folders that may not even be read.
     pub hidden: Vec<PathBuf>,
-    /// Files and folders that may be read all the same.
-    pub read: Vec<PathBuf>,
     /// Whether the internet may be reached.
     pub network: bool,
 }
@@ -99,6 +97,8 @@ pub struct Sandbox {
     pub program: PathBuf,
     /// `None`: no wall, only bounds, the keeper and a scrubbed environment.
     pub wall: Option<Wall>,
+    /// Files and folders that may be read although they are hidden.
+    pub read: Vec<PathBuf>,
     /// For each program.
     pub bounds: Bounds,
     /// All variables that programs see; [`environment`] makes them.
@@ -109,10 +109,12 @@ pub struct Sandbox {
 #[derive(Serialize, Deserialize)]
 struct Job {
     wall: Option<Wall>,
+    read: Vec<PathBuf>,
     bounds: Bounds,
-    words: Vec<OsString>,
+    /// As text: it travels in a variable, of which the kernel takes 128 KiB.
+    words: Vec<String>,
     folder: PathBuf,
-    environment: Vec<(OsString, OsString)>,
+    environment: Vec<(String, String)>,
     /// Standard input is the keeper's: orders come in, the end goes out.
     controlled: bool,
 }
@@ -124,6 +126,7 @@ impl Sandbox {
         Sandbox {
             program,
             wall: None,
+            read: Vec::new(),
             bounds: Bounds::default(),
             environment,
         }
@@ -153,12 +156,20 @@ impl Sandbox {
     }
 
     fn command(&self, words: &[OsString], folder: &Path, controlled: bool) -> io::Result<Command> {
+        let text = |word: &OsString| word.clone().into_string();
+        let words: Result<_, _> = words.iter().map(text).collect();
+        let words = words.map_err(|_| io::Error::other("a word of it is not UTF-8"))?;
+        let variables = self.environment.iter();
         let job = Job {
             wall: self.wall.clone(),
+            read: self.read.clone(),
             bounds: self.bounds,
-            words: words.to_vec(),
+            words,
             folder: folder.to_owned(),
-            environment: self.environment.clone(),
+            // One that is not text is left out, as one that may not pass.
+            environment: variables
+                .filter_map(|(name, value)| Some((text(name).ok()?, text(value).ok()?)))
+                .collect(),
             controlled,
         };
         let mut command = Command::new(&self.program);

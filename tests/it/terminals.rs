@@ -172,6 +172,22 @@ fn background_jobs_are_polled_killed_and_end_with_the_session() {
 }
 
 #[test]
+fn a_long_script_runs_as_it_is() {
+    let yard = Yard::default();
+    let registry = yard.registry(false);
+    let text = "a \"line\" of 'it'\\\n".repeat(1_500);
+    let command = format!("cat > out <<'E'\n{text}E\necho done");
+    assert!(command.len() > 25_000);
+    let answer = yard.call(&registry, "l1", &json!({"command": command}));
+    assert_eq!(answer.text, "done\nExit code 0.");
+    let written = std::fs::read_to_string(yard.at("home/work/out")).unwrap();
+    assert_eq!(written, text);
+    let long = "x".repeat(40_000);
+    let answer = yard.call(&registry, "l2", &json!({"command": long}));
+    assert!(!answer.ok && answer.text.contains("longer than 32 KiB"));
+}
+
+#[test]
 fn what_cannot_be_run_is_said() {
     let yard = Yard::default();
     let registry = yard.registry(false);

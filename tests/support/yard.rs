@@ -99,9 +99,9 @@ impl Yard {
             wall: walled.then(|| Wall {
                 write: vec![self.at("home/work"), self.at("home/temp")],
                 hidden: sandbox::hidden(Some(&home), &secret),
-                read: Vec::new(),
                 network: false,
             }),
+            read: Vec::new(),
             bounds: Bounds::default(),
             environment: sandbox::environment(variables, &[], &self.at("home/temp")),
         }

@@ -15,10 +15,7 @@ pub(super) fn become_it(job: &Job) -> io::Error {
         Ok(mut command) => {
             let error = command.exec();
             let name = job.words.first().cloned().unwrap_or_default();
-            io::Error::new(
-                error.kind(),
-                format!("{} cannot be started: {error}", name.display()),
-            )
+            io::Error::new(error.kind(), format!("{name} cannot be started: {error}"))
         }
         Err(error) => error,
     }
@@ -49,7 +46,7 @@ fn prepare(job: &Job) -> io::Result<Command> {
             let viewed = super::view::own(wall)?;
             // The folder as this view has it.
             enter()?;
-            let abi = super::files::restrict(wall)?;
+            let abi = super::files::restrict(wall, &job.read)?;
             drop_capabilities()?;
             super::filter::apply(wall.network)?;
             let mounts = if viewed { ", mounts" } else { "" };

@@ -25,6 +25,10 @@ pub struct End {
 
 /// The subcommand `sandbox-exec`: the keeper, or with `inner` the program itself.
 pub fn main(words: &[std::ffi::OsString]) -> ExitCode {
+    let step = words.first().and_then(|w| w.to_str());
+    if step == Some("probe") {
+        return super::probe::inside();
+    }
     let job = std::env::var(JOB).map_err(io::Error::other);
     let job: io::Result<Job> =
         job.and_then(|text| serde_json::from_str(&text).map_err(io::Error::other));
@@ -36,9 +40,8 @@ pub fn main(words: &[std::ffi::OsString]) -> ExitCode {
         Ok(job) => job,
         Err(error) => return failed(error),
     };
-    match words.first().and_then(|w| w.to_str()) {
+    match step {
         Some("inner") => failed(super::inner::become_it(&job)),
-        Some("probe") => super::probe::inside(),
         _ => keep(&job).unwrap_or_else(failed),
     }
 }

@@ -22,14 +22,12 @@ pub(super) fn outside(sandbox: &Sandbox, scratch: &Path) -> Enforced {
             wall.hidden.push(folder.clone());
             // Where it tries must be outside.
             wall.write.retain(|open| !folder.starts_with(open));
-            // It may lie below what is hidden.
-            wall.read.push(sandbox.program.clone());
         }
+        // It may lie below what is hidden.
+        behind.read.push(sandbox.program.clone());
         behind
             .environment
             .push(("NPAST_SANDBOX_PROBE".into(), folder.clone().into()));
-        let job = super::JOB;
-        behind.environment.push((job.into(), empty_job().into()));
         let words = [
             sandbox.program.clone().into(),
             SUBCOMMAND.into(),
@@ -54,15 +52,11 @@ pub(super) fn outside(sandbox: &Sandbox, scratch: &Path) -> Enforced {
 }
 
 fn tempfile_in(scratch: &Path) -> std::io::Result<PathBuf> {
-    let folder = scratch.join(format!("sandbox-probe-{}", std::process::id()));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.map_or(0, |t| t.as_nanos());
+    let folder = scratch.join(format!("sandbox-probe-{}-{now}", std::process::id()));
     std::fs::create_dir(&folder)?;
     folder.canonicalize()
-}
-
-/// The probe has no job; the subcommand wants one.
-fn empty_job() -> String {
-    r#"{"wall":null,"bounds":{"file":0,"cpu":0,"processes":0},"words":[],"folder":"/","environment":[],"controlled":false}"#
-        .to_owned()
 }
 
 /// Behind the wall: what can be done?
