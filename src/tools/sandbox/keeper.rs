@@ -60,11 +60,11 @@ fn keep(job: &Job) -> io::Result<ExitCode> {
         true => Some(std::fs::File::from(rustix::io::dup(io::stdin())?)),
         false => None,
     };
-    let program = command.spawn()?;
     let ended = Arc::new(AtomicBool::new(false));
-    match &control {
-        Some(control) => orders(control.try_clone()?, &ended),
-        None => terminations(&ended),
+    terminations(&ended)?;
+    let program = command.spawn()?;
+    if let Some(control) = &control {
+        orders(control.try_clone()?, &ended);
     }
     let status = wait_for(&program);
     // Whoever asks again now is late.
@@ -99,7 +99,8 @@ fn orders(mut control: std::fs::File, ended: &Arc<AtomicBool>) {
             }
             match kill {
                 true => {
-                    while !ended.load(Ordering::SeqCst) && signal_all(Signal::KILL) > 0 {
+                    while !ended.load(Ordering::SeqCst) {
+                        signal_all(Signal::KILL);
                         std::thread::yield_now();
                     }
                     return;
@@ -112,25 +113,25 @@ fn orders(mut control: std::fs::File, ended: &Arc<AtomicBool>) {
     });
 }
 
-/// SIGTERM ends the program and what came of it.
-fn terminations(ended: &Arc<AtomicBool>) {
+/// SIGTERM ends the program and what came of it, from the moment this returns.
+fn terminations(ended: &Arc<AtomicBool>) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
     let ended = ended.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let mut asked = {
+        let _inside = runtime.enter();
+        signal(SignalKind::terminate())?
+    };
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build();
-        let Ok(runtime) = runtime else { return };
-        runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let Ok(mut asked) = signal(SignalKind::terminate()) else {
-                return;
-            };
-            asked.recv().await;
-        });
-        while !ended.load(Ordering::SeqCst) && signal_all(Signal::KILL) > 0 {
+        runtime.block_on(asked.recv());
+        while !ended.load(Ordering::SeqCst) {
+            signal_all(Signal::KILL);
             std::thread::yield_now();
         }
     });
+    Ok(())
 }
 
 /// Waits for the program, burying whatever else ends meanwhile.
