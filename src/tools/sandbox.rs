@@ -28,7 +28,7 @@ pub const SUBCOMMAND: &str = "sandbox-exec";
 /// The variable that carries a [`Job`] to it: arguments could be seen by everyone.
 const JOB: &str = "NPAST_SANDBOX_JOB";
 /// What a walled program finds in its environment: what holds it.
-const TOLD: &str = "NPAST_SANDBOX";
+const TOLD: &str = "NPAST_BEHIND";
 /// The exit code of a program that could not be started behind the wall.
 pub(crate) const NOT_STARTED: i32 = 125;
 
