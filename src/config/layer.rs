@@ -183,7 +183,7 @@ keys! {
     /// Policy for tools: `ask`, `auto`, `deny`.
     approve: String = "approve", "NPAST_APPROVE";
     /// The sandbox of programs: `on` or `off`.
-    sandbox: String = "sandbox", "NPAST_SANDBOX_MODE";
+    sandbox: String = "sandbox", "NPAST_SANDBOX";
 }
 
 impl Layer {

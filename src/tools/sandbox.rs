@@ -10,6 +10,8 @@ mod filter;
 mod inner;
 mod keeper;
 mod probe;
+#[cfg(target_os = "linux")]
+mod view;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -26,7 +28,7 @@ pub const SUBCOMMAND: &str = "sandbox-exec";
 /// The variable that carries a [`Job`] to it: arguments could be seen by everyone.
 const JOB: &str = "NPAST_SANDBOX_JOB";
 /// What a walled program finds in its environment: what holds it.
-const TOLD: &str = "NPAST_SANDBOX";
+const TOLD: &str = "NPAST_BEHIND";
 /// The exit code of a program that could not be started behind the wall.
 pub(crate) const NOT_STARTED: i32 = 125;
 
@@ -95,6 +97,8 @@ pub struct Sandbox {
     pub program: PathBuf,
     /// `None`: no wall, only bounds, the keeper and a scrubbed environment.
     pub wall: Option<Wall>,
+    /// Files and folders that may be read although they are hidden.
+    pub read: Vec<PathBuf>,
     /// For each program.
     pub bounds: Bounds,
     /// All variables that programs see; [`environment`] makes them.
@@ -105,10 +109,12 @@ pub struct Sandbox {
 #[derive(Serialize, Deserialize)]
 struct Job {
     wall: Option<Wall>,
+    read: Vec<PathBuf>,
     bounds: Bounds,
-    words: Vec<OsString>,
+    /// As text: it travels in a variable, of which the kernel takes 128 KiB.
+    words: Vec<String>,
     folder: PathBuf,
-    environment: Vec<(OsString, OsString)>,
+    environment: Vec<(String, String)>,
     /// Standard input is the keeper's: orders come in, the end goes out.
     controlled: bool,
 }
@@ -120,6 +126,7 @@ impl Sandbox {
         Sandbox {
             program,
             wall: None,
+            read: Vec::new(),
             bounds: Bounds::default(),
             environment,
         }
@@ -149,12 +156,20 @@ impl Sandbox {
     }
 
     fn command(&self, words: &[OsString], folder: &Path, controlled: bool) -> io::Result<Command> {
+        let text = |word: &OsString| word.clone().into_string();
+        let words: Result<_, _> = words.iter().map(text).collect();
+        let words = words.map_err(|_| io::Error::other("a word of it is not UTF-8"))?;
+        let variables = self.environment.iter();
         let job = Job {
             wall: self.wall.clone(),
+            read: self.read.clone(),
             bounds: self.bounds,
-            words: words.to_vec(),
+            words,
             folder: folder.to_owned(),
-            environment: self.environment.clone(),
+            // One that is not text is left out, as one that may not pass.
+            environment: variables
+                .filter_map(|(name, value)| Some((text(name).ok()?, text(value).ok()?)))
+                .collect(),
             controlled,
         };
         let mut command = Command::new(&self.program);
@@ -185,6 +200,8 @@ pub struct Enforced {
     pub reads: bool,
     /// No connection can be made.
     pub network: bool,
+    /// Modes and times of files outside cannot be changed either.
+    pub modes: bool,
     /// By what, or why not.
     pub by: String,
 }
@@ -209,6 +226,7 @@ impl fmt::Display for Enforced {
             (self.writes, "writing files"),
             (self.reads, "reading keys"),
             (self.network, "network"),
+            (self.modes, "changing modes"),
         ];
         let held: Vec<&str> = held.iter().filter(|h| h.0).map(|h| h.1).collect();
         match held.is_empty() {

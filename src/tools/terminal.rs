@@ -19,6 +19,8 @@ use process::{Process, Waited};
 /// Seconds a command may take unless it says otherwise, and at most.
 const TIMEOUT: u64 = 120;
 const MAX_TIMEOUT: u64 = 1800;
+/// Longest command, in bytes: it has to fit into a variable.
+const MAX_COMMAND: usize = 32 << 10;
 /// Most background commands at a time.
 const MAX_JOBS: usize = 8;
 
@@ -242,9 +244,9 @@ impl Tool for Terminal {
         if command.contains('\0') {
             return Answer::bad("A command cannot hold a NUL character.");
         }
-        if command.len() > super::command::MAX_BYTES {
+        if command.len() > MAX_COMMAND {
             return Answer::bad(
-                "The command is longer than 64 KiB: write a script to a file and run that.",
+                "The command is longer than 32 KiB: write a script to a file and run that.",
             );
         }
         if let Some(granted) = room.granted

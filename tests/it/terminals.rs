@@ -1,5 +1,7 @@
 //! Commands that flood, hang, fork, close their output or ask for input: bounded and explained.
 
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
@@ -169,6 +171,51 @@ fn background_jobs_are_polled_killed_and_end_with_the_session() {
     let pid = std::fs::read_to_string(yard.at("home/work/pid")).unwrap();
     drop(registry);
     assert!(!runs(&pid), "a job outlived its session");
+}
+
+#[test]
+fn a_long_script_runs_as_it_is() {
+    let yard = Yard::default();
+    let registry = yard.registry(false);
+    let text = "a \"line\" of 'it'\\\n".repeat(1_500);
+    let command = format!("cat > out <<'E'\n{text}E\necho done");
+    assert!(command.len() > 25_000);
+    let answer = yard.call(&registry, "l1", &json!({"command": command}));
+    assert_eq!(answer.text, "done\nExit code 0.");
+    let written = std::fs::read_to_string(yard.at("home/work/out")).unwrap();
+    assert_eq!(written, text);
+    let long = "x".repeat(40_000);
+    let answer = yard.call(&registry, "l2", &json!({"command": long}));
+    assert!(!answer.ok && answer.text.contains("longer than 32 KiB"));
+}
+
+/// Servers of tools are started so: their own standard input and output, ended by SIGTERM.
+#[test]
+fn a_wrapped_program_talks_and_ends_with_all_it_started() {
+    let yard = Yard::default();
+    let words = [
+        "/bin/sh",
+        "-c",
+        "setsid sleep 100000 >/dev/null & echo $!; cat",
+    ];
+    let words = words.map(std::ffi::OsString::from);
+    let mut command = yard
+        .sandbox(false)
+        .wrap(&words, &yard.at("home/work"))
+        .unwrap();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let pid = lines.next().unwrap().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"hello\n").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "hello");
+    assert!(runs(&pid));
+    let keeper = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(keeper, rustix::process::Signal::TERM).unwrap();
+    child.wait().unwrap();
+    assert!(lines.next().is_none());
+    assert!(!runs(&pid));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -34,8 +34,8 @@ impl ToolHost for Nobody {
     }
 }
 
-/// Every file with its mode and bytes; folders with their mode.
-pub type Seen = BTreeMap<PathBuf, (u32, Option<Vec<u8>>)>;
+/// Every file with its mode, time and bytes; folders with their mode.
+pub type Seen = BTreeMap<PathBuf, (u32, Option<(i64, Vec<u8>)>)>;
 
 pub struct Yard {
     top: tempfile::TempDir,
@@ -58,6 +58,8 @@ impl Default for Yard {
             ("home/data/npast.db", "PRIVATE-KEY-7261\n"),
             ("home/bin/tool", "#!/bin/sh\n"),
             ("home/work/README", "a project\n"),
+            ("home/work/.git/config", "[core]\n"),
+            ("home/work/.git/hooks/post-merge", "#!/bin/sh\n"),
             ("home/temp/x", ""),
         ] {
             let path = yard.at(name);
@@ -99,6 +101,7 @@ impl Yard {
                 hidden: sandbox::hidden(Some(&home), &secret),
                 network: false,
             }),
+            read: Vec::new(),
             bounds: Bounds::default(),
             environment: sandbox::environment(variables, &[], &self.at("home/temp")),
         }
@@ -137,9 +140,14 @@ impl Yard {
         approvals
     }
 
-    /// All of the home folder but the project and the temporary folder.
-    pub fn outside(&self) -> Seen {
+    /// All of the home folder but the project and the temporary folder; of the project what git
+    /// runs, when `git` is set.
+    pub fn outside(&self, git: bool) -> Seen {
         let mut seen = Seen::new();
+        if git {
+            look(&self.at("home/work/.git/config"), &[], &mut seen);
+            look(&self.at("home/work/.git/hooks"), &[], &mut seen);
+        }
         let free = [self.at("home/work"), self.at("home/temp")];
         look(&self.at("home"), &free, &mut seen);
         seen
@@ -153,7 +161,7 @@ fn look(path: &Path, free: &[PathBuf], seen: &mut Seen) {
     let facts = std::fs::symlink_metadata(path).expect("metadata");
     let text = facts
         .is_file()
-        .then(|| std::fs::read(path).expect("a file"));
+        .then(|| (facts.mtime(), std::fs::read(path).expect("a file")));
     seen.insert(path.to_owned(), (facts.permissions().mode(), text));
     if facts.is_dir() {
         for entry in std::fs::read_dir(path).expect("a folder") {

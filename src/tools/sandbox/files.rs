@@ -20,11 +20,11 @@ const MAX_RULES: usize = 20_000;
 /// Devices that programs need and that hold nothing.
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 
-/// Puts this process behind the wall for good. The kernel's version of Landlock comes back.
+/// Puts this process behind the wall for good; `also` may be read although it is hidden. The kernel's version of Landlock comes back.
 ///
 /// # Errors
 /// Where the kernel has none, or does not do all that it says.
-pub(super) fn restrict(wall: &Wall) -> io::Result<ABI> {
+pub(super) fn restrict(wall: &Wall, also: &[PathBuf]) -> io::Result<ABI> {
     let refused = |e: landlock::RulesetError| io::Error::other(e);
     let read = AccessFs::from_read(NEWEST);
     let write = AccessFs::from_all(NEWEST) & !(AccessFs::IoctlDev | AccessFs::ResolveUnix);
@@ -48,6 +48,9 @@ pub(super) fn restrict(wall: &Wall) -> io::Result<ABI> {
     open.grant(Path::new("/"));
     for path in open.found {
         rules = add(rules, &path, read)?;
+    }
+    for path in also {
+        rules = add(rules, path, read)?;
     }
     for folder in &wall.write {
         // A project that holds keys, such as a home folder, is opened around them.

@@ -21,6 +21,10 @@ pub(super) fn apply(network: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Requests of ioctl(2) that type into a terminal, from asm-generic/ioctls.h.
+const TIOCSTI: u64 = 0x5412;
+const TIOCLINUX: u64 = 0x541C;
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 fn filter(network: bool) -> Result<BpfProgram, seccompiler::BackendError> {
@@ -140,13 +144,8 @@ fn filter(network: bool) -> Result<BpfProgram, seccompiler::BackendError> {
     let user = libc::CLONE_NEWUSER as u64;
     let user = SeccompCondition::new(0, Len::Qword, Op::MaskedEq(user), user)?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![user])?]);
-    let typing = [libc::TIOCSTI, libc::TIOCLINUX].map(|request| {
-        SeccompRule::new(vec![SeccompCondition::new(
-            1,
-            Len::Dword,
-            Op::Eq,
-            request as u64,
-        )?])
+    let typing = [TIOCSTI, TIOCLINUX].map(|request| {
+        SeccompRule::new(vec![SeccompCondition::new(1, Len::Dword, Op::Eq, request)?])
     });
     rules.insert(
         libc::SYS_ioctl,

@@ -15,10 +15,7 @@ pub(super) fn become_it(job: &Job) -> io::Error {
         Ok(mut command) => {
             let error = command.exec();
             let name = job.words.first().cloned().unwrap_or_default();
-            io::Error::new(
-                error.kind(),
-                format!("{} cannot be started: {error}", name.display()),
-            )
+            io::Error::new(error.kind(), format!("{name} cannot be started: {error}"))
         }
         Err(error) => error,
     }
@@ -30,9 +27,12 @@ fn prepare(job: &Job) -> io::Result<Command> {
     };
     // A session of its own: no terminal to type into, no group of ours to signal.
     rustix::process::setsid()?;
-    std::env::set_current_dir(&job.folder)
-        .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", job.folder.display())))?;
     limit(&job.bounds)?;
+    let enter = || {
+        std::env::set_current_dir(&job.folder)
+            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", job.folder.display())))
+    };
+    enter()?;
     let mut command = Command::new(program);
     command.args(rest).env_clear();
     command.envs(job.environment.iter().map(|(n, v)| (n, v)));
@@ -43,10 +43,14 @@ fn prepare(job: &Job) -> io::Result<Command> {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         if let Some(wall) = &job.wall {
             rustix::thread::set_no_new_privs(true)?;
-            let abi = super::files::restrict(wall)?;
+            let viewed = super::view::own(wall)?;
+            // The folder as this view has it.
+            enter()?;
+            let abi = super::files::restrict(wall, &job.read)?;
             drop_capabilities()?;
             super::filter::apply(wall.network)?;
-            command.env(TOLD, format!("Landlock ABI {abi}, seccomp"));
+            let mounts = if viewed { ", mounts" } else { "" };
+            command.env(TOLD, format!("Landlock ABI {abi}, seccomp{mounts}"));
         }
     }
     #[cfg(not(target_os = "linux"))]

@@ -25,6 +25,10 @@ pub struct End {
 
 /// The subcommand `sandbox-exec`: the keeper, or with `inner` the program itself.
 pub fn main(words: &[std::ffi::OsString]) -> ExitCode {
+    let step = words.first().and_then(|w| w.to_str());
+    if step == Some("probe") {
+        return super::probe::inside();
+    }
     let job = std::env::var(JOB).map_err(io::Error::other);
     let job: io::Result<Job> =
         job.and_then(|text| serde_json::from_str(&text).map_err(io::Error::other));
@@ -36,9 +40,8 @@ pub fn main(words: &[std::ffi::OsString]) -> ExitCode {
         Ok(job) => job,
         Err(error) => return failed(error),
     };
-    match words.first().and_then(|w| w.to_str()) {
+    match step {
         Some("inner") => failed(super::inner::become_it(&job)),
-        Some("probe") => super::probe::inside(),
         _ => keep(&job).unwrap_or_else(failed),
     }
 }
@@ -57,11 +60,11 @@ fn keep(job: &Job) -> io::Result<ExitCode> {
         true => Some(std::fs::File::from(rustix::io::dup(io::stdin())?)),
         false => None,
     };
-    let program = command.spawn()?;
     let ended = Arc::new(AtomicBool::new(false));
-    match &control {
-        Some(control) => orders(control.try_clone()?, &ended),
-        None => terminations(&ended),
+    terminations(&ended)?;
+    let program = command.spawn()?;
+    if let Some(control) = &control {
+        orders(control.try_clone()?, &ended);
     }
     let status = wait_for(&program);
     // Whoever asks again now is late.
@@ -96,7 +99,8 @@ fn orders(mut control: std::fs::File, ended: &Arc<AtomicBool>) {
             }
             match kill {
                 true => {
-                    while !ended.load(Ordering::SeqCst) && signal_all(Signal::KILL) > 0 {
+                    while !ended.load(Ordering::SeqCst) {
+                        signal_all(Signal::KILL);
                         std::thread::yield_now();
                     }
                     return;
@@ -109,25 +113,25 @@ fn orders(mut control: std::fs::File, ended: &Arc<AtomicBool>) {
     });
 }
 
-/// SIGTERM ends the program and what came of it.
-fn terminations(ended: &Arc<AtomicBool>) {
+/// SIGTERM ends the program and what came of it, from the moment this returns.
+fn terminations(ended: &Arc<AtomicBool>) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
     let ended = ended.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let mut asked = {
+        let _inside = runtime.enter();
+        signal(SignalKind::terminate())?
+    };
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build();
-        let Ok(runtime) = runtime else { return };
-        runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let Ok(mut asked) = signal(SignalKind::terminate()) else {
-                return;
-            };
-            asked.recv().await;
-        });
-        while !ended.load(Ordering::SeqCst) && signal_all(Signal::KILL) > 0 {
+        runtime.block_on(asked.recv());
+        while !ended.load(Ordering::SeqCst) {
+            signal_all(Signal::KILL);
             std::thread::yield_now();
         }
     });
+    Ok(())
 }
 
 /// Waits for the program, burying whatever else ends meanwhile.

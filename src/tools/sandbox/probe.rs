@@ -20,12 +20,14 @@ pub(super) fn outside(sandbox: &Sandbox, scratch: &Path) -> Enforced {
         let mut behind = sandbox.clone();
         if let Some(wall) = &mut behind.wall {
             wall.hidden.push(folder.clone());
+            // Where it tries must be outside.
+            wall.write.retain(|open| !folder.starts_with(open));
         }
+        // It may lie below what is hidden.
+        behind.read.push(sandbox.program.clone());
         behind
             .environment
             .push(("NPAST_SANDBOX_PROBE".into(), folder.clone().into()));
-        let job = super::JOB;
-        behind.environment.push((job.into(), empty_job().into()));
         let words = [
             sandbox.program.clone().into(),
             SUBCOMMAND.into(),
@@ -33,6 +35,7 @@ pub(super) fn outside(sandbox: &Sandbox, scratch: &Path) -> Enforced {
         ];
         let mut command = behind.wrap(&words as &[OsString], Path::new("/"))?;
         let ran = command.stdin(Stdio::null()).output();
+        let kept = std::fs::metadata(&outside).is_ok_and(|m| !m.permissions().readonly());
         let whole = std::fs::read(&outside).is_ok_and(|text| text == b"as it was");
         std::fs::remove_dir_all(&folder)?;
         let ran = ran?;
@@ -42,32 +45,37 @@ pub(super) fn outside(sandbox: &Sandbox, scratch: &Path) -> Enforced {
             Err(_) => return Ok(Enforced::none(said.trim_start_matches("npast sandbox: "))),
         };
         enforced.writes &= whole;
+        enforced.modes &= whole && kept;
         Ok(enforced)
     };
     tried().unwrap_or_else(|error| Enforced::none(&error.to_string()))
 }
 
 fn tempfile_in(scratch: &Path) -> std::io::Result<PathBuf> {
-    let folder = scratch.join(format!("sandbox-probe-{}", std::process::id()));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.map_or(0, |t| t.as_nanos());
+    let folder = scratch.join(format!("sandbox-probe-{}-{now}", std::process::id()));
     std::fs::create_dir(&folder)?;
     folder.canonicalize()
-}
-
-/// The probe has no job; the subcommand wants one.
-fn empty_job() -> String {
-    r#"{"wall":null,"bounds":{"file":0,"cpu":0,"processes":0},"words":[],"folder":"/","environment":[],"controlled":false}"#
-        .to_owned()
 }
 
 /// Behind the wall: what can be done?
 pub(super) fn inside() -> ExitCode {
     let folder = PathBuf::from(std::env::var_os("NPAST_SANDBOX_PROBE").unwrap_or_default());
     let [outside, hidden] = FILES.map(|name| folder.join(name));
-    let refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    let refused = |error: std::io::Error| {
+        use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
+    };
     let enforced = Enforced {
         writes: std::fs::write(&outside, "changed").is_err_and(refused),
         reads: std::fs::read(&hidden).is_err_and(refused),
         network: std::net::UdpSocket::bind(("127.0.0.1", 0)).is_err_and(refused),
+        modes: std::fs::metadata(&outside).is_ok_and(|m| {
+            let mut mode = m.permissions();
+            mode.set_readonly(true);
+            std::fs::set_permissions(&outside, mode).is_err()
+        }),
         by: std::env::var(TOLD).unwrap_or_default(),
     };
     let text = serde_json::to_string(&enforced).unwrap_or_default();
