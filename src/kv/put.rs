@@ -174,7 +174,10 @@ impl Record {
         let sections = Sections {
             tokens: Token::to_bytes(&self.tokens),
             owner: match self.kind {
-                Kind::Edge => runs::to_bytes(&self.runs),
+                // A reader would refuse the whole record for runs that make no sense.
+                Kind::Edge => Some(runs::to_bytes(&self.runs))
+                    .filter(|bytes| runs::from_bytes(bytes, self.p0, self.p1).is_ok())
+                    .unwrap_or_default(),
                 Kind::Node => self.owner.as_bytes().to_vec(),
             },
             logits: self.logits.iter().flat_map(|f| f.to_le_bytes()).collect(),

@@ -123,7 +123,8 @@ impl Resident {
         }
         let joined = runs.windows(2).all(|r| r[0].end == r[1].start);
         let covers = runs.first().is_some_and(|r| r.start <= p0)
-            && runs.last().is_some_and(|r| r.end == p1 && r.batch > 0);
+            && runs.last().is_some_and(|r| r.end == p1)
+            && runs.iter().all(|r| r.batch > 0);
         match joined && covers {
             true => runs,
             false => Vec::new(),
