@@ -334,7 +334,7 @@ fn twelve_steps_in_twelve_processes_cost_each_token_once_and_leave_the_files_as_
         (3, "two"),
         (4, "src/a.txt"),
         (5, ""),
-        (6, "nowhere"),
+        (6, "nor anything like it"),
         (7, "unknown effect"),
         (8, "Built with make."),
         (9, "Say it"),
