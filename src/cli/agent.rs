@@ -67,17 +67,18 @@ fn terminal(around: &Around<'_>, all: &mut Vec<Box<dyn Tool>>) -> Wall {
     let secret = tools::secret_places(user.as_deref(), &[around.home]);
     let mut write = vec![around.project.to_owned(), around.temp.to_owned()];
     write.extend(table.write.iter().cloned());
+    let walled = bare.clone().behind(sandbox::Wall {
+        write,
+        hidden: sandbox::hidden(user.as_deref(), &secret),
+        network: table.network,
+    });
+    // A wall that does not hold would refuse every program; without one each call is asked about.
     let (sandbox, wall) = match around.sandbox_off {
         true => (bare, Wall::Off),
-        false => {
-            let walled = bare.behind(sandbox::Wall {
-                write,
-                hidden: sandbox::hidden(user.as_deref(), &secret),
-                network: table.network,
-            });
-            let held = around.temp.is_dir() && walled.probe(around.temp).holds();
-            (walled, if held { Wall::Sandbox } else { Wall::Missing })
+        false if around.temp.is_dir() && walled.probe(around.temp).holds() => {
+            (walled, Wall::Sandbox)
         }
+        false => (bare, Wall::Missing),
     };
     all.push(Box::new(tools::Terminal::new(sandbox)));
     wall

@@ -43,7 +43,7 @@ impl SlotOptions {
 /// Tokens between forced segment ends in a long append.
 pub(super) const SEGMENT: usize = 2048;
 /// Tokens between snapshots in a long append, where a state cannot be cut.
-pub(super) const STEP: usize = 4 * SEGMENT;
+pub(super) const STEP: usize = SEGMENT;
 
 pub(super) struct Engine {
     pub memory: Memory,
