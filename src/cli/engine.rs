@@ -79,6 +79,16 @@ impl Start {
             seed: settings.seed,
             setup: None,
         };
+        if talk.agent && !settings.servers.is_empty() {
+            let names: Vec<&str> = settings.servers.iter().map(|s| s.name.as_str()).collect();
+            notice(
+                &format!(
+                    "the MCP servers in the configuration ({}) are not started by this version",
+                    names.join(", ")
+                ),
+                Some("sessions have npast's own tools only"),
+            );
+        }
         if talk.agent && stored.is_none() {
             let folder = Path::new(&new.folder);
             let system = new.system.take();

@@ -112,12 +112,14 @@ fn ctrl_c_in_a_call_leaves_text_and_no_call() {
 fn ctrl_c_inside_a_character_shows_that_it_is_cut_and_keeps_its_bytes() {
     for class in [Class::Dense, Class::Hybrid] {
         // Two, three and four bytes are as many tokens: two of three places are inside. The key is
-        // pressed at another character each time, for the engine may be a fixed way ahead.
-        let raw = format!(
-            "hm\n</think>\n\nCrabs: {}",
-            "\u{E9}\u{20AC}\u{1F980}".repeat(LONG / 9)
-        );
+        // pressed later each time, at text that is shifted by one more token: the engine may be a
+        // fixed way ahead, and what is shown comes in steps.
         let inside = (0..12).find_map(|skip| {
+            let raw = format!(
+                "hm\n</think>\n\nCrabs: {}{}",
+                "x".repeat(skip),
+                "\u{E9}\u{20AC}\u{1F980}".repeat(LONG / 9)
+            );
             let shown = std::cell::Cell::new(0);
             let press = |e: &Event| {
                 shown.set(shown.get() + usize::from(matches!(e, Event::Text(_))));
