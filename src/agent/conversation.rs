@@ -7,10 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::engine::{Notice, Shared};
 use super::error::ErrorKind;
 use super::frame::Frozen;
-use super::{AgentError, NewSession, Open, Policy, Setup};
+use super::{AgentError, NewSession, Open, Options, Policy, Setup};
 use crate::chat::Message;
 use crate::chat::battery::Mode;
 use crate::chat::template::ReplyFormat;
+use crate::kv::{self, Warming};
 use crate::ledger::{Digest, Finish, Token};
 use crate::session::{self, Db, Lock, Session, SessionId, Span, State};
 use crate::slot::{Class, SlotHandle};
@@ -556,12 +557,17 @@ fn create(
 }
 
 /// Whether a session can be opened, asked before weights are loaded: its name is a name, and no
-/// other process has it.
+/// other process has it. From here on, until what is returned is dropped, the kernel reads the
+/// files that a restore of it will want.
 ///
 /// # Errors
 /// As [`super::Engine::conversation`] would give them.
-pub fn preflight(home: &std::path::Path, open: &Open, folder: &str) -> Result<(), AgentError> {
-    let db = Db::open(&home.join("npast.db"))?;
+pub fn preflight(
+    options: &Options,
+    open: &Open,
+    folder: &str,
+) -> Result<Option<Warming>, AgentError> {
+    let db = Db::open(&options.home.join("npast.db"))?;
     let found = match open {
         Open::Named(name) => {
             session::check_name(name).map_err(session::Error::from)?;
@@ -570,8 +576,12 @@ pub fn preflight(home: &std::path::Path, open: &Open, folder: &str) -> Result<()
         Open::Last => db.last_in_folder(folder)?,
         Open::FromWords(_) => None,
     };
-    if let Some(row) = found {
-        drop(Lock::session(home, row.id)?);
-    }
-    Ok(())
+    let Some(row) = found else {
+        return Ok(None);
+    };
+    drop(Lock::session(&options.home, row.id)?);
+    let owner = kv_owner(row.id);
+    Ok(options
+        .store_kv
+        .then(|| kv::warm(&options.home.join("kv"), &owner)))
 }

@@ -120,9 +120,11 @@ impl Start {
     /// # Errors
     /// The engine's; [`Failure::interrupted`] after Ctrl-C.
     pub fn load(&self, interrupt: &Interrupt, progress: &mut Progress) -> Result<Engine, Failure> {
-        if let Some(open) = &self.open {
-            preflight(&self.options.home, open, &self.new.folder)?;
-        }
+        // Its files are read while weights load.
+        let _warming = match &self.open {
+            Some(open) => preflight(&self.options, open, &self.new.folder)?,
+            None => None,
+        };
         let engine = load(&self.options, interrupt, progress)?;
         for (text, hint) in engine.notices() {
             notice(&text, hint.as_deref());

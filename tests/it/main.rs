@@ -59,5 +59,6 @@ mod templates;
 #[cfg(target_os = "linux")]
 mod terminals;
 mod undos;
+mod warming;
 mod window;
 mod withdrawals;

@@ -71,23 +71,24 @@ impl Desk {
         }
     }
 
+    pub fn options(&self) -> Options {
+        Options {
+            home: self.home.clone(),
+            model: self.model.clone(),
+            weights: ModelOptions::default(),
+            limit: Some(self.limit),
+            context: ContextOptions::default(),
+            ubatch: Some(64),
+            policy: self.policy,
+            store_kv: true,
+            kv_quota: None,
+            chat_template: None,
+            thinking: true,
+        }
+    }
+
     pub fn engine(&self) -> Result<Engine, AgentError> {
-        Engine::open(
-            &Options {
-                home: self.home.clone(),
-                model: self.model.clone(),
-                weights: ModelOptions::default(),
-                limit: Some(self.limit),
-                context: ContextOptions::default(),
-                ubatch: Some(64),
-                policy: self.policy,
-                store_kv: true,
-                kv_quota: None,
-                chat_template: None,
-                thinking: true,
-            },
-            &mut |_| true,
-        )
+        Engine::open(&self.options(), &mut |_| true)
     }
 
     pub fn new_session(&self) -> NewSession {
