@@ -17,6 +17,8 @@ use crate::slot::{Class, Compared, Slot, SlotError, SlotOptions, WindowCost};
 
 /// Bytes of snapshots that are kept in RAM.
 const SNAPSHOT_BUDGET: usize = 1 << 30;
+/// Bytes of segments that a switch holds in RAM between their proof and their use.
+const RESTORE_BUDGET: usize = 256 << 20;
 /// The limit that a session gets when the model could take more and nobody asked for more.
 const DEFAULT_LIMIT: usize = 32_768;
 
@@ -115,6 +117,7 @@ impl Engine {
             limit,
             context: options.context.clone(),
             snapshot_budget: SNAPSHOT_BUDGET,
+            restore_budget: RESTORE_BUDGET,
         };
         if !offloaded || options.context.no_kv_offload {
             memory::check(&model, options.context.cache, SlotOptions::cells(limit))?;

@@ -230,6 +230,8 @@ pub struct Context {
     vocab_size: usize,
     // The last decode call gave a logits row.
     has_logits: bool,
+    // So many more states are taken, then one is not.
+    refuse: Option<usize>,
     model: Arc<Model>,
 }
 
@@ -325,6 +327,7 @@ impl Context {
             cells: cells as usize,
             vocab_size: model.vocab().size(),
             has_logits: false,
+            refuse: None,
             model: model.clone(),
         })
     }
@@ -478,13 +481,27 @@ impl Context {
         Ok(bytes)
     }
 
+    /// Has llama.cpp refuse a state that was proven, after it took `after` others: its last byte is
+    /// not handed over. For verification.
+    pub fn refuse_after(&mut self, after: usize) {
+        self.refuse = Some(after);
+    }
+
+    /// Whether a refusal that was ordered is still to come. For verification.
+    pub fn will_refuse(&self) -> bool {
+        self.refuse.is_some()
+    }
+
     /// Replaces a sequence's state (or its partial part) by a proven one.
     ///
     /// # Errors
     /// When llama.cpp refuses; the sequence is empty or garbage then.
     pub fn import(&mut self, seq: Seq, state: &Proven<'_>) -> Result<(), ContextError> {
         self.has_logits = false;
-        let bytes = state.bytes();
+        let whole = state.bytes().len();
+        let short = self.refuse.take_if(|left| *left == 0).is_some();
+        self.refuse = self.refuse.map(|left| left - 1);
+        let bytes = &state.bytes()[..whole - usize::from(short)];
         log::start_capture();
         // SAFETY: the bytes were checked against this context's layout (see `Proven`).
         let read = unsafe {
@@ -496,9 +513,9 @@ impl Context {
                 state.part().flags(),
             )
         };
-        if read != bytes.len() {
+        if read != whole {
             return Err(ContextError::Import {
-                bytes: bytes.len(),
+                bytes: whole,
                 reason: log::captured_error().unwrap_or_else(|| format!("it read {read} bytes")),
             });
         }

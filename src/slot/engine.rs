@@ -31,6 +31,9 @@ pub struct SlotOptions {
     pub context: ContextOptions,
     /// Bytes of snapshots kept in RAM.
     pub snapshot_budget: usize,
+    /// Bytes of proven segments that a restore holds in RAM beside a conversation; what is more is
+    /// read twice.
+    pub restore_budget: usize,
 }
 
 impl SlotOptions {
@@ -52,6 +55,8 @@ pub(super) struct Engine {
     pub model: Arc<Model>,
     pub limit: usize,
     pub ubatch: usize,
+    /// [`SlotOptions::restore_budget`].
+    pub restore_budget: usize,
     /// Length at which an SWA window is in canonical layout already: it was just put back.
     pub canonical: Option<usize>,
     pub rows: Rows,
@@ -69,6 +74,7 @@ enum Command {
     Knows((usize, Digest), oneshot::Sender<bool>),
     Window(oneshot::Sender<Option<WindowCost>>),
     Rest(oneshot::Sender<()>),
+    Refuse(Option<usize>, oneshot::Sender<bool>),
     Compare(Box<Sampled>, oneshot::Sender<Result<Compared, SlotError>>),
 }
 
@@ -134,6 +140,7 @@ impl Slot {
             model: model.clone(),
             limit,
             ubatch: context.ubatch,
+            restore_budget: options.restore_budget,
             canonical: None,
             rows: Rows::default(),
             changes: Changes::default(),
@@ -272,6 +279,17 @@ impl SlotHandle {
         rx.blocking_recv().map_err(|_| self.dead())
     }
 
+    /// Has llama.cpp refuse a proven state after it took `after` more, or only asks whether such a
+    /// refusal is still to come. For verification.
+    ///
+    /// # Errors
+    /// When the engine is dead.
+    pub fn refuse(&self, after: Option<usize>) -> Result<bool, SlotError> {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Refuse(after, tx))?;
+        rx.blocking_recv().map_err(|_| self.dead())
+    }
+
     /// The exact tokens the slot holds. For verification; costs O(context).
     ///
     /// # Errors
@@ -312,6 +330,11 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
             Command::Held(answer) => give(answer, death, || engine.resident.tokens().to_vec()),
             Command::Compare(sampled, answer) => give(answer, death, || engine.compare(&sampled)),
             Command::Rest(answer) => give(answer, death, || engine.sample_turn()),
+            Command::Refuse(after, answer) => give(answer, death, || {
+                let ctx = engine.memory.ctx();
+                after.into_iter().for_each(|n| ctx.refuse_after(n));
+                ctx.will_refuse()
+            }),
             Command::Knows((len, digest), answer) => give(answer, death, || {
                 let resident = &engine.resident;
                 len <= resident.len() && resident.digest(len) == digest

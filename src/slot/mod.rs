@@ -4,12 +4,14 @@
 //! says in numbers what that took.
 //!
 //! - `engine`: the thread, its commands, one call from begin to end.
-//! - `prepare`: what is kept and restored; `evaluate`: what is decoded; `reply`: what is sampled;
-//!   `prompt`: where a reply begins, held for another one.
+//! - `prepare`: what is had of a target; `restore`, `ready`, `apply`: what is read, proven and put
+//!   back; `evaluate`: what is decoded; `reply`: what is sampled; `prompt`: where a reply begins,
+//!   held for another one.
 //! - `fork`: side work; `save`: what goes to disk; `window`: what an SWA window's layout costs.
 //! - `memory`: the recipes over llama.cpp's context; `resident`: the truth about sequence 0.
 
 mod again;
+mod apply;
 mod call;
 mod engine;
 mod error;
@@ -21,6 +23,7 @@ mod prompt;
 mod ready;
 mod reply;
 mod resident;
+mod restore;
 mod sample;
 mod save;
 mod window;

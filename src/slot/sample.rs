@@ -145,21 +145,18 @@ impl Engine {
             return;
         }
         let known = self.resident.snapshot(at).map(|s| s.bytes.clone());
-        // On SWA masked cells of sequence 0 would become shared, see `Memory::fork`.
-        let sample = match self.memory.relay(known.clone()) {
+        // On SWA masked cells of sequence 0 would become shared, see `Memory::fork`. In the layout
+        // that this makes the probe finds free places after the window, and leaves them free again.
+        let sample = match self.memory.relay(known) {
             Ok(_) => self.memory.sample(at),
             Err(error) => Err(error),
         };
-        let back = self.memory.relay(known).map(drop);
-        match back.and_then(|()| self.memory.check(at)) {
-            // The window was laid out as a restored one is.
-            Ok(()) => self.canonical = Some(at),
-            Err(error) => {
-                tracing::warn!("a sample was not made: {error}");
-                self.give_up();
-                return;
-            }
+        if let Err(error) = self.memory.check(at) {
+            tracing::warn!("a sample was not made: {error}");
+            self.give_up();
+            return;
         }
+        self.canonical = Some(at);
         match sample {
             Ok(sample) => {
                 let digest = self.resident.digest(at);

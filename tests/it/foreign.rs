@@ -22,9 +22,12 @@ fn talk(class: Class, home: &std::path::Path, settings: Settings) -> (Vec<Token>
     (ledger, history, rig)
 }
 
+/// Tokens of the reply: an SWA model uses the places of its window again.
+const NEXT: usize = 300;
+
 fn next(rig: &mut Rig, ledger: &[Token]) -> (Vec<Token>, Outcome, Rows) {
     let target = [ledger, &tokens(20, 40)].concat();
-    let (outcome, rows) = rig.say(&target, &tokens(21, 6));
+    let (outcome, rows) = rig.say(&target, &tokens(21, NEXT));
     (target, outcome, rows)
 }
 
@@ -67,7 +70,7 @@ fn a_state_of_another_machine_is_taken_when_its_sample_agrees_on_every_class() {
         // The comparison leaves no trace: the same numbers as without a restart.
         let mut plain = Rig::new(class, None);
         history.replay(&mut plain);
-        assert!(plain.say(&target, &tokens(21, 6)).1 == rows, "{class:?}");
+        assert!(plain.say(&target, &tokens(21, NEXT)).1 == rows, "{class:?}");
     }
 }
 
@@ -94,7 +97,7 @@ fn numbers_of_other_weights_under_right_checksums_are_refused_on_every_class() {
         let notices = rig.store().take_notices();
         assert_eq!(notices.len(), 1, "said once: {notices:?}");
         let mut plain = Rig::new(class, None);
-        assert!(plain.say(&target, &tokens(21, 6)).1 == rows, "{class:?}");
+        assert!(plain.say(&target, &tokens(21, NEXT)).1 == rows, "{class:?}");
         // What was evaluated is stored again, and is this machine's own.
         let list = rig.held();
         let back = rig.restart_with(OTHER).rewind(&list);
@@ -127,6 +130,7 @@ fn other_threads_and_batches_are_taken_and_another_rope_base_is_refused() {
 
 #[test]
 fn a_sample_that_is_made_between_turns_leaves_the_next_logits_as_they_were_on_every_class() {
+    // Of an SWA model the places of the window are used again and again.
     for class in Class::ALL {
         let home = tempfile::tempdir().expect("a folder");
         let mut rig = Rig::new(class, Some(home.path()));
@@ -134,7 +138,7 @@ fn a_sample_that_is_made_between_turns_leaves_the_next_logits_as_they_were_on_ev
         let mut ledger = Vec::new();
         for turn in 0..3 {
             ledger.extend(tokens(turn, 150));
-            let said = tokens(10 + turn, 50);
+            let said = tokens(10 + turn, 300);
             let rows = rig.say(&ledger, &said).1;
             assert!(plain.say(&ledger, &said).1 == rows, "{class:?} turn {turn}");
             ledger.extend(said);

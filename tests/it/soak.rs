@@ -149,6 +149,7 @@ fn open(class: Class, home: &Path, quota: Option<u64>) -> (Slot, Store) {
         },
         // Less than one conversation's: what is kept in memory is bounded by it.
         snapshot_budget: 1 << 20,
+        restore_budget: 1 << 20,
     };
     let print = Fingerprint::new(
         serde_json::json!({"soak": class.as_str()}),

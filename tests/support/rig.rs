@@ -39,12 +39,13 @@ pub struct Rig {
     decoded: HashMap<String, Vec<Token>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub ubatch: usize,
     pub cache: CacheType,
     pub limit: usize,
     pub snapshot_budget: usize,
+    pub restore_budget: usize,
     /// Seed of the model's weights, which is no part of this fingerprint: another one's states have
     /// the right form and wrong numbers.
     pub weights: u64,
@@ -61,6 +62,7 @@ impl Settings {
         cache: CacheType::F16,
         limit: 8192,
         snapshot_budget: 1 << 30,
+        restore_budget: 1 << 30,
         weights: 1,
         machine: "a",
         threads: 1,
@@ -121,6 +123,7 @@ impl Rig {
                 ..ContextOptions::default()
             },
             snapshot_budget: settings.snapshot_budget,
+            restore_budget: settings.restore_budget,
         };
         let mut opened = None;
         let slot = Slot::start(&model, &options, |_| {

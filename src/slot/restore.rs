@@ -1,0 +1,306 @@
+//! From disk to sequence 0: what a plan needs is read and proven before anything is touched (law 4);
+//! what cannot be used is taken out of the search, and the plan is made anew without it. If llama.cpp
+//! refuses a state all the same, so is that one, and the conversation is evaluated from the last state
+//! before it.
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::SlotError;
+use super::apply::Broken;
+use super::call::Event;
+use super::engine::Engine;
+use super::prepare::{Goal, Started};
+use super::ready::Ready;
+use super::sample::Trust;
+use crate::kv::{Edge, Found, Node};
+use crate::ledger::plan::{From, Plan, Resident as Held, Stored, plan};
+
+impl Engine {
+    /// Reads, proves, and only then touches a conversation in sequence 0. A damaged file is set
+    /// aside, and the plan is made again without it. Whether another machine's numbers are right is
+    /// asked once they are in place: the bytes are proven, and what sequence 0 held is stored.
+    pub fn restore(
+        &mut self,
+        (goal, owner): (&Goal, &str),
+        held: &Held,
+        mut found: Found,
+        sample_row: bool,
+        events: &UnboundedSender<Event>,
+        started: &mut Started,
+    ) -> Result<(), SlotError> {
+        let shape = self.memory.shape();
+        let mut looks = 0;
+        loop {
+            // An edge of another conversation that matches for its first rows is the chain's last.
+            let mut chain: Vec<(Edge, usize)> =
+                found.edges.iter().map(|e| (e.clone(), e.p1)).collect();
+            if let Some((edge, upto)) = &found.partial {
+                chain.retain(|(e, _)| e.p1 <= edge.p0);
+                chain.push((edge.clone(), *upto));
+            }
+            // Room for what is read, also for rows that are cut off again.
+            let room = self.memory.ctx().cells();
+            chain.retain(|(e, _)| e.p1 <= room);
+            let stored = Stored {
+                edges: chain.iter().map(|(_, end)| *end).collect(),
+                nodes: found.nodes.iter().map(|n| (n.at, n.logits)).collect(),
+            };
+            let plan = plan(shape, held, &stored, goal.len(), sample_row);
+            let mut ready = match plan.from {
+                From::Disk => {
+                    let node = found.nodes.iter().find(|n| n.at == plan.start);
+                    let _ = events.send(Event::Restoring {
+                        tokens: plan.start - plan.keep,
+                    });
+                    match self.fetch(goal, &plan, &chain, node.filter(|_| shape.snapshots))? {
+                        Ok(ready) => ready,
+                        Err(bad) if looks < LOOKS && self.moved(&bad) => {
+                            looks += 1;
+                            found = self.look(goal, started);
+                            continue;
+                        }
+                        Err(bad) => {
+                            started.refused = Some(bad.reason.clone());
+                            self.drop_bad(&mut found, bad);
+                            continue;
+                        }
+                    }
+                }
+                _ => Ready::default(),
+            };
+            let node = ready.node.as_ref().map(|(_, made)| *made);
+            let sample = match self.trust(&ready.made(), node) {
+                Trust::Known => None,
+                Trust::If(at, sample, words) => Some((at, sample, words)),
+                Trust::No(words) => {
+                    // What was found wrong before says more.
+                    started.refused.get_or_insert_with(|| {
+                        format!("{words}, and nothing tells whether its numbers are this run's")
+                    });
+                    self.drop_untold(&mut found, &ready);
+                    if ready.poured {
+                        self.memory.clear();
+                    }
+                    continue;
+                }
+            };
+            // Asked for last, when all else was proven.
+            let row = match self.row_apart(goal, &plan, sample_row, &found.nodes) {
+                Ok(row) => row,
+                Err(bad) => {
+                    started.refused = Some(bad.reason.clone());
+                    self.drop_bad(&mut found, bad);
+                    if ready.poured {
+                        self.memory.clear();
+                    }
+                    continue;
+                }
+            };
+            started.bytes = ready.bytes;
+            let ram = self.resident.snapshot(plan.start).cloned();
+            let asked = sample.as_ref().map(|(_, sample, _)| &sample[..]);
+            let given = match self.apply(&plan, &mut ready, ram.as_ref(), asked) {
+                Ok(given) => given,
+                Err(broken) => {
+                    tracing::warn!("a restore failed after it was proven: {}", broken.reason());
+                    started.refused = Some(broken.reason());
+                    let left = self.left_after(broken, &plan, found, goal, started)?;
+                    return self.restore_anew((goal, owner), left, sample_row, events, started);
+                }
+            };
+            match (sample, given) {
+                (Some((_, _, words)), false) => {
+                    let reason = format!("{words}, and its numbers are not this run's");
+                    let (edges, node) = ready.foreign(self.store.soft());
+                    self.store.refuse(&edges, node, &reason);
+                    started.refused = Some(reason);
+                    found.edges.retain(|e| !edges.contains(e));
+                    found.partial = None;
+                    found.nodes.retain(|n| Some(n) != node);
+                    return self.restore_anew((goal, owner), found, sample_row, events, started);
+                }
+                (Some((at, _, _)), true) => self.store.agree(owner, at),
+                (None, _) => {}
+            }
+            (started.start, started.kept) = (plan.start, plan.keep);
+            started.rest = goal.from(self.resident.tokens(), plan.keep);
+            let later = started.rest.split_off(plan.start - plan.keep);
+            let back = std::mem::replace(&mut started.rest, later);
+            self.now_holds(&plan, &back, ready, ram);
+            if row.is_some() {
+                self.resident.row = row;
+            }
+            for node in found.nodes.iter().filter(|n| n.at <= plan.start) {
+                self.resident.stored_at(node.at, node.digest);
+            }
+            return Ok(());
+        }
+    }
+
+    /// The row to sample from, where the memory can be cut and the row is not in it: held in RAM, or
+    /// stored without a state.
+    fn row_apart(
+        &self,
+        goal: &Goal,
+        plan: &Plan,
+        sample: bool,
+        nodes: &[Node],
+    ) -> Result<Option<Vec<f32>>, Bad> {
+        let held = plan.from == From::Stay && self.resident.row.is_some();
+        if !sample || held || self.memory.shape().snapshots || plan.start != goal.len() {
+            return Ok(None);
+        }
+        if let Some(row) = self.prompt_row(goal) {
+            return Ok(Some(row.clone()));
+        }
+        let Some(node) = nodes.iter().find(|n| n.at == plan.start && n.logits) else {
+            return Ok(None);
+        };
+        let stored = self
+            .store
+            .read_snapshot(node)
+            .map_err(|e| Bad::node(node, e.to_string(), e.is_damage()))?;
+        if stored.soft != self.store.soft() {
+            // One token tells this machine's own.
+            let words = self.store.made_elsewhere(stored.soft);
+            return Err(Bad::node(node, words, false));
+        }
+        let row = stored.logits.unwrap_or_default();
+        match row.len() == self.model.vocab().size() {
+            true => Ok(Some(row)),
+            false => Err(Bad::node(
+                node,
+                format!("a row of {} logits", row.len()),
+                true,
+            )),
+        }
+    }
+
+    /// What may still be used from disk after a plan could not be executed: not the file that was
+    /// refused; nothing where no file is to blame and the plan had come from there.
+    fn left_after(
+        &self,
+        broken: Broken,
+        plan: &Plan,
+        mut found: Found,
+        goal: &Goal,
+        started: &mut Started,
+    ) -> Result<Found, SlotError> {
+        match (broken, plan.from) {
+            (Broken::Stored(bad), _) if self.moved(&bad) => Ok(self.look(goal, started)),
+            (Broken::Stored(bad), _) => {
+                self.drop_bad(&mut found, bad);
+                Ok(found)
+            }
+            (Broken::Memory(error), From::Empty) => Err(error),
+            (Broken::Memory(_), From::Disk) => Ok(Found::default()),
+            (Broken::Memory(_), From::Stay | From::Cut | From::Ram) => Ok(self.look(goal, started)),
+        }
+    }
+
+    /// After a state was put back and is wrong, or was refused on the way: nothing in sequence 0 is
+    /// used any more, and the plan is made again with what is left on disk.
+    fn restore_anew(
+        &mut self,
+        (goal, owner): (&Goal, &str),
+        found: Found,
+        sample_row: bool,
+        events: &UnboundedSender<Event>,
+        started: &mut Started,
+    ) -> Result<(), SlotError> {
+        let whole = Goal {
+            base: 0,
+            tail: goal.from(self.resident.tokens(), 0),
+            common: 0,
+            had: None,
+        };
+        self.memory.clear();
+        self.resident.cut(0);
+        let held = self.held(&whole, sample_row);
+        self.restore((&whole, owner), &held, found, sample_row, events, started)
+            .inspect_err(|_| started.rest = whole.tail)
+    }
+
+    /// Takes out of the search what nothing tells to be right.
+    fn drop_untold(&self, found: &mut Found, ready: &Ready) {
+        if let Some((node, _)) = &ready.node {
+            found.nodes.retain(|n| n.id != node.id);
+            return;
+        }
+        if found.partial.take().is_some() {
+            return;
+        }
+        let told = self.trusted(&ready.made());
+        if let Some((edge, _)) = ready.segments.get(told) {
+            found.edges.retain(|e| e.p1 <= edge.p0);
+        }
+    }
+
+    /// True when a segment was merged into a longer one after it was found.
+    fn moved(&self, bad: &Bad) -> bool {
+        match &*bad.what {
+            What::Edge(edge) => !self.store.has_segment(edge.from, edge.to),
+            What::Node(_) => false,
+        }
+    }
+
+    /// Takes what could not be used out of the search, and damaged files out of the store.
+    fn drop_bad(&self, found: &mut Found, bad: Bad) {
+        match *bad.what {
+            What::Edge(edge) => {
+                if bad.damage {
+                    self.store.quarantine_edge(&edge, &bad.reason);
+                }
+                match found.edges.iter().position(|e| e.id == edge.id) {
+                    Some(i) => found.edges.truncate(i),
+                    None => found.partial = None,
+                }
+                // A chain that was cut short leaves no place for a branch after it.
+                let reach = found.edges.last().map_or(0, |e| e.p1);
+                if found.partial.as_ref().is_some_and(|(e, _)| e.p0 > reach) {
+                    found.partial = None;
+                }
+            }
+            What::Node(node) => {
+                if bad.damage {
+                    self.store.quarantine_node(&node, &bad.reason);
+                }
+                found.nodes.retain(|n| n.id != node.id);
+            }
+        }
+    }
+}
+
+/// How often a search is made again because another process merged what was found.
+const LOOKS: usize = 3;
+
+/// Something stored that cannot be used.
+pub(super) struct Bad {
+    pub reason: String,
+    /// The file itself is to blame.
+    damage: bool,
+    what: Box<What>,
+}
+
+enum What {
+    Edge(Edge),
+    Node(Node),
+}
+
+impl Bad {
+    pub fn edge(edge: &Edge, reason: String, damage: bool) -> Bad {
+        Bad {
+            reason,
+            damage,
+            what: Box::new(What::Edge(edge.clone())),
+        }
+    }
+
+    pub fn node(node: &Node, reason: String, damage: bool) -> Bad {
+        Bad {
+            reason,
+            damage,
+            what: Box::new(What::Node(node.clone())),
+        }
+    }
+}
