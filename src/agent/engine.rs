@@ -17,8 +17,9 @@ use crate::slot::{Class, Compared, Slot, SlotError, SlotOptions, WindowCost};
 
 /// Bytes of snapshots that are kept in RAM.
 const SNAPSHOT_BUDGET: usize = 1 << 30;
-/// Bytes of segments that a switch holds in RAM between their proof and their use.
-const RESTORE_BUDGET: usize = 256 << 20;
+/// Bytes of segments that a switch holds in RAM between their proof and their use. Memory that a
+/// process did not have before costs more time than reading what is in the page cache again.
+const RESTORE_BUDGET: usize = 32 << 20;
 /// The limit that a session gets when the model could take more and nobody asked for more.
 const DEFAULT_LIMIT: usize = 32_768;
 

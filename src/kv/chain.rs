@@ -73,13 +73,14 @@ fn read_all(
     for (edge, upto) in edges {
         live.queue.stir();
         spare.extend(buffers.try_iter());
-        spare.truncate(SPARE);
+        spare.drain(..spare.len().saturating_sub(SPARE));
         let small = HEADER + edge.p1.saturating_sub(edge.p0) * 4;
         let want = usize::try_from(edge.bytes)
             .unwrap_or(usize::MAX)
             .saturating_sub(small);
-        let fits = spare.iter().position(|b| b.capacity() >= want);
-        let buffer = fits.map_or_else(Vec::new, |i| spare.swap_remove(i));
+        // The one that came back last is likely to be in the processor's cache still.
+        let fits = spare.iter().rposition(|b| b.capacity() >= want);
+        let buffer = fits.map_or_else(Vec::new, |i| spare.remove(i));
         let wanted = read::Wanted {
             edge,
             target,

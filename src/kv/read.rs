@@ -14,7 +14,7 @@ use super::index::{Edge, Node};
 use super::runs::{self, Run};
 
 /// Bytes of a payload that are read, then hashed, at a time.
-const PIECE: usize = 512 << 10;
+const PIECE: usize = 128 << 10;
 
 /// A proven segment.
 #[derive(Debug)]
@@ -150,21 +150,19 @@ pub(super) fn rest(input: &mut dyn Read, header: &Header, buffer: Vec<u8>) -> Re
     })
 }
 
-/// The payload, hashed piece by piece while it is still in the processor's cache.
+/// The payload, hashed piece by piece while it is still in the processor's cache. A buffer that was
+/// used before is filled as it is: no byte of it is made zero first, or counted into it afterwards.
 fn payload(input: &mut dyn Read, header: &Header, buffer: Vec<u8>) -> Result<Vec<u8>, Fault> {
     let mut bytes = buffer;
-    bytes.clear();
+    let more = header.payload.saturating_sub(bytes.len());
     bytes
-        .try_reserve_exact(header.payload)
+        .try_reserve_exact(more)
         .map_err(|_| Damage::Memory(header.payload as u64))?;
+    bytes.resize(header.payload, 0);
     let mut sum = Xxh3::new();
-    while bytes.len() < header.payload {
-        let from = bytes.len();
-        let piece = PIECE.min(header.payload - from);
-        if input.take(piece as u64).read_to_end(&mut bytes)? < piece {
-            return Err(Damage::Short.into());
-        }
-        sum.update(&bytes[from..]);
+    for piece in bytes.chunks_mut(PIECE) {
+        input.read_exact(piece)?;
+        sum.update(piece);
     }
     if sum.digest() != header.sums.payload {
         return Err(Damage::Checksum("payload").into());

@@ -43,10 +43,15 @@ impl SlotOptions {
     }
 }
 
-/// Tokens between forced segment ends in a long append.
-pub(super) const SEGMENT: usize = 2048;
 /// Tokens between snapshots in a long append, where a state cannot be cut.
-pub(super) const STEP: usize = SEGMENT;
+pub(super) const STEP: usize = 2048;
+
+/// Tokens between forced segment ends in a long append: at most 2,048, fewer where their KV is more
+/// than 8 MiB. What is put back while it is in the processor's cache, written there by the thread
+/// that reads and proves, takes two thirds of the time (`scripts/bench kv`).
+pub fn segment_tokens(token_bytes: usize) -> usize {
+    ((8 << 20) / token_bytes.max(1)).clamp(128, STEP)
+}
 
 pub(super) struct Engine {
     pub memory: Memory,
@@ -57,6 +62,8 @@ pub(super) struct Engine {
     pub ubatch: usize,
     /// [`SlotOptions::restore_budget`].
     pub restore_budget: usize,
+    /// [`segment_tokens`] of this memory.
+    pub segment: usize,
     /// Length at which an SWA window is in canonical layout already: it was just put back.
     pub canonical: Option<usize>,
     pub rows: Rows,
@@ -141,6 +148,7 @@ impl Slot {
             limit,
             ubatch: context.ubatch,
             restore_budget: options.restore_budget,
+            segment: segment_tokens(facts.token_bytes),
             canonical: None,
             rows: Rows::default(),
             changes: Changes::default(),

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::SlotError;
 use super::call::Event;
-use super::engine::{Engine, SEGMENT, STEP, cancelled};
+use super::engine::{Engine, STEP, cancelled};
 use super::memory::Class;
 use super::resident::Snapshot;
 use super::save::Saved;
@@ -91,7 +91,7 @@ impl Engine {
                 if let Err(error) = self.point(role, saved) {
                     return done(self, Some(error));
                 }
-            } else if at < end && at - self.resident.saved() >= SEGMENT {
+            } else if at < end && at - self.resident.saved() >= self.segment {
                 self.save_segment(saved);
             }
         }

@@ -33,7 +33,7 @@ pub use call::{
     Call, Cause, Choice, Event, Flow, Fork, Kind, Miss, Observe, Outcome, Reply, Target, Times,
     Watch,
 };
-pub use engine::{Answer, Slot, SlotFacts, SlotHandle, SlotOptions};
+pub use engine::{Answer, Slot, SlotFacts, SlotHandle, SlotOptions, segment_tokens};
 pub use error::SlotError;
 pub use memory::{Bytes, Class, Memory};
 pub use window::WindowCost;

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::engine::{Engine, SEGMENT, ms};
+use super::engine::{Engine, ms};
 use super::memory::Bytes;
 use super::resident::Snapshot;
 use crate::kv::{Past, PutSegment, PutSnapshot, SnapshotRole};
@@ -34,7 +34,10 @@ impl Engine {
         let mut again = self.take_marks_back();
         loop {
             let left = end.saturating_sub(self.resident.saved());
-            let tokens = if left < 2 * SEGMENT { left } else { SEGMENT };
+            let tokens = match left < 2 * self.segment {
+                true => left,
+                false => self.segment,
+            };
             if tokens == 0 || !self.save_to(self.resident.saved() + tokens, saved) {
                 break;
             }

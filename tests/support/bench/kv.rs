@@ -13,7 +13,7 @@ use std::time::Instant;
 use npast::kv::{Found, Store};
 use npast::ledger::Token;
 use npast::llama::Model;
-use npast::slot::{Outcome, Slot, SlotHandle, Target};
+use npast::slot::{Outcome, Slot, SlotHandle, Target, segment_tokens};
 
 use super::measure::{after, call, load, median, ms, slot, store, title, tokens};
 use super::model;
@@ -22,8 +22,8 @@ use super::store::disk_folder;
 
 /// Tokens of the measured conversations.
 const LENGTHS: [usize; 2] = [10_000, 100_000];
-/// Tokens of a segment, as a long append is cut.
-const SEGMENT: usize = 2048;
+/// Tokens that are evaluated for the rows.
+const EVALUATED: usize = 2048;
 /// Small segments of a conversation of many short turns.
 const SMALL: usize = 1000;
 const RUNS: usize = 5;
@@ -39,10 +39,10 @@ const READ: usize = 1 << 20;
 /// Runs and prints all of it.
 pub fn run() {
     let model = load(&model::rows_model());
-    let rows = rows(&model);
+    let (rows, each) = rows(&model);
     let mut copy = Copy::new();
     for length in LENGTHS {
-        measure(&model, &rows, &mut copy, length);
+        measure(&model, (&rows, each), &mut copy, length);
     }
     println!(
         "\nFor comparison, a server of the usual kind: 0.43 s to save 150 MB (18,000 tokens, 0.35 GB/s), \
@@ -54,17 +54,20 @@ pub fn run() {
     }
 }
 
-/// Rows of a segment that was really evaluated.
-fn rows(model: &Arc<Model>) -> Rows {
+/// Rows of a segment that was really evaluated, and the tokens of one, as a long append is cut.
+fn rows(model: &Arc<Model>) -> (Rows, usize) {
     let home = disk_folder();
     let kv = store(home.path());
     let slot = slot(model, 4096, kv.clone());
-    let target = tokens(9, SEGMENT);
+    let each = segment_tokens(slot.handle().facts().token_bytes);
+    let target = tokens(9, EVALUATED);
     call(&slot.handle(), Target::Whole(target.clone()), 0, None);
     kv.flush().expect("a flush");
     let found = find(&kv, &target);
-    let segment = kv.read_segment(&found.edges[0], &target);
-    Rows::of(segment.expect("a segment").payload, SEGMENT)
+    let segment = kv
+        .read_segment(&found.edges[0], &target)
+        .expect("a segment");
+    (Rows::of(segment.payload, segment.p1), each)
 }
 
 fn find(kv: &Store, target: &[Token]) -> Found {
@@ -162,9 +165,21 @@ fn hold(slot: &SlotHandle, target: &[Token]) -> Outcome {
     outcome
 }
 
-/// Empties the slot.
-fn leave(slot: &SlotHandle) {
-    call(slot, Target::Whole(tokens(200, 8)), 0, None);
+/// What the slot holds before a restore.
+#[derive(Clone, Copy)]
+enum Before {
+    Nothing,
+    /// Another conversation, of which nothing is kept.
+    Another,
+}
+
+/// Takes a conversation out of the slot.
+fn leave(slot: &SlotHandle, before: Before) {
+    let left = match before {
+        Before::Nothing => Vec::new(),
+        Before::Another => tokens(200, 8),
+    };
+    call(slot, Target::Whole(left), 0, None);
 }
 
 fn rate(bytes: u64, ms: f64) -> f64 {
@@ -178,7 +193,8 @@ fn line(name: &str, ms: f64, bytes: u64, note: &str) {
     );
 }
 
-fn measure(model: &Arc<Model>, rows: &Rows, copy: &mut Copy, length: usize) {
+fn measure(model: &Arc<Model>, rows: (&Rows, usize), copy: &mut Copy, length: usize) {
+    let (rows, each) = rows;
     let home = disk_folder();
     let kv = store(home.path());
     let running = slot(model, length + ROOM, kv.clone());
@@ -189,34 +205,45 @@ fn measure(model: &Arc<Model>, rows: &Rows, copy: &mut Copy, length: usize) {
         slot.facts().token_bytes
     ));
     let one = tokens(1, length);
-    rows.fill(&kv, "bench", &one, 0, SEGMENT);
+    rows.fill(&kv, "bench", &one, 0, each);
     restoring(&slot, &kv, home.path(), copy, &one);
-    switching(&slot, &kv, rows, &one);
+    switching(&slot, &kv, (rows, each), &one);
     saving(&slot, &kv, home.path(), copy, &one);
     drop((slot, running, kv, home));
-    small(model, rows, length);
+    small(model, (rows, each), length);
 }
 
 /// A whole conversation from the disk.
 fn restoring(slot: &SlotHandle, kv: &Store, home: &Path, copy: &mut Copy, one: &[Token]) {
     let files = files(home);
     let bytes = size(&files);
-    let found = find(kv, one);
-    let (mut restore, mut read, mut copied, mut prove) = (vec![], vec![], vec![], vec![]);
+    let chain: Vec<_> = find(kv, one)
+        .edges
+        .into_iter()
+        .map(|e| (e.clone(), e.p1))
+        .collect();
+    let target: Arc<[Token]> = one.into();
+    let (mut empty, mut over, mut read, mut copied, mut prove) =
+        (vec![], vec![], vec![], vec![], vec![]);
     for _ in 0..RUNS {
-        leave(slot);
-        restore.push(hold(slot, one).times.restore);
+        leave(slot, Before::Nothing);
+        empty.push(hold(slot, one).times.restore);
+        leave(slot, Before::Another);
+        over.push(hold(slot, one).times.restore);
         read.push(plain_read(&files));
         copied.push(copy.ms(bytes));
         let begun = Instant::now();
-        for edge in &found.edges {
-            black_box(kv.read_segment(edge, one).expect("a segment"));
+        let mut reading = kv
+            .read_chain(chain.clone(), target.clone())
+            .expect("a thread");
+        while let Some(segment) = reading.next() {
+            reading.give_back(segment.expect("a segment").payload);
         }
         prove.push(ms(begun));
     }
-    let (restore, read, copied, prove) =
-        (median(restore), median(read), median(copied), median(prove));
+    let [empty, over, read, copied, prove] = [empty, over, read, copied, prove].map(median);
     let slower = read.max(copied);
+    let share = |ms: f64| format!("{:.2} of the slower", slower / ms);
     println!(
         "restore of {} MiB in {} files, in the page cache:",
         bytes >> 20,
@@ -224,42 +251,34 @@ fn restoring(slot: &SlotHandle, kv: &Store, home: &Path, copy: &mut Copy, one: &
     );
     line("  plain read of the files", read, bytes, "");
     line("  memcpy of as many bytes", copied, bytes, "");
-    line(
-        "  restore",
-        restore,
-        bytes,
-        &format!("{:.2} of the slower", slower / restore),
-    );
-    line("    of it read and proven, by itself", prove, bytes, "");
+    line("  restore into an empty slot", empty, bytes, &share(empty));
+    line("  restore over a conversation", over, bytes, &share(over));
+    line("  read and proven alone", prove, bytes, "");
     let (mut restore, mut read) = (vec![], vec![]);
     for _ in 0..FEW {
-        leave(slot);
+        leave(slot, Before::Nothing);
         forget(&files);
         restore.push(hold(slot, one).times.restore);
         forget(&files);
         read.push(plain_read(&files));
     }
-    let (restore, read) = (median(restore), median(read));
-    let slower = read.max(copied);
+    let [restore, read] = [restore, read].map(median);
+    let share = format!("{:.2} of the slower", read.max(copied) / restore);
     println!("the same from the disk:");
     line("  plain read of the files", read, bytes, "");
-    line(
-        "  restore",
-        restore,
-        bytes,
-        &format!("{:.2} of the slower", slower / restore),
-    );
+    line("  restore into an empty slot", restore, bytes, &share);
 }
 
 /// Two conversations that share nine tenths.
-fn switching(slot: &SlotHandle, kv: &Store, rows: &Rows, one: &[Token]) {
-    let shared = one.len() * 9 / 10 / SEGMENT * SEGMENT;
+fn switching(slot: &SlotHandle, kv: &Store, rows: (&Rows, usize), one: &[Token]) {
+    let (rows, each) = rows;
+    let shared = one.len() * 9 / 10 / each * each;
     let two = [&one[..shared], &tokens(2, one.len() - shared)].concat();
-    rows.fill(kv, "other", &two, shared, SEGMENT);
+    rows.fill(kv, "other", &two, shared, each);
     let (mut there, mut whole) = (vec![], vec![]);
     let (mut part, mut all) = (0, 0);
     for _ in 0..FEW {
-        leave(slot);
+        leave(slot, Before::Another);
         let outcome = hold(slot, one);
         (all, _) = (outcome.restored_bytes, whole.push(outcome.times.restore));
         for target in [&two[..], one] {
@@ -319,12 +338,13 @@ fn saving(slot: &SlotHandle, kv: &Store, home: &Path, copy: &mut Copy, one: &[To
 }
 
 /// A new process on a conversation of a thousand short turns.
-fn small(model: &Arc<Model>, rows: &Rows, length: usize) {
+fn small(model: &Arc<Model>, rows: (&Rows, usize), length: usize) {
+    let (rows, long) = rows;
     println!(
         "cold start, {length} tokens in the page cache (store opened, found, read, put back):"
     );
     let one = tokens(1, length);
-    for (name, each) in [("long", SEGMENT), ("small", length / SMALL)] {
+    for (name, each) in [("long", long), ("small", length / SMALL)] {
         let home = disk_folder();
         let kv = store(home.path());
         rows.fill(&kv, "bench", &one, 0, each);

@@ -129,7 +129,7 @@ pub fn options(limit: usize) -> SlotOptions {
             ..ContextOptions::default()
         },
         snapshot_budget: 1 << 30,
-        restore_budget: 256 << 20,
+        restore_budget: 32 << 20,
     }
 }
 
