@@ -119,6 +119,12 @@ impl Conversation {
             unit.start_run(work.reply, *at, work.kinds[*at].word())?;
         }
         unit.commit()?;
+        if group
+            .iter()
+            .any(|at| work.kinds[*at] != Kind::Ran(Effect::Reads))
+        {
+            self.settle();
+        }
         // The gate stays on this thread.
         let Toolset {
             registry,

@@ -60,6 +60,8 @@ pub struct Conversation {
     /// Formats of replies, after a user's message and after results; made when first needed.
     pub(super) formats: [Option<ReplyFormat>; 2],
     pub(super) calls: u64,
+    /// Bytes of snapshots that were stored between calls; the next receipt counts them.
+    pub(super) settled: u64,
     pub(super) notices: Vec<Notice>,
     /// A prefix break made on purpose, named in the next receipt: the first token that differs,
     /// and why.
@@ -154,6 +156,7 @@ impl Conversation {
         let mut here = Conversation {
             frozen: Frozen::of(&shared, &row),
             calls: row.usage.calls,
+            settled: 0,
             messages: db.messages(row.id)?,
             ledger: db.ledger(row.id)?,
             decoded: 0,
@@ -211,14 +214,22 @@ impl Conversation {
     ///
     /// # Errors
     /// When the store's writer has died; the session itself is whole.
-    pub fn close(self) -> Result<(), AgentError> {
+    pub fn close(mut self) -> Result<(), AgentError> {
         if !self.resumed && self.calls == 0 && self.messages.is_empty() {
             self.db.remove(self.row.id)?;
         }
+        self.settle();
         self.shared
             .store
             .flush()
             .map_err(|e| AgentError::new(ErrorKind::Session, e.to_string()))
+    }
+
+    /// The state after the last call goes to disk, where it did not yet: the turn has ended, or a
+    /// tool is about to run that may take this process with it. A dead engine is said by the call
+    /// that needs it.
+    pub(super) fn settle(&mut self) {
+        self.settled += self.slot.settle().unwrap_or_default();
     }
 
     /// Messages at the end that nobody answered yet.
@@ -359,6 +370,7 @@ impl Conversation {
             marks: Vec::new(),
             formats: [None, None],
             calls: 0,
+            settled: 0,
             notices: self.notices,
             broken: None,
             left: None,

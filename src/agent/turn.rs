@@ -196,6 +196,7 @@ impl Conversation {
             head: self.row.head,
             decoded: self.decoded,
             reply: Some(reply),
+            step: self.row.runs_tools,
             cancel: cancel.clone(),
             events,
         })?;
@@ -264,6 +265,11 @@ impl Conversation {
             }
             message = id.map(|id| (id, reply.to_json()));
         }
+        // A turn goes on after calls that npast runs.
+        if self.row.runs_tools && finish != Finish::ToolCalls {
+            self.settle();
+        }
+        outcome.snapshot_bytes += std::mem::take(&mut self.settled);
         let receipt = self.receipt(&outcome, finish);
         let mut end = TurnEnd {
             finish,

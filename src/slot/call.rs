@@ -99,6 +99,9 @@ pub struct Call {
     pub decoded: usize,
     /// What to sample; nothing only evaluates (a rewind, a warm-up).
     pub reply: Option<Reply>,
+    /// More calls of the same turn may follow: a snapshot of this one's end stays in RAM until
+    /// [`super::SlotHandle::settle`], or until the slot has rested for a second.
+    pub step: bool,
     /// Set it to stop between decode calls.
     pub cancel: Arc<AtomicBool>,
     /// Progress and sampled tokens.

@@ -15,6 +15,7 @@ use super::call::{Call, Fork, Outcome};
 use super::memory::{Class, Memory};
 use super::prompt::Rows;
 use super::resident::Resident;
+use super::save::{Ended, Unsettled};
 use super::window::WindowCost;
 use super::{SlotError, Times};
 use crate::kv::{Changes, Sampled, Store};
@@ -71,6 +72,10 @@ pub(super) struct Engine {
     pub changes: Changes,
     /// The last turn's state was stored and has no sample yet.
     pub unsampled: bool,
+    /// A state that is in RAM alone, because its turn goes on.
+    pub unsettled: Option<Unsettled>,
+    /// Bytes of snapshots that were stored between calls; the next outcome counts them.
+    pub settled: u64,
 }
 
 enum Command {
@@ -81,6 +86,7 @@ enum Command {
     Knows((usize, Digest), oneshot::Sender<bool>),
     Window(oneshot::Sender<Option<WindowCost>>),
     Rest(oneshot::Sender<()>),
+    Settle(oneshot::Sender<u64>),
     Refuse(Option<usize>, oneshot::Sender<bool>),
     Compare(Box<Sampled>, oneshot::Sender<Result<Compared, SlotError>>),
 }
@@ -153,6 +159,8 @@ impl Slot {
             rows: Rows::default(),
             changes: Changes::default(),
             unsampled: false,
+            unsettled: None,
+            settled: 0,
         };
         let (commands, inbox) = bounded(16);
         let death = Arc::new(Mutex::new(None));
@@ -277,6 +285,17 @@ impl SlotHandle {
         rx.blocking_recv().map_err(|_| self.dead())?
     }
 
+    /// The end of a turn of several calls ([`Call::step`]): its state goes to disk. Gives the bytes
+    /// of snapshots that were handed to the store since the last call ended.
+    ///
+    /// # Errors
+    /// When the engine is dead.
+    pub fn settle(&self) -> Result<u64, SlotError> {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Settle(tx))?;
+        rx.blocking_recv().map_err(|_| self.dead())
+    }
+
     /// Has the work done now that else waits for idle time. For verification.
     ///
     /// # Errors
@@ -337,7 +356,14 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
             Command::Row(answer) => give(answer, death, || engine.resident.row.clone()),
             Command::Held(answer) => give(answer, death, || engine.resident.tokens().to_vec()),
             Command::Compare(sampled, answer) => give(answer, death, || engine.compare(&sampled)),
-            Command::Rest(answer) => give(answer, death, || engine.sample_turn()),
+            Command::Rest(answer) => give(answer, death, || {
+                engine.settle();
+                engine.sample_turn();
+            }),
+            Command::Settle(answer) => give(answer, death, || {
+                engine.settle();
+                std::mem::take(&mut engine.settled)
+            }),
             Command::Refuse(after, answer) => give(answer, death, || {
                 let ctx = engine.memory.ctx();
                 after.into_iter().for_each(|n| ctx.refuse_after(n));
@@ -361,6 +387,8 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
 
 /// Nothing for so long means that nobody waits for the next command.
 const IDLE: Duration = Duration::from_millis(50);
+/// Nothing for so long within a turn: what is in RAM alone is stored.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// The next command; idle work is done while there is none, and before the thread ends. `None` when
 /// nobody can send any more, or when that work panicked.
@@ -369,6 +397,12 @@ fn next(
     inbox: &Receiver<Command>,
     death: &Mutex<Option<String>>,
 ) -> Option<Command> {
+    if engine.unsettled.is_some() {
+        if let Ok(command) = inbox.recv_timeout(SETTLED) {
+            return Some(command);
+        }
+        survive(death, || engine.settle())?;
+    }
     if engine.unsampled {
         if let Ok(command) = inbox.recv_timeout(IDLE) {
             return Some(command);
@@ -424,6 +458,14 @@ impl Engine {
     fn call(&mut self, call: Call) -> Result<Outcome, SlotError> {
         let begun = Instant::now();
         self.unsampled = false;
+        // Another conversation may take its place.
+        if self
+            .unsettled
+            .as_ref()
+            .is_some_and(|u| u.owner != call.owner)
+        {
+            self.settle();
+        }
         let goal = self.resolve(call.target)?;
         let len = goal.len();
         if len > self.limit {
@@ -493,10 +535,16 @@ impl Engine {
         }
         let whole = complete && (!sample || !outcome.tokens.is_empty());
         let prompt = whole && !outcome.tokens.is_empty();
-        self.save_turn(&call.owner, whole, prompt.then_some(reached), &mut saved);
+        let ended = Ended {
+            owner: &call.owner,
+            whole,
+            step: call.step,
+            prompt: prompt.then_some(reached),
+        };
+        self.save_turn(&ended, &mut saved);
         outcome.times.save = saved.ms;
         outcome.saved_bytes = saved.bytes;
-        outcome.snapshot_bytes = saved.snapshot_bytes;
+        outcome.snapshot_bytes = saved.snapshot_bytes + std::mem::take(&mut self.settled);
         outcome.mark = self.resident.mark();
         Ok(outcome)
     }

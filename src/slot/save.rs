@@ -7,6 +7,7 @@ use super::engine::{Engine, ms};
 use super::memory::Bytes;
 use super::resident::Snapshot;
 use crate::kv::{Past, PutSegment, PutSnapshot, SnapshotRole};
+use crate::ledger::Digest;
 
 /// What saving cost so far.
 #[derive(Default)]
@@ -16,6 +17,27 @@ pub(super) struct Saved {
     pub bytes: u64,
     /// Of snapshots, with their logits rows.
     pub snapshot_bytes: u64,
+}
+
+/// How a call ended.
+pub(super) struct Ended<'a> {
+    pub owner: &'a str,
+    /// It did what was asked of it, and its state is the owner's present one. After a call that was
+    /// cut before its reply the last one stays that: the message may be withdrawn.
+    pub whole: bool,
+    /// More calls of its turn may follow.
+    pub step: bool,
+    /// Where a reply begins: the segment ends there, so that another reply stores no more than
+    /// itself, and where the memory can be cut its logits row is stored as the turn's snapshot.
+    pub prompt: Option<usize>,
+}
+
+/// The end of a call whose turn may go on. Where a state is hundreds of MiB, one a turn is written,
+/// not one a call (docs/kv-format.md).
+pub(super) struct Unsettled {
+    pub owner: String,
+    pub at: usize,
+    pub digest: Digest,
 }
 
 impl Engine {
@@ -177,23 +199,18 @@ impl Engine {
         }
     }
 
-    /// The end of a call: what is new is stored, and pinned for its owner. `whole`: it did what was
-    /// asked of it, and its state is the owner's present one. After a call that was cut before its
-    /// reply the last one stays that: the message may be withdrawn.
-    ///
-    /// `prompt` is where a reply begins: the segment ends there, so that another reply stores no more
-    /// than itself, and where the memory can be cut its logits row is stored as the turn's snapshot.
-    pub fn save_turn(
-        &mut self,
-        owner: &str,
-        whole: bool,
-        prompt: Option<usize>,
-        saved: &mut Saved,
-    ) {
+    /// The end of a call: what is new is stored, and pinned for its owner.
+    pub fn save_turn(&mut self, ended: &Ended<'_>, saved: &mut Saved) {
+        let (owner, whole) = (ended.owner, ended.whole);
         if self.store.is_off() || self.resident.len() == 0 {
             return;
         }
-        if let Some(prompt) = prompt {
+        // One that did what was asked of it takes the place of the call before it.
+        match whole {
+            true => self.unsettled = None,
+            false => self.settle(),
+        }
+        if let Some(prompt) = ended.prompt {
             self.save_segment_to(prompt, saved);
             self.save_row(prompt, owner, saved);
         }
@@ -218,6 +235,14 @@ impl Engine {
                 bytes: bytes.clone(),
                 row: row.clone(),
             });
+            if whole && ended.step {
+                self.unsettled = Some(Unsettled {
+                    owner: owner.to_owned(),
+                    at,
+                    digest: self.resident.digest(at),
+                });
+                return;
+            }
             let role = match whole {
                 true => SnapshotRole::Turn,
                 false => SnapshotRole::Step,
@@ -229,5 +254,24 @@ impl Engine {
             self.store.pin(owner, digest);
             self.unsampled = true;
         }
+    }
+
+    /// Stores and pins the state that is in RAM alone, unless what it holds was taken back.
+    pub fn settle(&mut self) {
+        let Some(Unsettled { owner, at, digest }) = self.unsettled.take() else {
+            return;
+        };
+        if self.resident.len() < at || self.resident.digest(at) != digest {
+            return;
+        }
+        let Some(held) = self.resident.snapshot(at).cloned() else {
+            return;
+        };
+        let mut saved = Saved::default();
+        let role = SnapshotRole::Turn;
+        self.save_snapshot(at, held.bytes, held.row, role, Some(&owner), &mut saved);
+        self.store.pin(&owner, digest);
+        self.unsampled = self.resident.len() == at;
+        self.settled += saved.snapshot_bytes;
     }
 }

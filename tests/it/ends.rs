@@ -54,6 +54,7 @@ fn an_engine_that_panics_fails_every_waiting_and_later_call_with_the_reason() {
         head: 0,
         decoded: 0,
         reply: Some(script(&tokens(2, 3), observe)),
+        step: false,
         cancel: Default::default(),
         events: unbounded_channel().0,
     };

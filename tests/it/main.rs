@@ -24,6 +24,7 @@ mod yard;
 mod agent_orders;
 mod agent_prompts;
 mod agent_sessions;
+mod agent_states;
 mod agent_turns;
 mod bad_days;
 mod boundaries;

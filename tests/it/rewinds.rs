@@ -72,6 +72,7 @@ fn a_changed_prefix_names_the_first_differing_token() {
                 // The session had decoded all of it once, on another branch.
                 decoded: 300,
                 reply: None,
+                step: false,
                 cancel: Default::default(),
                 events,
             })
@@ -147,6 +148,7 @@ fn a_tail_after_a_prefix_that_is_not_held_any_more_is_refused() {
             head: 0,
             decoded: 0,
             reply: None,
+            step: false,
             cancel: Default::default(),
             events: tokio::sync::mpsc::unbounded_channel().0,
         };

@@ -9,7 +9,7 @@ use npast::kv::Found;
 use npast::ledger::{Running, Token};
 
 use crate::model::Class;
-use crate::rig::{Rig, Settings, load, tokens};
+use crate::rig::{Rig, Settings, Stop, load, tokens};
 
 /// What a record has beside KV: header, tokens of a snapshot, what llama.cpp writes once a layer.
 const HEADERS: u64 = 600;
@@ -175,5 +175,72 @@ fn back(class: Class, home: &Path, talk: &Talk) {
         if class != Class::Hybrid {
             assert!(back.evaluated <= head - end, "{what}: {back:?}");
         }
+    }
+}
+
+/// A turn of several calls: their states stay in RAM, and one of them goes to disk, at the end of
+/// the turn, before another conversation takes the slot, or with the process.
+#[test]
+fn of_a_turn_of_six_calls_one_state_is_written_on_every_class() {
+    for class in [Class::Swa, Class::Hybrid, Class::Recurrent] {
+        for end in ["of the turn", "by another conversation", "of the process"] {
+            let what = format!("{class:?}, {end}");
+            let home = home();
+            let mut rig = Rig::new(class, Some(home.path()));
+            rig.steps = true;
+            let mut ledger = Vec::new();
+            for call in 0..6 {
+                ledger.extend(tokens(call, 40));
+                let said = tokens(100 + call, 4);
+                let (outcome, _) = rig.say(&ledger, &said);
+                assert_eq!(outcome.snapshot_bytes, 0, "{what}, call {call}");
+                assert_eq!(outcome.miss, None, "{what}, call {call}");
+                ledger.extend(said);
+            }
+            let list = rig.held();
+            let one = rig.handle().facts().snapshot_bytes as u64;
+            match end {
+                "of the turn" => {
+                    let bytes = rig.handle().settle().expect("a live engine");
+                    assert!(bytes >= one, "{what}: {bytes}");
+                    let again = rig.handle().settle().expect("a live engine");
+                    assert_eq!(again, 0, "{what}");
+                }
+                "by another conversation" => {
+                    rig.steps = false;
+                    let other = tokens(50, 100);
+                    let (outcome, _) = rig.ask("other", &other, Some(&tokens(51, 4)), Stop::Never);
+                    let bytes = outcome.expect("a call").snapshot_bytes;
+                    assert!(bytes >= 2 * one, "{what}: {bytes}");
+                }
+                _ => {}
+            }
+            let mut rig = rig.restart();
+            assert_eq!(found(&rig, &list).nodes.len(), 1, "{what}");
+            let back = rig.rewind(&list);
+            let cost = (back.restored, back.evaluated, back.miss);
+            assert_eq!(cost, (list.len(), 0, None), "{what}");
+        }
+    }
+}
+
+/// A message that is withdrawn in the middle of such a turn leaves what the turn had on disk.
+#[test]
+fn a_call_that_is_cut_before_its_reply_stores_the_step_before_it_on_every_class() {
+    for class in [Class::Swa, Class::Hybrid, Class::Recurrent] {
+        let home = home();
+        let mut rig = Rig::new(class, Some(home.path()));
+        rig.steps = true;
+        let mut ledger = tokens(1, 100);
+        let said = tokens(2, 4);
+        rig.say(&ledger, &said);
+        let list = rig.held();
+        ledger.extend(said);
+        ledger.extend(tokens(3, 400));
+        let (cut, _) = rig.say_until(&ledger, &tokens(4, 4), 64);
+        assert!(cut.tokens.is_empty() && cut.snapshot_bytes > 0, "{class:?}");
+        let back = rig.restart().rewind(&list);
+        let cost = (back.restored, back.evaluated, back.miss);
+        assert_eq!(cost, (list.len(), 0, None), "{class:?}");
     }
 }

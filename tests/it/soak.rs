@@ -182,6 +182,7 @@ fn turn(slot: &Slot, talks: &mut [Talk], at: usize, round: usize, sum: &mut Sum)
         head: HEAD,
         decoded: talk.decoded,
         reply: Some(script(&reply, Box::new(|_| ()))),
+        step: false,
         cancel: Arc::default(),
         events,
     });

@@ -35,6 +35,8 @@ pub struct Rig {
     home: Option<PathBuf>,
     store: Store,
     settings: Settings,
+    /// Calls are steps of a turn that goes on.
+    pub steps: bool,
     /// What each conversation, by its owner, had decoded when it was last served.
     decoded: HashMap<String, Vec<Token>>,
 }
@@ -152,6 +154,7 @@ impl Rig {
             home: home.map(Path::to_owned),
             store: opened.expect("the store"),
             settings,
+            steps: false,
             decoded: HashMap::new(),
         }
     }
@@ -182,6 +185,7 @@ impl Rig {
             store,
             settings,
             decoded,
+            ..
         } = self;
         store.flush().expect("a flush");
         // The thread ends with its last handle.
@@ -236,6 +240,7 @@ impl Rig {
                 head: 0,
                 decoded: common_prefix(decoded, target),
                 reply: reply.map(|tokens| script(tokens, Box::new(observe))),
+                step: self.steps,
                 cancel: cancel.clone(),
                 events,
             })

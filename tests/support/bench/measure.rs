@@ -186,6 +186,7 @@ pub fn call(
         head: 0,
         decoded,
         reply,
+        step: false,
         cancel: Arc::default(),
         events,
     });
