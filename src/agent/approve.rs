@@ -140,6 +140,12 @@ impl Approvals {
         if covered || call.is_free(&self.setup) && why.is_none() {
             return Verdict::Allow(call.subject);
         }
+        // Without a wall that the user wants there is none to be outside of.
+        let caution = tool
+            .caution()
+            .filter(|_| self.setup.wall != Wall::Off)
+            .map(str::to_owned);
+        let why = why.or(caution);
         match (self.setup.policy, &why) {
             (Approve::Deny, _) => refused("the policy is to deny what no rule allows".into()),
             (Approve::Auto, None) => Verdict::Allow(call.subject),
@@ -250,13 +256,14 @@ impl Call {
 
     /// Why this call is asked about even where the policy would let it run.
     fn doubt(&self, setup: &Setup) -> Option<String> {
-        if let Some(script) = &self.script {
-            if setup.wall == Wall::Missing {
-                return Some("there is no sandbox on this system".into());
-            }
-            if let Some(why) = &script.unknown {
-                return Some(why.clone());
-            }
+        let program = matches!(self.subject, Subject::Command(_) | Subject::Call(_));
+        if program && setup.wall == Wall::Missing {
+            return Some("there is no sandbox on this system".into());
+        }
+        if let Some(script) = &self.script
+            && let Some(why) = &script.unknown
+        {
+            return Some(why.clone());
         }
         match &self.subject {
             Subject::Path(path) if self.effect != Effect::Reads && in_git(path, setup) => {

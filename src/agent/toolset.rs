@@ -72,6 +72,20 @@ impl Conversation {
     }
 }
 
+impl Toolset<'_> {
+    /// What the tools are called, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.registry.tools().map(|tool| tool.spec().name.as_str())
+    }
+
+    /// One more file or folder that no tool may touch.
+    pub fn hide(&mut self, place: &Path) {
+        let real = place.canonicalize().ok();
+        self.secret.extend(real);
+        self.secret.push(place.to_owned());
+    }
+}
+
 impl Conversation {
     /// The session's temporary folder, made if it is missing: private, and gone with the session.
     ///

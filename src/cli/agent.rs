@@ -9,13 +9,14 @@ use serde_json::Value;
 use super::args::Cli;
 use super::error::Failure;
 use super::keyboard::Keyboard;
+use super::live::Live;
 use super::output::{notice, printable};
-use crate::agent::approve::{self, Approvals, Grant, Question, Verdict, Wall};
+use crate::agent::approve::{self, Approvals, Grant, Question, Verdict};
 use crate::agent::{Gate, Notice, Prompt, Setup, Surroundings};
-use crate::config::{Approve, Settings, Tables};
+use crate::config::{Approve, Settings};
 use crate::session::local_day;
 use crate::tools::command::Places;
-use crate::tools::{self, Registry, Subject, Tool};
+use crate::tools::{Registry, Subject, Tool};
 
 /// Whether a session that starts in this run gets tools. On a terminal it does, unless it was given
 /// a system prompt or tools of its own; a script has to ask for it.
@@ -27,73 +28,10 @@ pub fn wanted(typed: &Cli, settings: &Settings, terminal: bool) -> bool {
     talk.agent || (terminal && !typed.json && settings.system.is_none())
 }
 
-/// Where the tools of a session work.
-pub struct Around<'a> {
-    /// The data folder.
-    pub home: &'a Path,
-    /// The project's folder.
-    pub project: &'a Path,
-    /// The session's temporary folder.
-    pub temp: &'a Path,
-    /// Whether programs are to run without a wall.
-    pub sandbox_off: bool,
-    /// What the configuration file says of approvals and the sandbox.
-    pub tables: &'a Tables,
-}
-
-/// The tools that this process can serve, and what programs run behind.
-pub fn live(around: &Around<'_>) -> (Vec<Box<dyn Tool>>, Wall) {
-    let mut all = tools::built_in();
-    all.push(Box::new(tools::FetchUrl::new(false)));
-    let wall = terminal(around, &mut all);
-    (all, wall)
-}
-
-/// Adds the tool that runs programs; its wall is tried before it is trusted.
-#[cfg(unix)]
-fn terminal(around: &Around<'_>, all: &mut Vec<Box<dyn Tool>>) -> Wall {
-    use crate::tools::sandbox::{self, Sandbox};
-    let Ok(program) = std::env::current_exe() else {
-        notice(
-            "programs cannot be run: npast does not know its own file",
-            None,
-        );
-        return Wall::Missing;
-    };
-    let table = &around.tables.sandbox;
-    let variables = sandbox::environment(std::env::vars_os(), &table.env, around.temp);
-    let bare = Sandbox::new(program, variables);
-    let user = std::env::home_dir();
-    let secret = tools::secret_places(user.as_deref(), &[around.home]);
-    let mut write = vec![around.project.to_owned(), around.temp.to_owned()];
-    write.extend(table.write.iter().cloned());
-    let walled = bare.clone().behind(sandbox::Wall {
-        write,
-        hidden: sandbox::hidden(user.as_deref(), &secret),
-        network: table.network,
-    });
-    // A wall that does not hold would refuse every program; without one each call is asked about.
-    let (sandbox, wall) = match around.sandbox_off {
-        true => (bare, Wall::Off),
-        false if around.temp.is_dir() && walled.probe(around.temp).holds() => {
-            (walled, Wall::Sandbox)
-        }
-        false => (bare, Wall::Missing),
-    };
-    all.push(Box::new(tools::Terminal::new(sandbox)));
-    wall
-}
-
-/// Programs are run on Unix only.
-#[cfg(not(unix))]
-fn terminal(_: &Around<'_>, _: &mut Vec<Box<dyn Tool>>) -> Wall {
-    Wall::Missing
-}
-
 /// Those of the live tools that a session which starts now gets, and what there is to say about
 /// names in the configuration that no tool has. `fetch_url` has to be asked for.
-fn chosen(settings: &Settings, around: &Around<'_>) -> (Vec<Box<dyn Tool>>, Vec<Notice>) {
-    let all = live(around).0;
+fn chosen(settings: &Settings, live: &mut Live) -> (Vec<Box<dyn Tool>>, Vec<Notice>) {
+    let all = live.tools(None);
     let names: Vec<String> = all.iter().map(|t| t.spec().name.clone()).collect();
     let mut notices = Vec::new();
     for name in settings.with_tools.iter().chain(&settings.without_tools) {
@@ -112,30 +50,21 @@ fn chosen(settings: &Settings, around: &Around<'_>) -> (Vec<Box<dyn Tool>>, Vec<
     (kept.collect(), notices)
 }
 
-/// The built prompt and the tools of a session that starts now in `project`.
+/// The built prompt and the tools of a session that starts now.
 ///
 /// # Errors
 /// When the tools make no list, which no user can cause.
 pub fn setup(
-    home: &Path,
-    project: &Path,
+    live: &mut Live,
     settings: &Settings,
     system: Option<&str>,
 ) -> Result<(Setup, Prompt), Failure> {
-    // Only what the tools are called counts here: nothing is run, so nothing is tried.
-    let around = Around {
-        home,
-        project,
-        temp: Path::new(""),
-        sandbox_off: true,
-        tables: &settings.tables,
-    };
-    let (tools, mut notices) = chosen(settings, &around);
+    let (tools, mut notices) = chosen(settings, live);
     let tools = Registry::new(tools).map_err(|e| Failure::failed("internal", e.to_string()))?;
     let names: Vec<String> = tools.tools().map(|t| t.spec().name.clone()).collect();
     let prompt = Prompt::build(&Surroundings {
-        home,
-        project,
+        home: &live.home,
+        project: &live.project,
         day: &local_day(super::state::now_ms())?,
         tools: &names,
         system,
@@ -157,25 +86,25 @@ pub struct Asking {
 }
 
 impl Asking {
-    /// Without a keyboard the run is unattended. What was granted for always and cannot be read is
-    /// said here.
+    /// For a session with this temporary folder. Without a keyboard the run is unattended. What was
+    /// granted for always and cannot be read is said here.
     pub fn new(
         policy: Approve,
-        around: &Around<'_>,
-        wall: Wall,
+        live: &Live,
+        temp: &Path,
         keyboard: Option<Arc<Keyboard>>,
     ) -> Asking {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let (approvals, said) = Approvals::new(approve::Setup {
             policy,
-            rules: around.tables.rules.clone(),
+            rules: live.tables.rules.clone(),
             places: Places {
                 home: std::env::home_dir().map_or_else(PathBuf::new, |home| real(&home)),
-                project: real(around.project),
-                data: real(around.home),
+                project: real(&live.project),
+                data: real(&live.home),
             },
-            temp: real(around.temp),
-            wall,
+            temp: real(temp),
+            wall: live.wall(),
             attended: keyboard.is_some(),
         });
         if let Some(text) = said {

@@ -81,7 +81,7 @@ fn read(line: &str) -> Line {
 }
 
 /// Chats until Ctrl-D or `/quit`.
-pub fn run(run: &Run, start: Start) -> Result<i32, Failure> {
+pub fn run(run: &Run, mut start: Start) -> Result<i32, Failure> {
     if run.json {
         return Err(Failure::usage(
             "--json needs a message, and a chat has none to begin with",
@@ -141,6 +141,7 @@ impl Chat {
             self.answer_open()?;
         } else if !quiet {
             eprintln!("A new session, named from its first words. /help lists the commands.");
+            self.show_sandbox();
         }
         let mut left = String::new();
         let mut editing = false;
@@ -285,15 +286,24 @@ impl Chat {
 
     fn open(&mut self, words: &str) -> Result<(), Failure> {
         let conversation = self.start.conversation(&self.engine, words)?;
-        self.output.session(&conversation.info());
-        self.tools = self
-            .start
-            .toolset(&conversation, Some(self.keyboard.clone()))?;
-        if let Some(tools) = &mut self.tools {
-            tools.steering = self.steering.clone();
-        }
+        self.tools = self.served(&conversation)?;
         self.conversation = Some(conversation);
         Ok(())
+    }
+
+    /// The tools of a session that is about to be the open one.
+    fn served(&mut self, by: &Conversation) -> Result<Option<Toolset<'static>>, Failure> {
+        let mut tools = self.start.toolset(by, Some(self.keyboard.clone()))?;
+        if let Some(tools) = &mut tools {
+            tools.steering = self.steering.clone();
+        }
+        Ok(tools)
+    }
+
+    fn show_sandbox(&self) {
+        if let Some(held) = self.start.held_back() {
+            eprintln!("sandbox: {}", printable(held));
+        }
     }
 
     fn show_session(&self) {
@@ -307,6 +317,9 @@ impl Chat {
                 count(info.context),
                 count(self.engine.facts().limit),
             ),
+        }
+        if self.tools.is_some() {
+            self.show_sandbox();
         }
     }
 

@@ -1,23 +1,28 @@
 //! From settings to an open engine and conversation: everything that can be refused is refused
 //! before a model is loaded.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::args::TalkArgs;
 use super::error::Failure;
 use super::interrupt::Interrupt;
 use super::keyboard::Keyboard;
+use super::live::Live;
 use super::output::{Progress, notice};
 use super::{Run, agent, input, models};
 use crate::agent::{
-    Budget, Conversation, Engine, Info, NewSession, Open, Options, Toolset, TurnOptions, preflight,
+    Conversation, Engine, Info, NewSession, Open, Options, Toolset, TurnOptions, preflight,
 };
 use crate::chat::Script;
-use crate::config::{Approve, Places, Settings, Tables};
+use crate::config::{Places, Settings};
 use crate::ledger::Finish;
 use crate::llama::bridge::MAX_TEMPLATE_BYTES;
 use crate::session::{Db, Message, Session, SessionId, State, check_name};
+
+/// How often Ctrl-C is looked for while servers start.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A run that is ready to load its model.
 pub struct Start {
@@ -29,13 +34,14 @@ pub struct Start {
     pub script: Option<Script>,
     options: Options,
     new: NewSession,
+    /// Whether a session that starts gets npast's tools.
+    agent: bool,
     /// It only counts when a session starts.
     typed_seed: Option<u64>,
-    db: PathBuf,
-    approve: Approve,
-    sandbox_off: bool,
-    tables: Tables,
-    budget: Budget,
+    places: Places,
+    settings: Settings,
+    /// What serves tools: those of the session that is open, and of one that is about to be.
+    live: Vec<Live>,
 }
 
 impl Start {
@@ -72,54 +78,49 @@ impl Start {
         let system = system.map(|given| input::text_or_file(given, "the system prompt"));
         let tools = talk.tools.as_deref().map(input::tools);
         let system = system.transpose()?;
-        let mut new = NewSession {
+        let new = NewSession {
             folder,
             system,
             tools: tools.transpose()?,
             seed: settings.seed,
             setup: None,
         };
-        if talk.agent && !settings.servers.is_empty() {
-            let names: Vec<&str> = settings.servers.iter().map(|s| s.name.as_str()).collect();
-            notice(
-                &format!(
-                    "the MCP servers in the configuration ({}) are not started by this version",
-                    names.join(", ")
-                ),
-                Some("sessions have npast's own tools only"),
-            );
-        }
-        if talk.agent && stored.is_none() {
-            let folder = Path::new(&new.folder);
-            let system = new.system.take();
-            let built = agent::setup(&run.places.home, folder, &settings, system.as_deref())?;
-            new.setup = Some(built.0);
-        }
         let usual = stored.as_ref().map(|session| session.model.as_str());
+        let options = options(run, &settings, usual)?;
+        let script = talk.script.as_deref().map(script).transpose()?;
+        // Last, since it may start programs; while they come up the model is loaded.
+        let folder = match &stored {
+            Some(session) => session.runs_tools.then_some(&session.folder),
+            None => talk.agent.then_some(&new.folder),
+        };
+        let live = folder.map(|folder| Live::new(&run.places, Path::new(folder), &settings));
         Ok(Start {
             turn: TurnOptions {
                 sampling: settings.sampling.clone(),
                 max_tokens: settings.max_tokens,
                 stop: settings.stop.clone(),
             },
-            script: talk.script.as_deref().map(script).transpose()?,
+            script,
             new,
             typed_seed: talk.seed,
-            options: options(run, &settings, usual)?,
-            approve: settings.approve,
-            sandbox_off: settings.sandbox_off,
-            tables: settings.tables.clone(),
-            budget: settings.budget,
-            db: run.places.db(),
+            options,
+            live: live.into_iter().collect(),
+            agent: talk.agent,
+            settings,
+            places: run.places.clone(),
             open,
         })
     }
 
-    /// Loads the model. Its notices are said here, once.
+    /// Loads the model and waits for servers of tools. Its notices are said here, once.
     ///
     /// # Errors
     /// The engine's; [`Failure::interrupted`] after Ctrl-C.
-    pub fn load(&self, interrupt: &Interrupt, progress: &mut Progress) -> Result<Engine, Failure> {
+    pub fn load(
+        &mut self,
+        interrupt: &Interrupt,
+        progress: &mut Progress,
+    ) -> Result<Engine, Failure> {
         // Its files are read while weights load.
         let _warming = match &self.open {
             Some(open) => preflight(&self.options, open, &self.new.folder)?,
@@ -129,6 +130,13 @@ impl Start {
         for (text, hint) in engine.notices() {
             notice(&text, hint.as_deref());
         }
+        for live in &mut self.live {
+            while !live.wait(LOOK) {
+                progress.servers();
+                interrupt.check()?;
+            }
+        }
+        progress.clear();
         Ok(engine)
     }
 
@@ -137,7 +145,7 @@ impl Start {
     ///
     /// # Errors
     /// The engine's.
-    pub fn conversation(&self, engine: &Engine, words: &str) -> Result<Conversation, Failure> {
+    pub fn conversation(&mut self, engine: &Engine, words: &str) -> Result<Conversation, Failure> {
         let open = match &self.open {
             Some(open) => open.clone(),
             None => Open::FromWords(words.to_owned()),
@@ -145,12 +153,20 @@ impl Start {
         self.named(engine, open)
     }
 
-    /// Opens a conversation; see [`Start::conversation`].
+    /// Opens a conversation; see [`Start::conversation`]. One that starts gets the prompt and the
+    /// tools of this moment.
     ///
     /// # Errors
     /// The engine's.
-    pub fn named(&self, engine: &Engine, open: Open) -> Result<Conversation, Failure> {
-        let conversation = engine.conversation(open, self.new.clone())?;
+    pub fn named(&mut self, engine: &Engine, open: Open) -> Result<Conversation, Failure> {
+        let mut new = self.new.clone();
+        if self.agent && stored(&self.places, Some(&open), &new.folder)?.is_none() {
+            let system = new.system.take();
+            let at = self.live(Path::new(&new.folder));
+            let setup = agent::setup(&mut self.live[at], &self.settings, system.as_deref())?;
+            new.setup = Some(setup.0);
+        }
+        let conversation = engine.conversation(open, new)?;
         let info = conversation.info();
         if info.resumed {
             self.say_what_is_frozen(&info)?;
@@ -158,35 +174,64 @@ impl Start {
         Ok(conversation)
     }
 
-    /// The tools of a conversation, if they are npast's to run. Without a keyboard nobody is asked.
+    /// The tools of a conversation that is about to be the open one, if they are npast's to run.
+    /// Without a keyboard nobody is asked. What served the session before ends here, unless it
+    /// serves this one too.
     ///
     /// # Errors
-    /// The engine's.
+    /// The engine's; then what was live stays.
     pub fn toolset(
-        &self,
+        &mut self,
         of: &Conversation,
         keyboard: Option<Arc<Keyboard>>,
     ) -> Result<Option<Toolset<'static>>, Failure> {
-        let (info, home) = (of.info(), &self.options.home);
+        let info = of.info();
         if !info.runs_tools {
+            self.live.clear();
             return Ok(None);
         }
         let temp = of.temp_folder()?;
-        let around = agent::Around {
-            home,
-            project: Path::new(&info.folder),
-            temp: &temp,
-            sandbox_off: self.sandbox_off,
-            tables: &self.tables,
-        };
-        let (live, wall) = agent::live(&around);
-        let gate = agent::Asking::new(self.approve, &around, wall, keyboard);
+        let at = self.live(Path::new(&info.folder));
+        let live = &mut self.live[at];
+        let all = live.tools(Some(&temp));
+        let gate = agent::Asking::new(self.settings.approve, live, &temp, keyboard);
         let user = std::env::home_dir();
-        let mut tools = of.toolset(live, Box::new(gate), user.as_deref())?;
-        if let Some(tools) = &mut tools {
-            tools.budget = self.budget;
+        let tools = of.toolset(all, Box::new(gate), user.as_deref())?;
+        let live = self.live.swap_remove(at);
+        self.live = vec![live];
+        Ok(tools.map(|mut tools| {
+            self.say_what_joins_later(&tools);
+            tools.hide(&self.places.config);
+            tools.budget = self.settings.budget;
+            tools
+        }))
+    }
+
+    /// Where what serves a project's tools stands; it is there from now on.
+    fn live(&mut self, project: &Path) -> usize {
+        let known = self.live.iter().position(|live| live.project == project);
+        known.unwrap_or_else(|| {
+            let live = Live::new(&self.places, project, &self.settings);
+            self.live.push(live);
+            self.live.len() - 1
+        })
+    }
+
+    /// What the kernel really keeps the programs of this run's tools from; nothing where there are
+    /// no tools.
+    pub fn held_back(&self) -> Option<&str> {
+        self.live.last().map(Live::held_back)
+    }
+
+    fn say_what_joins_later(&self, tools: &Toolset<'_>) {
+        let names: Vec<&str> = tools.names().collect();
+        let unknown = self.live.iter().flat_map(|live| live.unknown_to(&names));
+        for server in unknown {
+            notice(
+                &format!("the MCP server {server} joins the next session"),
+                Some("this one keeps the tools it was started with"),
+            );
         }
-        Ok(tools)
     }
 
     /// Of the system prompt and the tools the engine says it.
@@ -194,7 +239,7 @@ impl Start {
         let Some(seed) = self.typed_seed else {
             return Ok(());
         };
-        let session = Db::open(&self.db)?.get(SessionId(info.id))?;
+        let session = Db::open(&self.places.db())?.get(SessionId(info.id))?;
         if session.seed != seed {
             notice(
                 &format!(
@@ -212,19 +257,12 @@ impl Start {
     /// # Errors
     /// The database's.
     pub fn has_open_message(&self) -> Result<bool, Failure> {
-        if !self.db.is_file() {
-            return Ok(false);
-        }
-        let db = Db::open(&self.db)?;
-        let session = match &self.open {
-            Some(Open::Named(name)) => db.find(name)?,
-            Some(Open::Last) => db.last_in_folder(&self.new.folder)?,
-            Some(Open::FromWords(_)) | None => None,
-        };
+        let session = stored(&self.places, self.open.as_ref(), &self.new.folder)?;
         let Some(session) = session else {
             return Ok(false);
         };
-        let last = db.messages(session.id)?.into_iter().next_back();
+        let messages = Db::open(&self.places.db())?.messages(session.id)?;
+        let last = messages.into_iter().next_back();
         // Calls without results get them when the session is opened.
         let called = |m: &Message| session.runs_tools && m.finish == Some(Finish::ToolCalls);
         Ok(last.is_some_and(|m| m.state == State::Open || called(&m)))

@@ -13,6 +13,7 @@ mod input;
 mod interrupt;
 mod keyboard;
 mod kv;
+mod live;
 mod log;
 mod models;
 mod once;

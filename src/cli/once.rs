@@ -23,10 +23,10 @@ pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
         Output::Json(_) => start.load(&interrupt, &mut Progress::new(false))?,
     };
     let mut conversation = start.conversation(&engine, input::words(&input))?;
-    output.session(&conversation.info());
     let somebody = !run.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     let keyboard = || Arc::new(Keyboard::new(Steering::default(), interrupt.flag().clone()));
     let mut tools = start.toolset(&conversation, somebody.then(keyboard))?;
+    output.session(&conversation.info(), start.held_back());
     // A Ctrl-C from here on belongs to the turn: it sees the flag before it begins.
     let ended = conversation.work(
         input,

@@ -69,10 +69,12 @@ impl Output {
         }
     }
 
-    /// The conversation that is open now.
-    pub fn session(&mut self, info: &Info) {
-        if let Output::Json(lines) = self {
-            lines.session(info);
+    /// The conversation that is open now; `held` is what its programs are kept from, where it has
+    /// tools.
+    pub fn session(&mut self, info: &Info, held: Option<&str>) {
+        match self {
+            Output::Text(text) => text.session(held),
+            Output::Json(lines) => lines.session(info, held),
         }
     }
 

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::args::PromptArgs;
 use super::error::Failure;
+use super::live::Live;
 use super::output::{self, count, notice, table};
 use super::{Run, agent, engine};
 use crate::agent::{Options, cost};
@@ -27,7 +28,9 @@ fn new(run: &Run, args: &PromptArgs, settings: &Settings) -> Result<i32, Failure
     let system = settings.system.as_deref();
     let system = system.map(|given| super::input::text_or_file(given, "the system prompt"));
     let system = system.transpose()?;
-    let (setup, prompt) = agent::setup(&run.places.home, &folder, settings, system.as_deref())?;
+    // Servers are started for it: their tools are part of what the model reads.
+    let mut live = Live::new(&run.places, &folder, settings);
+    let (setup, prompt) = agent::setup(&mut live, settings, system.as_deref())?;
     for (text, hint) in &setup.notices {
         notice(text, hint.as_deref());
     }

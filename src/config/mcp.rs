@@ -2,10 +2,11 @@
 //! can set.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ConfigError;
+use super::tables::absolute;
 use crate::tools::ServerConfig;
 
 /// The table's name in the file.
@@ -16,6 +17,9 @@ const MAX_SERVERS: usize = 16;
 
 /// Longest name of a server, in bytes: tools have its name in front of theirs.
 const MAX_NAME: usize = 24;
+
+/// Most folders that a server may write besides the project.
+const MAX_FOLDERS: usize = 16;
 
 /// How long a server may take to start, in seconds.
 const START: u64 = 20;
@@ -32,6 +36,9 @@ const KEYS: &[&str] = &[
     "enabled",
     "start-seconds",
     "call-seconds",
+    "network",
+    "write",
+    "sandbox",
 ];
 
 /// Reads the table `mcp` of the file `path`. Servers come in order of their names; those with
@@ -57,7 +64,11 @@ pub(super) fn servers(value: &toml::Value, path: &Path) -> Result<Vec<ServerConf
             let reason = format!("a name has 1 to {MAX_NAME} ASCII letters, digits, _ and -");
             return Err(wrong(&key, reason));
         }
-        let server = Section { key, table };
+        let server = Section {
+            key,
+            table,
+            file: path,
+        };
         let read = server
             .read(name)
             .map_err(|(key, reason)| wrong(&key, reason))?;
@@ -82,6 +93,8 @@ fn is_name(name: &str) -> bool {
 struct Section<'a> {
     key: String,
     table: &'a toml::Table,
+    /// The configuration file.
+    file: &'a Path,
 }
 
 type Wrong = (String, String);
@@ -109,6 +122,9 @@ impl Section<'_> {
             tools: self.get("tools")?,
             start_limit: self.seconds("start-seconds", START)?,
             call_limit: self.seconds("call-seconds", CALL)?,
+            network: self.get("network")?.unwrap_or(false),
+            write: self.folders("write")?,
+            sandbox: self.get("sandbox")?.unwrap_or(true),
         };
         Ok(self.get("enabled")?.unwrap_or(true).then_some(server))
     }
@@ -122,6 +138,16 @@ impl Section<'_> {
             let reason = error.message().replace('\n', ", ");
             (format!("{}.{key}", self.key), reason)
         })
+    }
+
+    fn folders(&self, key: &str) -> Result<Vec<PathBuf>, Wrong> {
+        let named: Vec<PathBuf> = self.get(key)?.unwrap_or_default();
+        let wrong = |reason| (format!("{}.{key}", self.key), reason);
+        if named.len() > MAX_FOLDERS {
+            return Err(wrong(format!("at most {MAX_FOLDERS} folders can be named")));
+        }
+        let whole = named.iter().map(|folder| absolute(folder, self.file));
+        whole.collect::<Result<_, _>>().map_err(wrong)
     }
 
     fn seconds(&self, key: &str, default: u64) -> Result<Duration, Wrong> {

@@ -63,10 +63,8 @@ impl Tables {
             }
         }
         if let Some(mut sandbox) = section::<SandboxTable>(table, "sandbox", path)? {
-            let folder = path.parent().unwrap_or(Path::new("."));
             for written in &mut sandbox.write {
-                let whole = std::path::absolute(folder.join(&*written));
-                *written = whole.map_err(|e| wrong("sandbox", e.to_string()))?;
+                *written = absolute(written, path).map_err(|e| wrong("sandbox", e))?;
             }
             if let Some(mode) = sandbox.mode.take() {
                 table.insert("sandbox".into(), mode.into());
@@ -75,6 +73,18 @@ impl Tables {
         }
         Ok(tables)
     }
+}
+
+/// A folder that `file` names: a relative path starts at the file's own folder.
+///
+/// # Errors
+/// Why it is no folder's name. A shell would read `~`; here it would be a folder of that name.
+pub(super) fn absolute(named: &Path, file: &Path) -> Result<PathBuf, String> {
+    if named.starts_with("~") {
+        return Err(format!("write {} out, without ~", named.display()));
+    }
+    let folder = file.parent().unwrap_or(Path::new("."));
+    std::path::absolute(folder.join(named)).map_err(|e| e.to_string())
 }
 
 /// A key's value where it is a table.

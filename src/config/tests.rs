@@ -203,7 +203,8 @@ fn a_size_is_a_number_and_a_unit_and_anything_else_is_refused() {
 #[test]
 fn mcp_servers_are_read_in_order_of_their_names() {
     let file = "temp = 1\n\n[mcp.files]\ncommand = \"npx\"\nargs = [\"-y\", \"server\"]\n\
-                tools = [\"read\"]\nenv = { KEY = \"v\" }\ncall-seconds = 5\n\n\
+                tools = [\"read\"]\nenv = { KEY = \"v\" }\ncall-seconds = 5\nnetwork = true\n\
+                write = [\"/cache\"]\nsandbox = false\n\n\
                 [mcp.every]\ncommand = \"every\"\n\n[mcp.off]\ncommand = \"x\"\nenabled = false";
     let settings = resolve(file, &[], Layer::default()).unwrap();
     let every = crate::tools::ServerConfig {
@@ -214,6 +215,9 @@ fn mcp_servers_are_read_in_order_of_their_names() {
         tools: None,
         start_limit: std::time::Duration::from_secs(20),
         call_limit: std::time::Duration::from_secs(120),
+        network: false,
+        write: Vec::new(),
+        sandbox: true,
     };
     let files = crate::tools::ServerConfig {
         name: "files".into(),
@@ -222,6 +226,9 @@ fn mcp_servers_are_read_in_order_of_their_names() {
         env: [("KEY".to_owned(), "v".to_owned())].into(),
         tools: Some(vec!["read".into()]),
         call_limit: std::time::Duration::from_secs(5),
+        network: true,
+        write: vec!["/cache".into()],
+        sandbox: false,
         ..every.clone()
     };
     assert_eq!(settings.servers, [every, files]);
@@ -253,7 +260,23 @@ fn a_wrong_mcp_server_is_named_with_its_key() {
         (
             "[mcp.x]\ncommand = \"x\"\ncomand = \"x\"",
             "mcp.x.comand",
-            "a server has the keys command, args, env, tools, enabled, start-seconds, call-seconds",
+            "a server has the keys command, args, env, tools, enabled, start-seconds, \
+             call-seconds, network, write, sandbox",
+        ),
+        (
+            "[mcp.x]\ncommand = \"x\"\nsandbox = \"off\"",
+            "mcp.x.sandbox",
+            "invalid type: string \"off\", expected a boolean",
+        ),
+        (
+            "[mcp.x]\ncommand = \"x\"\nwrite = [\"~/.npm\"]",
+            "mcp.x.write",
+            "write ~/.npm out, without ~",
+        ),
+        (
+            "[mcp.x]\ncommand = \"x\"\nwrite = [\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]",
+            "mcp.x.write",
+            "at most 16 folders can be named",
         ),
     ];
     for (file, key, reason) in table {
@@ -302,6 +325,7 @@ fn approval_rules_and_the_sandbox_have_tables_of_their_own() {
         ),
         ("[approve]\nallows = []", "unknown field `allows`"),
         ("[sandbox]\nnetwork = 1", "invalid type"),
+        ("[sandbox]\nwrite = [\"~/x\"]", "write ~/x out, without ~"),
         ("sandbox = \"maybe\"", "sandbox must be one of on, off"),
     ] {
         let error = resolve(file, &[], Layer::default()).unwrap_err();

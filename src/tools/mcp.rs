@@ -12,7 +12,7 @@ mod tool;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -53,6 +53,12 @@ pub struct ServerConfig {
     pub start_limit: Duration,
     /// How long one call may take.
     pub call_limit: Duration,
+    /// Whether it may reach the network.
+    pub network: bool,
+    /// Folders that it may write besides those that every program may; absolute.
+    pub write: Vec<PathBuf>,
+    /// Whether it runs behind the sandbox, where there is one.
+    pub sandbox: bool,
 }
 
 /// What servers are started with.
@@ -67,6 +73,8 @@ pub struct Surroundings<'a> {
 
 /// A server that is to be started.
 pub struct Launch<'a> {
+    /// What was configured.
+    pub server: &'a ServerConfig,
     /// The program and its arguments.
     pub words: &'a [OsString],
     /// All of its environment.
@@ -99,6 +107,8 @@ impl Launch<'_> {
 pub struct Servers {
     running: Vec<Running>,
     notices: Vec<String>,
+    /// The tools were offered once, and what is wrong with them said.
+    offered: bool,
     /// Last: links and services live on it.
     runtime: Option<Runtime>,
 }
@@ -119,6 +129,7 @@ impl Servers {
         let mut servers = Servers {
             running: Vec::new(),
             notices: Vec::new(),
+            offered: false,
             runtime: None,
         };
         if configs.is_empty() {
@@ -192,24 +203,24 @@ impl Servers {
     }
 
     /// The tools of all servers, in order of their names; `taken` are the names of others. What
-    /// cannot be offered is a notice.
+    /// cannot be offered is a notice, once: each session of a process gets the same tools.
     pub fn tools(&mut self, taken: &[&str]) -> Vec<Box<dyn Tool>> {
         let mut tools: Vec<Box<dyn Tool>> = Vec::new();
-        for running in &mut self.running {
-            let mut listed = std::mem::take(&mut running.listed);
+        let mut notices = Vec::new();
+        for running in &self.running {
+            let mut listed = running.listed.clone();
             listed.sort_by(|a, b| a.name.cmp(&b.name));
             let name = &running.config.name;
             let wanted = running.config.tools.as_deref();
             for missing in wanted.unwrap_or_default() {
                 if !listed.iter().any(|tool| tool.name == missing.as_str()) {
-                    self.notices
-                        .push(format!("the MCP server {name} has no tool {missing}"));
+                    notices.push(format!("the MCP server {name} has no tool {missing}"));
                 }
             }
             listed
                 .retain(|tool| wanted.is_none_or(|wanted| wanted.iter().any(|w| *w == tool.name)));
             if listed.len() > MAX_TOOLS {
-                self.notices.push(format!(
+                notices.push(format!(
                     "the MCP server {name} has {} tools, and the first {MAX_TOOLS} are offered: \
                      choose with tools = [...] in its configuration",
                     listed.len()
@@ -217,10 +228,10 @@ impl Servers {
                 listed.truncate(MAX_TOOLS);
             }
             for remote in listed {
-                let tool = tool::McpTool::new(&remote, running.link.clone());
+                let tool = tool::McpTool::new(&remote, &running.config, running.link.clone());
                 let own = tool.spec().name.as_str();
                 if taken.contains(&own) || tools.iter().any(|other| other.spec().name == own) {
-                    self.notices.push(format!(
+                    notices.push(format!(
                         "the tool {} of the MCP server {name} is left out: there is another {own}",
                         shown::clean(remote.name.as_bytes())
                     ));
@@ -229,8 +240,16 @@ impl Servers {
                 tools.push(Box::new(tool));
             }
         }
+        if !std::mem::replace(&mut self.offered, true) {
+            self.notices.append(&mut notices);
+        }
         tools.sort_by(|a, b| a.spec().name.cmp(&b.spec().name));
         tools
+    }
+
+    /// The servers that answered, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.running.iter().map(|one| one.config.name.as_str())
     }
 
     /// What went wrong since the last time, a sentence each.

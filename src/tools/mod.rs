@@ -197,6 +197,12 @@ pub trait Tool: Send + Sync {
     /// [`Tool::effect`], any arguments are allowed.
     fn subject(&self, arguments: &Value, project: &Path) -> Subject;
 
+    /// Why its calls are asked about also where the policy would let them run, unless a rule or a
+    /// grant of the user's allows them.
+    fn caution(&self) -> Option<&str> {
+        None
+    }
+
     /// Does it. The arguments have passed [`Registry::check`]. It returns within seconds once
     /// [`Room::cancelled`] is true, and gives a sentence for every failure.
     fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer;

@@ -157,6 +157,10 @@ impl Tool for Frozen {
             .map_or(Subject::Own, |tool| tool.subject(arguments, project))
     }
 
+    fn caution(&self) -> Option<&str> {
+        self.tool.as_ref().and_then(|tool| tool.caution())
+    }
+
     fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
         let Some(tool) = &self.tool else {
             return Answer::bad(format!(

@@ -29,6 +29,8 @@ pub const SUBCOMMAND: &str = "sandbox-exec";
 const JOB: &str = "NPAST_SANDBOX_JOB";
 /// What a walled program finds in its environment: what holds it.
 const TOLD: &str = "NPAST_BEHIND";
+/// How the keeper's own words begin.
+pub(crate) const KEEPER: &str = "npast sandbox: ";
 /// The exit code of a program that could not be started behind the wall.
 pub(crate) const NOT_STARTED: i32 = 125;
 
@@ -117,6 +119,8 @@ struct Job {
     environment: Vec<(String, String)>,
     /// Standard input is the keeper's: orders come in, the end goes out.
     controlled: bool,
+    /// npast's process. Without a control the keeper watches it.
+    parent: u32,
 }
 
 impl Sandbox {
@@ -141,7 +145,8 @@ impl Sandbox {
     }
 
     /// A command that runs `words` in `folder`; its standard input, output and error are the
-    /// program's. When it gets SIGTERM it ends the program and all that came of it.
+    /// program's. When it gets SIGTERM, or this process is gone, it ends the program and all that
+    /// came of it.
     ///
     /// # Errors
     /// Words that are not text.
@@ -171,6 +176,7 @@ impl Sandbox {
                 .filter_map(|(name, value)| Some((text(name).ok()?, text(value).ok()?)))
                 .collect(),
             controlled,
+            parent: std::process::id(),
         };
         let mut command = Command::new(&self.program);
         command.arg(SUBCOMMAND).env_clear();
@@ -207,7 +213,8 @@ pub struct Enforced {
 }
 
 impl Enforced {
-    fn none(why: &str) -> Enforced {
+    /// Nothing, and why.
+    pub fn none(why: &str) -> Enforced {
         Enforced {
             by: why.to_owned(),
             ..Enforced::default()
@@ -217,6 +224,11 @@ impl Enforced {
     /// Whether files are safe: without that a program is asked about under every policy.
     pub fn holds(&self) -> bool {
         self.writes && self.reads
+    }
+
+    /// Whether it holds anything.
+    pub fn holds_some(&self) -> bool {
+        self.writes || self.reads || self.network || self.modes
     }
 }
 

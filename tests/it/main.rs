@@ -23,6 +23,8 @@ mod yard;
 
 mod agent_orders;
 mod agent_prompts;
+#[cfg(target_os = "linux")]
+mod agent_servers;
 mod agent_sessions;
 mod agent_states;
 mod agent_turns;

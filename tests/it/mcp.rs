@@ -39,7 +39,7 @@ impl ToolHost for Nobody {
 }
 
 /// The script of a reference server; `None`, and said, where it cannot be had.
-fn installed(server: &str) -> Option<PathBuf> {
+pub fn installed(server: &str) -> Option<PathBuf> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().expect("an installation");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("mcp-{VERSION}"));
@@ -103,6 +103,9 @@ fn start(name: &str, args: impl Fn(&Path) -> Vec<String>) -> Option<Place> {
         tools: None,
         start_limit: Duration::from_secs(120),
         call_limit: Duration::from_secs(120),
+        network: false,
+        write: Vec::new(),
+        sandbox: true,
     };
     let mut servers = Servers::start(
         &[config],

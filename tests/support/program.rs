@@ -38,6 +38,11 @@ impl Ran {
         }
     }
 
+    /// The events of this type, in order.
+    pub fn all(&self, kind: &str) -> Vec<&Value> {
+        self.events.iter().filter(|e| e["type"] == kind).collect()
+    }
+
     pub fn receipt(&self) -> &Value {
         one_receipt(&self.events).unwrap_or_else(|| panic!("a receipt: {self:?}"))
     }

@@ -30,6 +30,10 @@ impl Tool for Fake {
             _ => Subject::Own,
         }
     }
+    fn caution(&self) -> Option<&str> {
+        let open = self.spec.name.starts_with("open_");
+        open.then_some("its server may reach the network")
+    }
     fn run(&self, _: &Value, _: &Room<'_>) -> Answer {
         Answer::good("")
     }
@@ -395,4 +399,51 @@ fn texts_that_are_no_rules_are_refused() {
     ] {
         assert_eq!(Rule::parse(text).unwrap().to_string(), text);
     }
+}
+
+/// What a server may do that programs may not is opened in the configuration, but no model is to use
+/// it unasked: only a rule or a grant of the user's lets its calls run under every policy.
+#[test]
+fn a_server_that_is_opened_is_asked_about_under_auto_until_a_rule_or_a_grant_allows_it() {
+    let (_dir, data) = home();
+    let approvals = |policy, wall, attended, allowed: &[&str]| {
+        let mut setup = Setup {
+            policy,
+            wall,
+            attended,
+            ..setup(&data)
+        };
+        setup.rules.allow = rules(allowed);
+        Approvals::new(setup).0
+    };
+    let open = || json!({"call": "open_send {}"});
+    let (auto, ask) = (Approve::Auto, Approve::Ask);
+    let table = [
+        (auto, Wall::Sandbox, true, &[][..], '?'),
+        (auto, Wall::Sandbox, false, &[], '-'),
+        (auto, Wall::Sandbox, false, &["open_*"], '+'),
+        (ask, Wall::Sandbox, true, &["open_send"], '+'),
+        (ask, Wall::Sandbox, true, &[], '?'),
+        (auto, Wall::Off, false, &[], '+'),
+        // Where there is no wall at all rules that were made behind one do not count.
+        (auto, Wall::Missing, true, &["open_*"], '?'),
+    ];
+    for (policy, wall, attended, allowed, want) in table {
+        let approvals = approvals(policy, wall, attended, allowed);
+        let got = judged(&approvals, "open_send", open());
+        assert_eq!(got, want, "{policy:?} {wall:?} {attended} {allowed:?}");
+    }
+    // A server that is not opened runs under `auto`.
+    let closed = approvals(auto, Wall::Sandbox, false, &[]);
+    assert_eq!(judged(&closed, "server_call", json!({"call": "x"})), '+');
+    // A grant for always holds in the next run too.
+    let mut first = approvals(auto, Wall::Sandbox, true, &[]);
+    let Verdict::Ask(question) = first.judge(&tool("open_send"), &open()) else {
+        panic!("it is asked about");
+    };
+    let why = question.why.as_deref();
+    assert_eq!(why, Some("its server may reach the network"));
+    first.grant(&question, Grant::Always);
+    let next = approvals(auto, Wall::Sandbox, false, &[]);
+    assert_eq!(judged(&next, "open_send", open()), '+');
 }

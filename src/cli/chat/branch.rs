@@ -99,6 +99,7 @@ impl Chat {
         }
         let open = Open::Named(name.to_owned());
         let next = self.start.named(&self.engine, open)?;
+        self.tools = self.served(&next)?;
         if let Some(last) = self.conversation.replace(next) {
             last.close()?;
         }

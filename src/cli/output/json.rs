@@ -20,11 +20,12 @@ impl<W: Write> Lines<W> {
         Lines { out }
     }
 
-    /// The conversation that is open now.
-    pub fn session(&mut self, info: &Info) {
+    /// The conversation that is open now; `held` is what its programs are kept from.
+    pub fn session(&mut self, info: &Info, held: Option<&str>) {
         self.line(&json!({
             "type": "session", "id": info.id, "name": info.name, "resumed": info.resumed,
             "model": info.model, "class": info.class.as_str(), "context": info.context,
+            "sandbox": held,
         }));
     }
 
@@ -100,7 +101,7 @@ mod tests {
     fn every_event_is_one_line_with_the_fields_of_the_contract() {
         let mut bytes = Vec::new();
         let mut lines = Lines::new(Pipe::new(&mut bytes, Arc::new(AtomicBool::new(false))));
-        lines.session(&Info {
+        let info = Info {
             id: 7,
             name: "work".into(),
             resumed: true,
@@ -109,9 +110,17 @@ mod tests {
             context: 9310,
             open_message: None,
             unfinished: false,
-            runs_tools: false,
+            runs_tools: true,
             folder: "/work".into(),
-        });
+        };
+        lines.session(&info, Some("network (seccomp)"));
+        lines.session(
+            &Info {
+                resumed: false,
+                ..info
+            },
+            None,
+        );
         lines.event(Event::Restoring { tokens: 5 });
         lines.event(Event::Prefill {
             done: 128,
@@ -134,7 +143,8 @@ mod tests {
         lines.event(Event::Receipt(Box::new(samples::receipt())));
         lines.event(Event::Receipt(Box::new(samples::missed())));
         lines.event(Event::Turn(samples::turn()));
-        let want = r#"{"type":"session","id":7,"name":"work","resumed":true,"model":"m.gguf","class":"hybrid","context":9310}
+        let want = r#"{"type":"session","id":7,"name":"work","resumed":true,"model":"m.gguf","class":"hybrid","context":9310,"sandbox":"network (seccomp)"}
+{"type":"session","id":7,"name":"work","resumed":false,"model":"m.gguf","class":"hybrid","context":9310,"sandbox":null}
 {"type":"prefill","done":128,"total":300}
 {"type":"reasoning","text":"hm\n"}
 {"type":"text","text":"\"é\""}

@@ -31,6 +31,11 @@ impl Progress {
         }
     }
 
+    /// The model is there, and servers of tools are not yet.
+    pub fn servers(&mut self) {
+        self.show(1, 1, "starting the MCP servers");
+    }
+
     /// Stored tokens are put back.
     pub fn restoring(&mut self, tokens: usize) {
         self.clear();
@@ -91,6 +96,8 @@ mod tests {
         progress.stage(&Stage::Context);
         progress.stage(&Stage::Ready);
         assert!(progress.bar.is_none());
+        progress.servers();
+        assert!(progress.bar.is_some());
         progress.restoring(5000);
         progress.prefill(128, 1000);
         assert_eq!(progress.bar.as_ref().map(|b| b.position()), Some(128));

@@ -69,6 +69,13 @@ impl<O: Write, E: Write> Text<O, E> {
         }
     }
 
+    /// The first line of a run, where somebody looks.
+    pub fn session(&mut self, held: Option<&str>) {
+        if let Some(held) = held.filter(|_| self.looks.err) {
+            self.say(&format!("sandbox: {}", printable(held)));
+        }
+    }
+
     /// Something happened in a turn.
     pub fn event(&mut self, event: Event) {
         if self.ended {

@@ -101,3 +101,26 @@ fn an_answer_that_ends_its_line_gets_no_second_newline_and_a_call_is_shown() {
     assert_eq!(out, "done\n");
     assert_eq!(err, "call: read {\"path\":\"b\"}\n");
 }
+
+#[test]
+fn the_first_line_says_what_programs_are_kept_from_where_somebody_looks() {
+    let first = |err: bool, quiet: bool, held: Option<&str>| {
+        let (mut out, mut err_bytes) = (Vec::new(), Vec::new());
+        let pipe = Pipe::new(&mut out, Arc::new(AtomicBool::new(false)));
+        let looks = Looks {
+            err,
+            quiet,
+            ..Looks::default()
+        };
+        Text::new(pipe, &mut err_bytes, looks).session(held);
+        String::from_utf8(err_bytes).unwrap()
+    };
+    let held = Some("writing files, network (Landlock)");
+    assert_eq!(
+        first(true, false, held),
+        "sandbox: writing files, network (Landlock)\n"
+    );
+    assert_eq!(first(true, false, None), "", "there are no tools");
+    assert_eq!(first(true, true, held), "");
+    assert_eq!(first(false, false, held), "", "a script asks --json");
+}

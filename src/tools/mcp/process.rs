@@ -15,6 +15,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 use tokio::runtime::Handle;
 
 use super::{Launch, ServerConfig, Surroundings, link};
+use crate::tools::sandbox::KEEPER;
 use crate::tools::shown;
 
 /// How long a server may take to end by itself, and once more after SIGTERM.
@@ -78,6 +79,7 @@ impl Process {
             .map(|(name, value)| (name.into(), value.into()));
         let env: Vec<(OsString, OsString)> = around.env.iter().cloned().chain(own).collect();
         let mut command = (around.command)(&Launch {
+            server: config,
             words: &words,
             env: &env,
             folder: around.project,
@@ -134,6 +136,8 @@ impl Process {
     /// Why it did not work, with what it said itself.
     pub fn because(&self, reason: &str) -> String {
         match self.told.last() {
+            // Of its keeper: it did not begin.
+            Some(last) if last.starts_with(KEEPER) => last[KEEPER.len()..].to_owned(),
             Some(last) => format!("{reason}; it said: {last}"),
             None => reason.to_owned(),
         }

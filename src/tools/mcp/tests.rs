@@ -33,6 +33,9 @@ fn config(name: &str, mode: &str) -> ServerConfig {
         tools: None,
         start_limit: Duration::from_secs(60),
         call_limit: Duration::from_secs(60),
+        network: false,
+        write: Vec::new(),
+        sandbox: true,
     }
 }
 

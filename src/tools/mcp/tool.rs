@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents};
 use serde_json::{Map, Value, json};
 
+use super::ServerConfig;
 use super::link::Link;
 use crate::tools::{Answer, Effect, Room, Spec, Subject, Tool, shown};
 
@@ -24,12 +25,14 @@ pub(super) struct McpTool {
     spec: Spec,
     /// The server's name of it.
     remote: String,
+    /// What its server may do that programs may not.
+    open: Option<&'static str>,
     link: Arc<Link>,
 }
 
 impl McpTool {
     /// Takes over a listed tool.
-    pub fn new(listed: &rmcp::model::Tool, link: Arc<Link>) -> McpTool {
+    pub fn new(listed: &rmcp::model::Tool, config: &ServerConfig, link: Arc<Link>) -> McpTool {
         let described = listed.description.as_deref().unwrap_or_default();
         McpTool {
             spec: Spec {
@@ -38,6 +41,11 @@ impl McpTool {
                 parameters: schema(&listed.input_schema),
             },
             remote: listed.name.clone().into_owned(),
+            open: match (config.sandbox, config.network) {
+                (false, _) => Some("its server runs outside of the sandbox"),
+                (true, true) => Some("its server may reach the network"),
+                (true, false) => None,
+            },
             link,
         }
     }
@@ -55,6 +63,10 @@ impl Tool for McpTool {
 
     fn subject(&self, arguments: &Value, _: &Path) -> Subject {
         Subject::Call(format!("{} {arguments}", self.spec.name))
+    }
+
+    fn caution(&self) -> Option<&str> {
+        self.open
     }
 
     fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {

@@ -1,16 +1,24 @@
 //! The keeper: it stands outside of the wall, is the parent of everything that the program leaves
-//! behind, and ends it. It lives as long as the program, or until npast is gone: then its control
-//! closes, however npast ended.
+//! behind, and ends it. It lives as long as the program, or until npast is gone, however that ended:
+//! then its control closes, or, where the program has standard input, npast's process is no more.
 
 use std::io::{self, Read, Write};
+#[cfg(target_os = "linux")]
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(target_os = "linux")]
+use rustix::event::{PollFd, PollFlags, poll};
+#[cfg(target_os = "linux")]
+use rustix::io::Errno;
+#[cfg(target_os = "linux")]
+use rustix::process::PidfdFlags;
 use rustix::process::{Pid, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{JOB, Job, NOT_STARTED, SUBCOMMAND};
+use super::{JOB, Job, KEEPER, NOT_STARTED, SUBCOMMAND};
 
 /// How a program ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -33,7 +41,7 @@ pub fn main(words: &[std::ffi::OsString]) -> ExitCode {
     let job: io::Result<Job> =
         job.and_then(|text| serde_json::from_str(&text).map_err(io::Error::other));
     let failed = |error: io::Error| {
-        let _ = writeln!(io::stderr(), "npast sandbox: {error}");
+        let _ = writeln!(io::stderr(), "{KEEPER}{error}");
         ExitCode::from(NOT_STARTED as u8)
     };
     let job = match job {
@@ -62,9 +70,18 @@ fn keep(job: &Job) -> io::Result<ExitCode> {
     };
     let ended = Arc::new(AtomicBool::new(false));
     terminations(&ended)?;
+    #[cfg(target_os = "linux")]
+    let npast = match job.controlled {
+        true => None,
+        false => Some(held(job.parent)?),
+    };
     let program = command.spawn()?;
     if let Some(control) = &control {
         orders(control.try_clone()?, &ended);
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(npast) = npast {
+        outlive(npast, &ended);
     }
     let status = wait_for(&program);
     // Whoever asks again now is late.
@@ -98,13 +115,7 @@ fn orders(mut control: std::fs::File, ended: &Arc<AtomicBool>) {
                 return;
             }
             match kill {
-                true => {
-                    while !ended.load(Ordering::SeqCst) {
-                        signal_all(Signal::KILL);
-                        std::thread::yield_now();
-                    }
-                    return;
-                }
+                true => return kill_until(&ended),
                 false => {
                     signal_all(Signal::TERM);
                 }
@@ -126,12 +137,43 @@ fn terminations(ended: &Arc<AtomicBool>) -> io::Result<()> {
     };
     std::thread::spawn(move || {
         runtime.block_on(asked.recv());
-        while !ended.load(Ordering::SeqCst) {
-            signal_all(Signal::KILL);
-            std::thread::yield_now();
-        }
+        kill_until(&ended);
     });
     Ok(())
+}
+
+/// npast's process as something that can be waited for, and that nobody else can become.
+///
+/// # Errors
+/// When npast is gone already.
+#[cfg(target_os = "linux")]
+fn held(npast: u32) -> io::Result<OwnedFd> {
+    let gone = || io::Error::other("npast is gone");
+    let npast = i32::try_from(npast).ok().and_then(Pid::from_raw);
+    let npast = npast.ok_or_else(gone)?;
+    let held = rustix::process::pidfd_open(npast, PidfdFlags::empty())?;
+    // Only a living parent is one, so its number is still its own.
+    match rustix::process::getppid() {
+        Some(parent) if parent == npast => Ok(held),
+        _ => Err(gone()),
+    }
+}
+
+/// Ends everything when npast has ended.
+#[cfg(target_os = "linux")]
+fn outlive(npast: OwnedFd, ended: &Arc<AtomicBool>) {
+    let ended = ended.clone();
+    std::thread::spawn(move || {
+        while let Err(Errno::INTR) = poll(&mut [PollFd::new(&npast, PollFlags::IN)], None) {}
+        kill_until(&ended);
+    });
+}
+
+fn kill_until(ended: &AtomicBool) {
+    while !ended.load(Ordering::SeqCst) {
+        signal_all(Signal::KILL);
+        std::thread::yield_now();
+    }
 }
 
 /// Waits for the program, burying whatever else ends meanwhile.

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
-use super::{Enforced, SUBCOMMAND, Sandbox, TOLD};
+use super::{Enforced, KEEPER, SUBCOMMAND, Sandbox, TOLD};
 
 /// Where it may not write, and what it may not read.
 const FILES: [&str; 2] = ["outside", "hidden"];
@@ -42,7 +42,8 @@ pub(super) fn outside(sandbox: &Sandbox, scratch: &Path) -> Enforced {
         let said = String::from_utf8_lossy(&ran.stderr).trim().to_owned();
         let mut enforced: Enforced = match serde_json::from_slice(&ran.stdout) {
             Ok(enforced) => enforced,
-            Err(_) => return Ok(Enforced::none(said.trim_start_matches("npast sandbox: "))),
+            Err(_) if said.is_empty() => return Ok(Enforced::none("it gave no answer")),
+            Err(_) => return Ok(Enforced::none(said.trim_start_matches(KEEPER))),
         };
         enforced.writes &= whole;
         enforced.modes &= whole && kept;

@@ -1,0 +1,239 @@
+//! What serves the tools of a run in one project: those that are built in, programs behind a wall
+//! that was tried before it is trusted, and MCP servers, which start beside the loading of a model
+//! and end with this.
+
+mod folder;
+
+use std::cell::OnceCell;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use folder::Folder;
+
+use super::output::notice;
+use crate::agent::approve::Wall;
+use crate::config::{Places, Settings, Tables};
+use crate::tools::sandbox::{self, Sandbox};
+use crate::tools::{self, Launch, ServerConfig, Servers, Surroundings, Terminal, Tool};
+
+/// How long a look at starting servers takes.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What serves tools.
+pub struct Live {
+    /// The data folder.
+    pub home: PathBuf,
+    /// Where all of it works.
+    pub project: PathBuf,
+    /// What the configuration file says of approvals and the sandbox.
+    pub tables: Tables,
+    /// The configuration file: it may hold servers' keys.
+    config: PathBuf,
+    sandbox_off: bool,
+    starting: Option<Receiver<Servers>>,
+    servers: Option<Servers>,
+    /// Last: the temporary folder goes when the servers have ended.
+    programs: OnceCell<Programs>,
+}
+
+/// How programs are started here.
+struct Programs {
+    /// npast's own file, which starts them.
+    program: PathBuf,
+    wall: Option<sandbox::Wall>,
+    kind: Wall,
+    held: String,
+    /// Of this process: there before a session is.
+    temp: io::Result<Folder>,
+}
+
+impl Live {
+    /// Begins to start the servers that are configured. Nothing is waited for.
+    pub fn new(places: &Places, project: &Path, settings: &Settings) -> Live {
+        let mut live = Live {
+            home: places.home.clone(),
+            project: project.to_owned(),
+            tables: settings.tables.clone(),
+            config: places.config.clone(),
+            sandbox_off: settings.sandbox_off,
+            starting: None,
+            servers: None,
+            programs: OnceCell::new(),
+        };
+        if !settings.servers.is_empty() {
+            live.start(settings.servers.clone());
+        }
+        live
+    }
+
+    /// Waits for the servers, at most for `most`; whether they are there, or were given up.
+    pub fn wait(&mut self, most: Duration) -> bool {
+        let Some(starting) = &self.starting else {
+            return true;
+        };
+        match starting.recv_timeout(most) {
+            Ok(servers) => self.servers = Some(servers),
+            Err(RecvTimeoutError::Timeout) => return false,
+            Err(RecvTimeoutError::Disconnected) => {
+                notice("the MCP servers could not be started", None);
+            }
+        }
+        self.starting = None;
+        true
+    }
+
+    /// The tools that this process can serve, for a session with this temporary folder; without one
+    /// only what they are called counts, since nothing can run yet. Servers are waited for, and
+    /// what is wrong with them is said once.
+    pub fn tools(&mut self, temp: Option<&Path>) -> Vec<Box<dyn Tool>> {
+        while !self.wait(LOOK) {}
+        let sandbox = match temp {
+            Some(temp) => self.programs().sandbox(&self.tables, temp),
+            None => Sandbox::new(PathBuf::new(), Vec::new()),
+        };
+        let mut all = tools::built_in();
+        all.push(Box::new(tools::FetchUrl::new(false)));
+        all.push(Box::new(Terminal::new(sandbox)));
+        if let Some(servers) = &mut self.servers {
+            let taken: Vec<&str> = all.iter().map(|tool| tool.spec().name.as_str()).collect();
+            let theirs = servers.tools(&taken);
+            for text in servers.notices() {
+                notice(&text, None);
+            }
+            all.extend(theirs);
+        }
+        all
+    }
+
+    /// The running servers that a session with these tools knows nothing of.
+    pub fn unknown_to(&self, names: &[&str]) -> Vec<&str> {
+        let known = |server: &str| {
+            let own = format!("{server}_");
+            names.iter().any(|name| name.starts_with(&own))
+        };
+        let servers = self.servers.iter().flat_map(Servers::names);
+        servers.filter(|server| !known(server)).collect()
+    }
+
+    /// What programs run behind.
+    pub fn wall(&self) -> Wall {
+        self.programs().kind
+    }
+
+    /// What the kernel really keeps programs from, or why nothing.
+    pub fn held_back(&self) -> &str {
+        &self.programs().held
+    }
+
+    fn programs(&self) -> &Programs {
+        self.programs.get_or_init(|| self.tried())
+    }
+
+    /// Finds out what holds here.
+    fn tried(&self) -> Programs {
+        let temp = Folder::new(&self.home);
+        let program = std::env::current_exe().unwrap_or_default();
+        let user = std::env::home_dir();
+        let secret = tools::secret_places(user.as_deref(), &[&self.home, &self.config]);
+        let mut write = vec![self.project.clone()];
+        write.extend(self.tables.sandbox.write.iter().cloned());
+        let mut programs = Programs {
+            program,
+            wall: Some(sandbox::Wall {
+                write,
+                hidden: sandbox::hidden(user.as_deref(), &secret),
+                network: self.tables.sandbox.network,
+            }),
+            kind: Wall::Sandbox,
+            held: String::new(),
+            temp,
+        };
+        if self.sandbox_off {
+            programs.wall = None;
+            programs.kind = Wall::Off;
+            programs.held = "off: programs of the model run with all your rights".to_owned();
+            return programs;
+        }
+        let held = match &programs.temp {
+            Ok(temp) => {
+                let tried = programs.sandbox(&self.tables, temp.path());
+                tried.probe(temp.path())
+            }
+            Err(error) => sandbox::Enforced::none(&error.to_string()),
+        };
+        programs.held = held.to_string();
+        if !held.holds() {
+            programs.kind = Wall::Missing;
+            programs.held.push_str("; every program is asked about");
+        }
+        // One that cannot be put up would refuse every program.
+        if !held.holds_some() {
+            programs.wall = None;
+        }
+        programs
+    }
+
+    fn start(&mut self, servers: Vec<ServerConfig>) {
+        let programs = self.programs();
+        let temp = match &programs.temp {
+            Ok(temp) => temp.path(),
+            Err(error) => {
+                let text = format!("no MCP server is started: {error}");
+                return notice(&text, Some("make the data folder writable"));
+            }
+        };
+        let sandbox = programs.sandbox(&self.tables, temp);
+        let project = self.project.clone();
+        let (send, starting) = channel();
+        let start = move || {
+            let around = Surroundings {
+                project: &project,
+                env: &sandbox.environment,
+                command: &|launch| command(&sandbox, launch),
+            };
+            // Where nobody waits any more they end at once.
+            let _ = send.send(Servers::start(&servers, &around));
+        };
+        let named = std::thread::Builder::new().name("mcp-start".to_owned());
+        match named.spawn(start) {
+            Ok(_) => self.starting = Some(starting),
+            Err(error) => notice(&format!("no MCP server is started: {error}"), None),
+        }
+    }
+}
+
+impl Programs {
+    /// For programs whose temporary folder is `temp`.
+    fn sandbox(&self, tables: &Tables, temp: &Path) -> Sandbox {
+        let named = &tables.sandbox.env;
+        let variables = sandbox::environment(std::env::vars_os(), named, temp);
+        let bare = Sandbox::new(self.program.clone(), variables);
+        match self.wall.clone() {
+            Some(mut wall) => {
+                wall.write.push(temp.to_owned());
+                bare.behind(wall)
+            }
+            None => bare,
+        }
+    }
+}
+
+/// A server's command: in the sandbox of programs, as far as its configuration does not open that.
+fn command(sandbox: &Sandbox, launch: &Launch<'_>) -> io::Result<Command> {
+    let server = launch.server;
+    let mut own = sandbox.clone();
+    own.environment = launch.env.to_vec();
+    own.wall = own.wall.filter(|_| server.sandbox).map(|mut wall| {
+        wall.network |= server.network;
+        wall.write.extend(server.write.iter().cloned());
+        wall
+    });
+    own.wrap(launch.words, launch.folder)
+}
+
+#[cfg(test)]
+#[path = "live/tests.rs"]
+mod tests;
