@@ -135,8 +135,9 @@ impl Start {
                 progress.servers();
                 interrupt.check()?;
             }
+            progress.clear();
+            live.say();
         }
-        progress.clear();
         Ok(engine)
     }
 

@@ -86,8 +86,7 @@ impl Live {
     }
 
     /// The tools that this process can serve, for a session with this temporary folder; without one
-    /// only what they are called counts, since nothing can run yet. Servers are waited for, and
-    /// what is wrong with them is said once.
+    /// only what they are called counts, since nothing can run yet. Servers are waited for.
     pub fn tools(&mut self, temp: Option<&Path>) -> Vec<Box<dyn Tool>> {
         while !self.wait(LOOK) {}
         let sandbox = match temp {
@@ -100,12 +99,18 @@ impl Live {
         if let Some(servers) = &mut self.servers {
             let taken: Vec<&str> = all.iter().map(|tool| tool.spec().name.as_str()).collect();
             let theirs = servers.tools(&taken);
-            for text in servers.notices() {
-                notice(&text, None);
-            }
             all.extend(theirs);
         }
+        self.say();
         all
+    }
+
+    /// Says what is wrong with the servers, each thing once.
+    pub fn say(&mut self) {
+        let notices = self.servers.as_mut().map(Servers::notices);
+        for text in notices.unwrap_or_default() {
+            notice(&text, None);
+        }
     }
 
     /// The running servers that a session with these tools knows nothing of.
@@ -164,7 +169,10 @@ impl Live {
             }
             Err(error) => sandbox::Enforced::none(&error.to_string()),
         };
-        programs.held = held.to_string();
+        programs.held = match held.holds_some() {
+            true => format!("holds back {held}"),
+            false => held.to_string(),
+        };
         if !held.holds() {
             programs.kind = Wall::Missing;
             programs.held.push_str("; every program is asked about");

@@ -175,7 +175,10 @@ fn a_session_keeps_its_servers_tools_whatever_becomes_of_the_servers() {
     assert_eq!(first.errors, "", "nothing is wrong");
     let session = first.all("session")[0];
     let sandbox = session["sandbox"].as_str().expect("what holds");
-    assert_eq!(sandbox.starts_with("writing files"), house.walled());
+    assert_eq!(
+        sandbox.starts_with("holds back writing files"),
+        house.walled()
+    );
     let head = house.head();
 
     // Another process goes on from the last token, with a server of its own.
