@@ -22,6 +22,8 @@ mod witness;
 mod yard;
 
 mod agent_orders;
+#[cfg(target_os = "linux")]
+mod agent_programs;
 mod agent_prompts;
 #[cfg(target_os = "linux")]
 mod agent_servers;
