@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde_json::{Value, json};
-
 use super::AgentError;
 use super::notes::Notes;
-use crate::session::{Db, SessionId};
-use crate::tools::{MemoryEdit, SessionHit, TodoItem, TodoState, ToolHost};
+use crate::chat::Message;
+use crate::chat::message::ToolCall;
+use crate::session::{self, Db, SessionId};
+use crate::tools::{MemoryEdit, SessionHit, TodoItem, ToolHost, plan_set_by};
+
+/// The tool that sets the plan.
+const TODO: &str = "todo";
 
 /// A session's agent, as its tools see it. It has a connection of its own: calls that read run side
 /// by side, away from the conversation.
@@ -56,36 +59,43 @@ impl ToolHost for Host {
     }
 
     fn todo(&self) -> Vec<TodoItem> {
-        match self.db().plan(self.session) {
-            Ok(items) => read(&items),
-            Err(error) => {
-                tracing::warn!(%error, "the stored plan cannot be read");
-                Vec::new()
-            }
-        }
-    }
-
-    fn set_todo(&self, plan: Vec<TodoItem>) -> Result<(), String> {
-        let items: Value = plan
-            .iter()
-            .map(|item| json!({"text": item.text, "state": item.state.as_str()}))
-            .collect();
-        let stored = self.db().set_plan(self.session, &items);
-        stored.map_err(|e| format!("The plan could not be stored: {e}."))
+        plan(&self.db(), self.session).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the plan cannot be read");
+            Vec::new()
+        })
     }
 }
 
-fn read(items: &Value) -> Vec<TodoItem> {
-    let item = |value: &Value| {
-        Some(TodoItem {
-            text: value["text"].as_str()?.to_owned(),
-            state: TodoState::parse(value["state"].as_str()?)?,
-        })
-    };
-    items
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(item)
-        .collect()
+/// The plan as the messages tell it. Of a reply whose calls still run, their marks do.
+fn plan(db: &Db, session: SessionId) -> Result<Vec<TodoItem>, session::Error> {
+    let messages = db.messages(session)?;
+    let read = |message: &session::Message| Message::from_json(&message.body).ok();
+    for (at, row) in messages.iter().enumerate().rev() {
+        let calls = match row.role.as_str() {
+            "assistant" => read(row).map(|reply| reply.calls).unwrap_or_default(),
+            _ => continue,
+        };
+        if !calls.iter().any(|call| call.name == TODO) {
+            continue;
+        }
+        let after = messages[at + 1..].iter().take_while(|m| m.role == "tool");
+        let mut results: Vec<String> = after.filter_map(read).map(|m| m.text).collect();
+        if results.is_empty() {
+            results.resize(calls.len(), String::new());
+            for run in db.runs(row.id)? {
+                if let (Some(result), Some((true, text))) = (results.get_mut(run.call), run.result)
+                {
+                    *result = text;
+                }
+            }
+        }
+        let set = |(call, result): (&ToolCall, &String)| match call.name == TODO {
+            true => plan_set_by(&call.arguments, result),
+            false => None,
+        };
+        if let Some(plan) = calls.iter().zip(&results).rev().find_map(set) {
+            return Ok(plan);
+        }
+    }
+    Ok(Vec::new())
 }

@@ -9,7 +9,7 @@
 //! - `unit`: the one way to change a conversation
 //! - `branch`: what undo, retry and edit take off, and put back; `fork`: a session made from another
 //! - `chunks`: ledger tokens as rows
-//! - `runs`: marks of tool calls; `plans`: an agent's plan; `search`: words over all sessions
+//! - `runs`: marks of tool calls; `search`: words over all sessions
 //! - `schema`: the migration ladder
 //! - `name`: what a session may be called
 //! - `lock`: one process per session, one per loaded model
@@ -38,7 +38,6 @@ mod fork;
 mod lock;
 mod name;
 mod open;
-mod plans;
 mod private;
 mod record;
 mod rows;

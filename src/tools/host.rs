@@ -102,12 +102,6 @@ pub trait ToolHost: Send + Sync {
     /// Why none was made, with the entries that are there where that helps.
     fn memory(&self, edits: &[MemoryEdit]) -> Result<String, String>;
 
-    /// The session's plan.
+    /// The session's plan: what the last call of `todo` set in the conversation as it is now.
     fn todo(&self) -> Vec<TodoItem>;
-
-    /// Replaces the session's plan.
-    ///
-    /// # Errors
-    /// When it cannot be stored.
-    fn set_todo(&self, plan: Vec<TodoItem>) -> Result<(), String>;
 }

@@ -63,7 +63,7 @@ pub use shown::clean;
 pub use shrink::{Ends, Limits, ends};
 #[cfg(unix)]
 pub use terminal::Terminal;
-pub use todo::Todo;
+pub use todo::{Todo, plan_set_by};
 pub use write_file::WriteFile;
 
 /// What a tool is to a model.

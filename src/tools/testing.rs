@@ -120,6 +120,10 @@ impl Host {
         *self.refusal.lock().unwrap() = Some(reason.to_owned());
     }
 
+    pub fn plan(&self, plan: Vec<TodoItem>) {
+        *self.plan.lock().unwrap() = plan;
+    }
+
     pub fn remember(&self, hits: Vec<SessionHit>) {
         *self.hits.lock().unwrap() = hits;
     }
@@ -149,11 +153,5 @@ impl ToolHost for Host {
 
     fn todo(&self) -> Vec<TodoItem> {
         self.plan.lock().unwrap().clone()
-    }
-
-    fn set_todo(&self, plan: Vec<TodoItem>) -> Result<(), String> {
-        self.may()?;
-        *self.plan.lock().unwrap() = plan;
-        Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! `todo`: the session's plan, replaced as a whole; the agent keeps it.
+//! `todo`: the session's plan, replaced as a whole. It is kept nowhere but in the conversation: the
+//! last call that set it, so that it goes back with an undo and along with a fork.
 
 use std::path::Path;
 
@@ -58,19 +59,26 @@ impl Tool for Todo {
         let Some(steps) = arguments.get("steps").and_then(Value::as_array) else {
             return Answer::good(written(&room.host.todo()));
         };
-        let step = |step: &Value| {
-            Some(TodoItem {
-                text: step.get("text")?.as_str()?.trim().to_owned(),
-                state: TodoState::parse(step.get("state")?.as_str()?)?,
-            })
-        };
-        let plan: Vec<TodoItem> = steps.iter().filter_map(step).collect();
-        let text = written(&plan);
-        match room.host.set_todo(plan) {
-            Ok(()) => Answer::good(text),
-            Err(reason) => Answer::bad(reason),
-        }
+        Answer::good(written(&read(steps)))
     }
+}
+
+/// The plan that a call of `todo` set; `None` where it only showed it, or its result does not begin
+/// with that plan: then it did not run.
+pub fn plan_set_by(arguments: &Value, result: &str) -> Option<Vec<TodoItem>> {
+    let plan = read(arguments.get("steps")?.as_array()?);
+    let begins = written(&plan).lines().next()?.to_owned();
+    result.starts_with(&begins).then_some(plan)
+}
+
+fn read(steps: &[Value]) -> Vec<TodoItem> {
+    let step = |step: &Value| {
+        Some(TodoItem {
+            text: step.get("text")?.as_str()?.trim().to_owned(),
+            state: TodoState::parse(step.get("state")?.as_str()?)?,
+        })
+    };
+    steps.iter().filter_map(step).collect()
 }
 
 /// A plan as a list with boxes.
@@ -95,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plan_is_kept_shown_and_replaced() {
+    fn a_plan_is_shown_as_it_was_set() {
         let place = Place::new();
         let todo = |arguments: Value| place.call("todo", arguments);
         assert_eq!(todo(json!({})), Answer::good("The plan is empty."));
@@ -105,7 +113,9 @@ mod tests {
             {"text": "write", "state": "open"},
         ]});
         let written = "[x] read\n[>] think hard\n[ ] write";
-        assert_eq!(todo(first), Answer::good(written));
+        assert_eq!(todo(first.clone()), Answer::good(written));
+        let plan = plan_set_by(&first, written).unwrap();
+        place.host.plan(plan);
         assert_eq!(todo(json!({})), Answer::good(written));
         assert_eq!(
             todo(json!({"steps": []})),
@@ -121,10 +131,31 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_that_cannot_be_stored_is_a_sentence() {
-        let place = Place::new();
-        place.host.refuse("the disk is full");
+    fn only_a_call_that_ran_sets_a_plan() {
         let steps = json!({"steps": [{"text": "read", "state": "open"}]});
-        assert_eq!(place.call("todo", steps), Answer::bad("the disk is full"));
+        let plan = vec![TodoItem {
+            text: "read".into(),
+            state: TodoState::Open,
+        }];
+        let warned = "[ ] read\n\n[npast: this call gave this result 3 times in this turn.]";
+        let table = [
+            (&steps, "[ ] read", Some(plan.clone())),
+            (&steps, warned, Some(plan)),
+            (
+                &steps,
+                "[npast: not run. The user interrupted the turn.]",
+                None,
+            ),
+            (&json!({}), "[ ] read", None),
+            (
+                &json!({"steps": []}),
+                "The plan is empty.",
+                Some(Vec::new()),
+            ),
+            (&json!({"steps": []}), "[ ] read", None),
+        ];
+        for (arguments, result, want) in table {
+            assert_eq!(plan_set_by(arguments, result), want, "{arguments} {result}");
+        }
     }
 }

@@ -22,6 +22,7 @@ mod witness;
 mod yard;
 
 mod agent_orders;
+mod agent_plans;
 #[cfg(target_os = "linux")]
 mod agent_programs;
 mod agent_prompts;

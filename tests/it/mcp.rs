@@ -32,10 +32,6 @@ impl ToolHost for Nobody {
     fn todo(&self) -> Vec<TodoItem> {
         Vec::new()
     }
-
-    fn set_todo(&self, _: Vec<TodoItem>) -> Result<(), String> {
-        Err("nobody".into())
-    }
 }
 
 /// The script of a reference server; `None`, and said, where it cannot be had.

@@ -29,9 +29,6 @@ impl ToolHost for Nobody {
     fn todo(&self) -> Vec<TodoItem> {
         Vec::new()
     }
-    fn set_todo(&self, _: Vec<TodoItem>) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 /// Every file with its mode, time and bytes; folders with their mode.

@@ -14,6 +14,7 @@ CREATE TABLE runs (
     PRIMARY KEY (reply, call)
 ) STRICT;
 
+-- Not used any more: a plan is what the conversation says it is.
 CREATE TABLE plans (
     session     INTEGER PRIMARY KEY REFERENCES sessions (id) ON DELETE CASCADE,
     items       TEXT    NOT NULL            -- JSON
