@@ -21,6 +21,7 @@ mod witness;
 #[path = "../support/yard.rs"]
 mod yard;
 
+mod agent_grammar;
 mod agent_orders;
 mod agent_plans;
 #[cfg(target_os = "linux")]
