@@ -393,6 +393,58 @@ fn wait_until(child: &mut std::process::Child, done: impl Fn() -> bool) {
     }
 }
 
+/// The project's folder is gone between two processes: each tool that needs it says so, and the
+/// session goes on.
+#[test]
+fn a_project_that_is_gone_costs_sentences() {
+    let mut house = House::new(Class::Hybrid);
+    house.serve("", "");
+    house.calls("house_run", &json!({"command": "echo on"}));
+    let script = fs::read(house.at("server.sh")).expect("a server");
+    fs::remove_dir_all(house.project.path()).expect("gone");
+    let calls = [
+        ("house_run", json!({"command": "echo on"})),
+        ("list", json!({})),
+        ("read_file", json!({"path": "server.sh"})),
+        ("terminal", json!({"command": "echo on"})),
+        ("write_file", json!({"path": "a", "content": "a"})),
+    ];
+    let calls: Vec<Value> = calls
+        .iter()
+        .map(|(name, arguments)| json!({"name": name, "arguments": arguments}))
+        .collect();
+    let lines = [
+        json!({"reasoning": "hm", "content": "", "tool_calls": calls}),
+        json!({"reasoning": "hm", "content": "Done."}),
+    ];
+    let mut command = house.command(&lines);
+    let home = house.program.folder.path();
+    let ran = Ran::of(&command.current_dir(home).output().expect("a run"));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(ran.said("the project folder"), 1, "{}", ran.errors);
+    let left_out = "the MCP server house is left out of this session: ";
+    assert_eq!(ran.said(left_out), 1, "{}", ran.errors);
+    let results = ran.all("tool_result");
+    assert_eq!(results.len(), calls.len());
+    for result in results {
+        assert_eq!(result["ok"], false, "{result}");
+        assert!(!result["text"].as_str().expect("a text").is_empty());
+    }
+    for receipt in ran.all("receipt") {
+        assert_eq!(
+            (&receipt["evaluated"], &receipt["miss"]),
+            (&receipt["appended"], &Value::Null),
+            "{receipt}"
+        );
+    }
+    assert!(!house.project.path().exists(), "nothing made it again");
+    // It is there again, as if nothing had been.
+    fs::create_dir(house.project.path()).expect("a folder");
+    fs::write(house.at("server.sh"), script).expect("a server");
+    let back = house.calls("house_run", &json!({"command": "echo back"}));
+    assert_eq!(result(&back), (true, "back "));
+}
+
 #[test]
 fn what_a_session_would_get_from_servers_is_printed_with_its_cost() {
     let mut house = House::new(Class::Dense);
