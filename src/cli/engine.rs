@@ -201,7 +201,9 @@ impl Start {
         let live = self.live.swap_remove(at);
         self.live = vec![live];
         Ok(tools.map(|mut tools| {
-            self.say_what_joins_later(&tools);
+            if info.resumed {
+                self.say_what_joins_later(&tools);
+            }
             tools.hide(&self.places.config);
             tools.budget = self.settings.budget;
             tools

@@ -8,6 +8,8 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 use rustix::event::{PollFd, PollFlags, poll};
@@ -19,6 +21,10 @@ use rustix::process::{Pid, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 
 use super::{JOB, Job, KEEPER, NOT_STARTED, SUBCOMMAND};
+
+/// How often a keeper looks whether npast is there, where it cannot wait for its end.
+#[cfg(target_os = "linux")]
+const LOOK: Duration = Duration::from_millis(250);
 
 /// How a program ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -73,7 +79,7 @@ fn keep(job: &Job) -> io::Result<ExitCode> {
     #[cfg(target_os = "linux")]
     let npast = match job.controlled {
         true => None,
-        false => Some(held(job.parent)?),
+        false => Some(Npast::of(job)?),
     };
     let program = command.spawn()?;
     if let Some(control) = &control {
@@ -142,29 +148,54 @@ fn terminations(ended: &Arc<AtomicBool>) -> io::Result<()> {
     Ok(())
 }
 
-/// npast's process as something that can be waited for, and that nobody else can become.
-///
-/// # Errors
-/// When npast is gone already.
+/// npast's process: its number, and where the kernel has that, something to wait for.
 #[cfg(target_os = "linux")]
-fn held(npast: u32) -> io::Result<OwnedFd> {
-    let gone = || io::Error::other("npast is gone");
-    let npast = i32::try_from(npast).ok().and_then(Pid::from_raw);
-    let npast = npast.ok_or_else(gone)?;
-    let held = rustix::process::pidfd_open(npast, PidfdFlags::empty())?;
-    // Only a living parent is one, so its number is still its own.
-    match rustix::process::getppid() {
-        Some(parent) if parent == npast => Ok(held),
-        _ => Err(gone()),
+struct Npast {
+    pid: Pid,
+    held: Option<OwnedFd>,
+}
+
+#[cfg(target_os = "linux")]
+impl Npast {
+    /// # Errors
+    /// When it is gone already.
+    fn of(job: &Job) -> io::Result<Npast> {
+        let gone = || io::Error::other("npast is gone");
+        let pid = i32::try_from(job.parent).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(gone)?;
+        let npast = Npast {
+            pid,
+            held: rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok(),
+        };
+        // A living parent's number is its own, so nobody else was taken for it.
+        npast.lives().then_some(npast).ok_or_else(gone)
+    }
+
+    fn lives(&self) -> bool {
+        rustix::process::getppid() == Some(self.pid)
+    }
+
+    /// Returns when it has ended.
+    fn wait(&self) {
+        match &self.held {
+            Some(npast) => {
+                while let Err(Errno::INTR) = poll(&mut [PollFd::new(npast, PollFlags::IN)], None) {}
+            }
+            None => {
+                while self.lives() {
+                    std::thread::sleep(LOOK);
+                }
+            }
+        }
     }
 }
 
 /// Ends everything when npast has ended.
 #[cfg(target_os = "linux")]
-fn outlive(npast: OwnedFd, ended: &Arc<AtomicBool>) {
+fn outlive(npast: Npast, ended: &Arc<AtomicBool>) {
     let ended = ended.clone();
     std::thread::spawn(move || {
-        while let Err(Errno::INTR) = poll(&mut [PollFd::new(&npast, PollFlags::IN)], None) {}
+        npast.wait();
         kill_until(&ended);
     });
 }
