@@ -40,17 +40,31 @@ impl Keeper {
         }
     }
 
-    /// Moves an owner's pin. One at which nothing is stored does not replace one that holds
-    /// something: a turn that could not be written must not let go of those before it.
+    /// The end of an owner's turn: its pin moves, and its conversation is the one in use.
     pub(super) fn pin(&mut self, live: &Live, owner: &str, digest: Digest) -> Result<(), Failure> {
         self.owner = Some(owner.to_owned());
+        if self.hold(live, owner, digest)? {
+            self.fresh.clear();
+        }
+        Ok(())
+    }
+
+    /// Moves an owner's pin; whose conversation is in use stays as it is, and so does what nobody
+    /// holds yet: a fork is made beside the conversation in the slot. One at which nothing is stored
+    /// does not replace one that holds something: a turn that could not be written must not let go
+    /// of those before it. Whether something is stored there.
+    pub(super) fn hold(
+        &mut self,
+        live: &Live,
+        owner: &str,
+        digest: Digest,
+    ) -> Result<bool, Failure> {
         let index = live.index();
         let stored = index.has_at(live.model, digest)?;
         if stored || !index.has_pin(live.model, owner)? {
             index.pin(live.model, owner, digest)?;
         }
         if stored {
-            self.fresh.clear();
             self.merger.note(owner, digest);
         }
         if !owner.starts_with(UNCLAIMED) && index.has_unclaimed(live.model)? {
@@ -69,7 +83,7 @@ impl Keeper {
                 }
             }
         }
-        Ok(())
+        Ok(stored)
     }
 
     pub(super) fn unpin(&mut self, owner: &str) {

@@ -171,7 +171,7 @@ impl Store {
             hold(&index, &graph, owner, ledger, len)?
         };
         if let Some(digest) = digest {
-            self.pin(owner, digest);
+            self.hold_at(owner, digest);
         }
         Ok(())
     }

@@ -488,6 +488,12 @@ impl Store {
         self.push(Job::Pin { owner, digest });
     }
 
+    /// [`Store::pin`] for an owner whose conversation the slot does not hold: what is in use stays.
+    pub(super) fn hold_at(&self, owner: &str, digest: Digest) {
+        let owner = owner.to_string();
+        self.push(Job::Hold { owner, digest });
+    }
+
     /// Forgets an owner, under every fingerprint.
     pub fn unpin(&self, owner: &str) {
         let owner = owner.to_string();

@@ -30,6 +30,10 @@ pub(super) enum Job {
         owner: String,
         digest: Digest,
     },
+    Hold {
+        owner: String,
+        digest: Digest,
+    },
     Unpin {
         owner: String,
     },
@@ -130,6 +134,9 @@ fn work(live: &Live, keeper: &mut Keeper, job: &Job) -> Result<(), Failure> {
         Job::Pin { owner, digest } => {
             keeper.pin(live, owner, *digest)?;
             keeper.mind_the_quota(live);
+        }
+        Job::Hold { owner, digest } => {
+            keeper.hold(live, owner, *digest)?;
         }
         Job::Unpin { owner } => {
             live.index().unpin(owner)?;

@@ -159,6 +159,42 @@ fn a_conversation_in_use_that_is_larger_than_the_quota_is_kept_and_said_once() {
     assert_eq!(reach(&store, 2), 50);
 }
 
+/// A fork was taken for the conversation in use, and its parent's end, live in the slot, went.
+#[test]
+fn a_fork_takes_nothing_out_of_use_when_the_quota_is_full() {
+    let home = TempDir::new().unwrap();
+    talk(&open(&home), 9);
+    let quota = open(&home).usage().bytes + one() / 4;
+    let store = open_with(&home, quota);
+    let parent = own(2);
+    put_edge(&store, &parent, 20, 35);
+    store.pin("session-2", digest(&parent, 35));
+    store.flush().unwrap();
+    assert!(store.usage().bytes <= quota);
+    // Its turn is stored and not pinned yet.
+    put_edge(&store, &parent, 35, 50);
+    put_node(&store, &parent, 50, SnapshotRole::Step, None);
+    store.flush().unwrap();
+    assert!(store.usage().bytes > quota);
+    store.hold("fork", &parent, 20).unwrap();
+    store.flush().unwrap();
+    assert_eq!(reach(&store, 2), 50);
+    store.pin("session-2", digest(&parent, 50));
+    store.flush().unwrap();
+    drop(store);
+
+    // Larger than the quota and kept, fork or not, until another conversation is in use.
+    let store = open_with(&home, 1);
+    put_edge(&store, &parent, 35, 50);
+    store.pin("session-2", digest(&parent, 50));
+    store.hold("fork", &parent, 20).unwrap();
+    store.collect().unwrap();
+    assert_eq!(reach(&store, 2), 50);
+    talk(&store, 3);
+    store.flush().unwrap();
+    assert_eq!([2, 3].map(|s| reach(&store, s)), [20, 50]);
+}
+
 #[test]
 fn other_models_count_and_are_collected_too() {
     let home = TempDir::new().unwrap();
