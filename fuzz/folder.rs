@@ -70,6 +70,8 @@ fn fill(store: &Store) {
             past: Default::default(),
         });
         store.pin(&owner, digest(&target, 50));
+        store.put_sample(&owner, digest(&target, 50), vec![1.0, 2.0]);
+        store.agree(&owner, digest(&target, 50));
     }
     store.flush().expect("a flush");
 }

@@ -52,7 +52,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// Gives one field of one row, or of all, another value.
 fn change(db: &Connection, edit: &[u8]) {
-    const FIELDS: [(&str, &str); 22] = [
+    const FIELDS: [(&str, &str); 35] = [
         ("model", "hard"),
         ("model", "facts"),
         ("model", "soft"),
@@ -75,6 +75,19 @@ fn change(db: &Connection, edit: &[u8]) {
         ("pin", "digest"),
         ("turn", "owner"),
         ("turn", "digest"),
+        ("pin", "model"),
+        ("turn", "model"),
+        ("state", "owner"),
+        ("state", "model"),
+        ("state", "digest"),
+        ("sample", "owner"),
+        ("sample", "digest"),
+        ("sample", "soft"),
+        ("sample", "numbers"),
+        ("agreed", "digest"),
+        ("agreed", "soft"),
+        ("merged", "bytes"),
+        ("total", "bytes"),
     ];
     let (table, field) = FIELDS[edit[0] as usize % FIELDS.len()];
     let eight: [u8; 8] = edit[3..11].try_into().expect("eight bytes");
@@ -89,6 +102,6 @@ fn change(db: &Connection, edit: &[u8]) {
         _ => Value::Blob(eight.repeat(4)),
     };
     // A constraint may forbid it: then there is one edit less.
-    let sql = format!("UPDATE {table} SET \"{field}\" = ?1 WHERE ?2 = 0 OR id = ?2");
+    let sql = format!("UPDATE {table} SET \"{field}\" = ?1 WHERE ?2 = 0 OR rowid = ?2");
     let _ = db.execute(&sql, (value, i64::from(edit[1] % 8)));
 }

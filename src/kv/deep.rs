@@ -27,7 +27,7 @@ pub struct Sampled {
 /// the order of their positions.
 pub(super) fn sampled(live: &Live, most: usize) -> Result<Vec<Sampled>, Error> {
     let graph = {
-        let index = live.index();
+        let index = live.asked();
         let models = index.models()?;
         let own = models.iter().find(|m| m.id == live.model);
         match own {

@@ -111,8 +111,10 @@ impl Folder {
         }
         let (index, opened) = Index::open(&dir.join("index.db"), &quarantine.join("index.db"))?;
         rebuild::mend_others(&index, &storage, dir, "", &limits)?;
-        if opened != Opened::Kept {
-            rebuild::hold_tips(&index)?;
+        match opened {
+            Opened::Kept => {}
+            Opened::Older => rebuild::own_states(&index, &storage, dir, &limits)?,
+            Opened::New | Opened::Replaced => rebuild::hold_tips(&index)?,
         }
         Ok(Some(Folder {
             dir: dir.to_path_buf(),

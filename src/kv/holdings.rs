@@ -1,7 +1,7 @@
 //! What the index knows of owners, and of all models at once: for housekeeping, which looks at the
 //! whole folder where a lookup looks at one chain.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::params;
 
@@ -12,6 +12,34 @@ use super::put::SnapshotRole;
 
 /// Owners of this name hold what a rebuild found and nobody has claimed again.
 pub(super) const UNCLAIMED: &str = "rebuilt-";
+
+/// The index by which [`HAS_UNCLAIMED`] costs nothing; younger than the schema, and no part of what
+/// it says.
+pub(super) const INDEX: &str = "CREATE INDEX IF NOT EXISTS pin_unclaimed ON pin(model)
+  WHERE owner >= 'rebuilt-' AND owner < 'rebuilt.';";
+
+const TOTAL: &str = "SELECT bytes FROM total WHERE one = 1";
+const HAS_AT: &str = "SELECT 1 FROM edge WHERE model = ?1 AND \"to\" = ?2
+  UNION ALL SELECT 1 FROM node WHERE model = ?1 AND digest = ?2";
+const HAS_PIN: &str = "SELECT 1 FROM pin WHERE model = ?1 AND owner = ?2";
+const HAS_UNCLAIMED: &str =
+    "SELECT 1 FROM pin WHERE model = ?1 AND owner >= 'rebuilt-' AND owner < 'rebuilt.'";
+const CLAIM: &str = "DELETE FROM pin WHERE model = ?1 AND digest = ?2
+  AND owner >= 'rebuilt-' AND owner < 'rebuilt.'";
+/// SQLite would rather walk all of a model's in an index that has both columns.
+const BEFORE: &str =
+    "SELECT \"from\" FROM edge INDEXED BY edge_end WHERE model = ?1 AND \"to\" = ?2";
+
+/// What a turn's end asks of the index, beside one insertion, and by what it is found.
+#[cfg(test)]
+pub(super) const PIN_SQL: [(&str, &str); 6] = [
+    (TOTAL, "PRIMARY KEY (rowid=?)"),
+    (HAS_AT, "(model=? AND to=?)"),
+    (HAS_PIN, "(owner=? AND model=?)"),
+    (HAS_UNCLAIMED, "pin_unclaimed (model=?)"),
+    (CLAIM, "(model=? AND digest=?)"),
+    (BEFORE, "(model=? AND to=?)"),
+];
 
 /// What an owner wants kept: its pin, its present turn, or an older snapshot.
 #[derive(Clone, Debug)]
@@ -51,11 +79,7 @@ impl Index {
 
     /// Bytes of all files of all models.
     pub(super) fn total(&self) -> Result<u64> {
-        self.db.query_row(
-            "SELECT (SELECT coalesce(sum(bytes), 0) FROM edge) + (SELECT coalesce(sum(bytes), 0) FROM node)",
-            [],
-            |r| r.get(0),
-        )
+        self.db.prepare_cached(TOTAL)?.query_row([], |r| r.get(0))
     }
 
     /// The pins, turns and older snapshots of a model.
@@ -95,17 +119,14 @@ impl Index {
     /// True when a segment ends at `digest`, or a snapshot is there.
     pub(super) fn has_at(&self, model: ModelId, digest: Digest) -> Result<bool> {
         self.db
-            .prepare_cached(
-                "SELECT 1 FROM edge WHERE model = ?1 AND \"to\" = ?2
-                 UNION ALL SELECT 1 FROM node WHERE model = ?1 AND digest = ?2",
-            )?
+            .prepare_cached(HAS_AT)?
             .exists(params![model.0, digest.0])
     }
 
     /// True when the owner has a pin under this model.
     pub(super) fn has_pin(&self, model: ModelId, owner: &str) -> Result<bool> {
         self.db
-            .prepare_cached("SELECT 1 FROM pin WHERE model = ?1 AND owner = ?2")?
+            .prepare_cached(HAS_PIN)?
             .exists(params![model.0, owner])
     }
 
@@ -120,9 +141,31 @@ impl Index {
 
     /// True when a rebuild left something that nobody has claimed under this model.
     pub(super) fn has_unclaimed(&self, model: ModelId) -> Result<bool> {
-        self.db
-            .prepare_cached("SELECT 1 FROM pin WHERE model = ?1 AND owner LIKE ?2 || '%'")?
-            .exists(params![model.0, UNCLAIMED])
+        self.db.prepare_cached(HAS_UNCLAIMED)?.exists([model.0])
+    }
+
+    /// What a rebuild left in nobody's name at `end` and on the way back from it is somebody's now.
+    /// The walk ends where one was before: at places that are `walked`. How many were looked at.
+    pub(super) fn claim(
+        &self,
+        model: ModelId,
+        end: Digest,
+        walked: &mut HashSet<Digest>,
+    ) -> Result<usize> {
+        let mut claim = self.db.prepare_cached(CLAIM)?;
+        let mut before = self.db.prepare_cached(BEFORE)?;
+        let mut looked = 0;
+        let mut open = vec![end];
+        while let Some(at) = open.pop() {
+            if walked.insert(at) {
+                looked += 1;
+                claim.execute(params![model.0, at.0])?;
+                for from in before.query_map(params![model.0, at.0], |r| r.get(0))? {
+                    open.push(Digest(from?));
+                }
+            }
+        }
+        Ok(looked)
     }
 
     /// Forgets one owner under one model: pin, turn, snapshots, samples.

@@ -6,14 +6,16 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params,
+};
 
 use crate::ledger::{Digest, Token};
 
 use super::error::Error;
 use super::put::SnapshotRole;
+use super::schema;
 use super::storage::private;
-use super::ways;
 
 /// Names a stored edge within an index.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -72,48 +74,13 @@ pub struct Usage {
 /// Tokens kept in a row as a filter: comparing them is cheaper than computing a digest.
 pub(super) const GLANCE: usize = 16;
 
-const SCHEMA: i64 = 1;
-const TABLES: &str = "
-CREATE TABLE model(id INTEGER PRIMARY KEY, hard BLOB NOT NULL UNIQUE, facts TEXT NOT NULL, soft TEXT NOT NULL);
-CREATE TABLE edge(id INTEGER PRIMARY KEY, model INTEGER NOT NULL, \"from\" BLOB NOT NULL, \"to\" BLOB NOT NULL,
-  p0 INTEGER NOT NULL, p1 INTEGER NOT NULL, bytes INTEGER NOT NULL, head BLOB NOT NULL, tail BLOB NOT NULL,
-  UNIQUE(model, \"from\", \"to\"));
-CREATE TABLE node(id INTEGER PRIMARY KEY, model INTEGER NOT NULL, digest BLOB NOT NULL, at INTEGER NOT NULL,
-  bytes INTEGER NOT NULL, logits INTEGER NOT NULL, role INTEGER NOT NULL, tail BLOB NOT NULL,
-  UNIQUE(model, digest));
-CREATE TABLE pin(id INTEGER PRIMARY KEY, owner TEXT NOT NULL, model INTEGER NOT NULL, digest BLOB NOT NULL,
-  UNIQUE(owner, model));
-CREATE TABLE turn(id INTEGER PRIMARY KEY, owner TEXT NOT NULL, model INTEGER NOT NULL, digest BLOB NOT NULL,
-  UNIQUE(owner, model));
-CREATE INDEX pin_digest ON pin(model, digest);
-CREATE INDEX turn_digest ON turn(model, digest);
-PRAGMA user_version = 1;";
-
-/// True when a row says what no writer writes: a file that SQLite can read may be damaged all the
-/// same. Checked once, so that nobody reckons with such a number later.
-const UNSOUND: &str = "SELECT
-  EXISTS (SELECT 1 FROM model WHERE (typeof(hard) = 'blob' AND length(hard) = 32
-    AND typeof(facts) = 'text' AND typeof(soft) = 'text') IS NOT TRUE)
-  OR EXISTS (SELECT 1 FROM edge WHERE (typeof(model) = 'integer'
-    AND typeof(\"from\") = 'blob' AND length(\"from\") = 32 AND typeof(\"to\") = 'blob' AND length(\"to\") = 32
-    AND typeof(p0) = 'integer' AND typeof(p1) = 'integer' AND 0 <= p0 AND p0 < p1 AND p1 <= 0x7fffffff
-    AND typeof(bytes) = 'integer' AND bytes BETWEEN 0 AND 1 << 40
-    AND typeof(head) = 'blob' AND typeof(tail) = 'blob') IS NOT TRUE)
-  OR EXISTS (SELECT 1 FROM node WHERE (typeof(model) = 'integer'
-    AND typeof(digest) = 'blob' AND length(digest) = 32
-    AND typeof(at) = 'integer' AND at BETWEEN 0 AND 0x7fffffff
-    AND typeof(bytes) = 'integer' AND bytes BETWEEN 0 AND 1 << 40
-    AND logits IN (0, 1) AND typeof(role) = 'integer' AND role BETWEEN 1 AND 255
-    AND typeof(tail) = 'blob') IS NOT TRUE)
-  OR EXISTS (SELECT 1 FROM (SELECT owner, model, digest FROM pin UNION ALL SELECT owner, model, digest FROM turn)
-    WHERE (typeof(owner) = 'text' AND typeof(model) = 'integer'
-    AND typeof(digest) = 'blob' AND length(digest) = 32) IS NOT TRUE)";
-
 /// How an index came to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Opened {
     /// It was there.
     Kept,
+    /// It was there, of before snapshots had owners in it: the files say whose they are.
+    Older,
     /// There was none.
     New,
     /// It was damaged, or of another schema, and is set aside.
@@ -145,18 +112,20 @@ impl Index {
             remove_journals(path).map_err(Error::folder(path))?;
         }
         match Index::try_open(path) {
-            Ok(index) if new => Ok((index, Opened::New)),
-            Ok(index) => Ok((index, Opened::Kept)),
-            Err(Error::Index(error)) if !new && is_damage(&error) => {
+            Ok((index, _)) if new => Ok((index, Opened::New)),
+            Ok((index, true)) => Ok((index, Opened::Older)),
+            Ok((index, false)) => Ok((index, Opened::Kept)),
+            Err(Error::Index(error)) if !new && schema::is_damage(&error) => {
                 std::fs::rename(path, aside).map_err(Error::folder(aside))?;
                 remove_journals(path).map_err(Error::folder(path))?;
-                Ok((Index::try_open(path)?, Opened::Replaced))
+                Ok((Index::try_open(path)?.0, Opened::Replaced))
             }
             Err(error) => Err(error),
         }
     }
 
-    fn try_open(path: &Path) -> Result<Index, Error> {
+    /// Also whether it is of before snapshots had owners in it.
+    fn try_open(path: &Path) -> Result<(Index, bool), Error> {
         // SQLite gives its journals the mode of the database: made here, 0600 whatever the umask.
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -169,31 +138,32 @@ impl Index {
         db.pragma_update(None, "secure_delete", "ON")?;
         let check: String = db.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
         if check != "ok" {
-            return Err(Error::Index(damaged()));
+            return Err(Error::Index(schema::damaged()));
         }
-        // Another process may be making the tables at this moment: look and make in one step.
-        let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let schema: i64 = tx.query_row("PRAGMA user_version", [], |r| r.get(0))?;
-        let tables: i64 = tx.query_row("SELECT count(*) FROM sqlite_master", [], |r| r.get(0))?;
-        match (schema, tables) {
-            (SCHEMA, _) => {}
-            (0, 0) => tx.execute_batch(TABLES)?,
-            _ => return Err(Error::Index(damaged())),
-        }
-        // Younger than the schema, and no part of what it says.
-        tx.execute_batch(
-            "CREATE INDEX IF NOT EXISTS edge_end ON edge(model, \"to\", p0);
-             DROP INDEX IF EXISTS edge_to;
-             CREATE TABLE IF NOT EXISTS merged(model INTEGER PRIMARY KEY, bytes INTEGER NOT NULL);",
-        )?;
-        tx.execute_batch(ways::INDEXES)?;
-        tx.execute_batch(super::states::TABLE)?;
-        tx.execute_batch(super::sample::TABLES)?;
-        if tx.query_row(UNSOUND, [], |r| r.get(0))? {
-            return Err(Error::Index(damaged()));
-        }
-        tx.commit()?;
+        let older = schema::prepare(&mut db)?;
+        Ok((Index { db }, older))
+    }
+
+    /// A second connection to an open index, that only reads: what another is writing, or waiting
+    /// to write, does not hold it up.
+    pub(super) fn reader(path: &Path) -> Result<Index, rusqlite::Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags)?;
+        db.busy_timeout(Duration::from_secs(1))?;
+        // The journal is opened with the first question: now, whatever becomes of its name later.
+        db.query_row("SELECT count(*) FROM model", [], |_| Ok(()))?;
         Ok(Index { db })
+    }
+
+    /// One transaction of many changes, which nobody sees in part.
+    pub(super) fn at_once<T>(
+        &self,
+        change: impl FnOnce() -> Result<T, rusqlite::Error>,
+    ) -> Result<T, rusqlite::Error> {
+        let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+        let done = change()?;
+        tx.commit()?;
+        Ok(done)
     }
 
     /// Notes a model's facts; gives its row.
@@ -438,16 +408,4 @@ fn remove_journals(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn damaged() -> rusqlite::Error {
-    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-    rusqlite::Error::SqliteFailure(code, None)
-}
-
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    )
 }

@@ -7,8 +7,6 @@ use crate::ledger::Digest;
 
 use super::collect::{self, Collected, InUse, Trouble, Want};
 use super::error::Error;
-use super::graph::Graph;
-use super::holdings::UNCLAIMED;
 use super::merge::{Merged, Merger};
 use super::put::Record;
 use super::store::Live;
@@ -29,6 +27,8 @@ pub(super) struct Keeper {
     /// folder has grown.
     stuck: Option<u64>,
     told: bool,
+    /// Places on the way to what was pinned, while a rebuild's pins are looked for there.
+    walked: HashSet<Digest>,
     pub(super) merger: Merger,
 }
 
@@ -60,28 +60,18 @@ impl Keeper {
         digest: Digest,
     ) -> Result<bool, Failure> {
         let index = live.index();
-        let stored = index.has_at(live.model, digest)?;
-        if stored || !index.has_pin(live.model, owner)? {
-            index.pin(live.model, owner, digest)?;
-        }
+        let stored = index.at_once(|| {
+            let stored = index.has_at(live.model, digest)?;
+            if stored || !index.has_pin(live.model, owner)? {
+                index.pin(live.model, owner, digest)?;
+            }
+            if index.has_unclaimed(live.model)? {
+                index.claim(live.model, digest, &mut self.walked)?;
+            }
+            Ok(stored)
+        })?;
         if stored {
             self.merger.note(owner, digest);
-        }
-        if !owner.starts_with(UNCLAIMED) && index.has_unclaimed(live.model)? {
-            let models = index.models()?;
-            for model in models.iter().filter(|m| m.id == live.model) {
-                let graph = Graph::load(&index, model)?;
-                let behind = graph.behind(digest);
-                let ends: HashSet<Digest> = behind
-                    .iter()
-                    .filter_map(|i| graph.edge(*i).map(|e| e.to))
-                    .collect();
-                for hold in &graph.holds {
-                    if hold.owner.starts_with(UNCLAIMED) && ends.contains(&hold.digest) {
-                        index.release(live.model, &hold.owner)?;
-                    }
-                }
-            }
         }
         Ok(stored)
     }
@@ -153,7 +143,9 @@ impl Keeper {
         }
     }
 
-    fn run(&self, live: &Live, want: Want, most: u64) -> Result<(Collected, u64), Trouble> {
+    fn run(&mut self, live: &Live, want: Want, most: u64) -> Result<(Collected, u64), Trouble> {
+        // Pins may move back to places that were walked.
+        self.walked.clear();
         let used = InUse {
             owners: self.owner.iter().cloned().collect(),
             fresh: Some((live.model, self.fresh.clone())),

@@ -47,7 +47,7 @@ pub(super) fn lookup(
         let steps = reached[&here].0 + 1;
         let from = digest(here);
         // Held for one boundary at a time: the writer has its turns.
-        let index = live.index();
+        let index = live.asked();
         let ways = index.ways(live.model, from, here, target)?;
         nodes.extend(index.node(live.model, from)?);
         drop(index);
@@ -71,8 +71,8 @@ pub(super) fn lookup(
 
     let edges = chain(&reached);
     let partial = partial(live, target, &edges, open);
-    if edges.is_empty() && !live.index().has_edges(live.model)? {
-        nodes = live.index().nodes_along(live.model, target)?;
+    if edges.is_empty() && !live.asked().has_edges(live.model)? {
+        nodes = live.asked().nodes_along(live.model, target)?;
         rows += nodes.len();
         nodes.retain(|node| digest(node.at) == node.digest);
     }

@@ -11,7 +11,7 @@ use crate::ledger::{Digest, Token};
 use super::error::Damage;
 use super::files;
 use super::format::Kind;
-use super::index::Edge;
+use super::index::{Edge, Index, ModelId};
 use super::put::Record;
 use super::read::{self, Fault};
 use super::store::Live;
@@ -173,7 +173,7 @@ impl Merger {
             return Ok(None);
         };
         while let Some((_, end)) = self.due.last() {
-            let edges = chain(live, *end)?;
+            let edges = chain(&live.index(), live.model, *end)?;
             let stays = |at: &Digest| fresh.contains(at) || self.blocked.contains(at);
             let Some(run) = run(&links(live, &edges, &stays)?) else {
                 self.due.pop();
@@ -267,11 +267,15 @@ impl Merger {
 }
 
 /// The edges that lead from position 0 to `end`, by the fewest steps back; none when none do.
-pub(super) fn chain(live: &Live, end: Digest) -> Result<Vec<Edge>, rusqlite::Error> {
+pub(super) fn chain(
+    index: &Index,
+    model: ModelId,
+    end: Digest,
+) -> Result<Vec<Edge>, rusqlite::Error> {
     let mut edges: Vec<Edge> = Vec::new();
     let mut at = end;
     loop {
-        let before = live.index().edge_to(live.model, at)?;
+        let before = index.edge_to(model, at)?;
         let follows = |e: &Edge| edges.last().is_none_or(|next| next.p0 == e.p1);
         let Some(edge) = before.filter(|e| e.p0 < e.p1 && follows(e)) else {
             return Ok(Vec::new());

@@ -35,6 +35,7 @@ mod retain;
 mod row;
 mod runs;
 mod sample;
+mod schema;
 mod share;
 mod states;
 pub mod storage;

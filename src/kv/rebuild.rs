@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::ledger::Digest;
+use crate::ledger::{Digest, Token};
 
 use super::error::{Damage, Error};
 use super::files::{self, Files};
 use super::fingerprint::canonical;
-use super::format::{Kind, Limits};
+use super::format::{Header, Kind, Limits};
 use super::graph::Graph;
 use super::holdings::UNCLAIMED;
-use super::index::{Index, ModelId};
+use super::index::{EdgeId, Index, ModelId, NodeId};
 use super::put::SnapshotRole;
 use super::read::{self, Fault};
 use super::storage::Storage;
@@ -25,6 +25,8 @@ use super::storage::Storage;
 pub(super) const FACTS: &str = "facts.json";
 /// Bytes of it that a reader accepts.
 const MOST_FACTS: u64 = 1 << 20;
+/// Files whose rows are added in one transaction.
+pub(super) const AT_ONCE: usize = 256;
 
 /// What was found out of step.
 #[derive(Clone, Copy, Default, Debug)]
@@ -78,36 +80,46 @@ pub(super) fn mend(
         .filter(|name| files::is_record(name))
         .collect();
     let mut noted = HashSet::new();
-    for edge in edges {
-        let name = files::name(Kind::Edge, edge.from, edge.to);
-        if names.contains(&name) {
-            noted.insert(name);
-        } else {
-            index.drop_edge(edge.id)?;
-            mended.dropped += 1;
-        }
+    let mut there = |name: String| names.contains(&name) && noted.insert(name);
+    let edges = edges.iter();
+    let edges: Vec<EdgeId> = edges
+        .filter(|e| !there(files::name(Kind::Edge, e.from, e.to)))
+        .map(|e| e.id)
+        .collect();
+    let nodes = nodes.iter();
+    let nodes: Vec<NodeId> = nodes
+        .filter(|n| !there(files::name(Kind::Node, n.digest, n.digest)))
+        .map(|n| n.id)
+        .collect();
+    mended.dropped = edges.len() + nodes.len();
+    if mended.dropped > 0 {
+        index.at_once(|| {
+            edges.iter().try_for_each(|id| index.drop_edge(*id))?;
+            nodes.iter().try_for_each(|id| index.drop_node(*id))
+        })?;
     }
-    for node in nodes {
-        let name = files::name(Kind::Node, node.digest, node.digest);
-        if names.contains(&name) {
-            noted.insert(name);
-        } else {
-            index.drop_node(node.id)?;
-            mended.dropped += 1;
-        }
-    }
-    let mut found_edges = false;
-    for name in names.difference(&noted) {
-        found_edges |= name.ends_with(Kind::Edge.ending());
-        match add(index, model, files, hard, limits, name)? {
-            Ok(()) => mended.added += 1,
-            Err(Fault::Damage(Damage::Gone | Damage::Memory(_)) | Fault::Io(_)) => {}
-            Err(Fault::Damage(damage)) => {
-                tracing::warn!(%name, %damage, "kv file refused");
-                let _ = files.quarantine(name);
-                mended.refused += 1;
+    let unknown: Vec<&String> = names.difference(&noted).collect();
+    let found_edges = unknown.iter().any(|n| n.ends_with(Kind::Edge.ending()));
+    // Files are read before rows are written: others have their turns between two steps.
+    for names in unknown.chunks(AT_ONCE) {
+        let mut found = Vec::new();
+        for name in names {
+            match look(files, hard, limits, name) {
+                Ok(record) => found.push(record),
+                Err(Fault::Damage(Damage::Gone | Damage::Memory(_)) | Fault::Io(_)) => {}
+                Err(Fault::Damage(damage)) => {
+                    tracing::warn!(%name, %damage, "kv file refused");
+                    let _ = files.quarantine(name);
+                    mended.refused += 1;
+                }
             }
         }
+        index.at_once(|| {
+            found
+                .iter()
+                .try_for_each(|record| add(index, model, record))
+        })?;
+        mended.added += found.len();
     }
     if found_edges {
         drop_covered(index, model, files)?;
@@ -120,11 +132,12 @@ fn drop_covered(index: &Index, model: ModelId, files: &Files) -> Result<(), Erro
     for model in index.models()?.iter().filter(|m| m.id == model) {
         let graph = Graph::load(index, model)?;
         let covered = graph.covered();
+        // Row first: if the file cannot be removed it is found again at the next open.
+        index.at_once(|| {
+            let mut edges = covered.iter().filter_map(|item| graph.edge(*item));
+            edges.try_for_each(|edge| index.drop_edge(edge.id))
+        })?;
         for item in &covered {
-            // Row first: if the file cannot be removed it is found again at the next open.
-            if let Some(edge) = graph.edge(*item) {
-                index.drop_edge(edge.id)?;
-            }
             if let Err(error) = files.remove(&graph.name(*item)) {
                 tracing::warn!(%error, "a merged kv segment cannot be removed");
             }
@@ -134,48 +147,91 @@ fn drop_covered(index: &Index, model: ModelId, files: &Files) -> Result<(), Erro
     Ok(())
 }
 
-/// Reads all of a file but its payload, which is proven when it is used, and adds its row.
-fn add(
-    index: &Index,
-    model: ModelId,
-    files: &Files,
-    hard: Digest,
-    limits: &Limits,
-    name: &str,
-) -> Result<Result<(), Fault>, Error> {
-    let look = || -> Result<_, Fault> {
-        let (mut input, len) = files.open(name)?;
-        let (header, tokens) = read::head(&mut input, len, limits)?;
-        if header.hard != hard {
-            return Err(Damage::Other("model").into());
-        }
-        if files::name(header.kind, header.from, header.to) != name {
-            return Err(Damage::Other("digest").into());
-        }
-        let owner = read::owner(&mut input, &header)?;
-        Ok((header, tokens, owner, len))
-    };
-    let (header, tokens, owner, len) = match look() {
-        Ok(found) => found,
-        Err(fault) => return Ok(Err(fault)),
-    };
-    match header.role {
-        None => {
-            let edge = (header.from, header.to, header.p0, header.p1);
-            index.add_edge(model, edge, len, &tokens)?;
-        }
-        Some(role) => {
-            let node = (header.to, header.p1, role);
-            index.add_node(model, node, len, header.logits > 0, &tokens)?;
-            if !owner.is_empty() && role != SnapshotRole::Row {
-                index.found_state(model, &owner, header.to)?;
-            }
-            if matches!(role, SnapshotRole::Turn | SnapshotRole::Row) && !owner.is_empty() {
-                index.turn_if_deeper(model, &owner, header.to)?;
-            }
-        }
+/// What a file says of itself.
+struct Record {
+    header: Header,
+    tokens: Vec<Token>,
+    owner: String,
+    len: u64,
+}
+
+/// Reads all of a file but its payload, which is proven when it is used.
+fn look(files: &Files, hard: Digest, limits: &Limits, name: &str) -> Result<Record, Fault> {
+    let (mut input, len) = files.open(name)?;
+    let (header, tokens) = read::head(&mut input, len, limits)?;
+    if header.hard != hard {
+        return Err(Damage::Other("model").into());
     }
-    Ok(Ok(()))
+    if files::name(header.kind, header.from, header.to) != name {
+        return Err(Damage::Other("digest").into());
+    }
+    let owner = read::owner(&mut input, &header)?;
+    Ok(Record {
+        header,
+        tokens,
+        owner,
+        len,
+    })
+}
+
+/// Adds a file's row, and what it says of its owner.
+fn add(index: &Index, model: ModelId, record: &Record) -> Result<(), rusqlite::Error> {
+    let Record {
+        header,
+        tokens,
+        owner,
+        len,
+    } = record;
+    let Some(role) = header.role else {
+        let edge = (header.from, header.to, header.p0, header.p1);
+        return index.add_edge(model, edge, *len, tokens);
+    };
+    let node = (header.to, header.p1, role);
+    index.add_node(model, node, *len, header.logits > 0, tokens)?;
+    if !owner.is_empty() && role != SnapshotRole::Row {
+        index.found_state(model, owner, header.to)?;
+    }
+    if matches!(role, SnapshotRole::Turn | SnapshotRole::Row) && !owner.is_empty() {
+        index.turn_if_deeper(model, owner, header.to)?;
+    }
+    Ok(())
+}
+
+/// Reads from the files whose the snapshots are, for an index that is older than `state`: of those
+/// who hold something still.
+pub(super) fn own_states(
+    index: &Index,
+    storage: &Arc<dyn Storage>,
+    root: &Path,
+    limits: &Limits,
+) -> Result<(), Error> {
+    for model in index.models()? {
+        let files = Files::new(storage.clone(), root, &short(model.hard));
+        let owners: HashSet<String> = index
+            .holds(model.id)?
+            .into_iter()
+            .map(|h| h.owner)
+            .collect();
+        let (_, nodes) = index.all(model.id)?;
+        let mut found = Vec::new();
+        for node in nodes {
+            let name = files::name(Kind::Node, node.digest, node.digest);
+            // What is not as it was is told when it is used.
+            if let Ok(record) = look(&files, model.hard, limits, &name)
+                && owners.contains(&record.owner)
+                && record.header.role != Some(SnapshotRole::Row)
+            {
+                found.push((node.at, record));
+            }
+        }
+        // The highest id was put last.
+        found.sort_by_key(|(at, _)| *at);
+        index.at_once(|| {
+            let mut found = found.iter();
+            found.try_for_each(|(_, r)| index.found_state(model.id, &r.owner, r.header.to))
+        })?;
+    }
+    Ok(())
 }
 
 /// Adds what other fingerprints have stored, after the index was made anew: their facts explain
@@ -208,12 +264,15 @@ pub(super) fn hold_tips(index: &Index) -> Result<(), Error> {
     for model in index.models()? {
         let graph = Graph::load(index, &model)?;
         let reached = graph.reached(|_| true);
-        for item in graph.tips().into_iter().filter(|i| !reached.contains(i)) {
-            if let Some(edge) = graph.edge(item) {
-                let owner = format!("{UNCLAIMED}{}", short(edge.to));
-                index.pin(model.id, &owner, edge.to)?;
+        index.at_once(|| {
+            for item in graph.tips().into_iter().filter(|i| !reached.contains(i)) {
+                if let Some(edge) = graph.edge(item) {
+                    let owner = format!("{UNCLAIMED}{}", short(edge.to));
+                    index.pin(model.id, &owner, edge.to)?;
+                }
             }
-        }
+            Ok(())
+        })?;
     }
     Ok(())
 }

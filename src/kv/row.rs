@@ -18,12 +18,14 @@ pub(super) fn replace(live: &Live, record: &Record) -> Result<(), Failure> {
     if record.role != Some(SnapshotRole::Row) || record.owner.is_empty() {
         return Ok(());
     }
-    let mut index = live.index();
-    if let Some((id, digest)) = index.replace_row(live.model, &record.owner, record.to)? {
+    let before = live
+        .index()
+        .replace_row(live.model, &record.owner, record.to)?;
+    if let Some((id, digest)) = before {
         // File first: a crash in between leaves a row of the index without a file, which open drops.
         live.files
             .remove(&files::name(Kind::Node, digest, digest))?;
-        index.drop_node(id)?;
+        live.index().drop_node(id)?;
     }
     Ok(())
 }

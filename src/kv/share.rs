@@ -161,15 +161,15 @@ impl Store {
         let Some(live) = self.live() else {
             return Ok(());
         };
-        let digest = {
-            let index = live.index();
+        let graph = {
+            let index = live.asked();
             let models = index.models()?;
             let Some(model) = models.iter().find(|m| m.id == live.model) else {
                 return Ok(());
             };
-            let graph = Graph::load(&index, model)?;
-            hold(&index, &graph, owner, ledger, len)?
+            Graph::load(&index, model)?
         };
+        let digest = hold(&live.index(), &graph, owner, ledger, len)?;
         if let Some(digest) = digest {
             self.hold_at(owner, digest);
         }

@@ -68,6 +68,8 @@ pub(super) struct Live {
     pub(super) model: ModelId,
     pub(super) notices: Notices,
     pub(super) queue: Queue<Job>,
+    /// Closed before the other connection, which puts the journal away.
+    asked: Mutex<Index>,
     pub(super) index: Mutex<Index>,
     /// The most bytes that all files of the folder may have.
     pub(super) quota: u64,
@@ -79,6 +81,13 @@ pub(super) struct Live {
 }
 
 impl Live {
+    /// For questions: never held up by the writer, its files, or another process that writes. What
+    /// was flushed before is seen.
+    pub(super) fn asked(&self) -> MutexGuard<'_, Index> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For changes.
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         // Every change is a transaction, so a panic leaves nothing half done in there.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
@@ -157,12 +166,17 @@ impl Store {
             &canonical(&fingerprint.soft),
         )?;
         let mut mended = rebuild::mend(&index, model, &files, fingerprint.hard, &limits)?;
-        if opened != Opened::Kept {
-            let others = rebuild::mend_others(&index, &storage, dir, &short, &limits)?;
-            mended.added += others.added;
-            mended.refused += others.refused;
-            rebuild::hold_tips(&index)?;
+        match opened {
+            Opened::Kept => {}
+            Opened::Older => rebuild::own_states(&index, &storage, dir, &limits)?,
+            Opened::New | Opened::Replaced => {
+                let others = rebuild::mend_others(&index, &storage, dir, &short, &limits)?;
+                mended.added += others.added;
+                mended.refused += others.refused;
+                rebuild::hold_tips(&index)?;
+            }
         }
+        let asked = Index::reader(&dir.join("index.db"))?;
         if alone {
             let path = dir.join("lock");
             lock.unlock()
@@ -178,6 +192,7 @@ impl Store {
             model,
             notices: Notices::default(),
             queue: Queue::new(limits.queue_bytes),
+            asked: Mutex::new(asked),
             index: Mutex::new(index),
             quota: collect::quota(dir, limits.quota_bytes),
             lost: AtomicU64::new(0),
@@ -336,8 +351,7 @@ impl Store {
     pub fn quarantine_node(&self, node: &Node, reason: &str) {
         if let Some(live) = self.changing() {
             let name = files::name(Kind::Node, node.digest, node.digest);
-            let index = live.index();
-            let dropped = index.drop_node(node.id);
+            let dropped = live.index().drop_node(node.id);
             set_aside(live, &name, dropped, reason);
         }
     }
@@ -349,18 +363,15 @@ impl Store {
             return;
         };
         let mut trouble = String::new();
-        {
-            let index = live.index();
-            for edge in edges {
-                let name = files::name(Kind::Edge, edge.from, edge.to);
-                let dropped = index.drop_edge(edge.id);
-                trouble = moved(live, &name, dropped).unwrap_or(trouble);
-            }
-            if let Some(node) = node {
-                let name = files::name(Kind::Node, node.digest, node.digest);
-                let dropped = index.drop_node(node.id);
-                trouble = moved(live, &name, dropped).unwrap_or(trouble);
-            }
+        for edge in edges {
+            let name = files::name(Kind::Edge, edge.from, edge.to);
+            let dropped = live.index().drop_edge(edge.id);
+            trouble = moved(live, &name, dropped).unwrap_or(trouble);
+        }
+        if let Some(node) = node {
+            let name = files::name(Kind::Node, node.digest, node.digest);
+            let dropped = live.index().drop_node(node.id);
+            trouble = moved(live, &name, dropped).unwrap_or(trouble);
         }
         let files = edges.len() + usize::from(node.is_some());
         live.notices.add(
@@ -392,7 +403,7 @@ impl Store {
     /// fingerprint, or else of the last one.
     pub fn sample(&self, digest: Digest) -> Option<Vec<f32>> {
         let live = self.live()?;
-        let found = live.index().sample(live.model, digest, live.soft);
+        let found = live.asked().sample(live.model, digest, live.soft);
         found.ok().flatten()
     }
 
@@ -411,7 +422,7 @@ impl Store {
     /// this one.
     pub fn agrees(&self, digest: Digest) -> bool {
         self.live().is_some_and(|l| {
-            let found = l.index().agrees(l.model, digest, l.soft);
+            let found = l.asked().agrees(l.model, digest, l.soft);
             found.unwrap_or(false)
         })
     }
@@ -431,7 +442,7 @@ impl Store {
     /// True when the edge is stored, so that exporting it again can be spared.
     pub fn has_segment(&self, from: Digest, to: Digest) -> bool {
         self.live()
-            .is_some_and(|l| l.index().has_edge(l.model, from, to).unwrap_or(false))
+            .is_some_and(|l| l.asked().has_edge(l.model, from, to).unwrap_or(false))
     }
 
     /// What happened to segments that were handed over. When it is not what it was, boundaries that
@@ -446,20 +457,21 @@ impl Store {
     /// True when a segment ends at `digest`: enough to know where the chain up to there is whole.
     pub fn is_end(&self, digest: Digest) -> bool {
         self.live()
-            .is_none_or(|l| l.index().has_end(l.model, digest).unwrap_or(false))
+            .is_none_or(|l| l.asked().has_end(l.model, digest).unwrap_or(false))
     }
 
     /// True when whole segments lead from position 0 to `digest`, the end of one of them; O(chain).
     /// What waits for the writer does not count.
     pub fn is_whole(&self, digest: Digest) -> bool {
-        let chain = |live| merge::chain(live, digest).unwrap_or_default();
-        self.live().is_none_or(|live| !chain(live).is_empty())
+        let chain = |live: &Live| merge::chain(&live.asked(), live.model, digest);
+        self.live()
+            .is_none_or(|live| !chain(live).unwrap_or_default().is_empty())
     }
 
     /// True when the node is stored.
     pub fn has_snapshot(&self, digest: Digest) -> bool {
         self.live()
-            .is_some_and(|l| l.index().has_node(l.model, digest).unwrap_or(false))
+            .is_some_and(|l| l.asked().has_node(l.model, digest).unwrap_or(false))
     }
 
     /// Hands a segment to the writer. One that is stored already is dropped there. Blocks only
@@ -547,7 +559,7 @@ impl Store {
     /// What is stored for this fingerprint; nothing if the index cannot say.
     pub fn usage(&self) -> Usage {
         self.live()
-            .and_then(|l| l.index().usage(l.model).ok())
+            .and_then(|l| l.asked().usage(l.model).ok())
             .unwrap_or_default()
     }
 
@@ -555,7 +567,7 @@ impl Store {
     /// fingerprint, and this is the first fact that differs. `None` when that is not the reason.
     pub fn why_nothing(&self, owner: &str) -> Option<String> {
         let live = self.live()?;
-        let facts = live.index().other_facts(live.model, owner).ok()??;
+        let facts = live.asked().other_facts(live.model, owner).ok()??;
         let facts: Value = serde_json::from_str(&facts).ok()?;
         let differs = live.fingerprint.differs(&facts)?;
         Some(format!("KV of this conversation was {differs}"))
@@ -580,6 +592,13 @@ impl Store {
     pub(super) fn with_index<T>(&self, ask: impl FnOnce(&Index, ModelId) -> T) -> T {
         let live = self.live().expect("a store that is on");
         ask(&live.index(), live.model)
+    }
+
+    /// Whether the index is being changed, or waited for.
+    #[cfg(test)]
+    pub(super) fn is_changing(&self) -> bool {
+        self.live()
+            .is_some_and(|live| live.index.try_lock().is_err())
     }
 
     #[cfg(test)]

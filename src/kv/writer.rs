@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
+use rusqlite::ErrorCode;
+
 use crate::ledger::Digest;
 
 use super::collect::Collected;
@@ -255,9 +257,11 @@ fn put(live: &Live, record: &Record) -> Result<(), Failure> {
 /// The new snapshot is durable and its owner's; those that it makes needless go.
 fn thin(live: &Live, record: &Record, role: SnapshotRole) -> Result<(), Failure> {
     let (model, owner, past) = (live.model, &record.owner, &record.past);
-    let mut index = live.index();
-    index.own_state(model, owner, (record.to, role), past)?;
-    let gone = index.superseded(model, owner, (record.to, record.p1, role), past)?;
+    let gone = {
+        let mut index = live.index();
+        index.own_state(model, owner, (record.to, role), past)?;
+        index.superseded(model, owner, (record.to, record.p1, role), past)?
+    };
     // Files first: a crash in between leaves rows without files, which open drops, and what was not
     // reached is found needless again at the next put.
     for superseded in gone.iter().filter(|s| s.free) {
@@ -266,7 +270,7 @@ fn thin(live: &Live, record: &Record, role: SnapshotRole) -> Result<(), Failure>
             .remove(&files::name(Kind::Node, digest, digest))?;
     }
     if !gone.is_empty() {
-        index.let_go(model, owner, &gone)?;
+        live.index().let_go(model, owner, &gone)?;
     }
     Ok(())
 }
@@ -288,26 +292,31 @@ fn add_row(live: &Live, record: &Record, bytes: u64) -> Result<bool, rusqlite::E
     }
 }
 
+const FULL: &str =
+    "Free some space; until then what is not saved is evaluated again after a restart.";
+const CLOSED: &str =
+    "Make the data folder writable; until then KV is evaluated again after a restart.";
+const BROKEN: &str = "Check the disk of the data folder; saving is tried again with the next turn.";
+
 fn tell(live: &Live, failure: Failure) {
     let (reason, text, hint) = match failure {
-        Failure::Io(error) => (
-            format!("io {:?} {:?}", error.kind(), error.raw_os_error()),
-            format!("KV could not be saved: {error}."),
-            match error.kind() {
+        Failure::Io(error) => {
+            let (reason, hint) = match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    "Free some space; until then what is not saved is evaluated again after a restart."
+                    ("full".to_owned(), FULL)
                 }
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    "Make the data folder writable; until then KV is evaluated again after a restart."
+                    ("closed".to_owned(), CLOSED)
                 }
-                _ => "Check the disk of the data folder; saving is tried again with the next turn.",
-            },
-        ),
-        Failure::Index(error) => (
-            format!("index {:?}", error.sqlite_error_code()),
-            format!("KV could not be noted in its index: {error}."),
-            "A restart rebuilds the index from the files.",
-        ),
+                kind => (format!("io {kind:?} {:?}", error.raw_os_error()), BROKEN),
+            };
+            (reason, format!("KV could not be saved: {error}."), hint)
+        }
+        Failure::Index(error) => {
+            let (reason, hint) = index_trouble(&error);
+            let text = format!("KV could not be noted in its index: {error}.");
+            (reason, text, hint)
+        }
         Failure::Invalid(damage) => (
             format!("invalid {damage:?}"),
             format!("A part of the KV state cannot be stored: {damage}."),
@@ -315,4 +324,24 @@ fn tell(live: &Live, failure: Failure) {
         ),
     };
     live.notices.add_once(&reason, text, hint);
+}
+
+/// Under which reason an index's failure is told, and what to do. A full disk is one trouble,
+/// whichever file met it first.
+fn index_trouble(error: &rusqlite::Error) -> (String, &'static str) {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => ("full".to_owned(), FULL),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+            ("closed".to_owned(), CLOSED)
+        }
+        Some(code @ ErrorCode::SystemIoFailure) => (format!("index {code:?}"), BROKEN),
+        Some(code @ (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) => (
+            format!("index {code:?}"),
+            "Another npast held the index for long; what was not noted is found at the next start.",
+        ),
+        code => (
+            format!("index {code:?}"),
+            "A restart makes the index anew from the files if it is damaged.",
+        ),
+    }
 }

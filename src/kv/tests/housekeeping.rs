@@ -304,6 +304,8 @@ fn three_hundred_sessions_stay_within_the_quota_at_every_turn() {
             talk(&store, seed);
             store.flush().unwrap();
             assert!(store.usage().bytes <= quota);
+            let total = store.with_index(|index, _| index.total()).unwrap();
+            assert_eq!(total, store.usage().bytes);
             assert_eq!(reach(&store, seed), 50);
         }
         assert_eq!(store.take_notices(), []);

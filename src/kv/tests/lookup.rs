@@ -8,10 +8,11 @@ use crate::kv::ways::sql;
 use crate::ledger::common_prefix;
 
 #[test]
-fn every_statement_of_a_lookup_is_a_search_in_an_index() {
+fn every_statement_of_a_lookup_and_of_a_turns_end_is_a_search_in_an_index() {
     let (_home, store) = store();
     let plans = sql::ALL.iter().chain(&crate::kv::joints::JOINT_SQL);
-    for statement in plans {
+    let plans = plans.map(|statement| (*statement, "SEARCH"));
+    for (statement, found) in plans.chain(crate::kv::holdings::PIN_SQL) {
         let plan: Vec<String> = store.with_index(|index, _| {
             let mut explain = index
                 .db
@@ -25,7 +26,7 @@ fn every_statement_of_a_lookup_is_a_search_in_an_index() {
         let by = |column: &str| plan.iter().any(|step| step.contains(column));
         let head = statement.contains("head = ?3").then_some("head=?");
         let end = statement.contains("p1 = ?4").then_some("p1=? AND tail=?");
-        for column in head.iter().chain(&end).chain(&["SEARCH"]) {
+        for column in head.iter().chain(&end).chain(&[found]) {
             assert!(by(column), "{statement}: {plan:?}");
         }
         let slow = |step: &&String| {

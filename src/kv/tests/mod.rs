@@ -1,5 +1,6 @@
 //! The store from outside: what callers may rely on, and what damage, crashes and full disks do.
 
+mod cost;
 mod crash;
 mod damage;
 mod days;
@@ -10,6 +11,7 @@ mod housekeeping;
 mod lookup;
 mod merging;
 mod mutation;
+mod questions;
 mod reading;
 mod share;
 mod writing;
@@ -190,6 +192,9 @@ struct Mood {
     panics: bool,
     /// Records that may still be created; more wait. `None` is no bound.
     permits: Option<usize>,
+    /// The operation that waits until it may go on, and whether one does.
+    holds: Option<&'static str>,
+    held: bool,
 }
 
 impl Moody {
@@ -199,9 +204,23 @@ impl Moody {
     }
 
     fn may(&self, operation: &str) -> io::Result<()> {
-        match self.mood.lock().unwrap().fails {
+        let mut mood = self.mood.lock().unwrap();
+        while mood.holds == Some(operation) {
+            mood.held = true;
+            self.changed.notify_all();
+            mood = self.changed.wait(mood).unwrap();
+        }
+        match mood.fails {
             Some((failing, kind)) if failing == operation => Err(kind.into()),
             _ => Ok(()),
+        }
+    }
+
+    /// Waits until an operation is held up.
+    fn wait_for_held(&self) {
+        let mut mood = self.mood.lock().unwrap();
+        while !mood.held {
+            mood = self.changed.wait(mood).unwrap();
         }
     }
 

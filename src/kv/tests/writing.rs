@@ -98,6 +98,50 @@ fn a_small_file_that_fits_between_two_that_do_not_is_no_reason_to_tell_it_twice(
 }
 
 #[test]
+fn an_index_that_cannot_be_written_is_told_once_with_what_helps() {
+    for (pragma, value, hint) in [
+        ("max_page_count", 1, "space"),
+        ("query_only", 1, "writable"),
+    ] {
+        let (home, moody, store) = moody_store(1 << 20);
+        let trouble = |value: i64| {
+            let set = |db: &rusqlite::Connection| match pragma {
+                // It answers with what was set.
+                "max_page_count" => {
+                    db.query_row(&format!("PRAGMA {pragma} = {value}"), [], |_| Ok(()))
+                }
+                _ => db.pragma_update(None, pragma, value),
+            };
+            store.with_index(|index, _| set(&index.db)).unwrap();
+        };
+        trouble(value);
+        for seed in 0..100 {
+            put_edge(&store, &text(seed, 20), 0, 20);
+        }
+        store.flush().unwrap();
+        // The same trouble met by a file.
+        let kind = match hint {
+            "space" => io::ErrorKind::StorageFull,
+            _ => io::ErrorKind::ReadOnlyFilesystem,
+        };
+        moody.set(|m| m.fails = Some(("create", kind)));
+        put_edge(&store, &text(100, 20), 0, 20);
+        store.flush().unwrap();
+        moody.set(|m| m.fails = None);
+        let notices = store.take_notices();
+        assert_eq!(notices.len(), 1, "{notices:?}");
+        assert!(notices[0].text.contains("index"), "{notices:?}");
+        assert!(notices[0].hint.contains(hint), "{notices:?}");
+        let noted = store.usage().edges;
+        drop(store);
+        // The files are there, and have their rows with the next start.
+        let store = open(&home);
+        assert_eq!((store.usage().edges, store.take_notices()), (100, vec![]));
+        assert!(noted < 100, "{noted}");
+    }
+}
+
+#[test]
 fn a_turn_that_could_not_be_written_leaves_the_previous_one() {
     let (_home, moody, store) = moody_store(1 << 20);
     let target = text(1, 60);
