@@ -20,10 +20,25 @@ struct Pair {
 }
 
 fn pair() -> Pair {
+    pair_of(Vec::new(), SnapshotRole::Turn)
+}
+
+/// With a section of runs, and a point inside a long prefix.
+fn long_pair() -> Pair {
+    let runs = [(0, 32, 32), (32, 36, 40)].map(|(start, prompt, end)| Run {
+        start,
+        prompt,
+        end,
+        batch: 16,
+    });
+    pair_of(runs.to_vec(), SnapshotRole::Step)
+}
+
+fn pair_of(runs: Vec<Run>, role: SnapshotRole) -> Pair {
     let (home, store) = store();
     let target = text(1, 40);
-    put_edge(&store, &target, 0, 40);
-    put_node(&store, &target, 40, SnapshotRole::Turn, Some("owner"));
+    put_edge_of(&store, &target, 0, 40, runs);
+    put_node(&store, &target, 40, role, Some("owner"));
     store.flush().unwrap();
     let found = find(&store, &target);
     Pair {
@@ -56,10 +71,22 @@ impl Pair {
     }
 }
 
+/// A file of each shape, each in a folder that reads it.
+fn every_record() -> Vec<(Pair, PathBuf)> {
+    let mut all = Vec::new();
+    for make in [pair, long_pair] {
+        for i in 0..2 {
+            let pair = make();
+            let path = records(&pair.home).remove(i);
+            all.push((pair, path));
+        }
+    }
+    all
+}
+
 #[test]
 fn any_flipped_byte_is_refused() {
-    let pair = pair();
-    for path in records(&pair.home) {
+    for (pair, path) in every_record() {
         let good = fs::read(&path).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();
@@ -73,8 +100,7 @@ fn any_flipped_byte_is_refused() {
 
 #[test]
 fn a_file_cut_anywhere_or_with_bytes_behind_it_is_refused() {
-    let pair = pair();
-    for path in records(&pair.home) {
+    for (pair, path) in every_record() {
         let good = fs::read(&path).unwrap();
         for len in 0..good.len() {
             assert!(pair.damage(&path, &good[..len]).is_some(), "cut at {len}");
@@ -90,8 +116,7 @@ fn a_file_cut_anywhere_or_with_bytes_behind_it_is_refused() {
 
 #[test]
 fn a_file_is_refused_when_it_ends_or_goes_on_at_any_section() {
-    let pair = pair();
-    for path in records(&pair.home) {
+    for (pair, path) in every_record() {
         let good = fs::read(&path).unwrap();
         let count = |at: usize| u64::from_le_bytes(good[at..at + 8].try_into().unwrap()) as usize;
         let mut ends = vec![0, HEADER];
@@ -182,7 +207,6 @@ fn forge(bytes: &[u8], at: usize, field: &[u8]) -> Vec<u8> {
 
 #[test]
 fn fields_no_writer_writes_are_refused_under_a_right_checksum() {
-    let pair = pair();
     let huge = u64::MAX.to_le_bytes();
     let wraps = (1u64 << 62).to_le_bytes();
     let fields: &[(usize, &[u8])] = &[
@@ -215,7 +239,7 @@ fn fields_no_writer_writes_are_refused_under_a_right_checksum() {
         (224, &[1]),
         (247, &[1]),
     ];
-    for path in records(&pair.home) {
+    for (pair, path) in every_record() {
         let good = fs::read(&path).unwrap();
         for (at, field) in fields {
             let damage = pair.damage(&path, &forge(&good, *at, field));

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod days;
 mod durability;
+mod first;
 mod folder;
 mod graph;
 mod housekeeping;
@@ -81,14 +82,19 @@ fn payload(target: &[Token], p0: usize, p1: usize) -> Vec<u8> {
 }
 
 fn put_edge(store: &Store, target: &[Token], p0: usize, p1: usize) {
-    store.put_segment(PutSegment {
+    put_edge_of(store, target, p0, p1, Vec::new());
+}
+
+fn put_edge_of(store: &Store, target: &[Token], p0: usize, p1: usize, runs: Vec<Run>) {
+    let put = PutSegment {
         from: digest(target, p0),
         to: digest(target, p1),
         p0,
         p1,
         tokens: target[p0..p1].to_vec(),
         payload: payload(target, p0, p1),
-    });
+    };
+    store.put_segment_of(put, runs);
 }
 
 /// A snapshot whose conversation has room for no older one.

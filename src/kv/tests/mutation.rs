@@ -43,6 +43,15 @@ fn written_today() -> Vec<(&'static str, Vec<u8>)> {
         owner: Some("owner of a row"),
         past: Default::default(),
     });
+    let runs = [(32, 50, 56), (56, 58, 60)].map(|(start, prompt, end)| Run {
+        start,
+        prompt,
+        end,
+        batch: 16,
+    });
+    put_edge_of(&store, &target, 40, 60, runs.to_vec());
+    let owner = Some("owner of a step");
+    put_node(&store, &target, 60, SnapshotRole::Step, owner);
     store.flush().unwrap();
     let file = |kind, p0, p1| {
         let name = crate::kv::files::name(kind, digest(&target, p0), digest(&target, p1));
@@ -53,8 +62,10 @@ fn written_today() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("v1-edge-first", file(Edge, 0, 40)),
         ("v1-edge-later", file(Edge, 40, 70)),
+        ("v1-edge-runs", file(Edge, 40, 60)),
         ("v1-node-head-logits", file(Node, 40, 40)),
         ("v1-node-row", file(Node, 30, 30)),
+        ("v1-node-step", file(Node, 60, 60)),
         ("v1-node-turn-owner", file(Node, 69, 69)),
     ]
 }
