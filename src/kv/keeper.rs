@@ -61,7 +61,11 @@ impl Keeper {
     ) -> Result<bool, Failure> {
         let index = live.index();
         let stored = index.at_once(|| {
-            let stored = index.has_at(live.model, digest)?;
+            // Where segments are stored, a snapshot that none leads to is of use to nobody.
+            let stored = match index.has_edges(live.model)? {
+                true => index.has_end(live.model, digest)?,
+                false => index.has_at(live.model, digest)?,
+            };
             if stored || !index.has_pin(live.model, owner)? {
                 index.pin(live.model, owner, digest)?;
             }

@@ -260,6 +260,29 @@ fn a_turn_that_could_not_be_written_does_not_let_go_of_those_before() {
     assert_eq!(reach(&store, 2), 35);
 }
 
+/// The pin moved to the snapshot, and all that led to the turn before was nobody's.
+#[test]
+fn a_snapshot_whose_segment_could_not_be_written_does_not_let_go_of_what_was_before() {
+    let home = TempDir::new().unwrap();
+    let moody = Arc::new(Moody::default());
+    let store = open_on(&home, Arc::new(moody.clone()), 1 << 20).unwrap();
+    let target = own(2);
+    put_edge(&store, &target, 0, 35);
+    put_node(&store, &target, 35, SnapshotRole::Turn, Some("session-2"));
+    store.pin("session-2", digest(&target, 35));
+    store.flush().unwrap();
+    moody.set(|m| m.fails = Some(("write", io::ErrorKind::StorageFull)));
+    put_edge(&store, &target, 35, 50);
+    store.flush().unwrap();
+    moody.set(|m| m.fails = None);
+    put_node(&store, &target, 50, SnapshotRole::Turn, Some("session-2"));
+    store.pin("session-2", digest(&target, 50));
+    drop(store);
+    let store = open(&home);
+    store.collect().unwrap();
+    assert_eq!(reach(&store, 2), 35);
+}
+
 #[test]
 fn a_file_that_cannot_be_removed_is_said_once_and_tried_again() {
     let home = TempDir::new().unwrap();
