@@ -27,6 +27,10 @@ const SESSION: &str = "work";
 const WORDS: usize = 60;
 /// Kills of one session's life; then it is let go on, and compared.
 const LIFE: usize = 10;
+/// A restart begins at most so many tokens behind what was reported as read: a segment that was on
+/// its way to the disk, one that was not full, and the batch at hand
+/// (64 tokens in a [`Program`]'s runs).
+const BEHIND: usize = 2 * 2048 + 64;
 
 /// Where in a run the kill comes.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +107,8 @@ struct Tally {
     torn: usize,
     /// Of prompts cut in a long prefill: the share that was read, the share that was restored.
     prefills: Vec<(f64, f64)>,
+    /// The most tokens that one of them read again.
+    again: usize,
     lives: usize,
     same_tokens: usize,
     same_reply: usize,
@@ -175,7 +181,29 @@ enum Left {
     Reply,
 }
 
-impl Siege<'_> {
+impl<'a> Siege<'a> {
+    fn new(class: Class, draw: &'a mut Draw, tally: &'a mut Tally) -> Siege<'a> {
+        let mut program = Program::new(class);
+        program.desk.system = Some("You are brief.".to_owned());
+        let (start, gc) = measure(class);
+        Siege {
+            reader: Reader::of(&program.desk),
+            program,
+            class,
+            draw,
+            tally,
+            start,
+            gc,
+            told: Vec::new(),
+            unsaved: false,
+            floor: 0,
+            reached: None,
+            reply_end: None,
+            unspeakable: false,
+            inexact: false,
+        }
+    }
+
     fn stored(&self) -> Option<Stored> {
         let path = self.program.desk.home.join("npast.db");
         let db = path
@@ -366,6 +394,12 @@ impl Siege<'_> {
         );
         self.floor = start;
         if let Some(reached) = self.reached.take() {
+            let again = reached.saturating_sub(start);
+            assert!(
+                again <= BEHIND,
+                "{what}: cut at {reached}, restarts at {start}"
+            );
+            self.tally.again = self.tally.again.max(again);
             let share = |at: usize| at as f64 / prompt as f64;
             self.tally.prefills.push((share(reached), share(start)));
         }
@@ -518,9 +552,6 @@ pub fn long(seed: usize, words: usize) -> String {
 /// One session's life: four turns, one of them with so many words or up to twice as many, and at
 /// most so many kills. How many there were.
 fn life(class: Class, most: usize, words: usize, draw: &mut Draw, tally: &mut Tally) -> usize {
-    let mut program = Program::new(class);
-    program.desk.system = Some("You are brief.".to_owned());
-    let (start, gc) = measure(class);
     let seed = draw.below(1000);
     let words = [
         "Hello.".to_owned(),
@@ -529,22 +560,7 @@ fn life(class: Class, most: usize, words: usize, draw: &mut Draw, tally: &mut Ta
         "And then?".to_owned(),
     ];
     let reply: String = (0..WORDS).map(|i| format!("{i}, ")).collect();
-    let mut siege = Siege {
-        reader: Reader::of(&program.desk),
-        program,
-        class,
-        draw,
-        tally,
-        start,
-        gc,
-        told: Vec::new(),
-        unsaved: false,
-        floor: 0,
-        reached: None,
-        reply_end: None,
-        unspeakable: false,
-        inexact: false,
-    };
+    let mut siege = Siege::new(class, draw, tally);
     let mut left = most;
     for words in &words {
         siege.turn(words, &reply, &mut left);
@@ -598,6 +614,24 @@ fn kills_at_any_moment_lose_no_message_and_leave_nothing_wrong() {
     }
 }
 
+#[test]
+fn a_kill_in_a_long_prefill_restarts_near_the_cut_on_every_class() {
+    for class in Class::ALL {
+        let (mut draw, mut tally) = (Draw(7), Tally::default());
+        let mut siege = Siege::new(class, &mut draw, &mut tally);
+        let words = long(3, 3500);
+        let reply = json!({"text": "Yes."});
+        let seen = siege.attack(&words, &reply, Some(Moment::Prefill(0.8)));
+        let (_, total) = seen.prefill().expect("a prefill");
+        assert!(seen.killed && total > 2 * BEHIND, "{class:?}: {total}");
+        assert!(siege.left(&words, &seen) == Left::Message, "{class:?}");
+        // Where it starts is held against how far it had come.
+        let seen = siege.attack("", &reply, None);
+        assert!(siege.left(&words, &seen) == Left::Reply, "{class:?}");
+        assert_eq!(tally.prefills.len(), 1, "{class:?}");
+    }
+}
+
 fn print(classes: &[Class], tallies: &[Tally]) {
     print!("\n{:<34}", "");
     classes.iter().for_each(|c| print!("{:>11}", c.as_str()));
@@ -624,6 +658,7 @@ fn print(classes: &[Class], tallies: &[Tally]) {
     });
     row("  where it is", &|t| t.same_reply.to_string());
     row("long prefills cut", &|t| t.prefills.len().to_string());
+    row("  tokens read again, at most", &|t| t.again.to_string());
     let mean = |values: &mut dyn Iterator<Item = f64>, count: usize| match count {
         0 => "-".to_owned(),
         _ => format!("{:.0} %", values.sum::<f64>() / count as f64 * 100.0),
