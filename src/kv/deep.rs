@@ -6,7 +6,7 @@ use super::error::Error;
 use super::graph::{Graph, Item};
 use super::index::Edge;
 use super::read;
-use super::runs::Run;
+use super::runs::{self, Run};
 use super::store::Live;
 
 /// A stored segment with the text before it.
@@ -63,14 +63,9 @@ fn one(live: &Live, graph: &Graph, item: Item) -> Result<Sampled, Error> {
         let (_, tokens, earlier) = read::edge_head(&live.files, &live.limits, previous)?;
         parts.push(tokens);
         (from, at) = (previous.from, previous.p0);
-        // A run that goes on over the joint stands in both, whole in the later one.
-        let begin = runs.first().map_or(edge.p0, |r| r.start);
-        let own = earlier.iter().take_while(|r| r.end <= begin);
-        let own: Vec<Run> = own.copied().collect();
-        kept &= begin < previous.p1 || own.last().is_some_and(|r| r.end == begin);
-        if kept {
-            runs.splice(..0, own);
-        }
+        let all = runs::join(&earlier, &runs).filter(|_| kept);
+        kept = all.is_some();
+        runs = all.unwrap_or(runs);
     }
     parts.reverse();
     let tokens = parts.concat();

@@ -14,6 +14,7 @@ use super::format::Kind;
 use super::index::{Edge, Index, ModelId};
 use super::put::Record;
 use super::read::{self, Fault};
+use super::runs::{self, Run};
 use super::store::Live;
 use super::writer::Failure;
 
@@ -199,8 +200,9 @@ impl Merger {
         let hard = live.fingerprint.hard;
         let mut soft = None;
         let mut tokens: Vec<Token> = Vec::new();
+        let mut runs: Option<Vec<Run>> = None;
         let mut payloads = Vec::new();
-        for edge in run {
+        for (i, edge) in run.iter().enumerate() {
             let part = match read::part(&live.files, hard, &live.limits, edge) {
                 Ok(part) => part,
                 Err(Fault::Damage(Damage::Gone)) => return Ok(Step::Raced),
@@ -218,6 +220,10 @@ impl Merger {
             }
             soft = Some(part.soft);
             tokens.extend(part.tokens);
+            runs = match i {
+                0 => Some(part.runs),
+                _ => runs.and_then(|earlier| runs::join(&earlier, &part.runs)),
+            };
             payloads.push(part.payload);
         }
         let parts = run.iter().zip(&payloads).map(|(edge, payload)| Part {
@@ -231,11 +237,20 @@ impl Merger {
             return Ok(Step::Blocked);
         };
         drop(payloads);
-        let record = Record::edge((first.from, last.to), (first.p0, last.p1), tokens, payload);
+        let ends = ((first.from, last.to), (first.p0, last.p1));
+        let record = Record {
+            runs: runs.unwrap_or_default(),
+            ..Record::edge(ends.0, ends.1, tokens, payload)
+        };
         let (header, sections) = record
             .encode(hard, soft.unwrap_or(live.soft), &live.limits)
             .map_err(Failure::Invalid)?;
-        let parts = [&header[..], &sections.tokens, &record.payload];
+        let parts = [
+            &header[..],
+            &sections.tokens,
+            &sections.owner,
+            &record.payload,
+        ];
         let name = files::name(Kind::Edge, first.from, last.to);
         live.files.commit(&name, &parts)?;
         let bytes = parts.iter().map(|p| p.len() as u64).sum();

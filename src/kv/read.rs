@@ -251,6 +251,7 @@ pub(super) fn segment(
 /// What an edge's record says, proven without a target: for merging, file to file.
 pub(super) struct Whole {
     pub(super) tokens: Vec<Token>,
+    pub(super) runs: Vec<Run>,
     pub(super) payload: Vec<u8>,
     pub(super) soft: Digest,
 }
@@ -268,9 +269,9 @@ pub(super) fn part(
     if (header.p0, header.p1) != (edge.p0, edge.p1) {
         return Err(Damage::Other("position").into());
     }
-    owner(&mut input, &header)?;
     Ok(Whole {
         tokens,
+        runs: runs(&mut input, &header)?,
         payload: rest(&mut input, &header, Vec::new())?.payload,
         soft: header.soft,
     })

@@ -62,12 +62,71 @@ pub(super) fn from_bytes(bytes: &[u8], p0: usize, p1: usize) -> Result<Vec<Run>,
     }
 }
 
+/// The runs of two neighbours as those of one segment. A run that goes on over the joint stands in
+/// both, whole in the later one. `None` where one has none, or they do not follow each other.
+pub(super) fn join(earlier: &[Run], later: &[Run]) -> Option<Vec<Run>> {
+    let begin = later.first()?.start;
+    let before = earlier.iter().take_while(|r| r.end <= begin).count();
+    let (before, over) = earlier.split_at(before);
+    let follows = match over.first() {
+        Some(run) => run.start == begin,
+        None => before.last().is_some_and(|r| r.end == begin),
+    };
+    follows.then(|| [before, later].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
+        /// Whatever the cuts are: joined, they say what was said of the whole.
+        #[test]
+        fn runs_of_neighbours_are_joined_to_those_of_the_whole_and_others_to_none(
+            lens in proptest::collection::vec((0usize..9, 0usize..9), 1..12),
+            cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 1..6),
+            lost in any::<proptest::sample::Index>(),
+        ) {
+            let mut at = 7;
+            let mut whole = Vec::new();
+            for (batched, single) in lens {
+                let (start, prompt) = (at, at + batched);
+                at = prompt + single + usize::from(batched + single == 0);
+                whole.push(Run { start, prompt, end: at, batch: 16 });
+            }
+            let mut cuts: Vec<usize> = cuts.iter().map(|c| 8 + c.index(at - 7)).collect();
+            cuts.extend([7, at]);
+            cuts.sort_unstable();
+            cuts.dedup();
+            // As they are kept: those in reach of a part, the last one only so far as it is there.
+            let part = |p0: usize, p1: usize| -> Vec<Run> {
+                let within = whole.iter().filter(|r| r.start < p1 && r.end > p0);
+                within.map(|r| Run { prompt: r.prompt.min(p1), end: r.end.min(p1), ..*r }).collect()
+            };
+            let mut parts: Vec<Vec<Run>> = cuts.windows(2).map(|w| part(w[0], w[1])).collect();
+            let all = |parts: &[Vec<Run>]| {
+                let mut rest = parts.iter();
+                let first = rest.next().cloned();
+                rest.fold(first, |joined, part| join(&joined?, part))
+            };
+            let joined = all(&parts).unwrap();
+            prop_assert_eq!(from_bytes(&to_bytes(&joined), 7, at), Ok(joined.clone()));
+            prop_assert_eq!(joined, whole);
+            if parts.len() > 1 {
+                let lost = lost.index(parts.len());
+                let kept = std::mem::take(&mut parts[lost]);
+                prop_assert_eq!(all(&parts), None);
+                // One that begins behind the joint does not follow.
+                let mut other = kept;
+                other[0].start = cuts[lost] + 1;
+                if lost > 0 {
+                    parts[lost] = other;
+                    prop_assert_eq!(all(&parts), None);
+                }
+            }
+        }
+
         #[test]
         fn what_is_written_is_read_and_anything_else_is_no_panic(
             lens in proptest::collection::vec((0usize..50, 0usize..50), 1..20),

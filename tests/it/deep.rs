@@ -41,6 +41,31 @@ fn compared(rig: &Rig, most: usize) -> (usize, usize, Vec<String>) {
 }
 
 #[test]
+fn merged_segments_come_out_again_byte_for_byte_on_every_class() {
+    for class in [Class::Dense, Class::Swa, Class::Hybrid] {
+        let home = tempfile::tempdir().expect("a folder");
+        let mut rig = Rig::new(class, Some(home.path()));
+        let mut ledger = tokens(1, 40);
+        for turn in 0..24 {
+            let said = tokens(30 + turn, 3);
+            rig.say(&ledger, &said);
+            ledger.extend(said);
+            ledger.extend(tokens(60 + turn, 9));
+        }
+        rig.store().flush().expect("a flush");
+        let merged = rig.store().merge().expect("a merge");
+        assert!(merged.replaced >= 8, "{class:?}: {merged:?}");
+        let rig = rig.restart();
+        let (same, differ, not) = compared(&rig, 100);
+        assert_eq!(
+            (same, differ, not),
+            (rig.store().usage().edges as usize, 0, vec![]),
+            "{class:?}"
+        );
+    }
+}
+
+#[test]
 fn stored_segments_come_out_again_byte_for_byte_and_other_numbers_do_not_on_every_class() {
     for class in [Class::Dense, Class::Swa, Class::Hybrid] {
         let home = tempfile::tempdir().expect("a folder");

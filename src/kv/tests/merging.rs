@@ -115,6 +115,79 @@ fn a_hundred_small_segments_become_one_that_reads_the_same() {
     assert_eq!(folder.unwrap().unwrap().verify().unwrap().bad, []);
 }
 
+/// `put_rows` with the runs of a message and a reply.
+fn put_turn_of(store: &Store, target: &[Token], p0: usize, start: usize, p1: usize) {
+    let run = Run {
+        start,
+        prompt: p1 - 1,
+        end: p1,
+        batch: 16,
+    };
+    let put = PutSegment {
+        from: digest(target, p0),
+        to: digest(target, p1),
+        p0,
+        p1,
+        tokens: target[p0..p1].to_vec(),
+        payload: rows(target, p0, p1),
+    };
+    store.put_segment_of(put, vec![run]);
+}
+
+#[test]
+fn what_is_merged_can_be_evaluated_again_as_its_parts_could() {
+    let (home, store) = merging();
+    let target = text(1, 500);
+    let run = |start: usize, end: usize| Run {
+        start,
+        prompt: end - 1,
+        end,
+        batch: 16,
+    };
+    put_turn_of(&store, &target, 0, 0, 20);
+    // Twenty turns; the append of the sixth is cut at a boundary, and goes on in its next segment.
+    let mut expected = Vec::new();
+    for turn in 0..20 {
+        let p0 = 20 + 4 * turn;
+        let start = if turn == 6 { p0 - 4 } else { p0 };
+        put_turn_of(&store, &target, p0, start, p0 + 4);
+        if turn != 5 {
+            expected.push(run(start, p0 + 4));
+        }
+    }
+    store.pin("a", digest(&target, 100));
+    assert_eq!(store.merge().unwrap().replaced, 20);
+    // Those of another conversation are not known for one of its parts: of the whole, then.
+    let other = text(2, 500);
+    put_turn_of(&store, &other, 0, 0, 20);
+    for p0 in (20..60).step_by(4) {
+        match p0 {
+            40 => put_rows(&store, &other, p0, p0 + 4),
+            _ => put_turn_of(&store, &other, p0, p0, p0 + 4),
+        }
+    }
+    store.pin("b", digest(&other, 60));
+    assert_eq!(store.merge().unwrap().replaced, 10);
+    let sampled = store.sampled(100).unwrap();
+    let runs: Vec<_> = sampled
+        .iter()
+        .filter(|s| s.edge.p0 == 20)
+        .map(|s| {
+            (
+                s.edge.p1,
+                s.runs.iter().filter(|r| r.end > 20).copied().collect(),
+            )
+        })
+        .collect();
+    assert_eq!(runs, [(60, vec![]), (100, expected)]);
+    for target in [&target, &other] {
+        reads(&store, target, &find(&store, target));
+    }
+    drop(store);
+    let folder = Folder::open(&home.path().join("kv"), Limits::default());
+    assert_eq!(folder.unwrap().unwrap().verify().unwrap().bad, []);
+}
+
 #[test]
 fn what_somebody_needs_at_a_joint_is_not_merged_over() {
     let (_home, store) = merging();
