@@ -118,9 +118,12 @@ impl Files {
             .make_folder(&self.quarantine)
             .and_then(|()| self.storage.rename(&place, &self.quarantine.join(name)));
         match moved {
-            Ok(()) => self.trim(name),
-            Err(_) => self.remove(name),
+            Ok(()) => self.trim(name)?,
+            Err(_) => self.remove(name)?,
         }
+        // Or a power cut brings it back, to be refused and told again.
+        self.storage.sync_folder(&self.quarantine)?;
+        self.storage.sync_folder(&self.folder)
     }
 
     /// Empties quarantine/: nothing tells whose files are in there.

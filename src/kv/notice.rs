@@ -19,6 +19,8 @@ const MOST: usize = 64;
 #[derive(Default)]
 struct State {
     waiting: Vec<Notice>,
+    /// How many did not fit.
+    more: usize,
     /// Reasons told since the last success, so that a full disk is told once and not once per file.
     told: HashSet<String>,
 }
@@ -37,6 +39,8 @@ impl Notices {
                 text,
                 hint: hint.to_string(),
             });
+        } else {
+            state.more += 1;
         }
     }
 
@@ -60,9 +64,36 @@ impl Notices {
         }
     }
 
-    /// Hands over what was not told yet.
+    /// Hands over what was not told yet; of what was too much, how many.
     pub(super) fn take(&self) -> Vec<Notice> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut state.waiting)
+        let mut told = std::mem::take(&mut state.waiting);
+        match std::mem::take(&mut state.more) {
+            0 => {}
+            more => told.push(Notice {
+                text: format!("{more} more notices about stored KV were left out."),
+                hint: "They are in the log; `npast kv verify` looks at all files.".to_owned(),
+            }),
+        }
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_to_be_told_is_counted_and_counted_once() {
+        let notices = Notices::default();
+        for i in 0..MOST + 3 {
+            notices.add(format!("Notice {i}."), "Nothing to do.");
+        }
+        let told = notices.take();
+        assert_eq!(told.len(), MOST + 1);
+        assert!(told[MOST].text.starts_with("3 more"), "{:?}", told[MOST]);
+        assert_eq!(notices.take(), []);
+        notices.add("Another.".to_owned(), "Nothing to do.");
+        assert_eq!(notices.take().len(), 1);
     }
 }

@@ -75,6 +75,27 @@ impl Fault {
     }
 }
 
+/// Opens a record of which a row says that its file has so many bytes. One that is longer by more
+/// than all that may differ (who else put it gave it runs, or a logits row) is refused here: its
+/// checksum would be asked only after all of it was in memory.
+fn open(
+    files: &Files,
+    limits: &Limits,
+    name: &str,
+    bytes: u64,
+) -> Result<(Box<dyn Read>, u64), Fault> {
+    let (input, len) = files.open(name)?;
+    let small = limits.logits.saturating_mul(4) + (runs::MOST * runs::BYTES) as u64;
+    match len > bytes.saturating_add(small) {
+        true => Err(Damage::Length {
+            said: bytes,
+            is: len,
+        }
+        .into()),
+        false => Ok((input, len)),
+    }
+}
+
 /// The sections behind the tokens.
 pub(super) struct Rest {
     pub(super) logits: Vec<f32>,
@@ -123,7 +144,7 @@ pub(super) fn edge_head(
 ) -> Result<(Header, Vec<Token>, Vec<Run>), Error> {
     let name = files::name(Kind::Edge, edge.from, edge.to);
     let look = || -> Result<_, Fault> {
-        let (mut input, len) = files.open(&name)?;
+        let (mut input, len) = open(files, limits, &name, edge.bytes)?;
         let (header, tokens) = head(&mut input, len, limits)?;
         if (header.kind, header.from, header.to) != (Kind::Edge, edge.from, edge.to) {
             return Err(Damage::Other("digest").into());
@@ -211,7 +232,7 @@ pub(super) fn segment(
     let Wanted { edge, target, upto } = wanted;
     let name = files::name(Kind::Edge, edge.from, edge.to);
     let prove = || -> Result<Segment, Fault> {
-        let (mut input, len) = files.open(&name)?;
+        let (mut input, len) = open(files, limits, &name, edge.bytes)?;
         let (header, tokens) = head(&mut input, len, limits)?;
         same(&header, Kind::Edge, hard, edge.from, edge.to)?;
         if (header.p0, header.p1) != (edge.p0, edge.p1) {
@@ -263,7 +284,8 @@ pub(super) fn part(
     limits: &Limits,
     edge: &Edge,
 ) -> Result<Whole, Fault> {
-    let (mut input, len) = files.open(&files::name(Kind::Edge, edge.from, edge.to))?;
+    let name = files::name(Kind::Edge, edge.from, edge.to);
+    let (mut input, len) = open(files, limits, &name, edge.bytes)?;
     let (header, tokens) = head(&mut input, len, limits)?;
     same(&header, Kind::Edge, hard, edge.from, edge.to)?;
     if (header.p0, header.p1) != (edge.p0, edge.p1) {
@@ -286,7 +308,7 @@ pub(super) fn snapshot(
 ) -> Result<Snapshot, Error> {
     let name = files::name(Kind::Node, node.digest, node.digest);
     let prove = || -> Result<Snapshot, Fault> {
-        let (mut input, len) = files.open(&name)?;
+        let (mut input, len) = open(files, limits, &name, node.bytes)?;
         let (header, _) = head(&mut input, len, limits)?;
         same(&header, Kind::Node, hard, node.digest, node.digest)?;
         if header.p1 != node.at {
@@ -308,7 +330,7 @@ pub(super) fn snapshot(
 pub(super) fn tokens(files: &Files, limits: &Limits, edge: &Edge) -> Result<Vec<Token>, Error> {
     let name = files::name(Kind::Edge, edge.from, edge.to);
     let read = || -> Result<Vec<Token>, Fault> {
-        let (mut input, len) = files.open(&name)?;
+        let (mut input, len) = open(files, limits, &name, edge.bytes)?;
         let (header, tokens) = head(&mut input, len, limits)?;
         if (header.from, header.to) != (edge.from, edge.to) {
             return Err(Damage::Other("digest").into());

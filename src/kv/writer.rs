@@ -105,7 +105,7 @@ pub(super) fn run(live: &Live) {
                 Next::Idle => {
                     // One at a time: a put that comes meanwhile waits for one merge at most.
                     if let Err(failure) = keeper.merge(live) {
-                        tell(live, failure);
+                        tell_merging(live, failure);
                     }
                 }
                 Next::Closed => break,
@@ -166,19 +166,21 @@ fn work(live: &Live, keeper: &mut Keeper, job: &Job) -> Result<(), Failure> {
         }
         Job::Merge { reply } => {
             let mut all = Merged::default();
-            let worked = loop {
+            loop {
                 match keeper.merge(live) {
                     Ok(Some(merged)) => {
                         all.replaced += merged.replaced;
                         all.written += merged.written;
                         all.bytes += merged.bytes;
                     }
-                    Ok(None) => break Ok(()),
-                    Err(failure) => break Err(failure),
+                    Ok(None) => break,
+                    Err(failure) => {
+                        tell_merging(live, failure);
+                        break;
+                    }
                 }
-            };
+            }
             let _ = reply.send(all);
-            worked?;
         }
     }
     Ok(())
@@ -324,6 +326,20 @@ fn tell(live: &Live, failure: Failure) {
         ),
     };
     live.notices.add_once(&reason, text, hint);
+}
+
+/// What failed was idle work: nothing is less saved than before.
+fn tell_merging(live: &Live, failure: Failure) {
+    let error = match failure {
+        Failure::Io(error) => error.to_string(),
+        Failure::Index(error) => error.to_string(),
+        Failure::Invalid(damage) => damage.to_string(),
+    };
+    live.notices.add_once(
+        "merge",
+        format!("Small KV files could not be merged: {error}."),
+        "Nothing is lost, and it is tried again with the next turn; check the disk of the data folder.",
+    );
 }
 
 /// Under which reason an index's failure is told, and what to do. A full disk is one trouble,

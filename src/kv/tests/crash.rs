@@ -278,6 +278,30 @@ fn an_index_that_lost_its_last_rows_or_all_of_them_loses_no_file() {
     }
 }
 
+#[test]
+fn what_was_set_aside_does_not_come_back_with_a_power_cut() {
+    let home = home();
+    let ram = Ram::new(None, None);
+    let store = open_ram(&home, &ram).unwrap();
+    let target = text(1, 40);
+    put_edge(&store, &target, 0, 40);
+    put_node(&store, &target, 40, SnapshotRole::Turn, Some("a"));
+    store.flush().unwrap();
+    let found = find(&store, &target);
+    store.quarantine_edge(&found.edges[0], "on purpose");
+    store.quarantine_node(&found.nodes[0], "on purpose");
+    drop(store);
+    for cut in [Cut::Power, Cut::Torn(7919)] {
+        let store = open_ram(&home, &ram.after(cut)).unwrap();
+        assert_eq!(find(&store, &target), Found::default(), "{cut:?}");
+        assert_eq!(
+            (store.usage().edges, store.usage().nodes),
+            (0, 0),
+            "{cut:?}"
+        );
+    }
+}
+
 /// What a session does before a turn: segments that did not become durable are put again.
 fn put_again(store: &Store, (who, from, _): (usize, usize, usize)) {
     let target = &sessions()[who].1;

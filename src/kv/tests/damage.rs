@@ -277,6 +277,28 @@ fn counts_above_the_limits_are_refused_as_such_before_anything_is_allocated() {
 }
 
 #[test]
+fn a_file_that_is_much_longer_than_its_row_says_is_refused_before_it_is_read() {
+    let pair = pair();
+    for path in records(&pair.home) {
+        let good = fs::read(&path).unwrap();
+        let old = u64::from_le_bytes(good[136..144].try_into().unwrap());
+        // A hole of so many bytes, and a header that is right about it.
+        let hole = 64 << 20;
+        let forged = forge(&good, 136, &(old + hole).to_le_bytes());
+        fs::write(&path, forged).unwrap();
+        let said = good.len() as u64;
+        let is = said + hole;
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(is).unwrap();
+        match pair.read(&path) {
+            Err(Error::Refused { damage, .. }) => assert_eq!(damage, Damage::Length { said, is }),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(pair.damage(&path, &good), None);
+    }
+}
+
+#[test]
 fn a_file_under_anothers_name_is_refused() {
     let pair = pair();
     let paths = records(&pair.home);

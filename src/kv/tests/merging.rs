@@ -348,6 +348,38 @@ fn parts_of_different_builds_or_of_no_known_layout_stay_apart() {
     assert_eq!(store.take_notices(), []);
 }
 
+#[test]
+fn a_merge_that_fails_is_not_told_as_something_that_was_not_saved() {
+    let home = TempDir::new().unwrap();
+    let moody = Arc::new(Moody::default());
+    let store = open_on(&home, Arc::new(moody.clone()), 1 << 20).unwrap();
+    store.merge_with(Arc::new(Rows));
+    let target = text(1, 500);
+    talk(&store, "a", &target, 10);
+    store.flush().unwrap();
+    moody.set(|m| m.fails = Some(("write", io::ErrorKind::StorageFull)));
+    assert_eq!(store.merge().unwrap(), Merged::default());
+    let notices = store.take_notices();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert!(
+        notices[0].text.contains("could not be merged"),
+        "{notices:?}"
+    );
+    assert!(notices[0].hint.contains("Nothing is lost"), "{notices:?}");
+    // A turn that is not saved is another trouble, and told as one.
+    put_rows(&store, &target, 60, 64);
+    store.flush().unwrap();
+    let notices = store.take_notices();
+    assert!(
+        notices[0].text.contains("could not be saved"),
+        "{notices:?}"
+    );
+    moody.set(|m| m.fails = None);
+    store.pin("a", digest(&target, 60));
+    assert_eq!(store.merge().unwrap().replaced, 10);
+    assert_eq!(store.take_notices(), []);
+}
+
 /// Says how often it was asked.
 struct Counting(Arc<AtomicU64>);
 
