@@ -207,7 +207,12 @@ impl ReplyReader {
 }
 
 fn news(shown: &str, now: &str, last: bool) -> Option<String> {
-    let more = match now.strip_prefix(shown) {
+    // The last reading may see white space before a text that those before it did not, or none.
+    let as_shown = match last {
+        true => now.trim_start().strip_prefix(shown.trim_start()),
+        false => None,
+    };
+    let more = match now.strip_prefix(shown).or(as_shown) {
         Some(more) => more,
         None if last && !shown.starts_with(now) => {
             let same = shown

@@ -78,6 +78,21 @@ fn a_call_is_a_call_and_half_a_call_is_text() {
 }
 
 #[test]
+fn a_call_of_an_unknown_tool_is_text_and_the_thinking_before_it_is_shown_once() {
+    let template = ChatTemplate::new(THINKER, marks()).unwrap();
+    let format = template.format(&frame(true), After::User).unwrap();
+    let call = "<tool_call>\n{\"name\": \"nobody\", \"arguments\": {}}\n</tool_call>";
+    for begin in ["", "\n"] {
+        let raw = format!("{begin}I think\n</think>\n\nLook:\n{call}");
+        let (reasoning, text, message) = read(&format, &raw, false);
+        assert_eq!(reasoning.trim(), "I think", "{begin:?}");
+        assert_eq!(text, format!("Look:\n{call}"), "{begin:?}");
+        assert_eq!((message.text, message.calls), (text, Vec::new()));
+        assert_eq!(message.reasoning.as_deref().map(str::trim), Some("I think"));
+    }
+}
+
+#[test]
 fn a_plain_call_is_read_and_is_not_shown_as_text() {
     let template = ChatTemplate::new(crate::chat::battery::tests::CHATML, marks()).unwrap();
     let format = template.format(&frame(false), After::User).unwrap();

@@ -13,6 +13,9 @@ mod model;
 mod program;
 #[path = "../support/rig.rs"]
 mod rig;
+#[cfg(unix)]
+#[path = "../support/screen.rs"]
+mod screen;
 #[path = "../support/talk.rs"]
 mod talk;
 #[path = "../support/witness.rs"]
@@ -34,6 +37,8 @@ mod agent_states;
 mod agent_turns;
 mod bad_days;
 mod boundaries;
+#[cfg(unix)]
+mod chats;
 mod conversations;
 mod crashes;
 mod damage;
