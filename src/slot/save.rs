@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::engine::{Engine, ms};
+use super::engine::{Engine, STEP, ms};
 use super::memory::Bytes;
 use super::resident::Snapshot;
 use crate::kv::{Past, PutSegment, PutSnapshot, SnapshotRole};
@@ -236,6 +236,12 @@ impl Engine {
                 row: row.clone(),
             });
             if whole && ended.step {
+                let stored = self.resident.stored().last().map_or(0, |s| s.0);
+                if at >= stored + STEP {
+                    // As in a long append: a crash costs no more than this.
+                    let role = SnapshotRole::Step;
+                    self.save_snapshot(at, bytes, row, role, Some(owner), saved);
+                }
                 self.unsettled = Some(Unsettled {
                     owner: owner.to_owned(),
                     at,

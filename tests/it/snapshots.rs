@@ -224,6 +224,30 @@ fn of_a_turn_of_six_calls_one_state_is_written_on_every_class() {
     }
 }
 
+/// A long turn of many calls is kept as it goes: a crash costs about as much as in a long prompt.
+#[test]
+fn a_long_turn_of_many_calls_is_kept_every_2048_tokens_on_every_class() {
+    for class in [Class::Swa, Class::Hybrid, Class::Recurrent] {
+        let home = home();
+        let mut rig = Rig::new(class, Some(home.path()));
+        rig.steps = true;
+        let (mut ledger, mut wrote) = (Vec::new(), Vec::new());
+        for call in 0..7 {
+            ledger.extend(tokens(call, 896));
+            let said = tokens(100 + call, 4);
+            let (outcome, _) = rig.say(&ledger, &said);
+            wrote.push(outcome.snapshot_bytes > 0);
+            ledger.extend(said);
+            rig.store().flush().expect("a flush");
+            let held = rig.held();
+            let last = found(&rig, &held).nodes.last().map_or(0, |n| n.at);
+            assert!(held.len() - last < 2048, "{class:?}, call {call}: {last}");
+        }
+        let want = [false, false, true, false, false, true, false];
+        assert_eq!(wrote, want, "{class:?}");
+    }
+}
+
 /// A message that is withdrawn in the middle of such a turn leaves what the turn had on disk.
 #[test]
 fn a_call_that_is_cut_before_its_reply_stores_the_step_before_it_on_every_class() {
