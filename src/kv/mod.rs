@@ -2,7 +2,8 @@
 //! D(P). Equal prefixes are stored once, whoever decoded them. KV is a cache: losing any of it
 //! changes cost and nothing else, and nothing unproven leaves this room.
 //!
-//! - [`Store`]: the handle. Lookup by tokens, proven reads, puts to a writer thread.
+//! - [`Store`]: the handle. Lookup by tokens, proven reads (`questions`), puts to a writer thread, and
+//!   what is taken out of use (`aside`).
 //! - [`Folder`]: the same folder without a model: status, verify, collect, forget.
 //! - [`Fingerprint`]: what must be equal for stored KV to be of use.
 //! - [`storage`]: the few file operations all of it stands on.
@@ -10,6 +11,7 @@
 //! Payloads are opaque bytes here; their inner layout is the slot's to check. Bytes and the commit
 //! protocol are in docs/kv-format.md.
 
+mod aside;
 mod chain;
 mod collect;
 mod deep;
@@ -28,6 +30,7 @@ mod lookup;
 mod merge;
 mod notice;
 mod put;
+mod questions;
 mod queue;
 mod read;
 mod rebuild;

@@ -1,7 +1,7 @@
 //! The handle: everything other rooms do with stored KV goes through [`Store`].
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,43 +9,37 @@ use std::thread::{self, JoinHandle};
 
 use serde_json::Value;
 
-use crate::ledger::{Digest, Running, Token};
+use crate::ledger::Digest;
 
-use super::chain::Chain;
 use super::collect::{self, Collected};
 use super::deep::{self, Sampled};
 use super::error::Error;
-use super::files::{self, Files};
-use super::fingerprint::{self, Fingerprint, canonical};
-use super::format::{Kind, Limits};
-use super::index::{Edge, Index, ModelId, Node, Opened, Usage};
-use super::lookup::{self, Found};
-use super::merge::{self, Join, Merged};
+use super::files::Files;
+use super::fingerprint::{Fingerprint, canonical};
+use super::format::Limits;
+use super::index::{Index, ModelId, Opened};
+use super::merge::{Join, Merged};
 use super::notice::{Notice, Notices};
 use super::put::{PutSegment, PutSnapshot, Record};
 use super::queue::{Ended, Queue};
-use super::read::{self, Segment, Snapshot};
 use super::rebuild;
 use super::runs::Run;
 use super::storage::{Disk, Storage, private};
 use super::writer::{self, Job};
 
-/// Bytes of the file of a soft fingerprint that a reader accepts.
-const MOST_SOFT: u64 = 1 << 20;
-
 /// KV on disk for one fingerprint. A cheap handle; the last one dropped waits for the writer to
 /// finish what was put.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     /// Nothing is changed through this handle.
     reading: bool,
 }
 
-struct Inner {
-    fingerprint: Fingerprint,
+pub(super) struct Inner {
+    pub(super) fingerprint: Fingerprint,
     /// `None` when KV is not saved.
-    live: Option<Arc<Live>>,
+    pub(super) live: Option<Arc<Live>>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -101,14 +95,6 @@ impl Live {
     /// Segments are one longer segment now.
     pub(super) fn moved(&self) {
         self.moved.fetch_add(1, Ordering::Release);
-    }
-
-    /// Takes an edge out of use: file to quarantine, row gone, said once.
-    pub(super) fn set_aside_edge(&self, edge: &Edge, reason: &str) {
-        let name = files::name(Kind::Edge, edge.from, edge.to);
-        let dropped = self.index().drop_edge(edge.id);
-        self.lost();
-        set_aside(self, &name, dropped, reason);
     }
 }
 
@@ -254,7 +240,7 @@ impl Store {
         self.inner.live.as_deref()
     }
 
-    fn changing(&self) -> Option<&Live> {
+    pub(super) fn changing(&self) -> Option<&Live> {
         self.live().filter(|_| !self.reading)
     }
 
@@ -263,148 +249,9 @@ impl Store {
         &self.inner.fingerprint
     }
 
-    /// What is durable for the longest prefix of `target`; `digests(p)` is D(p) of the target for
-    /// 0 ≤ p ≤ its length, and is asked for few positions, each once. Puts still in the queue are
-    /// not seen: [`Store::flush`] first where that matters. To restore up to some node, look up
-    /// the target cut there: the chain of the whole target may step over that position.
-    pub fn lookup(
-        &self,
-        target: &[Token],
-        digests: &dyn Fn(usize) -> Digest,
-    ) -> Result<Found, Error> {
-        match self.live() {
-            Some(live) => {
-                live.queue.stir();
-                let (found, rows) = lookup::lookup(live, target, digests)?;
-                tracing::debug!(rows, edges = found.edges.len(), "kv lookup");
-                Ok(found)
-            }
-            None => Ok(Found::default()),
-        }
-    }
-
-    /// Reads an edge and proves all of it, against the target's tokens and digests too. An error
-    /// for which [`Error::is_damage`] holds wants [`Store::quarantine_edge`].
-    pub fn read_segment(&self, edge: &Edge, target: &[Token]) -> Result<Segment, Error> {
-        self.read_first_rows(edge, edge.p1, target)
-    }
-
-    /// [`Store::read_segment`] for an edge of which only the rows of [p0, m) are wanted, because
-    /// the target goes another way after m. The payload is the whole edge's.
-    pub fn read_first_rows(
-        &self,
-        edge: &Edge,
-        m: usize,
-        target: &[Token],
-    ) -> Result<Segment, Error> {
-        let live = self.live().ok_or(Error::Stopped)?;
-        live.queue.stir();
-        let hard = live.fingerprint.hard;
-        let wanted = read::Wanted {
-            edge,
-            target,
-            upto: m,
-        };
-        let mut before = Running::new(hard);
-        let buffer = Vec::new();
-        read::segment(
-            &live.files,
-            hard,
-            &live.limits,
-            &wanted,
-            &mut before,
-            buffer,
-        )
-    }
-
-    /// Reads and proves the segments of a chain in their order, on a thread of its own, ahead of the
-    /// caller by at most `Limits::ahead_bytes`, with the one it has, or one segment. Each comes with the position up to which it is
-    /// wanted: its p1, or less for the last. Errors as for [`Store::read_segment`], of the first
-    /// segment that has one; nothing comes after it.
-    ///
-    /// # Errors
-    /// When there is no store, or no thread.
-    pub fn read_chain(
-        &self,
-        edges: Vec<(Edge, usize)>,
-        target: Arc<[Token]>,
-    ) -> Result<Chain, Error> {
-        let live = self.inner.live.clone().ok_or(Error::Stopped)?;
-        Chain::start(live, edges, target)
-    }
-
-    /// Reads a node and proves all of it. Errors as for [`Store::read_segment`].
-    pub fn read_snapshot(&self, node: &Node) -> Result<Snapshot, Error> {
-        let live = self.live().ok_or(Error::Stopped)?;
-        live.queue.stir();
-        read::snapshot(&live.files, live.fingerprint.hard, &live.limits, node)
-    }
-
-    /// Takes an edge out of use: its file goes to quarantine/, its row goes, a notice says why.
-    pub fn quarantine_edge(&self, edge: &Edge, reason: &str) {
-        if let Some(live) = self.changing() {
-            live.set_aside_edge(edge, reason);
-        }
-    }
-
-    /// [`Store::quarantine_edge`] for a node.
-    pub fn quarantine_node(&self, node: &Node, reason: &str) {
-        if let Some(live) = self.changing() {
-            let name = files::name(Kind::Node, node.digest, node.digest);
-            let dropped = live.index().drop_node(node.id);
-            set_aside(live, &name, dropped, reason);
-        }
-    }
-
-    /// Takes edges and a node out of use whose numbers another machine made and that are not this
-    /// one's; told once for all of them.
-    pub fn refuse(&self, edges: &[Edge], node: Option<&Node>, reason: &str) {
-        let Some(live) = self.changing() else {
-            return;
-        };
-        let mut trouble = String::new();
-        for edge in edges {
-            let name = files::name(Kind::Edge, edge.from, edge.to);
-            let dropped = live.index().drop_edge(edge.id);
-            trouble = moved(live, &name, dropped).unwrap_or(trouble);
-        }
-        if let Some(node) = node {
-            let name = files::name(Kind::Node, node.digest, node.digest);
-            let dropped = live.index().drop_node(node.id);
-            trouble = moved(live, &name, dropped).unwrap_or(trouble);
-        }
-        let files = edges.len() + usize::from(node.is_some());
-        live.notices.add(
-            format!("Stored KV was not used ({files} files): {reason}.{trouble}"),
-            "Nothing to do: what it held is evaluated again; kv/quarantine can be deleted.",
-        );
-    }
-
     /// The digest of this run's soft facts; files say which they were written under.
     pub fn soft(&self) -> Digest {
         self.inner.fingerprint.soft_digest()
-    }
-
-    /// What is foreign about files written under another soft fingerprint, in words: "made with
-    /// threads 2, this run has 1".
-    pub fn made_elsewhere(&self, soft: Digest) -> String {
-        let facts = self.live().and_then(|live| {
-            let (input, len) = live.files.open(&soft_name(soft)).ok()?;
-            let mut bytes = Vec::new();
-            let known = len <= MOST_SOFT;
-            known.then(|| input.take(MOST_SOFT).read_to_end(&mut bytes).ok())??;
-            let facts: Value = serde_json::from_slice(&bytes).ok()?;
-            fingerprint::differs(&self.inner.fingerprint.soft, &facts)
-        });
-        facts.unwrap_or_else(|| "made by another build or machine".to_owned())
-    }
-
-    /// What the state at a digest gave when it was made: [`Store::put_sample`] of this soft
-    /// fingerprint, or else of the last one.
-    pub fn sample(&self, digest: Digest) -> Option<Vec<f32>> {
-        let live = self.live()?;
-        let found = live.asked().sample(live.model, digest, live.soft);
-        found.ok().flatten()
     }
 
     /// Notes what the state at a digest gives here, at most 1,024 values; the last 32 of an owner
@@ -416,15 +263,6 @@ impl Store {
             digest,
             values,
         });
-    }
-
-    /// Whether the state at a digest, made under another soft fingerprint, was found right under
-    /// this one.
-    pub fn agrees(&self, digest: Digest) -> bool {
-        self.live().is_some_and(|l| {
-            let found = l.asked().agrees(l.model, digest, l.soft);
-            found.unwrap_or(false)
-        })
     }
 
     /// Notes that it was: what leads there and the snapshot there need not be asked again. By the
@@ -439,12 +277,6 @@ impl Store {
         self.live().map_or_else(Vec::new, |l| l.notices.take())
     }
 
-    /// True when the edge is stored, so that exporting it again can be spared.
-    pub fn has_segment(&self, from: Digest, to: Digest) -> bool {
-        self.live()
-            .is_some_and(|l| l.asked().has_edge(l.model, from, to).unwrap_or(false))
-    }
-
     /// What happened to segments that were handed over. When it is not what it was, boundaries that
     /// a caller has in mind are asked for again, after a [`Store::flush`].
     pub fn changes(&self) -> Changes {
@@ -452,26 +284,6 @@ impl Store {
             lost: live.lost.load(Ordering::Acquire),
             moved: live.moved.load(Ordering::Acquire),
         })
-    }
-
-    /// True when a segment ends at `digest`: enough to know where the chain up to there is whole.
-    pub fn is_end(&self, digest: Digest) -> bool {
-        self.live()
-            .is_none_or(|l| l.asked().has_end(l.model, digest).unwrap_or(false))
-    }
-
-    /// True when whole segments lead from position 0 to `digest`, the end of one of them; O(chain).
-    /// What waits for the writer does not count.
-    pub fn is_whole(&self, digest: Digest) -> bool {
-        let chain = |live: &Live| merge::chain(&live.asked(), live.model, digest);
-        self.live()
-            .is_none_or(|live| !chain(live).unwrap_or_default().is_empty())
-    }
-
-    /// True when the node is stored.
-    pub fn has_snapshot(&self, digest: Digest) -> bool {
-        self.live()
-            .is_some_and(|l| l.asked().has_node(l.model, digest).unwrap_or(false))
     }
 
     /// Hands a segment to the writer. One that is stored already is dropped there. Blocks only
@@ -556,36 +368,12 @@ impl Store {
         }
     }
 
-    /// What is stored for this fingerprint; nothing if the index cannot say.
-    pub fn usage(&self) -> Usage {
-        self.live()
-            .and_then(|l| l.asked().usage(l.model).ok())
-            .unwrap_or_default()
-    }
-
-    /// Why nothing was found for an owner that has pinned before: its KV belongs to another
-    /// fingerprint, and this is the first fact that differs. `None` when that is not the reason.
-    pub fn why_nothing(&self, owner: &str) -> Option<String> {
-        let live = self.live()?;
-        let facts = live.asked().other_facts(live.model, owner).ok()??;
-        let facts: Value = serde_json::from_str(&facts).ok()?;
-        let differs = live.fingerprint.differs(&facts)?;
-        Some(format!("KV of this conversation was {differs}"))
-    }
-
     fn push(&self, job: Job) {
         if let Some(live) = self.changing() {
             let bytes = job.bytes();
             // Without a writer there is one notice already; the job is dropped.
             live.queue.push(job, bytes);
         }
-    }
-
-    /// Rows that a lookup reads.
-    #[cfg(test)]
-    pub(super) fn rows_of(&self, target: &[Token], digests: &dyn Fn(usize) -> Digest) -> usize {
-        self.live()
-            .map_or(0, |live| lookup::lookup(live, target, digests).unwrap().1)
     }
 
     #[cfg(test)]
@@ -652,20 +440,6 @@ pub(super) fn describe(files: &Files, fingerprint: &Fingerprint) -> Result<(), E
     Ok(())
 }
 
-/// Moves a file to quarantine; what went wrong, if anything, in a sentence.
-fn moved(live: &Live, name: &str, dropped: Result<(), rusqlite::Error>) -> Option<String> {
-    match (live.files.quarantine(name), dropped) {
-        (Ok(()), Ok(())) => None,
-        (Err(error), _) => Some(format!(" It could not be moved away: {error}.")),
-        (_, Err(error)) => Some(format!(" Its index row could not be removed: {error}.")),
-    }
-}
-
-/// The file that says what a soft fingerprint means.
-fn soft_name(soft: Digest) -> String {
-    format!("soft-{}.json", rebuild::short(soft))
-}
-
 fn report(notices: &Notices, opened: Opened, mended: rebuild::Mended) {
     let rebuilt = "Nothing is lost but pins, which come back with the next turn.";
     match opened {
@@ -694,10 +468,7 @@ fn report(notices: &Notices, opened: Opened, mended: rebuild::Mended) {
     tracing::debug!(?opened, ?mended, "kv store opened");
 }
 
-fn set_aside(live: &Live, name: &str, dropped: Result<(), rusqlite::Error>, reason: &str) {
-    let trouble = moved(live, name, dropped).unwrap_or_default();
-    live.notices.add(
-        format!("A KV file was not used: {reason}.{trouble}"),
-        "Nothing to do: what it held is evaluated again; kv/quarantine can be deleted.",
-    );
+/// The file that says what a soft fingerprint means.
+pub(super) fn soft_name(soft: Digest) -> String {
+    format!("soft-{}.json", rebuild::short(soft))
 }
