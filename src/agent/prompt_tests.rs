@@ -184,7 +184,7 @@ fn a_skill_of_the_project_wins_over_one_of_the_data_folder() {
     );
 }
 
-/// The budget: system prompt and all tools together take at most 2,500 tokens on Qwen's
+/// The budget: system prompt and all tools together take at most 2,500 tokens on Qwen's
 /// tokenizer, without what a user adds (project file, memory, skills).
 #[cfg(unix)]
 #[test]
