@@ -76,9 +76,9 @@ impl Store {
     }
 
     /// Reads and proves the segments of a chain in their order, on a thread of its own, ahead of the
-    /// caller by at most `Limits::ahead_bytes`, with the one it has, or one segment. Each comes with the position up to which it is
-    /// wanted: its p1, or less for the last. Errors as for [`Store::read_segment`], of the first
-    /// segment that has one; nothing comes after it.
+    /// caller by at most `Limits::ahead_bytes`, with the one it has, or one segment. Each comes with
+    /// the position up to which it is wanted: its p1, or less for the last. Errors as for
+    /// [`Store::read_segment`], of the first segment that has one; nothing comes after it.
     ///
     /// # Errors
     /// When there is no store, or no thread.
