@@ -139,10 +139,11 @@ impl Bench {
 
 /// A process at work.
 pub struct At {
-    _engine: Engine,
     pub talk: Conversation,
     pub tools: Toolset<'static>,
     pub door: Door,
+    /// Last: nobody holds its thread any more, so its end is waited for.
+    _engine: Engine,
 }
 
 /// What a turn with tools said, as one list, and what it cost.

@@ -30,8 +30,9 @@ pub fn bits(row: &[f32]) -> Vec<u32> {
 /// A process with one slot, as far as KV is concerned.
 pub struct Rig {
     pub class: Class,
-    slot: Slot,
     handle: SlotHandle,
+    /// After its handle: then the end of its thread is waited for.
+    slot: Slot,
     home: Option<PathBuf>,
     store: Store,
     settings: Settings,
