@@ -11,7 +11,7 @@ use crate::session::{self, Db, SessionId};
 use crate::tools::{MemoryEdit, SessionHit, TodoItem, ToolHost, plan_set_by};
 
 /// The tool that sets the plan.
-const TODO: &str = "todo";
+const PLANNER: &str = "todo";
 
 /// A session's agent, as its tools see it. It has a connection of its own: calls that read run side
 /// by side, away from the conversation.
@@ -75,7 +75,7 @@ fn plan(db: &Db, session: SessionId) -> Result<Vec<TodoItem>, session::Error> {
             "assistant" => read(row).map(|reply| reply.calls).unwrap_or_default(),
             _ => continue,
         };
-        if !calls.iter().any(|call| call.name == TODO) {
+        if !calls.iter().any(|call| call.name == PLANNER) {
             continue;
         }
         let after = messages[at + 1..].iter().take_while(|m| m.role == "tool");
@@ -89,7 +89,7 @@ fn plan(db: &Db, session: SessionId) -> Result<Vec<TodoItem>, session::Error> {
                 }
             }
         }
-        let set = |(call, result): (&ToolCall, &String)| match call.name == TODO {
+        let set = |(call, result): (&ToolCall, &String)| match call.name == PLANNER {
             true => plan_set_by(&call.arguments, result),
             false => None,
         };
