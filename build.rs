@@ -1,21 +1,23 @@
 //! Compiles vendor/chat-bridge against the sources of the llama.cpp that is linked, and stamps
 //! versions into the binary for `npast --version`.
+//!
+//! Everything that this script needs is named by llama-cpp-sys-2's own build, or lies in this
+//! folder. It never calls cargo: `cargo metadata` wants the packages of tests too, and a machine
+//! that only builds the program never downloads those.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const BRIDGE: &str = "vendor/chat-bridge";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=Cargo.lock");
+    println!("cargo:rerun-if-changed=Cargo.toml");
     println!("cargo:rerun-if-changed={BRIDGE}");
 
-    let packages = Packages::read();
-    let llama = packages.llama_sources();
+    let llama = llama_sources();
     compile_bridge(&llama);
-    stamp("NPAST_LLAMA_CRATE", &packages.version("llama-cpp-2"));
-    stamp("NPAST_LLAMA_SYS", &packages.version("llama-cpp-sys-2"));
+    stamp("NPAST_LLAMA_CRATE", &pinned_version("llama-cpp-2"));
+    stamp("NPAST_LLAMA_SYS", &pinned_version("llama-cpp-sys-2"));
     stamp("NPAST_LLAMA_VERSION", &llama_version(&llama));
     stamp("NPAST_STATE_VERSION", &state_version(&llama));
     stamp(
@@ -33,58 +35,47 @@ fn stamp(name: &str, value: &str) {
     println!("cargo:rustc-env={name}={value}");
 }
 
-/// What `cargo metadata` says of this build's packages.
-struct Packages(serde_json::Value);
+/// The folder of llama.cpp's sources that llama-cpp-sys-2 compiled. Its build script hands over
+/// `<its OUT_DIR>/lib/cmake` (or `lib64/cmake`) as DEP_LLAMA_GGML_CMAKE_DIR, and CMake writes the
+/// folder that it compiled into `<its OUT_DIR>/build/CMakeCache.txt`. So a patched, vendored or
+/// mirrored crate is found too.
+fn llama_sources() -> PathBuf {
+    println!("cargo:rerun-if-env-changed=DEP_LLAMA_GGML_CMAKE_DIR");
+    let cmake = PathBuf::from(std::env::var_os("DEP_LLAMA_GGML_CMAKE_DIR").expect(
+        "llama-cpp-sys-2 does not say where it put llama.cpp: DEP_LLAMA_GGML_CMAKE_DIR is not set",
+    ));
+    let cache = cmake
+        .ancestors()
+        .nth(2)
+        .expect("DEP_LLAMA_GGML_CMAKE_DIR is <folder>/lib/cmake")
+        .join("build/CMakeCache.txt");
+    let text = std::fs::read_to_string(&cache)
+        .unwrap_or_else(|error| panic!("{} could not be read: {error}", cache.display()));
+    let sources = text
+        .lines()
+        .find_map(|line| line.strip_prefix("CMAKE_HOME_DIRECTORY:INTERNAL="))
+        .map(PathBuf::from)
+        .unwrap_or_else(|| panic!("{} names no source folder", cache.display()));
+    assert!(
+        sources.join("common/chat.h").is_file(),
+        "{} holds no common/chat.h",
+        sources.display()
+    );
+    sources
+}
 
-impl Packages {
-    fn read() -> Packages {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let manifest = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"))
-            .join("Cargo.toml");
-        let output = Command::new(cargo)
-            .args(["metadata", "--offline", "--format-version", "1"])
-            // Packages of other platforms were never downloaded, and offline they are an error.
-            .args([
-                "--filter-platform",
-                &std::env::var("TARGET").expect("set by cargo"),
-            ])
-            .arg("--manifest-path")
-            .arg(manifest)
-            .output()
-            .expect("cargo metadata could not be started");
-        assert!(
-            output.status.success(),
-            "cargo metadata failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Packages(serde_json::from_slice(&output.stdout).expect("cargo metadata wrote JSON"))
-    }
-
-    fn package(&self, name: &str) -> &serde_json::Value {
-        self.0["packages"]
-            .as_array()
-            .and_then(|all| all.iter().find(|p| p["name"] == name))
-            .unwrap_or_else(|| panic!("the package {name} is not among this build's dependencies"))
-    }
-
-    fn version(&self, name: &str) -> String {
-        self.package(name)["version"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    }
-
-    fn llama_sources(&self) -> PathBuf {
-        let manifest = self.package("llama-cpp-sys-2")["manifest_path"]
-            .as_str()
-            .expect("a package has a manifest");
-        let sources = Path::new(manifest).with_file_name("llama.cpp");
-        assert!(
-            sources.join("common/chat.h").is_file(),
-            "llama-cpp-sys-2 carries no llama.cpp/common/chat.h"
-        );
-        sources
-    }
+/// The version that Cargo.toml pins with `=`, so the one that is linked.
+fn pinned_version(package: &str) -> String {
+    let manifest = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"))
+        .join("Cargo.toml");
+    let text = std::fs::read_to_string(manifest).expect("Cargo.toml can be read");
+    text.lines()
+        .find_map(|line| {
+            let rest = line.strip_prefix(package)?.trim_start().strip_prefix('=')?;
+            let pinned = &rest[rest.find("\"=")? + 2..];
+            Some(pinned[..pinned.find('"')?].to_owned())
+        })
+        .unwrap_or_else(|| panic!("Cargo.toml does not pin {package} with `=`"))
 }
 
 fn compile_bridge(llama: &Path) {
