@@ -66,6 +66,14 @@ pub(super) fn note(
             "{}; this model's memory cannot be cut, and the nearest kept state is at token {nearest}",
             differs(*had, *got)
         ),
+        (Cause::Between { nearest }, Some(broken)) => format!(
+            "{place}: {broken}; this model's memory cannot be cut there, and the nearest kept state \
+             is at token {nearest}"
+        ),
+        (Cause::Between { nearest }, None) => format!(
+            "{place} is read again: this model's memory cannot be cut there, and the nearest kept \
+             state is at token {nearest}"
+        ),
         (Cause::NotStored(Some(why)), _) => why.clone(),
         (Cause::NotStored(None), _) => format!(
             "no KV from {place} on is on disk: it was deleted, or the last process ended before it \
@@ -78,7 +86,9 @@ pub(super) fn note(
         (Cause::Lost, _) => "the slot's memory was given up after a failed decode".to_owned(),
     };
     let reason = match (&miss.cause, broken) {
-        (Cause::Differs { .. } | Cause::NoState { .. }, _) | (_, None) => reason,
+        (Cause::Differs { .. } | Cause::NoState { .. } | Cause::Between { .. }, _) | (_, None) => {
+            reason
+        }
         (_, Some(broken)) => format!("{broken}; {reason}"),
     };
     MissNote {

@@ -69,21 +69,23 @@ impl Files {
     /// Writes `parts` one after another as the file `name`: temporary file, fsync, rename, fsync
     /// of the folder. On an error nothing is left behind.
     pub(super) fn commit(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+        self.prepare(name, parts)?.publish()
+    }
+
+    /// Writes `parts` one after another into a durable temporary file, which [`Draft::publish`] makes
+    /// the file `name`. On an error nothing is left behind.
+    pub(super) fn prepare(&self, name: &str, parts: &[&[u8]]) -> io::Result<Draft<'_>> {
         let count = WRITES.fetch_add(1, Ordering::Relaxed);
-        let temporary = self
-            .folder
-            .join(format!("{name}.{}.{count}.tmp", std::process::id()));
-        let place = self.folder.join(name);
-        let written = self
-            .write(&temporary, parts)
-            .and_then(|()| self.storage.rename(&temporary, &place));
-        if let Err(error) = written {
-            let _ = self.storage.remove(&temporary);
-            return Err(error);
+        let temporary = format!("{name}.{}.{count}.tmp", std::process::id());
+        let draft = Draft {
+            temporary: Some(self.folder.join(temporary)),
+            place: self.folder.join(name),
+            files: self,
+        };
+        if let Some(path) = &draft.temporary {
+            self.write(path, parts)?;
         }
-        self.storage.sync_folder(&self.folder).inspect_err(|_| {
-            let _ = self.storage.remove(&place);
-        })
+        Ok(draft)
     }
 
     fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
@@ -179,5 +181,36 @@ impl Files {
             .join(format!("probe.{}.{count}.tmp", std::process::id()));
         drop(self.storage.create(&path)?);
         self.storage.remove(&path)
+    }
+}
+
+/// A durable temporary file without its name; dropped, it is removed.
+pub(super) struct Draft<'a> {
+    files: &'a Files,
+    temporary: Option<PathBuf>,
+    place: PathBuf,
+}
+
+impl Draft<'_> {
+    /// Gives the file its name, in place of one that has it.
+    pub(super) fn publish(mut self) -> io::Result<()> {
+        let Files {
+            storage, folder, ..
+        } = self.files;
+        if let Some(temporary) = &self.temporary {
+            storage.rename(temporary, &self.place)?;
+            self.temporary = None;
+        }
+        storage.sync_folder(folder).inspect_err(|_| {
+            let _ = storage.remove(&self.place);
+        })
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            let _ = self.files.storage.remove(temporary);
+        }
     }
 }

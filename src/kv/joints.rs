@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use crate::ledger::{Digest, Token};
 
 use super::index::{Edge, EdgeId, Index, ModelId};
+use super::writer::Failure;
 
 type Result<T> = std::result::Result<T, rusqlite::Error>;
 
@@ -52,25 +53,6 @@ impl Index {
             .exists(params![model.0, to.0])
     }
 
-    /// Notes an edge that hangs on a chain: false when it begins where no edge ends, since nothing
-    /// would ever lead to it.
-    pub(super) fn hang_edge(
-        &self,
-        model: ModelId,
-        edge: (Digest, Digest, usize, usize),
-        bytes: u64,
-        tokens: &[Token],
-    ) -> Result<bool> {
-        // Another process may be merging the edge before away: look and note in one step.
-        let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
-        if edge.2 > 0 && !self.has_end(model, edge.0)? {
-            return Ok(false);
-        }
-        self.add_edge(model, edge, bytes, tokens)?;
-        tx.commit()?;
-        Ok(true)
-    }
-
     /// Exchanges a run of edges for the one that holds all of it; false, and nothing is changed,
     /// when the run is not what it was.
     pub(super) fn replace(
@@ -100,6 +82,36 @@ impl Index {
             "INSERT INTO merged(model, bytes) VALUES (?1, ?2)
              ON CONFLICT DO UPDATE SET bytes = bytes + ?2",
             params![model.0, bytes],
+        )?;
+        tx.commit()?;
+        Ok(true)
+    }
+
+    /// Exchanges an edge for the two parts of it; false, and nothing is changed, when it is not there
+    /// any more, or one of the parts is.
+    pub(super) fn exchange(
+        &self,
+        model: ModelId,
+        whole: &Edge,
+        parts: [((Digest, Digest, usize, usize), u64, &[Token]); 2],
+        publish: impl FnOnce() -> std::io::Result<()>,
+    ) -> std::result::Result<bool, Failure> {
+        let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+        if !self.has_edge(model, whole.from, whole.to)? {
+            return Ok(false);
+        }
+        for ((from, to, ..), ..) in &parts {
+            if self.has_edge(model, *from, *to)? {
+                return Ok(false);
+            }
+        }
+        publish()?;
+        for (edge, bytes, tokens) in parts {
+            self.add_edge(model, edge, bytes, tokens)?;
+        }
+        tx.execute(
+            "DELETE FROM edge WHERE model = ?1 AND \"from\" = ?2 AND \"to\" = ?3",
+            params![model.0, whole.from.0, whole.to.0],
         )?;
         tx.commit()?;
         Ok(true)

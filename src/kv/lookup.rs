@@ -48,7 +48,7 @@ pub(super) fn lookup(
         let from = digest(here);
         // Held for one boundary at a time: the writer has its turns.
         let index = live.asked();
-        let ways = index.ways(live.model, from, here, target)?;
+        let ways = index.ways(live.model, from, here, &target[here..])?;
         nodes.extend(index.node(live.model, from)?);
         drop(index);
         rows += ways.len() + 1;

@@ -35,6 +35,10 @@ pub trait Join: Send + Sync {
     /// The payload of all positions of `parts`, which follow each other: byte for byte what an
     /// export of the whole range gives. `None` when they are not of its layout.
     fn join(&self, parts: &[Part<'_>]) -> Option<Vec<u8>>;
+
+    /// The payload of positions [a, b) of one that has more: byte for byte what an export of them
+    /// gives. `None` when it is not of this layout, or has not all of them.
+    fn cut(&self, whole: &Part<'_>, a: usize, b: usize) -> Option<Vec<u8>>;
 }
 
 /// The payload of positions [p0, p1).
@@ -147,6 +151,11 @@ impl Merger {
         for (owner, end) in pins.iter().rev() {
             self.note(owner, *end);
         }
+    }
+
+    /// Who knows payloads, once somebody said so.
+    pub(super) fn join(&self) -> Option<Arc<dyn Join>> {
+        self.join.clone()
     }
 
     /// An owner's chain has grown.

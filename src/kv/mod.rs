@@ -11,6 +11,7 @@
 //! Payloads are opaque bytes here; their inner layout is the slot's to check. Bytes and the commit
 //! protocol are in docs/kv-format.md.
 
+mod ahead;
 mod aside;
 mod chain;
 mod collect;
@@ -29,6 +30,7 @@ mod keeper;
 mod lookup;
 mod merge;
 mod notice;
+mod place;
 mod put;
 mod questions;
 mod queue;
@@ -40,6 +42,7 @@ mod runs;
 mod sample;
 mod schema;
 mod share;
+mod split;
 mod states;
 pub mod storage;
 mod store;

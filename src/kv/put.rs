@@ -97,6 +97,9 @@ pub(super) struct Record {
     pub(super) payload: Arc<Vec<u8>>,
     pub(super) past: Past,
     pub(super) runs: Vec<Run>,
+    /// Of an edge's tokens so many have the bytes that are stored for them already, see
+    /// [`super::Store::ahead`].
+    pub(super) shared: usize,
 }
 
 impl From<PutSegment> for Record {
@@ -114,6 +117,7 @@ impl From<PutSegment> for Record {
             payload: Arc::new(put.payload),
             past: Past::default(),
             runs: Vec::new(),
+            shared: usize::MAX,
         }
     }
 }
@@ -136,6 +140,7 @@ impl From<PutSnapshot<'_>> for Record {
             payload: put.payload,
             past: put.past,
             runs: Vec::new(),
+            shared: 0,
         }
     }
 }

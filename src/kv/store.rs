@@ -17,7 +17,7 @@ use super::error::Error;
 use super::files::Files;
 use super::fingerprint::{Fingerprint, canonical};
 use super::format::Limits;
-use super::index::{Index, ModelId, Opened};
+use super::index::{Edge, Index, ModelId, Opened};
 use super::merge::{Join, Merged};
 use super::notice::{Notice, Notices};
 use super::put::{PutSegment, PutSnapshot, Record};
@@ -51,6 +51,8 @@ pub struct Changes {
     pub lost: u64,
     /// Merged into longer ones: a boundary may be inside of one now, see [`Store::is_end`].
     pub moved: u64,
+    /// Stored by somebody else meanwhile, in other bytes: [`Store::take_others`] tells which.
+    pub other: u64,
 }
 
 /// What the handle and the writer thread share.
@@ -70,6 +72,8 @@ pub(super) struct Live {
     /// See [`Changes`].
     lost: AtomicU64,
     moved: AtomicU64,
+    others: Mutex<Vec<Digest>>,
+    other: AtomicU64,
     /// Held shared as long as the store lives: nobody sweeps under it.
     _lock: File,
 }
@@ -95,6 +99,17 @@ impl Live {
     /// Segments are one longer segment now.
     pub(super) fn moved(&self) {
         self.moved.fetch_add(1, Ordering::Release);
+    }
+
+    /// What was handed over for a digest is there in other bytes.
+    pub(super) fn other(&self, digest: Digest) {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        others.push(digest);
+        self.other.fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn take_others(&self) -> Vec<Digest> {
+        std::mem::take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -183,6 +198,8 @@ impl Store {
             quota: collect::quota(dir, limits.quota_bytes),
             lost: AtomicU64::new(0),
             moved: AtomicU64::new(0),
+            others: Mutex::default(),
+            other: AtomicU64::new(0),
             _lock: lock,
         });
         report(&live.notices, opened, mended);
@@ -219,6 +236,11 @@ impl Store {
             inner: self.inner.clone(),
             reading: true,
         }
+    }
+
+    /// Whether nothing can be changed through this handle.
+    pub fn is_reading(&self) -> bool {
+        self.reading
     }
 
     /// At most `most` segments, spread over all that are stored for this fingerprint, with what it
@@ -283,6 +305,7 @@ impl Store {
         self.live().map_or(Changes::default(), |live| Changes {
             lost: live.lost.load(Ordering::Acquire),
             moved: live.moved.load(Ordering::Acquire),
+            other: live.other.load(Ordering::Acquire),
         })
     }
 
@@ -297,6 +320,28 @@ impl Store {
     pub fn put_segment_of(&self, put: PutSegment, runs: Vec<Run>) {
         let record = Record { runs, ..put.into() };
         self.push(Job::Put(record));
+    }
+
+    /// [`Store::put_segment_of`] for one of whose tokens the first `shared` have the bytes that
+    /// [`Store::ahead`] found for them. If more of them are stored when the writer comes to it, it
+    /// is not stored, and [`Store::take_others`] says so.
+    pub fn put_version(&self, put: PutSegment, runs: Vec<Run>, shared: usize) {
+        let record = Record {
+            runs,
+            shared,
+            ..put.into()
+        };
+        self.push(Job::Put(record));
+    }
+
+    /// Makes two segments of one: [p0, at) and [at, p1). `middle` is D(at). Done by the writer, in
+    /// order with the puts; one that is not there any more stays as it is.
+    pub fn split(&self, edge: &Edge, at: usize, middle: Digest) {
+        self.push(Job::Split {
+            edge: edge.clone(),
+            at,
+            middle,
+        });
     }
 
     /// Hands a snapshot to the writer; as [`Store::put_segment`]. When one with an owner is durable,

@@ -57,21 +57,20 @@ CREATE INDEX IF NOT EXISTS node_way ON node(model, at, tail);
 DROP INDEX IF EXISTS node_at;";
 
 impl Index {
-    /// The edges that start at `from` and may match `target`, of which `from` is D(p0): all of them
-    /// where there are few. Else those that end as the target does there, and, of those that do
-    /// not, the ones that match longest.
+    /// The edges that start at `from`, which is D(p0), and may match the tokens that follow it: all
+    /// of them where there are few. Else those that end as these tokens do there, and, of those that
+    /// do not, the ones that match longest.
     pub(super) fn ways(
         &self,
         model: ModelId,
         from: Digest,
         p0: usize,
-        target: &[Token],
+        ahead: &[Token],
     ) -> Result<Vec<EdgeRow>> {
         let few = self.edges(sql::FROM, params![model.0, from.0, FEW + 1])?;
         if few.len() <= FEW {
             return Ok(few);
         }
-        let ahead = &target[p0..];
         let mut found = Vec::new();
         for len in 1..GLANCE.min(ahead.len() + 1) {
             let head = Token::to_bytes(&ahead[..len]);
@@ -80,12 +79,12 @@ impl Index {
         let head = Token::to_bytes(&ahead[..GLANCE.min(ahead.len())]);
         let mut end = p0;
         let next = |end: usize| {
-            let params = params![model.0, from.0, head, end, target.len()];
+            let params = params![model.0, from.0, head, end, p0 + ahead.len()];
             let mut next = self.db.prepare_cached(sql::NEXT_END)?;
             next.query_row(params, |r| r.get::<_, usize>(0)).optional()
         };
         while let Some(p1) = next(end)? {
-            let tail = glance(&target[p0..p1]);
+            let tail = glance(&ahead[..p1 - p0]);
             found.extend(self.edges(sql::AT_END, params![model.0, from.0, head, p1, tail])?);
             end = p1;
         }

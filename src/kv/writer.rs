@@ -14,12 +14,15 @@ use super::collect::Collected;
 use super::error::{Damage, Error};
 use super::files;
 use super::format::Kind;
+use super::index::Edge;
 use super::keeper::Keeper;
 use super::merge::{Join, Merged};
+use super::place::{Placed, place};
 use super::put::{Record, SnapshotRole};
 use super::queue::Next;
 use super::rebuild;
 use super::row;
+use super::split::split;
 use super::store::{Live, describe};
 
 /// Chains of before that are looked at for what to merge, the latest first.
@@ -56,6 +59,11 @@ pub(super) enum Job {
     },
     Merge {
         reply: Sender<Merged>,
+    },
+    Split {
+        edge: Edge,
+        at: usize,
+        middle: Digest,
     },
 }
 
@@ -164,6 +172,18 @@ fn work(live: &Live, keeper: &mut Keeper, job: &Job) -> Result<(), Failure> {
             let pins = live.index().latest_pins(live.model, LATEST)?;
             keeper.merger.begin(join.clone(), pins);
         }
+        Job::Split { edge, at, middle } => {
+            let Some(join) = keeper.merger.join() else {
+                live.lost();
+                return Ok(());
+            };
+            let done = split(live, join.as_ref(), edge, (*at, *middle));
+            if !matches!(done, Ok(true)) {
+                // Its caller takes it for a boundary.
+                live.lost();
+            }
+            done?;
+        }
         Job::Merge { reply } => {
             let mut all = Merged::default();
             loop {
@@ -210,43 +230,26 @@ fn make_again(live: &Live) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Stores a record, or says to whom it belongs that it could not be: see `Store::changes`.
 fn put(live: &Live, record: &Record) -> Result<(), Failure> {
-    let known = match record.kind {
-        Kind::Edge => live.index().has_edge(live.model, record.from, record.to)?,
-        Kind::Node => live.index().has_node(live.model, record.to)?,
-    };
-    // What hangs in the air would never be found: the one before it could not be written, or is
-    // merged into a longer one. Its writer asks, see `Store::changes`.
-    let hangs = || match record.kind {
-        Kind::Edge if record.p0 > 0 => live.index().has_end(live.model, record.from),
-        _ => Ok(true),
-    };
-    if !known && !hangs()? {
-        live.lost();
-        return Ok(());
-    }
-    if !known {
-        let (header, sections) = record
-            .encode(live.fingerprint.hard, live.soft, &live.limits)
-            .map_err(Failure::Invalid)?;
-        let parts = [
-            &header[..],
-            &sections.tokens,
-            &sections.owner,
-            &sections.logits,
-            &record.payload,
-        ];
-        let name = files::name(record.kind, record.from, record.to);
-        live.files.commit(&name, &parts)?;
-        let bytes = parts.iter().map(|p| p.len() as u64).sum();
-        if !add_row(live, record, bytes)? {
-            live.files.remove(&name)?;
+    match place(live, record)? {
+        Placed::New => live.notices.well(),
+        Placed::Loose => {
             live.lost();
             return Ok(());
         }
-        live.notices.well();
-    } else if let Some(role) = record.role {
-        live.index().strengthen(live.model, record.to, role)?;
+        Placed::Other if record.kind == Kind::Edge => {
+            live.other(record.to);
+            return Ok(());
+        }
+        placed => {
+            if placed == Placed::Other {
+                live.other(record.to);
+            }
+            if let Some(role) = record.role {
+                live.index().strengthen(live.model, record.to, role)?;
+            }
+        }
     }
     match record.role {
         Some(_) if record.owner.is_empty() => Ok(()),
@@ -275,23 +278,6 @@ fn thin(live: &Live, record: &Record, role: SnapshotRole) -> Result<(), Failure>
         live.index().let_go(model, owner, &gone)?;
     }
     Ok(())
-}
-
-fn add_row(live: &Live, record: &Record, bytes: u64) -> Result<bool, rusqlite::Error> {
-    match record.role {
-        None => {
-            let edge = (record.from, record.to, record.p0, record.p1);
-            live.index()
-                .hang_edge(live.model, edge, bytes, &record.tokens)
-        }
-        Some(role) => {
-            let node = (record.to, record.p1, role);
-            let logits = !record.logits.is_empty();
-            live.index()
-                .add_node(live.model, node, bytes, logits, &record.tokens)
-                .map(|()| true)
-        }
-    }
 }
 
 const FULL: &str =

@@ -26,6 +26,25 @@ impl Digest {
     pub fn of(bytes: &[u8]) -> Digest {
         Digest(*blake3::hash(bytes).as_bytes())
     }
+
+    /// [`Digest::of`] the bytes of the first `end` tokens, for each of some ends in any order; `None`
+    /// past the last token. Costs O(tokens) in all.
+    pub fn of_prefixes(tokens: &[Token], ends: &[usize]) -> Vec<Option<Digest>> {
+        let mut order: Vec<usize> = (0..ends.len()).collect();
+        order.sort_by_key(|i| ends[*i]);
+        let mut hasher = blake3::Hasher::new();
+        let mut digests = vec![None; ends.len()];
+        let mut at = 0;
+        for i in order {
+            let Some(more) = tokens.get(at..ends[i]) else {
+                break;
+            };
+            hasher.update(&Token::to_bytes(more));
+            at = ends[i];
+            digests[i] = Some(Digest(*hasher.clone().finalize().as_bytes()));
+        }
+        digests
+    }
 }
 
 impl fmt::Debug for Digest {

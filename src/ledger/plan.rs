@@ -64,13 +64,17 @@ pub struct Plan {
     pub keep: usize,
     /// Tokens held once everything is restored; the target is evaluated from here.
     pub start: usize,
+    /// All of the target is held but the logits to sample from: its last token is evaluated beside
+    /// it, on scratch, so that what is held stays what is stored.
+    pub aside: bool,
 }
 
 /// Makes the plan for a target of `len` tokens. With `sample`, the logits of the last token are
-/// needed: if no row is held, at least one token is evaluated.
+/// needed: if no row is held, at least one token is evaluated; where positions can be cut it is
+/// evaluated aside.
 pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, sample: bool) -> Plan {
     // The most tokens that may be taken over, given whether their last logits row is held.
-    let most = |row: bool| match sample && !row {
+    let most = |row: bool| match sample && !row && shape.snapshots {
         true => len.saturating_sub(1),
         false => len,
     };
@@ -80,6 +84,7 @@ pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, samp
         from: From::Empty,
         keep: 0,
         start: 0,
+        aside: false,
     };
     let mut offer = |plan: Plan| {
         // Ways are offered cheapest first, so only a better one replaces.
@@ -88,19 +93,21 @@ pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, samp
         }
     };
 
-    if resident.common == resident.len && resident.len <= most(resident.row || row) {
+    if resident.common == resident.len && resident.len <= most(resident.row) {
         offer(Plan {
             from: From::Stay,
             keep: resident.len,
             start: resident.len,
+            aside: false,
         });
     }
-    let cut = resident.common.min(most(row));
+    let cut = resident.common.min(most(false));
     if cut >= resident.floor && cut < resident.len {
         offer(Plan {
             from: From::Cut,
             keep: cut,
             start: cut,
+            aside: false,
         });
     }
     for (at, row) in &resident.snapshots {
@@ -109,6 +116,7 @@ pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, samp
                 from: From::Ram,
                 keep: *at,
                 start: *at,
+                aside: false,
             });
         }
     }
@@ -136,6 +144,7 @@ pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, samp
                     from: From::Disk,
                     keep: keep(*at),
                     start: *at,
+                    aside: false,
                 });
             }
         }
@@ -143,9 +152,12 @@ pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, samp
         offer(Plan {
             from: From::Disk,
             keep: keep(reach),
-            start: reach.min(most(row)),
+            start: reach.min(len),
+            aside: false,
         });
     }
+    let whole = sample && !shape.snapshots && best.start == len && len > 0;
+    best.aside = whole && !row && !(best.from == From::Stay && resident.row);
     best
 }
 
@@ -233,17 +245,16 @@ mod tests {
     }
 
     #[test]
-    fn the_last_token_is_evaluated_again_only_when_its_row_is_not_held() {
+    fn the_last_token_is_evaluated_again_only_when_its_row_is_not_held_and_then_aside() {
         let mut held = resident(100, 100, 0);
-        assert_eq!(
-            show(plan(DENSE, &held, &Stored::default(), 100, true)),
-            (From::Cut, 99, 99)
-        );
+        let of = |held: &Resident, sample| {
+            let plan = plan(DENSE, held, &Stored::default(), 100, sample);
+            (show(plan), plan.aside)
+        };
+        assert_eq!(of(&held, true), ((From::Stay, 100, 100), true));
+        assert_eq!(of(&held, false), ((From::Stay, 100, 100), false));
         held.row = true;
-        assert_eq!(
-            show(plan(DENSE, &held, &Stored::default(), 100, true)),
-            (From::Stay, 100, 100)
-        );
+        assert_eq!(of(&held, true), ((From::Stay, 100, 100), false));
     }
 
     #[test]
@@ -274,20 +285,16 @@ mod tests {
         };
         let none = Stored::default();
         let table = [
-            (held(false), &none, true, (From::Cut, 59, 59)),
-            (held(true), &none, true, (From::Cut, 60, 60)),
-            (held(false), &none, false, (From::Cut, 60, 60)),
-            (held(false), &rows(&[(60, true)]), true, (From::Cut, 60, 60)),
+            (held(false), &none, true, true),
+            (held(true), &none, true, false),
+            (held(false), &none, false, false),
+            (held(false), &rows(&[(60, true)]), true, false),
             // Another prompt's row, and a node without one.
-            (
-                held(false),
-                &rows(&[(50, true), (60, false)]),
-                true,
-                (From::Cut, 59, 59),
-            ),
+            (held(false), &rows(&[(50, true), (60, false)]), true, true),
         ];
-        for (held, stored, sample, want) in table {
-            assert_eq!(show(plan(DENSE, &held, stored, 60, sample)), want);
+        for (held, stored, sample, aside) in table {
+            let plan = plan(DENSE, &held, stored, 60, sample);
+            assert_eq!((show(plan), plan.aside), ((From::Cut, 60, 60), aside));
         }
         let empty = Resident::default();
         let whole = Stored {
@@ -357,8 +364,9 @@ mod tests {
                 }
             };
             if sample && p.start == len && len > 0 {
-                prop_assert!(rows || apart, "no logits row for {:?}", p);
+                prop_assert!(rows || apart || p.aside, "no logits row for {:?}", p);
             }
+            prop_assert!(!p.aside || (sample && kind == 0 && p.start == len && !apart));
         }
     }
 }

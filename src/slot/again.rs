@@ -70,7 +70,11 @@ impl Engine {
             Some(first) if edge.p0 - begin <= REPLAY => &sampled.runs[first..],
             _ => return not(format!("the last state before it is at token {begin}")),
         };
-        for run in runs {
+        for (i, run) in runs.iter().enumerate() {
+            if i > 0 && self.memory.shape().segments {
+                // As at the end of each call: what is evaluated next reads the store's rows.
+                self.share(run.start, true);
+            }
             self.run_again(&sampled.tokens[run.start..run.end], run.prompt - run.start)?;
         }
         let again = self.memory.segment(edge.p0, edge.p1)?;

@@ -70,6 +70,7 @@ impl Engine {
             From::Disk => {
                 self.resident.cut(plan.keep);
                 self.resident.push(back);
+                self.resident.is_given(plan.start);
                 // A segment that goes on past the start is another conversation's, or was cut: what
                 // follows is stored from its beginning, since no chain leads to its middle.
                 for (edge, _) in &ready.segments {
@@ -78,6 +79,7 @@ impl Engine {
                     }
                 }
                 if let Some((bytes, row)) = ready.snapshot {
+                    self.resident.given_state = Some(plan.start);
                     self.resident.row.clone_from(&row);
                     self.resident.keep(Snapshot {
                         at: plan.start,

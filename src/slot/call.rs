@@ -160,6 +160,12 @@ pub enum Cause {
         /// The target's.
         got: Token,
     },
+    /// KV of these tokens is stored, and the state that a model needs besides is not kept at every
+    /// token.
+    Between {
+        /// Where the nearest stored state before them is, in tokens.
+        nearest: usize,
+    },
     /// All of it is held, but the logits to sample from are not: the last token is read again.
     Row,
     /// Nothing was found on disk, in words where it is known why.

@@ -468,6 +468,8 @@ impl Engine {
         {
             self.settle();
         }
+        let mut saved = super::save::Saved::default();
+        self.take_others(&mut saved);
         let goal = self.resolve(call.target)?;
         let len = goal.len();
         if len > self.limit {
@@ -496,10 +498,12 @@ impl Engine {
 
         let lost = std::mem::take(&mut self.resident.lost);
         let tokens = &started.rest;
-        let prefill = Instant::now();
-        let mut saved = super::save::Saved::default();
-        let evaluated = self.evaluate(tokens, call.head, &call.cancel, &call.events, &mut saved);
-        times.prefill = ms(prefill) - saved.ms;
+        let (prefill, before) = (Instant::now(), saved.ms);
+        let evaluated = match started.aside {
+            false => self.evaluate(tokens, call.head, &call.cancel, &call.events, &mut saved),
+            true => self.evaluate_aside(&call.events),
+        };
+        times.prefill = ms(prefill) - (saved.ms - before);
 
         // A prefill that was cut short answers for what it reached.
         let reached = started.start + evaluated.tokens;
@@ -521,12 +525,14 @@ impl Engine {
             mark: (0, Digest([0; 32])),
             error: evaluated.error,
         };
-        let complete = outcome.error.is_none() && evaluated.tokens == tokens.len();
+        let complete = outcome.error.is_none() && reached == len;
         // A prompt that was held already is sampled from in the layout a restart would give it.
         if complete && sample {
-            match tokens.is_empty() {
-                true => outcome.error = self.begin_append().err(),
-                false => self.hold_prompt(&mut saved),
+            if tokens.is_empty() {
+                outcome.error = self.begin_append().err();
+            }
+            if outcome.evaluated > 0 {
+                self.hold_prompt(&mut saved);
             }
         }
         if complete

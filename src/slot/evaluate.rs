@@ -92,10 +92,31 @@ impl Engine {
                     return done(self, Some(error));
                 }
             } else if at < end && at - self.resident.saved() >= self.segment {
-                self.save_segment(saved);
+                self.save_within(saved);
             }
         }
         done(self, None)
+    }
+
+    /// Evaluates the last token that sequence 0 holds once more, on scratch, for its logits row. In
+    /// sequence 0 it stays what the store has.
+    pub fn evaluate_aside(&mut self, events: &UnboundedSender<Event>) -> Evaluated {
+        let last = self.resident.tokens().last().copied();
+        let row = last.ok_or(SlotError::Empty);
+        match row.and_then(|last| self.memory.row_aside(last)) {
+            Ok(row) => {
+                self.resident.row = Some(row);
+                let _ = events.send(Event::Prefill { done: 1, total: 1 });
+                Evaluated {
+                    tokens: 1,
+                    error: None,
+                }
+            }
+            Err(error) => Evaluated {
+                tokens: 0,
+                error: Some(error),
+            },
+        }
     }
 
     /// Decodes one batch on sequence 0 and takes note of it. After a failure sequence 0 is what it

@@ -57,6 +57,12 @@ impl Join for Joiner {
             .inspect_err(|error| tracing::warn!("segments were not joined: {error}"))
             .ok()
     }
+
+    fn cut(&self, whole: &kv::Part<'_>, a: usize, b: usize) -> Option<Vec<u8>> {
+        let part = self.0.part(whole.payload, (whole.p0, whole.p1), (a, b));
+        part.inspect_err(|error| tracing::warn!("a segment was not cut: {error}"))
+            .ok()
+    }
 }
 
 /// The context, its class and the layout of its states.
@@ -293,6 +299,41 @@ impl Memory {
         self.ctx.clear(Seq::Scratch);
         let state = layout.into_segment(state?, partial, p0, p1)?;
         Ok(state)
+    }
+
+    /// The first rows of a segment from outside, those of [p0, upto), as a segment of their own.
+    ///
+    /// # Errors
+    /// When it is not of this layout.
+    pub fn first_rows(
+        &self,
+        state: &[u8],
+        (p0, p1): (usize, usize),
+        upto: usize,
+    ) -> Result<Vec<u8>, SlotError> {
+        let layout = self
+            .layout
+            .as_ref()
+            .ok_or_else(|| SlotError::Layout("segment".to_owned()))?;
+        Ok(layout.part(state, (p0, p1), (p0, upto))?)
+    }
+
+    /// The logits row of the last token that sequence 0 holds, which is evaluated again on scratch:
+    /// what sequence 0 holds stays as it is. For memories that can be cut anywhere. Scratch must be
+    /// free, and is again afterwards.
+    ///
+    /// # Errors
+    /// When the token cannot be decoded.
+    pub fn row_aside(&mut self, last: Token) -> Result<Vec<f32>, SlotError> {
+        let at = self.len().checked_sub(1).ok_or(SlotError::Empty)?;
+        if at > 0 {
+            self.ctx.share(Seq::Main, Seq::Scratch, 0, at);
+        }
+        let decoded = self.ctx.decode(Seq::Scratch, at, &[last], true);
+        let row = self.ctx.logits().map(<[f32]>::to_vec);
+        self.ctx.clear(Seq::Scratch);
+        decoded?;
+        row.ok_or(SlotError::Empty)
     }
 
     /// How segments of this memory are joined; `None` where there are none.

@@ -7,7 +7,8 @@
 //! - `prepare`: what is had of a target; `restore`, `ready`, `apply`: what is read, proven and put
 //!   back; `evaluate`: what is decoded; `reply`: what is sampled; `prompt`: where a reply begins,
 //!   held for another one.
-//! - `fork`: side work; `save`: what goes to disk; `window`: what an SWA window's layout costs.
+//! - `fork`: side work; `save`: what goes to disk; `version`: what is on disk already and comes from
+//!   there; `window`: what an SWA window's layout costs.
 //! - `memory`: the recipes over llama.cpp's context; `resident`: the truth about sequence 0.
 
 mod again;
@@ -26,6 +27,7 @@ mod resident;
 mod restore;
 mod sample;
 mod save;
+mod version;
 mod window;
 
 pub use again::Compared;

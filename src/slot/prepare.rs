@@ -54,11 +54,16 @@ pub(super) struct Started {
     pub kept: usize,
     pub bytes: u64,
     pub ms: f64,
-    /// The target's tokens from `start` on.
+    /// The target's tokens from `start` on; none where the last one is evaluated aside.
     pub rest: Vec<Token>,
+    /// Sequence 0 holds all of the target, and its last token is evaluated beside it for its logits:
+    /// it counts as evaluated, `start` is the position before it.
+    pub aside: bool,
     /// Why stored KV was not enough, if it was asked for.
     pub refused: Option<String>,
     unstored: Option<Option<String>>,
+    /// The disk has something of so many of the target's first tokens, a state for fewer perhaps.
+    reach: usize,
 }
 
 impl Started {
@@ -78,6 +83,10 @@ impl Started {
                     got,
                 },
                 false => Cause::Differs { had, got },
+            }
+        } else if self.start < self.reach {
+            Cause::Between {
+                nearest: self.start,
             }
         } else {
             Cause::NotStored(self.unstored.clone().flatten())
@@ -134,8 +143,10 @@ impl Engine {
             bytes: 0,
             ms: 0.0,
             rest: Vec::new(),
+            aside: false,
             refused: None,
             unstored: None,
+            reach: 0,
         };
         let held = self.held(goal, sample);
         let here = plan(
@@ -154,7 +165,7 @@ impl Engine {
             false => decoded.min(goal.len().saturating_sub(1)),
         };
         let little = self.resident.owner == owner || goal.len() - here.start <= LITTLE;
-        let enough = here.start > 0 && here.start >= wanted && little;
+        let enough = here.start > 0 && here.start >= wanted && little && !here.aside;
         let found = match enough {
             true => Found::default(),
             false => self.find(goal, owner, &mut started),
@@ -170,6 +181,11 @@ impl Engine {
             self.memory.clear();
             self.resident.cut(0);
             (started.start, started.kept, started.bytes) = (0, 0, 0);
+            started.aside = false;
+        }
+        if started.aside {
+            started.start -= 1;
+            started.kept = started.kept.min(started.start);
         }
         started.ms = ms(begun);
         started
@@ -205,7 +221,15 @@ impl Engine {
             started.refused = Some(error.to_string());
         }
         match self.store.lookup(&target, &|at| digests.at(at)) {
-            Ok(found) => found,
+            Ok(found) => {
+                started.reach = match (found.edges.last(), found.nodes.is_empty()) {
+                    (Some(edge), _) => edge.p1,
+                    // Without KV by position: somewhere after the last state.
+                    (None, false) => target.len(),
+                    (None, true) => 0,
+                };
+                found
+            }
             Err(error) => {
                 started.refused = Some(error.to_string());
                 Found::default()

@@ -23,7 +23,7 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    fn keep(&mut self, prompt: Digest, row: Vec<f32>) {
+    pub fn keep(&mut self, prompt: Digest, row: Vec<f32>) {
         self.held.retain(|(at, _)| *at != prompt);
         self.held.push_back((prompt, row));
         let mut bytes: usize = self.held.iter().map(|h| h.1.len() * 4).sum();
@@ -38,6 +38,17 @@ impl Rows {
     /// Takes note that a row is handed to the store; true when it was before.
     pub fn store(&mut self, prompt: Digest) -> bool {
         !self.stored.insert(prompt)
+    }
+
+    /// Whether it was handed to the store.
+    pub fn is_stored(&self, prompt: Digest) -> bool {
+        self.stored.contains(&prompt)
+    }
+
+    /// The store has another row there: what is held is not what a restart is given.
+    pub fn forget(&mut self, prompt: Digest) {
+        self.held.retain(|(at, _)| *at != prompt);
+        self.stored.remove(&prompt);
     }
 
     pub fn at(&self, prompt: Digest) -> Option<&Vec<f32>> {
@@ -59,14 +70,26 @@ impl Engine {
             return;
         }
         match self.memory.snapshot() {
-            Ok(bytes) => self.resident.keep(Snapshot {
-                at,
-                bytes,
-                row: Some(row),
-            }),
+            Ok(bytes) => {
+                if self.take_state(at, digest, &bytes, Some(&row)).is_none() {
+                    self.resident.keep(Snapshot {
+                        at,
+                        bytes,
+                        row: Some(row),
+                    });
+                }
+            }
             Err(error) => tracing::warn!("the end of a prompt is not held: {error}"),
         }
         saved.ms += ms(begun);
+    }
+
+    /// The row that is stored at the end of a prompt, where memory can be cut.
+    pub fn stored_row(&self, prompt: Digest) -> Option<Vec<f32>> {
+        let stored = self.store.read_snapshot(&self.store.node(prompt)?).ok()?;
+        let own = stored.soft == self.store.soft();
+        let row = stored.logits.filter(|_| own)?;
+        (row.len() == self.model.vocab().size()).then_some(row)
     }
 
     /// The row of the last token of a goal, where it is held apart from memory and snapshots.

@@ -31,6 +31,14 @@ pub(super) struct Resident {
     pub row: Option<Vec<f32>>,
     /// Ends of the segments that were handed to the store, ascending; none is past the tokens.
     saved: Vec<usize>,
+    /// The first rows of so many positions are the store's, as far as was looked: restored, taken
+    /// from there, or handed over. At least [`Resident::saved`].
+    given: usize,
+    /// The state that cannot be cut is the store's at this length.
+    pub given_state: Option<usize>,
+    /// At this length the state is not what the stored segments before it lead to when they are
+    /// evaluated again: rows were taken from the store that this slot had evaluated otherwise.
+    apart: Option<usize>,
     /// Snapshots on the way that were put on disk or found there, ascending. Some may be gone again.
     stored: Vec<(usize, Digest)>,
     /// Length of `stored` at which it is looked through.
@@ -60,6 +68,9 @@ impl Resident {
             snapshot_budget,
             row: None,
             saved: Vec::new(),
+            given: 0,
+            given_state: None,
+            apart: None,
             stored: Vec::new(),
             check_at: STORED,
             runs: Vec::new(),
@@ -106,16 +117,22 @@ impl Resident {
             }
         }
         let batched = if len > 1 { len } else { 0 };
+        // One that cannot be had again has batches of nothing.
+        let again = self.apart.is_none_or(|apart| apart != at);
         self.runs.push(Run {
             start: at,
             prompt: at + batched,
             end: at + len,
-            batch: most,
+            batch: if again { most } else { 0 },
         });
     }
 
-    /// How [p0, p1) was evaluated; nothing where not all of it is known.
+    /// How [p0, p1) was evaluated; nothing where not all of it is known, or rows of it are from the
+    /// store.
     pub fn runs(&self, p0: usize, p1: usize) -> Vec<Run> {
+        if p0 < self.given {
+            return Vec::new();
+        }
         let within = |r: &&Run| r.end > p0 && r.start < p1;
         let mut runs: Vec<Run> = self.runs.iter().filter(within).copied().collect();
         if let Some(last) = runs.last_mut() {
@@ -143,6 +160,9 @@ impl Resident {
         let ends = self.saved.len();
         self.saved.retain(|end| *end <= len);
         self.went_back |= self.saved.len() < ends;
+        self.given = self.given.min(len);
+        self.given_state = self.given_state.filter(|at| *at <= len);
+        self.apart = self.apart.filter(|at| *at <= len);
         self.stored.retain(|(at, _)| *at <= len);
         self.runs.retain(|r| r.start < len);
         if let Some(last) = self.runs.last_mut() {
@@ -218,6 +238,43 @@ impl Resident {
         }
     }
 
+    /// The store has other bytes for what was handed over up to this digest, or another state there:
+    /// takes back the marks from there on.
+    pub fn not_given(&mut self, digest: Digest) {
+        let is = |end: &usize| self.digest(*end) == digest;
+        let place = self.saved.iter().rposition(is);
+        let state = self.given_state.filter(|at| !is(at));
+        if let Some(place) = place {
+            self.saved.truncate(place);
+            self.given = self.saved();
+        }
+        self.given_state = state;
+    }
+
+    /// So many first positions have the store's rows.
+    pub fn given(&self) -> usize {
+        self.given
+    }
+
+    /// The rows of [p0, upto) are the store's from now on, and are other bytes than those that were
+    /// here, which everything after them was evaluated with. `states`: a state at the end goes with
+    /// them that the store's rows do not lead to.
+    pub fn took(&mut self, p0: usize, upto: usize, states: bool) {
+        self.given = self.given.max(upto);
+        // A run that began on rows that are gone cannot be had again.
+        for run in self.runs.iter_mut().filter(|run| run.start > p0) {
+            run.batch = 0;
+        }
+        if states {
+            self.apart = Some(self.len());
+        }
+    }
+
+    /// So many first positions have their rows from the store.
+    pub fn is_given(&mut self, upto: usize) {
+        self.given = self.given.max(upto);
+    }
+
     /// Snapshots on the way to here that are on disk, as far as is known.
     pub fn stored(&self) -> &[(usize, Digest)] {
         &self.stored
@@ -245,6 +302,7 @@ impl Resident {
         if end > self.saved() {
             self.saved.push(end);
         }
+        self.given = self.given.max(end);
         // The last one goes on into the next segment.
         let keep = self.runs.iter().rposition(|r| r.start < end).unwrap_or(0);
         self.runs.drain(..keep);

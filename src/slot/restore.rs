@@ -123,10 +123,19 @@ impl Engine {
                 (None, _) => {}
             }
             (started.start, started.kept) = (plan.start, plan.keep);
+            started.aside = plan.aside && row.is_none();
             started.rest = goal.from(self.resident.tokens(), plan.keep);
             let later = started.rest.split_off(plan.start - plan.keep);
             let back = std::mem::replace(&mut started.rest, later);
             self.now_holds(&plan, &back, ready, ram);
+            if plan.from == From::Ram {
+                // Meanwhile another conversation may have stored a state there.
+                let held = self.resident.snapshot(plan.start).cloned();
+                if let Some(held) = held {
+                    let digest = self.resident.digest(plan.start);
+                    self.take_state(plan.start, digest, &held.bytes, held.row.as_ref());
+                }
+            }
             if row.is_some() {
                 self.resident.row = row;
             }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::engine::{Engine, STEP, ms};
 use super::memory::Bytes;
 use super::resident::Snapshot;
+use super::version::Taken;
 use crate::kv::{Past, PutSegment, PutSnapshot, SnapshotRole};
 use crate::ledger::Digest;
 
@@ -41,26 +42,34 @@ pub(super) struct Unsettled {
 }
 
 impl Engine {
-    /// Stores the KV that is not stored yet: as one segment, or as several where much is missing. A
-    /// failure costs a later evaluation.
+    /// Stores the KV that is not stored yet: as one segment, or as several where much is missing. What
+    /// is stored already comes from there. A failure costs a later evaluation.
     pub fn save_segment(&mut self, saved: &mut Saved) {
-        self.save_segment_to(self.resident.len(), saved);
+        self.save_segment_to(self.resident.len(), true, saved);
     }
 
-    /// The same up to a position.
-    fn save_segment_to(&mut self, end: usize, saved: &mut Saved) {
-        if !self.memory.shape().segments || self.store.is_off() {
+    /// The same in the middle of an append.
+    pub fn save_within(&mut self, saved: &mut Saved) {
+        self.save_segment_to(self.resident.len(), false, saved);
+    }
+
+    /// Up to a position; `ends` where a part of an append ends there, and not only a batch.
+    fn save_segment_to(&mut self, end: usize, ends: bool, saved: &mut Saved) {
+        let off = self.store.is_off() || self.store.is_reading();
+        if !self.memory.shape().segments || off {
             return;
         }
         let begun = Instant::now();
         let mut again = self.take_marks_back();
-        loop {
-            let left = end.saturating_sub(self.resident.saved());
+        while let Some(shared) = self.share(end, ends) {
+            let p0 = self.resident.saved();
+            let left = end.saturating_sub(p0);
             let tokens = match left < 2 * self.segment {
                 true => left,
-                false => self.segment,
+                // Not inside of what another conversation has: one of the two would end there.
+                false => self.segment.max(shared - p0 + 1),
             };
-            if tokens == 0 || !self.save_to(self.resident.saved() + tokens, saved) {
+            if tokens == 0 || !self.save_to(p0 + tokens, shared, saved) {
                 break;
             }
             // The rest is copied out only when the disk takes something again.
@@ -69,6 +78,53 @@ impl Engine {
             }
         }
         saved.ms += ms(begun);
+    }
+
+    /// Takes from the store what it has of the tokens between what is saved and `end`; then the
+    /// position up to which they have its bytes. `None` when nothing is to be stored now.
+    pub fn share(&mut self, end: usize, ends: bool) -> Option<usize> {
+        let mut gone = None;
+        loop {
+            let p0 = self.resident.saved();
+            if p0 >= end {
+                return Some(p0);
+            }
+            let from = self.resident.digest(p0);
+            let tokens = &self.resident.tokens()[p0..end];
+            let Some((edge, upto)) = self.store.ahead(from, p0, tokens) else {
+                return Some(p0);
+            };
+            let mine = upto <= self.resident.given();
+            let whole = upto == edge.p1;
+            if !ends && !mine && (!self.takes_within() || (upto == end && !whole)) {
+                return None;
+            }
+            let before = self.resident.given();
+            match self.take_rows(&edge, upto) {
+                Taken::Rows => {}
+                Taken::Own => return Some(upto),
+                // Once: on a disk that takes no change it is there again.
+                Taken::Gone if gone.replace(edge.id) != Some(edge.id) => continue,
+                Taken::Gone => return None,
+                Taken::Not => return None,
+            }
+            if !ends && self.resident.given() > before {
+                // The next batch is evaluated on other rows than those before it.
+                self.resident.begin_run();
+            }
+            if whole {
+                self.resident.saved_to(upto);
+            } else if upto < end {
+                return Some(upto);
+            } else if ends {
+                // Another conversation goes on from here: both have one segment up to here.
+                let middle = self.resident.digest(upto);
+                self.store.split(&edge, upto, middle);
+                self.resident.saved_to(upto);
+            } else {
+                return None;
+            }
+        }
     }
 
     /// Takes back the marks of segments that were handed over and are not stored: a disk was full, a
@@ -83,7 +139,12 @@ impl Engine {
         }
         self.resident.went_back = false;
         self.changes = self.store.changes();
-        let (store, before) = (&self.store, self.resident.saved());
+        let before = self.resident.saved();
+        for digest in self.store.take_others() {
+            self.resident.not_given(digest);
+            self.rows.forget(digest);
+        }
+        let store = &self.store;
         match self.changes.lost == seen.lost {
             // A merge leaves no holes: no need to walk the chain.
             true => self.resident.unsave(|digest| store.is_end(digest)),
@@ -92,29 +153,27 @@ impl Engine {
         self.resident.saved() < before
     }
 
-    /// Stores what is not stored yet up to `p1`; false when it could not be copied out.
-    fn save_to(&mut self, p1: usize, saved: &mut Saved) -> bool {
+    /// Stores what is not stored yet up to `p1`; up to `shared` it has the store's bytes. False when
+    /// it could not be copied out.
+    fn save_to(&mut self, p1: usize, shared: usize, saved: &mut Saved) -> bool {
         let p0 = self.resident.saved();
-        let (from, to) = (self.resident.digest(p0), self.resident.digest(p1));
-        if !self.store.has_segment(from, to) {
-            match self.memory.segment(p0, p1) {
-                Ok(payload) => {
-                    saved.bytes += payload.len() as u64;
-                    let put = PutSegment {
-                        from,
-                        to,
-                        p0,
-                        p1,
-                        tokens: self.resident.tokens()[p0..p1].to_vec(),
-                        payload,
-                    };
-                    let runs = self.resident.runs(p0, p1);
-                    self.store.put_segment_of(put, runs);
-                }
-                Err(error) => {
-                    tracing::warn!("a segment was not saved: {error}");
-                    return false;
-                }
+        match self.memory.segment(p0, p1) {
+            Ok(payload) => {
+                saved.bytes += payload.len() as u64;
+                let put = PutSegment {
+                    from: self.resident.digest(p0),
+                    to: self.resident.digest(p1),
+                    p0,
+                    p1,
+                    tokens: self.resident.tokens()[p0..p1].to_vec(),
+                    payload,
+                };
+                let runs = self.resident.runs(p0, p1);
+                self.store.put_version(put, runs, shared - p0);
+            }
+            Err(error) => {
+                tracing::warn!("a segment was not saved: {error}");
+                return false;
             }
         }
         self.resident.saved_to(p1);
@@ -133,6 +192,10 @@ impl Engine {
     ) {
         let begun = Instant::now();
         let digest = self.resident.digest(at);
+        let (bytes, row) = match self.take_state(at, digest, &bytes, row.as_ref()) {
+            Some(stored) => stored,
+            None => (bytes, row),
+        };
         let past = self.past(at);
         // One that is there is not written again; the store takes note of its role and its owner.
         if !self.store.has_snapshot(digest) {
@@ -151,15 +214,23 @@ impl Engine {
             past,
         });
         self.resident.stored_at(at, digest);
+        self.resident.given_state = Some(at);
         saved.ms += ms(begun);
     }
 
     /// Stores the logits row of a prompt's last token, where it needs no state.
     fn save_row(&mut self, prompt: usize, owner: &str, saved: &mut Saved) {
         let digest = self.resident.digest(prompt);
-        let Some(row) = self.rows.at(digest).cloned() else {
+        let Some(mut row) = self.rows.at(digest).cloned() else {
             return;
         };
+        if !self.rows.is_stored(digest)
+            && let Some(stored) = self.stored_row(digest)
+        {
+            // Another reply to this prompt is sampled from the same row here and after a restart.
+            self.rows.keep(digest, stored.clone());
+            row = stored;
+        }
         // The store drops one that it has; the writer may not have come to it yet.
         if !self.rows.store(digest) && !self.store.has_snapshot(digest) {
             saved.snapshot_bytes += row.len() as u64 * 4;
@@ -211,7 +282,7 @@ impl Engine {
             false => self.settle(),
         }
         if let Some(prompt) = ended.prompt {
-            self.save_segment_to(prompt, saved);
+            self.save_segment_to(prompt, true, saved);
             self.save_row(prompt, owner, saved);
         }
         self.save_segment(saved);

@@ -16,6 +16,11 @@ impl Join for Rows {
         (neighbours && parts.iter().all(whole))
             .then(|| parts.iter().flat_map(|p| p.payload).copied().collect())
     }
+
+    fn cut(&self, whole: &Part<'_>, a: usize, b: usize) -> Option<Vec<u8>> {
+        let (from, to) = (a.checked_sub(whole.p0)?, b.checked_sub(whole.p0)?);
+        whole.payload.get(12 * from..12 * to).map(<[u8]>::to_vec)
+    }
 }
 
 /// A payload that can be joined: twelve bytes for each position.
@@ -387,6 +392,10 @@ impl Join for Counting {
     fn join(&self, parts: &[Part<'_>]) -> Option<Vec<u8>> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Rows.join(parts)
+    }
+
+    fn cut(&self, whole: &Part<'_>, a: usize, b: usize) -> Option<Vec<u8>> {
+        Rows.cut(whole, a, b)
     }
 }
 
