@@ -105,7 +105,7 @@ impl Conversation {
                 .iter()
                 .filter_map(behind)
                 .collect(),
-            decoded: self.decoded,
+            decoded: self.decoded.len(),
             pending: self.db.pending(self.row.id)?,
             messages,
         })
@@ -191,12 +191,14 @@ impl Conversation {
             end: from + tokens.len(),
         };
         let answered = self.unanswered_reply();
+        let stays = self.stays(from, &tokens);
         let mut unit = self.db.begin(self.row.id)?;
         if from < self.ledger.len() {
             unit.cut_tokens(from)?;
         }
         unit.append_tokens(from, &tokens)?;
         unit.set_pending(0)?;
+        unit.set_decoded(self.decoded.len().min(stays))?;
         if from + 1 == kept {
             // An exchanged end of turn still belongs to its reply.
             for (id, span) in &before.spans {
@@ -242,12 +244,19 @@ impl Conversation {
 
     /// Mirrors a change of the stored ledger: its first `from` tokens, then these.
     pub(super) fn hold(&mut self, from: usize, tokens: &[Token]) {
-        let same = common_prefix(&self.ledger[from.min(self.ledger.len())..], tokens);
-        let stays = from + same;
+        let stays = self.stays(from, tokens);
+        let gone = self.ledger[stays.min(self.ledger.len())..].to_vec();
         self.ledger.truncate(from);
         self.ledger.extend_from_slice(tokens);
         self.marks.retain(|(len, _)| *len <= stays);
-        self.decoded = self.decoded.min(stays);
+        if let Some(words) = self.decoded.changed(stays, &gone, &self.ledger) {
+            self.left.get_or_insert(words);
+        }
+    }
+
+    /// How much of the ledger is the same when its first `from` tokens are followed by these.
+    fn stays(&self, from: usize, tokens: &[Token]) -> usize {
+        from + common_prefix(&self.ledger[from.min(self.ledger.len())..], tokens)
     }
 
     /// The messages again from the database, where only those from `from` on can have changed.
@@ -288,7 +297,7 @@ impl Conversation {
             let tokens = self.frozen.whole(&shared, &messages)?;
             let same = common_prefix(&self.ledger[..kept], &tokens);
             // A pending end of turn may take another form; what was decoded may not in silence.
-            if same < kept.min(self.decoded) {
+            if same < kept.min(self.decoded.len()) {
                 self.broken = Some((same, why));
             }
             return Ok((same, tokens[same..].to_vec()));
@@ -405,7 +414,7 @@ impl Conversation {
     pub(super) fn withdraw(&mut self, appended: &Appended) -> Result<(), AgentError> {
         let before = &appended.before;
         let len = before.from + before.tail.len();
-        let reached = self.decoded.min(before.from);
+        let reached = self.decoded.len().min(before.from);
         // A last token that was pending may have been evaluated with the message.
         let pending = match before.tail.is_empty() && reached == len {
             true => 0,
@@ -421,9 +430,16 @@ impl Conversation {
             .copied()
             .filter(|id| !result(id))
             .collect();
+        let decoded = reached.max(before.decoded.min(len));
+        // It may be sent again, from another process too.
+        let gone = self.ledger[before.from..self.decoded.len().max(before.from)].to_vec();
         let mut unit = self.db.begin(self.row.id)?;
+        if !gone.is_empty() {
+            unit.add_way(&self.ledger[..before.from], &gone)?;
+        }
         unit.cut_tokens(before.from)?;
         unit.append_tokens(before.from, &before.tail)?;
+        unit.set_decoded(decoded)?;
         for (id, span) in &before.spans {
             unit.set_span(*id, *span)?;
         }
@@ -432,10 +448,11 @@ impl Conversation {
         }
         unit.set_pending(pending)?;
         unit.commit()?;
-        self.ledger.truncate(before.from);
+        let withdrawn = self.ledger.split_off(before.from);
         self.ledger.extend_from_slice(&before.tail);
         self.marks.retain(|(mark, _)| *mark <= before.from);
-        self.decoded = reached.max(before.decoded.min(len));
+        self.decoded.changed(before.from, &withdrawn, &self.ledger);
+        self.decoded.reached(decoded);
         self.messages = self.refresh(before.messages)?;
         Ok(())
     }

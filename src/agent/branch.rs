@@ -287,7 +287,7 @@ impl Conversation {
             unit.reattach(branch)?;
             unit.commit()?;
             self.read_again()?;
-            self.decoded = self.decoded.max(prompt);
+            self.decoded.reached(prompt);
             self.notices
                 .push(("the reply before was put back".to_owned(), None));
             self.say(on);
@@ -336,7 +336,7 @@ impl Conversation {
         let decoded = cut.at;
         self.row.tries = tries;
         self.read_again()?;
-        self.decoded = decoded;
+        self.decoded.reached(decoded);
         self.left = Some("another reply is sampled here by retry");
         Ok((branch, decoded))
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::decoded::Decoded;
 use super::engine::{Notice, Shared};
 use super::error::ErrorKind;
 use super::frame::Frozen;
@@ -52,8 +53,8 @@ pub struct Conversation {
     /// Without withdrawn ones, in order.
     pub(super) messages: Vec<session::Message>,
     pub(super) ledger: Vec<Token>,
-    /// The ledger's first tokens that this session decoded before, as far as is known.
-    pub(super) decoded: usize,
+    /// The ledger's first tokens that this session decoded before.
+    pub(super) decoded: Decoded,
     /// What the slot said it held after a call, as long as the ledger still begins with it.
     pub(super) marks: Vec<(usize, Digest)>,
     pub(super) frozen: Frozen,
@@ -159,7 +160,7 @@ impl Conversation {
             settled: 0,
             messages: db.messages(row.id)?,
             ledger: db.ledger(row.id)?,
-            decoded: 0,
+            decoded: Decoded::default(),
             marks: Vec::new(),
             formats: [None, None],
             notices,
@@ -285,9 +286,20 @@ impl Conversation {
             .then(|| "the template drops earlier thinking (history policy template)".to_owned())
     }
 
-    /// What was surely decoded: everything but a pending token; where a crash left a message
-    /// open, what was before it.
-    pub(super) fn known_decoded(&self) -> Result<usize, AgentError> {
+    /// What was decoded, as npast.db says: on the way that the ledger is on, and on those that were
+    /// left.
+    pub(super) fn known_decoded(&self) -> Result<Decoded, AgentError> {
+        let known = match self.db.decoded(self.row.id)? {
+            Some(known) => known,
+            None => self.surely_decoded()?,
+        };
+        let ways = self.db.ways(self.row.id, &self.ledger)?;
+        Ok(Decoded::of(known, ways, &self.ledger))
+    }
+
+    /// In a session of before that was counted, or one that has nothing of its own yet: everything
+    /// but a pending token; where a crash left a message open, what was before it.
+    fn surely_decoded(&self) -> Result<usize, AgentError> {
         let pending = self.db.pending(self.row.id)?;
         let end = match self.open_messages().next().and_then(|m| m.span) {
             Some(open) => {
@@ -366,7 +378,7 @@ impl Conversation {
             _lock: Lock::session(&shared.options.home, row.id)?,
             ledger: self.db.ledger(row.id)?,
             messages: Vec::new(),
-            decoded: 0,
+            decoded: Decoded::default(),
             marks: Vec::new(),
             formats: [None, None],
             calls: 0,
@@ -440,10 +452,11 @@ impl Conversation {
                 unit.set_finish(id, message.finish.unwrap_or(Finish::Stop))?;
             }
         }
+        unit.set_decoded(0)?;
         unit.commit()?;
         self.ledger = tokens;
         self.messages = self.db.messages(self.row.id)?;
-        self.decoded = 0;
+        self.decoded = Decoded::default();
         Ok(())
     }
 

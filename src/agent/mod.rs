@@ -17,6 +17,7 @@ mod branch;
 mod calls;
 mod conversation;
 mod cost;
+mod decoded;
 mod engine;
 mod error;
 mod event;

@@ -265,6 +265,7 @@ impl Conversation {
             },
         )?;
         unit.set_pending(1)?;
+        unit.set_decoded(end - 1)?;
         unit.commit()?;
         coming.id = Some(id);
         self.ledger.extend_from_slice(&tokens);

@@ -194,7 +194,7 @@ impl Conversation {
             owner: self.owner(),
             target,
             head: self.row.head,
-            decoded: self.decoded,
+            decoded: self.decoded.len(),
             reply: Some(reply),
             step: self.row.runs_tools,
             cancel: cancel.clone(),
@@ -245,7 +245,8 @@ impl Conversation {
         if stored.is_ok() && outcome.mark.0 <= whole {
             self.marks.push(outcome.mark);
         }
-        self.decoded = self.decoded.max(outcome.context().min(self.ledger.len()));
+        let reached = outcome.context().min(self.ledger.len());
+        self.decoded.reached(reached);
 
         let mut finish = outcome.finish;
         let mut message = None;
@@ -315,6 +316,7 @@ impl Conversation {
             unit.set_finish(*id, receipt.finish)?;
             unit.set_pending(outcome.pending)?;
         }
+        unit.set_decoded(self.decoded.len())?;
         unit.add_receipt("turn", Some(receipt.finish), &json!(receipt))?;
         unit.add_usage(&Usage {
             calls: 1,

@@ -162,8 +162,10 @@ impl Unit<'_> {
         let (stays, goes) = ledger.split_at(cut.at);
         self.tx
             .prepare_cached(
-                "INSERT INTO branches (session, after, at, prefix, pending, why, created_ms, tokens)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO branches
+                     (session, after, at, prefix, pending, why, created_ms, tokens, decoded)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+                     (SELECT max(decoded - ?3, 0) FROM sessions WHERE id = ?1))",
             )?
             .execute(params![
                 session,
@@ -200,17 +202,26 @@ impl Unit<'_> {
             .execute(params![session, cut.at])?;
         chunks::cut(&self.tx, self.session, cut.at)?;
         self.len = cut.at;
+        self.cut_decoded(cut.at)?;
         self.store_pending(cut.pending)?;
         Ok(BranchId(branch))
     }
 
     fn put_back(&mut self, branch: BranchId) -> Result<()> {
         let session = self.session.0;
-        type Found = (Option<i64>, Option<i64>, usize, Vec<u8>, usize, Vec<u8>);
+        type Found = (
+            Option<i64>,
+            Option<i64>,
+            usize,
+            Vec<u8>,
+            usize,
+            Vec<u8>,
+            Option<usize>,
+        );
         let found: Option<Found> = self
             .tx
             .prepare_cached(
-                "SELECT parent, after, at, prefix, pending, tokens FROM branches
+                "SELECT parent, after, at, prefix, pending, tokens, decoded FROM branches
                  WHERE session = ? AND id = ?",
             )?
             .query_row([session, branch.0], |r| {
@@ -221,10 +232,11 @@ impl Unit<'_> {
                     r.get(3)?,
                     r.get(4)?,
                     r.get(5)?,
+                    r.get(6)?,
                 ))
             })
             .optional()?;
-        let Some((parent, after, at, prefix, pending, tokens)) = found else {
+        let Some((parent, after, at, prefix, pending, tokens, decoded)) = found else {
             return Err(Error::Branch(format!("there is no branch {}", branch.0)));
         };
         if let Some(parent) = parent {
@@ -259,6 +271,11 @@ impl Unit<'_> {
         }
         chunks::append(&self.tx, self.session, at, &tokens)?;
         self.len = at + tokens.len();
+        let decoded = decoded.unwrap_or(tokens.len().saturating_sub(pending));
+        if decoded > 0 {
+            // And all before it, or nothing of it could have been.
+            self.set_decoded(at + decoded)?;
+        }
         let first: Option<String> = self
             .tx
             .prepare_cached("SELECT role FROM messages WHERE branch = ? ORDER BY seq LIMIT 1")?

@@ -7,7 +7,8 @@
 //! - `open`: opening the database
 //! - `db`: sessions as wholes, and reading
 //! - `unit`: the one way to change a conversation
-//! - `branch`: what undo, retry and edit take off, and put back; `fork`: a session made from another
+//! - `branch`: what undo, retry and edit take off, and put back; `ways`: what of it was decoded;
+//!   `fork`: a session made from another
 //! - `chunks`: ledger tokens as rows
 //! - `runs`: marks of tool calls; `search`: words over all sessions
 //! - `schema`: the migration ladder
@@ -47,6 +48,7 @@ mod search;
 #[cfg(test)]
 mod testing;
 mod unit;
+mod ways;
 
 pub use branch::{Branch, BranchId, Cut, Why};
 pub use db::Db;
@@ -57,6 +59,7 @@ pub use record::{Message, MessageId, NewSession, Session, SessionId, Span, State
 pub use runs::Run;
 pub use search::{Hit, local_day};
 pub use unit::Unit;
+pub use ways::Way;
 
 /// What this room's calls return.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -13,6 +13,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("steps/1.sql"),
     include_str!("steps/2.sql"),
     include_str!("steps/3.sql"),
+    include_str!("steps/4.sql"),
 ];
 
 /// Refuses a database that is not ours or is newer than this program. Writes nothing.
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "{} has format 99, and this npast knows formats up to 3",
+                "{} has format 99, and this npast knows formats up to 4",
                 path.display()
             )
         );

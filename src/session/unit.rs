@@ -135,6 +135,7 @@ impl<'a> Unit<'a> {
                 )?
                 .execute(params![session, len])?;
             unit.len = len;
+            unit.cut_decoded(len)?;
             unit.store_pending(0)
         })
     }

@@ -60,6 +60,7 @@ mod kv_deleted;
 mod lineage;
 mod mcp;
 mod merging;
+mod new_tokens;
 mod one_version;
 mod policies;
 mod random_orders;

@@ -4,7 +4,7 @@
 
 use npast::agent::{Conversation, Engine, Event, Input, Open, TurnOptions};
 use npast::chat::{Message, Script};
-use npast::ledger::Finish;
+use npast::ledger::{Finish, Token, common_prefix};
 use npast::session::State;
 use proptest::prelude::*;
 use serde_json::json;
@@ -96,6 +96,10 @@ struct Story {
     branched: bool,
     /// This step made it go another way.
     cut: bool,
+    /// What was ever decoded, one way a call, and whether a message was ever withdrawn: its tokens
+    /// are nowhere to be read.
+    decoded: Vec<Vec<Token>>,
+    withdrawn: bool,
     said: usize,
 }
 
@@ -113,6 +117,8 @@ impl Story {
             withdrew: false,
             branched: false,
             cut: false,
+            decoded: Vec::new(),
+            withdrawn: false,
             said: 0,
         }
     }
@@ -160,7 +166,7 @@ impl Story {
                 let said = said.expect("a message can always be said");
                 if let Some(back) = said.end.as_ref().and_then(|e| e.withdrawn.as_ref()) {
                     assert!(back.ends_with(&words));
-                    self.withdrew = true;
+                    (self.withdrew, self.withdrawn) = (true, true);
                 }
                 Some(said)
             }
@@ -276,6 +282,15 @@ impl Story {
             for r in &said.receipts {
                 assert_eq!(r.context, r.prompt() + r.generated - r.pending);
                 assert_eq!(r.miss.is_some(), r.evaluated > r.appended, "{r:?}");
+                if let Some(prompt) = now.ledger.get(..r.prompt()) {
+                    let ways = self.decoded.iter();
+                    let before = ways.map(|way| common_prefix(way, prompt)).max();
+                    let new = prompt.len() - before.unwrap_or(0);
+                    let same = r.appended == new || (self.withdrawn && r.appended < new);
+                    assert!(same, "{new} tokens are new: {r:?}");
+                }
+                let reached = r.context.min(now.ledger.len());
+                self.decoded.push(now.ledger[..reached].to_vec());
                 let at = r.miss.as_ref().map(|m| m.at);
                 // A memory that cannot be cut reads the marks of a message taken back again.
                 let known =
