@@ -2,6 +2,7 @@
 //!
 //! The map, in dependency order; nothing imports upwards:
 //!
+//! - [`durable`]: files replaced whole and made durable; what only this user may read.
 //! - [`llama`]: the FFI boundary. Model, vocabulary, context, state, sampler, chat bridge, GGUF. Every `unsafe` line is here.
 //! - [`ledger`]: the exact tokens of a conversation, their spans and digests, and the plan (pure).
 //! - [`kv`]: states on disk: segment files, index, fingerprint, a writer thread of its own.
@@ -19,6 +20,7 @@ pub mod agent;
 pub mod chat;
 pub mod cli;
 pub mod config;
+pub mod durable;
 pub mod kv;
 pub mod ledger;
 pub mod llama;

@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use crate::durable;
+
 /// What KV files need of a file system.
 pub trait Storage: Send + Sync {
     /// Makes a folder and its parents, for this user alone (0700). It may exist.
@@ -41,9 +43,7 @@ impl Storage for Disk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        Ok(Box::new(private(&mut options, path)?))
+        Ok(Box::new(durable::private::create(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<(Box<dyn Read>, u64)> {
@@ -60,7 +60,7 @@ impl Storage for Disk {
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        durable::sync_folder(path)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::SessionId;
-use super::private;
+use crate::durable::private;
 
 /// Longest key of a lock file: twice a 32-byte hash in hexadecimal.
 const MAX_KEY: usize = 128;

@@ -14,7 +14,6 @@
 //! - `schema`: the migration ladder
 //! - `name`: what a session may be called
 //! - `lock`: one process per session, one per loaded model
-//! - `private`: folders 0700 and files 0600
 //! - `error`: what can go wrong, each with a hint
 //!
 //! Which law each invariant serves:
@@ -39,7 +38,6 @@ mod fork;
 mod lock;
 mod name;
 mod open;
-mod private;
 mod record;
 mod rows;
 mod runs;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{Db, Error, Result, private, schema};
+use super::{Db, Error, Result, schema};
+use crate::durable::private;
 
 /// How long a write waits for another process's. Units are short: a longer wait is a stuck one.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -20,6 +20,42 @@ fn edit_it(place: &Place, old: &str, new: &str) -> Answer {
     place.call("edit_file", json!({"path": "a.rs", "old": old, "new": new}))
 }
 
+/// A file that colleagues share by its group, and one that was marked by somebody.
+#[cfg(target_os = "linux")]
+#[test]
+fn owner_group_bits_and_extended_attributes_of_a_file_stay() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let place = Place::new();
+    let root = rustix::process::geteuid().is_root();
+    for (tool, arguments) in [
+        ("edit_file", json!({"path": "file", "old": "a", "new": "b"})),
+        ("write_file", json!({"path": "file", "content": "b\n"})),
+    ] {
+        for mode in [0o664, 0o2755] {
+            let path = place.file("file", "a\n");
+            if root {
+                chown(&path, Some(1000), Some(1001)).unwrap();
+            }
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let flags = rustix::fs::XattrFlags::empty();
+            let marked = rustix::fs::setxattr(&path, "user.mark", b"x", flags).is_ok();
+            let was = path.metadata().unwrap();
+            let answer = place.call(tool, arguments.clone());
+            assert!(answer.ok, "{answer:?}");
+            let is = path.metadata().unwrap();
+            assert_eq!(
+                (is.uid(), is.gid(), is.mode()),
+                (was.uid(), was.gid(), was.mode()),
+                "{tool}"
+            );
+            let there = rustix::fs::getxattr(&path, "user.mark", &mut [0; 8][..]);
+            assert_eq!(there.is_ok(), marked, "{tool}");
+            assert_eq!(place.read("file"), "b\n");
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
 #[test]
 fn one_place_is_changed_and_its_line_named() {
     let place = place();

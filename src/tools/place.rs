@@ -13,6 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{Room, Subject, shown};
+use crate::durable::{self, Attributes, Draft, Target};
 
 /// Longest path that is looked at, in bytes: Linux opens no longer one.
 const MAX_PATH: usize = 4096;
@@ -215,11 +216,11 @@ pub(super) fn open(real: &Path, name: &str) -> Result<File, String> {
 }
 
 /// Replaces what is at a resolved place, or makes it, folders above it included: a reader sees the
-/// old file or the new one. The mode stays; links to the old file keep the old one. `expected` is
-/// what must be there (`None`: whatever is).
+/// old file or the new one. Owner, group, mode and extended attributes stay; hard links to the old
+/// file keep the old content. `expected` is what must be there (`None`: whatever is).
 ///
 /// # Errors
-/// A sentence for the model that names the file as `name`; the old file is whole.
+/// A sentence for the model that names the file as `name` and says what it holds.
 pub(super) fn replace(
     real: &Path,
     name: &str,
@@ -249,46 +250,19 @@ pub(super) fn replace(
             ));
         }
     }
-    let mode = old.map(|stat| Mode::from_raw_mode(stat.st_mode & 0o777));
-    let draft = draft(&folder, mode, bytes).map_err(said)?;
+    let target = Target::within(folder, last(real));
+    let draft = Draft::write(target, bytes, Attributes::Kept).map_err(said)?;
     let changed = expected
         .is_some_and(|expected| Stamp::at(real).map_or(true, |stamp| stamp != Some(expected)));
-    let moved = if changed {
-        Err(format!(
+    if changed {
+        return Err(format!(
             "{name} was changed by somebody else meanwhile. Nothing was changed: read it again."
-        ))
-    } else {
-        rustix::fs::renameat(&folder, &draft, &folder, last(real)).map_err(|e| said(e.into()))
-    };
-    if moved.is_err() {
-        let _ = rustix::fs::unlinkat(&folder, &draft, rustix::fs::AtFlags::empty());
+        ));
     }
-    moved
-}
-
-/// Writes `bytes` to a new file in `folder`; its name.
-fn draft(folder: &OwnedFd, mode: Option<Mode>, bytes: &[u8]) -> io::Result<String> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    for n in 0..1000 {
-        let name = format!(".npast-{}-{n}.tmp", std::process::id());
-        let fd = match rustix::fs::openat(folder, &name, flags, Mode::from_raw_mode(0o666)) {
-            Ok(fd) => fd,
-            Err(Errno::EXIST) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let mut file = File::from(fd);
-        let written = mode
-            .map_or(Ok(()), |mode| rustix::fs::fchmod(&file, mode))
-            .map_err(io::Error::from)
-            .and_then(|()| io::Write::write_all(&mut file, bytes))
-            .and_then(|()| file.sync_data());
-        if let Err(error) = written {
-            let _ = rustix::fs::unlinkat(folder, &name, rustix::fs::AtFlags::empty());
-            return Err(error);
-        }
-        return Ok(name);
-    }
-    Err(io::Error::other("its folder is full of drafts"))
+    draft.commit().map_err(|error| match error {
+        durable::Error::Unchanged(error) => said(error),
+        error => format!("{name}: {error}."),
+    })
 }
 
 /// Opens the folder at a resolved place, name by name, following no link; with `make`, what is

@@ -1,13 +1,14 @@
 //! What was granted for always: `approvals.toml` in the data folder, readable by its owner only,
 //! replaced as a whole or not at all. A grant holds in the project it was given in.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::Rule;
+use crate::durable::{self, Attributes, Links, private};
 use crate::tools::command::Places;
 
 const NAME: &str = "approvals.toml";
@@ -74,7 +75,7 @@ pub(super) fn add(places: &Places, rules: &[Rule]) -> Result<(), StoreError> {
         path: path.clone(),
         source,
     };
-    let lock = private(&places.data.join("approvals.lock")).map_err(wrong)?;
+    let lock = private::file(&places.data.join("approvals.lock")).map_err(wrong)?;
     lock.lock().map_err(wrong)?;
     let mut stored = load(&path)?;
     for rule in rules {
@@ -87,7 +88,12 @@ pub(super) fn add(places: &Places, rules: &[Rule]) -> Result<(), StoreError> {
         }
     }
     let text = toml::to_string(&stored).map_err(|e| wrong(io::Error::other(e)))?;
-    replace(&path, &format!("{HEAD}{text}")).map_err(wrong)
+    let text = format!("{HEAD}{text}");
+    match durable::replace(&path, text.as_bytes(), Attributes::Private, Links::Follow) {
+        Ok(()) => Ok(()),
+        Err(durable::Error::Unchanged(error)) => Err(wrong(error)),
+        Err(error) => Err(wrong(io::Error::other(error))),
+    }
 }
 
 fn load(path: &Path) -> Result<Stored, StoreError> {
@@ -114,32 +120,4 @@ fn load(path: &Path) -> Result<Stored, StoreError> {
         return Err(foreign("it is larger than 1 MiB".into()));
     }
     toml::from_str(&text).map_err(|e| foreign(e.message().replace('\n', ", ")))
-}
-
-fn private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-/// The new file takes the old one's place when it is whole on disk.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let fresh = path.with_extension("toml.new");
-    // Held by the lock, so a file of that name is one that a crash left.
-    match fs::remove_file(&fresh) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = private(&fresh)?;
-    let written = file
-        .write_all(text.as_bytes())
-        .and_then(|()| file.sync_all());
-    let moved = written.and_then(|()| fs::rename(&fresh, path));
-    if moved.is_err() {
-        // The old file is as it was; the half one would only lie about.
-        let _ = fs::remove_file(&fresh);
-    }
-    moved
 }

@@ -306,6 +306,29 @@ fn grants_hold_once_for_the_session_or_for_the_project() {
     assert_eq!(write(".git/config"), [""; 0]);
 }
 
+/// People keep such files in a folder of their own, under version control.
+#[cfg(unix)]
+#[test]
+fn approvals_that_are_a_link_stay_one_and_nothing_is_left_beside_them() {
+    let (_dir, data) = home();
+    let kept = data.join("dotfiles");
+    std::fs::create_dir(&kept).unwrap();
+    std::fs::write(kept.join("mine.toml"), "").unwrap();
+    std::os::unix::fs::symlink("dotfiles/mine.toml", data.join("approvals.toml")).unwrap();
+    let (mut approvals, _) = Approvals::new(setup(&data));
+    let call = json!({"command": "make"});
+    let Verdict::Ask(question) = approvals.judge(&tool("terminal"), &call) else {
+        panic!("not asked");
+    };
+    let granted = approvals.grant(&question, Grant::Always);
+    assert!(granted.run && granted.notice.is_none());
+    let link = data.join("approvals.toml").symlink_metadata().unwrap();
+    assert!(link.is_symlink());
+    let text = std::fs::read_to_string(kept.join("mine.toml")).unwrap();
+    assert!(text.contains("make"), "{text}");
+    assert_eq!(std::fs::read_dir(kept).unwrap().count(), 1);
+}
+
 #[test]
 fn foreign_approvals_grant_nothing_and_are_never_overwritten() {
     let (_dir, data) = home();

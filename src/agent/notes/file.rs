@@ -1,10 +1,12 @@
 //! The memory files on disk: locked while they change, private, replaced whole, never overwritten
 //! when they could not be read.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Write};
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use crate::durable::{self, Attributes, Draft, Links, Target};
 
 /// Largest file that is read, in bytes.
 const MAX_BYTES: u64 = 256 * 1024;
@@ -20,11 +22,7 @@ pub(super) fn lock(home: &Path) -> Result<Held, String> {
     let path = home.join("memory.lock");
     let failed =
         |e: std::io::Error| format!("The memory cannot be locked ({e}). Nothing was changed.");
-    let file = private(
-        &path,
-        OpenOptions::new().write(true).create(true).truncate(false),
-    )
-    .map_err(failed)?;
+    let file = durable::private::file(&path).map_err(failed)?;
     let until = Instant::now() + PATIENCE;
     loop {
         match file.try_lock() {
@@ -74,72 +72,44 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
     }
 }
 
-/// Replaces all files or none: every text is on disk beside its file before the first is renamed,
-/// and a rename that fails takes back those before it.
+/// Replaces all files or none: every text is on disk beside its file before the first takes its
+/// place, and one that fails takes back those before it. A link to somewhere else stays a link.
 pub(super) fn replace(texts: &[(PathBuf, String)]) -> Result<(), String> {
-    let mut staged = Vec::new();
-    let mut done = Ok(());
+    let unchanged = |e: &dyn std::fmt::Display| {
+        format!("The memory could not be written ({e}). Nothing was changed.")
+    };
+    let mut drafts = Vec::new();
     for (path, text) in texts {
-        // A link to somewhere else stays a link.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        let aside = beside(&path, "new");
-        let old = fs::read(&path).ok();
-        done = stage(&aside, text.as_bytes());
-        staged.push((path, aside, old));
-        if done.is_err() {
-            break;
-        }
+        let draft = Target::at(path, Links::Follow)
+            .and_then(|target| Draft::write(target, text.as_bytes(), Attributes::Private))
+            .map_err(|e| unchanged(&e))?;
+        drafts.push((path, fs::read(path).ok(), draft));
     }
-    let mut renamed = 0;
-    if done.is_ok() {
-        for (path, aside, _) in &staged {
-            done = fs::rename(aside, path);
-            if done.is_err() {
-                break;
-            }
-            renamed += 1;
-        }
-    }
-    if done.is_err() {
-        for (path, _, old) in &staged[..renamed] {
-            let back = match old {
-                Some(old) => stage(&beside(path, "old"), old)
-                    .and_then(|()| fs::rename(beside(path, "old"), path)),
-                None => fs::remove_file(path),
-            };
-            if let Err(error) = back {
-                tracing::error!(%error, "a memory file could not be taken back");
+    let mut unsynced = None;
+    let mut done = Vec::new();
+    for (path, old, draft) in drafts {
+        match draft.commit() {
+            Ok(()) => {}
+            Err(error @ durable::Error::Unsynced(_)) => unsynced = Some(error),
+            Err(error) => {
+                done.into_iter().for_each(take_back);
+                return Err(unchanged(&error));
             }
         }
+        done.push((path, old));
     }
-    for (path, aside, _) in &staged {
-        let _ = fs::remove_file(aside);
-        if let Some(folder) = path.parent() {
-            done = done.and_then(|()| File::open(folder)?.sync_all());
-        }
+    match unsynced {
+        Some(error) => Err(format!("The memory was changed: {error}.")),
+        None => Ok(()),
     }
-    done.map_err(|e| format!("The memory could not be written ({e}). Nothing was changed."))
 }
 
-fn beside(path: &Path, what: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{what}-{}", std::process::id()));
-    path.with_file_name(name)
-}
-
-fn stage(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let _ = fs::remove_file(path);
-    let mut file = private(path, OpenOptions::new().write(true).create_new(true))?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Opens with mode 0600, whatever the umask.
-fn private(path: &Path, options: &mut OpenOptions) -> std::io::Result<File> {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    let file = options.open(path)?;
-    #[cfg(unix)]
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    Ok(file)
+fn take_back((path, old): (&PathBuf, Option<Vec<u8>>)) {
+    let back = match old {
+        Some(old) => durable::replace(path, &old, Attributes::Private, Links::Follow),
+        None => fs::remove_file(path).map_err(durable::Error::from),
+    };
+    if let Err(error) = back {
+        tracing::error!(%error, "a memory file could not be taken back");
+    }
 }

@@ -7,9 +7,14 @@ use std::path::Path;
 #[cfg(unix)]
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 
+use super::sync_folder;
+
 /// Makes `folder` and what is missing above it, and makes their names durable. A folder that
 /// exists keeps its mode.
-pub(super) fn folder(folder: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// What the system said.
+pub fn folder(folder: &Path) -> io::Result<()> {
     if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
     }
@@ -37,34 +42,39 @@ pub(super) fn folder(folder: &Path) -> io::Result<()> {
 
 /// Opens `path` for reading and writing, made empty if it is missing. A file that exists keeps
 /// its mode and its bytes.
-pub(super) fn file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    #[cfg(unix)]
-    options.mode(0o600);
-    match options.clone().create_new(true).open(path) {
+///
+/// # Errors
+/// What the system said.
+pub fn file(path: &Path) -> io::Result<File> {
+    match create(path) {
         Ok(file) => {
-            // The umask may have taken bits that the owner needs.
-            #[cfg(unix)]
-            file.set_permissions(fs::Permissions::from_mode(0o600))?;
             if let Some(folder) = path.parent() {
                 sync_folder(folder)?;
             }
             Ok(file)
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().read(true).write(true).open(path)
+        }
         Err(error) => Err(error),
     }
 }
 
-/// A new name is on disk only when its folder is.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    let folder = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
-    File::open(folder)?.sync_all()
+/// Makes a new file, open for reading and writing. Its name is not durable yet.
+///
+/// # Errors
+/// What the system said; [`io::ErrorKind::AlreadyExists`] where something is in the place, a link
+/// too.
+pub fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    options.mode(0o600);
+    let file = options.open(path)?;
+    // The umask may have taken bits that the owner needs.
+    #[cfg(unix)]
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 #[cfg(all(test, unix))]
@@ -104,7 +114,7 @@ mod tests {
             file(&Path::new(&place).join("a/b/f")).unwrap();
             return;
         }
-        let name = "session::private::tests::the_umask_takes_nothing_and_gives_nothing";
+        let name = "durable::private::tests::the_umask_takes_nothing_and_gives_nothing";
         for mask in [0, 0o777] {
             let home = tempfile::tempdir().unwrap();
             let ran = std::process::Command::new(std::env::current_exe().unwrap())
