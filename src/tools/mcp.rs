@@ -2,9 +2,10 @@
 //! Servers are started with a session, their tools named `SERVER_tool`, and what a session froze
 //! stays: a server that died, answers garbage or nothing costs a sentence, never the session.
 //!
-//! - `process`: the server's process group and its end; `link`: one call; `tool`: what the model
-//!   sees of it.
+//! - `process`: the server's process group and its end; `ends`: ends that nobody waits for at once;
+//!   `link`: one call; `tool`: what the model sees of it.
 
+mod ends;
 mod link;
 mod process;
 mod tool;
@@ -21,10 +22,12 @@ use std::time::{Duration, Instant};
 use rmcp::model::{ClientCapabilities, ClientConfig, Implementation, PaginatedRequestParams};
 use rmcp::service::{RoleClient, RunningService};
 use rmcp::transport::async_rw::AsyncRwTransport;
+use tokio::process::{ChildStdin, ChildStdout};
 use tokio::runtime::Runtime;
 
+use self::ends::{Ends, Guarded};
 use self::link::Link;
-use self::process::Process;
+use self::process::{Process, Told};
 use super::{Tool, shown};
 
 /// Most tools of one server.
@@ -107,6 +110,8 @@ impl Launch<'_> {
 pub struct Servers {
     running: Vec<Running>,
     notices: Vec<String>,
+    /// The ends of servers that were left out.
+    ends: Ends,
     /// The tools were offered once, and what is wrong with them said.
     offered: bool,
     /// Last: links and services live on it.
@@ -115,11 +120,17 @@ pub struct Servers {
 
 /// A server that answered.
 struct Running {
-    link: Arc<Link>,
+    met: Met,
     config: ServerConfig,
+    process: Guarded,
+}
+
+/// What a server said of itself, and the way to it.
+struct Met {
+    link: Arc<Link>,
     listed: Vec<rmcp::model::Tool>,
-    service: RunningService<RoleClient, ClientConfig>,
-    process: Process,
+    /// Dropping it closes the connection.
+    _service: RunningService<RoleClient, ClientConfig>,
 }
 
 impl Servers {
@@ -129,6 +140,7 @@ impl Servers {
         let mut servers = Servers {
             running: Vec::new(),
             notices: Vec::new(),
+            ends: Ends::default(),
             offered: false,
             runtime: None,
         };
@@ -156,14 +168,11 @@ impl Servers {
                 Ok(process) => {
                     waiting.push(config);
                     let (send, config) = (send.clone(), config.clone());
+                    let ends = servers.ends.clone();
                     runtime.spawn(async move {
                         let name = config.name.clone();
-                        let limit = config.start_limit;
-                        let met = tokio::time::timeout(limit, meet(config, process)).await;
-                        let met = met.unwrap_or_else(|_| {
-                            Err(format!("it did not answer within {}", said(limit)))
-                        });
-                        // Nobody listens when the session was given up.
+                        let met = meet_in_time(config, process, ends).await;
+                        // Nobody listens when the session was given up: the server ends.
                         let _ = send.send((name, met));
                     });
                 }
@@ -208,7 +217,7 @@ impl Servers {
         let mut tools: Vec<Box<dyn Tool>> = Vec::new();
         let mut notices = Vec::new();
         for running in &self.running {
-            let mut listed = running.listed.clone();
+            let mut listed = running.met.listed.clone();
             listed.sort_by(|a, b| a.name.cmp(&b.name));
             let name = &running.config.name;
             let wanted = running.config.tools.as_deref();
@@ -228,7 +237,7 @@ impl Servers {
                 listed.truncate(MAX_TOOLS);
             }
             for remote in listed {
-                let tool = tool::McpTool::new(&remote, &running.config, running.link.clone());
+                let tool = tool::McpTool::new(&remote, &running.config, running.met.link.clone());
                 let own = tool.spec().name.as_str();
                 if taken.contains(&own) || tools.iter().any(|other| other.spec().name == own) {
                     notices.push(format!(
@@ -264,12 +273,13 @@ impl Drop for Servers {
         // Each is told to end before the first is waited for.
         let ending: Vec<Process> = running
             .into_iter()
-            .map(|running| {
-                drop(running.service);
-                running.process
+            .filter_map(|running| {
+                drop(running.met);
+                running.process.release()
             })
             .collect();
         process::end(ending);
+        self.ends.wait();
         if let Some(runtime) = self.runtime.take() {
             // An async caller must not be blocked by the drop of a runtime.
             runtime.shutdown_background();
@@ -277,37 +287,62 @@ impl Drop for Servers {
     }
 }
 
+/// Meets a server within its start limit. What waits for the system (the end of one that failed, its
+/// last words) runs on threads of its own: the runtime's few workers serve all servers.
+async fn meet_in_time(
+    config: ServerConfig,
+    mut process: Process,
+    ends: Ends,
+) -> Result<Running, String> {
+    let pipes = process.pipes();
+    let told = process.told();
+    let process = Guarded::new(process, ends);
+    let limit = config.start_limit;
+    match tokio::time::timeout(limit, meet(&config, pipes, told.clone())).await {
+        Ok(Ok(met)) => Ok(Running {
+            met,
+            config,
+            process,
+        }),
+        Ok(Err(reason)) => {
+            let because = move || told.because(&reason);
+            let because = tokio::task::spawn_blocking(because).await;
+            Err(because.unwrap_or_else(|error| error.to_string()))
+        }
+        Err(_) => Err(format!("it did not answer within {}", said(limit))),
+    }
+}
+
 /// Shakes hands with a server and asks for its tools.
-async fn meet(config: ServerConfig, mut process: Process) -> Result<Running, String> {
-    let (stdin, stdout) = process.pipes().ok_or("its pipes are gone")?;
+async fn meet(
+    config: &ServerConfig,
+    pipes: Option<(ChildStdin, ChildStdout)>,
+    told: Arc<Told>,
+) -> Result<Met, String> {
+    let (stdin, stdout) = pipes.ok_or("its pipes are gone")?;
     let transport = AsyncRwTransport::new_client(stdout, stdin).with_max_line_length(MAX_MESSAGE);
     let own = Implementation::new("npast", env!("CARGO_PKG_VERSION"));
     let client = ClientConfig::new(ClientCapabilities::default(), own);
-    let service = match rmcp::serve_client(client, transport).await {
-        Ok(service) => service,
-        Err(error) => return Err(process.because(&link::one_line(&error.to_string()))),
-    };
+    let service = rmcp::serve_client(client, transport)
+        .await
+        .map_err(|error| link::one_line(&error.to_string()))?;
     let mut listed = Vec::new();
     let mut cursor = None;
     for _ in 0..MAX_PAGES {
         let page = PaginatedRequestParams::default().with_cursor(cursor);
-        let page = match service.peer().list_tools(Some(page)).await {
-            Ok(page) => page,
-            Err(error) => return Err(process.because(&link::one_line(&error.to_string()))),
-        };
+        let page = service.peer().list_tools(Some(page)).await;
+        let page = page.map_err(|error| link::one_line(&error.to_string()))?;
         listed.extend(page.tools);
         cursor = page.next_cursor;
         if cursor.is_none() || listed.len() > 4 * MAX_TOOLS {
             break;
         }
     }
-    let link = Link::new(&config, service.peer().clone(), process.told());
-    Ok(Running {
+    let link = Link::new(config, service.peer().clone(), told);
+    Ok(Met {
         link: Arc::new(link),
-        config,
         listed,
-        service,
-        process,
+        _service: service,
     })
 }
 

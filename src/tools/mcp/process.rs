@@ -41,15 +41,27 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// The last words of a server that has probably ended, where it had any.
+    /// The last words of a server that has probably ended, where it had any. It may wait for
+    /// [`LISTENED`].
     pub fn last(&self) -> Option<String> {
         let _ = self.end.recv_timeout(LISTENED);
         let last = self.last.lock().ok()?.clone();
         (!last.is_empty()).then_some(last)
     }
+
+    /// Why a server did not work, with what it said itself. It may wait, as [`Told::last`] does.
+    pub fn because(&self, reason: &str) -> String {
+        match self.last() {
+            // Of its keeper: it did not begin.
+            Some(last) if last.starts_with(KEEPER) => last[KEEPER.len()..].to_owned(),
+            Some(last) => format!("{reason}; it said: {last}"),
+            None => reason.to_owned(),
+        }
+    }
 }
 
-/// A running server; its group ends with this.
+/// A running server; its group ends with this, which may take [`GRACE`] and a moment: drop it where
+/// nobody else waits.
 pub(super) struct Process {
     child: Child,
     group: Option<Pid>,
@@ -133,16 +145,6 @@ impl Process {
         self.told.clone()
     }
 
-    /// Why it did not work, with what it said itself.
-    pub fn because(&self, reason: &str) -> String {
-        match self.told.last() {
-            // Of its keeper: it did not begin.
-            Some(last) if last.starts_with(KEEPER) => last[KEEPER.len()..].to_owned(),
-            Some(last) => format!("{reason}; it said: {last}"),
-            None => reason.to_owned(),
-        }
-    }
-
     /// Whether its first process has ended. It stays a zombie, which keeps the group's number.
     fn ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
@@ -167,8 +169,11 @@ impl Drop for Process {
         // SIGKILL.
         ask(&[self], Some(Signal::TERM));
         self.signal(Signal::KILL);
-        // A killed process ends; only one that the kernel holds could make this wait.
-        let _ = self.child.wait();
+        // A killed process ends at once, unless the kernel holds it: that is not waited for for ever.
+        ask(&[self], None);
+        if let Ok(None) = self.child.try_wait() {
+            tracing::warn!("a server that was killed has not ended yet");
+        }
     }
 }
 

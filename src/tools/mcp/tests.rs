@@ -234,10 +234,7 @@ fn a_call_that_is_never_answered_ends_by_its_limit_or_by_the_user() {
 #[test]
 fn a_server_ends_with_all_that_it_started() {
     let place = Place::new();
-    let fifo = place.temp().join("fifo");
-    let mode = rustix::fs::Mode::from_raw_mode(0o600);
-    let kind = rustix::fs::FileType::Fifo;
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).unwrap();
+    let fifo = make_fifo(&place);
     let mut config = config("one", "stays");
     config
         .env
@@ -261,6 +258,47 @@ fn a_server_ends_with_all_that_it_started() {
         b"end"
     );
     reader.join().unwrap();
+}
+
+fn make_fifo(place: &Place) -> std::path::PathBuf {
+    let fifo = place.temp().join("fifo");
+    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    fifo
+}
+
+/// Twelve servers that say nothing and do not end when they are asked to, each of which takes two
+/// seconds to be killed, on a runtime of two threads. The healthy one answers when the first of them
+/// is being ended.
+#[test]
+fn servers_that_hang_do_not_hold_up_a_healthy_one() {
+    let place = Place::new();
+    let fifo = make_fifo(&place).to_str().unwrap().to_owned();
+    let hung = (0..12).map(|n| {
+        let mut hung = config(&format!("hung-{n:02}"), "");
+        hung.command = "sh".into();
+        let script = format!("trap 'echo ended > {fifo}' TERM; while :; do sleep 99; done");
+        hung.args = vec!["-c".into(), script];
+        hung.start_limit = Duration::from_millis(200);
+        hung
+    });
+    let mut configs: Vec<ServerConfig> = hung.collect();
+    let mut healthy = config("healthy", "waits");
+    healthy.env.insert(FIFO.into(), fifo);
+    healthy.start_limit = Duration::from_secs(10);
+    configs.push(healthy);
+    let begun = Instant::now();
+    let mut servers = start(&place, &configs);
+    assert_eq!(servers.names().collect::<Vec<_>>(), ["healthy"]);
+    let (registry, notices) = registry(&mut servers);
+    assert_eq!(notices.len(), 12, "{notices:?}");
+    assert_eq!(
+        call(&place, &registry, "healthy_add", json!({"a": 1, "b": 2})),
+        Answer::good("3")
+    );
+    drop(servers);
+    // One after another they would take twice that.
+    assert!(begun.elapsed() < Duration::from_secs(12));
 }
 
 #[test]
@@ -311,6 +349,10 @@ fn serve(mode: &str) {
         "dies" => {
             eprintln!("no more \u{1b}[1mmemory\u{1b}[0m");
             std::process::exit(7);
+        }
+        "waits" => {
+            let mut pipe = std::fs::File::open(std::env::var(FIFO).unwrap()).unwrap();
+            pipe.read_exact(&mut [0]).unwrap();
         }
         "stays" => {
             let fifo = std::env::var(FIFO).unwrap();
