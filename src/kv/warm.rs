@@ -10,7 +10,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
-use rustix::fs::Advice;
 
 use crate::ledger::Digest;
 
@@ -109,8 +108,7 @@ fn ask(paths: &[PathBuf], most: u64, stop: &AtomicBool) -> u64 {
                 return asked;
             }
             let step = STEP.min(len - at);
-            let range = std::num::NonZeroU64::new(step);
-            if rustix::fs::fadvise(&file, at, range, Advice::WillNeed).is_err() {
+            if !will_need(&file, at, step) {
                 return asked;
             }
             at += step;
@@ -118,6 +116,25 @@ fn ask(paths: &[PathBuf], most: u64, stop: &AtomicBool) -> u64 {
         }
     }
     asked
+}
+
+/// Asks the kernel to read a part of a file soon; false where it refuses, or cannot be asked.
+fn will_need(file: &File, at: u64, length: u64) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{Advice, fadvise};
+        let length = std::num::NonZeroU64::new(length);
+        fadvise(file, at, length, Advice::WillNeed).is_ok()
+    }
+    #[cfg(target_vendor = "apple")]
+    {
+        rustix::fs::fcntl_rdadvise(file, at, length).is_ok()
+    }
+    #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+    {
+        let _ = (file, at, length);
+        false
+    }
 }
 
 /// Bytes of memory that can be used without anybody missing them.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
-use super::super::testing::Place;
+use super::super::testing::{Place, make_fifo};
 use super::*;
 
 fn place_with_lines(n: usize) -> Place {
@@ -159,14 +159,7 @@ fn folders_pipes_links_to_nowhere_and_missing_files_are_sentences() {
     let place = Place::new();
     place.file("dir/file", "x");
     let pipe = place.project().join("pipe");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &pipe,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::from_raw_mode(0o600),
-        0,
-    )
-    .unwrap();
+    make_fifo(&pipe);
     symlink("gone", place.project().join("link")).unwrap();
     symlink("turn", place.project().join("turn")).unwrap();
     let read = |path: &str| place.call("read_file", json!({"path": path})).text;

@@ -95,6 +95,12 @@ impl Place {
     }
 }
 
+/// A named pipe. By a program: not every system makes one by the same call.
+pub fn make_fifo(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
 /// All names below a folder, sorted, for "nothing else was left there".
 pub fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)

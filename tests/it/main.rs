@@ -63,6 +63,7 @@ mod merging;
 mod new_tokens;
 mod one_version;
 mod policies;
+mod portable;
 mod random_orders;
 mod random_talks;
 mod refusals;

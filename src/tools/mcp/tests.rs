@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::tools::testing::Place;
+use crate::tools::testing::{Place, make_fifo};
 use crate::tools::{Answer, Effect, Registry, Subject};
 
 const MODE: &str = "NPAST_TEST_MCP";
@@ -234,7 +234,7 @@ fn a_call_that_is_never_answered_ends_by_its_limit_or_by_the_user() {
 #[test]
 fn a_server_ends_with_all_that_it_started() {
     let place = Place::new();
-    let fifo = make_fifo(&place);
+    let fifo = fifo_in(&place);
     let mut config = config("one", "stays");
     config
         .env
@@ -260,10 +260,9 @@ fn a_server_ends_with_all_that_it_started() {
     reader.join().unwrap();
 }
 
-fn make_fifo(place: &Place) -> std::path::PathBuf {
+fn fifo_in(place: &Place) -> PathBuf {
     let fifo = place.temp().join("fifo");
-    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
-    assert!(made.success());
+    make_fifo(&fifo);
     fifo
 }
 
@@ -273,7 +272,7 @@ fn make_fifo(place: &Place) -> std::path::PathBuf {
 #[test]
 fn servers_that_hang_do_not_hold_up_a_healthy_one() {
     let place = Place::new();
-    let fifo = make_fifo(&place).to_str().unwrap().to_owned();
+    let fifo = fifo_in(&place).to_str().unwrap().to_owned();
     let hung = (0..12).map(|n| {
         let mut hung = config(&format!("hung-{n:02}"), "");
         hung.command = "sh".into();
@@ -297,8 +296,8 @@ fn servers_that_hang_do_not_hold_up_a_healthy_one() {
         Answer::good("3")
     );
     drop(servers);
-    // One after another they would take twice that.
-    assert!(begun.elapsed() < Duration::from_secs(12));
+    // One after another they would take 24 seconds.
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use super::{Bounds, Job, TOLD};
+#[cfg(target_os = "linux")]
+use super::TOLD;
+use super::{Bounds, Job};
 
 /// Becomes the program; comes back only with why it could not.
 pub(super) fn become_it(job: &Job) -> io::Error {
