@@ -130,6 +130,7 @@ impl Conversation {
             registry,
             project,
             temp,
+            results,
             secret,
             limits,
             host,
@@ -143,6 +144,7 @@ impl Conversation {
             let room = Room {
                 project,
                 temp,
+                results,
                 secret,
                 limits: *limits,
                 granted: granted[at].as_ref(),

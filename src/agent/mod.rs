@@ -6,7 +6,8 @@
 //! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back.
 //! - `branch`: undo, redo, edit, retry, fork.
 //! - `steps`: a turn with tools; `calls`: the calls of one reply; `rounds`: budgets and loops;
-//!   `toolset`: what a call needs; `steering`: what the user says meanwhile.
+//!   `toolset`: what a call needs; `temp`: its temporary folder; `steering`: what the user says
+//!   meanwhile.
 //! - `prompt`: the system prompt, built once; `cost`: its tokens; `notes`: the memory;
 //!   `host`: what tools need of us.
 //! - `approve`: who may call what; `frame`: what a session froze at its start; `reason`: a miss in words; `memory`: what fits.
@@ -34,6 +35,7 @@ mod reply;
 mod rounds;
 mod steering;
 mod steps;
+pub mod temp;
 mod toolset;
 mod turn;
 
@@ -49,5 +51,5 @@ pub use prompt::{Part, Prompt, Surroundings};
 pub use receipt::{Milliseconds, MissNote, Receipt, TurnSum};
 pub use rounds::Budget;
 pub use steering::Steering;
-pub use toolset::{Gate, Toolset, temp_folder};
+pub use toolset::{Gate, Toolset};
 pub use turn::{Stopped, TurnEnd};

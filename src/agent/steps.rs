@@ -67,6 +67,7 @@ impl Conversation {
             sum,
         } = pass;
         let mut rounds = Rounds::new(tools.budget);
+        tools.results.begin_turn();
         loop {
             let results =
                 matches!(&input, Input::Messages(all) if all.iter().any(|m| m.role == Role::Tool));

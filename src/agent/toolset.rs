@@ -1,15 +1,16 @@
 //! The tools of an open session and all that a call of one needs. Which there are was frozen with
 //! the session; what serves them is this process's.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::conversation::now_ms;
 use super::error::ErrorKind;
 use super::host::Host;
+use super::temp::{self, Beside};
 use super::{AgentError, Budget, Conversation, Steering};
-use crate::tools::{Limits, Registry, Subject, Tool, ToolHost, secret_places};
+use crate::tools::{Limits, Registry, Results, Subject, Tool, ToolHost, results, secret_places};
 
 /// Decides whether a call may run. It may ask a person, and takes as long as that takes.
 pub trait Gate {
@@ -26,6 +27,7 @@ pub struct Toolset<'a> {
     pub(super) registry: Registry,
     pub(super) project: PathBuf,
     pub(super) temp: PathBuf,
+    pub(super) results: Results,
     pub(super) secret: Vec<PathBuf>,
     pub(super) host: Box<dyn ToolHost>,
     pub(super) gate: Box<dyn Gate + 'a>,
@@ -57,10 +59,17 @@ impl Conversation {
         let home = &self.shared.options.home;
         let registry = Registry::frozen(specs, live)
             .map_err(|e| AgentError::new(ErrorKind::Session, e.to_string()))?;
+        temp::sweep(home, self.row.id, &self.db, now_ms());
         let temp = self.temp_folder()?;
+        let beside = Beside {
+            home: home.clone(),
+            own: self.row.id,
+            most: temp::MOST,
+        };
         Ok(Some(Toolset {
             registry,
             project: PathBuf::from(&self.row.folder),
+            results: Results::new(&temp, results::MOST, Some(Box::new(beside))),
             temp,
             secret: own_state(home, user),
             host: Box::new(Host::of(home, self.row.id)?),
@@ -92,21 +101,16 @@ impl Conversation {
     /// # Errors
     /// When it cannot be made.
     pub fn temp_folder(&self) -> Result<PathBuf, AgentError> {
-        let temp = temp_folder(&self.shared.options.home, self.row.id.0);
-        make(&temp).map_err(|e| {
+        let home = &self.shared.options.home;
+        temp::open(home, self.row.id).map_err(|e| {
+            let temp = temp::folder(home, self.row.id.0);
             AgentError::new(
                 ErrorKind::Session,
                 format!("the folder {} cannot be made: {e}", temp.display()),
             )
             .hinted("make the data folder writable, or set NPAST_HOME to another one")
-        })?;
-        Ok(temp)
+        })
     }
-}
-
-/// Where long results of a session are kept. It goes with the session.
-pub fn temp_folder(home: &Path, session: i64) -> PathBuf {
-    home.join("temp").join(format!("session-{session}"))
 }
 
 /// What in the data folder is no tool's business. Skills and long results are.
@@ -127,14 +131,4 @@ fn own_state(home: &Path, user: Option<&Path>) -> Vec<PathBuf> {
     .map(|name| home.join(name));
     let own: Vec<&Path> = own.iter().map(PathBuf::as_path).collect();
     secret_places(user, &own)
-}
-
-fn make(folder: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(folder)?;
-    #[cfg(unix)]
-    for folder in folder.ancestors().take(2) {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-    }
-    Ok(())
 }

@@ -12,7 +12,7 @@ use super::Run;
 use super::args::{SessionsArgs, SessionsCommand};
 use super::error::Failure;
 use super::output::{self, count, printable};
-use crate::agent::{kv_owner, temp_folder};
+use crate::agent::{kv_owner, temp};
 use crate::ledger::Token;
 use crate::session::{Db, Error, Lock, Message, Session, State};
 
@@ -56,13 +56,11 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
             let _lock = Lock::session(&run.places.home, session.id)?;
             // KV first: it is only a cache if the rest fails, and nobody's if it came second.
             let forgotten = forget(run, &session, &db.ledger(session.id)?);
+            let results = temp::remove(&run.places.home, session.id.0);
             db.remove(session.id)?;
-            let long = temp_folder(&run.places.home, session.id.0);
-            if let Err(error) = std::fs::remove_dir_all(&long)
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
+            if let Err(error) = results {
                 let text = format!("long results of \"{name}\" are still on disk: {error}");
-                output::notice(&text, Some(&format!("remove {}", long.display())));
+                output::notice(&text, Some("the next session with tools removes them"));
             }
             if let Err(failure) = forgotten {
                 output::notice(

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::place::{self, Stamp};
-use super::{Answer, Effect, Room, Spec, Subject, Tool, shown};
+use super::{Answer, Effect, Room, Spec, Subject, Tool, results, shown};
 
 /// Largest file that is edited, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -70,6 +70,9 @@ fn edit(
     let real = place::resolve(text("path"), room.project)?;
     let name = shown::name(&real, &place::project_folder(room.project)?);
     place::writable(&real, room)?;
+    if let Some(reason) = results::gone(&real, room) {
+        return Err(reason);
+    }
     let file = place::open(&real, &name)?;
     let said = |error| place::failed(error, &name);
     let stamp = Stamp::of(&file).map_err(said)?;

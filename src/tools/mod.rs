@@ -12,7 +12,8 @@
 //! - `place`: where a path really leads, and opening exactly that; `walk`: folders as git sees them.
 //! - `sandbox`: the wall around programs; `terminal`: commands behind it.
 //! - `secret`: what no tool may touch.
-//! - `shown`: bytes as a model may see them; `shrink`: a result is cut once, at birth.
+//! - `shown`: bytes as a model may see them; `shrink`: a result is cut once, at birth; `results`: where
+//!   the whole of it is kept, and for how long.
 
 mod check;
 pub mod command;
@@ -26,6 +27,7 @@ mod nearest;
 mod place;
 mod read_file;
 mod registry;
+pub mod results;
 #[cfg(unix)]
 pub mod sandbox;
 mod search;
@@ -56,6 +58,7 @@ pub use mcp::{Launch, ServerConfig, Servers, Surroundings};
 pub use memory::Memory;
 pub use read_file::ReadFile;
 pub use registry::{Registry, RegistryError};
+pub use results::Results;
 pub use search::Search;
 pub use secret::secret_places;
 pub use session_search::SessionSearch;
@@ -230,6 +233,8 @@ pub struct Room<'a> {
     /// A folder of this session that only its owner can read (0700), outside of the project. It
     /// exists.
     pub temp: &'a Path,
+    /// What was cut from results, in that folder.
+    pub results: &'a Results,
     /// Folders and files that no tool may read or write ([`secret_places`]); `temp` is allowed even
     /// below one of them.
     pub secret: &'a [PathBuf],

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::place::{self, Stamp};
-use super::{Answer, Effect, Limits, Room, Spec, Subject, Tool, shown};
+use super::{Answer, Effect, Limits, Room, Spec, Subject, Tool, results, shown};
 
 /// Bytes that are looked at to tell text from other things.
 const SNIFFED: usize = 8192;
@@ -73,6 +73,9 @@ fn read_with(
     let real = place::resolve(given, room.project)?;
     place::allowed(&real, room)?;
     let name = shown::name(&real, &place::project_folder(room.project)?);
+    if let Some(reason) = results::gone(&real, room) {
+        return Err(reason);
+    }
     let file = place::open(&real, &name)?;
     let said = |error| place::failed(error, &name);
     let before = Stamp::of(&file).map_err(said)?;

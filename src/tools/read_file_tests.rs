@@ -310,6 +310,7 @@ fn a_vanished_project_is_a_sentence() {
     let room = Room {
         project: &gone,
         temp: &place.temp(),
+        results: &results::Results::new(&place.temp(), results::MOST, None),
         secret: &[],
         limits: Limits::default(),
         granted: None,

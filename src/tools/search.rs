@@ -11,7 +11,7 @@ use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkMatch}
 use ignore::DirEntry;
 use serde_json::{Value, json};
 
-use super::{Answer, Effect, Room, Spec, Subject, Tool, place, shown, walk};
+use super::{Answer, Effect, Room, Spec, Subject, Tool, place, results, shown, walk};
 
 /// Most lines that are shown.
 const MAX_MATCHES: usize = 200;
@@ -92,6 +92,9 @@ fn search(arguments: &Value, room: &Room<'_>) -> Result<String, String> {
     place::allowed(&root, room)?;
     let base = place::project_folder(room.project)?;
     let name = shown::name(&root, &base);
+    if let Some(reason) = results::gone(&root, room) {
+        return Err(reason);
+    }
     let meta = root
         .symlink_metadata()
         .map_err(|error| place::failed(error, &name))?;

@@ -1,8 +1,7 @@
 //! A result is cut once, at birth, and never changes afterwards: what the ledger holds stays what
 //! the model read. Head and tail are kept, the whole goes to a file that can be read on.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use super::Room;
@@ -34,9 +33,6 @@ const LEAST: Limits = Limits {
 
 /// Largest file that a result is kept in, in bytes.
 const MAX_KEPT: usize = 64 << 20;
-
-/// Most files that one call can leave.
-const MAX_FILES: usize = 100;
 
 /// A text's two ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,32 +140,14 @@ fn keep(text: &str, room: &Room<'_>) -> io::Result<(PathBuf, bool)> {
     // The id may come from a client.
     let good = |c: &char| c.is_ascii_alphanumeric() || *c == '_' || *c == '-';
     let id: String = room.call.chars().filter(good).take(64).collect();
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let end = floor(text, MAX_KEPT);
-    for n in 1..=MAX_FILES {
-        let name = match n {
-            1 => format!("result-{id}.txt"),
-            n => format!("result-{id}-{n}.txt"),
-        };
-        let path = room.temp.join(name);
-        let mut file = match options.open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-            Err(error) => return Err(error),
-        };
-        if let Err(error) = file.write_all(&text.as_bytes()[..end]) {
-            // Half a file would be read as the whole.
-            let _ = std::fs::remove_file(&path);
-            return Err(error);
-        }
-        return Ok((path, end == text.len()));
+    let mut kept = room.results.create(&format!("result-{id}"))?;
+    if let Err(error) = kept.write(&text.as_bytes()[..end]) {
+        // Half a file would be read as the whole.
+        kept.remove();
+        return Err(error);
     }
-    Err(io::Error::other(
-        "the temporary folder is full of results of this call",
-    ))
+    Ok((kept.path().to_owned(), end == text.len()))
 }
 
 #[cfg(test)]
@@ -237,17 +215,8 @@ mod tests {
     #[test]
     fn a_whole_that_cannot_be_kept_is_said() {
         let place = Place::new();
-        let temp = place.temp();
-        std::fs::remove_dir(&temp).unwrap();
-        let cut = place.room(None, |room| {
-            shrink(
-                &"x".repeat(50_000),
-                &Room {
-                    temp: &temp,
-                    ..*room
-                },
-            )
-        });
+        std::fs::remove_dir(place.temp()).unwrap();
+        let cut = place.room(None, |room| shrink(&"x".repeat(50_000), room));
         assert!(
             cut.contains("left out; they could not be kept: No such file or directory"),
             "{cut}"

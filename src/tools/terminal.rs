@@ -89,9 +89,7 @@ impl Terminal {
             Some(_) => process.stop(),
         };
         let ok = stopped.is_none() && end.is_some_and(|e| e.code == Some(0));
-        let (text, asks) = process
-            .output()
-            .text(room.limits, &room.temp.join(process.file()));
+        let (text, asks) = process.output().text(room.limits);
         let mut answer = text;
         if !answer.is_empty() && !answer.ends_with('\n') {
             answer.push('\n');
@@ -142,8 +140,7 @@ impl Terminal {
             (None, true) => process.end(),
             (None, false) => None,
         };
-        let file = room.temp.join(process.file());
-        let (mut text, _) = process.output().news(room.limits, &file);
+        let (mut text, _) = process.output().news(room.limits);
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }

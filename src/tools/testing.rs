@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 
 use super::{
-    Answer, Limits, MemoryEdit, Registry, Room, SessionHit, Subject, TodoItem, ToolHost, built_in,
+    Answer, Limits, MemoryEdit, Registry, Results, Room, SessionHit, Subject, TodoItem, ToolHost,
+    built_in, results,
 };
 
 /// A project and a session in it.
@@ -67,6 +68,7 @@ impl Place {
         work(&Room {
             project: &self.project(),
             temp: &self.temp(),
+            results: &Results::new(&self.temp(), results::MOST, None),
             secret: &self.secret,
             limits: self.limits,
             granted,

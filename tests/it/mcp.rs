@@ -10,8 +10,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use npast::tools::{
-    Answer, Limits, MemoryEdit, Registry, Room, ServerConfig, Servers, SessionHit, Surroundings,
-    TodoItem, ToolHost,
+    Answer, Limits, MemoryEdit, Registry, Results, Room, ServerConfig, Servers, SessionHit,
+    Surroundings, TodoItem, ToolHost, results,
 };
 use serde_json::{Value, json};
 
@@ -125,6 +125,7 @@ impl Place {
         let room = Room {
             project: &self.folder.path().join("project"),
             temp: &self.folder.path().join("temp"),
+            results: &Results::new(&self.folder.path().join("temp"), results::MOST, None),
             secret: &[],
             limits: Limits::default(),
             granted: None,

@@ -11,8 +11,8 @@ use npast::agent::approve::{self, Approvals, Approve, Rules, Setup};
 use npast::tools::command::Places;
 use npast::tools::sandbox::{self, Bounds, Sandbox, Wall};
 use npast::tools::{
-    Answer, Limits, MemoryEdit, Registry, Room, SessionHit, Terminal, TodoItem, ToolHost,
-    secret_places,
+    Answer, Limits, MemoryEdit, Registry, Results, Room, SessionHit, Terminal, TodoItem, ToolHost,
+    results, secret_places,
 };
 use serde_json::Value;
 
@@ -114,6 +114,7 @@ impl Yard {
         let room = Room {
             project: &project,
             temp: &temp,
+            results: &Results::new(&temp, results::MOST, None),
             secret: &[],
             limits: Limits::default(),
             granted: None,

@@ -1,9 +1,6 @@
 //! What a program wrote: its beginning and its end in memory, all of it in a file up to a bound.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-
+use super::super::results::{Kept, Results};
 use super::super::shown::{clean, size};
 use super::super::{Limits, ends};
 
@@ -22,8 +19,9 @@ pub(super) struct Output {
     tail: Vec<u8>,
     total: u64,
     /// Where the whole is, once there is more.
-    file: Option<File>,
-    path: PathBuf,
+    file: Option<Kept>,
+    results: Results,
+    stem: String,
     /// Why the file is not whole.
     failed: Option<String>,
     /// Bytes that a poll has shown.
@@ -31,14 +29,15 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// `path` must not exist: it is made when it is needed.
-    pub fn new(path: PathBuf) -> Output {
+    /// All of it goes to a file in `results` whose name begins with `stem`, once that is needed.
+    pub fn new(results: Results, stem: String) -> Output {
         Output {
             head: Vec::new(),
             tail: Vec::new(),
             total: 0,
             file: None,
-            path,
+            results,
+            stem,
             failed: None,
             shown: 0,
         }
@@ -59,21 +58,18 @@ impl Output {
             return;
         }
         if self.file.is_none() && self.failed.is_none() {
-            let made = create(&self.path).and_then(|mut file| {
-                file.write_all(&self.head)?;
-                Ok(file)
-            });
-            match made {
-                Ok(file) => self.file = Some(file),
+            match self.results.create(&self.stem) {
+                Ok(file) => {
+                    self.file = Some(file);
+                    let head = std::mem::take(&mut self.head);
+                    self.keep(&head);
+                    self.head = head;
+                }
                 Err(error) => self.failed = Some(error.to_string()),
             }
         }
-        if let Some(file) = &mut self.file
-            && self.total <= MOST
-            && let Err(error) = file.write_all(rest)
-        {
-            self.failed = Some(error.to_string());
-            self.file = None;
+        if self.total <= MOST {
+            self.keep(rest);
         }
         self.tail.extend(rest);
         if self.tail.len() > 2 * TAIL {
@@ -81,8 +77,29 @@ impl Output {
         }
     }
 
+    /// Appends to the file, while it is whole.
+    fn keep(&mut self, bytes: &[u8]) {
+        if let Some(file) = &mut self.file
+            && let Err(error) = file.write(bytes)
+        {
+            self.failed = Some(error.to_string());
+            if let Some(file) = self.file.take() {
+                file.remove();
+            }
+        }
+    }
+
+    /// Where all of it is, in words.
+    fn place(&self) -> String {
+        match (&self.file, &self.failed) {
+            (Some(file), _) => format!("all of it is in {}", file.path().display()),
+            (None, Some(error)) => format!("the rest could not be kept: {error}"),
+            (None, None) => "the rest was not kept".to_owned(),
+        }
+    }
+
     /// All of it as a model may see it, cut to `limits`; and whether it ends in a question.
-    pub fn text(&self, limits: Limits, file: &Path) -> (String, bool) {
+    pub fn text(&self, limits: Limits) -> (String, bool) {
         let last = if self.tail.is_empty() {
             &self.head
         } else {
@@ -102,10 +119,7 @@ impl Output {
         };
         let head = ends(&head, part).map_or(head.clone(), |e| e.head.to_owned());
         let tail = ends(&tail, part).map_or(tail.clone(), |e| e.tail.to_owned());
-        let note = match &self.failed {
-            None => format!("all of it is in {}", file.display()),
-            Some(error) => format!("the rest could not be kept: {error}"),
-        };
+        let note = self.place();
         let all = size(self.total);
         let line = if head.ends_with('\n') { "" } else { "\n" };
         (
@@ -115,10 +129,10 @@ impl Output {
     }
 
     /// What came since the last time.
-    pub fn news(&mut self, limits: Limits, file: &Path) -> (String, bool) {
+    pub fn news(&mut self, limits: Limits) -> (String, bool) {
         let before = std::mem::replace(&mut self.shown, self.total);
         if before == 0 {
-            return self.text(limits, file);
+            return self.text(limits);
         }
         let fresh = self.total - before;
         let asks = asks(if self.tail.is_empty() {
@@ -137,24 +151,15 @@ impl Output {
         match fresh > self.tail.len() as u64 {
             true => (
                 format!(
-                    "[… {} since the last poll; all of it is in {} …]\n{text}",
+                    "[… {} since the last poll; {} …]\n{text}",
                     size(fresh),
-                    file.display()
+                    self.place()
                 ),
                 asks,
             ),
             false => (text, asks),
         }
     }
-}
-
-/// A new file: whoever can write to the folder must not choose what is written to.
-fn create(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 /// Whether the last line is one that waits for an answer.

@@ -39,7 +39,6 @@ pub(super) struct Process {
     /// Comes when the program has ended and nothing of it is left; then all output is in.
     over: Receiver<Option<End>>,
     end: Option<Option<End>>,
-    file: String,
 }
 
 impl Process {
@@ -65,8 +64,8 @@ impl Process {
         drop(keeper);
         let good = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         let name: String = name.chars().filter(good).take(64).collect();
-        let file = format!("output-{name}.txt");
-        let output = Arc::new(Mutex::new(Output::new(room.temp.join(&file))));
+        let stem = format!("output-{name}");
+        let output = Arc::new(Mutex::new(Output::new(room.results.clone(), stem)));
         let (done, over) = bounded(1);
         let filled = output.clone();
         let reading = std::thread::Builder::new()
@@ -100,13 +99,7 @@ impl Process {
             output,
             over,
             end: None,
-            file,
         })
-    }
-
-    /// The name of the file in the temporary folder that a large output goes to.
-    pub fn file(&self) -> &str {
-        &self.file
     }
 
     pub fn output(&self) -> MutexGuard<'_, Output> {
