@@ -21,6 +21,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use keeper::end_below;
 pub use keeper::{End, main};
 
 /// The hidden subcommand of the binary.

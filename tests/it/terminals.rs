@@ -75,6 +75,39 @@ fn a_command_that_hangs_is_ended_at_its_time_with_all_it_started() {
     ));
 }
 
+/// The control between npast and a keeper is nobody else's: a program that has it could say how it
+/// ended, and hear npast's orders in the keeper's place. Nor does a program get what npast itself was
+/// started with.
+#[test]
+fn a_program_has_its_input_output_and_error_and_no_other_file() {
+    let yard = Yard::default();
+    let inherited = std::fs::File::open(yard.at("home")).unwrap();
+    rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::empty()).unwrap();
+    for walled in [false, true] {
+        let registry = yard.registry(walled);
+        let command = "ls /proc/$$/fd; true";
+        let answer = yard.call(&registry, "fd", &json!({"command": command}));
+        assert_eq!(answer.text, "0\n1\n2\nExit code 0.", "walled: {walled}");
+        let command = "for n in {3..9}; do echo '{\"code\":0,\"signal\":null,\"left\":0}' >&$n; done \
+                       2>/dev/null; exit 7";
+        let answer = yard.call(&registry, "end", &json!({"command": command}));
+        assert_eq!((answer.ok, &*answer.text), (false, "Exit code 7."));
+    }
+}
+
+/// The keeper is stopped by its own program, so it hears nothing.
+#[test]
+fn nothing_outlives_a_command_whose_keeper_does_not_answer() {
+    let yard = Yard::default();
+    let registry = yard.registry(false);
+    let command =
+        "kill -STOP $PPID; (setsid sleep 100000 >/dev/null & echo $! > pid); sleep 100000";
+    let answer = yard.call(&registry, "k1", &json!({"command": command, "timeout": 1}));
+    assert!(!answer.ok, "{}", answer.text);
+    let pid = std::fs::read_to_string(yard.at("home/work/pid")).unwrap();
+    assert!(!runs(&pid), "{}", answer.text);
+}
+
 #[test]
 fn a_program_that_closes_its_output_is_waited_for() {
     let yard = Yard::default();

@@ -27,6 +27,8 @@ fn prepare(job: &Job) -> io::Result<Command> {
     let [program, rest @ ..] = job.words.as_slice() else {
         return Err(io::Error::other("there is no program"));
     };
+    #[cfg(target_os = "linux")]
+    close_others()?;
     // A session of its own: no terminal to type into, no group of ours to signal.
     rustix::process::setsid()?;
     limit(&job.bounds)?;
@@ -60,6 +62,20 @@ fn prepare(job: &Job) -> io::Result<Command> {
         return Err(io::Error::other("this system has no sandbox"));
     }
     Ok(command)
+}
+
+/// Closes all files but the program's input, output and error. Those of this program close by
+/// themselves; what npast was started with by others does not.
+#[cfg(target_os = "linux")]
+fn close_others() -> io::Result<()> {
+    let entries = std::fs::read_dir("/proc/self/fd")?;
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let open: Vec<i32> = numbers.filter(|number| *number > 2).collect();
+    for number in open {
+        // The list itself was one of them, and is closed by now.
+        let _ = nix::unistd::close(number);
+    }
+    Ok(())
 }
 
 /// What root could do beside its user's rights, and limits that root would not have.

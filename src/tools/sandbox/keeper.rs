@@ -8,8 +8,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-#[cfg(target_os = "linux")]
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(target_os = "linux")]
 use rustix::event::{PollFd, PollFlags, poll};
@@ -70,8 +69,12 @@ fn keep(job: &Job) -> io::Result<ExitCode> {
         command.stdin(Stdio::null());
     }
     let mut control = match job.controlled {
-        // Standard input is a socket: it is read and written.
-        true => Some(std::fs::File::from(rustix::io::dup(io::stdin())?)),
+        // Standard input is a socket: it is read and written. No program may have it too: whoever
+        // has it says how a program ended, and hears orders that are not its own.
+        true => Some(std::fs::File::from(rustix::io::fcntl_dupfd_cloexec(
+            io::stdin(),
+            3,
+        )?)),
         false => None,
     };
     let ended = Arc::new(AtomicBool::new(false));
@@ -232,11 +235,29 @@ fn end_all() -> usize {
     }
 }
 
-/// Sends a signal to everything below this process; how many that were. Orphans come to the
-/// keeper, so nothing gets away by starting a session of its own.
-#[cfg(target_os = "linux")]
+/// Sends a signal to everything below this process; how many that were.
 fn signal_all(signal: Signal) -> usize {
-    let me = rustix::process::getpid().as_raw_nonzero().get();
+    signal_below(rustix::process::getpid(), signal)
+}
+
+/// Ends everything below a keeper that does not do it itself, from outside; the keeper stays, so that
+/// what a dying process leaves comes to it and is found. Returns when nothing is left, or after
+/// `most`.
+pub(crate) fn end_below(keeper: &Child, most: Duration) {
+    let Some(keeper) = i32::try_from(keeper.id()).ok().and_then(Pid::from_raw) else {
+        return;
+    };
+    let until = Instant::now() + most;
+    while signal_below(keeper, Signal::KILL) > 0 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sends a signal to everything below a keeper; how many that were. Orphans come to the keeper, so
+/// nothing gets away by starting a session of its own.
+#[cfg(target_os = "linux")]
+fn signal_below(keeper: Pid, signal: Signal) -> usize {
+    let me = keeper.as_raw_nonzero().get();
     let mut parents: Vec<(i32, i32)> = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -278,7 +299,6 @@ fn signal_all(signal: Signal) -> usize {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn signal_all(signal: Signal) -> usize {
-    let _ = (signal, Pid::INIT);
+fn signal_below(_: Pid, _: Signal) -> usize {
     0
 }

@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::output::Output;
 use crate::tools::Room;
-use crate::tools::sandbox::{End, Sandbox};
+use crate::tools::sandbox::{End, Sandbox, end_below};
 
 /// How long a program may clean up after it was asked to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -146,12 +146,20 @@ impl Process {
             if asked.is_err() || self.output().flooded() || !self.wait_over(GRACE) {
                 let _ = self.control.write_all(b"k");
                 if !self.wait_over(KEEPER) {
-                    tracing::warn!("a command's keeper does not answer and is ended");
-                    let _ = self.keeper.kill();
+                    self.end_from_outside();
                 }
             }
         }
         self.end()
+    }
+
+    /// Does a keeper's work for it: first what it keeps, then the keeper. A keeper that is killed
+    /// first would leave all of that running.
+    fn end_from_outside(&mut self) {
+        tracing::warn!("a command's keeper does not answer; npast ends what it keeps, and it");
+        end_below(&self.keeper, KEEPER);
+        let _ = self.keeper.kill();
+        self.wait_over(KEEPER);
     }
 
     fn wait_over(&mut self, most: Duration) -> bool {
@@ -178,7 +186,7 @@ impl Drop for Process {
         if self.end.is_none() {
             let _ = self.control.write_all(b"k");
             if !self.wait_over(KEEPER) {
-                let _ = self.keeper.kill();
+                self.end_from_outside();
             }
         }
         // Reaps the keeper; it has ended or was killed.
