@@ -11,9 +11,14 @@ use rustix::io::Errno;
 /// Most bytes of a list of names, and of one value: the limit of Linux.
 const MAX_BYTES: usize = 64 << 10;
 
-/// Attributes that vouch for the content they were set on. The system itself takes them away or
-/// makes them new when a file is written.
-const OF_CONTENT: &[&[u8]] = &[b"security.capability", b"security.evm", b"security.ima"];
+/// Attributes that only the system sets: they vouch for the content they were set on, or say where it
+/// came from, and it takes them away or makes them new when a file is written.
+const OF_SYSTEM: &[&[u8]] = &[
+    b"security.capability",
+    b"security.evm",
+    b"security.ima",
+    b"com.apple.provenance",
+];
 
 /// Gives `new` the owner, group, permission bits and extended attributes of `old`. False where the
 /// system does not allow one of them.
@@ -82,7 +87,7 @@ fn names(file: &File) -> io::Result<Option<Vec<Vec<u8>>>> {
         Err(error) => return Err(error.into()),
     };
     let all = bytes[..length].split(|byte| *byte == 0);
-    let names = all.filter(|name| !name.is_empty() && !OF_CONTENT.contains(name));
+    let names = all.filter(|name| !name.is_empty() && !OF_SYSTEM.contains(name));
     Ok(Some(names.map(<[u8]>::to_vec).collect()))
 }
 
