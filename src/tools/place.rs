@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::secret::{Linked, several_names};
 use super::{Room, Subject, shown};
 use crate::durable::{self, Attributes, Draft, Target};
 
@@ -156,7 +157,20 @@ pub(super) fn allowed(real: &Path, room: &Room<'_>) -> Result<(), String> {
             real.display()
         ));
     }
-    Ok(())
+    match real.symlink_metadata() {
+        Ok(meta) if several_names(&meta) && Linked::of(room.secret).holds(&meta) => {
+            Err(linked(&real.display().to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What to say of a file that is a hard link to a secret one.
+pub(super) fn linked(name: &str) -> String {
+    format!(
+        "{name} is a hard link to a file with keys, other programs' secrets or npast's own state: no \
+         tool may touch it."
+    )
 }
 
 /// Refuses places that may be read and not written: all outside of the project and the session's

@@ -240,6 +240,44 @@ fn outside_of_the_project_a_file_is_read_where_it_really_is_and_keys_never_are()
     );
 }
 
+/// A key by another name is the same key; other files may have as many names as they like.
+#[test]
+fn a_hard_link_to_a_key_is_as_closed_as_the_key() {
+    let mut place = Place::new();
+    let home = place.base().join("home");
+    fs::create_dir(home.join(".ssh")).unwrap();
+    fs::write(home.join(".ssh/id"), "KEY\n").unwrap();
+    place.secret = crate::tools::secret_places(Some(&home), &[]);
+    fs::hard_link(home.join(".ssh/id"), place.project().join("notes.txt")).unwrap();
+    let twin = place.file("twin", "twin\n");
+    fs::hard_link(twin, place.project().join("other")).unwrap();
+    let refused = Answer::bad(
+        "BASE/project/notes.txt is a hard link to a file with keys, other programs' secrets or \
+         npast's own state: no tool may touch it.",
+    );
+    for (tool, arguments) in [
+        ("read_file", json!({"path": "notes.txt"})),
+        ("search", json!({"path": "notes.txt", "pattern": "K"})),
+        (
+            "edit_file",
+            json!({"path": "notes.txt", "old": "K", "new": "k"}),
+        ),
+        (
+            "write_file",
+            json!({"path": "notes.txt", "content": "mine"}),
+        ),
+    ] {
+        assert_eq!(place.call(tool, arguments), refused, "{tool}");
+    }
+    let found = place.call("search", json!({"pattern": "KEY|twin"})).text;
+    assert!(found.contains("twin") && !found.contains("KEY"), "{found}");
+    assert_eq!(
+        place.call("read_file", json!({"path": "other"})),
+        Answer::good("other, 1 line:\ntwin")
+    );
+    assert_eq!(fs::read_to_string(home.join(".ssh/id")).unwrap(), "KEY\n");
+}
+
 /// What was approved is what is read: a link that was turned round since is noticed.
 #[test]
 fn a_link_that_is_turned_round_after_approval_is_refused() {

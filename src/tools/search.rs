@@ -1,5 +1,6 @@
 //! `search`: lines that match a regular expression, by the libraries that ripgrep is made of.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -11,6 +12,7 @@ use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkMatch}
 use ignore::DirEntry;
 use serde_json::{Value, json};
 
+use super::secret::{Linked, several_names};
 use super::{Answer, Effect, Room, Spec, Subject, Tool, place, results, shown, walk};
 
 /// Most lines that are shown.
@@ -135,6 +137,8 @@ struct Found<'a> {
     matcher: RegexMatcher,
     searcher: Searcher,
     until: Instant,
+    /// Looked up once, where a file has several names.
+    linked: OnceCell<Linked>,
     text: String,
     lines: usize,
     files: usize,
@@ -156,6 +160,7 @@ impl<'a> Found<'a> {
             matcher,
             searcher,
             until: Instant::now() + MAX_TIME,
+            linked: OnceCell::new(),
             text: String::new(),
             lines: 0,
             files: 0,
@@ -174,6 +179,15 @@ impl<'a> Found<'a> {
 
     fn file(&mut self, real: &Path, name: &str) -> Result<(), String> {
         let file = place::open(real, name)?;
+        let meta = file
+            .metadata()
+            .map_err(|error| place::failed(error, name))?;
+        if several_names(&meta) {
+            let linked = self.linked.get_or_init(|| Linked::of(self.room.secret));
+            if linked.holds(&meta) {
+                return Err(place::linked(name));
+            }
+        }
         let reader = Timed {
             file,
             room: self.room,

@@ -1,7 +1,13 @@
 //! What no tool may touch, whatever was approved: keys, and npast's own state. The sandbox of
 //! programs takes the same list.
 
+use std::collections::HashSet;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+/// Most files and folders in secret places that are looked at.
+const MAX_LOOKED: usize = 1_000_000;
 
 /// Below the user's home folder: keys, tokens, and what browsers and mail programs keep.
 const AT_HOME: &[&str] = &[
@@ -66,4 +72,52 @@ pub fn secret_places(home: Option<&Path>, own: &[&Path]) -> Vec<PathBuf> {
     places.sort();
     places.dedup();
     places
+}
+
+/// The files in secret places that have another name (a hard link) somewhere: by that name too they
+/// are no tool's business.
+pub(super) struct Linked {
+    /// Device and inode. `None` where there is too much to look at, so that nothing is known.
+    files: Option<HashSet<(u64, u64)>>,
+}
+
+impl Linked {
+    /// Looks at all that lies in these places. It costs a look at each file: only for a file that
+    /// has several names.
+    pub fn of(places: &[PathBuf]) -> Linked {
+        let mut files = HashSet::new();
+        let mut left: Vec<PathBuf> = places.to_vec();
+        let mut looked = 0;
+        while let Some(path) = left.pop() {
+            looked += 1;
+            if looked > MAX_LOOKED {
+                return Linked { files: None };
+            }
+            let Ok(meta) = path.symlink_metadata() else {
+                continue;
+            };
+            if meta.is_dir()
+                && !["/proc", "/dev"]
+                    .iter()
+                    .any(|whole| path == Path::new(whole))
+            {
+                let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+                left.extend(entries.map(|entry| entry.path()));
+            } else if several_names(&meta) {
+                files.insert((meta.dev(), meta.ino()));
+            }
+        }
+        Linked { files: Some(files) }
+    }
+
+    /// Whether a file is, or may be, one of them.
+    pub fn holds(&self, meta: &Metadata) -> bool {
+        let files = self.files.as_ref();
+        several_names(meta) && files.is_none_or(|all| all.contains(&(meta.dev(), meta.ino())))
+    }
+}
+
+/// Whether it is a file with more than one name.
+pub(super) fn several_names(meta: &Metadata) -> bool {
+    meta.is_file() && meta.nlink() > 1
 }
