@@ -145,15 +145,19 @@ fn remove(index: &Mutex<Index>, files: &Files, graph: &Graph, item: Item) -> Res
     let files = files.of(&short(graph.hard));
     files.remove(&graph.name(item))?;
     let index = locked(index);
-    if let Some(edge) = graph.edge(item) {
-        index.drop_edge(edge.id)?;
-        if !index.has_at(graph.model, edge.to)? {
-            index.move_pins(graph.model, edge.to, edge.from)?;
+    // Another process may store what ends there again: look and move the pins in one step.
+    index.at_once(|| {
+        if let Some(edge) = graph.edge(item) {
+            index.drop_edge(graph.model, edge)?;
+            if !index.has_at(graph.model, edge.to)? {
+                index.move_pins(graph.model, edge.to, edge.from)?;
+            }
         }
-    }
-    if let Some(node) = graph.node(item) {
-        index.drop_node(node.id)?;
-    }
+        if let Some(node) = graph.node(item) {
+            index.drop_node(graph.model, node.digest)?;
+        }
+        Ok(())
+    })?;
     Ok(graph.bytes(item))
 }
 

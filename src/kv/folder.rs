@@ -15,7 +15,7 @@ use super::error::{Damage, Error};
 use super::files::{self, Files};
 use super::format::{Header, Kind, Limits};
 use super::graph::{Graph, Item};
-use super::holdings::UNCLAIMED;
+use super::holdings::{Model, UNCLAIMED};
 use super::index::{Index, Opened};
 use super::inspect;
 use super::read::Fault;
@@ -206,7 +206,32 @@ impl Folder {
     /// When files or index fail; then a part may be left, which [`Folder::collect`] removes.
     pub fn forget(&self, owner: &str, ledger: &[Token]) -> Result<Collected, Error> {
         let mut all = Collected::default();
-        for (graph, _) in self.graphs()? {
+        let index = self.index();
+        let models = index.models()?;
+        drop(index);
+        for model in models {
+            let (graph, items) = self.release(&model, owner, ledger)?;
+            let done = collect::remove_all(&self.index, &self.files, &graph, &items)
+                .map_err(|t| self.trouble(t))?;
+            all.files += done.files;
+            all.bytes += done.bytes;
+        }
+        let emptied = self.files.empty_quarantine();
+        emptied.map_err(|error| self.trouble(error.into()))?;
+        Ok(all)
+    }
+
+    /// Takes an owner's holds away under one model; gives what is nobody's after that. In one
+    /// transaction: another process may make what it reaches its own.
+    fn release(
+        &self,
+        model: &Model,
+        owner: &str,
+        ledger: &[Token],
+    ) -> Result<(Graph, HashSet<Item>), rusqlite::Error> {
+        let index = self.index();
+        index.at_once(|| {
+            let graph = Graph::load(&index, model)?;
             let on_ledger = along(&graph, ledger);
             let mine = |hold: &str| hold == owner;
             let unclaimed = graph
@@ -223,19 +248,11 @@ impl Folder {
             items.extend(graph.on(&on_ledger));
             items.retain(|i| !kept.contains(i));
             graph.add_later(&mut items, &kept);
-            let index = self.index();
             for hold in released.iter().map(String::as_str).chain([owner]) {
                 index.release(graph.model, hold)?;
             }
-            drop(index);
-            let done = collect::remove_all(&self.index, &self.files, &graph, &items)
-                .map_err(|t| self.trouble(t))?;
-            all.files += done.files;
-            all.bytes += done.bytes;
-        }
-        let emptied = self.files.empty_quarantine();
-        emptied.map_err(|error| self.trouble(error.into()))?;
-        Ok(all)
+            Ok((graph, items))
+        })
     }
 
     /// Reads every file and proves it: checksums, structure, its name, and the digests of every
@@ -402,10 +419,10 @@ fn unchained(edges: &Edges) -> Vec<String> {
 fn drop_row(index: &Index, graph: &Graph, name: &str) -> Result<(), rusqlite::Error> {
     for item in graph.items().filter(|i| graph.name(*i) == name) {
         if let Some(edge) = graph.edge(item) {
-            index.drop_edge(edge.id)?;
+            index.drop_edge(graph.model, edge)?;
         }
         if let Some(node) = graph.node(item) {
-            index.drop_node(node.id)?;
+            index.drop_node(graph.model, node.digest)?;
         }
     }
     Ok(())

@@ -46,6 +46,10 @@ pub struct Limits {
     pub ahead_bytes: usize,
     /// Small segments are merged when nothing was asked of the store for so long.
     pub merge_after: Duration,
+    /// A change of the index waits so long for a change of another process. After one waited in vain,
+    /// the next ones wait a hundredth of it each, until one goes through: however much waits for the
+    /// writer, it is done with it soon.
+    pub index_wait: Duration,
 }
 
 impl Default for Limits {
@@ -59,6 +63,7 @@ impl Default for Limits {
             quota_bytes: None,
             ahead_bytes: 64 << 20,
             merge_after: Duration::from_millis(500),
+            index_wait: Duration::from_secs(10),
         }
     }
 }

@@ -155,7 +155,14 @@ impl Index {
         Ok(Index { db })
     }
 
-    /// One transaction of many changes, which nobody sees in part.
+    /// How long a change waits for a change of another process from now on.
+    pub(super) fn wait(&self, most: Duration) -> Result<(), rusqlite::Error> {
+        self.db.busy_timeout(most)
+    }
+
+    /// One transaction, which nobody sees in part. It takes the write lock when it begins: SQLite
+    /// refuses at once to make a reading transaction a writing one when another process has written
+    /// since. Every change that looks before it writes goes through here.
     pub(super) fn at_once<T>(
         &self,
         change: impl FnOnce() -> Result<T, rusqlite::Error>,
@@ -269,13 +276,19 @@ impl Index {
         Ok((edges, nodes))
     }
 
-    pub(super) fn drop_edge(&self, id: EdgeId) -> Result<(), rusqlite::Error> {
-        self.db.execute("DELETE FROM edge WHERE id = ?1", [id.0])?;
+    /// Forgets an edge by its digests: SQLite gives the number of a row that is gone to a new row.
+    pub(super) fn drop_edge(&self, model: ModelId, edge: &Edge) -> Result<(), rusqlite::Error> {
+        self.db
+            .prepare_cached("DELETE FROM edge WHERE model = ?1 AND \"from\" = ?2 AND \"to\" = ?3")?
+            .execute(params![model.0, edge.from.0, edge.to.0])?;
         Ok(())
     }
 
-    pub(super) fn drop_node(&self, id: NodeId) -> Result<(), rusqlite::Error> {
-        self.db.execute("DELETE FROM node WHERE id = ?1", [id.0])?;
+    /// Forgets the node at a digest.
+    pub(super) fn drop_node(&self, model: ModelId, digest: Digest) -> Result<(), rusqlite::Error> {
+        self.db
+            .prepare_cached("DELETE FROM node WHERE model = ?1 AND digest = ?2")?
+            .execute(params![model.0, digest.0])?;
         Ok(())
     }
 
@@ -295,14 +308,14 @@ impl Index {
     }
 
     /// Forgets the owner: pins and turns under every model.
-    pub(super) fn unpin(&mut self, owner: &str) -> Result<(), rusqlite::Error> {
-        let tx = self.db.transaction()?;
-        tx.execute("DELETE FROM pin WHERE owner = ?1", [owner])?;
-        tx.execute("DELETE FROM turn WHERE owner = ?1", [owner])?;
-        tx.execute("DELETE FROM state WHERE owner = ?1", [owner])?;
-        tx.execute("DELETE FROM sample WHERE owner = ?1", [owner])?;
-        tx.execute("DELETE FROM agreed WHERE owner = ?1", [owner])?;
-        tx.commit()
+    pub(super) fn unpin(&self, owner: &str) -> Result<(), rusqlite::Error> {
+        self.at_once(|| {
+            for table in ["pin", "turn", "state", "sample", "agreed"] {
+                let forget = format!("DELETE FROM {table} WHERE owner = ?1");
+                self.db.execute(&forget, [owner])?;
+            }
+            Ok(())
+        })
     }
 
     /// Makes `digest` the owner's turn unless there is one that is deeper: how a rebuild, which

@@ -63,28 +63,24 @@ impl Index {
         bytes: u64,
         tokens: &[Token],
     ) -> Result<bool> {
-        let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
-        for (i, old) in run.iter().enumerate() {
-            let there = tx
-                .prepare_cached(
-                    "SELECT 1 FROM edge WHERE id = ?1 AND model = ?2 AND \"from\" = ?3 AND \"to\" = ?4",
-                )?
-                .exists(params![old.id.0, model.0, old.from.0, old.to.0])?;
-            if !there || (i > 0 && !self.is_plain(model, old.from)?) {
-                return Ok(false);
+        self.at_once(|| {
+            for (i, old) in run.iter().enumerate() {
+                let there = self.has_edge(model, old.from, old.to)?;
+                if !there || (i > 0 && !self.is_plain(model, old.from)?) {
+                    return Ok(false);
+                }
             }
-        }
-        self.add_edge(model, edge, bytes, tokens)?;
-        for old in run {
-            self.drop_edge(old.id)?;
-        }
-        tx.execute(
-            "INSERT INTO merged(model, bytes) VALUES (?1, ?2)
-             ON CONFLICT DO UPDATE SET bytes = bytes + ?2",
-            params![model.0, bytes],
-        )?;
-        tx.commit()?;
-        Ok(true)
+            self.add_edge(model, edge, bytes, tokens)?;
+            for old in run {
+                self.drop_edge(model, old)?;
+            }
+            self.db.execute(
+                "INSERT INTO merged(model, bytes) VALUES (?1, ?2)
+                 ON CONFLICT DO UPDATE SET bytes = bytes + ?2",
+                params![model.0, bytes],
+            )?;
+            Ok(true)
+        })
     }
 
     /// Exchanges an edge for the two parts of it; false, and nothing is changed, when it is not there
@@ -109,10 +105,7 @@ impl Index {
         for (edge, bytes, tokens) in parts {
             self.add_edge(model, edge, bytes, tokens)?;
         }
-        tx.execute(
-            "DELETE FROM edge WHERE model = ?1 AND \"from\" = ?2 AND \"to\" = ?3",
-            params![model.0, whole.from.0, whole.to.0],
-        )?;
+        self.drop_edge(model, whole)?;
         tx.commit()?;
         Ok(true)
     }

@@ -2,7 +2,7 @@
 //! added. With an empty index that is a rebuild.
 
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::fingerprint::canonical;
 use super::format::{Header, Kind, Limits};
 use super::graph::Graph;
 use super::holdings::UNCLAIMED;
-use super::index::{EdgeId, Index, ModelId, NodeId};
+use super::index::{Edge, Index, ModelId, Node};
 use super::put::SnapshotRole;
 use super::read::{self, Fault};
 use super::storage::Storage;
@@ -81,21 +81,34 @@ pub(super) fn mend(
         .collect();
     let mut noted = HashSet::new();
     let mut there = |name: String| names.contains(&name) && noted.insert(name);
-    let edges = edges.iter();
-    let edges: Vec<EdgeId> = edges
-        .filter(|e| !there(files::name(Kind::Edge, e.from, e.to)))
-        .map(|e| e.id)
+    let edges: Vec<(String, &Edge)> = edges
+        .iter()
+        .map(|e| (files::name(Kind::Edge, e.from, e.to), e))
+        .filter(|(name, _)| !there(name.clone()))
         .collect();
-    let nodes = nodes.iter();
-    let nodes: Vec<NodeId> = nodes
-        .filter(|n| !there(files::name(Kind::Node, n.digest, n.digest)))
-        .map(|n| n.id)
+    let nodes: Vec<(String, &Node)> = nodes
+        .iter()
+        .map(|n| (files::name(Kind::Node, n.digest, n.digest), n))
+        .filter(|(name, _)| !there(name.clone()))
         .collect();
-    mended.dropped = edges.len() + nodes.len();
-    if mended.dropped > 0 {
-        index.at_once(|| {
-            edges.iter().try_for_each(|id| index.drop_edge(*id))?;
-            nodes.iter().try_for_each(|id| index.drop_node(*id))
+    if !edges.is_empty() || !nodes.is_empty() {
+        // Another process may have stored one of them again since: look once more, where it cannot
+        // add a row.
+        let gone = |name: &str| {
+            let opened = files.open(name);
+            opened.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        mended.dropped = index.at_once(|| {
+            let mut dropped = 0;
+            for (_, edge) in edges.iter().filter(|(name, _)| gone(name)) {
+                index.drop_edge(model, edge)?;
+                dropped += 1;
+            }
+            for (_, node) in nodes.iter().filter(|(name, _)| gone(name)) {
+                index.drop_node(model, node.digest)?;
+                dropped += 1;
+            }
+            Ok(dropped)
         })?;
     }
     let unknown: Vec<&String> = names.difference(&noted).collect();
@@ -130,12 +143,13 @@ pub(super) fn mend(
 /// Finishes what a crash left of a merge: the merged edge is there, and its parts are.
 fn drop_covered(index: &Index, model: ModelId, files: &Files) -> Result<(), Error> {
     for model in index.models()?.iter().filter(|m| m.id == model) {
-        let graph = Graph::load(index, model)?;
-        let covered = graph.covered();
         // Row first: if the file cannot be removed it is found again at the next open.
-        index.at_once(|| {
+        let (graph, covered) = index.at_once(|| {
+            let graph = Graph::load(index, model)?;
+            let covered = graph.covered();
             let mut edges = covered.iter().filter_map(|item| graph.edge(*item));
-            edges.try_for_each(|edge| index.drop_edge(edge.id))
+            edges.try_for_each(|edge| index.drop_edge(graph.model, edge))?;
+            Ok((graph, covered))
         })?;
         for item in &covered {
             if let Err(error) = files.remove(&graph.name(*item)) {
@@ -262,9 +276,9 @@ pub(super) fn mend_others(
 /// until its owner pins again or the quota needs it.
 pub(super) fn hold_tips(index: &Index) -> Result<(), Error> {
     for model in index.models()? {
-        let graph = Graph::load(index, &model)?;
-        let reached = graph.reached(|_| true);
         index.at_once(|| {
+            let graph = Graph::load(index, &model)?;
+            let reached = graph.reached(|_| true);
             for item in graph.tips().into_iter().filter(|i| !reached.contains(i)) {
                 if let Some(edge) = graph.edge(item) {
                     let owner = format!("{UNCLAIMED}{}", short(edge.to));

@@ -7,7 +7,7 @@ use crate::ledger::Digest;
 
 use super::files;
 use super::format::Kind;
-use super::index::{Index, ModelId, NodeId};
+use super::index::{Index, ModelId};
 use super::put::{Record, SnapshotRole};
 use super::store::Live;
 use super::writer::Failure;
@@ -21,42 +21,43 @@ pub(super) fn replace(live: &Live, record: &Record) -> Result<(), Failure> {
     let before = live
         .index()
         .replace_row(live.model, &record.owner, record.to)?;
-    if let Some((id, digest)) = before {
+    if let Some(digest) = before {
         // File first: a crash in between leaves a row of the index without a file, which open drops.
         live.files
             .remove(&files::name(Kind::Node, digest, digest))?;
-        live.index().drop_node(id)?;
+        live.index().drop_node(live.model, digest)?;
     }
     Ok(())
 }
 
 impl Index {
     /// Makes `digest` the owner's turn. Gives the row that was it before, if nothing keeps it.
-    fn replace_row(
-        &mut self,
+    pub(super) fn replace_row(
+        &self,
         model: ModelId,
         owner: &str,
         digest: Digest,
-    ) -> Result<Option<(NodeId, Digest)>, rusqlite::Error> {
-        let tx = self.db.transaction()?;
-        let free = tx
-            .query_row(
-                "SELECT node.id, node.digest FROM turn
-                 JOIN node ON node.model = turn.model AND node.digest = turn.digest
-                 WHERE turn.owner = ?2 AND turn.model = ?1 AND turn.digest != ?3 AND node.role = ?4
-                 AND NOT EXISTS (SELECT 1 FROM pin AS p
-                     WHERE p.model = ?1 AND p.digest = node.digest AND p.owner != ?2)
-                 AND NOT EXISTS (SELECT 1 FROM turn AS t
-                     WHERE t.model = ?1 AND t.digest = node.digest AND t.owner != ?2)",
-                params![model.0, owner, digest.0, SnapshotRole::Row as u8],
-                |r| Ok((NodeId(r.get(0)?), Digest(r.get(1)?))),
-            )
-            .optional()?;
-        tx.execute(
-            "INSERT OR REPLACE INTO turn(owner, model, digest) VALUES (?1, ?2, ?3)",
-            params![owner, model.0, digest.0],
-        )?;
-        tx.commit()?;
-        Ok(free)
+    ) -> Result<Option<Digest>, rusqlite::Error> {
+        self.at_once(|| {
+            let free = self
+                .db
+                .query_row(
+                    "SELECT node.digest FROM turn
+                     JOIN node ON node.model = turn.model AND node.digest = turn.digest
+                     WHERE turn.owner = ?2 AND turn.model = ?1 AND turn.digest != ?3 AND node.role = ?4
+                     AND NOT EXISTS (SELECT 1 FROM pin AS p
+                         WHERE p.model = ?1 AND p.digest = node.digest AND p.owner != ?2)
+                     AND NOT EXISTS (SELECT 1 FROM turn AS t
+                         WHERE t.model = ?1 AND t.digest = node.digest AND t.owner != ?2)",
+                    params![model.0, owner, digest.0, SnapshotRole::Row as u8],
+                    |r| Ok(Digest(r.get(0)?)),
+                )
+                .optional()?;
+            self.db.execute(
+                "INSERT OR REPLACE INTO turn(owner, model, digest) VALUES (?1, ?2, ?3)",
+                params![owner, model.0, digest.0],
+            )?;
+            Ok(free)
+        })
     }
 }

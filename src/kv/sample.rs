@@ -34,13 +34,15 @@ impl Index {
         values: &[f32],
     ) -> Result<()> {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.db
-            .prepare_cached(
-                "INSERT OR REPLACE INTO sample(owner, model, digest, soft, numbers)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![owner, model.0, digest.0, soft.0, bytes])?;
-        self.keep_last("sample", model, owner)
+        self.at_once(|| {
+            self.db
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO sample(owner, model, digest, soft, numbers)
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute(params![owner, model.0, digest.0, soft.0, bytes])?;
+            self.keep_last("sample", model, owner)
+        })
     }
 
     /// A sample of the state at `digest`: one of this soft fingerprint, or else the last.
@@ -73,12 +75,15 @@ impl Index {
         owner: &str,
         (digest, soft): (Digest, Digest),
     ) -> Result<()> {
-        self.db
-            .prepare_cached(
-                "INSERT OR REPLACE INTO agreed(owner, model, digest, soft) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![owner, model.0, digest.0, soft.0])?;
-        self.keep_last("agreed", model, owner)
+        self.at_once(|| {
+            self.db
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO agreed(owner, model, digest, soft)
+                     VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![owner, model.0, digest.0, soft.0])?;
+            self.keep_last("agreed", model, owner)
+        })
     }
 
     /// Whether that was noted.

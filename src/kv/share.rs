@@ -96,7 +96,8 @@ fn point(graph: &Graph, ledger: &[Token], len: usize) -> Option<Digest> {
     over.or(before).map(|p| p.digest)
 }
 
-/// Holds in one graph; gives the digest to pin.
+/// Holds in one graph; gives the digest to pin. In the transaction in which the graph was read: what
+/// is to be held may be collected by another process.
 fn hold(
     index: &Index,
     graph: &Graph,
@@ -119,12 +120,16 @@ impl Folder {
     /// # Errors
     /// When the index fails.
     pub fn hold(&self, owner: &str, ledger: &[Token], len: usize) -> Result<(), Error> {
-        for (graph, _) in self.graphs()? {
-            let index = self.index();
-            if let Some(digest) = hold(&index, &graph, owner, ledger, len)? {
-                index.pin(graph.model, owner, digest)?;
+        let index = self.index();
+        index.at_once(|| {
+            for model in index.models()? {
+                let graph = Graph::load(&index, &model)?;
+                if let Some(digest) = hold(&index, &graph, owner, ledger, len)? {
+                    index.pin(graph.model, owner, digest)?;
+                }
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 
@@ -161,15 +166,15 @@ impl Store {
         let Some(live) = self.live() else {
             return Ok(());
         };
-        let graph = {
-            let index = live.asked();
+        let index = live.index();
+        let digest = index.at_once(|| {
             let models = index.models()?;
             let Some(model) = models.iter().find(|m| m.id == live.model) else {
-                return Ok(());
+                return Ok(None);
             };
-            Graph::load(&index, model)?
-        };
-        let digest = hold(&live.index(), &graph, owner, ledger, len)?;
+            hold(&index, &Graph::load(&index, model)?, owner, ledger, len)
+        })?;
+        drop(index);
         if let Some(digest) = digest {
             self.hold_at(owner, digest);
         }

@@ -32,24 +32,38 @@ struct Mine {
 type Result<T> = std::result::Result<T, rusqlite::Error>;
 
 impl Index {
+    /// Notes a new snapshot of an owner ([`Index::own_state`]), and gives those that it makes needless
+    /// ([`Index::superseded`]).
+    pub(super) fn new_state(
+        &self,
+        model: ModelId,
+        owner: &str,
+        (digest, at, role): (Digest, usize, SnapshotRole),
+        past: &Past,
+    ) -> Result<Vec<Superseded>> {
+        self.at_once(|| {
+            self.own_state(model, owner, (digest, role), past)?;
+            self.superseded(model, owner, (digest, at, role), past)
+        })
+    }
+
     /// Notes that a stored snapshot is `owner`'s, and its present turn if it was put as one. What
     /// stands on the way to it is the owner's as well, whoever put it.
-    pub(super) fn own_state(
-        &mut self,
+    fn own_state(
+        &self,
         model: ModelId,
         owner: &str,
         (digest, role): (Digest, SnapshotRole),
         past: &Past,
     ) -> Result<()> {
-        let tx = self.db.transaction()?;
         if role == SnapshotRole::Turn {
-            tx.execute(
+            self.db.execute(
                 "INSERT OR REPLACE INTO turn(owner, model, digest) VALUES (?1, ?2, ?3)",
                 params![owner, model.0, digest.0],
             )?;
         }
         {
-            let mut claim = tx.prepare_cached(
+            let mut claim = self.db.prepare_cached(
                 "INSERT OR IGNORE INTO state(owner, model, digest)
                  SELECT ?1, ?2, digest FROM node WHERE model = ?2 AND digest = ?3 AND role != ?4",
             )?;
@@ -59,16 +73,16 @@ impl Index {
             }
         }
         // A new row each time: the highest id was put last.
-        tx.execute(
+        self.db.execute(
             "INSERT OR REPLACE INTO state(owner, model, digest) VALUES (?1, ?2, ?3)",
             params![owner, model.0, digest.0],
         )?;
-        tx.execute(
+        self.db.execute(
             "DELETE FROM state WHERE owner = ?1 AND model = ?2 AND NOT EXISTS
              (SELECT 1 FROM node WHERE node.model = ?2 AND node.digest = state.digest)",
             params![owner, model.0],
         )?;
-        tx.commit()
+        Ok(())
     }
 
     /// A rebuild found a snapshot that was put for `owner`.
@@ -82,7 +96,7 @@ impl Index {
 
     /// Which of the owner's snapshots a new one at `at` makes needless. A point inside a long
     /// prefix goes with the next one and with the end of its turn; of turns, see [`retain`].
-    pub(super) fn superseded(
+    fn superseded(
         &self,
         model: ModelId,
         owner: &str,
@@ -151,23 +165,20 @@ impl Index {
     }
 
     /// The owner has let go of these; the files of those that are free are gone.
-    pub(super) fn let_go(
-        &mut self,
-        model: ModelId,
-        owner: &str,
-        gone: &[Superseded],
-    ) -> Result<()> {
-        let tx = self.db.transaction()?;
-        for superseded in gone {
-            tx.execute(
-                "DELETE FROM state WHERE owner = ?1 AND model = ?2 AND digest = ?3",
-                params![owner, model.0, superseded.node.digest.0],
-            )?;
-            if superseded.free {
-                tx.execute("DELETE FROM node WHERE id = ?1", [superseded.node.id.0])?;
+    pub(super) fn let_go(&self, model: ModelId, owner: &str, gone: &[Superseded]) -> Result<()> {
+        self.at_once(|| {
+            for superseded in gone {
+                let digest = superseded.node.digest;
+                self.db.execute(
+                    "DELETE FROM state WHERE owner = ?1 AND model = ?2 AND digest = ?3",
+                    params![owner, model.0, digest.0],
+                )?;
+                if superseded.free {
+                    self.drop_node(model, digest)?;
+                }
             }
-        }
-        tx.commit()
+            Ok(())
+        })
     }
 }
 

@@ -177,6 +177,7 @@ impl Store {
                 rebuild::hold_tips(&index)?;
             }
         }
+        index.wait(limits.index_wait)?;
         let asked = Index::reader(&dir.join("index.db"))?;
         if alone {
             let path = dir.join("lock");

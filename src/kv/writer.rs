@@ -99,12 +99,15 @@ impl From<rusqlite::Error> for Failure {
 /// The thread's whole life: works until the queue is closed and empty.
 pub(super) fn run(live: &Live) {
     let mut keeper = Keeper::default();
+    let mut patience = Patience::default();
     let worked = catch_unwind(AssertUnwindSafe(|| {
         loop {
-            let patience = keeper.merger.is_due().then_some(live.limits.merge_after);
-            match live.queue.next(patience) {
+            let idle = keeper.merger.is_due().then_some(live.limits.merge_after);
+            match live.queue.next(idle) {
                 Next::Job(job, bytes) => {
-                    if let Err(failure) = work(live, &mut keeper, &job) {
+                    let done = work(live, &mut keeper, &job);
+                    patience.after(live, done.as_ref().err());
+                    if let Err(failure) = done {
                         tell(live, failure);
                     }
                     drop(job);
@@ -126,6 +129,28 @@ pub(super) fn run(live: &Live) {
             "Conversations are safe; restart to save KV again, and report this.",
         );
         live.queue.die();
+    }
+}
+
+/// How long the writer waits for another process that changes the index; see `Limits::index_wait`.
+#[derive(Default)]
+struct Patience {
+    short: bool,
+}
+
+impl Patience {
+    fn after(&mut self, live: &Live, failure: Option<&Failure>) {
+        let in_vain = matches!(failure, Some(Failure::Index(error))
+            if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy));
+        if in_vain == self.short {
+            return;
+        }
+        self.short = in_vain;
+        let long = live.limits.index_wait;
+        let most = if in_vain { long / 100 } else { long };
+        if let Err(error) = live.index().wait(most) {
+            tracing::debug!(%error, "the index waits as long as before");
+        }
     }
 }
 
@@ -262,11 +287,8 @@ fn put(live: &Live, record: &Record) -> Result<(), Failure> {
 /// The new snapshot is durable and its owner's; those that it makes needless go.
 fn thin(live: &Live, record: &Record, role: SnapshotRole) -> Result<(), Failure> {
     let (model, owner, past) = (live.model, &record.owner, &record.past);
-    let gone = {
-        let mut index = live.index();
-        index.own_state(model, owner, (record.to, role), past)?;
-        index.superseded(model, owner, (record.to, record.p1, role), past)?
-    };
+    let new = (record.to, record.p1, role);
+    let gone = live.index().new_state(model, owner, new, past)?;
     // Files first: a crash in between leaves rows without files, which open drops, and what was not
     // reached is found needless again at the next put.
     for superseded in gone.iter().filter(|s| s.free) {

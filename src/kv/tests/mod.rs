@@ -15,6 +15,7 @@ mod mutation;
 mod questions;
 mod reading;
 mod share;
+mod together;
 mod writing;
 
 use std::io::{self, Read};
