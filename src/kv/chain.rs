@@ -1,6 +1,8 @@
 //! Reading ahead: a thread reads and proves the segments of a chain, one after another, while the
 //! caller puts those before into the slot. Bounded in bytes, and buffers come back to be used again.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
@@ -17,10 +19,12 @@ use super::store::Live;
 /// Buffers that are kept for later segments.
 const SPARE: usize = 4;
 
-/// Proven segments of a chain in its order, read ahead by a thread. It ends after the first error;
-/// dropping it ends the reading.
+type Segments = Queue<Result<Segment, Error>>;
+
+/// Proven segments of a chain in its order, read ahead by a thread. It ends after the first error,
+/// and a panic of the thread is one; dropping it ends the reading.
 pub struct Chain {
-    segments: Arc<Queue<Result<Segment, Error>>>,
+    segments: Arc<Segments>,
     spare: Sender<Vec<u8>>,
     /// Bytes of the segment that the caller has, until it asks for the next.
     given: Option<usize>,
@@ -41,8 +45,13 @@ impl Chain {
         let reader = thread::Builder::new()
             .name("npast-kv-read".to_string())
             .spawn(move || {
-                read_all(&live, &edges, &target, &queue, &buffers);
-                queue.close();
+                let queue = Closes(queue);
+                let read = || read_all(&live, &edges, &target, &queue.0, &buffers);
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(read)) {
+                    let error = Error::Panicked(said(panic.as_ref()));
+                    tracing::error!(%error, "reading ahead");
+                    queue.0.push(Err(error), 0);
+                }
             })
             .map_err(Error::folder(&folder))?;
         Ok(Chain {
@@ -60,11 +69,27 @@ impl Chain {
     }
 }
 
+/// Closes the queue when the reading thread ends, however it ends: the engine waits for the queue.
+struct Closes(Arc<Segments>);
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no reason was given".to_owned())
+}
+
 fn read_all(
     live: &Live,
     edges: &[(Edge, usize)],
     target: &[Token],
-    queue: &Queue<Result<Segment, Error>>,
+    queue: &Segments,
     buffers: &Receiver<Vec<u8>>,
 ) {
     let hard = live.fingerprint.hard;

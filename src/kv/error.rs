@@ -33,6 +33,9 @@ pub enum Error {
         /// The first thing found wrong.
         damage: Damage,
     },
+    /// The thread that reads segments ahead panicked. Nothing is known against any file.
+    #[error("stored KV was not read: the reading thread panicked: {0}")]
+    Panicked(String),
     /// Another process may be writing what nobody holds yet.
     #[error("another npast is using the KV folder")]
     Busy,

@@ -152,3 +152,71 @@ fn an_owners_files_are_asked_for_and_nothing_else_and_never_loudly() {
     assert_eq!(warm(&kv, "a").wait(), 0);
     drop(warm(&kv, "a"));
 }
+
+/// The real folder; opening one record panics.
+struct Panics(Mutex<Option<String>>);
+
+impl Storage for Arc<Panics> {
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        Disk.make_folder(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+        Disk.create(path)
+    }
+    fn open(&self, path: &Path) -> io::Result<(Box<dyn Read>, u64)> {
+        let bad = self.0.lock().unwrap().clone();
+        if bad.is_some_and(|bad| path.ends_with(bad)) {
+            panic!("on purpose");
+        }
+        Disk.open(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.rename(from, to)
+    }
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        Disk.sync_folder(path)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Disk.remove(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        Disk.list(path)
+    }
+}
+
+/// Once the queue stayed open, and who asked for the next segment waited for ever.
+#[test]
+fn a_panic_of_the_reading_thread_is_an_error_of_the_chain_and_nobody_waits_for_it() {
+    let home = TempDir::new().unwrap();
+    let panics = Arc::new(Panics(Mutex::new(None)));
+    let store = open_on(&home, Arc::new(panics.clone()), 1 << 20).unwrap();
+    let target = text(1, 100);
+    for p0 in (0..100).step_by(10) {
+        put_rows(&store, &target, p0, p0 + 10);
+    }
+    store.flush().unwrap();
+    let edges = find(&store, &target).edges;
+    let wanted: Chained = edges.iter().map(|e| (e.clone(), e.p1)).collect();
+    for bad in [0, 4, 9] {
+        let Edge { from, to, .. } = edges[bad];
+        let name = crate::kv::files::name(crate::kv::format::Kind::Edge, from, to);
+        *panics.0.lock().unwrap() = Some(name);
+        let (reply, answer) = std::sync::mpsc::channel();
+        let mut reading = store
+            .read_chain(wanted.clone(), target.clone().into())
+            .unwrap();
+        std::thread::spawn(move || {
+            let read: Vec<_> = reading.by_ref().collect();
+            let _ = reply.send((read, reading.next().is_none()));
+        });
+        let read = answer.recv_timeout(std::time::Duration::from_secs(20));
+        let (mut read, ended) = read.expect("nobody waits for ever");
+        let error = read.pop().unwrap().unwrap_err();
+        assert!(error.to_string().contains("on purpose"), "{error}");
+        assert!(!error.is_damage(), "no file is to blame");
+        assert!(read.iter().all(Result::is_ok) && read.len() == bad && ended);
+    }
+    *panics.0.lock().unwrap() = None;
+    let reading = store.read_chain(wanted, target.clone().into()).unwrap();
+    assert_eq!(reading.filter(Result::is_ok).count(), 10);
+}
