@@ -131,15 +131,20 @@ pub(super) struct Merger {
     join: Option<Arc<dyn Join>>,
     /// Owners and the ends of their chains, the one to look at next last.
     due: Vec<(String, Digest)>,
-    /// Joints that cannot be merged over: parts of other builds, of another layout, not readable.
+    /// Joints that are never merged over: parts of other builds, or of another layout.
     blocked: HashSet<Digest>,
+    /// Joints beside a damaged part that is in the way as long as it cannot be taken out of use.
+    /// Looked at again when an owner pins the next time: then the index could be written.
+    damaged: HashSet<Digest>,
 }
 
 /// How a step went.
 enum Step {
     Merged(Merged),
-    /// Something is in the way that was not before: look again.
-    Blocked,
+    /// These joints cannot be merged over.
+    Blocked(Vec<Digest>),
+    /// The part between these joints is damaged, and is out of use if that was possible.
+    Damaged([Digest; 2]),
     /// Another process changed the chain meanwhile: when it is pinned again.
     Raced,
 }
@@ -161,6 +166,7 @@ impl Merger {
     /// An owner's chain has grown.
     pub(super) fn note(&mut self, owner: &str, end: Digest) {
         if self.join.is_some() {
+            self.damaged.clear();
             self.due.retain(|(due, _)| due != owner);
             self.due.push((owner.to_owned(), end));
         }
@@ -174,6 +180,9 @@ impl Merger {
     /// One merge, if one is to be done on the chains that are due: at most 12 MiB are read and
     /// written. `fresh`: ends of what was put and is held by nobody yet. After a failure the chain
     /// waits until it is pinned again.
+    ///
+    /// It ends: each round merges, or lets a chain wait, or learns of a joint that no later round
+    /// merges over.
     pub(super) fn step(
         &mut self,
         live: &Live,
@@ -183,111 +192,133 @@ impl Merger {
             return Ok(None);
         };
         while let Some((_, end)) = self.due.last() {
-            let edges = chain(&live.index(), live.model, *end)?;
-            let stays = |at: &Digest| fresh.contains(at) || self.blocked.contains(at);
-            let Some(run) = run(&links(live, &edges, &stays)?) else {
-                self.due.pop();
-                continue;
-            };
-            match self.merge(live, join.as_ref(), &edges[run]) {
-                Ok(Step::Merged(merged)) => return Ok(Some(merged)),
-                Ok(Step::Blocked) => {}
-                Ok(Step::Raced) => drop(self.due.pop()),
+            let learned = match self.look(live, join.as_ref(), fresh, *end) {
+                Ok(Some(Step::Merged(merged))) => return Ok(Some(merged)),
+                Ok(Some(Step::Blocked(joints))) => add(&mut self.blocked, &joints),
+                Ok(Some(Step::Damaged(joints))) => add(&mut self.damaged, &joints),
+                Ok(Some(Step::Raced) | None) => false,
                 Err(failure) => {
                     self.due.pop();
                     return Err(failure);
                 }
+            };
+            if !learned {
+                self.due.pop();
             }
         }
         Ok(None)
     }
 
-    fn merge(&mut self, live: &Live, join: &dyn Join, run: &[Edge]) -> Result<Step, Failure> {
-        let (Some(first), Some(last)) = (run.first(), run.last()) else {
-            return Ok(Step::Raced);
+    /// Merges a run of the chain that ends at `end`; `None` when there is nothing to merge.
+    fn look(
+        &self,
+        live: &Live,
+        join: &dyn Join,
+        fresh: &[Digest],
+        end: Digest,
+    ) -> Result<Option<Step>, Failure> {
+        let edges = chain(&live.index(), live.model, end)?;
+        let stays = |at: &Digest| {
+            fresh.contains(at) || self.blocked.contains(at) || self.damaged.contains(at)
         };
-        let hard = live.fingerprint.hard;
-        let mut soft = None;
-        let mut tokens: Vec<Token> = Vec::new();
-        let mut runs: Option<Vec<Run>> = None;
-        let mut payloads = Vec::new();
-        for (i, edge) in run.iter().enumerate() {
-            let part = match read::part(&live.files, hard, &live.limits, edge) {
-                Ok(part) => part,
-                Err(Fault::Damage(Damage::Gone)) => return Ok(Step::Raced),
-                Err(Fault::Damage(damage)) if !matches!(damage, Damage::Memory(_)) => {
-                    live.set_aside_edge(edge, &damage.to_string());
-                    return Ok(Step::Blocked);
-                }
-                Err(Fault::Damage(damage)) => return Err(Failure::Invalid(damage)),
-                Err(Fault::Io(error)) => return Err(error.into()),
-            };
-            // Whoever takes KV of another build asks for the soft fingerprint of all of it.
-            if soft.is_some_and(|s| s != part.soft) {
-                self.blocked.insert(edge.from);
-                return Ok(Step::Blocked);
-            }
-            soft = Some(part.soft);
-            tokens.extend(part.tokens);
-            runs = match i {
-                0 => Some(part.runs),
-                _ => runs.and_then(|earlier| runs::join(&earlier, &part.runs)),
-            };
-            payloads.push(part.payload);
+        match run(&links(live, &edges, &stays)?) {
+            Some(run) => merge(live, join, &edges[run]).map(Some),
+            None => Ok(None),
         }
-        let parts = run.iter().zip(&payloads).map(|(edge, payload)| Part {
-            p0: edge.p0,
-            p1: edge.p1,
-            payload,
-        });
-        let Some(payload) = join.join(&parts.collect::<Vec<_>>()) else {
-            tracing::warn!("kv segments that follow each other cannot be joined");
-            self.blocked.extend(run.iter().map(|e| e.from));
-            return Ok(Step::Blocked);
-        };
-        drop(payloads);
-        let ends = ((first.from, last.to), (first.p0, last.p1));
-        let record = Record {
-            runs: runs.unwrap_or_default(),
-            ..Record::edge(ends.0, ends.1, tokens, payload)
-        };
-        let (header, sections) = record
-            .encode(hard, soft.unwrap_or(live.soft), &live.limits)
-            .map_err(Failure::Invalid)?;
-        let parts = [
-            &header[..],
-            &sections.tokens,
-            &sections.owner,
-            &record.payload,
-        ];
-        let name = files::name(Kind::Edge, first.from, last.to);
-        live.files.commit(&name, &parts)?;
-        let bytes = parts.iter().map(|p| p.len() as u64).sum();
-        let edge = (first.from, last.to, first.p0, last.p1);
-        let swapped = live
-            .index()
-            .replace(live.model, run, edge, bytes, &record.tokens)?;
-        if !swapped {
-            // Another process may have merged the same: then the file is its file.
-            let known = live.index().has_edge(live.model, first.from, last.to)?;
-            if !known {
-                live.files.remove(&name)?;
+    }
+}
+
+/// Adds joints to a set; whether one of them is new there.
+fn add(known: &mut HashSet<Digest>, joints: &[Digest]) -> bool {
+    let before = known.len();
+    known.extend(joints);
+    known.len() > before
+}
+
+/// Merges a run of edges.
+fn merge(live: &Live, join: &dyn Join, run: &[Edge]) -> Result<Step, Failure> {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else {
+        return Ok(Step::Raced);
+    };
+    let hard = live.fingerprint.hard;
+    let mut soft = None;
+    let mut tokens: Vec<Token> = Vec::new();
+    let mut runs: Option<Vec<Run>> = None;
+    let mut payloads = Vec::new();
+    for (i, edge) in run.iter().enumerate() {
+        let part = match read::part(&live.files, hard, &live.limits, edge) {
+            Ok(part) => part,
+            Err(Fault::Damage(Damage::Gone)) => return Ok(Step::Raced),
+            Err(Fault::Damage(damage)) if !matches!(damage, Damage::Memory(_)) => {
+                live.set_aside_edge(edge, &damage.to_string());
+                return Ok(Step::Damaged([edge.from, edge.to]));
             }
-            return Ok(Step::Raced);
+            Err(Fault::Damage(damage)) => return Err(Failure::Invalid(damage)),
+            Err(Fault::Io(error)) => return Err(error.into()),
+        };
+        // Whoever takes KV of another build asks for the soft fingerprint of all of it.
+        if soft.is_some_and(|s| s != part.soft) {
+            return Ok(Step::Blocked(vec![edge.from]));
         }
-        // Who had these boundaries in mind finds one edge over them now.
-        live.moved();
-        for edge in run {
-            let name = files::name(Kind::Edge, edge.from, edge.to);
+        soft = Some(part.soft);
+        tokens.extend(part.tokens);
+        runs = match i {
+            0 => Some(part.runs),
+            _ => runs.and_then(|earlier| runs::join(&earlier, &part.runs)),
+        };
+        payloads.push(part.payload);
+    }
+    let parts = run.iter().zip(&payloads).map(|(edge, payload)| Part {
+        p0: edge.p0,
+        p1: edge.p1,
+        payload,
+    });
+    let Some(payload) = join.join(&parts.collect::<Vec<_>>()) else {
+        tracing::warn!("kv segments that follow each other cannot be joined");
+        return Ok(Step::Blocked(run.iter().map(|e| e.from).collect()));
+    };
+    drop(payloads);
+    let ends = ((first.from, last.to), (first.p0, last.p1));
+    let record = Record {
+        runs: runs.unwrap_or_default(),
+        ..Record::edge(ends.0, ends.1, tokens, payload)
+    };
+    let (header, sections) = record
+        .encode(hard, soft.unwrap_or(live.soft), &live.limits)
+        .map_err(Failure::Invalid)?;
+    let parts = [
+        &header[..],
+        &sections.tokens,
+        &sections.owner,
+        &record.payload,
+    ];
+    let name = files::name(Kind::Edge, first.from, last.to);
+    live.files.commit(&name, &parts)?;
+    let bytes = parts.iter().map(|p| p.len() as u64).sum();
+    let edge = (first.from, last.to, first.p0, last.p1);
+    let swapped = live
+        .index()
+        .replace(live.model, run, edge, bytes, &record.tokens)?;
+    if !swapped {
+        // Another process may have merged the same: then the file is its file.
+        let known = live.index().has_edge(live.model, first.from, last.to)?;
+        if !known {
             live.files.remove(&name)?;
         }
-        live.files.storage.sync_folder(&live.files.folder)?;
-        Ok(Step::Merged(Merged {
-            replaced: run.len() as u64,
-            written: 1,
-            bytes,
-        }))
+        return Ok(Step::Raced);
     }
+    // Who had these boundaries in mind finds one edge over them now.
+    live.moved();
+    for edge in run {
+        let name = files::name(Kind::Edge, edge.from, edge.to);
+        live.files.remove(&name)?;
+    }
+    live.files.storage.sync_folder(&live.files.folder)?;
+    Ok(Step::Merged(Merged {
+        replaced: run.len() as u64,
+        written: 1,
+        bytes,
+    }))
 }
 
 /// The edges that lead from position 0 to `end`, by the fewest steps back; none when none do.

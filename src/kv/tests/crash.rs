@@ -4,6 +4,7 @@
 
 mod merging;
 mod ram;
+mod read_only;
 
 use std::collections::HashSet;
 use std::fs;

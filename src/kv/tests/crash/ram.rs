@@ -18,7 +18,11 @@ pub(super) enum Fault {
     Fails(i32),
     /// A write takes half of the bytes, says so, and goes on when asked again.
     Short,
+    /// The disk becomes read-only: it and all later changes fail, and what is there can be read.
+    ReadOnly,
 }
+
+const EROFS: i32 = 30;
 
 /// What is left after a stop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +79,7 @@ struct State {
     operations: usize,
     fault: Option<(usize, Fault)>,
     stopped: bool,
+    read_only: bool,
 }
 
 /// Runs at a stop, before anything else learns of it.
@@ -115,6 +120,20 @@ impl Ram {
     /// True when the stop was reached.
     pub(super) fn stopped(&self) -> bool {
         self.lock().stopped
+    }
+
+    /// Makes the disk read-only, or writable again.
+    pub(super) fn set_read_only(&self, read_only: bool) {
+        let mut state = self.lock();
+        state.read_only = read_only;
+        state.fault = None;
+    }
+
+    /// Flips a bit in the last byte of a file.
+    pub(super) fn spoil(&self, path: &Path) {
+        let mut state = self.lock();
+        let file = state.live[path];
+        *state.files[file].live.last_mut().unwrap() ^= 1;
     }
 
     /// Names that are seen now.
@@ -189,6 +208,17 @@ impl Ram {
         Arc::new(Ram { state, at_stop })
     }
 
+    /// [`Ram::may`] for an operation that changes nothing.
+    fn may_read(&self) -> io::Result<Go> {
+        let was = std::mem::take(&mut self.lock().read_only);
+        let may = match self.may(false) {
+            Err(error) if error.raw_os_error() == Some(EROFS) => Ok(Go::Whole),
+            may => may,
+        };
+        self.lock().read_only |= was;
+        may
+    }
+
     /// Counts an operation, and says what becomes of it.
     fn may(&self, write: bool) -> io::Result<Go> {
         let fault = {
@@ -199,6 +229,7 @@ impl Ram {
             state.operations += 1;
             match state.fault {
                 Some((at, fault)) if at == state.operations => fault,
+                _ if state.read_only => Fault::ReadOnly,
                 _ => return Ok(Go::Whole),
             }
         };
@@ -209,6 +240,10 @@ impl Ram {
                 }
                 self.lock().stopped = true;
                 Err(stopped())
+            }
+            Fault::ReadOnly => {
+                self.lock().read_only = true;
+                Err(io::Error::from_raw_os_error(EROFS))
             }
             Fault::Fails(_) | Fault::Short if write => Ok(Go::Half),
             Fault::Fails(code) => Err(io::Error::from_raw_os_error(code)),
@@ -286,7 +321,7 @@ impl Storage for Arc<Ram> {
     }
 
     fn open(&self, path: &Path) -> io::Result<(Box<dyn Read>, u64)> {
-        self.may(false)?;
+        self.may_read()?;
         let state = self.lock();
         let file = *state.live.get(path).ok_or_else(missing)?;
         let bytes = state.files[file].live.clone();
@@ -328,7 +363,7 @@ impl Storage for Arc<Ram> {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.may(false)?;
+        self.may_read()?;
         let state = self.lock();
         // Folders are not kept: they are the names between a folder and what is below it.
         let mut names: Vec<String> = state
