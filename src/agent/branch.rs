@@ -8,9 +8,9 @@ use std::sync::atomic::AtomicBool;
 use super::append::NOT_RUN;
 use super::conversation::{Conversation, now_ms, text_of};
 use super::error::ErrorKind;
-use super::{AgentError, Event, Input, TurnEnd, TurnOptions, kv_owner};
+use super::{AgentError, Event, Input, Toolset, TurnEnd, TurnOptions, kv_owner};
 use crate::chat::Script;
-use crate::session::{BranchId, Cut, Db, Message, Session, State, Unit, Why};
+use crate::session::{BranchId, Cut, Db, Message, MessageId, Session, State, Unit, Why};
 
 /// What an undo took back.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -263,26 +263,38 @@ impl Conversation {
     }
 
     /// Takes the last reply off and samples another one after the same prompt, from another seed.
-    /// Where nothing comes of it (Ctrl-C before the first token, a failure) the reply is put back.
+    /// The new reply begins a turn as any other does: with `tools`, the calls in it are run, and the
+    /// turn goes on until the model answers without one. Where no token was sampled (Ctrl-C before
+    /// the first token, a failure) the reply before is put back.
     ///
     /// # Errors
-    /// Wrong usage when the last message is no reply; as [`Conversation::turn`].
+    /// Wrong usage when the last message is no reply; as [`Conversation::work`].
     pub fn retry(
         &mut self,
         options: &TurnOptions,
+        tools: Option<&mut Toolset<'_>>,
+        script: Option<&mut Script>,
+        cancel: &Arc<AtomicBool>,
+        on: &mut dyn FnMut(Event),
+    ) -> Result<TurnEnd, AgentError> {
+        let ended = self.another_reply(options, tools, script, cancel, on);
+        self.say(on);
+        ended
+    }
+
+    fn another_reply(
+        &mut self,
+        options: &TurnOptions,
+        tools: Option<&mut Toolset<'_>>,
         script: Option<&mut Script>,
         cancel: &Arc<AtomicBool>,
         on: &mut dyn FnMut(Event),
     ) -> Result<TurnEnd, AgentError> {
         let (branch, prompt) = self.take_reply_off()?;
-        let ended = self.turn(Input::Open, options, script, cancel, on);
-        if self
-            .db
-            .messages(self.row.id)?
-            .last()
-            .is_some_and(|m| m.state == State::Open)
-        {
-            // Nothing was sampled. Whatever this gives, the reply is stored.
+        let before = self.last_reply_id();
+        let ended = self.whole_turn(Input::Open, options, tools, script, cancel, on);
+        if self.last_reply_id() == before {
+            // No token was sampled. Whatever this gives, the reply is stored.
             let mut unit = self.db.begin(self.row.id)?;
             unit.reattach(branch)?;
             unit.commit()?;
@@ -290,9 +302,13 @@ impl Conversation {
             self.decoded.reached(prompt);
             self.notices
                 .push(("the reply before was put back".to_owned(), None));
-            self.say(on);
         }
         ended
+    }
+
+    fn last_reply_id(&self) -> Option<MessageId> {
+        let reply = self.messages.iter().rfind(|m| m.role == "assistant");
+        reply.map(|m| m.id)
     }
 
     fn take_reply_off(&mut self) -> Result<(BranchId, usize), AgentError> {
@@ -384,7 +400,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::session::{MessageId, Span};
+    use crate::session::Span;
 
     const HEAD: usize = 10;
 

@@ -37,8 +37,26 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
+        let end = self.whole_turn(input, options, tools, script, cancel, on);
+        self.say(on);
+        end
+    }
+
+    /// A turn with its sums, whatever asked for it.
+    pub(super) fn whole_turn(
+        &mut self,
+        input: Input,
+        options: &TurnOptions,
+        tools: Option<&mut Toolset<'_>>,
+        script: Option<&mut Script>,
+        cancel: &Arc<AtomicBool>,
+        on: On<'_>,
+    ) -> Result<TurnEnd, AgentError> {
         let Some(tools) = tools else {
-            return self.turn(input, options, script, cancel, on);
+            let mut sum = Sum::begin();
+            let end = self.step(input, options, script, cancel, &mut sum, on);
+            sum.show(None, on);
+            return end;
         };
         let mut pass = Pass {
             options,
@@ -49,7 +67,6 @@ impl Conversation {
         let end = self.steps(input, &mut pass, script, on);
         let stopped = end.as_ref().ok().and_then(|end| end.stopped);
         pass.sum.show(stopped, on);
-        self.say(on);
         end
     }
 

@@ -114,11 +114,7 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
-        let mut sum = Sum::begin();
-        let end = self.step(input, options, script, cancel, &mut sum, on);
-        sum.show(None, on);
-        self.say(on);
-        end
+        self.work(input, options, None, script, cancel, on)
     }
 
     /// One model call: input, reply, receipt.

@@ -47,6 +47,14 @@ enum Line {
     Unknown(String),
 }
 
+/// What a turn's first reply is.
+enum Asked {
+    /// The answer to an input, or more of the last reply.
+    For(Input),
+    /// Another one in the place of the last reply.
+    Again,
+}
+
 /// What a command leaves to be done.
 enum Step {
     Done,
@@ -243,12 +251,19 @@ impl Chat {
     /// Runs a turn; the text of a message that was taken back. Its errors are said and the chat
     /// goes on, unless the engine itself is lost.
     fn turn(&mut self, input: Input) -> Result<Option<String>, Failure> {
-        if self.conversation.is_none() {
+        self.ask(Asked::For(input))
+    }
+
+    /// Runs a turn, whatever asks for its first reply.
+    fn ask(&mut self, asked: Asked) -> Result<Option<String>, Failure> {
+        if let Asked::For(input) = &asked
+            && self.conversation.is_none()
+        {
             if matches!(input, Input::Continue) {
                 eprintln!("There is no reply yet to go on with.");
                 return Ok(None);
             }
-            let words = super::input::words(&input).to_owned();
+            let words = super::input::words(input).to_owned();
             self.open(&words)?;
         }
         let Some(conversation) = self.conversation.as_mut() else {
@@ -260,7 +275,10 @@ impl Chat {
         let (tools, cancel) = (self.tools.as_mut(), self.interrupt.flag());
         let ended = self.keyboard.listen(std::io::stdin(), || {
             let on = &mut |event| output.event(event);
-            conversation.work(input, turn, tools, script, cancel, on)
+            match asked {
+                Asked::For(input) => conversation.work(input, turn, tools, script, cancel, on),
+                Asked::Again => conversation.retry(turn, tools, script, cancel, on),
+            }
         });
         self.output.end();
         if self.output.gone()? {

@@ -549,3 +549,74 @@ fn a_session_whose_stored_prompt_is_missing_says_so_and_builds_none() {
     assert_eq!(bench.desk.stored("work").ledger[..head], before);
     assert_eq!(bench.desk.stored("work").session.system, None);
 }
+
+/// Whatever asks for a reply: its calls are run, and the turn goes on to an answer.
+#[test]
+fn calls_are_run_in_every_reply_however_it_was_asked_for() {
+    for class in [Class::Dense, Class::Hybrid] {
+        let bench = Bench::thinker(class);
+        let mut at = bench.open(&tools);
+        at.say("Go.", &[says("One.")]);
+        let lines = [calls(&[("echo", "again")]), says("Two.")];
+        let ran = [r#"call echo {"x":"again"}"#, "ok again", "text Two."];
+
+        // Another reply in the place of one without calls.
+        let worked = at.retry(&lines);
+        assert_eq!(worked.honest().story, ran, "{class:?}");
+        assert_eq!((worked.receipts.len(), worked.sums.len()), (2, 1));
+        assert_eq!(worked.sums[0].calls, 2);
+        assert_eq!(
+            (worked.receipts[0].evaluated, &worked.notices[..]),
+            (0, &[][..])
+        );
+
+        // Another reply to results: the calls before it stay, and are not run again.
+        let worked = at.retry(&[calls(&[("echo", "more")]), says("Three.")]);
+        let want = [r#"call echo {"x":"more"}"#, "ok more", "text Three."];
+        assert_eq!(worked.honest().story, want, "{class:?}");
+
+        // Another message in the place of the last one.
+        at.talk.edit().expect("a turn to take back");
+        let worked = at.say("Go there.", &lines);
+        assert_eq!(worked.story, ran, "{class:?}");
+
+        // A reply that was cut inside a call goes on to the call's end.
+        let cut = json!({"text": "hm\n</think>\n\n<tool_call>\n{\"name\": \"echo\", ",
+            "finish": "length"});
+        let worked = at.say("And more.", &[cut.to_string()]);
+        assert_eq!(worked.end.expect("an end").finish, Finish::Length);
+        let rest = json!({"text": "\"arguments\": {\"x\": \"again\"}}\n</tool_call>"});
+        let worked = at.work(Input::Continue, &[rest.to_string(), says("Two.")]);
+        assert_eq!(worked.expect("more of it").honest().story, ran, "{class:?}");
+
+        // A message that a process left open.
+        let worked = at.work(Input::Text("Last.".to_owned()), &[]);
+        assert!(worked.is_err(), "there is no prepared reply");
+        let worked = at.work(Input::Open, &lines).expect("an open message");
+        assert_eq!(worked.honest().story, ran, "{class:?}");
+    }
+}
+
+#[test]
+fn ctrl_c_in_the_calls_of_another_reply_keeps_it() {
+    let bench = Bench::thinker(Class::Hybrid);
+    let mut at = bench.open(&tools);
+    at.say("Go.", &[says("One.")]);
+    let lines = [calls(&[("echo", "a"), ("write", "b")]), says("Two.")];
+    let worked = at.retry_until(&lines, &|e| matches!(e, Event::ToolCall { .. }));
+    assert_eq!(worked.end.expect("an end").finish, Finish::Interrupted);
+    let stored = bench.desk.stored("work");
+    let seen: Vec<_> = stored
+        .messages
+        .iter()
+        .map(|m| (m.role.as_str(), m.state))
+        .collect();
+    let want = [
+        ("user", State::Answered),
+        ("assistant", State::Answered),
+        ("tool", State::Open),
+        ("tool", State::Open),
+    ];
+    assert_eq!(seen, want, "the calls and what became of them stay");
+    assert!(worked.notices.iter().all(|n| !n.contains("put back")));
+}

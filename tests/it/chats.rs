@@ -103,3 +103,29 @@ fn a_call_that_changes_something_is_asked_about_and_only_a_yes_lets_it_run() {
     screen.keys("/quit\r");
     assert_eq!(screen.end().0, Some(0));
 }
+
+#[test]
+fn a_call_in_another_reply_is_asked_about_and_run_and_the_turn_goes_on_to_its_answer() {
+    let program = Program::new(Class::Dense);
+    let call = json!({"content": "", "tool_calls":
+        [{"name": "write_file", "arguments": {"path": "note.txt", "content": "from a model\n"}}]});
+    let replies = [says("I do not know."), call, says("Written.")];
+    let mut screen = chat(&program, "work", &replies);
+    let note = project(&program).join("note.txt");
+    screen.until("> ");
+    screen.keys("Write a note.\r");
+    screen.until("I do not know.");
+    screen.until(" written");
+    screen.keys("/retry\r");
+    screen.until("write_file wants to run:");
+    screen.until("[N]o ");
+    screen.keys("y\r");
+    screen.until("Written.");
+    screen.until(" written");
+    assert_eq!(
+        std::fs::read_to_string(&note).expect("a note"),
+        "from a model\n"
+    );
+    screen.keys("/quit\r");
+    assert_eq!(screen.end().0, Some(0));
+}

@@ -241,7 +241,7 @@ impl Story {
                 let mut script = Script::read(whole.as_bytes()).expect("a script");
                 let (_, talk) = self.running.as_mut().expect("a process");
                 let said = turn_with(talk, &press, &mut |talk, cancel, on| {
-                    talk.retry(&TurnOptions::default(), Some(&mut script), cancel, on)
+                    talk.retry(&TurnOptions::default(), None, Some(&mut script), cancel, on)
                 });
                 assert_eq!(said.is_ok(), replied, "only a reply is sampled again");
                 self.goes_another_way();

@@ -28,7 +28,7 @@ pub fn say(talk: &mut Conversation, words: &str) -> Said {
 pub fn retry(talk: &mut Conversation, options: &TurnOptions, script: Option<&str>) -> Said {
     let mut script = script.map(|text| Script::read(text.as_bytes()).expect("a script"));
     turn_with(talk, &|_| false, &mut |talk, cancel, on| {
-        talk.retry(options, script.as_mut(), cancel, on)
+        talk.retry(options, None, script.as_mut(), cancel, on)
     })
     .expect("another reply")
 }
@@ -258,7 +258,7 @@ fn there_must_be_a_reply_to_be_sampled_again() {
     let desk = Desk::new(Class::Dense, None);
     let (_engine, mut talk) = open(&desk, "work");
     let asked = turn_with(&mut talk, &|_| false, &mut |talk, cancel, on| {
-        talk.retry(&greedy(5), None, cancel, on)
+        talk.retry(&greedy(5), None, None, cancel, on)
     });
     let error = asked.err().expect("a refusal");
     assert_eq!(

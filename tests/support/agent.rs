@@ -185,6 +185,14 @@ pub fn says(text: &str) -> String {
     json!({"reasoning": "hm", "content": text}).to_string()
 }
 
+/// Something that samples replies in a process.
+pub type Asking<'a> = &'a mut dyn FnMut(
+    &mut At,
+    Option<&mut Script>,
+    &Arc<AtomicBool>,
+    &mut dyn FnMut(Event),
+) -> Result<TurnEnd, AgentError>;
+
 impl At {
     pub fn work(&mut self, input: Input, lines: &[String]) -> Result<Worked, AgentError> {
         self.work_until(input, lines, &|_| false)
@@ -202,46 +210,81 @@ impl At {
         lines: &[String],
         cancel_on: &dyn Fn(&Event) -> bool,
     ) -> Result<Worked, AgentError> {
+        let (worked, end) = self.tell(lines, cancel_on, &mut |at, script, cancel, on| {
+            let tools = Some(&mut at.tools);
+            let input = input.clone();
+            at.talk
+                .work(input, &TurnOptions::default(), tools, script, cancel, on)
+        });
+        end.map(|end| Worked {
+            end: Some(end),
+            ..worked
+        })
+    }
+
+    /// Another reply in the place of the last one.
+    pub fn retry(&mut self, lines: &[String]) -> Worked {
+        self.retry_until(lines, &|_| false)
+    }
+
+    pub fn retry_until(&mut self, lines: &[String], cancel_on: &dyn Fn(&Event) -> bool) -> Worked {
+        let (worked, end) = self.tried(lines, cancel_on);
+        Worked {
+            end: Some(end.expect("another reply")),
+            ..worked
+        }
+    }
+
+    /// Another reply, which may fail; also what was shown until then.
+    pub fn tried(
+        &mut self,
+        lines: &[String],
+        cancel_on: &dyn Fn(&Event) -> bool,
+    ) -> (Worked, Result<TurnEnd, AgentError>) {
+        self.tell(lines, cancel_on, &mut |at, script, cancel, on| {
+            let tools = Some(&mut at.tools);
+            at.talk
+                .retry(&TurnOptions::default(), tools, script, cancel, on)
+        })
+    }
+
+    /// Something that samples replies: what was shown, and how it ended.
+    pub fn tell(
+        &mut self,
+        lines: &[String],
+        cancel_on: &dyn Fn(&Event) -> bool,
+        ask: Asking<'_>,
+    ) -> (Worked, Result<TurnEnd, AgentError>) {
         let cancel = Arc::new(AtomicBool::new(false));
         let mut script = Script::read(lines.join("\n").as_bytes()).expect("a script");
         let mut worked = Worked::default();
         let flag = cancel.clone();
-        let options = TurnOptions::default();
-        let tools = Some(&mut self.tools);
-        let end = self.talk.work(
-            input,
-            &options,
-            tools,
-            Some(&mut script),
-            &cancel,
-            &mut |event| {
-                if cancel_on(&event) {
-                    flag.store(true, Ordering::Relaxed);
+        let end = ask(self, Some(&mut script), &cancel, &mut |event| {
+            if cancel_on(&event) {
+                flag.store(true, Ordering::Relaxed);
+            }
+            match event {
+                Event::ToolCall {
+                    name, arguments, ..
+                } => {
+                    worked.story.push(format!("call {name} {arguments}"));
                 }
-                match event {
-                    Event::ToolCall {
-                        name, arguments, ..
-                    } => {
-                        worked.story.push(format!("call {name} {arguments}"));
-                    }
-                    Event::ToolResult { ok, text, .. } => {
-                        let word = if ok { "ok" } else { "bad" };
-                        worked.story.push(format!("{word} {text}"));
-                    }
-                    Event::Text(text) => match worked.story.last_mut() {
-                        Some(last) if last.starts_with("text ") => last.push_str(&text),
-                        _ => worked.story.push(format!("text {text}")),
-                    },
-                    Event::Steered(text) => worked.story.push(format!("said {text}")),
-                    Event::Receipt(receipt) => worked.receipts.push(*receipt),
-                    Event::Turn(sum) => worked.sums.push(sum),
-                    Event::Notice { text, .. } => worked.notices.push(text),
-                    _ => {}
+                Event::ToolResult { ok, text, .. } => {
+                    let word = if ok { "ok" } else { "bad" };
+                    worked.story.push(format!("{word} {text}"));
                 }
-            },
-        )?;
-        worked.end = Some(end);
-        Ok(worked)
+                Event::Text(text) => match worked.story.last_mut() {
+                    Some(last) if last.starts_with("text ") => last.push_str(&text),
+                    _ => worked.story.push(format!("text {text}")),
+                },
+                Event::Steered(text) => worked.story.push(format!("said {text}")),
+                Event::Receipt(receipt) => worked.receipts.push(*receipt),
+                Event::Turn(sum) => worked.sums.push(sum),
+                Event::Notice { text, .. } => worked.notices.push(text),
+                _ => {}
+            }
+        });
+        (worked, end)
     }
 
     pub fn steering(&self) -> Steering {

@@ -100,6 +100,14 @@ impl Screen {
     }
 }
 
+impl Drop for Screen {
+    /// A test that failed leaves no program behind.
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
 /// What a person sees, roughly: without control sequences, and with plain line ends.
 fn cleaned(raw: &[u8]) -> String {
     let text = String::from_utf8_lossy(raw);

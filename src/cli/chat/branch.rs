@@ -3,7 +3,7 @@
 use super::super::error::Failure;
 use super::super::output::{count, printable};
 use super::commands::Command;
-use super::{Chat, Step};
+use super::{Asked, Chat, Step};
 use crate::agent::{Conversation, Input, Open};
 
 impl Chat {
@@ -68,7 +68,9 @@ impl Chat {
                 let child = conversation.fork(name.as_deref(), None)?;
                 self.switch(&child.name)?;
             }
-            Command::Retry => self.retry()?,
+            Command::Retry => {
+                self.ask(Asked::Again)?;
+            }
             Command::Open(_) | Command::Wrong(_) => {}
         }
         Ok(Step::Done)
@@ -105,24 +107,5 @@ impl Chat {
         }
         self.show_session();
         self.answer_open()
-    }
-
-    fn retry(&mut self) -> Result<(), Failure> {
-        let Some(conversation) = self.conversation.as_mut() else {
-            return Ok(());
-        };
-        self.interrupt.reset();
-        let output = &mut self.output;
-        let ended = conversation.retry(
-            &self.start.turn,
-            self.start.script.as_mut(),
-            self.interrupt.flag(),
-            &mut |event| output.event(event),
-        );
-        self.output.end();
-        if self.output.gone()? {
-            return Err(Failure::failed("io", "the terminal is gone"));
-        }
-        Ok(ended.map(|_| ())?)
     }
 }
