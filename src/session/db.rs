@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::record::first_words;
 use super::rows::{self, MESSAGE, SESSION, corrupt, place};
 use super::{
-    Error, Message, NewSession, Result, Session, SessionId, Summary, Unit, check_name, chunks, name,
+    Error, Message, NewSession, Result, Session, SessionId, Summary, Unit, check_name, chunks,
+    fault, name,
 };
 use crate::ledger::Token;
 
@@ -28,6 +29,8 @@ impl Db {
         check_name(new.name)?;
         let tools = new.tools.map(Value::to_string);
         let now = now_ms();
+        fault::check(fault::Kind::Write)?;
+        fault::limit(&self.conn)?;
         let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
         if let Some(parent) = new.parent
             && name_of(&tx, parent)?.is_none()
@@ -62,7 +65,9 @@ impl Db {
         let id = SessionId(tx.last_insert_rowid());
         chunks::append(&tx, id, 0, new.head)?;
         let session = one(&tx, "id = ?", id.0)?.ok_or_else(|| missing(id))?;
+        fault::check(fault::Kind::Commit)?;
         tx.commit()?;
+        fault::made()?;
         Ok(session)
     }
 
@@ -121,6 +126,7 @@ impl Db {
     /// Gives a session another name. [`Error::Exists`] if it is taken.
     pub fn rename(&self, id: SessionId, name: &str) -> Result<()> {
         check_name(name)?;
+        fault::check(fault::Kind::Write)?;
         let changed = self
             .conn
             .execute(
@@ -137,6 +143,7 @@ impl Db {
     /// Removes a session with its messages, ledger and receipts. Its children stay, without a
     /// parent. KV is not ours: release the pins of this owner as well.
     pub fn remove(&self, id: SessionId) -> Result<()> {
+        fault::check(fault::Kind::Write)?;
         match self
             .conn
             .execute("DELETE FROM sessions WHERE id = ?", [id.0])?
@@ -171,6 +178,7 @@ impl Db {
         id: SessionId,
         last: Option<super::MessageId>,
     ) -> Result<Vec<Message>> {
+        fault::check(fault::Kind::Read)?;
         let place = self.place(id)?;
         let mut query = self.conn.prepare_cached(&format!(
             "SELECT {MESSAGE} FROM messages WHERE session = ? AND branch IS NULL AND state <> 'withdrawn' \
@@ -218,6 +226,8 @@ impl Db {
     /// first, and never decode while it is open. [`Error::Locked`] if another process keeps that
     /// lock for longer than the patience.
     pub fn begin(&mut self, id: SessionId) -> Result<Unit<'_>> {
+        fault::check(fault::Kind::Write)?;
+        fault::limit(&self.conn)?;
         let tx = self
             .conn
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -225,6 +235,7 @@ impl Db {
     }
 
     fn column<T: rusqlite::types::FromSql>(&self, id: SessionId, column: &str) -> Result<T> {
+        fault::check(fault::Kind::Read)?;
         self.conn
             .prepare_cached(&format!("SELECT {column} FROM sessions WHERE id = ?"))?
             .query_row([id.0], |r| r.get(0))
@@ -264,6 +275,7 @@ pub(super) fn one(
     condition: &str,
     value: impl rusqlite::ToSql,
 ) -> Result<Option<Session>> {
+    fault::check(fault::Kind::Read)?;
     let mut query =
         conn.prepare_cached(&format!("SELECT {SESSION} FROM sessions WHERE {condition}"))?;
     let mut rows = query.query([value])?;

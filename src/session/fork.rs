@@ -4,7 +4,7 @@
 use rusqlite::{Transaction, TransactionBehavior, params};
 
 use super::db::{missing, now_ms, one, taken};
-use super::{Cut, Db, Error, Message, Result, Session, SessionId, check_name, chunks};
+use super::{Cut, Db, Error, Message, Result, Session, SessionId, check_name, chunks, fault};
 
 impl Db {
     /// Makes a session called `name` that has what `parent` has before the cut. Its messages and
@@ -19,6 +19,8 @@ impl Db {
         seen: &[Message],
     ) -> Result<Session> {
         check_name(name)?;
+        fault::check(fault::Kind::Write)?;
+        fault::limit(&self.conn)?;
         let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
         let old = one(&tx, "id = ?", parent.0)?.ok_or_else(|| missing(parent))?;
         // On the connection of this transaction: nothing changes from here on.
@@ -73,7 +75,9 @@ impl Db {
         }
         chunks::append(&tx, id, 0, tokens)?;
         let session = one(&tx, "id = ?", id.0)?.ok_or_else(|| missing(id))?;
+        fault::check(fault::Kind::Commit)?;
         tx.commit()?;
+        fault::made()?;
         Ok(session)
     }
 }

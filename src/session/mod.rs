@@ -15,6 +15,7 @@
 //! - `name`: what a session may be called
 //! - `lock`: one process per session, one per loaded model
 //! - `error`: what can go wrong, each with a hint
+//! - `fault`: failures that tests order
 //!
 //! Which law each invariant serves:
 //!
@@ -34,6 +35,7 @@ mod branch;
 mod chunks;
 mod db;
 mod error;
+pub mod fault;
 mod fork;
 mod lock;
 mod name;

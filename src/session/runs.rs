@@ -4,7 +4,7 @@
 use rusqlite::params;
 
 use super::db::now_ms;
-use super::{Db, MessageId, Result, Unit};
+use super::{Db, MessageId, Result, Unit, fault};
 
 /// A call that was started.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +20,7 @@ pub struct Run {
 impl Db {
     /// The calls of a reply that were started, in call order.
     pub fn runs(&self, reply: MessageId) -> Result<Vec<Run>> {
+        fault::check(fault::Kind::Read)?;
         let mut query = self.conn.prepare_cached(
             "SELECT call, effect, ok, result FROM runs WHERE reply = ? ORDER BY call",
         )?;

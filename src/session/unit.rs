@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use serde_json::Value;
 
 use super::db::{missing, now_ms};
-use super::{Error, MessageId, Result, SessionId, Span, State, Usage, chunks};
+use super::{Error, MessageId, Result, SessionId, Span, State, Usage, chunks, fault};
 use crate::ledger::{Finish, Token};
 
 /// Deepest nesting of stored JSON, which is what the parser reads back.
@@ -216,12 +216,14 @@ impl<'a> Unit<'a> {
             let what = format!("a span ends at token {end} of {}", self.len);
             return Err(self.refused(what));
         }
-        Ok(self.tx.commit()?)
+        fault::check(fault::Kind::Commit)?;
+        self.tx.commit()?;
+        fault::made()
     }
 
     /// Runs one change and remembers if it failed: half a unit must not be committed.
     pub(super) fn step<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let done = change(self);
+        let done = fault::check(fault::Kind::Write).and_then(|()| change(self));
         self.failed |= done.is_err();
         done
     }
