@@ -40,6 +40,24 @@ pub(super) struct Before {
     pub messages: usize,
 }
 
+/// Tokens of new messages, and where they go.
+struct Tokens {
+    from: usize,
+    tokens: Vec<Token>,
+    /// A prefix break that they are: the first token that differs, and why.
+    broken: Option<(usize, String)>,
+}
+
+impl Tokens {
+    fn at(from: usize, tokens: Vec<Token>) -> Tokens {
+        Tokens {
+            from,
+            tokens,
+            broken: None,
+        }
+    }
+}
+
 /// What is put in the place of results that never came.
 pub(super) const NOT_RUN: &str = "This call was not run.";
 
@@ -64,8 +82,9 @@ impl Conversation {
                 return self.append_messages(Vec::new(), &open);
             }
             return Ok(Appended {
+                // The reply changes them: they are answered then.
+                before: self.before(self.ledger.len(), open.len())?,
                 inputs: open,
-                before: self.before(self.ledger.len(), 0)?,
                 text: None,
                 after: self.after_last_input(),
                 continued: false,
@@ -169,7 +188,11 @@ impl Conversation {
 
         let cut = self.open_messages().find_map(|m| m.span).map(|s| s.start);
         let kept = cut.unwrap_or(self.ledger.len());
-        let (from, tokens) = self.tokens_of(&all, kept)?;
+        let Tokens {
+            from,
+            tokens,
+            broken,
+        } = self.tokens_of(&all, kept)?;
         let needed = from + tokens.len() + 1;
         if needed > self.shared.limit {
             return Err(AgentError::new(
@@ -228,6 +251,7 @@ impl Conversation {
         unit.touch(now_ms())?;
         unit.commit()?;
         self.hold(from, &tokens);
+        self.broken = broken.or(self.broken.take());
         self.messages = self.refresh(before.messages)?;
         let after = match all.last().is_some_and(|m| m.role == Role::Tool) {
             true => After::Results,
@@ -271,11 +295,7 @@ impl Conversation {
     }
 
     /// Where the tokens of new messages go, and the tokens.
-    fn tokens_of(
-        &mut self,
-        new: &[Message],
-        kept: usize,
-    ) -> Result<(usize, Vec<Token>), AgentError> {
+    fn tokens_of(&mut self, new: &[Message], kept: usize) -> Result<Tokens, AgentError> {
         let shared = self.shared.clone();
         let Some((row, reply)) = self.last_reply() else {
             let tokens = self.frozen.opening(&shared, new)?;
@@ -287,7 +307,7 @@ impl Conversation {
                 )
                 .hinted("give another template with --chat-template @FILE"));
             }
-            return Ok((head, tokens[head..].to_vec()));
+            return Ok(Tokens::at(head, tokens[head..].to_vec()));
         };
         let (finish, reply_end) = (row.finish, row.span.as_ref().map_or(kept, |s| s.end));
         if let Some(why) = self.whole_renderings() {
@@ -297,10 +317,12 @@ impl Conversation {
             let tokens = self.frozen.whole(&shared, &messages)?;
             let same = common_prefix(&self.ledger[..kept], &tokens);
             // A pending end of turn may take another form; what was decoded may not in silence.
-            if same < kept.min(self.decoded.len()) {
-                self.broken = Some((same, why));
-            }
-            return Ok((same, tokens[same..].to_vec()));
+            let broken = (same < kept.min(self.decoded.len())).then_some((same, why));
+            let tokens = tokens[same..].to_vec();
+            return Ok(Tokens {
+                broken,
+                ..Tokens::at(same, tokens)
+            });
         }
         let delta = self.frozen.delta(&shared, &reply, new)?;
         let closed = matches!(finish, Some(Finish::Stop | Finish::ToolCalls));
@@ -313,10 +335,10 @@ impl Conversation {
             let text = &self.ledger[..kept - 1];
             let tokens = Frozen::continuation(&shared, text, "", delta.pieces.clone())?;
             if tokens.first() == last.as_ref() {
-                return Ok((kept, tokens[1..].to_vec()));
+                return Ok(Tokens::at(kept, tokens[1..].to_vec()));
             }
             if last.is_some_and(|t| shared.model.vocab().is_end(t)) {
-                return Ok((kept - 1, tokens));
+                return Ok(Tokens::at(kept - 1, tokens));
             }
         }
         // A reply that was cut is closed first: open reasoning, then what stands before the end.
@@ -332,7 +354,7 @@ impl Conversation {
             before.push_str(&delta.closing);
         }
         let tokens = Frozen::continuation(&shared, &self.ledger[..kept], &before, delta.pieces)?;
-        Ok((kept, tokens))
+        Ok(Tokens::at(kept, tokens))
     }
 
     /// Whether a reply's tokens end inside its reasoning.

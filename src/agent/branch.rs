@@ -25,6 +25,15 @@ pub struct Taken {
     pub text: String,
 }
 
+/// A reply that was taken off to be sampled again.
+struct TakenOff {
+    branch: BranchId,
+    /// Where it began: the length of its prompt in tokens.
+    at: usize,
+    /// The reply before it.
+    before: Option<MessageId>,
+}
+
 /// Where a user's turn begins.
 struct Turn {
     /// Its first message's place among the messages.
@@ -242,13 +251,15 @@ impl Conversation {
     }
 
     fn take_back(&mut self, n: usize, why: Why) -> Result<Taken, AgentError> {
-        let taken = take_back(&mut self.db, &self.row, n, why)?;
-        self.read_again()?;
-        self.left = Some(match why {
-            Why::Edit => "what stood here was replaced by edit",
-            _ => "what stood here was taken back by undo",
-        });
-        Ok(taken)
+        self.operation(|talk| {
+            let taken = take_back(&mut talk.db, &talk.row, n, why)?;
+            talk.left = Some(match why {
+                Why::Edit => "what stood here was replaced by edit",
+                _ => "what stood here was taken back by undo",
+            });
+            talk.read_again()?;
+            Ok(taken)
+        })
     }
 
     /// Puts back what was taken off last, or a branch by its number.
@@ -256,10 +267,12 @@ impl Conversation {
     /// # Errors
     /// As [`redo`].
     pub fn redo(&mut self, branch: Option<i64>) -> Result<usize, AgentError> {
-        let len = redo(&mut self.db, &self.row, branch)?;
-        self.read_again()?;
-        self.left = Some("another branch was put back here by redo");
-        Ok(len)
+        self.operation(|talk| {
+            let len = redo(&mut talk.db, &talk.row, branch)?;
+            talk.left = Some("another branch was put back here by redo");
+            talk.read_again()?;
+            Ok(len)
+        })
     }
 
     /// Takes the last reply off and samples another one after the same prompt, from another seed.
@@ -277,7 +290,8 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: &mut dyn FnMut(Event),
     ) -> Result<TurnEnd, AgentError> {
-        let ended = self.another_reply(options, tools, script, cancel, on);
+        let ended =
+            self.operation(|talk| talk.another_reply(options, tools, script, cancel, &mut *on));
         self.say(on);
         ended
     }
@@ -290,20 +304,49 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: &mut dyn FnMut(Event),
     ) -> Result<TurnEnd, AgentError> {
-        let (branch, prompt) = self.take_reply_off()?;
-        let before = self.last_reply_id();
-        let ended = self.whole_turn(Input::Open, options, tools, script, cancel, on);
-        if self.last_reply_id() == before {
-            // No token was sampled. Whatever this gives, the reply is stored.
-            let mut unit = self.db.begin(self.row.id)?;
-            unit.reattach(branch)?;
-            unit.commit()?;
-            self.read_again()?;
-            self.decoded.reached(prompt);
-            self.notices
-                .push(("the reply before was put back".to_owned(), None));
+        let off = self.take_reply_off()?;
+        let ended = self
+            .hold_prompt(off.at)
+            .and_then(|()| self.whole_turn(Input::Open, options, tools, script, cancel, on));
+        if ended.is_err() && self.read_stored().is_err() {
+            // What is stored is not known now; the next operation reads it.
+            return ended;
         }
-        ended
+        if self.last_reply_id() != off.before {
+            return ended;
+        }
+        // No token was sampled, or none could be stored.
+        match (self.put_back(&off), ended) {
+            (Ok(()), ended) => {
+                let text = "the reply before was put back".to_owned();
+                self.notices.push((text, None));
+                ended
+            }
+            (Err(error), ended) => {
+                let text =
+                    "the reply before could not be put back; it is kept as a branch".to_owned();
+                let hint = "when npast.db can be written again, redo puts it back".to_owned();
+                self.notices.push((text, Some(hint)));
+                ended.and(Err(error))
+            }
+        }
+    }
+
+    /// After the cut of a retry. All of the prompt was decoded, or there would have been no reply.
+    fn hold_prompt(&mut self, prompt: usize) -> Result<(), AgentError> {
+        self.left = Some("another reply is sampled here by retry");
+        self.read_again()?;
+        self.decoded.reached(prompt);
+        Ok(())
+    }
+
+    fn put_back(&mut self, off: &TakenOff) -> Result<(), AgentError> {
+        let mut unit = self.db.begin(self.row.id)?;
+        unit.reattach(off.branch)?;
+        unit.commit()?;
+        self.read_again()?;
+        self.decoded.reached(off.at);
+        Ok(())
     }
 
     fn last_reply_id(&self) -> Option<MessageId> {
@@ -311,7 +354,7 @@ impl Conversation {
         reply.map(|m| m.id)
     }
 
-    fn take_reply_off(&mut self) -> Result<(BranchId, usize), AgentError> {
+    fn take_reply_off(&mut self) -> Result<TakenOff, AgentError> {
         let place = self.messages.iter().rposition(|m| m.role != "assistant");
         let reply = self.messages.last().filter(|m| m.role == "assistant");
         let (Some(reply), Some(last)) = (reply, place) else {
@@ -337,6 +380,7 @@ impl Conversation {
         let from = self.messages[..last]
             .iter()
             .rposition(|m| m.role == "assistant");
+        let before = from.map(|i| self.messages[i].id);
         let inputs: Vec<_> = self.messages[from.map_or(0, |i| i + 1)..=last]
             .iter()
             .map(|m| m.id)
@@ -348,13 +392,12 @@ impl Conversation {
         }
         let tries = unit.add_try()?;
         unit.commit()?;
-        // All of the prompt was decoded, or there would be no reply.
-        let decoded = cut.at;
         self.row.tries = tries;
-        self.read_again()?;
-        self.decoded.reached(decoded);
-        self.left = Some("another reply is sampled here by retry");
-        Ok((branch, decoded))
+        Ok(TakenOff {
+            branch,
+            at: cut.at,
+            before,
+        })
     }
 
     /// Makes a session with the first `keep` turns of this one, and holds what is stored of it.
@@ -363,15 +406,20 @@ impl Conversation {
     /// As [`fork`].
     pub fn fork(&self, name: Option<&str>, keep: Option<usize>) -> Result<Session, AgentError> {
         let child = fork(&self.db, &self.row, name, keep)?;
-        let stored = self.db.ledger(child.id)?.len() - self.db.pending(child.id)?;
-        let held = self
-            .shared
-            .store
-            .hold(&kv_owner(child.id), &self.ledger, stored);
-        if let Err(error) = held {
+        // The fork is made, whatever becomes of this.
+        if let Err(error) = self.hold_shared(&child) {
             tracing::warn!("what a fork shares may be collected: {error}");
         }
         Ok(child)
+    }
+
+    /// What is stored of the tokens that a fork took over is held for it too.
+    fn hold_shared(&self, child: &Session) -> Result<(), AgentError> {
+        let stored = self.db.ledger(child.id)?.len() - self.db.pending(child.id)?;
+        let owner = kv_owner(child.id);
+        let ledger = self.db.ledger(self.row.id)?;
+        let held = self.shared.store.hold(&owner, &ledger, stored);
+        held.map_err(|e| AgentError::new(ErrorKind::Session, e.to_string()))
     }
 
     /// The text of the message that [`Conversation::edit`] would take back.
@@ -384,8 +432,8 @@ impl Conversation {
 
     /// After a change of the stored conversation: everything again, as at its opening.
     fn read_again(&mut self) -> Result<(), AgentError> {
-        let before = std::mem::take(&mut self.ledger);
-        self.ledger = self.db.ledger(self.row.id)?;
+        let stored = self.db.ledger(self.row.id)?;
+        let before = std::mem::replace(&mut self.ledger, stored);
         self.messages = self.db.messages(self.row.id)?;
         let same = crate::ledger::common_prefix(&before, &self.ledger);
         self.marks.retain(|(len, _)| *len <= same);

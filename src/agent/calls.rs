@@ -195,7 +195,7 @@ impl Conversation {
             .collect())
     }
 
-    /// Calls that the last process left without results get them now, in the ledger's tail.
+    /// Calls that a crash or an error left without results get them now, in the ledger's tail.
     pub(super) fn close_calls(&mut self) -> Result<(), AgentError> {
         let Some(open) = self.unanswered() else {
             return Ok(());
@@ -205,23 +205,23 @@ impl Conversation {
         let (unknown, not_run) = (count(UNKNOWN), count(NOT_RUN));
         let results = open.calls.iter().zip(&texts);
         let results = results.map(|(call, text)| Message::tool_result("", &call.name, text));
-        let closed = self.append(super::Input::Messages(results.collect()));
-        self.notices.push(match closed {
-            Ok(_) => (
+        match self.append(super::Input::Messages(results.collect())) {
+            Ok(_) => self.notices.push((
                 format!(
-                    "the last process ended between calls and their results: of {} calls {} have \
+                    "the last turn ended between calls and their results: of {} calls {} have \
                      their result, {not_run} were not run, {unknown} may have had an effect",
                     texts.len(),
                     texts.len() - unknown - not_run,
                 ),
                 (unknown > 0).then(|| "look at what the calls may have changed".to_owned()),
-            ),
+            )),
+            Err(e) if e.is(super::ErrorKind::Session) => return Err(e),
             // The next message brings them along.
-            Err(e) => (
+            Err(e) => self.notices.push((
                 format!("the calls of the last reply could not be closed: {e}"),
                 e.hint(),
-            ),
-        });
+            )),
+        }
         Ok(())
     }
 

@@ -69,6 +69,8 @@ pub struct Conversation {
     pub(super) broken: Option<(usize, String)>,
     /// Why the slot may hold something else after the ledger's end: named if that costs something.
     pub(super) left: Option<&'static str>,
+    /// An operation on it did not end well: memory may say something else than npast.db.
+    pub(super) stale: bool,
 }
 
 impl Conversation {
@@ -166,6 +168,7 @@ impl Conversation {
             notices,
             broken: None,
             left: None,
+            stale: false,
             resumed,
             _lock: lock,
             shared,
@@ -214,16 +217,30 @@ impl Conversation {
     /// an input that was refused leaves nothing behind.
     ///
     /// # Errors
-    /// When the store's writer has died; the session itself is whole.
+    /// When the store's writer has died, or npast.db fails; the session itself is whole.
     pub fn close(mut self) -> Result<(), AgentError> {
-        if !self.resumed && self.calls == 0 && self.messages.is_empty() {
-            self.db.remove(self.row.id)?;
-        }
+        let left = self.leave_nothing();
         self.settle();
         self.shared
             .store
             .flush()
-            .map_err(|e| AgentError::new(ErrorKind::Session, e.to_string()))
+            .map_err(|e| AgentError::new(ErrorKind::Session, e.to_string()))?;
+        left
+    }
+
+    /// Removes a session that was started here and has nothing in it.
+    fn leave_nothing(&mut self) -> Result<(), AgentError> {
+        if self.resumed {
+            return Ok(());
+        }
+        if self.stale {
+            // A message may be stored that memory does not know.
+            self.read_stored()?;
+        }
+        if self.calls == 0 && self.messages.is_empty() {
+            self.db.remove(self.row.id)?;
+        }
+        Ok(())
     }
 
     /// The state after the last call goes to disk, where it did not yet: the turn has ended, or a
@@ -315,7 +332,7 @@ impl Conversation {
 
     /// After a kill in the middle of a reply its body is older than its tokens: the tokens are the
     /// truth, the text is read from them again.
-    fn mend(&mut self) -> Result<(), AgentError> {
+    pub(super) fn mend(&mut self) -> Result<(), AgentError> {
         let Some(last) = self.messages.last() else {
             return Ok(());
         };
@@ -386,6 +403,7 @@ impl Conversation {
             notices: self.notices,
             broken: None,
             left: None,
+            stale: false,
             resumed: true,
             slot: self.slot,
             db: Db::open(&shared.options.home.join("npast.db"))?,

@@ -3,7 +3,8 @@
 //! decoded). It knows no terminal and no HTTP; callers pass input in and get events out.
 //!
 //! - `engine`: model, slot and stores of a process; `conversation`: one session of it.
-//! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back.
+//! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back; `record`: stored,
+//!   then shown; `fresh`: read again after a failure.
 //! - `branch`: undo, redo, edit, retry, fork.
 //! - `steps`: a turn with tools; `calls`: the calls of one reply; `rounds`: budgets and loops;
 //!   `toolset`: what a call needs; `temp`: its temporary folder; `steering`: what the user says
@@ -24,6 +25,7 @@ mod error;
 mod event;
 mod fingerprint;
 mod frame;
+mod fresh;
 mod host;
 mod memory;
 mod notes;
@@ -31,6 +33,7 @@ mod options;
 mod prompt;
 mod reason;
 mod receipt;
+mod record;
 mod reply;
 mod rounds;
 mod steering;
@@ -45,6 +48,7 @@ pub use cost::{Cost, cost};
 pub use engine::{Engine, Facts, Notice};
 pub use error::{AgentError, ErrorKind};
 pub use event::{Event, Stage};
+pub use fresh::Mirror;
 pub use notes::Notes;
 pub use options::{Input, NewSession, Open, Options, Policy, Setup, TurnOptions};
 pub use prompt::{Part, Prompt, Surroundings};

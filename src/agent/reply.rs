@@ -10,12 +10,13 @@ use crate::chat::stream::{StopHold, Utf8Hold};
 use crate::chat::template::{After, ReplyFormat};
 use crate::ledger::{Finish, Token};
 use crate::llama::{Grammar, Vocab};
-use crate::session::{MessageId, Span, State};
+use crate::session::MessageId;
 use crate::slot::{Flow, Watch};
 
-/// Law 5: sampled tokens reach the store at least this often.
+/// Sampled tokens reach the store, and then the watcher, at least this often; law 5 allows a second.
+/// A person sees no steps in what is shown ten times a second, and more commits only wear the disk.
 const STORE_TOKENS: usize = 64;
-const STORE_EVERY: Duration = Duration::from_secs(1);
+const STORE_EVERY: Duration = Duration::from_millis(100);
 
 /// A reply as it comes.
 pub(super) struct Coming {
@@ -29,7 +30,10 @@ pub(super) struct Coming {
     pub start: usize,
     /// Sampled and not stored yet.
     unstored: Vec<Token>,
-    stored_at: Instant,
+    /// What is to be shown when the tokens are stored.
+    unshown: Vec<Event>,
+    /// When something of it was stored last; at first nothing was, and the first token does not wait.
+    stored_at: Option<Instant>,
 }
 
 impl Coming {
@@ -42,7 +46,8 @@ impl Coming {
             id: None,
             start,
             unstored: Vec::new(),
-            stored_at: Instant::now(),
+            unshown: Vec::new(),
+            stored_at: None,
         })
     }
 
@@ -53,14 +58,15 @@ impl Coming {
         self.reader.push(&text);
     }
 
-    /// Takes a token, and gives what can be shown.
-    pub fn push(&mut self, vocab: &Vocab, token: Token) -> Vec<Event> {
+    /// Takes a token; what it shows waits until it is stored.
+    pub fn push(&mut self, vocab: &Vocab, token: Token) {
         self.unstored.push(token);
         if vocab.is_end(token) || self.stopped {
-            return Vec::new();
+            return;
         }
         let text = self.utf8.feed(&vocab.piece(token, true));
-        self.show(&text)
+        let events = self.show(&text);
+        self.unshown.extend(events);
     }
 
     fn show(&mut self, text: &str) -> Vec<Event> {
@@ -78,13 +84,26 @@ impl Coming {
 
     /// Whether what was sampled is due to be stored.
     pub fn due(&self) -> bool {
-        self.unstored.len() >= STORE_TOKENS
-            || (!self.unstored.is_empty() && self.stored_at.elapsed() >= STORE_EVERY)
+        self.left().is_some_and(|left| left.is_zero())
+    }
+
+    /// How long what was sampled may still wait to be stored; nothing where nothing waits.
+    pub fn left(&self) -> Option<Duration> {
+        match (self.unstored.len(), self.stored_at) {
+            (0, _) => None,
+            (STORE_TOKENS.., _) | (_, None) => Some(Duration::ZERO),
+            (_, Some(at)) => Some(STORE_EVERY.saturating_sub(at.elapsed())),
+        }
     }
 
     pub fn take_unstored(&mut self) -> Vec<Token> {
-        self.stored_at = Instant::now();
+        self.stored_at = Some(Instant::now());
         std::mem::take(&mut self.unstored)
+    }
+
+    /// What can be shown now that the tokens are stored.
+    pub fn take_stored(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.unshown)
     }
 
     /// The end: what was held back, and the message.
@@ -223,52 +242,5 @@ impl Conversation {
         let mut reader = ReplyReader::new(self.format(after)?).map_err(bridge)?;
         reader.push(&raw);
         Ok(reader.finish(cut, seed).1)
-    }
-
-    /// Stores what was sampled since the last time. The first time, the inputs become answered and
-    /// the reply a message, marked interrupted until it ends.
-    pub(super) fn store_sampled(
-        &mut self,
-        coming: &mut Coming,
-        inputs: &[MessageId],
-    ) -> Result<(), AgentError> {
-        let tokens = coming.take_unstored();
-        if tokens.is_empty() {
-            return Ok(());
-        }
-        let at = self.ledger.len();
-        let end = at + tokens.len();
-        let body = Message::assistant("").to_json();
-        let mut unit = self.db.begin(self.row.id)?;
-        unit.append_tokens(at, &tokens)?;
-        let id = match coming.id {
-            // A reply that goes on is no longer ended as it was: a crash from here on leaves an
-            // interrupted one, whose text is read from its tokens again.
-            Some(id) => {
-                unit.set_finish(id, Finish::Interrupted)?;
-                id
-            }
-            None => {
-                for input in inputs {
-                    unit.set_state(*input, State::Answered)?;
-                }
-                let id = unit.add_message("assistant", &body, State::Answered)?;
-                unit.set_finish(id, Finish::Interrupted)?;
-                id
-            }
-        };
-        unit.set_span(
-            id,
-            Span {
-                start: coming.start,
-                end,
-            },
-        )?;
-        unit.set_pending(1)?;
-        unit.set_decoded(end - 1)?;
-        unit.commit()?;
-        coming.id = Some(id);
-        self.ledger.extend_from_slice(&tokens);
-        Ok(())
     }
 }

@@ -22,6 +22,11 @@ impl Steering {
         self.lines().steer.push_back(text.into());
     }
 
+    /// What was taken and could not be stored: said before all else that waits.
+    pub(super) fn steer_again(&self, text: String) {
+        self.lines().steer.push_front(text);
+    }
+
     /// Said after the turn.
     pub fn queue(&self, text: impl Into<String>) {
         self.lines().queue.push_back(text.into());

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::append::Appended;
 use super::error::ErrorKind;
 use super::rounds::Rounds;
 use super::turn::{On, Sum};
@@ -37,7 +38,8 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
-        let end = self.whole_turn(input, options, tools, script, cancel, on);
+        let end =
+            self.operation(|talk| talk.whole_turn(input, options, tools, script, cancel, &mut *on));
         self.say(on);
         end
     }
@@ -85,24 +87,23 @@ impl Conversation {
         } = pass;
         let mut rounds = Rounds::new(tools.budget);
         tools.results.begin_turn();
+        let mut steered = None;
         loop {
-            let results =
-                matches!(&input, Input::Messages(all) if all.iter().any(|m| m.role == Role::Tool));
-            let retry = results.then(|| input.clone());
-            let end = match self.step(input, options, script.as_deref_mut(), cancel, sum, on) {
-                Err(e) if e.is(ErrorKind::TooLong) && self.unanswered().is_some() => {
-                    let Some(Input::Messages(all)) = retry else {
-                        return Err(e);
-                    };
-                    let short = Input::Messages(all.into_iter().map(shortened).collect());
-                    self.notices.push((
-                        "the results of the last calls do not fit into the context; the model is told so".into(),
-                        Some("start a new session, or give a larger --ctx".into()),
-                    ));
-                    self.step(short, options, script.as_deref_mut(), cancel, sum, on)?
+            self.say(on);
+            let appended = match self.append_step(input) {
+                Ok(appended) => appended,
+                Err(error) => {
+                    if let Some(text) = steered {
+                        self.hand_back(text, &tools.steering);
+                    }
+                    return Err(error);
                 }
-                end => end?,
             };
+            if let Some(text) = steered.take() {
+                on(Event::Steered(text));
+            }
+            let script = script.as_deref_mut();
+            let end = self.answer(&appended, options, script, cancel, sum, on)?;
             if end.finish != Finish::ToolCalls {
                 return Ok(end);
             }
@@ -114,11 +115,10 @@ impl Conversation {
             let stopped = rounds.stopped();
             let cancelled = cancel.load(Ordering::Relaxed);
             if stopped.is_none() && !cancelled {
-                input = Input::Messages(answers);
-                if let (Input::Messages(all), Some(text)) = (&mut input, tools.steering.take()) {
-                    on(Event::Steered(text.clone()));
-                    all.push(Message::user(text));
-                }
+                let mut all = answers;
+                steered = tools.steering.take();
+                all.extend(steered.as_deref().map(Message::user));
+                input = Input::Messages(all);
                 continue;
             }
             // Durable and without an answer: the next message finds them, and an empty one lets
@@ -137,6 +137,24 @@ impl Conversation {
                 withdrawn: None,
                 stopped,
             });
+        }
+    }
+
+    /// Makes the input of a step durable. Results that do not fit are replaced by a sentence.
+    fn append_step(&mut self, input: Input) -> Result<Appended, AgentError> {
+        let results = match &input {
+            Input::Messages(all) if all.iter().any(|m| m.role == Role::Tool) => Some(all.clone()),
+            _ => None,
+        };
+        match (self.append(input), results) {
+            (Err(e), Some(all)) if e.is(ErrorKind::TooLong) && self.unanswered().is_some() => {
+                self.notices.push((
+                    "the results of the last calls do not fit into the context; the model is told so".into(),
+                    Some("start a new session, or give a larger --ctx".into()),
+                ));
+                self.append(Input::Messages(all.into_iter().map(shortened).collect()))
+            }
+            (appended, _) => appended,
         }
     }
 }

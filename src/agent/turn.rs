@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::mpsc::unbounded_channel;
 
 use super::append::Appended;
 use super::conversation::{Conversation, now_ms};
@@ -21,7 +20,7 @@ use crate::chat::script::ScriptError;
 use crate::ledger::{Finish, Token};
 use crate::llama::{Sampling, Vocab};
 use crate::session::{self, MessageId, Usage};
-use crate::slot::{self, Call, Choice, Kind, Outcome, Reply, Target};
+use crate::slot::{Choice, Outcome, Reply};
 
 /// How a turn ended.
 #[derive(Clone, Debug)]
@@ -129,6 +128,19 @@ impl Conversation {
     ) -> Result<TurnEnd, AgentError> {
         self.say(on);
         let appended = self.append(input)?;
+        self.answer(&appended, options, script, cancel, sum, on)
+    }
+
+    /// The model call for an input that is stored: reply, receipt.
+    pub(super) fn answer(
+        &mut self,
+        appended: &Appended,
+        options: &TurnOptions,
+        script: Option<&mut Script>,
+        cancel: &Arc<AtomicBool>,
+        sum: &mut Sum,
+        on: On<'_>,
+    ) -> Result<TurnEnd, AgentError> {
         self.say(on);
         let prepared = script.map(|s| self.prepared(s)).transpose()?;
         let format = self.format(appended.after)?.clone();
@@ -161,64 +173,13 @@ impl Conversation {
             observe: None,
         };
         let prompt = self.ledger.len();
-        let called = self.call(reply, cancel, &mut coming, &appended, on)?;
+        let called = self.call(reply, cancel, &mut coming, appended, on)?;
         let stopped = cancel.load(Ordering::Relaxed);
-        self.end_call(called, coming, &appended, prompt, stopped, sum, on)
+        self.end_call(called, coming, appended, prompt, stopped, sum, on)
     }
 
-    /// Sends the call and shows what comes. A reply that could not be stored as it came is an error
-    /// beside the outcome: the call has its receipt all the same.
-    fn call(
-        &mut self,
-        reply: Reply,
-        cancel: &Arc<AtomicBool>,
-        coming: &mut Coming,
-        appended: &Appended,
-        on: On<'_>,
-    ) -> Result<(Outcome, Result<(), AgentError>), AgentError> {
-        let vocab = self.shared.model.vocab().clone();
-        let target = match self.marks.last() {
-            Some(mark) if self.slot.knows(*mark) => Target::Tail {
-                mark: *mark,
-                tail: self.ledger[mark.0..].to_vec(),
-            },
-            _ => Target::Whole(self.ledger.clone()),
-        };
-        let (events, mut inbox) = unbounded_channel();
-        let answer = self.slot.call(Call {
-            kind: Kind::Turn,
-            owner: self.owner(),
-            target,
-            head: self.row.head,
-            decoded: self.decoded.len(),
-            reply: Some(reply),
-            step: self.row.runs_tools,
-            cancel: cancel.clone(),
-            events,
-        })?;
-        let mut stored = Ok(());
-        while let Some(event) = inbox.blocking_recv() {
-            match event {
-                slot::Event::Restoring { tokens } => on(Event::Restoring { tokens }),
-                slot::Event::Prefill { done, total } => on(Event::Prefill { done, total }),
-                slot::Event::Sampled(token) => {
-                    for event in coming.push(&vocab, token) {
-                        on(event);
-                    }
-                    if stored.is_ok() && coming.due() {
-                        stored = self.store_sampled(coming, &appended.inputs);
-                        if stored.is_err() {
-                            // What cannot be stored is not sampled any further.
-                            cancel.store(true, Ordering::Relaxed);
-                        }
-                    }
-                }
-            }
-        }
-        Ok((answer.wait()?, stored))
-    }
-
-    /// Stores the reply and its receipt, and shows both. The receipt is shown whatever the disk did.
+    /// Stores the reply and its receipt, and shows both. The receipt is shown whatever the disk did,
+    /// of the reply what is stored.
     #[allow(clippy::too_many_arguments)]
     fn end_call(
         &mut self,
@@ -234,7 +195,7 @@ impl Conversation {
         let said = !outcome.tokens.is_empty();
         self.calls += 1;
         if stored.is_ok() && said {
-            stored = self.store_sampled(&mut coming, &appended.inputs);
+            stored = self.record(&mut coming, &appended.inputs, on);
         }
         // What the slot holds can be continued as long as the ledger begins with it.
         let whole = prompt + outcome.tokens.len();
@@ -249,16 +210,18 @@ impl Conversation {
         if said {
             let (id, seed) = (coming.id, self.seed_at(coming.start));
             let (events, reply) = coming.finish(finish, seed);
-            events.into_iter().for_each(&mut *on);
             if finish == Finish::Stop && !reply.calls.is_empty() {
                 finish = Finish::ToolCalls;
             }
-            for call in &reply.calls {
-                on(Event::ToolCall {
-                    id: call.id.clone(),
-                    name: call.name.clone(),
-                    arguments: json!(call.arguments),
-                });
+            if stored.is_ok() {
+                events.into_iter().for_each(&mut *on);
+                for call in &reply.calls {
+                    on(Event::ToolCall {
+                        id: call.id.clone(),
+                        name: call.name.clone(),
+                        arguments: json!(call.arguments),
+                    });
+                }
             }
             message = id.map(|id| (id, reply.to_json()));
         }
@@ -292,6 +255,9 @@ impl Conversation {
             on(Event::Receipt(Box::new(receipt.clone())));
         }
         sum.add(&receipt);
+        if stored.is_err() {
+            self.say_what_is_lost(whole, outcome.tokens.len());
+        }
         stored?;
         match error {
             Some(error) => Err(error.into()),

@@ -7,6 +7,8 @@ mod agent;
 mod gallery;
 #[path = "../support/history.rs"]
 mod history;
+#[path = "../support/house.rs"]
+mod house;
 #[path = "../support/model.rs"]
 mod model;
 #[path = "../support/program.rs"]
@@ -48,6 +50,8 @@ mod endings;
 mod ends;
 mod exact_resume;
 mod exact_switch;
+mod failing_lives;
+mod failures;
 mod foreign;
 mod forks;
 mod frozen_head;

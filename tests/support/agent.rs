@@ -122,18 +122,30 @@ impl Bench {
     /// Opens the session "work" in a process of its own.
     pub fn open(&self, tools: &dyn Fn() -> Vec<Box<dyn Tool>>) -> At {
         let engine = self.desk.engine().expect("an engine");
-        let new = self.new_session(setup(tools()));
-        let talk = engine.conversation(Open::Named("work".to_owned()), new);
-        let talk = talk.expect("a session");
-        let door = Door::default();
-        let tools = talk.toolset(tools(), Box::new(door.clone()), None);
-        let tools = tools.expect("tools").expect("a session with tools");
+        let at = self.enter(&engine, "work", tools).expect("a session");
         At {
-            _engine: engine,
-            talk,
-            tools,
-            door,
+            _engine: Some(engine),
+            ..at
         }
+    }
+
+    /// Opens a session in a process that is there.
+    pub fn enter(
+        &self,
+        engine: &Engine,
+        name: &str,
+        tools: &dyn Fn() -> Vec<Box<dyn Tool>>,
+    ) -> Result<At, AgentError> {
+        let new = self.new_session(setup(tools()));
+        let talk = engine.conversation(Open::Named(name.to_owned()), new)?;
+        let door = Door::default();
+        let tools = talk.toolset(tools(), Box::new(door.clone()), None)?;
+        Ok(At {
+            _engine: None,
+            talk,
+            tools: tools.expect("a session with tools"),
+            door,
+        })
     }
 }
 
@@ -142,8 +154,8 @@ pub struct At {
     pub talk: Conversation,
     pub tools: Toolset<'static>,
     pub door: Door,
-    /// Last: nobody holds its thread any more, so its end is waited for.
-    _engine: Engine,
+    /// Its own, if it has one. Last: nobody holds its thread any more, so its end is waited for.
+    _engine: Option<Engine>,
 }
 
 /// What a turn with tools said, as one list, and what it cost.
@@ -210,15 +222,25 @@ impl At {
         lines: &[String],
         cancel_on: &dyn Fn(&Event) -> bool,
     ) -> Result<Worked, AgentError> {
-        let (worked, end) = self.tell(lines, cancel_on, &mut |at, script, cancel, on| {
+        let (worked, end) = self.attempt(input, lines, cancel_on);
+        end.map(|end| Worked {
+            end: Some(end),
+            ..worked
+        })
+    }
+
+    /// A turn, which may fail; also what was shown until then.
+    pub fn attempt(
+        &mut self,
+        input: Input,
+        lines: &[String],
+        cancel_on: &dyn Fn(&Event) -> bool,
+    ) -> (Worked, Result<TurnEnd, AgentError>) {
+        self.tell(lines, cancel_on, &mut |at, script, cancel, on| {
             let tools = Some(&mut at.tools);
             let input = input.clone();
             at.talk
                 .work(input, &TurnOptions::default(), tools, script, cancel, on)
-        });
-        end.map(|end| Worked {
-            end: Some(end),
-            ..worked
         })
     }
 
