@@ -16,8 +16,8 @@ use super::engine::Start;
 use super::error::Failure;
 use super::interrupt::Interrupt;
 use super::keyboard::Keyboard;
-use super::output::{Output, count, printable, receipt};
-use crate::agent::{Conversation, Engine, Input, Steering, Toolset, TurnEnd};
+use super::output::{Output, Showing, count, printable, receipt};
+use crate::agent::{Conversation, Engine, Event, Input, Steering, Toolset, TurnEnd};
 
 const HELP: &str = "\
 /continue  go on with a reply that ended early
@@ -103,10 +103,13 @@ pub fn run(run: &Run, mut start: Start) -> Result<i32, Failure> {
     };
     let engine = start.load(&interrupt, &mut text.progress)?;
     let steering = Steering::default();
-    let keyboard = Keyboard::new(steering.clone(), interrupt.flag().clone());
+    let showing = Showing::default();
+    let flag = interrupt.flag().clone();
+    let keyboard = Keyboard::new(steering.clone(), flag, showing.clone());
     let mut chat = Chat {
         steering,
         keyboard: Arc::new(keyboard),
+        showing,
         start,
         engine,
         interrupt,
@@ -136,6 +139,8 @@ struct Chat {
     /// What was typed while a turn ran.
     steering: Steering,
     keyboard: Arc<Keyboard>,
+    /// What turns say, on its way to the terminal.
+    showing: Showing<Event>,
     history: History,
 }
 
@@ -270,15 +275,15 @@ impl Chat {
             return Ok(None);
         };
         self.interrupt.reset();
-        let output = &mut self.output;
+        let (output, showing) = (&mut self.output, &self.showing);
         let (turn, script) = (&self.start.turn, self.start.script.as_mut());
         let (tools, cancel) = (self.tools.as_mut(), self.interrupt.flag());
         let ended = self.keyboard.listen(std::io::stdin(), || {
-            let on = &mut |event| output.event(event);
-            match asked {
+            let show = |event| output.event(event);
+            showing.during(show, |on| match asked {
                 Asked::For(input) => conversation.work(input, turn, tools, script, cancel, on),
                 Asked::Again => conversation.retry(turn, tools, script, cancel, on),
-            }
+            })
         });
         self.output.end();
         if self.output.gone()? {

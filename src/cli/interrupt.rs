@@ -37,6 +37,11 @@ impl Interrupt {
         self.flag.store(false, Ordering::SeqCst);
     }
 
+    /// All is done and stored, and only showing it is left: the next Ctrl-C ends the program.
+    pub fn only_showing(&self) {
+        self.flag.store(true, Ordering::SeqCst);
+    }
+
     /// Whether somebody asked to stop.
     pub fn asked(&self) -> bool {
         self.flag.load(Ordering::SeqCst)

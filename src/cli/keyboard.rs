@@ -12,8 +12,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::output::printable;
-use crate::agent::Steering;
+use super::output::{Showing, printable};
+use crate::agent::{Event, Steering};
 
 /// Longest line that is taken, in bytes; a terminal gives no longer ones.
 const MAX_LINE: usize = 64 * 1024;
@@ -25,6 +25,8 @@ pub struct Keyboard {
     steering: Steering,
     /// Ctrl-C.
     cancel: Arc<AtomicBool>,
+    /// What the turn says: a question comes behind it.
+    showing: Showing<Event>,
     /// Where the next line goes while a question is open.
     asked: Mutex<Option<Sender<String>>>,
     listening: AtomicBool,
@@ -33,11 +35,13 @@ pub struct Keyboard {
 }
 
 impl Keyboard {
-    /// Lines go to `steering`; `cancel` is Ctrl-C's flag.
-    pub fn new(steering: Steering, cancel: Arc<AtomicBool>) -> Keyboard {
+    /// Lines go to `steering`; `cancel` is Ctrl-C's flag. A question is asked when all that `showing`
+    /// has is shown.
+    pub fn new(steering: Steering, cancel: Arc<AtomicBool>, showing: Showing<Event>) -> Keyboard {
         Keyboard {
             steering,
             cancel,
+            showing,
             asked: Mutex::new(None),
             listening: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -130,6 +134,7 @@ impl Keyboard {
     }
 
     fn wait(&self, question: &str) -> Option<String> {
+        self.showing.wait(&self.cancel);
         let answer = self.open();
         let mut err = std::io::stderr();
         let _ = write!(err, "{question}");
@@ -169,7 +174,7 @@ mod tests {
     /// A keyboard, and a pipe that stands for the terminal.
     fn keyboard() -> (Keyboard, Steering, std::io::PipeReader, std::io::PipeWriter) {
         let steering = Steering::default();
-        let keyboard = Keyboard::new(steering.clone(), Arc::default());
+        let keyboard = Keyboard::new(steering.clone(), Arc::default(), Showing::default());
         let (input, typed) = std::io::pipe().unwrap();
         (keyboard, steering, input, typed)
     }

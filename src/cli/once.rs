@@ -9,7 +9,7 @@ use super::error::{Failure, INTERRUPTED};
 use super::input;
 use super::interrupt::Interrupt;
 use super::keyboard::Keyboard;
-use super::output::{Output, Progress};
+use super::output::{Output, Progress, Showing};
 use crate::agent::{Input, Steering, TurnEnd};
 use crate::ledger::Finish;
 
@@ -24,21 +24,32 @@ pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
     };
     let mut conversation = start.conversation(&engine, input::words(&input))?;
     let somebody = !run.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    let keyboard = || Arc::new(Keyboard::new(Steering::default(), interrupt.flag().clone()));
+    let showing = Showing::default();
+    let keyboard = || {
+        let flag = interrupt.flag().clone();
+        Arc::new(Keyboard::new(Steering::default(), flag, showing.clone()))
+    };
     let mut tools = start.toolset(&conversation, somebody.then(keyboard))?;
     output.session(&conversation.info(), start.held_back());
     // A Ctrl-C from here on belongs to the turn: it sees the flag before it begins.
-    let ended = conversation.work(
-        input,
-        &start.turn,
-        tools.as_mut(),
-        start.script.as_mut(),
-        interrupt.flag(),
-        &mut |event| output.event(event),
+    let (ended, closed) = showing.during(
+        |event| output.event(event),
+        |on| {
+            let ended = conversation.work(
+                input,
+                &start.turn,
+                tools.as_mut(),
+                start.script.as_mut(),
+                interrupt.flag(),
+                on,
+            );
+            // The states are written whatever became of the turn, and whoever reads it.
+            let closed = conversation.close();
+            interrupt.only_showing();
+            (ended, closed)
+        },
     );
     output.end();
-    // The states are written whatever became of the turn.
-    let closed = conversation.close();
     if output.gone()? {
         return Ok(0);
     }

@@ -4,6 +4,7 @@
 pub mod json;
 mod progress;
 pub mod receipt;
+mod showing;
 mod term;
 mod text;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use progress::Progress;
+pub use showing::Showing;
 pub use term::{ago, bytes, count, printable, table};
 pub use text::Text;
 

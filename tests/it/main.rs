@@ -70,6 +70,8 @@ mod policies;
 mod portable;
 mod random_orders;
 mod random_talks;
+#[cfg(unix)]
+mod readers;
 mod refusals;
 mod retries;
 mod rewinds;
