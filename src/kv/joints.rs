@@ -10,6 +10,9 @@ use super::writer::Failure;
 
 type Result<T> = std::result::Result<T, rusqlite::Error>;
 
+/// An edge to be noted: its ends and positions, the bytes of its file, its tokens.
+pub(super) type NewEdge<'a> = ((Digest, Digest, usize, usize), u64, &'a [Token]);
+
 /// Statements that look at one joint; each is a search in an index.
 pub(super) const JOINT_SQL: [&str; 2] = [
     "SELECT id, \"from\", \"to\", p0, p1, bytes FROM edge
@@ -89,7 +92,7 @@ impl Index {
         &self,
         model: ModelId,
         whole: &Edge,
-        parts: [((Digest, Digest, usize, usize), u64, &[Token]); 2],
+        parts: [NewEdge<'_>; 2],
         publish: impl FnOnce() -> std::io::Result<()>,
     ) -> std::result::Result<bool, Failure> {
         let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;

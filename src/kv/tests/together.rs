@@ -8,6 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::*;
 use crate::kv::index::{Index, ModelId};
+use crate::kv::writer::Failure;
 
 thread_local! {
     /// Another process in the middle of a change.
@@ -37,9 +38,15 @@ const CHANGES: [(&str, Change); 21] = [
     ("add_edge", |i, m, t| {
         i.add_edge(m, (digest(t, 40), digest(t, 50), 40, 50), 9, &t[40..50])
     }),
-    ("hang_edge", |i, m, t| {
-        let edge = (digest(t, 40), digest(t, 50), 40, 50);
-        i.hang_edge(m, edge, 9, &t[40..50]).map(drop)
+    ("exchange", |i, m, t| {
+        let edges = i.all(m)?.0;
+        let part = |p0, p1| ((digest(t, p0), digest(t, p1), p0, p1), 9, &t[p0..p1]);
+        let whole = edges.iter().find(|e| e.p0 == 0).unwrap();
+        let done = i.exchange(m, whole, [part(0, 10), part(10, 20)], || Ok(()));
+        done.map(|done| assert!(done)).map_err(|e| match e {
+            Failure::Index(error) => error,
+            _ => unreachable!("nothing else fails"),
+        })
     }),
     ("add_node", |i, m, t| {
         i.add_node(m, (digest(t, 20), 20, SnapshotRole::Step), 9, true, t)
