@@ -208,7 +208,7 @@ fn a_message_that_was_undone_and_comes_again_is_found_or_its_miss_is_named_on_ev
         match class {
             Class::Dense => assert_eq!((n(receipt, "evaluated"), reason), (0, ""), "{receipt}"),
             _ => assert!(
-                reason.starts_with("message 2 (user): what stood here was taken back by undo; "),
+                reason.contains("what stood here was taken back by undo; this model's memory"),
                 "{class:?}: {receipt}"
             ),
         }
