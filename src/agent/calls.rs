@@ -10,7 +10,7 @@ use super::{AgentError, Conversation, Event, Stopped, Toolset};
 use crate::chat::Message;
 use crate::chat::message::ToolCall;
 use crate::ledger::Finish;
-use crate::session::{MessageId, Run};
+use crate::session::{MessageId, Run, Unit};
 use crate::tools::{Answer, Effect, Room, Subject};
 
 /// Calls that run side by side.
@@ -225,26 +225,26 @@ impl Conversation {
         Ok(())
     }
 
-    /// Takes over the marks of calls from the session that this one continues.
-    pub(super) fn adopt_stand_ins(&mut self, texts: &[String]) -> Result<(), AgentError> {
-        let Some(open) = self.unanswered() else {
-            return Ok(());
-        };
-        let mut unit = self.db.begin(self.row.id)?;
-        for (at, text) in texts.iter().enumerate() {
-            unit.start_run(open.reply, at, effect_word(Effect::Runs))?;
-            unit.end_run(open.reply, at, true, text)?;
-        }
-        Ok(unit.commit()?)
-    }
-
-    /// For the parent's side of [`Conversation::adopt_stand_ins`].
+    /// What is known of the last reply's calls where they have no results, for [`adopt_stand_ins`].
     pub(super) fn own_stand_ins(&self) -> Result<Vec<String>, AgentError> {
         match self.unanswered() {
             Some(open) => self.stand_ins(open.reply, open.calls.len()),
             None => Ok(Vec::new()),
         }
     }
+}
+
+/// Gives a reply's calls the marks of calls in the session that its session continues.
+pub(super) fn adopt_stand_ins(
+    unit: &mut Unit<'_>,
+    reply: MessageId,
+    texts: &[String],
+) -> Result<(), AgentError> {
+    for (at, text) in texts.iter().enumerate() {
+        unit.start_run(reply, at, effect_word(Effect::Runs))?;
+        unit.end_run(reply, at, true, text)?;
+    }
+    Ok(())
 }
 
 fn stand_in(run: Option<&Run>) -> String {

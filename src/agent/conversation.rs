@@ -410,8 +410,7 @@ impl Conversation {
             shared,
             row,
         };
-        child.adopt(&self.messages)?;
-        child.adopt_stand_ins(&stand_ins)?;
+        child.adopt(&self.messages, &stand_ins)?;
         let what = match old.vocab == child.shared.vocab {
             true => "chat template",
             false => "vocabulary",
@@ -429,8 +428,13 @@ impl Conversation {
         Ok(child)
     }
 
-    /// Takes over the messages of another session, rendered anew.
-    fn adopt(&mut self, messages: &[session::Message]) -> Result<(), AgentError> {
+    /// Takes over the messages of another session, rendered anew, and with them what is known of
+    /// the last reply's calls, where they have no results.
+    fn adopt(
+        &mut self,
+        messages: &[session::Message],
+        stand_ins: &[String],
+    ) -> Result<(), AgentError> {
         let mut answered: Vec<&session::Message> = messages.iter().collect();
         while answered.last().is_some_and(|m| m.role != "assistant") {
             answered.pop();
@@ -468,6 +472,9 @@ impl Conversation {
             unit.set_span(id, span)?;
             if message.role == "assistant" {
                 unit.set_finish(id, message.finish.unwrap_or(Finish::Stop))?;
+            }
+            if last {
+                super::calls::adopt_stand_ins(&mut unit, id, stand_ins)?;
             }
         }
         unit.set_decoded(0)?;
@@ -518,10 +525,24 @@ fn heir(shared: &Shared, db: &Db, row: &Session) -> Result<Option<Session>, Agen
     if fits(shared, row) {
         return Ok(None);
     }
-    let children = db.list()?.into_iter().map(|summary| summary.session);
-    Ok(children
-        .filter(|s| s.parent == Some(row.id) && fits(shared, s) && s.created_ms >= row.used_ms)
-        .max_by_key(|s| (s.created_ms, s.id)))
+    let replied = db.messages(row.id)?.iter().any(|m| m.role == "assistant");
+    let mut children = Vec::new();
+    for summary in db.list()? {
+        let child = summary.session;
+        if child.parent != Some(row.id) || !fits(shared, &child) || child.created_ms < row.used_ms {
+            continue;
+        }
+        if replied && summary.messages == 0 && child.usage.calls == 0 {
+            // A crash or an error came before it took over the messages: another one will. One that
+            // is at it now has its lock.
+            if let Ok(_lock) = Lock::session(&shared.options.home, child.id) {
+                db.remove(child.id)?;
+            }
+            continue;
+        }
+        children.push(child);
+    }
+    Ok(children.into_iter().max_by_key(|s| (s.created_ms, s.id)))
 }
 
 fn start(shared: &Shared, db: &Db, name: &str, new: &NewSession) -> Result<Session, AgentError> {

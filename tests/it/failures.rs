@@ -2,16 +2,16 @@
 //! there on. Afterwards memory and disk say the same, what a user said is there once or handed back,
 //! what was shown is stored, and the next message works.
 
-use npast::agent::{AgentError, Event, Input};
+use npast::agent::{AgentError, Conversation, Engine, Event, Input, Open, Options, TurnOptions};
 use npast::chat::Script;
 use npast::session::fault::{Count, Fault, Reach, Trouble};
 use npast::session::{Db, State};
 use serde_json::json;
 
-use crate::agent::{At, Worked, calls, says};
+use crate::agent::{At, TOOLLESS, Worked, calls, says};
 use crate::house::{House, while_failing};
-use crate::model::Class;
-use crate::talk::greedy;
+use crate::model::{CHATML, Class};
+use crate::talk::{Desk, greedy};
 
 /// Something that is done in a session, and what comes before it.
 struct Path {
@@ -269,6 +269,57 @@ fn a_failure_while_interrupted_calls_are_closed_leaves_them_for_the_next_opening
         house.goes_on(&what, &mut at, &name);
     }
     assert!(failed > 10, "{failed}");
+}
+
+/// A session of another chat template goes on in a new one that takes its messages over.
+#[test]
+fn a_failure_while_a_session_goes_on_under_another_template_loses_none_of_its_messages() {
+    let desk = Desk::new(Class::Dense, Some(CHATML));
+    let open = |engine: &Engine, n: usize| {
+        let open = Open::Named(format!("case-{n}"));
+        engine.conversation(open, desk.new_session())
+    };
+    let fine = |talk: &mut Conversation, words: &str| {
+        let mut script = Script::read(&br#"{"text":"Fine."}"#[..]).expect("a script");
+        let options = TurnOptions::default();
+        crate::talk::turn(talk, text(words), &options, Some(&mut script), &|_| false)
+            .expect("a turn")
+    };
+    const CASES: usize = 60;
+    let engine = desk.engine().expect("an engine");
+    for n in 0..=CASES {
+        fine(&mut open(&engine, n).expect("a session"), "One.");
+    }
+    drop(engine);
+
+    let options = Options {
+        chat_template: Some(TOOLLESS.to_owned()),
+        ..desk.options()
+    };
+    let engine = Engine::open(&options, &mut |_| true).expect("an engine");
+    let (counted, count) = while_failing(COUNTED, || open(&engine, CASES));
+    drop(counted.expect("a session"));
+    let mut failed = 0;
+    let faults = faults(count);
+    assert!(faults.len() <= CASES, "{count:?}");
+    for (n, fault) in faults.into_iter().enumerate() {
+        let what = format!("{fault:?}");
+        let (opened, _) = while_failing(fault, || open(&engine, n));
+        failed += usize::from(opened.is_err());
+        let mut talk = opened.unwrap_or_else(|_| open(&engine, n).expect(&what));
+        let held = talk.mirror();
+        let roles: Vec<&str> = held.messages.iter().map(|m| m.role.as_str()).collect();
+        assert_eq!(roles, ["user", "assistant"], "{what}");
+        assert_ne!(held.name, format!("case-{n}"), "{what}");
+        fine(&mut talk, "Next.");
+        // It is the only one that goes on from there.
+        let db = Db::open(&desk.home.join("npast.db")).expect("npast.db");
+        let parent = db.find(&format!("case-{n}")).expect("a query").expect("it");
+        let all = db.list().expect("a list").into_iter();
+        let children = all.filter(|s| s.session.parent == Some(parent.id));
+        assert_eq!(children.count(), 1, "{what}");
+    }
+    assert!(failed > 5, "{failed}");
 }
 
 /// What a user sees when the disk fills in the middle of a reply.
