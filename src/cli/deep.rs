@@ -26,7 +26,10 @@ pub fn run(run: &Run, settings: &Settings) -> Result<i32, Failure> {
         store_kv: true,
         ..engine::options(run, settings, None)?
     };
-    let mut code = kv::verify(run, kv::open(&run.places.home, settings.kv_quota)?.as_ref())?;
+    let mut code = kv::verify(
+        run,
+        kv::open(&run.places.home, settings.kv_quota)?.as_deref(),
+    )?;
     let interrupt = Interrupt::listen();
     let shown = !run.quiet && !run.json && std::io::stderr().is_terminal();
     let engine = engine::load(&options, &interrupt, &mut Progress::new(shown))?;

@@ -2,6 +2,7 @@
 //! what nobody needs. No model is loaded for it, and another process may be writing meanwhile.
 
 use std::collections::HashSet;
+use std::ops::Deref;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -19,9 +20,29 @@ use crate::session::{Db, Summary};
 pub fn run(run: &Run, args: &KvArgs, quota: Option<u64>) -> Result<i32, Failure> {
     let folder = open(&run.places.home, quota)?;
     match args.command {
-        KvCommand::Status => status(run, folder.as_ref()),
-        KvCommand::Verify(_) => verify(run, folder.as_ref()),
-        KvCommand::Gc => gc(run, folder.as_ref()),
+        KvCommand::Status => status(run, folder.as_deref()),
+        KvCommand::Verify(_) => verify(run, folder.as_deref()),
+        KvCommand::Gc => gc(run, folder.as_deref()),
+    }
+}
+
+/// The KV folder for one command. What the user should know of it is said when the command is done
+/// with it.
+pub struct Opened(Folder);
+
+impl Deref for Opened {
+    type Target = Folder;
+
+    fn deref(&self) -> &Folder {
+        &self.0
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        for notice in self.0.take_notices() {
+            output::notice(&notice.text, Some(&notice.hint));
+        }
     }
 }
 
@@ -29,12 +50,12 @@ pub fn run(run: &Run, args: &KvArgs, quota: Option<u64>) -> Result<i32, Failure>
 ///
 /// # Errors
 /// When it cannot be used.
-pub fn open(home: &Path, quota: Option<u64>) -> Result<Option<Folder>, Failure> {
+pub fn open(home: &Path, quota: Option<u64>) -> Result<Option<Opened>, Failure> {
     let limits = Limits {
         quota_bytes: quota,
         ..Limits::default()
     };
-    Ok(Folder::open(&home.join("kv"), limits)?)
+    Ok(Folder::open(&home.join("kv"), limits)?.map(Opened))
 }
 
 impl From<crate::kv::Error> for Failure {

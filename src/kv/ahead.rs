@@ -26,7 +26,7 @@ impl Store {
     /// The snapshot that is stored at a digest.
     pub fn node(&self, digest: Digest) -> Option<Node> {
         let live = self.live()?;
-        live.asked().node(live.model, digest).ok()?
+        live.asked().node(live.model(), digest).ok()?
     }
 
     /// Ends of segments and places of snapshots that were handed over since the last call, and that
@@ -45,7 +45,7 @@ pub(super) fn ahead(
 ) -> Result<Option<(Edge, usize)>, rusqlite::Error> {
     let mut best: Option<(Edge, usize)> = None;
     let mut files = 0;
-    for EdgeRow { edge, head, .. } in index.ways(live.model, from, p0, tokens)? {
+    for EdgeRow { edge, head, .. } in index.ways(live.model(), from, p0, tokens)? {
         let len = edge.p1.saturating_sub(edge.p0);
         let mut same = common_prefix(&head, tokens);
         // The row holds the first tokens; the others are in the file.

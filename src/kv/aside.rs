@@ -9,7 +9,7 @@ impl Live {
     /// Takes an edge out of use: file to quarantine, row gone, said once.
     pub(super) fn set_aside_edge(&self, edge: &Edge, reason: &str) {
         let name = files::name(Kind::Edge, edge.from, edge.to);
-        let dropped = self.index().drop_edge(self.model, edge);
+        let dropped = self.sound(|| self.index().drop_edge(self.model(), edge));
         self.lost();
         set_aside(self, &name, dropped, reason);
     }
@@ -27,7 +27,7 @@ impl Store {
     pub fn quarantine_node(&self, node: &Node, reason: &str) {
         if let Some(live) = self.changing() {
             let name = files::name(Kind::Node, node.digest, node.digest);
-            let dropped = live.index().drop_node(live.model, node.digest);
+            let dropped = live.sound(|| live.index().drop_node(live.model(), node.digest));
             set_aside(live, &name, dropped, reason);
         }
     }
@@ -41,12 +41,12 @@ impl Store {
         let mut trouble = String::new();
         for edge in edges {
             let name = files::name(Kind::Edge, edge.from, edge.to);
-            let dropped = live.index().drop_edge(live.model, edge);
+            let dropped = live.sound(|| live.index().drop_edge(live.model(), edge));
             trouble = moved(live, &name, dropped).unwrap_or(trouble);
         }
         if let Some(node) = node {
             let name = files::name(Kind::Node, node.digest, node.digest);
-            let dropped = live.index().drop_node(live.model, node.digest);
+            let dropped = live.sound(|| live.index().drop_node(live.model(), node.digest));
             trouble = moved(live, &name, dropped).unwrap_or(trouble);
         }
         let files = edges.len() + usize::from(node.is_some());

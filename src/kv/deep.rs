@@ -29,7 +29,7 @@ pub(super) fn sampled(live: &Live, most: usize) -> Result<Vec<Sampled>, Error> {
     let graph = {
         let index = live.asked();
         let models = index.models()?;
-        let own = models.iter().find(|m| m.id == live.model);
+        let own = models.iter().find(|m| m.id == live.model());
         match own {
             Some(model) => Graph::load(&index, model)?,
             None => return Ok(Vec::new()),

@@ -16,10 +16,13 @@ use super::files::{self, Files};
 use super::format::{Header, Kind, Limits};
 use super::graph::{Graph, Item};
 use super::holdings::{Model, UNCLAIMED};
-use super::index::{Index, Opened};
+use super::index::Index;
 use super::inspect;
+use super::notice::{Notice, Notices};
+use super::place::{Place, Users};
 use super::read::Fault;
 use super::rebuild;
+use super::remake::{Remakes, report};
 use super::storage::{Disk, Storage};
 use super::store::lock;
 
@@ -29,6 +32,9 @@ pub struct Folder {
     files: Files,
     limits: Limits,
     index: Mutex<Index>,
+    pub(super) place: Place,
+    pub(super) remakes: Remakes,
+    pub(super) notices: Notices,
     /// No other process had it open when this was.
     alone: bool,
     lock: File,
@@ -109,18 +115,24 @@ impl Folder {
         if alone {
             rebuild::sweep(&storage, dir)?;
         }
-        let (index, opened) = Index::open(&dir.join("index.db"), &quarantine.join("index.db"))?;
-        rebuild::mend_others(&index, &storage, dir, "", &limits)?;
-        match opened {
-            Opened::Kept => {}
-            Opened::Older => rebuild::own_states(&index, &storage, dir, &limits)?,
-            Opened::New | Opened::Replaced => rebuild::hold_tips(&index)?,
-        }
+        let place = Place::new(storage.clone(), dir, limits);
+        let users = if alone { Users::Nobody } else { Users::Some };
+        let ready = place.open(users, |index| {
+            rebuild::mend_all(index, &storage, dir, &limits)
+        })?;
+        let notices = Notices::default();
+        let mut mended = ready.mended;
+        mended.added += ready.first.added;
+        mended.refused += ready.first.refused;
+        report(&notices, ready.opened, mended);
         Ok(Some(Folder {
             dir: dir.to_path_buf(),
             files: Files::new(storage, dir, ""),
             limits,
-            index: Mutex::new(index),
+            index: Mutex::new(ready.index),
+            place,
+            remakes: Remakes::default(),
+            notices,
             alone,
             lock,
         }))
@@ -128,6 +140,11 @@ impl Folder {
 
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a user should be told since the last call.
+    pub fn take_notices(&self) -> Vec<Notice> {
+        self.notices.take()
     }
 
     pub(super) fn graphs(&self) -> Result<Vec<(Graph, Value)>, rusqlite::Error> {
@@ -150,6 +167,10 @@ impl Folder {
     /// # Errors
     /// When the index fails.
     pub fn status(&self) -> Result<Vec<ModelStatus>, Error> {
+        self.sound(|| self.stored())
+    }
+
+    fn stored(&self) -> Result<Vec<ModelStatus>, Error> {
         let graphs = self.graphs()?;
         let index = self.index();
         let status = graphs.into_iter().map(|(graph, facts)| {
@@ -194,7 +215,8 @@ impl Folder {
             return Err(Error::Busy);
         }
         let (want, used) = (Want::Unreached, InUse::default());
-        let done = collect::collect(&self.index, &self.files, self.quota(), want, &used);
+        let done =
+            self.sound(|| collect::collect(&self.index, &self.files, self.quota(), want, &used));
         Ok(done.map_err(|t| self.trouble(t))?.0)
     }
 
@@ -205,6 +227,10 @@ impl Folder {
     /// # Errors
     /// When files or index fail; then a part may be left, which [`Folder::collect`] removes.
     pub fn forget(&self, owner: &str, ledger: &[Token]) -> Result<Collected, Error> {
+        self.sound(|| self.take_out(owner, ledger))
+    }
+
+    fn take_out(&self, owner: &str, ledger: &[Token]) -> Result<Collected, Error> {
         let mut all = Collected::default();
         let index = self.index();
         let models = index.models()?;
@@ -311,12 +337,15 @@ impl Folder {
         let damage = matches!(&fault, Fault::Damage(d) if !matches!(d, Damage::Memory(_)));
         let aside = damage && files.quarantine(&name).is_ok();
         if aside {
-            let index = self.index();
-            for model in index.models()? {
-                if rebuild::short(model.hard) == *folder {
-                    drop_row(&index, &Graph::load(&index, &model)?, &name)?;
+            self.sound(|| {
+                let index = self.index();
+                for model in index.models()? {
+                    if rebuild::short(model.hard) == *folder {
+                        drop_row(&index, &Graph::load(&index, &model)?, &name)?;
+                    }
                 }
-            }
+                Ok::<_, rusqlite::Error>(())
+            })?;
         }
         let reason = match fault {
             Fault::Damage(damage) => damage.to_string(),

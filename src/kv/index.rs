@@ -1,7 +1,6 @@
 //! kv/index.db: which edges, nodes and pins there are. SQLite, WAL, synchronous NORMAL: losing rows
 //! is allowed, the files are the truth and the index is made from them again.
 
-use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -13,9 +12,9 @@ use rusqlite::{
 use crate::ledger::{Digest, Token};
 
 use super::error::Error;
+use super::place;
 use super::put::SnapshotRole;
-use super::schema;
-use super::storage::private;
+use super::schema::{self, State};
 
 /// Names a stored edge within an index.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -74,19 +73,6 @@ pub struct Usage {
 /// Tokens kept in a row as a filter: comparing them is cheaper than computing a digest.
 pub(super) const GLANCE: usize = 16;
 
-/// How an index came to be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Opened {
-    /// It was there.
-    Kept,
-    /// It was there, of before snapshots had owners in it: the files say whose they are.
-    Older,
-    /// There was none.
-    New,
-    /// It was damaged, or of another schema, and is set aside.
-    Replaced,
-}
-
 /// The open index, and the model that this store is about.
 pub(super) struct Index {
     pub(super) db: Connection,
@@ -104,44 +90,32 @@ pub(super) struct EdgeRow {
 }
 
 impl Index {
-    /// Opens or makes the index at `path`; a damaged one is moved into `aside`.
-    pub(super) fn open(path: &Path, aside: &Path) -> Result<(Index, Opened), Error> {
-        let new = !path.exists();
-        if new {
-            // A journal without its database belongs to nothing.
-            remove_journals(path).map_err(Error::folder(path))?;
-        }
-        match Index::try_open(path) {
-            Ok((index, _)) if new => Ok((index, Opened::New)),
-            Ok((index, true)) => Ok((index, Opened::Older)),
-            Ok((index, false)) => Ok((index, Opened::Kept)),
-            Err(Error::Index(error)) if !new && schema::is_damage(&error) => {
-                std::fs::rename(path, aside).map_err(Error::folder(aside))?;
-                remove_journals(path).map_err(Error::folder(path))?;
-                Ok((Index::try_open(path)?.0, Opened::Replaced))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Also whether it is of before snapshots had owners in it.
-    fn try_open(path: &Path) -> Result<(Index, bool), Error> {
+    /// Opens the index at `path`, or makes the tables of one, and proves all of it.
+    pub(super) fn open(path: &Path) -> Result<(Index, State), Error> {
         // SQLite gives its journals the mode of the database: made here, 0600 whatever the umask.
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        private(&mut options, path).map_err(Error::folder(path))?;
-        let mut db = Connection::open(path)?;
+        place::own_file(path).map_err(Error::folder(path))?;
+        let db = Connection::open(path)?;
         db.busy_timeout(Duration::from_secs(10))?;
+        db.query_row("PRAGMA schema_version", [], |r| r.get::<_, i64>(0))?;
+        if place::is_locked_by_its_header(&db, path) {
+            return Err(Error::Index(schema::damaged()));
+        }
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "NORMAL")?;
         // Rows hold tokens of a conversation: what is deleted is overwritten.
         db.pragma_update(None, "secure_delete", "ON")?;
-        let check: String = db.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
+        // Not only each page: also that what an index of a table says is what the table says.
+        let check: String = db.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0))?;
         if check != "ok" {
             return Err(Error::Index(schema::damaged()));
         }
-        let older = schema::prepare(&mut db)?;
-        Ok((Index { db }, older))
+        let state = schema::prepare(&db)?;
+        Ok((Index { db }, state))
+    }
+
+    /// Ends the transaction of a new index ([`State::Empty`]).
+    pub(super) fn commit(&self) -> Result<(), rusqlite::Error> {
+        self.db.execute_batch("COMMIT")
     }
 
     /// A second connection to an open index, that only reads: what another is writing, or waiting
@@ -167,6 +141,10 @@ impl Index {
         &self,
         change: impl FnOnce() -> Result<T, rusqlite::Error>,
     ) -> Result<T, rusqlite::Error> {
+        if !self.db.is_autocommit() {
+            // A new index is filled in one transaction.
+            return change();
+        }
         let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         let done = change()?;
         tx.commit()?;
@@ -274,6 +252,40 @@ impl Index {
             .query_map([model.0], node_row)?
             .collect::<Result<_, _>>()?;
         Ok((edges, nodes))
+    }
+
+    /// Puts the length of an edge's file right.
+    pub(super) fn set_edge_bytes(
+        &self,
+        model: ModelId,
+        edge: &Edge,
+        bytes: u64,
+    ) -> Result<(), rusqlite::Error> {
+        self.db.execute(
+            "UPDATE edge SET bytes = ?4 WHERE model = ?1 AND \"from\" = ?2 AND \"to\" = ?3",
+            params![model.0, edge.from.0, edge.to.0, bytes],
+        )?;
+        Ok(())
+    }
+
+    /// Puts the length of a node's file right.
+    pub(super) fn set_node_bytes(
+        &self,
+        model: ModelId,
+        digest: Digest,
+        bytes: u64,
+    ) -> Result<(), rusqlite::Error> {
+        self.db.execute(
+            "UPDATE node SET bytes = ?3 WHERE model = ?1 AND digest = ?2",
+            params![model.0, digest.0, bytes],
+        )?;
+        Ok(())
+    }
+
+    /// Puts the sum of all lengths right.
+    pub(super) fn count_total(&self) -> Result<(), rusqlite::Error> {
+        self.db.execute(schema::COUNT, [])?;
+        Ok(())
     }
 
     /// Forgets an edge by its digests: SQLite gives the number of a row that is gone to a new row.
@@ -411,7 +423,7 @@ fn tokens(bytes: &[u8]) -> Vec<Token> {
     Token::from_bytes(bytes).unwrap_or_default()
 }
 
-fn remove_journals(path: &Path) -> io::Result<()> {
+pub(super) fn remove_journals(path: &Path) -> io::Result<()> {
     for ending in ["-wal", "-shm"] {
         let mut name = path.as_os_str().to_os_string();
         name.push(ending);

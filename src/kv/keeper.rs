@@ -29,6 +29,8 @@ pub(super) struct Keeper {
     told: bool,
     /// Places on the way to what was pinned, while a rebuild's pins are looked for there.
     walked: HashSet<Digest>,
+    /// How often the index had been made anew when they were walked.
+    remakes: u32,
     pub(super) merger: Merger,
 }
 
@@ -60,17 +62,22 @@ impl Keeper {
         digest: Digest,
     ) -> Result<bool, Failure> {
         let index = live.index();
+        if self.remakes != live.remakes.count() {
+            // New pins of a rebuild may be where was walked before.
+            self.remakes = live.remakes.count();
+            self.walked.clear();
+        }
         let stored = index.at_once(|| {
             // Where segments are stored, a snapshot that none leads to is of use to nobody.
-            let stored = match index.has_edges(live.model)? {
-                true => index.has_end(live.model, digest)?,
-                false => index.has_at(live.model, digest)?,
+            let stored = match index.has_edges(live.model())? {
+                true => index.has_end(live.model(), digest)?,
+                false => index.has_at(live.model(), digest)?,
             };
-            if stored || !index.has_pin(live.model, owner)? {
-                index.pin(live.model, owner, digest)?;
+            if stored || !index.has_pin(live.model(), owner)? {
+                index.pin(live.model(), owner, digest)?;
             }
-            if index.has_unclaimed(live.model)? {
-                index.claim(live.model, digest, &mut self.walked)?;
+            if index.has_unclaimed(live.model())? {
+                index.claim(live.model(), digest, &mut self.walked)?;
             }
             Ok(stored)
         })?;
@@ -96,7 +103,7 @@ impl Keeper {
 
     /// All that nobody reaches, and what the quota asks for.
     pub(super) fn collect(&mut self, live: &Live) -> Result<Collected, Error> {
-        let done = self.run(live, Want::Unreached, live.quota);
+        let done = live.sound(|| self.run(live, Want::Unreached, live.quota));
         done.map(|(collected, _)| collected)
             .map_err(|trouble| match trouble {
                 Trouble::Io(source) => Error::Folder {
@@ -110,14 +117,15 @@ impl Keeper {
     /// At the end of a turn: removes what is too much, if anything is. What goes wrong here is said
     /// once; the turn is stored all the same.
     pub(super) fn mind_the_quota(&mut self, live: &Live) {
-        let total = live.index().total().unwrap_or(0);
+        let total = live.sound(|| live.index().total()).unwrap_or(0);
         let tried = self
             .stuck
             .map_or(live.quota, |left| left.saturating_add(live.quota / 16));
         if total <= tried {
             return;
         }
-        match self.run(live, Want::Quota, live.quota - live.quota / SLACK) {
+        let most = live.quota - live.quota / SLACK;
+        match live.sound(|| self.run(live, Want::Quota, most)) {
             Ok((collected, left)) => {
                 tracing::info!(?collected, left, "kv collected");
                 self.stuck = (left > live.quota).then_some(left);
@@ -152,7 +160,7 @@ impl Keeper {
         self.walked.clear();
         let used = InUse {
             owners: self.owner.iter().cloned().collect(),
-            fresh: Some((live.model, self.fresh.clone())),
+            fresh: Some((live.model(), self.fresh.clone())),
         };
         collect::collect(&live.index, &live.files, most, want, &used)
     }

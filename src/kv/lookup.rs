@@ -48,8 +48,8 @@ pub(super) fn lookup(
         let from = digest(here);
         // Held for one boundary at a time: the writer has its turns.
         let index = live.asked();
-        let ways = index.ways(live.model, from, here, &target[here..])?;
-        nodes.extend(index.node(live.model, from)?);
+        let ways = index.ways(live.model(), from, here, &target[here..])?;
+        nodes.extend(index.node(live.model(), from)?);
         drop(index);
         rows += ways.len() + 1;
         for row in ways {
@@ -71,8 +71,8 @@ pub(super) fn lookup(
 
     let edges = chain(&reached);
     let partial = partial(live, target, &edges, open);
-    if edges.is_empty() && !live.asked().has_edges(live.model)? {
-        nodes = live.asked().nodes_along(live.model, target)?;
+    if edges.is_empty() && !live.asked().has_edges(live.model())? {
+        nodes = live.asked().nodes_along(live.model(), target)?;
         rows += nodes.len();
         nodes.retain(|node| digest(node.at) == node.digest);
     }

@@ -217,7 +217,7 @@ impl Merger {
         fresh: &[Digest],
         end: Digest,
     ) -> Result<Option<Step>, Failure> {
-        let edges = chain(&live.index(), live.model, end)?;
+        let edges = chain(&live.index(), live.model(), end)?;
         let stays = |at: &Digest| {
             fresh.contains(at) || self.blocked.contains(at) || self.damaged.contains(at)
         };
@@ -298,10 +298,10 @@ fn merge(live: &Live, join: &dyn Join, run: &[Edge]) -> Result<Step, Failure> {
     let edge = (first.from, last.to, first.p0, last.p1);
     let swapped = live
         .index()
-        .replace(live.model, run, edge, bytes, &record.tokens)?;
+        .replace(live.model(), run, edge, bytes, &record.tokens)?;
     if !swapped {
         // Another process may have merged the same: then the file is its file.
-        let known = live.index().has_edge(live.model, first.from, last.to)?;
+        let known = live.index().has_edge(live.model(), first.from, last.to)?;
         if !known {
             live.files.remove(&name)?;
         }
@@ -356,7 +356,8 @@ fn links(
     let mut links = Vec::new();
     for (i, edge) in edges.iter().enumerate() {
         let pair = i > 1 && small(edge) && small(&edges[i - 1]);
-        let joined = pair && !stays(&edge.from) && live.index().is_plain(live.model, edge.from)?;
+        let joined =
+            pair && !stays(&edge.from) && live.index().is_plain(live.model(), edge.from)?;
         links.push(Link {
             weight: weight(edge),
             joined,

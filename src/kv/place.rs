@@ -1,146 +1,199 @@
-//! How a record gets its file and its row. The file is written and made durable first; then, in one
-//! transaction, the index is asked whether the record still belongs there, the file gets its name, and
-//! the row is added. So of two processes that store the same, one does, and the other learns whether
-//! its bytes are the same.
+//! Where the index lies, and how it is opened: proven to be sound, and made anew from the records
+//! where it is not. One process at a time does that, whoever has the index open meanwhile.
 
-use std::io::Read;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use rusqlite::{Transaction, TransactionBehavior};
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
-use super::ahead::ahead;
-use super::files;
-use super::format::{HEADER, Header, Kind, Sums};
-use super::index::Index;
-use super::put::Record;
-use super::store::Live;
-use super::writer::Failure;
+use super::error::Error;
+use super::format::Limits;
+use super::index::{Index, remove_journals};
+use super::rebuild::{self, Mended};
+use super::schema::{self, State};
+use super::storage::{Storage, private};
 
-/// What became of a record.
+/// How long making the index anew waits for another process that is in the middle of a change.
+const RESET_WAIT: Duration = Duration::from_secs(10);
+
+/// How an index came to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Placed {
-    /// It is stored.
+pub(super) enum Opened {
+    /// It was there.
+    Kept,
+    /// There was none, or an empty one.
     New,
-    /// One of its name is there, with the same bytes.
-    Same,
-    /// One of its name is there with other bytes, or more of its tokens are stored than it took its
-    /// bytes from.
-    Other,
-    /// It begins where no segment ends: nothing would ever lead to it.
-    Loose,
+    /// It was damaged, or of another schema.
+    Replaced,
 }
 
-/// Stores a record, if it is not there and fits.
-pub(super) fn place(live: &Live, record: &Record) -> Result<Placed, Failure> {
-    // Before anything is written: most records that do not fit are found here.
-    let look = look(live, &live.index(), record)?;
-    if look == Look::Loose {
-        return Ok(Placed::Loose);
+/// What may be done with a damaged index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Users {
+    /// Nobody has it open: it is moved to quarantine.
+    Nobody,
+    /// This process or another one may have it open: it is emptied where it is.
+    Some,
+}
+
+/// An index that was opened, and what its user asked for first.
+pub(super) struct Ready<T> {
+    pub(super) index: Index,
+    pub(super) opened: Opened,
+    pub(super) mended: Mended,
+    pub(super) first: T,
+}
+
+/// The KV folder, as far as its index is concerned.
+pub(super) struct Place {
+    storage: Arc<dyn Storage>,
+    root: PathBuf,
+    limits: Limits,
+}
+
+impl Place {
+    /// The index of the folder `root`; nothing is opened yet.
+    pub(super) fn new(storage: Arc<dyn Storage>, root: &Path, limits: Limits) -> Place {
+        Place {
+            storage,
+            root: root.to_path_buf(),
+            limits,
+        }
     }
-    if look == Look::Ahead {
-        return Ok(Placed::Other);
+
+    /// The index's file.
+    pub(super) fn path(&self) -> PathBuf {
+        self.root.join("index.db")
     }
-    let (header, sections) = record
-        .encode(live.fingerprint.hard, live.soft, &live.limits)
-        .map_err(Failure::Invalid)?;
-    let name = files::name(record.kind, record.from, record.to);
-    let parts = [
-        &header[..],
-        &sections.tokens,
-        &sections.owner,
-        &sections.logits,
-        &record.payload,
-    ];
-    let bytes = parts.iter().map(|p| p.len() as u64).sum();
-    let parsed = Header::parse(&header, bytes, &live.limits);
-    let sums = parsed.map_err(Failure::Invalid)?.sums;
-    if look == Look::There {
-        return Ok(compared(live, &name, record, sums));
-    }
-    let draft = live.files.prepare(&name, &parts)?;
-    let index = live.index();
-    let tx = match Transaction::new_unchecked(&index.db, TransactionBehavior::Immediate) {
-        Ok(tx) => tx,
-        Err(error) => {
-            // Nobody can note anything now. The file is found at the next start.
-            if matches!(self::look(live, &index, record), Ok(Look::Free)) {
-                draft.publish()?;
+
+    /// Opens the index; makes it, or makes it anew when it is damaged. `first` is what its user does
+    /// with it at once; damage that is met there counts too.
+    pub(super) fn open<T>(
+        &self,
+        users: Users,
+        mut first: impl FnMut(&Index) -> Result<T, Error>,
+    ) -> Result<Ready<T>, Error> {
+        let _turn = self.turn();
+        match self.attempt(&mut first) {
+            Err(error) if error.is_of_damaged_index() => {
+                tracing::warn!(%error, "the kv index is damaged");
+                self.make_room(users)?;
+                self.attempt(&mut first).map(replaced)
             }
-            return Err(error.into());
-        }
-    };
-    match self::look(live, &index, record)? {
-        Look::Free => {}
-        Look::There => return Ok(compared(live, &name, record, sums)),
-        Look::Ahead => return Ok(Placed::Other),
-        Look::Loose => return Ok(Placed::Loose),
-    }
-    draft.publish()?;
-    add(&index, live, record, bytes)?;
-    tx.commit()?;
-    Ok(Placed::New)
-}
-
-/// What the index says of a record's place.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Look {
-    Free,
-    There,
-    Ahead,
-    Loose,
-}
-
-fn look(live: &Live, index: &Index, record: &Record) -> Result<Look, rusqlite::Error> {
-    let model = live.model;
-    if record.kind == Kind::Node {
-        return Ok(match index.has_node(model, record.to)? {
-            true => Look::There,
-            false => Look::Free,
-        });
-    }
-    if index.has_edge(model, record.from, record.to)? {
-        return Ok(Look::There);
-    }
-    if record.p0 > 0 && !index.has_end(model, record.from)? {
-        return Ok(Look::Loose);
-    }
-    if record.shared < record.tokens.len() {
-        let stored = ahead(live, index, (record.from, record.p0), &record.tokens)?;
-        if stored.is_some_and(|(_, upto)| upto - record.p0 > record.shared) {
-            return Ok(Look::Ahead);
+            done => done,
         }
     }
-    Ok(Look::Free)
-}
 
-/// Whether the file that is there has this record's bytes. One that cannot be read is somebody else's
-/// to find.
-fn compared(live: &Live, name: &str, record: &Record, sums: Sums) -> Placed {
-    let stored = || {
-        let (mut input, len) = live.files.open(name).ok()?;
-        let mut bytes = [0u8; HEADER];
-        input.read_exact(&mut bytes).ok()?;
-        Header::parse(&bytes, len, &live.limits).ok()
-    };
-    let same = stored().is_none_or(|header| {
-        let rows = record.logits.is_empty() || header.logits == 0;
-        header.sums.payload == sums.payload && (rows || header.sums.logits == sums.logits)
-    });
-    match same {
-        true => Placed::Same,
-        false => Placed::Other,
+    /// [`Place::open`] of an index that was found damaged though it looks sound: it is made anew.
+    pub(super) fn open_anew<T>(
+        &self,
+        mut first: impl FnMut(&Index) -> Result<T, Error>,
+    ) -> Result<Ready<T>, Error> {
+        let _turn = self.turn();
+        self.make_room(Users::Some)?;
+        self.attempt(&mut first).map(replaced)
+    }
+
+    /// Held while the index is opened: who comes meanwhile finds it whole. A file system without
+    /// locks has no turns.
+    fn turn(&self) -> Option<File> {
+        let path = self.root.join("index.lock");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let locked = private(&mut options, &path).and_then(|file| file.lock().map(|()| file));
+        locked
+            .inspect_err(|error| tracing::warn!(%error, "no lock on the kv index"))
+            .ok()
+    }
+
+    fn attempt<T>(
+        &self,
+        first: &mut impl FnMut(&Index) -> Result<T, Error>,
+    ) -> Result<Ready<T>, Error> {
+        let path = self.path();
+        if !path.exists() {
+            // A journal without its database belongs to nothing.
+            remove_journals(&path).map_err(Error::folder(&path))?;
+        }
+        let (index, state) = Index::open(&path)?;
+        index.wait(self.limits.index_wait)?;
+        let mut mended = Mended::default();
+        let (storage, root, limits) = (&self.storage, &self.root, &self.limits);
+        match state {
+            State::Whole => {}
+            State::Older => rebuild::own_states(&index, storage, root, limits)?,
+            State::Miscounted => rebuild::measure(&index, storage, root)?,
+            State::Empty => {
+                mended = rebuild::mend_all(&index, storage, root, limits)?;
+                rebuild::hold_tips(&index)?;
+                index.commit()?;
+            }
+        }
+        Ok(Ready {
+            first: first(&index)?,
+            index,
+            opened: match state {
+                State::Empty => Opened::New,
+                _ => Opened::Kept,
+            },
+            mended,
+        })
+    }
+
+    /// Puts an empty index in the place of a damaged one.
+    fn make_room(&self, users: Users) -> Result<(), Error> {
+        let path = self.path();
+        if users == Users::Nobody {
+            let aside = self.root.join("quarantine").join("index.db");
+            fs::rename(&path, &aside).map_err(Error::folder(&aside))?;
+            return remove_journals(&path).map_err(Error::folder(&path));
+        }
+        // Not moved: SQLite knows the journals of an open index by their names, and would remove those
+        // of the new one. Emptied in one transaction, which others see as any other: they find no tables
+        // until all is made anew, and wait for their turn.
+        let db = Connection::open(&path)?;
+        db.busy_timeout(RESET_WAIT)?;
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, true)?;
+        db.execute_batch("VACUUM")?;
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, false)?;
+        Ok(())
     }
 }
 
-fn add(index: &Index, live: &Live, record: &Record, bytes: u64) -> Result<(), rusqlite::Error> {
-    match record.role {
-        None => {
-            let edge = (record.from, record.to, record.p0, record.p1);
-            index.add_edge(live.model, edge, bytes, &record.tokens)
+fn replaced<T>(ready: Ready<T>) -> Ready<T> {
+    Ready {
+        opened: Opened::Replaced,
+        ..ready
+    }
+}
+
+/// Makes the file of an index that is not there yet, for this user alone; takes others' rights on one
+/// that is. An open index is not opened here a second time: with the end of that this process would
+/// lose its locks on it.
+pub(super) fn own_file(path: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    match private(&mut options, path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            fs::set_permissions(path, Permissions::from_mode(0o600))
         }
-        Some(role) => {
-            let node = (record.to, record.p1, role);
-            let logits = !record.logits.is_empty();
-            index.add_node(live.model, node, bytes, logits, &record.tokens)
-        }
+        made => made.map(drop),
+    }
+}
+
+/// Whether SQLite takes the index for one that cannot be written, and the file system does not.
+pub(super) fn is_locked_by_its_header(db: &Connection, path: &Path) -> bool {
+    let read_only = db.is_readonly(rusqlite::MAIN_DB).unwrap_or(false);
+    read_only && rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+impl Error {
+    /// True when the index must be made anew.
+    pub(super) fn is_of_damaged_index(&self) -> bool {
+        matches!(self, Error::Index(error) if schema::is_damage(error))
     }
 }

@@ -33,7 +33,7 @@ impl Store {
         match self.live() {
             Some(live) => {
                 live.queue.stir();
-                let (found, rows) = lookup::lookup(live, target, digests)?;
+                let (found, rows) = live.sound(|| lookup::lookup(live, target, digests))?;
                 tracing::debug!(rows, edges = found.edges.len(), "kv lookup");
                 Ok(found)
             }
@@ -116,7 +116,7 @@ impl Store {
     /// fingerprint, or else of the last one.
     pub fn sample(&self, digest: Digest) -> Option<Vec<f32>> {
         let live = self.live()?;
-        let found = live.asked().sample(live.model, digest, live.soft);
+        let found = live.sound(|| live.asked().sample(live.model(), digest, live.soft));
         found.ok().flatten()
     }
 
@@ -124,41 +124,47 @@ impl Store {
     /// this one.
     pub fn agrees(&self, digest: Digest) -> bool {
         self.live().is_some_and(|l| {
-            let found = l.asked().agrees(l.model, digest, l.soft);
+            let found = l.sound(|| l.asked().agrees(l.model(), digest, l.soft));
             found.unwrap_or(false)
         })
     }
 
     /// True when the edge is stored, so that exporting it again can be spared.
     pub fn has_segment(&self, from: Digest, to: Digest) -> bool {
-        self.live()
-            .is_some_and(|l| l.asked().has_edge(l.model, from, to).unwrap_or(false))
+        self.live().is_some_and(|l| {
+            l.sound(|| l.asked().has_edge(l.model(), from, to))
+                .unwrap_or(false)
+        })
     }
 
     /// True when a segment ends at `digest`: enough to know where the chain up to there is whole.
     pub fn is_end(&self, digest: Digest) -> bool {
-        self.live()
-            .is_none_or(|l| l.asked().has_end(l.model, digest).unwrap_or(false))
+        self.live().is_none_or(|l| {
+            l.sound(|| l.asked().has_end(l.model(), digest))
+                .unwrap_or(false)
+        })
     }
 
     /// True when whole segments lead from position 0 to `digest`, the end of one of them; O(chain).
     /// What waits for the writer does not count.
     pub fn is_whole(&self, digest: Digest) -> bool {
-        let chain = |live: &Live| merge::chain(&live.asked(), live.model, digest);
+        let chain = |live: &Live| live.sound(|| merge::chain(&live.asked(), live.model(), digest));
         self.live()
             .is_none_or(|live| !chain(live).unwrap_or_default().is_empty())
     }
 
     /// True when the node is stored.
     pub fn has_snapshot(&self, digest: Digest) -> bool {
-        self.live()
-            .is_some_and(|l| l.asked().has_node(l.model, digest).unwrap_or(false))
+        self.live().is_some_and(|l| {
+            l.sound(|| l.asked().has_node(l.model(), digest))
+                .unwrap_or(false)
+        })
     }
 
     /// What is stored for this fingerprint; nothing if the index cannot say.
     pub fn usage(&self) -> Usage {
         self.live()
-            .and_then(|l| l.asked().usage(l.model).ok())
+            .and_then(|l| l.sound(|| l.asked().usage(l.model())).ok())
             .unwrap_or_default()
     }
 
@@ -166,7 +172,8 @@ impl Store {
     /// fingerprint, and this is the first fact that differs. `None` when that is not the reason.
     pub fn why_nothing(&self, owner: &str) -> Option<String> {
         let live = self.live()?;
-        let facts = live.asked().other_facts(live.model, owner).ok()??;
+        let facts = live.sound(|| live.asked().other_facts(live.model(), owner));
+        let facts = facts.ok()??;
         let facts: Value = serde_json::from_str(&facts).ok()?;
         let differs = live.fingerprint.differs(&facts)?;
         Some(format!("KV of this conversation was {differs}"))

@@ -12,7 +12,7 @@ use crate::ledger::{Digest, Token};
 
 use super::error::{Damage, Error};
 use super::files::{self, Files};
-use super::fingerprint::canonical;
+use super::fingerprint::{Fingerprint, canonical};
 use super::format::{Header, Kind, Limits};
 use super::graph::Graph;
 use super::holdings::UNCLAIMED;
@@ -60,6 +60,19 @@ pub(super) fn read_facts(files: &Files) -> Option<(Digest, Value)> {
     let mut value: Value = serde_json::from_slice(&bytes).ok()?;
     let hard = Digest::from_hex(value.get("hard")?.as_str()?)?;
     Some((hard, value.get_mut("facts")?.take()))
+}
+
+/// Notes a fingerprint, and makes the rows of its model agree with its folder.
+pub(super) fn own_model(
+    index: &Index,
+    print: &Fingerprint,
+    files: &Files,
+    limits: &Limits,
+) -> Result<(ModelId, Mended), Error> {
+    let (facts, soft) = (canonical(&print.facts), canonical(&print.soft));
+    let model = index.model(print.hard, &facts, &soft)?;
+    let mended = mend(index, model, files, print.hard, limits)?;
+    Ok((model, mended))
 }
 
 /// Makes the rows of one model agree with its folder.
@@ -248,17 +261,38 @@ pub(super) fn own_states(
     Ok(())
 }
 
-/// Adds what other fingerprints have stored, after the index was made anew: their facts explain
-/// misses, and their files count.
-pub(super) fn mend_others(
+/// Puts the lengths of all files right.
+pub(super) fn measure(index: &Index, storage: &Arc<dyn Storage>, root: &Path) -> Result<(), Error> {
+    for model in index.models()? {
+        let files = Files::new(storage.clone(), root, &short(model.hard));
+        let len = |name: String| files.open(&name).ok().map(|(_, len)| len);
+        let (edges, nodes) = index.all(model.id)?;
+        for edge in &edges {
+            let len = len(files::name(Kind::Edge, edge.from, edge.to));
+            if let Some(len) = len.filter(|len| *len != edge.bytes) {
+                index.set_edge_bytes(model.id, edge, len)?;
+            }
+        }
+        for node in &nodes {
+            let len = len(files::name(Kind::Node, node.digest, node.digest));
+            if let Some(len) = len.filter(|len| *len != node.bytes) {
+                index.set_node_bytes(model.id, node.digest, len)?;
+            }
+        }
+    }
+    index.count_total()?;
+    Ok(())
+}
+
+/// Makes the rows of all models agree with their folders.
+pub(super) fn mend_all(
     index: &Index,
     storage: &Arc<dyn Storage>,
     root: &Path,
-    own: &str,
     limits: &Limits,
 ) -> Result<Mended, Error> {
     let mut all = Mended::default();
-    for folder in folders(storage, root)?.iter().filter(|f| *f != own) {
+    for folder in &folders(storage, root)? {
         let files = Files::new(storage.clone(), root, folder);
         // Without facts the folder waits for a run of its own model, which writes them again.
         let Some((hard, facts)) = read_facts(&files).filter(|(h, _)| short(*h) == *folder) else {

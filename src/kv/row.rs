@@ -20,12 +20,12 @@ pub(super) fn replace(live: &Live, record: &Record) -> Result<(), Failure> {
     }
     let before = live
         .index()
-        .replace_row(live.model, &record.owner, record.to)?;
+        .replace_row(live.model(), &record.owner, record.to)?;
     if let Some(digest) = before {
         // File first: a crash in between leaves a row of the index without a file, which open drops.
         live.files
             .remove(&files::name(Kind::Node, digest, digest))?;
-        live.index().drop_node(live.model, digest)?;
+        live.index().drop_node(live.model(), digest)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode};
 
 use super::{holdings, sample, states, ways};
 
@@ -25,6 +25,20 @@ CREATE TABLE turn(id INTEGER PRIMARY KEY, owner TEXT NOT NULL, model INTEGER NOT
 CREATE INDEX pin_digest ON pin(model, digest);
 CREATE INDEX turn_digest ON turn(model, digest);
 PRAGMA user_version = 1;";
+
+/// What is to be done with an index before it is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// Nothing.
+    Whole,
+    /// It is of before snapshots had owners in it: the files say whose they are.
+    Older,
+    /// The lengths of files in it are in doubt: their sum was another one.
+    Miscounted,
+    /// It has no rows yet. Its tables were made in a transaction that is still open: nobody sees them
+    /// before all records have their rows.
+    Empty,
+}
 
 /// Younger than the schema, and no part of what it says. `total` is changed with the rows it sums,
 /// whoever changes them.
@@ -72,26 +86,31 @@ const UNSOUND: &str = "SELECT
 /// Whether `total` is not what the rows give: 0 or 1, and without a row NULL.
 const MISCOUNTED: &str = "SELECT bytes IS NOT (SELECT coalesce(sum(bytes), 0) FROM edge)
   + (SELECT coalesce(sum(bytes), 0) FROM node) FROM total";
-const COUNT: &str = "UPDATE total SET bytes = (SELECT coalesce(sum(bytes), 0) FROM edge)
+pub(super) const COUNT: &str = "UPDATE total SET bytes = (SELECT coalesce(sum(bytes), 0) FROM edge)
   + (SELECT coalesce(sum(bytes), 0) FROM node)";
 
-/// Makes the tables, or proves that they and their rows are as a writer leaves them. True when the
-/// index is of before snapshots had owners in it.
-pub(super) fn prepare(db: &mut Connection) -> Result<bool, rusqlite::Error> {
-    let prepared = make(db).and_then(|older| check(db).map(|()| older));
-    prepared.map_err(|error| match error {
-        // Where a statement does not find its tables and columns there is no index of ours.
-        rusqlite::Error::SqlInputError { .. } => damaged(),
-        other if other.sqlite_error_code() == Some(ErrorCode::Unknown) => damaged(),
-        other => other,
+/// Makes the tables, or proves that they and their rows are as a writer leaves them.
+pub(super) fn prepare(db: &Connection) -> Result<State, rusqlite::Error> {
+    // Another process may be making the tables at this moment: look and make in one step.
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    let made = make(db)?;
+    if made == State::Empty {
+        return Ok(made);
+    }
+    db.execute_batch("COMMIT")?;
+    let counted = check(db)?;
+    if !counted {
+        db.execute(COUNT, [])?;
+    }
+    Ok(match made {
+        State::Whole if !counted => State::Miscounted,
+        made => made,
     })
 }
 
-fn make(db: &mut Connection) -> Result<bool, rusqlite::Error> {
-    // Another process may be making the tables at this moment: look and make in one step.
-    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+fn make(tx: &Connection) -> Result<State, rusqlite::Error> {
     let schema: i64 = tx.query_row("PRAGMA user_version", [], |r| r.get(0))?;
-    let had = objects(&tx)?;
+    let had = objects(tx)?;
     match (schema, had.is_empty()) {
         (SCHEMA, false) => {}
         (0, true) => tx.execute_batch(TABLES)?,
@@ -101,14 +120,21 @@ fn make(db: &mut Connection) -> Result<bool, rusqlite::Error> {
     for statements in younger() {
         tx.execute_batch(statements)?;
     }
+    // Writes the first page, whatever it was. So the write-ahead log of an index in use is never empty:
+    // of an empty one SQLite thinks that it is not there, and then an index whose first page is damaged
+    // cannot be emptied while others have it open.
+    tx.pragma_update(None, "user_version", SCHEMA)?;
     // A table that was there before is one that would have been made.
     let wanted = expected()?;
-    let has = objects(&tx)?;
+    let has = objects(tx)?;
     if wanted.iter().any(|(name, sql)| has.get(name) != Some(sql)) {
         return Err(damaged());
     }
-    tx.commit()?;
-    Ok(older)
+    Ok(match (had.is_empty(), older) {
+        (true, _) => State::Empty,
+        (false, true) => State::Older,
+        (false, false) => State::Whole,
+    })
 }
 
 fn younger() -> [&'static str; 5] {
@@ -121,15 +147,12 @@ fn younger() -> [&'static str; 5] {
     ]
 }
 
-/// Reads every row, and holds nobody up.
-fn check(db: &Connection) -> Result<(), rusqlite::Error> {
+/// Reads every row, and holds nobody up. False when the sum of all lengths is not that of the rows.
+fn check(db: &Connection) -> Result<bool, rusqlite::Error> {
     if db.query_row(UNSOUND, [], |r| r.get(0))? {
         return Err(damaged());
     }
-    if db.query_row(MISCOUNTED, [], |r| r.get(0))? {
-        db.execute(COUNT, [])?;
-    }
-    Ok(())
+    Ok(!db.query_row(MISCOUNTED, [], |r| r.get::<_, bool>(0))?)
 }
 
 /// Tables, indexes and triggers by name, with the statements that made them.
@@ -153,9 +176,30 @@ pub(super) fn damaged() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(code, None)
 }
 
+/// True for what a sound index never answers: SQLite found a page damaged, a statement of ours does
+/// not find its tables, a row is missing that is always there, or a value is of another type.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    )
+    use rusqlite::Error;
+    match error {
+        Error::SqliteFailure(failure, _) => match failure.code {
+            ErrorCode::DatabaseCorrupt
+            | ErrorCode::NotADatabase
+            | ErrorCode::ConstraintViolation
+            | ErrorCode::TypeMismatch
+            | ErrorCode::TooBig
+            | ErrorCode::Unknown => true,
+            ErrorCode::SystemIoFailure => failure.extended_code == SHORT_READ,
+            _ => false,
+        },
+        Error::SqlInputError { .. }
+        | Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::Utf8Error(..)
+        | Error::InvalidColumnType(..)
+        | Error::QueryReturnedNoRows => true,
+        _ => false,
+    }
 }
+
+/// The file ends before the page does.
+const SHORT_READ: i32 = rusqlite::ffi::SQLITE_IOERR_SHORT_READ;

@@ -120,15 +120,17 @@ impl Folder {
     /// # Errors
     /// When the index fails.
     pub fn hold(&self, owner: &str, ledger: &[Token], len: usize) -> Result<(), Error> {
-        let index = self.index();
-        index.at_once(|| {
-            for model in index.models()? {
-                let graph = Graph::load(&index, &model)?;
-                if let Some(digest) = hold(&index, &graph, owner, ledger, len)? {
-                    index.pin(graph.model, owner, digest)?;
+        self.sound(|| {
+            let index = self.index();
+            index.at_once(|| {
+                for model in index.models()? {
+                    let graph = Graph::load(&index, &model)?;
+                    if let Some(digest) = hold(&index, &graph, owner, ledger, len)? {
+                        index.pin(graph.model, owner, digest)?;
+                    }
                 }
-            }
-            Ok(())
+                Ok(())
+            })
         })?;
         Ok(())
     }
@@ -149,7 +151,7 @@ impl Folder {
             }
             (graph, reach)
         };
-        let graphs = self.graphs()?.into_iter();
+        let graphs = self.sound(|| self.graphs())?.into_iter();
         Ok(Shelf {
             models: graphs.map(|(graph, _)| with_owners(graph)).collect(),
         })
@@ -166,15 +168,16 @@ impl Store {
         let Some(live) = self.live() else {
             return Ok(());
         };
-        let index = live.index();
-        let digest = index.at_once(|| {
-            let models = index.models()?;
-            let Some(model) = models.iter().find(|m| m.id == live.model) else {
-                return Ok(None);
-            };
-            hold(&index, &Graph::load(&index, model)?, owner, ledger, len)
+        let digest = live.sound(|| {
+            let index = live.index();
+            index.at_once(|| {
+                let models = index.models()?;
+                let Some(model) = models.iter().find(|m| m.id == live.model()) else {
+                    return Ok(None);
+                };
+                hold(&index, &Graph::load(&index, model)?, owner, ledger, len)
+            })
         })?;
-        drop(index);
         if let Some(digest) = digest {
             self.hold_at(owner, digest);
         }

@@ -75,7 +75,7 @@ pub(super) fn split(
         return Ok(false);
     };
     let publish = || drafts.drain(..).try_for_each(files::Draft::publish);
-    if !live.index().exchange(live.model, edge, rows, publish)? {
+    if !live.index().exchange(live.model(), edge, rows, publish)? {
         return Ok(false);
     }
     live.files

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -17,12 +17,14 @@ use super::error::Error;
 use super::files::Files;
 use super::fingerprint::{Fingerprint, canonical};
 use super::format::Limits;
-use super::index::{Edge, Index, ModelId, Opened};
+use super::index::{Edge, Index, ModelId};
 use super::merge::{Join, Merged};
 use super::notice::{Notice, Notices};
+use super::place::{Place, Users};
 use super::put::{PutSegment, PutSnapshot, Record};
 use super::queue::{Ended, Queue};
 use super::rebuild;
+use super::remake::{Remakes, report};
 use super::runs::Run;
 use super::storage::{Disk, Storage, private};
 use super::writer::{self, Job};
@@ -61,7 +63,10 @@ pub(super) struct Live {
     pub(super) soft: Digest,
     pub(super) limits: Limits,
     pub(super) files: Files,
-    pub(super) model: ModelId,
+    /// This model's number in the index, which is another one after the index was made anew.
+    model: AtomicI64,
+    pub(super) place: Place,
+    pub(super) remakes: Remakes,
     pub(super) notices: Notices,
     pub(super) queue: Queue<Job>,
     /// Closed before the other connection, which puts the journal away.
@@ -79,6 +84,15 @@ pub(super) struct Live {
 }
 
 impl Live {
+    /// This model's number in the index that is in use; ask for it with the index in hand.
+    pub(super) fn model(&self) -> ModelId {
+        ModelId(self.model.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set_model(&self, model: ModelId) {
+        self.model.store(model.0, Ordering::Release);
+    }
+
     /// For questions: never held up by the writer, its files, or another process that writes. What
     /// was flushed before is seen.
     pub(super) fn asked(&self) -> MutexGuard<'_, Index> {
@@ -160,25 +174,13 @@ impl Store {
             rebuild::sweep(&storage, dir)?;
         }
         describe(&files, &fingerprint)?;
-        let (index, opened) = Index::open(&dir.join("index.db"), &quarantine.join("index.db"))?;
-        let model = index.model(
-            fingerprint.hard,
-            &canonical(&fingerprint.facts),
-            &canonical(&fingerprint.soft),
-        )?;
-        let mut mended = rebuild::mend(&index, model, &files, fingerprint.hard, &limits)?;
-        match opened {
-            Opened::Kept => {}
-            Opened::Older => rebuild::own_states(&index, &storage, dir, &limits)?,
-            Opened::New | Opened::Replaced => {
-                let others = rebuild::mend_others(&index, &storage, dir, &short, &limits)?;
-                mended.added += others.added;
-                mended.refused += others.refused;
-                rebuild::hold_tips(&index)?;
-            }
-        }
-        index.wait(limits.index_wait)?;
-        let asked = Index::reader(&dir.join("index.db"))?;
+        let place = Place::new(storage.clone(), dir, limits);
+        let users = if alone { Users::Nobody } else { Users::Some };
+        let ready = place.open(users, |index| {
+            rebuild::own_model(index, &fingerprint, &files, &limits)
+        })?;
+        let (model, own) = ready.first;
+        let asked = Index::reader(&place.path())?;
         if alone {
             let path = dir.join("lock");
             lock.unlock()
@@ -191,11 +193,13 @@ impl Store {
             fingerprint: fingerprint.clone(),
             limits,
             files,
-            model,
+            model: AtomicI64::new(model.0),
+            place,
+            remakes: Remakes::default(),
             notices: Notices::default(),
             queue: Queue::new(limits.queue_bytes),
             asked: Mutex::new(asked),
-            index: Mutex::new(index),
+            index: Mutex::new(ready.index),
             quota: collect::quota(dir, limits.quota_bytes),
             lost: AtomicU64::new(0),
             moved: AtomicU64::new(0),
@@ -203,7 +207,10 @@ impl Store {
             other: AtomicU64::new(0),
             _lock: lock,
         });
-        report(&live.notices, opened, mended);
+        let mut mended = ready.mended;
+        mended.added += own.added;
+        mended.refused += own.refused;
+        report(&live.notices, ready.opened, mended);
         let shared = live.clone();
         let writer = thread::Builder::new()
             .name("npast-kv".to_string())
@@ -251,7 +258,7 @@ impl Store {
     /// When the index or a file cannot be read.
     pub fn sampled(&self, most: usize) -> Result<Vec<Sampled>, Error> {
         self.live()
-            .map_or(Ok(Vec::new()), |l| deep::sampled(l, most))
+            .map_or(Ok(Vec::new()), |l| l.sound(|| deep::sampled(l, most)))
     }
 
     /// Whether this store keeps nothing.
@@ -425,7 +432,12 @@ impl Store {
     #[cfg(test)]
     pub(super) fn with_index<T>(&self, ask: impl FnOnce(&Index, ModelId) -> T) -> T {
         let live = self.live().expect("a store that is on");
-        ask(&live.index(), live.model)
+        ask(&live.index(), live.model())
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_asked<T>(&self, ask: impl FnOnce(&Index) -> T) -> T {
+        ask(&self.live().expect("a store that is on").asked())
     }
 
     /// Whether the index is being changed, or waited for.
@@ -484,34 +496,6 @@ pub(super) fn describe(files: &Files, fingerprint: &Fingerprint) -> Result<(), E
             .map_err(Error::folder(&files.folder))?;
     }
     Ok(())
-}
-
-fn report(notices: &Notices, opened: Opened, mended: rebuild::Mended) {
-    let rebuilt = "Nothing is lost but pins, which come back with the next turn.";
-    match opened {
-        Opened::New if mended.added > 0 => notices.add(
-            format!(
-                "The KV index was missing; it is rebuilt from {} files.",
-                mended.added
-            ),
-            rebuilt,
-        ),
-        Opened::Replaced => notices.add(
-            format!(
-                "The KV index was damaged; it is rebuilt from {} files.",
-                mended.added
-            ),
-            rebuilt,
-        ),
-        _ => {}
-    }
-    if mended.refused > 0 {
-        notices.add(
-            format!("{} damaged KV files are set aside.", mended.refused),
-            "Nothing to do: what they held is evaluated again; kv/quarantine can be deleted.",
-        );
-    }
-    tracing::debug!(?opened, ?mended, "kv store opened");
 }
 
 /// The file that says what a soft fingerprint means.

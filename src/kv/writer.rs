@@ -17,7 +17,7 @@ use super::format::Kind;
 use super::index::Edge;
 use super::keeper::Keeper;
 use super::merge::{Join, Merged};
-use super::place::{Placed, place};
+use super::commit::{Committed, commit};
 use super::put::{Record, SnapshotRole};
 use super::queue::Next;
 use super::rebuild;
@@ -105,7 +105,7 @@ pub(super) fn run(live: &Live) {
             let idle = keeper.merger.is_due().then_some(live.limits.merge_after);
             match live.queue.next(idle) {
                 Next::Job(job, bytes) => {
-                    let done = work(live, &mut keeper, &job);
+                    let done = live.sound(|| work(live, &mut keeper, &job));
                     patience.after(live, done.as_ref().err());
                     if let Err(failure) = done {
                         tell(live, failure);
@@ -115,7 +115,7 @@ pub(super) fn run(live: &Live) {
                 }
                 Next::Idle => {
                     // One at a time: a put that comes meanwhile waits for one merge at most.
-                    if let Err(failure) = keeper.merge(live) {
+                    if let Err(failure) = live.sound(|| keeper.merge(live)) {
                         tell_merging(live, failure);
                     }
                 }
@@ -183,18 +183,18 @@ fn work(live: &Live, keeper: &mut Keeper, job: &Job) -> Result<(), Failure> {
             values,
         } => {
             let at = (*digest, live.soft);
-            live.index().add_sample(live.model, owner, at, values)?;
+            live.index().add_sample(live.model(), owner, at, values)?;
         }
         Job::Agree { owner, digest } => {
             live.index()
-                .agree(live.model, owner, (*digest, live.soft))?;
+                .agree(live.model(), owner, (*digest, live.soft))?;
         }
         Job::Collect { reply } => {
             // Who asked may have gone.
             let _ = reply.send(keeper.collect(live));
         }
         Job::MergeWith { join } => {
-            let pins = live.index().latest_pins(live.model, LATEST)?;
+            let pins = live.index().latest_pins(live.model(), LATEST)?;
             keeper.merger.begin(join.clone(), pins);
         }
         Job::Split { edge, at, middle } => {
@@ -212,7 +212,7 @@ fn work(live: &Live, keeper: &mut Keeper, job: &Job) -> Result<(), Failure> {
         Job::Merge { reply } => {
             let mut all = Merged::default();
             loop {
-                match keeper.merge(live) {
+                match live.sound(|| keeper.merge(live)) {
                     Ok(Some(merged)) => {
                         all.replaced += merged.replaced;
                         all.written += merged.written;
@@ -243,7 +243,7 @@ fn make_again(live: &Live) -> Result<(), Failure> {
     live.files.storage.make_folder(&live.files.folder)?;
     let again = describe(&live.files, &live.fingerprint).and_then(|()| {
         let hard = live.fingerprint.hard;
-        rebuild::mend(&live.index(), live.model, &live.files, hard, &live.limits)
+        live.sound(|| rebuild::mend(&live.index(), live.model(), &live.files, hard, &live.limits))
     });
     if let Err(error) = again {
         tracing::warn!(%error, "the kv folder was made again and is not in order");
@@ -257,22 +257,22 @@ fn make_again(live: &Live) -> Result<(), Failure> {
 
 /// Stores a record, or says to whom it belongs that it could not be: see `Store::changes`.
 fn put(live: &Live, record: &Record) -> Result<(), Failure> {
-    match place(live, record)? {
-        Placed::New => live.notices.well(),
-        Placed::Loose => {
+    match commit(live, record)? {
+        Committed::New => live.notices.well(),
+        Committed::Loose => {
             live.lost();
             return Ok(());
         }
-        Placed::Other if record.kind == Kind::Edge => {
+        Committed::Other if record.kind == Kind::Edge => {
             live.other(record.to);
             return Ok(());
         }
         placed => {
-            if placed == Placed::Other {
+            if placed == Committed::Other {
                 live.other(record.to);
             }
             if let Some(role) = record.role {
-                live.index().strengthen(live.model, record.to, role)?;
+                live.index().strengthen(live.model(), record.to, role)?;
             }
         }
     }
@@ -286,9 +286,9 @@ fn put(live: &Live, record: &Record) -> Result<(), Failure> {
 
 /// The new snapshot is durable and its owner's; those that it makes needless go.
 fn thin(live: &Live, record: &Record, role: SnapshotRole) -> Result<(), Failure> {
-    let (model, owner, past) = (live.model, &record.owner, &record.past);
+    let (owner, past) = (&record.owner, &record.past);
     let new = (record.to, record.p1, role);
-    let gone = live.index().new_state(model, owner, new, past)?;
+    let gone = live.index().new_state(live.model(), owner, new, past)?;
     // Files first: a crash in between leaves rows without files, which open drops, and what was not
     // reached is found needless again at the next put.
     for superseded in gone.iter().filter(|s| s.free) {
@@ -297,7 +297,7 @@ fn thin(live: &Live, record: &Record, role: SnapshotRole) -> Result<(), Failure>
             .remove(&files::name(Kind::Node, digest, digest))?;
     }
     if !gone.is_empty() {
-        live.index().let_go(model, owner, &gone)?;
+        live.index().let_go(live.model(), owner, &gone)?;
     }
     Ok(())
 }
@@ -365,7 +365,7 @@ fn index_trouble(error: &rusqlite::Error) -> (String, &'static str) {
         ),
         code => (
             format!("index {code:?}"),
-            "A restart makes the index anew from the files if it is damaged.",
+            "Check the disk of the data folder; what was not noted is found at the next start.",
         ),
     }
 }

@@ -25,7 +25,7 @@ fn is_there(store: &Store, target: &[Token]) {
     store.read_snapshot(&found.nodes[0]).unwrap();
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

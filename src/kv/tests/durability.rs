@@ -185,9 +185,9 @@ fn folders_and_files_are_private_whatever_the_umask_and_whatever_they_were() {
         }
         seen += 1;
     }
-    // kv, lock, index and its two journals, v1, the model's folder with facts, soft and four
+    // kv, two locks, index and its two journals, v1, the model's folder with facts, soft and four
     // records, quarantine.
-    assert_eq!(seen, 14);
+    assert_eq!(seen, 15);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod damage;
 mod days;
 mod durability;
 mod first;
+mod flips;
 mod folder;
 mod graph;
 mod housekeeping;
