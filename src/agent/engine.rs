@@ -9,7 +9,7 @@ use super::memory;
 use super::{AgentError, Conversation, NewSession, Open, Options, Stage};
 use crate::chat::template::{ChatTemplate, Marks};
 use crate::chat::tokenize::Tokenizer;
-use crate::kv::{Edge, Limits, Store};
+use crate::kv::{Edge, Limits, Store, Tensors, Weights};
 use crate::ledger::Digest;
 use crate::llama::{self, Model, Vocab, gguf};
 use crate::session::{Db, Lock};
@@ -82,6 +82,8 @@ pub struct Engine {
     slot: Slot,
     facts: Facts,
     notices: Mutex<Vec<Notice>>,
+    /// Hashes the model's bytes in the background, if nobody has yet.
+    weights: Mutex<Option<Weights>>,
     _lock: Option<Lock>,
 }
 
@@ -100,6 +102,7 @@ impl Engine {
         drop(Db::open(&options.home.join("npast.db"))?);
         let file = gguf::facts(&options.model)?;
         let lock = model_lock(options, &file, &mut notices);
+        let weights = options.store_kv.then(|| weights(options, &file));
         let model = load(options, progress)?;
         progress(Stage::Context);
 
@@ -137,7 +140,8 @@ impl Engine {
         let (examined, slot) = std::thread::scope(|scope| {
             let examined = scope.spawn(|| examine(&source, model.vocab()));
             let slot = Slot::start(&model, &slot_options, |slot| {
-                let print = fingerprint(&file, slot, &options);
+                let id = weights.as_ref().map(Weights::id);
+                let print = fingerprint(&file, id, slot, &options);
                 store = open_store(&options, print, &mut notices);
                 store.clone()
             });
@@ -183,6 +187,7 @@ impl Engine {
             slot,
             facts,
             notices: Mutex::new(notices),
+            weights: Mutex::new(weights),
             _lock: lock,
         })
     }
@@ -233,6 +238,10 @@ impl Engine {
                 .into_iter()
                 .map(|n| (n.text, Some(n.hint))),
         );
+        if let Ok(mut weights) = self.weights.lock() {
+            let told = weights.as_mut().and_then(Weights::told);
+            notices.extend(told.map(|(text, hint)| (text, Some(hint))));
+        }
         notices
     }
 
@@ -262,6 +271,16 @@ fn model_lock(
             None
         }
     }
+}
+
+/// The name of the model's bytes.
+fn weights(options: &Options, file: &gguf::ModelFacts) -> Weights {
+    let tensors = Tensors {
+        files: gguf::split_paths(&options.model),
+        ranges: file.data.clone(),
+        samples: file.tensors.to_hex().to_string(),
+    };
+    Weights::of(&options.home.join("kv"), &tensors)
 }
 
 fn load(

@@ -9,12 +9,21 @@ use crate::llama;
 use crate::llama::gguf::ModelFacts;
 use crate::slot::{SlotFacts, SlotOptions};
 
-/// The fingerprint of a model in a slot. What computes (the build of llama.cpp, backends, devices,
+/// The fingerprint of a model in a slot; `weights` names the bytes of its tensors, as far as they are
+/// known (`kv::Weights`). What computes (the build of llama.cpp, backends, devices,
 /// threads, batch size) is soft: a stored sample of logits tells whether it gives the same numbers.
-pub(super) fn fingerprint(model: &ModelFacts, slot: &SlotFacts, options: &Options) -> Fingerprint {
+pub(super) fn fingerprint(
+    model: &ModelFacts,
+    weights: Option<&str>,
+    slot: &SlotFacts,
+    options: &Options,
+) -> Fingerprint {
     let mut facts = Map::new();
     facts.insert("architecture".into(), json!(model.architecture));
     facts.insert("tensors".into(), json!(model.tensors.to_hex().as_str()));
+    if let Some(weights) = weights {
+        facts.insert("weights".into(), json!(weights));
+    }
     for (key, value) in &model.shape {
         facts.insert(format!("model {key}"), json!(value));
     }

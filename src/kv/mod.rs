@@ -5,7 +5,8 @@
 //! - [`Store`]: the handle. Lookup by tokens, proven reads (`questions`), puts to a writer thread, and
 //!   what is taken out of use (`aside`).
 //! - [`Folder`]: the same folder without a model: status, verify, collect, forget.
-//! - [`Fingerprint`]: what must be equal for stored KV to be of use.
+//! - [`Fingerprint`]: what must be equal for stored KV to be of use; [`Weights`]: which bytes a model
+//!   file holds.
 //! - [`storage`]: the few file operations all of it stands on.
 //!
 //! Payloads are opaque bytes here; their inner layout is the slot's to check. Bytes and the commit
@@ -50,6 +51,7 @@ pub mod storage;
 mod store;
 mod warm;
 mod ways;
+mod weights;
 mod writer;
 
 #[cfg(test)]
@@ -73,3 +75,4 @@ pub use runs::Run;
 pub use share::{Shelf, Stored};
 pub use store::{Changes, Store};
 pub use warm::{Warming, warm};
+pub use weights::{Tensors, Weights};

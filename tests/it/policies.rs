@@ -264,3 +264,59 @@ fn other_weights_keep_the_tokens_and_evaluate_them_again_with_a_reason_on_every_
         );
     }
 }
+
+/// Once KV of a file with a hole was put back after the file was repaired, without a word: samples of
+/// a tensor see a hole only where they look.
+#[test]
+fn kv_of_a_file_that_had_a_hole_is_not_used_after_its_repair_on_every_class() {
+    use std::os::unix::fs::FileExt;
+    for class in Class::ALL {
+        let options = model::Options {
+            chat_template: Some(model::CHATML),
+            ..model::Options::default()
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("model.gguf");
+        std::fs::copy(model::tiny_model(class, &options), &path).expect("a copy");
+        let good = std::fs::read(&path).expect("a model");
+        // Between the samples at the start, the middle and the end of the largest tensor.
+        let facts = npast::llama::gguf::facts(&path).expect("facts");
+        let largest = facts.data.iter().max_by_key(|(_, _, bytes)| *bytes);
+        let (_, offset, bytes) = *largest.expect("a tensor");
+        let hole = vec![0; (bytes / 2 - 3 * 4096) as usize];
+        let file = std::fs::File::options()
+            .write(true)
+            .open(&path)
+            .expect("the file");
+        file.write_all_at(&hole, offset + 2 * 4096).expect("a hole");
+        drop(file);
+        let broken = npast::llama::gguf::facts(&path).expect("facts");
+        assert_eq!(
+            broken.tensors, facts.tensors,
+            "{class:?}: no sample sees it"
+        );
+
+        let desk = Desk::with_model(&path);
+        let say = |words: &str| {
+            let input = npast::agent::Input::Text(words.to_owned());
+            desk.turn("work", input, &greedy(8), None).expect("a turn")
+        };
+        say("Hello there.");
+        let again = say("And then?");
+        assert!(again.receipt().restored > 0, "{class:?}: the same file");
+        assert_eq!(again.receipt().miss, None, "{class:?}");
+        std::fs::write(&path, &good).expect("the repair");
+        let repaired = say("Who are you?");
+        let receipt = repaired.receipt();
+        assert_eq!(receipt.restored, 0, "{class:?}: {receipt:?}");
+        let miss = receipt.miss.as_ref().expect("the reason is said");
+        assert!(
+            miss.reason.contains("other weights"),
+            "{class:?}: {}",
+            miss.reason
+        );
+        let next = say("And now?");
+        assert!(next.receipt().restored > 0, "{class:?}");
+        assert_eq!(next.receipt().miss, None, "{class:?}");
+    }
+}

@@ -17,6 +17,7 @@ mod questions;
 mod reading;
 mod share;
 mod together;
+mod weights;
 mod writing;
 
 use std::io::{self, Read};

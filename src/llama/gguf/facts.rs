@@ -29,6 +29,9 @@ pub struct ModelFacts {
     pub chat_template: Option<blake3::Hash>,
     /// Hash of names, types, dimensions and samples of all tensors, in order of their names.
     pub tensors: blake3::Hash,
+    /// Where the data of all tensors is, in order of their names: in which file, counted from 0, from
+    /// which offset, how many bytes.
+    pub data: Vec<(usize, u64, u64)>,
     /// Number of tensors.
     pub n_tensors: usize,
     /// Number of files.
@@ -63,6 +66,10 @@ pub fn facts(path: &Path) -> Result<ModelFacts, GgufError> {
             .text("tokenizer.chat_template")
             .map(|template| blake3::hash(template.as_bytes())),
         tensors: sample(&readers, &tensors)?,
+        data: tensors
+            .iter()
+            .map(|(info, file)| (*file, info.offset, info.bytes))
+            .collect(),
         n_tensors: tensors.len(),
         n_files: readers.len(),
         bytes: tensors.iter().map(|(info, _)| info.bytes).sum(),
