@@ -14,7 +14,7 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// SQLite refused; the index is rebuilt at the next open if it is damaged.
+    /// SQLite refused. One that is damaged was made anew before this is said, if that was possible.
     #[error("the KV index failed: {0}")]
     Index(#[from] rusqlite::Error),
     /// A file could not be read. It may be readable later: not a reason to quarantine it.
