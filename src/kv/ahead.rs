@@ -16,8 +16,7 @@ impl Store {
     /// where no segment has the first one. What waits for the writer is not seen.
     pub fn ahead(&self, from: Digest, p0: usize, tokens: &[Token]) -> Option<(Edge, usize)> {
         let live = self.live()?;
-        let index = live.asked();
-        let found = ahead(live, &index, (from, p0), tokens);
+        let found = live.sound(|| ahead(live, &live.asked(), (from, p0), tokens));
         found
             .inspect_err(|error| tracing::warn!(%error, "what is stored ahead is not known"))
             .ok()?
@@ -26,7 +25,7 @@ impl Store {
     /// The snapshot that is stored at a digest.
     pub fn node(&self, digest: Digest) -> Option<Node> {
         let live = self.live()?;
-        live.asked().node(live.model(), digest).ok()?
+        live.sound(|| live.asked().node(live.model(), digest)).ok()?
     }
 
     /// Ends of segments and places of snapshots that were handed over since the last call, and that
