@@ -109,6 +109,7 @@ impl From<session::Error> for AgentError {
     fn from(error: session::Error) -> AgentError {
         let kind = match error {
             session::Error::Name(_) | session::Error::Branch(_) => ErrorKind::Input,
+            session::Error::Interrupted => ErrorKind::Interrupted,
             _ => ErrorKind::Session,
         };
         let hint = error.hint().map(str::to_owned);

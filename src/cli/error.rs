@@ -115,14 +115,16 @@ impl From<AgentError> for Failure {
 
 impl From<session::Error> for Failure {
     fn from(error: session::Error) -> Failure {
+        let (kind, exit) = match error {
+            session::Error::Name(_) | session::Error::Branch(_) => ("session", USAGE),
+            session::Error::Interrupted => ("interrupted", INTERRUPTED),
+            _ => ("session", FAILED),
+        };
         Failure {
-            kind: "session",
+            kind,
             message: error.to_string(),
             hint: error.hint().map(str::to_owned),
-            exit: match error {
-                session::Error::Name(_) | session::Error::Branch(_) => USAGE,
-                _ => FAILED,
-            },
+            exit,
         }
     }
 }

@@ -13,10 +13,16 @@ pub struct Interrupt {
     flag: Arc<AtomicBool>,
 }
 
+static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// Whether somebody asked to stop; never where nothing listens: there Ctrl-C ends the program.
+pub fn pressed() -> bool {
+    FLAG.get().is_some_and(|flag| flag.load(Ordering::SeqCst))
+}
+
 impl Interrupt {
     /// Starts listening; the same flag each time. The handler is in place when this returns.
     pub fn listen() -> Interrupt {
-        static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
         let flag = FLAG.get_or_init(|| {
             let flag = Arc::new(AtomicBool::new(false));
             if let Err(error) = start(flag.clone()) {

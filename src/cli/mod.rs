@@ -32,6 +32,7 @@ use error::Failure;
 
 use crate::config::{Layer, Places};
 use crate::llama;
+use crate::session;
 #[cfg(unix)]
 use crate::tools::sandbox;
 
@@ -80,6 +81,7 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
     };
     log::start(typed.verbose, env("NPAST_LOG"))?;
     file_limit::is_an_error();
+    session::watch(Box::new(output::Aside));
     if typed.version {
         return output::page(&version::text());
     }

@@ -19,7 +19,9 @@ pub use text::Text;
 
 use super::Run;
 use super::error::Failure;
+use super::interrupt;
 use crate::agent::{Event, Info};
+use crate::session::Watcher;
 
 /// Standard output that may go away: then the turn is cancelled and the run ends quietly.
 pub struct Pipe<W> {
@@ -112,6 +114,25 @@ impl Output {
                 format!("standard output cannot be written: {e}"),
             )),
         }
+    }
+}
+
+/// The last line on the terminal is not finished: what else is printed begins with a new one.
+static LINE_OPEN: AtomicBool = AtomicBool::new(false);
+
+/// What rooms below have to say while a turn works, out of the order of its events.
+pub struct Aside;
+
+impl Watcher for Aside {
+    fn notice(&self, text: &str, hint: Option<&str>) {
+        if LINE_OPEN.swap(false, Ordering::Relaxed) {
+            let _ = writeln!(std::io::stderr());
+        }
+        notice(text, hint);
+    }
+
+    fn stop_asked(&self) -> bool {
+        interrupt::pressed()
     }
 }
 

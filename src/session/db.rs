@@ -29,9 +29,7 @@ impl Db {
         check_name(new.name)?;
         let tools = new.tools.map(Value::to_string);
         let now = now_ms();
-        fault::check(fault::Kind::Write)?;
-        fault::limit(&self.conn)?;
-        let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+        let tx = self.write()?;
         if let Some(parent) = new.parent
             && name_of(&tx, parent)?.is_none()
         {
@@ -126,9 +124,8 @@ impl Db {
     /// Gives a session another name. [`Error::Exists`] if it is taken.
     pub fn rename(&self, id: SessionId, name: &str) -> Result<()> {
         check_name(name)?;
-        fault::check(fault::Kind::Write)?;
-        let changed = self
-            .conn
+        let tx = self.write()?;
+        let changed = tx
             .execute(
                 "UPDATE sessions SET name = ? WHERE id = ?",
                 params![name, id.0],
@@ -137,20 +134,21 @@ impl Db {
         if changed == 0 {
             return Err(missing(id));
         }
-        Ok(())
+        fault::check(fault::Kind::Commit)?;
+        tx.commit()?;
+        fault::made()
     }
 
     /// Removes a session with its messages, ledger and receipts. Its children stay, without a
     /// parent. KV is not ours: release the pins of this owner as well.
     pub fn remove(&self, id: SessionId) -> Result<()> {
-        fault::check(fault::Kind::Write)?;
-        match self
-            .conn
-            .execute("DELETE FROM sessions WHERE id = ?", [id.0])?
-        {
-            0 => Err(missing(id)),
-            _ => Ok(()),
+        let tx = self.write()?;
+        if tx.execute("DELETE FROM sessions WHERE id = ?", [id.0])? == 0 {
+            return Err(missing(id));
         }
+        fault::check(fault::Kind::Commit)?;
+        tx.commit()?;
+        fault::made()
     }
 
     /// `base`, or `base-2`, `base-3`, …: the first that is free now. Another process may take it
@@ -222,9 +220,20 @@ impl Db {
         Ok(receipts)
     }
 
+    /// A transaction that may write. It takes the write lock at its beginning: SQLite refuses at once
+    /// one that has read, when another process has written since.
+    pub(super) fn write(&self) -> Result<Transaction<'_>> {
+        fault::check(fault::Kind::Write)?;
+        fault::limit(&self.conn)?;
+        Ok(Transaction::new_unchecked(
+            &self.conn,
+            TransactionBehavior::Immediate,
+        )?)
+    }
+
     /// Begins a unit of work on a session. It holds the database's only write lock: prepare
-    /// first, and never decode while it is open. [`Error::Locked`] if another process keeps that
-    /// lock for longer than the patience.
+    /// first, and never decode while it is open. Waits for another process that has that lock;
+    /// [`Error::Interrupted`] if the user ends the wait.
     pub fn begin(&mut self, id: SessionId) -> Result<Unit<'_>> {
         fault::check(fault::Kind::Write)?;
         fault::limit(&self.conn)?;

@@ -5,13 +5,18 @@ use std::io;
 use rusqlite::ErrorCode;
 
 use super::name::NameError;
+use super::watch;
 
 /// Why a call on the session database failed. Nothing of a failed call is stored.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another connection held the write lock for longer than the busy timeout.
+    /// Another connection held the write lock for longer than a patience that was set, or changed
+    /// what was about to be copied.
     #[error("the session database is busy: another process is writing to it")]
     Locked,
+    /// The user ended the wait for another program's lock.
+    #[error("another program has the session database locked, and the wait for it was ended")]
+    Interrupted,
     /// The file, its folder or its file system cannot be written.
     #[error("the session database cannot be written: the file or its folder is read-only")]
     ReadOnly,
@@ -90,6 +95,9 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Error::Locked => "wait until the other npast has stored its turn, then try again",
+            Error::Interrupted => {
+                "end the program that has npast.db open, then try again; what was stored stays"
+            }
             Error::ReadOnly => {
                 "make the data folder and npast.db writable, or set NPAST_HOME to another folder"
             }
@@ -131,6 +139,7 @@ impl From<rusqlite::Error> for Error {
         };
         match &error {
             rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
+                ErrorCode::DatabaseBusy if watch::take_ended() => Error::Interrupted,
                 ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Error::Locked,
                 ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Error::ReadOnly,
                 ErrorCode::DiskFull => Error::Full,

@@ -1,7 +1,7 @@
 //! A session made from another one: the same frozen head, messages and tokens up to a cut, one
 //! transaction. Nothing of the parent changes.
 
-use rusqlite::{Transaction, TransactionBehavior, params};
+use rusqlite::params;
 
 use super::db::{missing, now_ms, one, taken};
 use super::{Cut, Db, Error, Message, Result, Session, SessionId, check_name, chunks, fault};
@@ -19,9 +19,7 @@ impl Db {
         seen: &[Message],
     ) -> Result<Session> {
         check_name(name)?;
-        fault::check(fault::Kind::Write)?;
-        fault::limit(&self.conn)?;
-        let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+        let tx = self.write()?;
         let old = one(&tx, "id = ?", parent.0)?.ok_or_else(|| missing(parent))?;
         // On the connection of this transaction: nothing changes from here on.
         if self.messages(parent)? != seen {

@@ -14,6 +14,7 @@
 //! - `schema`: the migration ladder
 //! - `name`: what a session may be called
 //! - `lock`: one process per session, one per loaded model
+//! - `watch`: who hears of npast.db, and how long a lock is waited for
 //! - `error`: what can go wrong, each with a hint
 //! - `fault`: failures that tests order
 //!
@@ -49,6 +50,7 @@ mod search;
 mod testing;
 mod unit;
 mod ways;
+mod watch;
 
 pub use branch::{Branch, BranchId, Cut, Why};
 pub use db::Db;
@@ -60,6 +62,7 @@ pub use runs::Run;
 pub use search::{Hit, local_day};
 pub use unit::Unit;
 pub use ways::Way;
+pub use watch::{Watcher, watch};
 
 /// What this room's calls return.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -138,3 +138,49 @@ fn a_database_can_be_moved_to_another_thread() {
     fn moves<T: Send>() {}
     moves::<Db>();
 }
+
+#[test]
+fn an_empty_file_is_said_once_and_its_log_is_kept() {
+    let home = home();
+    let (db, _) = testing::disk(home.path());
+    let path = home.path().join("npast.db");
+    // What a full disk or another program leaves: the log of a process that did not end, no database.
+    let log = fs::read(home.path().join("npast.db-wal")).unwrap();
+    drop(db);
+    fs::write(&path, "").unwrap();
+    fs::write(home.path().join("npast.db-wal"), &log).unwrap();
+    let ear = testing::Ear::here();
+    let db = Db::open(&path).unwrap();
+    assert_eq!(db.list().unwrap().len(), 0);
+    db.create(&testing::new("again")).unwrap();
+    drop(db);
+    Db::open(&path).unwrap();
+    let kept = format!("{}-wal.kept-1", path.display());
+    assert_eq!(
+        ear.notices(),
+        [format!(
+            "{} was an empty file, and begins anew without sessions; what its write-ahead log held \
+             is kept in {kept}",
+            path.display()
+        )]
+    );
+    assert!(log.len() > 1000 && fs::read(kept).unwrap() == log);
+}
+
+#[test]
+fn a_database_that_is_new_is_nothing_to_speak_of_and_leaves_no_other_file() {
+    let home = home();
+    let path = home.path().join("npast.db");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let ear = testing::Ear::here();
+                drop(Db::open(&path).unwrap());
+                assert_eq!(ear.notices(), [""; 0]);
+            });
+        }
+    });
+    let names = fs::read_dir(home.path()).unwrap().map(|e| e.unwrap());
+    let names: Vec<_> = names.map(|e| e.file_name()).collect();
+    assert_eq!(names, ["npast.db"]);
+}

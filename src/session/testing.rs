@@ -1,10 +1,14 @@
 //! What this room's tests share.
 
+use std::cell::RefCell;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 
-use super::{Db, NewSession, Session, SessionId};
+use super::{Db, NewSession, Session, SessionId, Watcher};
 use crate::ledger::{Digest, Token};
 
 /// A plain session with an empty head.
@@ -46,4 +50,62 @@ pub(super) fn disk(home: &Path) -> (Db, Session) {
         })
         .unwrap();
     (db, session)
+}
+
+thread_local! {
+    static EAR: RefCell<Option<Arc<Ear>>> = const { RefCell::new(None) };
+}
+
+/// Who watches the databases of this thread, in place of the process's watcher.
+pub(super) fn watcher() -> Option<Arc<Ear>> {
+    EAR.with_borrow(Clone::clone)
+}
+
+/// A watcher that keeps what it hears.
+#[derive(Default)]
+pub(super) struct Ear {
+    heard: Mutex<Vec<String>>,
+    tell: Mutex<Option<Sender<String>>>,
+    stops: AtomicBool,
+    asked: AtomicBool,
+}
+
+impl Ear {
+    /// A new one for this thread.
+    pub fn here() -> Arc<Ear> {
+        let ear = Arc::new(Ear::default());
+        EAR.set(Some(ear.clone()));
+        ear
+    }
+
+    /// All notices so far.
+    pub fn notices(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    /// Sends each notice, at once.
+    pub fn tell(&self, to: Sender<String>) {
+        *self.tell.lock().unwrap() = Some(to);
+    }
+
+    /// Asks to stop as soon as a notice comes.
+    pub fn stop_when_told(&self) {
+        self.stops.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Watcher for Ear {
+    fn notice(&self, text: &str, _: Option<&str>) {
+        self.heard.lock().unwrap().push(text.to_owned());
+        if let Some(to) = &*self.tell.lock().unwrap() {
+            to.send(text.to_owned()).unwrap();
+        }
+        if self.stops.load(Ordering::SeqCst) {
+            self.asked.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn stop_asked(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
 }

@@ -62,6 +62,8 @@ mod interrupts;
 mod kills;
 mod kv_deleted;
 mod lineage;
+#[cfg(unix)]
+mod locked;
 mod mcp;
 mod merging;
 mod new_tokens;

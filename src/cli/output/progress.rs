@@ -53,6 +53,11 @@ impl Progress {
         self.show(done as u64, total as u64, style);
     }
 
+    /// Whether a bar stands on the terminal now.
+    pub fn drawn(&self) -> bool {
+        self.bar.is_some()
+    }
+
     /// Nothing is going on that takes long.
     pub fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {

@@ -1,8 +1,9 @@
 //! For people: the answer on standard output as it comes, all else on standard error.
 
 use std::io::{IsTerminal, Stderr, Stdout, Write};
+use std::sync::atomic::Ordering;
 
-use super::{Pipe, Progress, printable, receipt};
+use super::{LINE_OPEN, Pipe, Progress, printable, receipt};
 use crate::agent::{Event, Receipt};
 
 /// What the streams can show.
@@ -78,6 +79,12 @@ impl<O: Write, E: Write> Text<O, E> {
 
     /// Something happened in a turn.
     pub fn event(&mut self, event: Event) {
+        self.print(event);
+        let open = self.looks.err && matches!(self.at, At::Thinking | At::Answer(false));
+        LINE_OPEN.store(open || self.progress.drawn(), Ordering::Relaxed);
+    }
+
+    fn print(&mut self, event: Event) {
         if self.ended {
             self.ended = false;
             self.last.clear();
@@ -132,6 +139,7 @@ impl<O: Write, E: Write> Text<O, E> {
     /// No more events come.
     pub fn end(&mut self) {
         self.close_line();
+        LINE_OPEN.store(false, Ordering::Relaxed);
         self.ended = true;
     }
 
