@@ -176,6 +176,7 @@ impl Conversation {
             row,
             db,
         };
+        here.check_tokens()?;
         here.decoded = here.known_decoded()?;
         here.mend()?;
         if !fits(&here.shared, &here.row) {
@@ -515,7 +516,7 @@ pub(super) fn now_ms() -> i64 {
 }
 
 /// Whether a session's ledger means the same under this model's vocabulary and template.
-fn fits(shared: &Shared, row: &Session) -> bool {
+pub(super) fn fits(shared: &Shared, row: &Session) -> bool {
     row.vocab == shared.vocab && row.template == shared.source
 }
 

@@ -27,6 +27,7 @@ mod fingerprint;
 mod frame;
 mod fresh;
 mod host;
+mod kept;
 mod memory;
 mod notes;
 mod options;

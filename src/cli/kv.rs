@@ -14,7 +14,7 @@ use super::output::{self, bytes, count, printable, table};
 use super::state;
 use crate::agent::kv_owner;
 use crate::kv::{Collected, Folder, Limits, ModelStatus, OwnerStatus, Verified};
-use crate::session::{Db, Summary};
+use crate::session::{Db, SessionId};
 
 /// Runs the subcommand; `quota` as in the settings.
 pub fn run(run: &Run, args: &KvArgs, quota: Option<u64>) -> Result<i32, Failure> {
@@ -81,7 +81,10 @@ fn database(run: &Run) -> Result<Option<Db>, Failure> {
 
 /// A session, and how fast it was read so far.
 struct Known {
-    summary: Summary,
+    id: SessionId,
+    name: String,
+    /// Of its ledger.
+    tokens: usize,
     /// Milliseconds per token, where a receipt tells.
     pace: Option<f64>,
 }
@@ -91,9 +94,28 @@ fn known(run: &Run) -> Result<Vec<Known>, Failure> {
         return Ok(Vec::new());
     };
     let mut known = Vec::new();
-    for summary in db.list()? {
-        let pace = pace(&db.receipts(summary.session.id)?);
-        known.push(Known { summary, pace });
+    let summaries = db.list()?;
+    // What a damaged one would cost is not known; it is no removed one.
+    for id in db.ids()? {
+        if !summaries.iter().any(|s| s.session.id == id) {
+            known.push(Known {
+                id,
+                name: format!("session {} (damaged)", id.0),
+                tokens: 0,
+                pace: None,
+            });
+        }
+    }
+    for summary in summaries {
+        // A receipt that cannot be read tells no pace.
+        let receipts = db.receipts(summary.session.id).unwrap_or_default();
+        let pace = pace(&receipts);
+        known.push(Known {
+            id: summary.session.id,
+            name: summary.session.name,
+            tokens: summary.tokens,
+            pace,
+        });
     }
     Ok(known)
 }
@@ -115,9 +137,9 @@ impl Known {
     /// What a start costs that evaluates all but `restored` tokens: tokens, and seconds where the
     /// session's own pace is known.
     fn cold(&self, restored: usize) -> Cold<'_> {
-        let tokens = self.summary.tokens.saturating_sub(restored);
+        let tokens = self.tokens.saturating_sub(restored);
         Cold {
-            name: &self.summary.session.name,
+            name: &self.name,
             tokens,
             seconds: self.pace.map(|ms| (ms * tokens as f64).round() / 1000.0),
         }
@@ -170,7 +192,7 @@ fn status(run: &Run, folder: Option<&Folder>) -> Result<i32, Failure> {
 
 /// What starting an owner's session costs, if it is one.
 fn cold<'a>(owner: &OwnerStatus, sessions: &'a [Known]) -> Option<Cold<'a>> {
-    let mine = |k: &&Known| Some(kv_owner(k.summary.session.id)) == owner.owner;
+    let mine = |k: &&Known| Some(kv_owner(k.id)) == owner.owner;
     Some(sessions.iter().find(mine)?.cold(owner.tokens))
 }
 
@@ -197,7 +219,7 @@ fn as_json(models: &[ModelStatus], sessions: &[Known]) -> Vec<Value> {
     for session in unstored(models, sessions) {
         let cold = session.cold(0);
         lines.push(json!({
-            "type": "session", "model": null, "owner": kv_owner(session.summary.session.id),
+            "type": "session", "model": null, "owner": kv_owner(session.id),
             "name": cold.name, "tokens": 0, "bytes": 0, "shared_bytes": 0,
             "cold_tokens": cold.tokens, "cold_seconds": cold.seconds,
         }));
@@ -209,7 +231,7 @@ fn as_json(models: &[ModelStatus], sessions: &[Known]) -> Vec<Value> {
 fn unstored<'a>(models: &[ModelStatus], sessions: &'a [Known]) -> Vec<&'a Known> {
     let owners = models.iter().flat_map(|m| &m.owners);
     let stored: HashSet<&String> = owners.filter_map(|o| o.owner.as_ref()).collect();
-    let bare = |k: &&Known| !stored.contains(&kv_owner(k.summary.session.id));
+    let bare = |k: &&Known| !stored.contains(&kv_owner(k.id));
     sessions.iter().filter(bare).collect()
 }
 
@@ -335,7 +357,7 @@ fn gc(run: &Run, folder: Option<&Folder>) -> Result<i32, Failure> {
     if let Some(folder) = folder {
         all = folder.collect()?;
         // A session may have been removed while its KV could not be reached.
-        let sessions = database(run)?.map(|db| db.list()).transpose()?;
+        let sessions = database(run)?.map(|db| db.ids()).transpose()?;
         for owner in removed(&folder.status()?, sessions.as_deref()) {
             let more = folder.forget(&owner, &[])?;
             all.files += more.files;
@@ -354,11 +376,11 @@ fn gc(run: &Run, folder: Option<&Folder>) -> Result<i32, Failure> {
 }
 
 /// Owners that are sessions no more. Without a database nobody can say who is one.
-fn removed(models: &[ModelStatus], sessions: Option<&[Summary]>) -> Vec<String> {
+fn removed(models: &[ModelStatus], sessions: Option<&[SessionId]>) -> Vec<String> {
     let Some(sessions) = sessions else {
         return Vec::new();
     };
-    let known: HashSet<String> = sessions.iter().map(|s| kv_owner(s.session.id)).collect();
+    let known: HashSet<String> = sessions.iter().map(|id| kv_owner(*id)).collect();
     let owners = models.iter().flat_map(|m| &m.owners);
     let gone: HashSet<&String> = owners
         .filter_map(|o| o.owner.as_ref())

@@ -79,12 +79,12 @@ fn status_names_sessions_and_says_what_a_start_would_read() {
     unit.add_receipt("turn", None, &json!({"kept": 3})).unwrap();
     unit.commit().unwrap();
     let mut sessions = known(&run).unwrap();
-    sessions.retain(|k| k.summary.session.id == a.id);
+    sessions.retain(|k| k.id == a.id);
     let c = store(dir.path(), "bare");
     let all = known(&run).unwrap();
-    sessions.extend(all.into_iter().filter(|k| k.summary.session.id == c.id));
+    sessions.extend(all.into_iter().filter(|k| k.id == c.id));
     // The ledger went on, its KV did not.
-    sessions[0].summary.tokens = 1009;
+    sessions[0].tokens = 1009;
     let text = listed(&models(&run), &sessions);
     let id = &print().hard.hex()[..16];
     assert_eq!(

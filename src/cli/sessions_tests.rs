@@ -1,9 +1,12 @@
 use std::path::Path;
 
+use serde_json::json;
+
+use super::show::{as_json, said};
 use super::*;
 use crate::config::Places;
 use crate::ledger::{Digest, Finish};
-use crate::session::NewSession;
+use crate::session::{NewSession, State};
 
 pub(in crate::cli) fn at(dir: &Path) -> Run {
     Run {
@@ -152,4 +155,120 @@ fn a_session_that_somebody_talks_in_is_not_removed() {
         told.starts_with(&format!("exit 1: the session is in use by process {pid} |")),
         "{told}"
     );
+}
+
+/// The damage that a test does: SQL without the rules of the tables.
+pub(in crate::cli) fn harm(dir: &Path, sql: &str) {
+    crate::session::harm(&dir.join("npast.db"), sql);
+}
+
+#[test]
+fn a_damaged_session_is_listed_shown_renamed_and_removed_and_others_are_not_disturbed() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = at(dir.path());
+    let broken = store(dir.path(), "broken");
+    store(dir.path(), "work");
+    harm(
+        dir.path(),
+        "UPDATE messages SET state = 'odd' WHERE session = 1 AND seq = 0",
+    );
+    let db = Db::open(&run.places.db()).unwrap();
+    let lines = list::read(&run, &db).unwrap();
+    assert_eq!(
+        list::listed(&lines, lines.whole[0].summary.session.used_ms + 7_200_000),
+        "name  messages  tokens  stored  shared  model   last used\n\
+         work         2       2       0       0  m.gguf  2 h\n\
+         broken is damaged: message 0 has an unknown state; `npast sessions show broken` prints \
+         what can be read of it, `npast sessions rm broken` removes it\n"
+    );
+    let line = list::damaged(&lines.damaged[0]);
+    let want = json!({"id": 1, "name": "broken", "damaged": "message 0 has an unknown state"});
+    assert_eq!(line, want);
+
+    let refused = "exit 1: session \"broken\" (id 1) is damaged: message 0 has an unknown state | \
+                   `npast sessions show NAME` prints what can be read of it, `npast sessions rm \
+                   NAME` removes it; other sessions are not affected";
+    let name = || "broken".to_owned();
+    let table = [
+        (SessionsCommand::List, "exit 0"),
+        // Not all of it was printed.
+        (
+            SessionsCommand::Show {
+                name: name(),
+                all: true,
+            },
+            "exit 1",
+        ),
+        (
+            SessionsCommand::Undo {
+                name: name(),
+                turns: 1,
+            },
+            refused,
+        ),
+        (
+            SessionsCommand::Redo {
+                name: name(),
+                branch: None,
+            },
+            refused,
+        ),
+        (
+            SessionsCommand::Fork {
+                name: name(),
+                new: None,
+                at: None,
+            },
+            refused,
+        ),
+        (rename("broken", "old"), "exit 0"),
+        (rm("old"), "exit 0"),
+        (
+            rm("id:1"),
+            "exit 1: a session named \"id:1\" is not in the session database | \
+                      `npast sessions list` shows the names",
+        ),
+    ];
+    for (command, want) in table {
+        let said = format!("{command:?}");
+        assert_eq!(does(&run, command), want, "{said}");
+    }
+    assert!(matches!(db.get(broken.id), Err(Error::NotFound(_))));
+    let left = list::read(&run, &db).unwrap();
+    assert_eq!((left.whole.len(), left.damaged.len()), (1, 0));
+}
+
+#[test]
+fn what_can_be_read_of_a_damaged_session_is_shown_with_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = at(dir.path());
+    let session = store(dir.path(), "broken");
+    harm(
+        dir.path(),
+        "UPDATE sessions SET name = NULL, vocab = x'00', system = 'Be brief.';
+         UPDATE messages SET body = 'no JSON' WHERE seq = 0;
+         UPDATE chunks SET tokens = x'0100000002000000030000' WHERE start = 0",
+    );
+    let db = Db::open(&run.places.db()).unwrap();
+    let found = db.salvage(session.id).unwrap();
+    assert_eq!(
+        show::as_text(&db, session.id, &found, false).unwrap(),
+        "id:1 · 0 tokens can be read\n\n\
+         This session is damaged, and what follows is what can be read of it:\n  \
+           its name cannot be read\n  \
+           the ledger chunk at token 0 has 11 bytes\n  \
+           message 0 has a text that cannot be read: expected ident at line 1 column 2\n\n\
+         system: Be brief.\n\n\
+         user: no JSON\n\n\
+         assistant (tool calls): \n  call: read {\"p\":1}\n"
+    );
+    let lines = show::as_lines(&db, session.id, &found, false).unwrap();
+    assert_eq!(
+        lines[0],
+        json!({"type": "damaged", "what": "its name cannot be read"})
+    );
+    assert_eq!(lines[3]["message"]["content"], "no JSON");
+    assert_eq!(does(&run, rename("id:1", "found")), "exit 0");
+    assert_eq!(does(&run, rm("found")), "exit 0");
+    assert_eq!(does(&run, SessionsCommand::List), "exit 0");
 }

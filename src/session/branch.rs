@@ -6,7 +6,7 @@
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::db::now_ms;
-use super::rows::{MESSAGE, corrupt, place};
+use super::rows::{MESSAGE, column, damaged};
 use super::{Db, Error, Message, MessageId, Result, SessionId, Unit, chunks};
 use crate::ledger::{Digest, Token};
 
@@ -79,18 +79,28 @@ pub struct Branch {
 const BRANCH: &str = "id, parent, after, at, length(tokens) AS bytes, why, created_ms";
 
 impl Branch {
-    fn read(row: &Row<'_>, place: &str) -> Result<Branch> {
+    pub(super) fn read(row: &Row<'_>, place: &str) -> Result<Branch> {
         let id: i64 = row.get("id")?;
-        let why: String = row.get("why")?;
-        let why = Why::parse(&why);
+        let bad = |what: &str| damaged(place, format!("branch {id} has {what}"));
+        macro_rules! field {
+            ($name:literal) => {
+                column(row, $name, place)
+                    .map_err(|_| bad(concat!("a column ", $name, " that cannot be read")))?
+            };
+        }
+        let (why, bytes): (String, usize) = (field!("why"), field!("bytes"));
+        let (parent, after): (Option<i64>, Option<i64>) = (field!("parent"), field!("after"));
+        if bytes % 4 != 0 {
+            return Err(bad("half a token"));
+        }
         Ok(Branch {
             id: BranchId(id),
-            parent: row.get::<_, Option<i64>>("parent")?.map(BranchId),
-            after: row.get::<_, Option<i64>>("after")?.map(MessageId),
-            at: row.get("at")?,
-            tokens: row.get::<_, usize>("bytes")? / 4,
-            why: why.ok_or_else(|| corrupt(place, format!("branch {id} has an unknown reason")))?,
-            created_ms: row.get("created_ms")?,
+            parent: parent.map(BranchId),
+            after: after.map(MessageId),
+            at: field!("at"),
+            tokens: bytes / 4,
+            why: Why::parse(&why).ok_or_else(|| bad("an unknown reason"))?,
+            created_ms: field!("created_ms"),
         })
     }
 }
@@ -98,7 +108,7 @@ impl Branch {
 impl Db {
     /// The branches that were left, in the order in which they were.
     pub fn branches(&self, id: SessionId) -> Result<Vec<Branch>> {
-        let place = place(id, &self.get(id)?.name);
+        let place = self.place(id)?;
         let mut query = self.conn.prepare_cached(&format!(
             "SELECT {BRANCH} FROM branches WHERE session = ? ORDER BY id"
         ))?;
@@ -112,10 +122,10 @@ impl Db {
 
     /// The messages of a branch in order, without withdrawn ones.
     pub fn branch_messages(&self, id: SessionId, branch: BranchId) -> Result<Vec<Message>> {
-        let place = place(id, &self.get(id)?.name);
+        let place = self.place(id)?;
         let mut query = self.conn.prepare_cached(&format!(
             "SELECT {MESSAGE} FROM messages WHERE session = ? AND branch = ? \
-             AND state <> 'withdrawn' ORDER BY seq"
+             AND state IS NOT 'withdrawn' ORDER BY seq"
         ))?;
         let mut rows = query.query([id.0, branch.0])?;
         let mut messages = Vec::new();
@@ -235,10 +245,18 @@ impl Unit<'_> {
                     r.get(6)?,
                 ))
             })
-            .optional()?;
+            .optional()
+            .map_err(|error| {
+                let what = format!("branch {} cannot be read", branch.0);
+                chunks::of(&self.tx, self.session, &what, error)
+            })?;
         let Some((parent, after, at, prefix, pending, tokens, decoded)) = found else {
             return Err(Error::Branch(format!("there is no branch {}", branch.0)));
         };
+        if pending > 1 {
+            let what = format!("branch {} says that {pending} tokens are pending", branch.0);
+            return Err(chunks::damaged(&self.tx, self.session, what));
+        }
         if let Some(parent) = parent {
             return Err(Error::Branch(format!(
                 "branch {} goes off from branch {parent}, which must be put back first",
@@ -323,7 +341,11 @@ impl Unit<'_> {
                 "SELECT seq FROM messages WHERE id = ? AND session = ? AND branch IS NULL",
             )?
             .query_row([message.0, self.session.0], |r| r.get(0))
-            .optional()?;
+            .optional()
+            .map_err(|error| {
+                let what = "the place of a message cannot be read";
+                chunks::of(&self.tx, self.session, what, error)
+            })?;
         seq.ok_or_else(|| {
             Error::NotFound(format!(
                 "message {} of session {}",

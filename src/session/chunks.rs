@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::rows::{corrupt, place};
+use super::rows::{self, place};
 use super::{Error, Result, SessionId};
 use crate::ledger::Token;
 
@@ -70,28 +70,41 @@ pub(super) fn cut(conn: &Connection, session: SessionId, len: usize) -> Result<(
     Ok(())
 }
 
-/// The whole ledger. [`Error::Corrupt`] when rows overlap, leave a gap, or hold a broken token.
+/// The whole ledger. [`Error::Damaged`] when rows overlap, leave a gap, or hold a broken token.
 pub(super) fn read(conn: &Connection, session: SessionId) -> Result<Vec<Token>> {
+    match readable(conn, session)? {
+        (tokens, None) => Ok(tokens),
+        (_, Some(what)) => Err(damaged(conn, session, what)),
+    }
+}
+
+/// The ledger up to the first damage, and what that is.
+pub(super) fn readable(
+    conn: &Connection,
+    session: SessionId,
+) -> Result<(Vec<Token>, Option<String>)> {
     let mut query =
         conn.prepare_cached("SELECT start, tokens FROM chunks WHERE session = ? ORDER BY start")?;
     let mut rows = query.query([session.0])?;
     let mut tokens = Vec::new();
     while let Some(row) = rows.next()? {
-        let start: i64 = row.get(0)?;
-        let bytes = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        let (Ok(start), Ok(bytes)) = (row.get::<_, i64>(0), row.get_ref(1)?.as_blob()) else {
+            let what = format!("the ledger chunk behind token {} is none", tokens.len());
+            return Ok((tokens, Some(what)));
+        };
         if usize::try_from(start) != Ok(tokens.len()) {
             let what = format!(
                 "a ledger chunk begins at token {start}, not {}",
                 tokens.len()
             );
-            return Err(damaged(conn, session, what));
+            return Ok((tokens, Some(what)));
         }
         if let Some(what) = wrong_length(start, bytes.len() as i64) {
-            return Err(damaged(conn, session, what));
+            return Ok((tokens, Some(what)));
         }
         tokens.extend(Token::from_bytes(bytes).unwrap_or_default());
     }
-    Ok(tokens)
+    Ok((tokens, None))
 }
 
 /// An error that names the session.
@@ -101,10 +114,23 @@ pub(super) fn damaged(conn: &Connection, session: SessionId, what: String) -> Er
             r.get(0)
         })
         .optional();
-    corrupt(
-        &place(session, &name.ok().flatten().unwrap_or_default()),
-        what,
-    )
+    rows::damaged(&place(session, name.ok().flatten().as_deref()), what)
+}
+
+/// An error of a query about one session: a column that is not of its type is damage of that one.
+pub(super) fn of(
+    conn: &Connection,
+    session: SessionId,
+    what: &str,
+    error: rusqlite::Error,
+) -> Error {
+    match error {
+        rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::Utf8Error(..) => damaged(conn, session, what.to_owned()),
+        error => error.into(),
+    }
 }
 
 /// Start and token count of the last chunk.
@@ -114,7 +140,8 @@ fn tail(conn: &Connection, session: SessionId) -> Result<Option<(usize, usize)>>
             "SELECT start, length(tokens) FROM chunks WHERE session = ? ORDER BY start DESC LIMIT 1",
         )?
         .query_row([session.0], |r| Ok((r.get(0)?, r.get(1)?)))
-        .optional()?;
+        .optional()
+        .map_err(|error| of(conn, session, "the ledger's last chunk cannot be read", error))?;
     let Some((start, bytes)) = last else {
         return Ok(None);
     };
@@ -246,7 +273,7 @@ mod tests {
         append(&conn, id, 0, &counted(5)).unwrap();
         conn.execute("UPDATE chunks SET start = 9223372036854775807", [])
             .unwrap();
-        assert!(matches!(length(&conn, id), Err(Error::Corrupt { .. })));
+        assert!(matches!(length(&conn, id), Err(Error::Damaged { .. })));
     }
 
     #[derive(Clone, Debug)]

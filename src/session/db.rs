@@ -3,14 +3,16 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
+};
 use serde_json::Value;
 
 use super::record::first_words;
-use super::rows::{self, MESSAGE, SESSION, corrupt, place};
+use super::rows::{self, MESSAGE, SESSION, damaged, place};
 use super::{
     Error, Message, NewSession, Result, Session, SessionId, Summary, Unit, check_name, chunks,
-    fault, name,
+    fault, name, words,
 };
 use crate::ledger::Token;
 
@@ -89,17 +91,23 @@ impl Db {
             .optional()?)
     }
 
+    /// The ids of all sessions, of damaged ones too.
+    pub fn ids(&self) -> Result<Vec<SessionId>> {
+        let mut query = self.conn.prepare("SELECT id FROM sessions ORDER BY id")?;
+        let ids = query.query_map([], |row| row.get(0).map(SessionId))?;
+        Ok(ids.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// The session of this folder that was used last.
     pub fn last_in_folder(&self, folder: &str) -> Result<Option<Session>> {
         let last = "folder = ? ORDER BY used_ms DESC, id DESC LIMIT 1";
         one(&self.conn, last, folder)
     }
 
-    /// All sessions, last used first. One that cannot be read is left out, with a warning in the
-    /// log that gives its id.
+    /// The sessions that can be listed, last used first, without a look at all that they hold:
+    /// see [`Db::survey`].
     pub fn list(&self) -> Result<Vec<Summary>> {
-        // One snapshot for all queries, whatever others write meanwhile.
-        let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Deferred)?;
+        let tx = self.snapshot()?;
         let mut query = tx.prepare_cached(&format!(
             "SELECT {SESSION} FROM sessions ORDER BY used_ms DESC, id DESC"
         ))?;
@@ -108,13 +116,7 @@ impl Db {
         while let Some(row) = rows.next()? {
             match Session::read(row).and_then(|session| summary(&tx, session)) {
                 Ok(summary) => list.push(summary),
-                Err(Error::Corrupt { .. }) => {
-                    let id: i64 = row.get("id")?;
-                    tracing::warn!(
-                        session = id,
-                        "a damaged session was left out of the list; `npast sessions rm` removes it"
-                    );
-                }
+                Err(Error::Damaged { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -139,12 +141,51 @@ impl Db {
         fault::made()
     }
 
-    /// Removes a session with its messages, ledger and receipts. Its children stay, without a
-    /// parent. KV is not ours: release the pins of this owner as well.
+    /// Removes a session with its messages, ledger and receipts, in whatever state they are. Its
+    /// children stay, without a parent. KV is not ours: release the pins of this owner as well.
     pub fn remove(&self, id: SessionId) -> Result<()> {
+        // Damaged rows may refer to each other in ways that SQLite would not let go.
+        self.conn.pragma_update(None, "foreign_keys", false)?;
+        let removed = self.remove_rows(id);
+        self.conn.pragma_update(None, "foreign_keys", true)?;
+        removed?;
+        // The session is gone whatever becomes of its words; the next search brings that up to date.
+        if let Err(error) = words::forget_removed(&self.conn) {
+            tracing::warn!(%error, "the search index still has words of a removed session");
+        }
+        Ok(())
+    }
+
+    fn remove_rows(&self, id: SessionId) -> Result<()> {
         let tx = self.write()?;
-        if tx.execute("DELETE FROM sessions WHERE id = ?", [id.0])? == 0 {
+        let mut gone = 0;
+        for sql in [
+            "DELETE FROM runs WHERE reply IN (SELECT id FROM messages WHERE session = ?)",
+            "DELETE FROM plans WHERE session = ?",
+            "DELETE FROM messages WHERE session = ?",
+            "DELETE FROM chunks WHERE session = ?",
+            "DELETE FROM receipts WHERE session = ?",
+            "DELETE FROM ways WHERE session = ?",
+            "DELETE FROM branches WHERE session = ?",
+            "DELETE FROM sessions WHERE id = ?",
+        ] {
+            gone += tx.execute(sql, [id.0])?;
+        }
+        if gone == 0 {
             return Err(missing(id));
+        }
+        let children: Vec<i64> = tx
+            .prepare("SELECT id FROM sessions WHERE parent = ?")?
+            .query_map([id.0], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        for child in children {
+            match tx.execute("UPDATE sessions SET parent = NULL WHERE id = ?", [child]) {
+                Ok(_) => {}
+                // A child whose own row is damaged cannot be changed; its parent is gone all the same.
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         fault::check(fault::Kind::Commit)?;
         tx.commit()?;
@@ -166,6 +207,13 @@ impl Db {
 
     /// The messages in order, without withdrawn ones.
     pub fn messages(&self, id: SessionId) -> Result<Vec<Message>> {
+        // By its type: SQLite takes `IS NULL` of a column that is NOT NULL for false.
+        let nowhere = "SELECT 1 FROM messages
+             WHERE session = ? AND (typeof(seq) <> 'integer' OR seq < 0)";
+        if self.conn.prepare_cached(nowhere)?.exists([id.0])? {
+            let what = "the place of a message cannot be read";
+            return Err(chunks::damaged(&self.conn, id, what.into()));
+        }
         self.messages_after(id, None)
     }
 
@@ -179,7 +227,7 @@ impl Db {
         fault::check(fault::Kind::Read)?;
         let place = self.place(id)?;
         let mut query = self.conn.prepare_cached(&format!(
-            "SELECT {MESSAGE} FROM messages WHERE session = ? AND branch IS NULL AND state <> 'withdrawn' \
+            "SELECT {MESSAGE} FROM messages WHERE session = ? AND branch IS NULL AND state IS NOT 'withdrawn' \
              AND seq > coalesce((SELECT seq FROM messages WHERE id = ?), -1) ORDER BY seq"
         ))?;
         let mut rows = query.query((id.0, last.map(|m| m.0)))?;
@@ -190,7 +238,8 @@ impl Db {
         Ok(messages)
     }
 
-    /// The exact tokens, head first. [`Error::Corrupt`] if they are not whole.
+    /// The exact tokens, head first. [`Error::Damaged`] if they are not whole, or the head or a
+    /// message's span reaches past them.
     pub fn ledger(&self, id: SessionId) -> Result<Vec<Token>> {
         let head: usize = self.column(id, "head")?;
         let tokens = chunks::read(&self.conn, id)?;
@@ -198,12 +247,31 @@ impl Db {
             let what = format!("its head has {head} tokens, its ledger {}", tokens.len());
             return Err(chunks::damaged(&self.conn, id, what));
         }
+        let reach: Option<usize> = self
+            .conn
+            .prepare_cached(
+                "SELECT max(span_end) FROM messages WHERE session = ? AND branch IS NULL",
+            )?
+            .query_row([id.0], |row| row.get(0))
+            .map_err(|error| chunks::of(&self.conn, id, "a span cannot be read", error))?;
+        if let Some(end) = reach.filter(|end| *end > tokens.len()) {
+            let what = format!(
+                "a message's tokens end at {end}, its ledger at {}",
+                tokens.len()
+            );
+            return Err(chunks::damaged(&self.conn, id, what));
+        }
         Ok(tokens)
     }
 
     /// How many tokens at the end of the ledger were not decoded: 0 or 1.
     pub fn pending(&self, id: SessionId) -> Result<usize> {
-        self.column(id, "pending")
+        let pending: usize = self.column(id, "pending")?;
+        if pending > 1 || pending > chunks::length(&self.conn, id)? {
+            let what = format!("{pending} tokens are said to be pending");
+            return Err(chunks::damaged(&self.conn, id, what));
+        }
+        Ok(pending)
     }
 
     /// The receipts of a session, oldest first.
@@ -215,7 +283,8 @@ impl Db {
         let mut rows = query.query([id.0])?;
         let mut receipts = Vec::new();
         while let Some(row) = rows.next()? {
-            receipts.push(rows::json(&row.get::<_, String>(0)?, &place)?);
+            let json: String = rows::column(row, "json", &place)?;
+            receipts.push(rows::json(&json, &place)?);
         }
         Ok(receipts)
     }
@@ -248,16 +317,34 @@ impl Db {
         self.conn
             .prepare_cached(&format!("SELECT {column} FROM sessions WHERE id = ?"))?
             .query_row([id.0], |r| r.get(0))
-            .optional()?
+            .optional()
+            .map_err(|error| {
+                chunks::of(
+                    &self.conn,
+                    id,
+                    &format!("its {column} cannot be read"),
+                    error,
+                )
+            })?
             .ok_or_else(|| missing(id))
     }
 
     /// How errors name this session; [`Error::NotFound`] if there is none.
-    fn place(&self, id: SessionId) -> Result<String> {
-        match name_of(&self.conn, id)? {
-            Some(name) => Ok(place(id, &name)),
-            None => Err(missing(id)),
+    pub(super) fn place(&self, id: SessionId) -> Result<String> {
+        match name_of(&self.conn, id) {
+            Ok(Some(name)) => Ok(place(id, Some(&name))),
+            Ok(None) => Err(missing(id)),
+            Err(Error::Damaged { .. }) => Ok(place(id, None)),
+            Err(error) => Err(error),
         }
+    }
+
+    /// One snapshot for several queries, whatever others write meanwhile.
+    pub(super) fn snapshot(&self) -> Result<Transaction<'_>> {
+        Ok(Transaction::new_unchecked(
+            &self.conn,
+            TransactionBehavior::Deferred,
+        )?)
     }
 }
 
@@ -291,12 +378,12 @@ pub(super) fn one(
     rows.next()?.map(Session::read).transpose()
 }
 
-fn summary(conn: &Connection, session: Session) -> Result<Summary> {
+pub(super) fn summary(conn: &Connection, session: Session) -> Result<Summary> {
     let id = session.id;
     let messages = conn
         .prepare_cached(
             "SELECT count(*) FROM messages
-             WHERE session = ? AND branch IS NULL AND state <> 'withdrawn'",
+             WHERE session = ? AND branch IS NULL AND state IS NOT 'withdrawn'",
         )?
         .query_row([id.0], |r| r.get(0))?;
     let first: Option<String> = conn
@@ -306,15 +393,16 @@ fn summary(conn: &Connection, session: Session) -> Result<Summary> {
              ORDER BY seq LIMIT 1",
         )?
         .query_row([id.0], |r| r.get(0))
-        .optional()?;
-    let place = place(id, &session.name);
+        .optional()
+        .map_err(|error| chunks::of(conn, id, "its first message cannot be read", error))?;
+    let place = place(id, Some(&session.name));
     let first_words = match first {
         Some(text) => first_words(&rows::json(&text, &place)?, FIRST_WORDS),
         None => String::new(),
     };
     let tokens = chunks::length(conn, id)?;
     if tokens < session.head {
-        return Err(corrupt(&place, "its ledger is shorter than its head"));
+        return Err(damaged(&place, "its ledger is shorter than its head"));
     }
     Ok(Summary {
         session,

@@ -131,7 +131,7 @@ fn the_last_session_of_a_folder_is_the_one_touched_last() {
 }
 
 #[test]
-fn a_list_counts_and_leaves_out_what_is_damaged() {
+fn a_list_counts_and_a_survey_names_what_is_damaged() {
     let home = home();
     let (mut db, session) = testing::disk(home.path());
     let mut unit = db.begin(session.id).unwrap();
@@ -171,6 +171,17 @@ fn a_list_counts_and_leaves_out_what_is_damaged() {
             ("bare".to_string(), 0, 0, String::new()),
         ]
     );
+    let survey = db.survey().unwrap();
+    let damaged: Vec<_> = survey
+        .damaged
+        .iter()
+        .map(|d| (d.id, d.name.as_str(), d.what.as_str()))
+        .collect();
+    assert_eq!(
+        damaged,
+        [(broken.id, "broken", "vocab is not a 32-byte hash")]
+    );
+    assert_eq!(survey.whole.len(), 2);
     assert_eq!(
         db.find("broken").unwrap_err().to_string(),
         "session \"broken\" (id 3) is damaged: vocab is not a 32-byte hash"
@@ -195,7 +206,7 @@ fn damage_in_a_message_or_a_receipt_is_an_error_that_names_the_session() {
     ] {
         db.conn.execute(damage, []).unwrap();
         let error = db.messages(session.id).unwrap_err();
-        assert!(matches!(error, Error::Corrupt { .. }), "{damage}: {error}");
+        assert!(matches!(error, Error::Damaged { .. }), "{damage}: {error}");
     }
     db.conn
         .execute("UPDATE receipts SET json = ''", [])

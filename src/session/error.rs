@@ -23,10 +23,18 @@ pub enum Error {
     /// No space left.
     #[error("the session database cannot grow: the disk is full")]
     Full,
-    /// Bytes that npast did not write, or that changed since.
+    /// A session whose rows are not what npast wrote; others are not affected.
+    #[error("{place} is damaged: {what}")]
+    Damaged {
+        /// The session.
+        place: String,
+        /// What was found.
+        what: String,
+    },
+    /// A file with bytes that npast did not write, or that changed since.
     #[error("{place} is damaged: {what}")]
     Corrupt {
-        /// The session, or the file.
+        /// The file.
         place: String,
         /// What was found.
         what: String,
@@ -102,9 +110,13 @@ impl Error {
                 "make the data folder and npast.db writable, or set NPAST_HOME to another folder"
             }
             Error::Full => "free some space and try again; nothing that was stored before is lost",
+            Error::Damaged { .. } => {
+                "`npast sessions show NAME` prints what can be read of it, `npast sessions rm NAME` \
+                 removes it; other sessions are not affected"
+            }
             Error::Corrupt { .. } => {
-                "copy the data folder away first; other sessions may still be used, and \
-                 `npast sessions rm` removes a damaged one"
+                "nothing was changed; copy the data folder to a safe place, then repair npast.db \
+                 (`sqlite3 npast.db .recover` writes what can be read), or move it away to begin anew"
             }
             Error::Newer { .. } => {
                 "use the newer npast, or set NPAST_HOME to another folder for this one"
@@ -144,13 +156,34 @@ impl From<rusqlite::Error> for Error {
                 ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Error::ReadOnly,
                 ErrorCode::DiskFull => Error::Full,
                 ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => corrupt(error.to_string()),
+                // What npast writes keeps the rules of its tables: the row broke them before.
+                ErrorCode::ConstraintViolation if broken_row(failure.extended_code) => {
+                    Error::Damaged {
+                        place: "a session".into(),
+                        what: error.to_string(),
+                    }
+                }
                 _ => Error::Other(format!("the session database failed: {error}")),
             },
             rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::IntegralValueOutOfRange(..)
             | rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::Utf8Error(..) => corrupt(error.to_string()),
+            | rusqlite::Error::Utf8Error(..) => Error::Damaged {
+                place: "a session".into(),
+                what: error.to_string(),
+            },
             _ => Error::Other(format!("the session database failed: {error}")),
         }
     }
+}
+
+/// Whether a change was refused because of a row's other columns: types, NULLs, checks.
+fn broken_row(extended: i32) -> bool {
+    use rusqlite::ffi;
+    [
+        ffi::SQLITE_CONSTRAINT_DATATYPE,
+        ffi::SQLITE_CONSTRAINT_NOTNULL,
+        ffi::SQLITE_CONSTRAINT_CHECK,
+    ]
+    .contains(&extended)
 }

@@ -11,8 +11,10 @@
 //!   `fork`: a session made from another
 //! - `chunks`: ledger tokens as rows
 //! - `runs`: marks of tool calls; `search`: words over all sessions
+//! - `words`: the search index, made again when it is damaged
 //! - `schema`: the migration ladder
 //! - `name`: what a session may be called
+//! - `salvage`: damaged sessions, and what of them can be read
 //! - `lock`: one process per session, one per loaded model
 //! - `watch`: who hears of npast.db, and how long a lock is waited for
 //! - `error`: what can go wrong, each with a hint
@@ -23,7 +25,7 @@
 //! | invariant | law |
 //! |---|---|
 //! | tokens are appended at the stored length or refused ([`Error::Gap`]); a cut is a call of its own | 1, append only |
-//! | a ledger is read back whole and contiguous or refused ([`Error::Corrupt`]) | 4, nothing unproven |
+//! | a ledger is read back whole and contiguous or refused ([`Error::Damaged`]) | 4, nothing unproven |
 //! | `commit` returns after fsync (WAL, `synchronous = FULL`); a dropped unit leaves nothing | 5, crash first |
 //! | a message keeps its state (open, answered, withdrawn) and its finish across processes | 5, crash first |
 //! | spans never reach past the ledger, at any commit | 5, crash first |
@@ -44,6 +46,7 @@ mod open;
 mod record;
 mod rows;
 mod runs;
+mod salvage;
 mod schema;
 mod search;
 #[cfg(test)]
@@ -51,6 +54,7 @@ mod testing;
 mod unit;
 mod ways;
 mod watch;
+mod words;
 
 pub use branch::{Branch, BranchId, Cut, Why};
 pub use db::Db;
@@ -59,7 +63,10 @@ pub use lock::{Lock, LockError};
 pub use name::{MAX_NAME, NameError, check_name, name_from_words};
 pub use record::{Message, MessageId, NewSession, Session, SessionId, Span, State, Summary, Usage};
 pub use runs::Run;
+pub use salvage::{Damaged, Found, Salvage, Survey};
 pub use search::{Hit, local_day};
+#[cfg(test)]
+pub(crate) use testing::harm;
 pub use unit::Unit;
 pub use ways::Way;
 pub use watch::{Watcher, watch};

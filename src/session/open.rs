@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{Db, Error, Result, schema, watch};
+use super::{Db, Error, Result, schema, watch, words};
 use crate::durable::{self, private};
 
 impl Db {
@@ -64,6 +64,7 @@ impl Db {
              PRAGMA journal_size_limit = 16777216;",
         )?;
         schema::climb(&conn, path, schema::STEPS)?;
+        words::mend(&conn)?;
         conn.pragma_update(None, "foreign_keys", true)?;
         Ok(Db { conn })
     }

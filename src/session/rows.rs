@@ -2,6 +2,7 @@
 //! that names its session, and never a panic.
 
 use rusqlite::Row;
+use rusqlite::types::FromSql;
 use serde_json::Value;
 
 use super::{Error, Message, MessageId, Result, Session, SessionId, Span, State, Usage};
@@ -11,40 +12,54 @@ pub(super) const SESSION: &str = "id, name, folder, model, class, vocab, templat
     system, tools, head, started_ms, seed, policy, parent, runs_tools, created_ms, used_ms, \
     calls, evaluated, restored, kept, generated, tries, forked";
 
+/// The words of a session's history policy.
+const POLICIES: [&str; 2] = ["exact", "template"];
+/// Who a message can be of.
+const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
+
 impl Session {
     /// From a row of [`SESSION`] columns.
     pub(super) fn read(row: &Row<'_>) -> Result<Session> {
         let id = SessionId(row.get("id")?);
-        let name: String = row.get("name")?;
-        let place = place(id, &name);
-        let tools: Option<String> = row.get("tools")?;
+        let name: Option<String> = row.get("name").ok();
+        let place = place(id, name.as_deref());
+        let name = name.ok_or_else(|| damaged(&place, "its name cannot be read"))?;
+        let tools: Option<String> = column(row, "tools", &place)?;
+        let tools = tools.map(|text| json(&text, &place)).transpose()?;
+        if tools.as_ref().is_some_and(|tools| !tools.is_array()) {
+            return Err(damaged(&place, "its tools are no list"));
+        }
+        let policy: String = column(row, "policy", &place)?;
+        if !POLICIES.contains(&policy.as_str()) {
+            return Err(damaged(&place, "its history policy is none that exists"));
+        }
         Ok(Session {
             id,
-            folder: row.get("folder")?,
-            model: row.get("model")?,
-            class: row.get("class")?,
+            folder: column(row, "folder", &place)?,
+            model: column(row, "model", &place)?,
+            class: column(row, "class", &place)?,
             vocab: digest(row, "vocab", &place)?,
             template: digest(row, "template", &place)?,
             fingerprint: digest(row, "fingerprint", &place)?,
-            system: row.get("system")?,
-            tools: tools.map(|text| json(&text, &place)).transpose()?,
-            head: row.get("head")?,
-            started_ms: row.get("started_ms")?,
-            seed: row.get::<_, i64>("seed")?.cast_unsigned(),
-            policy: row.get("policy")?,
-            parent: row.get::<_, Option<i64>>("parent")?.map(SessionId),
-            runs_tools: row.get("runs_tools")?,
-            created_ms: row.get("created_ms")?,
-            used_ms: row.get("used_ms")?,
+            system: column(row, "system", &place)?,
+            tools,
+            head: column(row, "head", &place)?,
+            started_ms: column(row, "started_ms", &place)?,
+            seed: column::<i64>(row, "seed", &place)?.cast_unsigned(),
+            policy,
+            parent: column::<Option<i64>>(row, "parent", &place)?.map(SessionId),
+            runs_tools: column(row, "runs_tools", &place)?,
+            created_ms: column(row, "created_ms", &place)?,
+            used_ms: column(row, "used_ms", &place)?,
             usage: Usage {
-                calls: row.get("calls")?,
-                evaluated: row.get("evaluated")?,
-                restored: row.get("restored")?,
-                kept: row.get("kept")?,
-                generated: row.get("generated")?,
+                calls: column(row, "calls", &place)?,
+                evaluated: column(row, "evaluated", &place)?,
+                restored: column(row, "restored", &place)?,
+                kept: column(row, "kept", &place)?,
+                generated: column(row, "generated", &place)?,
             },
-            tries: row.get("tries")?,
-            forked: row.get("forked")?,
+            tries: column(row, "tries", &place)?,
+            forked: column(row, "forked", &place)?,
             name,
         })
     }
@@ -56,48 +71,85 @@ pub(super) const MESSAGE: &str =
 impl Message {
     /// From a row of [`MESSAGE`] columns; `place` names the session.
     pub(super) fn read(row: &Row<'_>, place: &str) -> Result<Message> {
-        let seq: usize = row.get("seq")?;
-        let bad = |what: &str| corrupt(place, format!("message {seq} has an unknown {what}"));
-        let state: String = row.get("state")?;
-        let finish: Option<String> = row.get("finish")?;
-        let span: (Option<usize>, Option<usize>) = (row.get("span_start")?, row.get("span_end")?);
+        let id = MessageId(row.get("id")?);
+        let seq: usize = column(row, "seq", place).map_err(|_| {
+            damaged(
+                place,
+                format!("the place of message row {} cannot be read", id.0),
+            )
+        })?;
+        let bad = |what: &str| damaged(place, format!("message {seq} has {what}"));
+        macro_rules! field {
+            ($name:literal) => {
+                column(row, $name, place)
+                    .map_err(|_| bad(concat!("a column ", $name, " that cannot be read")))?
+            };
+        }
+        let role: String = field!("role");
+        if !ROLES.contains(&role.as_str()) {
+            return Err(bad("an unknown role"));
+        }
+        let (state, finish): (String, Option<String>) = (field!("state"), field!("finish"));
+        let body: String = field!("body");
+        let span = match (field!("span_start"), field!("span_end")) {
+            (None, None) => None,
+            (Some(start), Some(end)) if start <= end => Some(Span { start, end }),
+            _ => return Err(bad("a span that is none")),
+        };
         Ok(Message {
-            id: MessageId(row.get("id")?),
+            id,
             seq,
-            role: row.get("role")?,
-            body: json(&row.get::<_, String>("body")?, place)?,
-            state: State::parse(&state).ok_or_else(|| bad("state"))?,
+            role,
+            body: serde_json::from_str(&body)
+                .map_err(|error| bad(&format!("a text that cannot be read: {error}")))?,
+            state: State::parse(&state).ok_or_else(|| bad("an unknown state"))?,
             finish: match finish {
-                Some(word) => Some(Finish::parse(&word).ok_or_else(|| bad("finish"))?),
+                Some(word) => Some(Finish::parse(&word).ok_or_else(|| bad("an unknown finish"))?),
                 None => None,
             },
-            span: span.0.zip(span.1).map(|(start, end)| Span { start, end }),
-            created_ms: row.get("created_ms")?,
+            span,
+            created_ms: field!("created_ms"),
         })
     }
 }
 
-/// How an error names a session.
-pub(super) fn place(id: SessionId, name: &str) -> String {
-    format!("session \"{name}\" (id {})", id.0)
+/// How an error names a session; one whose name cannot be read is called by its id.
+pub(super) fn place(id: SessionId, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("session \"{name}\" (id {})", id.0),
+        None => format!("session {}", handle(id)),
+    }
 }
 
-pub(super) fn corrupt(place: &str, what: impl Into<String>) -> Error {
-    Error::Corrupt {
+/// What a session can be called on the command line where its name cannot be read.
+pub(super) fn handle(id: SessionId) -> String {
+    format!("id:{}", id.0)
+}
+
+pub(super) fn damaged(place: &str, what: impl Into<String>) -> Error {
+    Error::Damaged {
         place: place.into(),
         what: what.into(),
     }
 }
 
+/// One column; what is not of its type is damage of the session at `place`.
+pub(super) fn column<T: FromSql>(row: &Row<'_>, name: &str, place: &str) -> Result<T> {
+    row.get(name).map_err(|error| match Error::from(error) {
+        Error::Damaged { .. } => damaged(place, format!("its {name} cannot be read")),
+        error => error,
+    })
+}
+
 /// Parses stored JSON. The parser bounds its depth; the text is in memory already.
 pub(super) fn json(text: &str, place: &str) -> Result<Value> {
     serde_json::from_str(text)
-        .map_err(|error| corrupt(place, format!("stored JSON cannot be read: {error}")))
+        .map_err(|error| damaged(place, format!("stored JSON cannot be read: {error}")))
 }
 
-fn digest(row: &Row<'_>, column: &str, place: &str) -> Result<Digest> {
-    let bytes: Vec<u8> = row.get(column)?;
+fn digest(row: &Row<'_>, name: &str, place: &str) -> Result<Digest> {
+    let bytes: Vec<u8> = column(row, name, place)?;
     let bytes = <[u8; 32]>::try_from(bytes.as_slice())
-        .map_err(|_| corrupt(place, format!("{column} is not a 32-byte hash")))?;
+        .map_err(|_| damaged(place, format!("{name} is not a 32-byte hash")))?;
     Ok(Digest(bytes))
 }

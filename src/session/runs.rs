@@ -1,10 +1,10 @@
 //! Marks of tool calls: that one was started, and what it gave. Between a call and its result lies
 //! whatever the tool did to the world; after a crash these rows say which calls may have done it.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::db::now_ms;
-use super::{Db, MessageId, Result, Unit, fault};
+use super::{Db, MessageId, Result, SessionId, Unit, chunks, fault};
 
 /// A call that was started.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,7 +24,7 @@ impl Db {
         let mut query = self.conn.prepare_cached(
             "SELECT call, effect, ok, result FROM runs WHERE reply = ? ORDER BY call",
         )?;
-        let runs = query.query_map([reply.0], |row| {
+        let read = query.query_map([reply.0], |row| {
             let (ok, text): (Option<bool>, Option<String>) = (row.get("ok")?, row.get("result")?);
             Ok(Run {
                 call: row.get("call")?,
@@ -32,7 +32,23 @@ impl Db {
                 result: ok.zip(text),
             })
         })?;
-        Ok(runs.collect::<rusqlite::Result<_>>()?)
+        let runs: rusqlite::Result<_> = read.collect();
+        runs.map_err(|error| match self.session_of(reply) {
+            Ok(Some(session)) => chunks::of(
+                &self.conn,
+                session,
+                "a mark of a call cannot be read",
+                error,
+            ),
+            _ => error.into(),
+        })
+    }
+
+    fn session_of(&self, message: MessageId) -> rusqlite::Result<Option<SessionId>> {
+        self.conn
+            .prepare_cached("SELECT session FROM messages WHERE id = ?")?
+            .query_row([message.0], |row| row.get(0).map(SessionId))
+            .optional()
     }
 }
 

@@ -65,9 +65,10 @@ pub(super) fn climb(conn: &Connection, path: &str, steps: &[&str]) -> Result<()>
         check_within(&tx, path, steps)?;
         let version = pragma(&tx, "user_version")?;
         if let Some(step) = usize::try_from(version).ok().and_then(|v| steps.get(v)) {
+            // Those that damage left are one session's, and no reason to keep all of them from here.
+            let before = orphans(&tx)?;
             tx.execute_batch(step)?;
-            let orphans = tx.prepare("PRAGMA foreign_key_check")?.exists([])?;
-            if orphans {
+            if orphans(&tx)? > before {
                 return Err(Error::Corrupt {
                     place: path.into(),
                     what: format!(
@@ -82,6 +83,17 @@ pub(super) fn climb(conn: &Connection, path: &str, steps: &[&str]) -> Result<()>
         }
     }
     Ok(())
+}
+
+/// How many rows refer to a row that does not exist.
+fn orphans(conn: &Connection) -> Result<usize> {
+    let mut check = conn.prepare("PRAGMA foreign_key_check")?;
+    let mut rows = check.query([])?;
+    let mut count = 0;
+    while rows.next()?.is_some() {
+        count += 1;
+    }
+    Ok(count)
 }
 
 fn pragma(conn: &Connection, name: &str) -> Result<i64> {
@@ -162,6 +174,72 @@ mod tests {
         unit.commit().unwrap();
         assert_eq!(db.ledger(session.id).unwrap(), tokens);
         assert_eq!(db.messages(session.id).unwrap().len(), 3);
+    }
+
+    /// Format 3: marks of calls, and an index that the triggers of that format kept.
+    const FORMAT_3: &str = include_str!("steps/3.dump.sql");
+
+    #[test]
+    fn a_database_of_format_3_still_opens_with_its_calls_and_its_search() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("npast.db");
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch(FORMAT_3).unwrap();
+        drop(conn);
+
+        let ear = crate::session::testing::Ear::here();
+        let mut db = Db::open(&path).unwrap();
+        assert_eq!(db.survey().unwrap().damaged, []);
+        let (work, aside) = (db.find("work").unwrap(), db.find("aside").unwrap());
+        let (work, aside) = (work.unwrap(), aside.unwrap());
+        assert_eq!(
+            (work.policy.as_str(), aside.policy.as_str()),
+            ("exact", "template")
+        );
+        let messages = db.messages(work.id).unwrap();
+        assert_eq!(
+            (messages.len(), messages[1].finish),
+            (2, Some(Finish::ToolCalls))
+        );
+        let runs = db.runs(messages[1].id).unwrap();
+        assert_eq!(runs[0].result, Some((true, "done".into())));
+        assert_eq!((runs.len(), &runs[1].result), (2, &None));
+
+        // What was indexed is found, and what is stored now.
+        let found = |db: &Db, words: &str| -> Vec<String> {
+            let hits = db.search(words, None, 5).unwrap();
+            hits.into_iter().map(|hit| hit.name).collect()
+        };
+        assert_eq!(
+            (found(&db, "parser"), found(&db, "lexer")),
+            (vec!["work".into()], vec!["aside".into()])
+        );
+        let mut unit = db.begin(aside.id).unwrap();
+        let body = serde_json::json!({"role": "user", "content": "a needle"});
+        unit.add_message("user", &body, State::Open).unwrap();
+        unit.commit().unwrap();
+        assert_eq!(found(&db, "needle"), ["aside"]);
+        db.remove(work.id).unwrap();
+        assert_eq!(found(&db, "parser"), [""; 0]);
+        assert_eq!(ear.notices(), [""; 0]);
+    }
+
+    /// One session's damage must not keep all the others from a newer npast.
+    #[test]
+    fn rows_without_a_session_do_not_keep_a_database_from_a_later_format() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("npast.db");
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch(FORMAT_3).unwrap();
+        conn.execute_batch("PRAGMA foreign_keys = OFF; DELETE FROM sessions WHERE name = 'work'")
+            .unwrap();
+        drop(conn);
+        let db = Db::open(&path).unwrap();
+        assert_eq!(db.find("aside").unwrap().unwrap().forked, Some(4));
+        let damaged = db.survey().unwrap().damaged;
+        assert_eq!(damaged[0].name, "id:1");
+        db.remove(damaged[0].id).unwrap();
+        assert_eq!(db.survey().unwrap().damaged, []);
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Search over all sessions: FTS5 on what was said, the index kept by triggers (`steps/2.sql`).
+//! Search over all sessions: FTS5 on what was said; `words` keeps the index up to date.
 //! What a caller searches for is words, never FTS5's query language.
 
 use rusqlite::params;
 
-use super::{Db, Result, SessionId};
+use super::{Db, Result, SessionId, words};
 
 /// Most words of a query that count.
 const WORDS: usize = 24;
@@ -30,7 +30,7 @@ impl Db {
     /// all. Withdrawn messages and the session `except` are left out. Without a word in `query`
     /// nothing is found.
     pub fn search(&self, query: &str, except: Option<SessionId>, limit: usize) -> Result<Vec<Hit>> {
-        let words = words(query);
+        let words = quoted(query);
         if words.is_empty() {
             return Ok(Vec::new());
         }
@@ -42,6 +42,15 @@ impl Db {
     }
 
     fn matching(&self, query: &str, except: Option<SessionId>, limit: usize) -> Result<Vec<Hit>> {
+        words::searched(&self.conn, || self.hits(query, except, limit))
+    }
+
+    fn hits(
+        &self,
+        query: &str,
+        except: Option<SessionId>,
+        limit: usize,
+    ) -> rusqlite::Result<Vec<Hit>> {
         let mut find = self.conn.prepare_cached(
             "SELECT s.id AS session, s.name AS name, m.role AS role, 
                     strftime('%Y-%m-%d', m.created_ms / 1000, 'unixepoch', 'localtime') AS day,
@@ -51,16 +60,22 @@ impl Db {
              ORDER BY words.rank, m.id DESC LIMIT ?3",
         )?;
         let except = except.map_or(-1, |id| id.0);
-        let hits = find.query_map(params![query, except, limit], |row| {
-            Ok(Hit {
-                session: SessionId(row.get("session")?),
-                name: row.get("name")?,
-                role: row.get("role")?,
-                day: row.get("day")?,
-                snippet: row.get("snippet")?,
-            })
-        })?;
-        Ok(hits.collect::<rusqlite::Result<_>>()?)
+        let mut rows = find.query(params![query, except, limit])?;
+        let mut hits = Vec::new();
+        while let Some(row) = rows.next()? {
+            let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<Hit> {
+                Ok(Hit {
+                    session: SessionId(row.get("session")?),
+                    name: row.get("name")?,
+                    role: row.get("role")?,
+                    day: row.get("day")?,
+                    snippet: row.get("snippet")?,
+                })
+            };
+            // A damaged row of one session does not end the search of the others.
+            hits.extend(read(row));
+        }
+        Ok(hits)
     }
 }
 
@@ -72,7 +87,7 @@ pub fn local_day(ms: i64) -> Result<String> {
 }
 
 /// The words of a query, each as an FTS5 string: nothing in it is an operator.
-fn words(query: &str) -> Vec<String> {
+fn quoted(query: &str) -> Vec<String> {
     query
         .split_whitespace()
         .filter(|word| word.chars().any(char::is_alphanumeric))

@@ -109,3 +109,47 @@ impl Watcher for Ear {
         self.asked.load(Ordering::SeqCst)
     }
 }
+
+/// Changes a database as no program may: without constraints, types or foreign keys. What it leaves
+/// is what flipped bits leave.
+pub(crate) fn harm(path: &Path, sql: &str) {
+    let conn = Connection::open(path).unwrap();
+    conn.execute_batch(
+        "PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON;
+         PRAGMA writable_schema = ON;",
+    )
+    .unwrap();
+    let tables = "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND sql LIKE '%STRICT'";
+    let rules: Vec<(String, String)> = conn
+        .prepare(tables)
+        .unwrap()
+        .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let write = |name: &str, sql: &str| {
+        conn.execute(
+            "UPDATE sqlite_schema SET sql = ? WHERE name = ?",
+            [sql, name],
+        )
+        .unwrap();
+    };
+    for (name, sql) in &rules {
+        let free = sql.replace("STRICT", "").replace("NOT NULL", "");
+        write(name, &free);
+    }
+    conn.execute_batch("PRAGMA writable_schema = RESET")
+        .unwrap();
+    conn.execute_batch(sql)
+        .unwrap_or_else(|e| panic!("{sql}: {e}"));
+    conn.execute_batch("PRAGMA writable_schema = ON").unwrap();
+    for (name, sql) in &rules {
+        write(name, sql);
+    }
+    // Other connections read the schema again.
+    let version: i64 = conn
+        .pragma_query_value(None, "schema_version", |r| r.get(0))
+        .unwrap();
+    conn.pragma_update(None, "schema_version", version + 1)
+        .unwrap();
+}

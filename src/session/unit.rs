@@ -27,7 +27,11 @@ impl<'a> Unit<'a> {
         let (head, pending) = tx
             .prepare_cached("SELECT head, pending FROM sessions WHERE id = ?")?
             .query_row([session.0], |r| Ok((r.get(0)?, r.get(1)?)))
-            .optional()?
+            .optional()
+            .map_err(|error| {
+                let what = "its head or its pending token cannot be read";
+                chunks::of(&tx, session, what, error)
+            })?
             .ok_or_else(|| missing(session))?;
         let len = chunks::length(&tx, session)?;
         Ok(Unit {
@@ -211,7 +215,8 @@ impl<'a> Unit<'a> {
             .prepare_cached(
                 "SELECT max(span_end) FROM messages WHERE session = ? AND branch IS NULL",
             )?
-            .query_row([self.session.0], |r| r.get(0))?;
+            .query_row([self.session.0], |r| r.get(0))
+            .map_err(|error| chunks::of(&self.tx, self.session, "a span cannot be read", error))?;
         if let Some(end) = reach.filter(|end| *end > self.len) {
             let what = format!("a span ends at token {end} of {}", self.len);
             return Err(self.refused(what));
@@ -224,6 +229,10 @@ impl<'a> Unit<'a> {
     /// Runs one change and remembers if it failed: half a unit must not be committed.
     pub(super) fn step<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let done = fault::check(fault::Kind::Write).and_then(|()| change(self));
+        let done = done.map_err(|error| match error {
+            Error::Damaged { what, .. } => chunks::damaged(&self.tx, self.session, what),
+            error => error,
+        });
         self.failed |= done.is_err();
         done
     }

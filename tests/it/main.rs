@@ -44,6 +44,7 @@ mod chats;
 mod conversations;
 mod crashes;
 mod damage;
+mod damaged_sessions;
 mod deep;
 mod edits;
 mod endings;

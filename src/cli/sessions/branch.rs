@@ -6,7 +6,7 @@ use super::super::error::Failure;
 use super::super::output::{self, count, notice, printable};
 use super::super::{Run, kv};
 use crate::agent::{self, kv_owner};
-use crate::session::{Branch, Db, Lock, Message, Session};
+use crate::session::{Branch, Db, Error, Lock, Session};
 
 /// Takes turns back.
 pub(super) fn undo(run: &Run, mut db: Db, session: &Session, turns: usize) -> Result<i32, Failure> {
@@ -97,16 +97,6 @@ fn hold(run: &Run, db: &Db, session: &Session, child: &Session) -> Result<(), Fa
     Ok(())
 }
 
-/// A session's branches with their messages.
-pub(super) fn read(db: &Db, session: &Session) -> Result<Vec<(Branch, Vec<Message>)>, Failure> {
-    let mut all = Vec::new();
-    for branch in db.branches(session.id)? {
-        let messages = db.branch_messages(session.id, branch.id)?;
-        all.push((branch, messages));
-    }
-    Ok(all)
-}
-
 pub(super) fn as_json(branch: &Branch) -> Value {
     json!({
         "type": "branch", "branch": branch.id.0, "parent": branch.parent.map(|b| b.0),
@@ -134,14 +124,31 @@ pub(super) fn title(branch: &Branch) -> String {
 pub(super) fn lineage(db: &Db, session: &Session) -> Result<String, Failure> {
     let mut text = String::new();
     let mut here = session.clone();
-    // Parents are older than their children, so this ends.
-    while let Some(parent) = here.parent.filter(|p| *p < here.id) {
-        let parent = db.get(parent)?;
-        text.push_str(&match here.forked {
-            Some(tokens) => format!("  from {}, {} tokens of it\n", parent.name, count(tokens)),
-            None => format!("  from {}, rendered anew\n", parent.name),
-        });
-        here = parent;
+    while let Some(id) = here.parent {
+        let whole = |name: &str| match here.forked {
+            Some(tokens) => format!("  from {name}, {} tokens of it\n", count(tokens)),
+            None => format!("  from {name}, rendered anew\n"),
+        };
+        // Parents are older than their children, so this ends.
+        if id >= here.id {
+            text.push_str("  from a session that is not older than it, which cannot be\n");
+            break;
+        }
+        match db.get(id) {
+            Ok(parent) => {
+                text.push_str(&whole(&parent.name));
+                here = parent;
+            }
+            Err(Error::NotFound(_)) => {
+                text.push_str(&whole("a session that is gone"));
+                break;
+            }
+            Err(Error::Damaged { place, .. }) => {
+                text.push_str(&whole(&format!("{place}, which is damaged")));
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(text)
 }

@@ -109,7 +109,10 @@ fn a_fork_is_made_without_a_model_and_shows_where_it_comes_from() {
         "  from work, 6 tokens of it\n"
     );
     let lines = super::super::list::read(&run, &db).unwrap();
-    let aside = lines.iter().find(|l| l.summary.session.name == "aside");
+    let aside = lines
+        .whole
+        .iter()
+        .find(|l| l.summary.session.name == "aside");
     let line = super::super::list::as_json(aside.unwrap());
     assert_eq!(
         (&line["parent"], &line["forked"]),
@@ -158,8 +161,9 @@ fn a_branch_is_shown_with_where_it_goes_off() {
     does(&run, undo(1)).unwrap();
     let db = Db::open(&run.places.db()).unwrap();
     let session = db.find("work").unwrap().unwrap();
-    let all = read(&db, &session).unwrap();
-    let (branch, messages) = all.last().unwrap();
+    let branches = db.branches(session.id).unwrap();
+    let branch = branches.last().unwrap();
+    let messages = db.branch_messages(session.id, branch.id).unwrap();
     assert_eq!(
         title(branch),
         format!(

@@ -7,7 +7,7 @@ use super::super::error::Failure;
 use super::super::output::{self, ago, count, notice, printable, table};
 use crate::agent::kv_owner;
 use crate::kv::Stored;
-use crate::session::{Db, Summary};
+use crate::session::{Damaged, Db, Summary, Survey};
 
 /// A line of the list.
 pub(super) struct Line {
@@ -18,25 +18,36 @@ pub(super) struct Line {
     pub stored: Option<Stored>,
 }
 
+/// The list: lines of the sessions that can be read, the last used first, and the others.
+#[derive(Default)]
+pub(super) struct Lines {
+    pub whole: Vec<Line>,
+    pub damaged: Vec<Damaged>,
+}
+
 pub(super) fn run(run: &Run, db: Option<&Db>) -> Result<i32, Failure> {
-    let lines = db.map_or(Ok(Vec::new()), |db| read(run, db))?;
+    let lines = db.map_or(Ok(Lines::default()), |db| read(run, db))?;
     if run.json {
-        let lines: Vec<Value> = lines.iter().map(as_json).collect();
+        let whole = lines.whole.iter().map(as_json);
+        let lines: Vec<Value> = whole.chain(lines.damaged.iter().map(damaged)).collect();
         return output::json::lines(&lines);
     }
-    if lines.is_empty() {
+    if lines.whole.is_empty() && lines.damaged.is_empty() {
         eprintln!("There are no sessions yet; npast --session NAME \"…\" starts one.");
         return Ok(0);
     }
     output::page(&listed(&lines, now_ms()))
 }
 
-/// The sessions, the last used first.
+/// All sessions.
 ///
 /// # Errors
 /// The database's. A KV folder that cannot be used is said, and the list goes on.
-pub(super) fn read(run: &Run, db: &Db) -> Result<Vec<Line>, Failure> {
-    let all = db.list()?;
+pub(super) fn read(run: &Run, db: &Db) -> Result<Lines, Failure> {
+    let Survey {
+        whole: all,
+        damaged,
+    } = db.survey()?;
     let shelf = super::super::kv::open(&run.places.home, None).and_then(|folder| {
         let shelf = folder.map(|f| f.shelf()).transpose();
         Ok(shelf?)
@@ -52,7 +63,7 @@ pub(super) fn read(run: &Run, db: &Db) -> Result<Vec<Line>, Failure> {
         let session = &summary.session;
         let stored = match &shelf {
             Ok(Some(shelf)) => {
-                // A ledger that cannot be read has its own place to be told.
+                // It was read whole a moment ago.
                 let ledger = db.ledger(session.id).unwrap_or_default();
                 Some(shelf.stored(&kv_owner(session.id), &ledger))
             }
@@ -68,7 +79,15 @@ pub(super) fn read(run: &Run, db: &Db) -> Result<Vec<Line>, Failure> {
             stored,
         }
     };
-    Ok(all.iter().map(line).collect())
+    Ok(Lines {
+        whole: all.iter().map(line).collect(),
+        damaged,
+    })
+}
+
+/// A session that cannot be read whole.
+pub(super) fn damaged(one: &Damaged) -> Value {
+    json!({"id": one.id.0, "name": one.name, "damaged": one.what})
 }
 
 pub(super) fn as_json(line: &Line) -> Value {
@@ -78,11 +97,27 @@ pub(super) fn as_json(line: &Line) -> Value {
         "tokens": s.tokens, "stored": stored.map(|s| s.tokens), "shared": stored.map(|s| s.shared),
         "parent": line.parent, "forked": s.session.forked, "model": s.session.model,
         "class": s.session.class, "folder": s.session.folder, "used_ms": s.session.used_ms,
-        "first_words": s.first_words,
+        "first_words": s.first_words, "damaged": null,
     })
 }
 
-pub(super) fn listed(lines: &[Line], now: i64) -> String {
+pub(super) fn listed(lines: &Lines, now: i64) -> String {
+    let mut text = match lines.whole.is_empty() {
+        true => String::new(),
+        false => table_of(&lines.whole, now),
+    };
+    for one in &lines.damaged {
+        let name = printable(&one.name);
+        text.push_str(&format!(
+            "{name} is damaged: {}; `npast sessions show {name}` prints what can be read of it, \
+             `npast sessions rm {name}` removes it\n",
+            printable(&one.what)
+        ));
+    }
+    text
+}
+
+fn table_of(lines: &[Line], now: i64) -> String {
     let number = |stored: Option<usize>| stored.map_or_else(|| "?".to_owned(), count);
     let rows: Vec<Vec<String>> = lines
         .iter()
