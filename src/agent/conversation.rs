@@ -178,6 +178,8 @@ impl Conversation {
         };
         here.check_tokens()?;
         here.decoded = here.known_decoded()?;
+        here.freeze_thinking()?;
+        here.say_what_is_kept();
         here.mend()?;
         if !fits(&here.shared, &here.row) {
             here = here.child(&new)?;
@@ -390,7 +392,7 @@ impl Conversation {
             setup,
         };
         let stand_ins = self.own_stand_ins()?;
-        let row = start_child(&shared, &self.db, &name, &frame, old.id)?;
+        let row = start_child(&shared, &self.db, &name, &frame, &old)?;
         let mut child = Conversation {
             frozen: Frozen::of(&shared, &row),
             _lock: Lock::session(&shared.options.home, row.id)?,
@@ -555,19 +557,23 @@ fn start_child(
     db: &Db,
     name: &str,
     new: &NewSession,
-    parent: SessionId,
+    parent: &Session,
 ) -> Result<Session, AgentError> {
     create(shared, db, name, new, Some(parent))
 }
 
-/// Law 7: the head becomes tokens here, once.
+/// Law 7: the head becomes tokens here, once. A child thinks and keeps its history as its parent does.
 fn create(
     shared: &Shared,
     db: &Db,
     name: &str,
     new: &NewSession,
-    parent: Option<SessionId>,
+    parent: Option<&Session>,
 ) -> Result<Session, AgentError> {
+    let thinking = parent.and_then(|p| p.thinking);
+    let thinking = thinking.unwrap_or_else(|| shared.options.thinks());
+    let policy = parent.and_then(|p| Policy::parse(&p.policy));
+    let policy = policy.unwrap_or_else(|| shared.options.policy.unwrap_or_default());
     let started_ms = now_ms();
     let seed = new.seed.unwrap_or_else(|| {
         let mix = Digest::of(format!("{name}\0{started_ms}\0{}", std::process::id()).as_bytes());
@@ -586,7 +592,7 @@ fn create(
         Some(setup) => (Some(&setup.system), Some(&setup.tools)),
         None => (new.system.as_ref(), new.tools.as_ref()),
     };
-    let frozen = Frozen::new(shared, system.cloned(), tools.cloned(), started_ms);
+    let frozen = Frozen::new(system.cloned(), tools.cloned(), thinking, started_ms);
     let head = frozen.head(shared)?;
     if head.len() + 64 > shared.limit {
         return Err(AgentError::new(
@@ -615,9 +621,10 @@ fn create(
         head: &head,
         started_ms,
         seed,
-        policy: shared.options.policy.as_str(),
-        parent,
+        policy: policy.as_str(),
+        parent: parent.map(|p| p.id),
         runs_tools: new.setup.is_some(),
+        thinking,
     })?)
 }
 

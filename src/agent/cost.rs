@@ -35,7 +35,7 @@ pub fn cost(options: &Options, setup: &Setup, parts: &[Part]) -> Result<Cost, Ag
     let frame = Frame {
         system: Some(setup.system.clone()),
         tools: Some(setup.tools.clone()),
-        thinking: options.thinking,
+        thinking: options.thinks(),
         ..Frame::default()
     };
     let tokens = head_of(&template, &tokenizer, &frame)?;

@@ -50,29 +50,56 @@ pub(super) fn head_of(
 
 impl Frozen {
     pub fn new(
-        shared: &Shared,
         system: Option<String>,
         tools: Option<Value>,
+        thinking: bool,
         started_ms: i64,
     ) -> Frozen {
         Frozen {
             frame: Frame {
                 system,
                 tools,
-                thinking: shared.options.thinking,
+                thinking,
                 started_ms,
                 kwargs: Map::new(),
             },
         }
     }
 
+    /// Of a stored session; one that says nothing of thinking does what this process was asked for.
     pub fn of(shared: &Shared, row: &Session) -> Frozen {
-        Frozen::new(
-            shared,
-            row.system.clone(),
-            row.tools.clone(),
-            row.started_ms,
-        )
+        let thinking = row.thinking.unwrap_or_else(|| shared.options.thinks());
+        Frozen::thinking(row, thinking)
+    }
+
+    fn thinking(row: &Session, thinking: bool) -> Frozen {
+        let (system, tools) = (row.system.clone(), row.tools.clone());
+        Frozen::new(system, tools, thinking, row.started_ms)
+    }
+
+    /// Whether a session that says nothing of it was surely started to think or not to: the one of
+    /// both that writes what its ledger has before the first reply: `prompt`, made of the messages
+    /// `first`.
+    pub fn was_thinking(
+        shared: &Shared,
+        row: &Session,
+        first: &[Message],
+        prompt: &[Token],
+    ) -> Option<bool> {
+        let wrote = |thinking: &bool| {
+            let frozen = Frozen::thinking(row, *thinking);
+            let written = match first {
+                [] => frozen.head(shared),
+                first => frozen.opening(shared, first),
+            };
+            written.is_ok_and(|tokens| tokens == prompt)
+        };
+        let mut both = [true, false].into_iter().filter(wrote);
+        // Most templates have no such switch, and both write the same.
+        match (both.next(), both.next()) {
+            (Some(one), None) => Some(one),
+            _ => None,
+        }
     }
 
     /// The frozen head: what two openings with different first messages have in common, cut back to

@@ -50,8 +50,9 @@ pub struct Options {
     pub context: ContextOptions,
     /// Tokens of one decode call; `None` is 512 with layers on a GPU and 128 without.
     pub ubatch: Option<usize>,
-    /// For sessions that start now.
-    pub policy: Policy,
+    /// The history policy that was asked for. Sessions that start now get it, [`Policy::Exact`] without
+    /// one; a stored session keeps its own.
+    pub policy: Option<Policy>,
     /// Whether KV is kept on disk.
     pub store_kv: bool,
     /// Most bytes of KV on disk, of all models; `None` is 20 GiB or a tenth of the disk, whichever
@@ -59,8 +60,16 @@ pub struct Options {
     pub kv_quota: Option<u64>,
     /// A chat template that replaces the model's own.
     pub chat_template: Option<String>,
-    /// Whether templates with a thinking switch are asked to think.
-    pub thinking: bool,
+    /// Whether templates with a thinking switch are asked to think, if somebody said so. Sessions that
+    /// start now think without a word; a stored session keeps its own.
+    pub thinking: Option<bool>,
+}
+
+impl Options {
+    /// Whether a session that starts now thinks.
+    pub(super) fn thinks(&self) -> bool {
+        self.thinking.unwrap_or(true)
+    }
 }
 
 /// Which session a caller wants.

@@ -51,6 +51,7 @@ fn store(dir: &Path, name: &str, model: &str, open: bool) {
             policy: "exact",
             parent: None,
             runs_tools: false,
+            thinking: true,
         })
         .unwrap();
     let mut unit = db.begin(session.id).unwrap();

@@ -39,6 +39,7 @@ pub(in crate::cli) fn store(dir: &Path, name: &str) -> Session {
             policy: "exact",
             parent: None,
             runs_tools: false,
+            thinking: true,
         })
         .unwrap();
     let mut unit = db.begin(session.id).unwrap();

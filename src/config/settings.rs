@@ -24,16 +24,16 @@ pub struct Settings {
     pub limit: Option<usize>,
     /// Tokens of one decode call.
     pub ubatch: Option<usize>,
-    /// History policy of sessions that start now.
-    pub policy: Policy,
+    /// History policy of sessions that start now, if one was asked for.
+    pub policy: Option<Policy>,
     /// Whether KV is kept on disk.
     pub store_kv: bool,
     /// Most bytes of KV on disk, of all models; `None` is 20 GiB or a tenth of the disk.
     pub kv_quota: Option<u64>,
     /// The file of a chat template that replaces the model's own.
     pub chat_template: Option<PathBuf>,
-    /// Whether templates with a switch are asked to think.
-    pub thinking: bool,
+    /// Whether templates with a switch are asked to think, if somebody said so.
+    pub thinking: Option<bool>,
     /// How tokens are chosen.
     pub sampling: Sampling,
     /// Seed of sessions that start now.
@@ -79,11 +79,10 @@ impl Settings {
             limit: within("ctx", layer.ctx, 64, 1 << 24)?,
             ubatch: within("ubatch", layer.ubatch, 1, 8192)?,
             policy: word("policy", layer.policy, &["exact", "template"])?
-                .and_then(|w| Policy::parse(&w))
-                .unwrap_or_default(),
+                .and_then(|w| Policy::parse(&w)),
             store_kv: !layer.no_store.unwrap_or(false),
             kv_quota: size("kv-quota", layer.kv_quota)?,
-            thinking: !layer.no_thinking.unwrap_or(false),
+            thinking: layer.no_thinking.map(|no| !no),
             context: ContextOptions {
                 cache: cache(layer.cache_type)?,
                 threads,

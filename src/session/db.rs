@@ -40,8 +40,9 @@ impl Db {
         tx.execute(
             "INSERT INTO sessions (name, folder, model, class, vocab, template, fingerprint,
                  system, tools, head, started_ms, seed, policy, parent, created_ms, used_ms,
-                 runs_tools)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, ?16)",
+                 runs_tools, thinking)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, ?16,
+                 ?17)",
             params![
                 new.name,
                 new.folder,
@@ -59,6 +60,7 @@ impl Db {
                 new.parent.map(|p| p.0),
                 now,
                 new.runs_tools,
+                new.thinking,
             ],
         )
         .map_err(|e| taken(e, new.name))?;

@@ -45,6 +45,8 @@ pub struct NewSession<'a> {
     pub parent: Option<SessionId>,
     /// Its tools are run by npast; without, calls are shown and a caller answers them.
     pub runs_tools: bool,
+    /// Whether a template with a thinking switch is asked to think.
+    pub thinking: bool,
 }
 
 /// A stored session, without its messages and tokens. Fields as in [`NewSession`].
@@ -69,6 +71,8 @@ pub struct Session {
     /// `None` also when the parent was removed.
     pub parent: Option<SessionId>,
     pub runs_tools: bool,
+    /// `None` in a session of an npast that did not store it, until [`super::Unit::freeze_thinking`].
+    pub thinking: Option<bool>,
     /// Unix milliseconds.
     pub created_ms: i64,
     /// Unix milliseconds of the last [`super::Unit::touch`], at first of the creation.

@@ -9,7 +9,7 @@ use super::{Error, Message, MessageId, Result, Session, SessionId, Span, State, 
 use crate::ledger::{Digest, Finish};
 
 pub(super) const SESSION: &str = "id, name, folder, model, class, vocab, template, fingerprint, \
-    system, tools, head, started_ms, seed, policy, parent, runs_tools, created_ms, used_ms, \
+    system, tools, head, started_ms, seed, policy, parent, runs_tools, thinking, created_ms, used_ms, \
     calls, evaluated, restored, kept, generated, tries, forked";
 
 /// The words of a session's history policy.
@@ -49,6 +49,7 @@ impl Session {
             policy,
             parent: column::<Option<i64>>(row, "parent", &place)?.map(SessionId),
             runs_tools: column(row, "runs_tools", &place)?,
+            thinking: column(row, "thinking", &place)?,
             created_ms: column(row, "created_ms", &place)?,
             used_ms: column(row, "used_ms", &place)?,
             usage: Usage {

@@ -82,6 +82,7 @@ const COLUMNS: [(&str, &[&str]); 5] = [
             "tries",
             "forked",
             "runs_tools",
+            "thinking",
         ],
     ),
     (

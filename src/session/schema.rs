@@ -192,6 +192,7 @@ mod tests {
         assert_eq!(db.survey().unwrap().damaged, []);
         let (work, aside) = (db.find("work").unwrap(), db.find("aside").unwrap());
         let (work, aside) = (work.unwrap(), aside.unwrap());
+        assert_eq!((work.thinking, aside.thinking), (None, None));
         assert_eq!(
             (work.policy.as_str(), aside.policy.as_str()),
             ("exact", "template")
@@ -215,9 +216,12 @@ mod tests {
             (vec!["work".into()], vec!["aside".into()])
         );
         let mut unit = db.begin(aside.id).unwrap();
+        unit.freeze_thinking(false).unwrap();
+        unit.freeze_thinking(true).unwrap();
         let body = serde_json::json!({"role": "user", "content": "a needle"});
         unit.add_message("user", &body, State::Open).unwrap();
         unit.commit().unwrap();
+        assert_eq!(db.get(aside.id).unwrap().thinking, Some(false));
         assert_eq!(found(&db, "needle"), ["aside"]);
         db.remove(work.id).unwrap();
         assert_eq!(found(&db, "parser"), [""; 0]);

@@ -29,6 +29,7 @@ pub(super) fn new<'a>(name: &'a str) -> NewSession<'a> {
         policy: "exact",
         parent: None,
         runs_tools: false,
+        thinking: true,
     }
 }
 

@@ -191,6 +191,18 @@ impl<'a> Unit<'a> {
         })
     }
 
+    /// Says whether the session thinks, where no npast has said so yet.
+    pub fn freeze_thinking(&mut self, thinking: bool) -> Result<()> {
+        self.step(|unit| {
+            unit.tx
+                .prepare_cached(
+                    "UPDATE sessions SET thinking = ? WHERE id = ? AND thinking IS NULL",
+                )?
+                .execute(params![thinking, unit.session.0])?;
+            Ok(())
+        })
+    }
+
     /// Sets when the session was used last, in Unix milliseconds.
     pub fn touch(&mut self, now_ms: i64) -> Result<()> {
         self.step(|unit| {

@@ -80,6 +80,7 @@ fn start_long_ago(desk: &Desk, sample: &Sample, like: &Session, name: &str) -> V
         policy: &like.policy,
         parent: None,
         runs_tools: false,
+        thinking: true,
     })
     .expect("a session");
     head

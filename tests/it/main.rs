@@ -84,6 +84,7 @@ mod switches;
 mod templates;
 #[cfg(target_os = "linux")]
 mod terminals;
+mod thinking;
 mod undos;
 mod warming;
 mod window;

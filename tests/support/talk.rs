@@ -22,6 +22,7 @@ pub struct Desk {
     pub model: PathBuf,
     pub limit: usize,
     pub policy: Policy,
+    pub thinking: Option<bool>,
     pub system: Option<String>,
     pub tools: Option<serde_json::Value>,
     _keep: Option<tempfile::TempDir>,
@@ -65,6 +66,7 @@ impl Desk {
             model: path.to_owned(),
             limit: 8192,
             policy: Policy::Exact,
+            thinking: None,
             system: None,
             tools: None,
             _keep: Some(keep),
@@ -79,11 +81,11 @@ impl Desk {
             limit: Some(self.limit),
             context: ContextOptions::default(),
             ubatch: Some(64),
-            policy: self.policy,
+            policy: Some(self.policy),
             store_kv: true,
             kv_quota: None,
             chat_template: None,
-            thinking: true,
+            thinking: self.thinking,
         }
     }
 

@@ -1,4 +1,8 @@
--- Format 4. The search index is brought up to date by the next search, and not by the message: damage in it is
+-- Format 4. Whether the template of a session is asked to think, for as long as the session lives. NULL
+-- in a session of an older npast: its next opening finds it out, and stores it.
+ALTER TABLE sessions ADD COLUMN thinking INTEGER CHECK (thinking IN (0, 1));
+
+-- The search index is brought up to date by the next search, and not by the message: damage in it is
 -- then no damage of a message.
 DROP TRIGGER IF EXISTS words_added;
 DROP TRIGGER IF EXISTS words_removed;

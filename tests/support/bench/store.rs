@@ -83,6 +83,7 @@ fn session(db: &Db, ledger: &[Token]) -> Session {
         policy: "exact",
         parent: None,
         runs_tools: false,
+        thinking: true,
     };
     db.create(&new).expect("a session")
 }

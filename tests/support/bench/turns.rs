@@ -62,7 +62,7 @@ fn host(home: &Path) -> (f64, usize) {
         store_kv: false,
         kv_quota: None,
         chat_template: None,
-        thinking: false,
+        thinking: Some(false),
     };
     let engine = Engine::open(&options, &mut |_| true).expect("an engine");
     let mut conversation = engine
