@@ -26,6 +26,7 @@ fn session(db: &Db, name: &str) -> SessionId {
         seed: 1,
         policy: "exact",
         parent: None,
+        thinking: true,
         runs_tools: true,
     };
     db.create(&new).unwrap().id

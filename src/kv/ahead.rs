@@ -25,7 +25,8 @@ impl Store {
     /// The snapshot that is stored at a digest.
     pub fn node(&self, digest: Digest) -> Option<Node> {
         let live = self.live()?;
-        live.sound(|| live.asked().node(live.model(), digest)).ok()?
+        live.sound(|| live.asked().node(live.model(), digest))
+            .ok()?
     }
 
     /// Ends of segments and places of snapshots that were handed over since the last call, and that

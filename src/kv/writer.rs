@@ -11,13 +11,13 @@ use rusqlite::ErrorCode;
 use crate::ledger::Digest;
 
 use super::collect::Collected;
+use super::commit::{Committed, commit};
 use super::error::{Damage, Error};
 use super::files;
 use super::format::Kind;
 use super::index::Edge;
 use super::keeper::Keeper;
 use super::merge::{Join, Merged};
-use super::commit::{Committed, commit};
 use super::put::{Record, SnapshotRole};
 use super::queue::Next;
 use super::rebuild;

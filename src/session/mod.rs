@@ -52,8 +52,8 @@ mod search;
 #[cfg(test)]
 mod testing;
 mod unit;
-mod ways;
 mod watch;
+mod ways;
 mod words;
 
 pub use branch::{Branch, BranchId, Cut, Why};
@@ -68,8 +68,8 @@ pub use search::{Hit, local_day};
 #[cfg(test)]
 pub(crate) use testing::harm;
 pub use unit::Unit;
-pub use ways::Way;
 pub use watch::{Watcher, watch};
+pub use ways::Way;
 
 /// What this room's calls return.
 pub type Result<T> = std::result::Result<T, Error>;
