@@ -82,6 +82,18 @@ pub(super) struct Index {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ModelId(pub(super) i64);
 
+impl ModelId {
+    fn of(hard: Digest) -> ModelId {
+        let [a, b, c, d, e, f, g, h, ..] = hard.0;
+        ModelId(i64::from_le_bytes([a, b, c, d, e, f, g, h]) & i64::MAX)
+    }
+}
+
+/// Tables whose rows are a model's.
+const MODELS: [&str; 8] = [
+    "edge", "node", "pin", "turn", "merged", "sample", "agreed", "state",
+];
+
 /// An edge with the glance at its ends.
 pub(super) struct EdgeRow {
     pub(super) edge: Edge,
@@ -151,19 +163,39 @@ impl Index {
         Ok(done)
     }
 
-    /// Notes a model's facts; gives its row.
+    /// Notes a model's facts; gives its row. Its number follows from the fingerprint, so that it is the
+    /// same in an index that another process has made anew meanwhile.
     pub(super) fn model(
         &self,
         hard: Digest,
         facts: &str,
         soft: &str,
     ) -> Result<ModelId, rusqlite::Error> {
-        self.db.query_row(
-            "INSERT INTO model(hard, facts, soft) VALUES (?1, ?2, ?3)
-             ON CONFLICT(hard) DO UPDATE SET facts = ?2, soft = ?3 RETURNING id",
-            params![hard.0, facts, soft],
-            |r| Ok(ModelId(r.get(0)?)),
-        )
+        let number = ModelId::of(hard);
+        self.db.execute(
+            "INSERT INTO model(id, hard, facts, soft) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT(hard) DO UPDATE SET facts = ?3, soft = ?4",
+            params![number.0, hard.0, facts, soft],
+        )?;
+        let sql = "SELECT id FROM model WHERE hard = ?";
+        let stored: i64 = self.db.query_row(sql, [hard.0], |r| r.get(0))?;
+        if stored == number.0 {
+            return Ok(number);
+        }
+        // Of before that: numbers were given in the order in which models came.
+        let renumber = || {
+            for table in MODELS {
+                let sql = format!("UPDATE {table} SET model = ?1 WHERE model = ?2");
+                self.db.execute(&sql, [number.0, stored])?;
+            }
+            let sql = "UPDATE model SET id = ?1 WHERE id = ?2";
+            self.db.execute(sql, [number.0, stored])
+        };
+        match self.db.is_autocommit() {
+            true => self.at_once(renumber)?,
+            false => renumber()?,
+        };
+        Ok(number)
     }
 
     /// Notes an edge; one that is there stays.
