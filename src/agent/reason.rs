@@ -71,8 +71,9 @@ pub(super) fn note(
              is at token {nearest}"
         ),
         (Cause::Between { nearest }, None) => format!(
-            "{place} is read again: this model's memory cannot be cut there, and the nearest kept \
-             state is at token {nearest}"
+            "{place} is read again: this model's memory cannot be cut, and the nearest state on disk \
+             is at token {nearest}; a later one was not kept, was deleted, or the last process ended \
+             before it was saved"
         ),
         (Cause::NotStored(Some(why)), _) => why.clone(),
         (Cause::NotStored(None), _) => format!(

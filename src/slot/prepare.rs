@@ -222,11 +222,13 @@ impl Engine {
         }
         match self.store.lookup(&target, &|at| digests.at(at)) {
             Ok(found) => {
-                started.reach = match (found.edges.last(), found.nodes.is_empty()) {
-                    (Some(edge), _) => edge.p1,
+                let shape = self.memory.shape();
+                let edges = found.edges.last().map_or(0, |edge| edge.p1);
+                started.reach = match (shape.segments, shape.snapshots) {
+                    (true, true) => found.partial.as_ref().map_or(edges, |(_, upto)| *upto),
                     // Without KV by position: somewhere after the last state.
-                    (None, false) => target.len(),
-                    (None, true) => 0,
+                    (false, true) if !found.nodes.is_empty() => target.len(),
+                    _ => 0,
                 };
                 found
             }

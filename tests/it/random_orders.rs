@@ -106,10 +106,15 @@ impl Drive {
         let (outcome, rows) = self.rig().ask(owner, target, reply, stop);
         let outcome = outcome.expect("a call");
         assert!(outcome.error.is_none(), "{outcome:?}");
-        let session = &mut self.sessions[self.here];
-        session.last = target.to_vec();
         let start = outcome.kept + outcome.restored;
         let reached = start + outcome.evaluated;
+        // Tokens that were evaluated once before keep the bytes they have in the store: no fresh
+        // evaluation has these boundaries.
+        let pasts = self.sessions.iter().flat_map(|s| &s.past);
+        let known = pasts.map(|h| common_prefix(&h.list, &target[..reached.min(target.len())]));
+        let again = known.max().is_some_and(|known| known > start);
+        let session = &mut self.sessions[self.here];
+        session.last = target.to_vec();
         assert!(reached <= target.len());
         assert!(outcome.kept <= common_prefix(&before, target));
         let on_grid = outcome.evaluated % UBATCH == 0;
@@ -135,6 +140,9 @@ impl Drive {
             session.history.forget_boundaries();
         }
         session.history.follow(target, &outcome, UBATCH);
+        if again {
+            session.history.forget_boundaries();
+        }
         session.past.push(session.history.clone());
         session.pending = outcome
             .tokens

@@ -249,7 +249,17 @@ fn a_crash_between_the_cut_and_the_reply_leaves_a_message_to_be_answered() {
         assert_eq!(talk.info().open_message.as_deref(), Some("Hello there."));
         let again = turn(&mut talk, Input::Open, &greedy(24), None, &|_| false).expect("a turn");
         assert_eq!(again.text, said.text, "{class:?}");
-        assert_eq!(again.receipt().miss, None, "{class:?}");
+        // All of the prompt was decoded. Where its end is no state that is kept, it is read again.
+        let r = again.receipt();
+        assert_eq!(r.appended, 0, "{class:?}: {r:?}");
+        let reason = r.miss.as_ref().map(|m| m.reason.as_str());
+        match class {
+            Class::Dense => assert_eq!((r.evaluated, reason), (0, None)),
+            _ => assert!(
+                reason.is_some_and(|r| r.contains("memory cannot be cut")),
+                "{class:?}: {r:?}"
+            ),
+        }
     }
 }
 

@@ -152,7 +152,7 @@ fn after_a_restart_what_is_kept_before_the_cut_is_restored_on_every_class() {
             ),
         }
         assert_eq!(r.evaluated, prompt - r.restored, "{class:?}");
-        assert_eq!(r.appended, prompt - boundary, "{class:?}");
+        assert_eq!(r.appended, prompt - alike, "{class:?}");
         assert_eq!(
             r.miss.is_some(),
             r.evaluated > r.appended,
@@ -202,8 +202,16 @@ fn all_can_be_taken_back_and_the_session_begins_again_with_its_head() {
         assert_eq!(undo_stored(&desk, 2).messages, 4);
         let (_engine, mut talk) = open(&desk, "work");
         let said = say(&mut talk, "Three.");
-        assert_eq!(said.receipt().miss, None, "{class:?}");
         assert!(said.receipt().restored > 0, "{class:?}: the head is stored");
+        // The marks that both messages begin with were decoded before.
+        let reason = said.receipt().miss.as_ref().map(|m| m.reason.as_str());
+        match class {
+            Class::Dense => assert_eq!(reason, None),
+            _ => assert!(
+                reason.is_some_and(|r| r.contains("what stood here was taken back by undo; this")),
+                "{class:?}: {reason:?}"
+            ),
+        }
         let after = Stored::of(&desk, "work");
         let prompt = said.receipt().prompt();
         assert_eq!(after.ledger[..prompt], plain.ledger[..prompt], "{class:?}");
