@@ -531,8 +531,11 @@ impl Engine {
             if tokens.is_empty() {
                 outcome.error = self.begin_append().err();
             }
-            if outcome.evaluated > 0 {
+            if outcome.evaluated > 0 && outcome.error.is_none() {
                 self.hold_prompt(&mut saved);
+            }
+            if self.resident.len() < len && outcome.error.is_none() {
+                outcome.error = Some(SlotError::Lost);
             }
         }
         if complete

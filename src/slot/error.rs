@@ -30,6 +30,11 @@ pub enum SlotError {
     /// A state is not as it should be.
     #[error("the slot's memory is not as expected: {0}")]
     Layout(String),
+    /// llama.cpp refused a state in the middle of a change, and the memory was emptied.
+    #[error(
+        "the slot's memory was given up: llama.cpp refused a state that it had given out itself"
+    )]
+    Lost,
     /// A state was refused before it was used.
     #[error(transparent)]
     State(#[from] StateError),

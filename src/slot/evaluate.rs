@@ -93,6 +93,9 @@ impl Engine {
                 }
             } else if at < end && at - self.resident.saved() >= self.segment {
                 self.save_within(saved);
+                if self.resident.len() < at {
+                    return done(self, Some(SlotError::Lost));
+                }
             }
         }
         done(self, None)
@@ -209,24 +212,29 @@ impl Engine {
 
     /// A snapshot point inside an append: the segment before it and the state at it are stored.
     fn point(&mut self, role: SnapshotRole, saved: &mut Saved) -> Result<(), SlotError> {
-        self.resident.mark();
+        let (at, _) = self.resident.mark();
         self.save_segment(saved);
+        if self.resident.len() < at {
+            return Err(SlotError::Lost);
+        }
         self.resident.begin_run();
         if !self.memory.shape().snapshots {
             return Ok(());
         }
         let bytes = self.memory.snapshot()?;
         self.memory.relay(Some(bytes.clone()))?;
-        let at = self.resident.len();
-        // A frozen head is everybody's.
-        let owner = (role != SnapshotRole::Head).then(|| self.resident.owner.clone());
-        self.save_snapshot(at, bytes.clone(), None, role, owner.as_deref(), saved);
         self.resident.keep(Snapshot {
             at,
-            bytes,
+            bytes: bytes.clone(),
             row: None,
         });
-        Ok(())
+        // A frozen head is everybody's.
+        let owner = (role != SnapshotRole::Head).then(|| self.resident.owner.clone());
+        self.save_snapshot(at, bytes, None, role, owner.as_deref(), saved);
+        match self.resident.len() < at {
+            true => Err(SlotError::Lost),
+            false => Ok(()),
+        }
     }
 }
 

@@ -132,8 +132,13 @@ impl Engine {
                 // Meanwhile another conversation may have stored a state there.
                 let held = self.resident.snapshot(plan.start).cloned();
                 if let Some(held) = held {
+                    let whole = goal.from(self.resident.tokens(), 0);
                     let digest = self.resident.digest(plan.start);
                     self.take_state(plan.start, digest, &held.bytes, held.row.as_ref());
+                    if self.resident.len() < plan.start {
+                        started.rest = whole;
+                        return Err(SlotError::Lost);
+                    }
                 }
             }
             if row.is_some() {

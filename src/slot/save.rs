@@ -196,6 +196,9 @@ impl Engine {
             Some(stored) => stored,
             None => (bytes, row),
         };
+        if self.resident.len() < at {
+            return;
+        }
         let past = self.past(at);
         // One that is there is not written again; the store takes note of its role and its owner.
         if !self.store.has_snapshot(digest) {
@@ -281,12 +284,18 @@ impl Engine {
             true => self.unsettled = None,
             false => self.settle(),
         }
+        let at = self.resident.len();
         if let Some(prompt) = ended.prompt {
             self.save_segment_to(prompt, true, saved);
-            self.save_row(prompt, owner, saved);
+            if self.resident.len() == at {
+                self.save_row(prompt, owner, saved);
+            }
         }
         self.save_segment(saved);
-        let at = self.resident.len();
+        if self.resident.len() < at {
+            // Given up when stored rows were to take their place; the next call says so.
+            return;
+        }
         if self.memory.shape().snapshots {
             let begun = Instant::now();
             let known = self.resident.snapshot(at).map(|s| s.bytes.clone());

@@ -320,3 +320,43 @@ fn a_second_session_with_the_same_first_message_has_the_stores_bytes_in_the_slot
         assert!(exact >= 4, "{class:?}: {exact}");
     }
 }
+
+/// What llama.cpp refuses while stored rows take their place costs an evaluation, whichever state it
+/// is: the n-th is refused, for all n.
+#[test]
+fn a_state_that_is_refused_while_stored_rows_are_taken_costs_an_evaluation() {
+    for class in [Class::Dense, Class::Swa, Class::Hybrid] {
+        let prompt = tokens(3, 150);
+        for n in 0.. {
+            let mut world = World::new(class);
+            // The store has the prompt in whole batches; the second process evaluates less of it,
+            // and ends in the middle of one.
+            world.ask(0, 0, &prompt, &tokens(20, 5), Stop::Never);
+            world.flush();
+            world.processes[1]
+                .handle()
+                .refuse(Some(n))
+                .expect("a live engine");
+            let (outcome, _) =
+                world.processes[1].ask("two", &prompt[..92], Some(&tokens(21, 5)), Stop::Never);
+            let outcome = outcome.expect("a call");
+            let left = world.processes[1]
+                .handle()
+                .refuse(None)
+                .expect("a live engine");
+            let mut ledger = prompt[..92].to_vec();
+            ledger.extend(&outcome.tokens);
+            ledger.extend(tokens(22, 40));
+            world.ask(1, 1, &ledger, &tokens(23, 5), Stop::Never);
+            world.flush();
+            let rig = world.processes.remove(1);
+            world.processes.clear();
+            let (_, differ, _) = compared(&rig.restart());
+            assert!(differ.is_empty(), "{class:?}, {n}: {differ:?}");
+            if left {
+                assert!(n > 0, "{class:?}: nothing was refused");
+                break;
+            }
+        }
+    }
+}
