@@ -16,6 +16,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::storage::{Disk, Storage, private};
+use crate::durable::{self, Attributes, Links};
 
 /// Bytes that are hashed before the start goes on: half a second at most, and the loader wants them
 /// next.
@@ -356,13 +357,11 @@ fn change<T>(plan: &Plan, change: impl FnOnce(&mut List) -> T) -> T {
         .and_then(|file| file.lock().map(|()| file));
     let mut list = load(plan);
     let done = change(&mut list);
-    let write = || -> io::Result<()> {
-        let fresh = plan.dir.join("weights.json.new");
-        let text = serde_json::to_string(&list)?;
-        let file = open("weights.json.new")?;
-        file.set_len(0)?;
-        file.write_all_at(text.as_bytes(), 0)?;
-        fs::rename(&fresh, plan.dir.join("weights.json"))
+    let write = || -> Result<(), String> {
+        let text = serde_json::to_string(&list).map_err(|e| e.to_string())?;
+        let path = plan.dir.join("weights.json");
+        let replaced = durable::replace(&path, text.as_bytes(), Attributes::Private, Links::Refuse);
+        replaced.map_err(|e| e.to_string())
     };
     if let Err(error) = write() {
         tracing::warn!(%error, "weights.json is not written");

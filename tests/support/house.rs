@@ -23,6 +23,18 @@ pub fn tools() -> Vec<Box<dyn Tool>> {
     ]
 }
 
+/// See [`House::close_kv`].
+pub struct ClosedKv(Vec<(std::path::PathBuf, std::path::PathBuf)>);
+
+impl Drop for ClosedKv {
+    fn drop(&mut self) {
+        for (place, aside) in &self.0 {
+            let _ = std::fs::remove_file(place);
+            let _ = std::fs::rename(aside, place);
+        }
+    }
+}
+
 pub struct House {
     pub bench: Bench,
     pub engine: Engine,
@@ -51,6 +63,23 @@ impl House {
 
     pub fn enter(&self, name: &str) -> Result<At, AgentError> {
         self.bench.enter(&self.engine, name, &tools)
+    }
+
+    /// Until it is dropped nothing can be read or written in the KV folder: files stand in the place of
+    /// the folders.
+    pub fn close_kv(&self) -> ClosedKv {
+        let mut away = Vec::new();
+        let entries = std::fs::read_dir(self.bench.desk.home.join("kv/v1"));
+        for entry in entries.into_iter().flatten() {
+            let place = entry.expect("an entry").path();
+            if place.is_dir() && place.extension().is_none() {
+                let aside = place.with_extension("away");
+                std::fs::rename(&place, &aside).expect("a rename");
+                std::fs::write(&place, b"in the way").expect("a file");
+                away.push((place, aside));
+            }
+        }
+        ClosedKv(away)
     }
 
     pub fn stored(&self, name: &str) -> Stored {
