@@ -127,18 +127,17 @@ impl Engine {
             started.rest = goal.from(self.resident.tokens(), plan.keep);
             let later = started.rest.split_off(plan.start - plan.keep);
             let back = std::mem::replace(&mut started.rest, later);
+            let ram_state = plan.from == From::Ram;
+            let whole = ram_state.then(|| goal.from(self.resident.tokens(), 0));
             self.now_holds(&plan, &back, ready, ram);
-            if plan.from == From::Ram {
+            let held = self.resident.snapshot(plan.start).cloned();
+            if let (Some(whole), Some(held)) = (whole, held) {
                 // Meanwhile another conversation may have stored a state there.
-                let held = self.resident.snapshot(plan.start).cloned();
-                if let Some(held) = held {
-                    let whole = goal.from(self.resident.tokens(), 0);
-                    let digest = self.resident.digest(plan.start);
-                    self.take_state(plan.start, digest, &held.bytes, held.row.as_ref());
-                    if self.resident.len() < plan.start {
-                        started.rest = whole;
-                        return Err(SlotError::Lost);
-                    }
+                let digest = self.resident.digest(plan.start);
+                self.take_state(plan.start, digest, &held.bytes, held.row.as_ref());
+                if self.resident.len() < plan.start {
+                    started.rest = whole;
+                    return Err(SlotError::Lost);
                 }
             }
             if row.is_some() {
