@@ -58,7 +58,8 @@ fn a_person_chats_asks_again_goes_back_and_is_at_the_same_place_a_day_later() {
         screen.until("Taken back: 2 messages");
         screen.keys("/nope\r");
         screen.until("/nope is no command");
-        // Typed, and thought better of.
+        // Typed, and thought better of: at the prompt, where Ctrl-C is a key and no signal.
+        screen.until("> ");
         screen.keys("never said\u{3}");
         screen.until("Ctrl-D ends the chat.");
         screen.keys("\u{4}");
