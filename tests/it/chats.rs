@@ -46,22 +46,28 @@ fn a_person_chats_asks_again_goes_back_and_is_at_the_same_place_a_day_later() {
         screen.keys("Hello there\r");
         screen.until("Good day.");
         screen.until(" read · ");
+        screen.until("> ");
         screen.keys("/retry\r");
         screen.until("Good morning.");
         let cost = screen.until(" written");
         assert!(cost.ends_with(|c: char| c.is_ascii_digit()), "{cost}");
         assert!(cost.contains(" kept · 0 read · "), "{class:?}: {cost}");
+        screen.until("> ");
         screen.keys("How are you?\r");
         screen.until("Fine.");
         screen.until(" written");
+        screen.until("> ");
         screen.keys("/undo\r");
         screen.until("Taken back: 2 messages");
+        screen.until("> ");
         screen.keys("/nope\r");
         screen.until("/nope is no command");
         // Typed, and thought better of: at the prompt, where Ctrl-C is a key and no signal.
         screen.until("> ");
         screen.keys("never said\u{3}");
         screen.until("Ctrl-D ends the chat.");
+        // Before the prompt is there a terminal takes Ctrl-D for the end of a line.
+        screen.until("> ");
         screen.keys("\u{4}");
         assert_eq!(screen.end().0, Some(0));
 
@@ -72,6 +78,7 @@ fn a_person_chats_asks_again_goes_back_and_is_at_the_same_place_a_day_later() {
         screen.until("Still fine.");
         let cost = screen.until(" written");
         assert!(cost.contains(" restored · "), "{class:?}: {cost}");
+        screen.until("> ");
         screen.keys("/quit\r");
         assert_eq!(screen.end().0, Some(0));
     }
