@@ -78,7 +78,9 @@ impl Decoded {
         self.len = self.len.max(len);
     }
 
-    fn follow(&mut self, ledger: &[Token]) -> Option<&'static str> {
+    /// The ledger grew: follows each way as far as the ledger does. Gives in words why more of the
+    /// ledger was decoded than was known, if it was. Costs O(new tokens) for each way.
+    pub fn follow(&mut self, ledger: &[Token]) -> Option<&'static str> {
         let mut words = None;
         for way in &mut self.ways {
             let Some(here) = ledger.get(way.at + way.same..) else {
@@ -142,10 +144,14 @@ mod tests {
             let mut ledger: Vec<Token> = Vec::new();
             let mut decoded = Decoded::default();
             for (keep, new, reach) in steps {
-                let keep = keep.min(ledger.len());
-                let gone = ledger.split_off(keep);
+                // A ledger that only grows is followed, one that is cut was changed.
+                let gone = ledger.split_off(keep.min(ledger.len()));
+                let stays = ledger.len();
                 ledger.extend(t(&new));
-                decoded.changed(keep, &gone, &ledger);
+                match gone.is_empty() {
+                    true => decoded.follow(&ledger),
+                    false => decoded.changed(stays, &gone, &ledger),
+                };
                 let longest = all.iter().map(|way| common_prefix(way, &ledger)).max();
                 prop_assert_eq!(decoded.len(), longest.unwrap_or(0));
                 let reach = reach.min(ledger.len());

@@ -127,6 +127,10 @@ impl Conversation {
         unit.commit()?;
         coming.id = Some(id);
         self.ledger.extend_from_slice(&tokens);
+        // A reply that is sampled again may begin as the one before it.
+        if let Some(words) = self.decoded.follow(&self.ledger) {
+            self.left.get_or_insert(words);
+        }
         Ok(())
     }
 }

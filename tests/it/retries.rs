@@ -102,6 +102,40 @@ fn another_reply_in_the_same_process_evaluates_nothing_on_every_class() {
     }
 }
 
+/// The reply that is sampled again is cut where it is still the one before it: the token that waits
+/// to be decoded was decoded on the way that retry left.
+#[test]
+fn a_reply_sampled_again_that_is_cut_and_goes_on_says_no_token_of_the_one_before_it_is_new() {
+    for class in Class::ALL {
+        for restart in [false, true] {
+            let desk = Desk::new(class, None);
+            let (mut engine, mut talk) = open(&desk, "work");
+            let said = say(&mut talk, "Hello there.");
+            let prompt = said.receipt().prompt();
+            retry(&mut talk, &greedy(4), None);
+            if restart {
+                talk.close().expect("a close");
+                drop(engine);
+                (engine, talk) = open(&desk, "work");
+            }
+            let more = turn(&mut talk, Input::Continue, &greedy(4), None, &|_| false);
+            let more = more.expect("the reply goes on").receipt().clone();
+            assert_eq!(more.prompt(), prompt + 4, "{class:?}: {more:?}");
+            assert_eq!(more.appended, 0, "{class:?}, restart {restart}: {more:?}");
+            if let Some(miss) = &more.miss {
+                assert!(miss.reason.contains("before retry"), "{miss:?}");
+            }
+            assert_eq!(
+                more.miss.is_some(),
+                more.evaluated > 0,
+                "{class:?}: {more:?}"
+            );
+            talk.close().expect("a close");
+            drop(engine);
+        }
+    }
+}
+
 #[test]
 fn another_reply_after_a_restart_evaluates_nothing_where_the_prompt_ended_at_something_stored() {
     let desk = Desk::new(Class::Dense, None);
