@@ -321,6 +321,24 @@ fn a_second_session_with_the_same_first_message_has_the_stores_bytes_in_the_slot
     }
 }
 
+/// A reply was stored as it was sampled, token by token, and another process gets its beginning as
+/// part of a message: it evaluates the same tokens in batches, and ends inside of what is stored.
+#[test]
+fn a_reply_that_comes_back_as_a_message_has_the_stores_rows_in_the_slot() {
+    for class in [Class::Dense, Class::Swa, Class::Hybrid] {
+        let mut world = World::new(class);
+        let (prompt, reply) = (tokens(1, 45), tokens(2, 40));
+        world.ask(0, 0, &prompt, &reply, Stop::Never);
+        world.flush();
+        let sent = [&prompt[..], &reply[..30]].concat();
+        world.ask(1, 1, &sent, &tokens(3, 5), Stop::Never);
+        world.compare(1, 1);
+        world.compare(1, 1);
+        assert_eq!((world.exact, world.elsewhere), (2, 0), "{class:?}");
+        world.end();
+    }
+}
+
 /// What llama.cpp refuses while stored rows take their place costs an evaluation, whichever state it
 /// is: the n-th is refused, for all n.
 #[test]
