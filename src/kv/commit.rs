@@ -39,8 +39,14 @@ pub(super) fn commit(live: &Live, record: &Record) -> Result<Committed, Failure>
     if look == Look::Ahead {
         return Ok(Committed::Other);
     }
+    // Evaluated after rows or a state that the slot is to exchange for those of another process:
+    // nobody can evaluate it like this again.
+    let runs = match live.has_others() {
+        true => &[][..],
+        false => &record.runs,
+    };
     let (header, sections) = record
-        .encode(live.fingerprint.hard, live.soft, &live.limits)
+        .encode(runs, live.fingerprint.hard, live.soft, &live.limits)
         .map_err(Failure::Invalid)?;
     let name = files::name(record.kind, record.from, record.to);
     let parts = [

@@ -284,7 +284,7 @@ fn merge(live: &Live, join: &dyn Join, run: &[Edge]) -> Result<Step, Failure> {
         ..Record::edge(ends.0, ends.1, tokens, payload)
     };
     let (header, sections) = record
-        .encode(hard, soft.unwrap_or(live.soft), &live.limits)
+        .encode(&record.runs, hard, soft.unwrap_or(live.soft), &live.limits)
         .map_err(Failure::Invalid)?;
     let parts = [
         &header[..],

@@ -168,10 +168,11 @@ impl Record {
         self.payload.len() + self.tokens.len() * 4 + self.logits.len() * 4 + self.owner.len()
     }
 
-    /// The header and sections as they are written. Refuses what a reader would refuse, so that
-    /// nothing unreadable is ever stored.
+    /// The header and sections as they are written, with the runs given. Refuses what a reader would
+    /// refuse, so that nothing unreadable is ever stored.
     pub(super) fn encode(
         &self,
+        runs: &[Run],
         hard: Digest,
         soft: Digest,
         limits: &Limits,
@@ -180,7 +181,7 @@ impl Record {
             tokens: Token::to_bytes(&self.tokens),
             owner: match self.kind {
                 // A reader would refuse the whole record for runs that make no sense.
-                Kind::Edge => Some(runs::to_bytes(&self.runs))
+                Kind::Edge => Some(runs::to_bytes(runs))
                     .filter(|bytes| runs::from_bytes(bytes, self.p0, self.p1).is_ok())
                     .unwrap_or_default(),
                 Kind::Node => self.owner.as_bytes().to_vec(),

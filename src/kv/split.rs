@@ -58,7 +58,7 @@ pub(super) fn split(
             ..Record::edge(ends, (p0, p1), tokens.to_vec(), payload)
         };
         let (header, sections) = record
-            .encode(hard, whole.soft, &live.limits)
+            .encode(&record.runs, hard, whole.soft, &live.limits)
             .map_err(Failure::Invalid)?;
         let parts = [
             &header[..],

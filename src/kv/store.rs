@@ -122,6 +122,12 @@ impl Live {
         self.other.fetch_add(1, Ordering::Release);
     }
 
+    /// Whether there are such that nobody has asked for.
+    pub(super) fn has_others(&self) -> bool {
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        !others.is_empty()
+    }
+
     pub(super) fn take_others(&self) -> Vec<Digest> {
         std::mem::take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -159,6 +159,44 @@ fn two_stores_at_once_see_each_others_work() {
     }
 }
 
+/// Two processes evaluate the same long prompt at the same time. The slower one hands over what it
+/// evaluated after rows that it is still to exchange for the faster one's: with the rows that are
+/// stored before it, nobody comes to its bytes again, so it is stored without its runs.
+#[test]
+fn what_was_evaluated_after_rows_that_lost_a_race_is_not_said_to_be_evaluated_so() {
+    let (home, faster) = store();
+    let slower = open(&home);
+    let target = text(1, 60);
+    let put = |store: &Store, (p0, p1): (usize, usize), bytes: u8| {
+        let run = Run {
+            start: p0,
+            prompt: p1,
+            end: p1,
+            batch: 16,
+        };
+        let put = PutSegment {
+            from: digest(&target, p0),
+            to: digest(&target, p1),
+            p0,
+            p1,
+            tokens: target[p0..p1].to_vec(),
+            payload: vec![bytes; 40],
+        };
+        store.put_version(put, vec![run], 0);
+        store.flush().unwrap();
+    };
+    put(&faster, (0, 20), 1);
+    put(&slower, (0, 20), 2);
+    put(&slower, (20, 40), 2);
+    assert_eq!(slower.take_others(), [digest(&target, 20)]);
+    // From here on it goes on from the stored rows.
+    put(&slower, (40, 60), 1);
+    let with_runs = |sampled: &Sampled| (sampled.edge.p1, sampled.runs.len());
+    let mut seen: Vec<_> = slower.sampled(10).unwrap().iter().map(with_runs).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, [(20, 1), (40, 0), (60, 1)]);
+}
+
 #[test]
 fn folders_and_files_are_private_whatever_the_umask_and_whatever_they_were() {
     // The umask is the process's: no other test depends on it, and 0 takes nothing away from them.
