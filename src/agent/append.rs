@@ -1,6 +1,8 @@
 //! From input to a durable message and its tokens. Law 5: fit is checked, then the message is
 //! committed, then decoding begins. Law 1: what was decoded stays; only what follows is rendered.
 
+use std::sync::Arc;
+
 use super::conversation::{Conversation, now_ms, text_of};
 use super::error::ErrorKind;
 use super::frame::Frozen;
@@ -270,9 +272,10 @@ impl Conversation {
     pub(super) fn hold(&mut self, from: usize, tokens: &[Token]) {
         let stays = self.stays(from, tokens);
         let gone = self.ledger[stays.min(self.ledger.len())..].to_vec();
-        self.ledger.truncate(from);
-        self.ledger.extend_from_slice(tokens);
-        self.marks.retain(|(len, _)| *len <= stays);
+        let ledger = Arc::make_mut(&mut self.ledger);
+        ledger.truncate(from);
+        ledger.extend_from_slice(tokens);
+        self.marks.retain(|mark| mark.len() <= stays);
         if let Some(words) = self.decoded.changed(stays, &gone, &self.ledger) {
             self.left.get_or_insert(words);
         }
@@ -470,9 +473,10 @@ impl Conversation {
         }
         unit.set_pending(pending)?;
         unit.commit()?;
-        let withdrawn = self.ledger.split_off(before.from);
-        self.ledger.extend_from_slice(&before.tail);
-        self.marks.retain(|(mark, _)| *mark <= before.from);
+        let ledger = Arc::make_mut(&mut self.ledger);
+        let withdrawn = ledger.split_off(before.from);
+        ledger.extend_from_slice(&before.tail);
+        self.marks.retain(|mark| mark.len() <= before.from);
         self.decoded.changed(before.from, &withdrawn, &self.ledger);
         self.decoded.reached(decoded);
         self.messages = self.refresh(before.messages)?;

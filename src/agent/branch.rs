@@ -432,11 +432,11 @@ impl Conversation {
 
     /// After a change of the stored conversation: everything again, as at its opening.
     fn read_again(&mut self) -> Result<(), AgentError> {
-        let stored = self.db.ledger(self.row.id)?;
+        let stored = Arc::new(self.db.ledger(self.row.id)?);
         let before = std::mem::replace(&mut self.ledger, stored);
         self.messages = self.db.messages(self.row.id)?;
         let same = crate::ledger::common_prefix(&before, &self.ledger);
-        self.marks.retain(|(len, _)| *len <= same);
+        self.marks.retain(|mark| mark.len() <= same);
         self.decoded = self.known_decoded()?;
         self.broken = None;
         Ok(())

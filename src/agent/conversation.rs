@@ -13,7 +13,7 @@ use crate::chat::Message;
 use crate::chat::battery::Mode;
 use crate::chat::template::ReplyFormat;
 use crate::kv::{self, Warming};
-use crate::ledger::{Digest, Finish, Token};
+use crate::ledger::{Digest, Finish, Mark, Token};
 use crate::session::{self, Db, Lock, Session, SessionId, Span, State};
 use crate::slot::{Class, SlotHandle};
 
@@ -52,11 +52,12 @@ pub struct Conversation {
     _lock: Lock,
     /// Without withdrawn ones, in order.
     pub(super) messages: Vec<session::Message>,
-    pub(super) ledger: Vec<Token>,
+    /// Shared with the slot while it compares: a call copies nothing of it.
+    pub(super) ledger: Arc<Vec<Token>>,
     /// The ledger's first tokens that this session decoded before.
     pub(super) decoded: Decoded,
     /// What the slot said it held after a call, as long as the ledger still begins with it.
-    pub(super) marks: Vec<(usize, Digest)>,
+    pub(super) marks: Vec<Mark>,
     pub(super) frozen: Frozen,
     /// Formats of replies, after a user's message and after results; made when first needed.
     pub(super) formats: [Option<ReplyFormat>; 2],
@@ -161,7 +162,7 @@ impl Conversation {
             calls: row.usage.calls,
             settled: 0,
             messages: db.messages(row.id)?,
-            ledger: db.ledger(row.id)?,
+            ledger: Arc::new(db.ledger(row.id)?),
             decoded: Decoded::default(),
             marks: Vec::new(),
             formats: [None, None],
@@ -396,7 +397,7 @@ impl Conversation {
         let mut child = Conversation {
             frozen: Frozen::of(&shared, &row),
             _lock: Lock::session(&shared.options.home, row.id)?,
-            ledger: self.db.ledger(row.id)?,
+            ledger: Arc::new(self.db.ledger(row.id)?),
             messages: Vec::new(),
             decoded: Decoded::default(),
             marks: Vec::new(),
@@ -482,7 +483,7 @@ impl Conversation {
         }
         unit.set_decoded(0)?;
         unit.commit()?;
-        self.ledger = tokens;
+        self.ledger = Arc::new(tokens);
         self.messages = self.db.messages(self.row.id)?;
         self.decoded = Decoded::default();
         Ok(())

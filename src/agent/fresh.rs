@@ -2,6 +2,8 @@
 //! ends with an error, nobody can say which of its writes are on disk, so the conversation is read
 //! again from npast.db before anything else is done with it.
 
+use std::sync::Arc;
+
 use super::conversation::Conversation;
 use super::steering::Steering;
 use super::{AgentError, conversation::text_of};
@@ -68,9 +70,9 @@ impl Conversation {
         let (row, ledger) = (self.db.get(id)?, self.db.ledger(id)?);
         self.messages = self.db.messages(id)?;
         let same = common_prefix(&self.ledger, &ledger);
-        self.marks.retain(|(len, _)| *len <= same);
+        self.marks.retain(|mark| mark.len() <= same);
         let decoded = self.decoded.len().min(same);
-        self.ledger = ledger;
+        self.ledger = Arc::new(ledger);
         self.calls = row.usage.calls;
         self.row = row;
         self.decoded = self.known_decoded()?;
@@ -116,7 +118,7 @@ impl Conversation {
             name: self.row.name.clone(),
             tries: self.row.tries,
             messages: self.messages.clone(),
-            ledger: self.ledger.clone(),
+            ledger: self.ledger.to_vec(),
         }
     }
 }

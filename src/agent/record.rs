@@ -30,11 +30,8 @@ impl Conversation {
     ) -> Result<(Outcome, Result<(), AgentError>), AgentError> {
         let vocab = self.shared.model.vocab().clone();
         let target = match self.marks.last() {
-            Some(mark) if self.slot.knows(*mark) => Target::Tail {
-                mark: *mark,
-                tail: self.ledger[mark.0..].to_vec(),
-            },
-            _ => Target::Whole(self.ledger.clone()),
+            Some(mark) => Target::after(*mark, self.ledger.clone()),
+            None => Target::whole(self.ledger.clone()),
         };
         let mut inbox = Inbox::new()?;
         let answer = self.slot.call(Call {
@@ -126,7 +123,7 @@ impl Conversation {
         unit.set_decoded(end - 1)?;
         unit.commit()?;
         coming.id = Some(id);
-        self.ledger.extend_from_slice(&tokens);
+        Arc::make_mut(&mut self.ledger).extend_from_slice(&tokens);
         // A reply that is sampled again may begin as the one before it.
         if let Some(words) = self.decoded.follow(&self.ledger) {
             self.left.get_or_insert(words);

@@ -199,7 +199,7 @@ impl Conversation {
         }
         // What the slot holds can be continued as long as the ledger begins with it.
         let whole = prompt + outcome.tokens.len();
-        if stored.is_ok() && outcome.mark.0 <= whole {
+        if stored.is_ok() && outcome.mark.len() <= whole {
             self.marks.push(outcome.mark);
         }
         let reached = outcome.context().min(self.ledger.len());

@@ -3,9 +3,11 @@
 
 mod digest;
 mod finish;
+mod mark;
 pub mod plan;
 mod token;
 
 pub use digest::{Digest, Running};
 pub use finish::Finish;
+pub use mark::Mark;
 pub use token::{Token, common_prefix};

@@ -95,7 +95,7 @@ impl Engine {
         if tokens.is_empty() {
             return Ok(0);
         }
-        let goal = self.resolve(Target::Whole(tokens.to_vec()))?;
+        let goal = self.resolve(&Target::whole(tokens.to_vec()));
         let (events, _inbox) = unbounded_channel();
         let started = self.prepare(&goal, "", tokens.len(), false, &events);
         Ok(started.start)

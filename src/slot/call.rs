@@ -7,22 +7,35 @@ use serde::Serialize;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::SlotError;
-use crate::ledger::{Digest, Finish, Token};
+use crate::ledger::{Finish, Mark, Token};
 use crate::llama::{Grammar, Sampling};
 
-/// The tokens that the slot is to hold before it samples.
+/// The tokens that the slot is to hold before it samples. They are shared with the caller, so that a
+/// call copies what is new and not the ledger.
 #[derive(Clone, Debug)]
-pub enum Target {
-    /// All of them: the first call, another session, a prefix break.
-    Whole(Vec<Token>),
-    /// What follows a prefix that the slot named at an earlier call ([`Outcome::mark`]); costs
-    /// O(tail), whatever the prefix.
-    Tail {
-        /// The prefix: its length in tokens and its digest.
-        mark: (usize, Digest),
-        /// What follows it.
-        tail: Vec<Token>,
-    },
+pub struct Target {
+    pub(super) tokens: Arc<Vec<Token>>,
+    pub(super) after: Option<Mark>,
+}
+
+impl Target {
+    /// These tokens, which the slot compares with all that it holds.
+    pub fn whole(tokens: impl Into<Arc<Vec<Token>>>) -> Target {
+        Target {
+            tokens: tokens.into(),
+            after: None,
+        }
+    }
+
+    /// These tokens, which begin with a prefix that the slot named at an earlier call
+    /// ([`Outcome::mark`]). While the slot holds that prefix, only what follows it is compared;
+    /// afterwards, all is.
+    pub fn after(mark: Mark, tokens: impl Into<Arc<Vec<Token>>>) -> Target {
+        Target {
+            tokens: tokens.into(),
+            after: Some(mark),
+        }
+    }
 }
 
 /// How reply tokens are chosen.
@@ -108,10 +121,26 @@ pub struct Call {
     pub events: UnboundedSender<Event>,
 }
 
-/// Side work: tokens after the conversation (or on their own), decoded on scratch.
+/// What side work continues.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Base {
+    /// Nothing: its tokens are all there is.
+    Nothing,
+    /// The conversation, which the slot must hold to exactly this mark.
+    Main(Mark),
+    /// Side work that was kept ([`Fork::keep`]), of which this mark is the end ([`Outcome::mark`]).
+    Side(Mark),
+}
+
+/// Side work: tokens after the conversation, after other side work, or on their own; decoded on
+/// scratch.
 pub struct Fork {
-    /// Whether it continues the conversation; otherwise it starts from nothing.
-    pub after_main: bool,
+    /// What it continues. Refused with [`SlotError::Moved`] when the slot holds something else.
+    pub base: Base,
+    /// Whether scratch keeps what it holds, so that more side work can continue it. It is dropped at
+    /// the next call on the conversation, when side work is not kept or fails, and by
+    /// [`super::SlotHandle::drop_side`].
+    pub keep: bool,
     /// What is evaluated first.
     pub tokens: Vec<Token>,
     /// What to sample.
@@ -229,8 +258,9 @@ pub struct Outcome {
     pub snapshot_bytes: u64,
     /// Milliseconds.
     pub times: Times,
-    /// What the slot holds now, to be continued with [`Target::Tail`].
-    pub mark: (usize, Digest),
+    /// What the slot holds now, to be continued with [`Target::after`] or [`Base::Main`]; of side
+    /// work that is kept, what scratch holds, to be continued with [`Base::Side`].
+    pub mark: Mark,
     /// What went wrong, if it did; the rest says how far it came.
     pub error: Option<SlotError>,
 }

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::again::Compared;
 use super::call::{Call, Fork, Outcome};
+use super::fork::Side;
 use super::memory::{Class, Memory};
 use super::prompt::Rows;
 use super::resident::Resident;
@@ -19,7 +20,7 @@ use super::save::{Ended, Unsettled};
 use super::window::WindowCost;
 use super::{SlotError, Times};
 use crate::kv::{Changes, Sampled, Store};
-use crate::ledger::{Digest, Finish, Token};
+use crate::ledger::{Digest, Finish, Mark, Token};
 use crate::llama::{Context, ContextOptions, Model};
 
 /// Settings of a slot.
@@ -78,6 +79,8 @@ pub(super) struct Engine {
     pub unsettled: Option<Unsettled>,
     /// Bytes of snapshots that were stored between calls; the next outcome counts them.
     pub settled: u64,
+    /// Side work that scratch holds.
+    pub side: Option<Side>,
 }
 
 enum Command {
@@ -85,7 +88,7 @@ enum Command {
     Fork(Box<Fork>, oneshot::Sender<Result<Outcome, SlotError>>),
     Row(oneshot::Sender<Option<Vec<f32>>>),
     Held(oneshot::Sender<Vec<Token>>),
-    Knows((usize, Digest), oneshot::Sender<bool>),
+    DropSide(oneshot::Sender<Result<(), SlotError>>),
     Window(oneshot::Sender<Option<WindowCost>>),
     Rest(oneshot::Sender<()>),
     Settle(oneshot::Sender<u64>),
@@ -163,6 +166,7 @@ impl Slot {
             unsampled: false,
             unsettled: None,
             settled: 0,
+            side: None,
         };
         let (commands, inbox) = bounded(16);
         let death = Arc::new(Mutex::new(None));
@@ -258,11 +262,14 @@ impl SlotHandle {
         rx.blocking_recv().map_err(|_| self.dead())
     }
 
-    /// Whether the slot holds what it said it held after a call, so that [`super::Target::Tail`]
-    /// can continue it.
-    pub fn knows(&self, mark: (usize, Digest)) -> bool {
+    /// Drops side work that was kept ([`Fork::keep`]), if there is any.
+    ///
+    /// # Errors
+    /// When the conversation's memory cannot be laid out again after it, or the engine is dead.
+    pub fn drop_side(&self) -> Result<(), SlotError> {
         let (tx, rx) = oneshot::channel();
-        self.send(Command::Knows(mark, tx)).is_ok() && rx.blocking_recv().unwrap_or(false)
+        self.send(Command::DropSide(tx))?;
+        rx.blocking_recv().map_err(|_| self.dead())?
     }
 
     /// What laying out the SWA window costs at the start of an append; nothing on other classes.
@@ -357,13 +364,20 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
             Command::Fork(fork, answer) => give(answer, death, || engine.fork(*fork)),
             Command::Row(answer) => give(answer, death, || engine.resident.row.clone()),
             Command::Held(answer) => give(answer, death, || engine.resident.tokens().to_vec()),
-            Command::Compare(sampled, answer) => give(answer, death, || engine.compare(&sampled)),
+            Command::Compare(sampled, answer) => give(answer, death, || {
+                engine.drop_side()?;
+                engine.compare(&sampled)
+            }),
             Command::Rest(answer) => give(answer, death, || {
-                engine.settle();
-                engine.sample_turn();
+                if engine.side.is_none() {
+                    engine.settle();
+                    engine.sample_turn();
+                }
             }),
             Command::Settle(answer) => give(answer, death, || {
-                engine.settle();
+                if engine.side.is_none() {
+                    engine.settle();
+                }
                 std::mem::take(&mut engine.settled)
             }),
             Command::Refuse(after, answer) => give(answer, death, || {
@@ -371,11 +385,10 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
                 after.into_iter().for_each(|n| ctx.refuse_after(n));
                 ctx.will_refuse()
             }),
-            Command::Knows((len, digest), answer) => give(answer, death, || {
-                let resident = &engine.resident;
-                len <= resident.len() && resident.digest(len) == digest
+            Command::DropSide(answer) => give(answer, death, || engine.drop_side()),
+            Command::Window(answer) => give(answer, death, || {
+                engine.drop_side().ok().and_then(|()| engine.window_cost())
             }),
-            Command::Window(answer) => give(answer, death, || engine.window_cost()),
         };
         if !alive {
             break;
@@ -399,6 +412,13 @@ fn next(
     inbox: &Receiver<Command>,
     death: &Mutex<Option<String>>,
 ) -> Option<Command> {
+    // Scratch is in use: idle work has its turn after it.
+    if engine.side.is_some() {
+        if let Ok(command) = inbox.recv() {
+            return Some(command);
+        }
+        survive(death, || engine.drop_side().ok())?;
+    }
     if engine.unsettled.is_some() {
         if let Ok(command) = inbox.recv_timeout(SETTLED) {
             return Some(command);
@@ -459,6 +479,7 @@ pub(super) fn cancelled(flag: &AtomicBool) -> bool {
 impl Engine {
     fn call(&mut self, call: Call) -> Result<Outcome, SlotError> {
         let begun = Instant::now();
+        self.drop_side()?;
         self.unsampled = false;
         // Another conversation may take its place.
         if self
@@ -470,7 +491,9 @@ impl Engine {
         }
         let mut saved = super::save::Saved::default();
         self.take_others(&mut saved);
-        let goal = self.resolve(call.target)?;
+        let goal = self.resolve(&call.target);
+        // The caller may change its ledger while the reply is sampled, without a copy.
+        drop(call.target);
         let len = goal.len();
         if len > self.limit {
             return Err(SlotError::TooLong {
@@ -522,7 +545,7 @@ impl Engine {
             saved_bytes: 0,
             snapshot_bytes: 0,
             times,
-            mark: (0, Digest([0; 32])),
+            mark: Mark::new(0, Digest([0; 32])),
             error: evaluated.error,
         };
         let complete = outcome.error.is_none() && reached == len;

@@ -15,9 +15,9 @@ pub enum SlotError {
         /// The conversation's limit.
         limit: usize,
     },
-    /// The target continues a prefix that the slot does not know; send it whole.
-    #[error("the slot does not hold the prefix that this call continues")]
-    NeedWhole,
+    /// Side work continues tokens that the slot does not hold, or holds no more.
+    #[error("the slot does not hold what this side work continues")]
+    Moved,
     /// An empty target cannot be sampled from.
     #[error("there is nothing to sample from")]
     Empty,

@@ -212,7 +212,7 @@ impl Engine {
 
     /// A snapshot point inside an append: the segment before it and the state at it are stored.
     fn point(&mut self, role: SnapshotRole, saved: &mut Saved) -> Result<(), SlotError> {
-        let (at, _) = self.resident.mark();
+        let at = self.resident.mark().len();
         self.save_segment(saved);
         if self.resident.len() < at {
             return Err(SlotError::Lost);

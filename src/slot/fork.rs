@@ -1,46 +1,72 @@
 //! Side work on scratch: sequence 0's tokens and next logits are bit-equal before and after (law 8).
+//! Scratch may keep what it holds, so that an instruction, a tool result and more follow each other
+//! without being evaluated twice. The conversation comes first: its next call drops what is kept.
 
 use std::time::Instant;
 
 use super::SlotError;
-use super::call::{Event, Fork, Kind, Outcome};
+use super::call::{Base, Event, Fork, Kind, Outcome};
 use super::engine::{Engine, cancelled, ms};
 use super::reply::{Chooser, Ending, Next};
 use super::{Finish, Times};
+use crate::ledger::{Mark, Running};
 use crate::llama::Seq;
 
+/// What scratch holds between two pieces of side work.
+pub(super) struct Side {
+    /// Tokens that it shares with sequence 0.
+    base: usize,
+    /// All its tokens.
+    running: Running,
+}
+
+impl Side {
+    fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    fn mark(&self) -> Mark {
+        Mark::new(self.len(), self.running.digest())
+    }
+
+    /// Cells that are its own.
+    fn own(&self) -> usize {
+        self.len() - self.base
+    }
+}
+
 impl Engine {
-    /// Decodes side work on scratch and drops it.
+    /// Decodes side work on scratch, and drops it or keeps it.
     ///
     /// # Errors
-    /// When it does not fit, or scratch cannot be made or dropped without harm to sequence 0.
+    /// When it does not fit, continues what is not there, or scratch cannot be made or dropped
+    /// without harm to sequence 0.
     pub fn fork(&mut self, fork: Fork) -> Result<Outcome, SlotError> {
         let begun = Instant::now();
-        let base = if fork.after_main {
-            self.resident.len()
-        } else {
-            0
-        };
-        let room = self.memory.ctx().cells() - self.resident.len();
-        if fork.tokens.len() > room {
-            return Err(SlotError::TooLong {
-                tokens: base + fork.tokens.len(),
-                limit: base + room,
-            });
-        }
         if fork.tokens.is_empty() {
             return Err(SlotError::Empty);
         }
+        let mut side = self.side_of(fork.base)?;
+        let start = side.len();
+        let room = self.memory.ctx().cells() - self.resident.len() - side.own();
+        if fork.tokens.len() > room {
+            self.side = matches!(fork.base, Base::Side(_)).then_some(side);
+            return Err(SlotError::TooLong {
+                tokens: start + fork.tokens.len(),
+                limit: start + room,
+            });
+        }
         self.canonical = None;
-        match fork.after_main {
-            true => self.memory.fork()?,
-            false => {
+        match fork.base {
+            Base::Nothing => {
                 self.memory.relay(None)?;
             }
+            Base::Main(_) => self.memory.fork()?,
+            Base::Side(_) => {}
         }
         let mut outcome = Outcome {
             kind: Kind::Fork,
-            kept: base,
+            kept: start,
             restored: 0,
             evaluated: 0,
             appended: 0,
@@ -52,28 +78,69 @@ impl Engine {
             saved_bytes: 0,
             snapshot_bytes: 0,
             times: Times::default(),
-            mark: (0, self.resident.digest(0)),
+            mark: side.mark(),
             error: None,
         };
-        let end = base + room.min(fork.tokens.len() + fork.reply.max_tokens);
-        let done = self.side(fork, base, end, begun, &mut outcome);
-        // Whatever happened on scratch, sequence 0 comes back first.
-        let back = self.memory.end_fork();
-        let back = back.and_then(|()| self.memory.check(self.resident.len()));
-        if let Err(error) = back {
-            self.give_up();
-            return Err(error);
-        }
+        let end = start + room.min(fork.tokens.len() + fork.reply.max_tokens);
+        let (tokens, keep) = (fork.tokens.clone(), fork.keep);
+        let done = self.decode_side(fork, start, end, begun, &mut outcome);
+        side.running.extend(&tokens[..outcome.evaluated]);
+        side.running
+            .extend(&outcome.tokens[..outcome.tokens.len() - outcome.pending]);
+        outcome.mark = side.mark();
+        self.side = Some(side);
         match done {
             Ok(finish) => outcome.finish = finish,
             Err(error) => outcome.error = Some(error),
         }
+        if !keep || outcome.error.is_some() {
+            self.drop_side()?;
+            outcome.mark = self.resident.mark();
+        }
         outcome.appended = outcome.evaluated;
-        outcome.mark = self.resident.mark();
         Ok(outcome)
     }
 
-    fn side(
+    /// What side work is to continue; what was kept and is not continued is dropped.
+    fn side_of(&mut self, base: Base) -> Result<Side, SlotError> {
+        match base {
+            Base::Side(mark) => {
+                let side = self.side.take_if(|side| side.mark() == mark);
+                return side.ok_or(SlotError::Moved);
+            }
+            Base::Main(mark) => {
+                if mark != self.resident.mark() {
+                    return Err(SlotError::Moved);
+                }
+            }
+            Base::Nothing => {}
+        }
+        self.drop_side()?;
+        let base = match base {
+            Base::Main(mark) => mark.len(),
+            _ => 0,
+        };
+        Ok(Side {
+            base,
+            running: self.resident.running(base),
+        })
+    }
+
+    /// Frees scratch, if side work was kept there. Sequence 0 comes back as it was.
+    ///
+    /// # Errors
+    /// When it does not; then it is given up, and the next call evaluates.
+    pub fn drop_side(&mut self) -> Result<(), SlotError> {
+        if self.side.take().is_none() {
+            return Ok(());
+        }
+        self.canonical = None;
+        let back = self.memory.end_fork();
+        let back = back.and_then(|()| self.memory.check(self.resident.len()));
+        back.inspect_err(|_| self.give_up())
+    }
+
+    fn decode_side(
         &mut self,
         fork: Fork,
         base: usize,

@@ -32,8 +32,8 @@ mod window;
 
 pub use again::Compared;
 pub use call::{
-    Call, Cause, Choice, Event, Flow, Fork, Kind, Miss, Observe, Outcome, Reply, Target, Times,
-    Watch,
+    Base, Call, Cause, Choice, Event, Flow, Fork, Kind, Miss, Observe, Outcome, Reply, Target,
+    Times, Watch,
 };
 pub use engine::{Answer, Slot, SlotFacts, SlotHandle, SlotOptions, segment_tokens};
 pub use error::SlotError;

@@ -5,13 +5,12 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::SlotError;
 use super::call::{Cause, Event, Miss, Target};
 use super::engine::{Engine, ms};
 use super::resident::Resident;
 use crate::kv::Found;
 use crate::ledger::plan::{Resident as Held, Stored, plan};
-use crate::ledger::{Digest, Running, Token, common_prefix};
+use crate::ledger::{Digest, Mark, Running, Token, common_prefix};
 
 /// A target, told apart from what is resident: its first `base` tokens are the resident ones.
 pub(super) struct Goal {
@@ -101,30 +100,22 @@ impl Started {
 
 impl Engine {
     /// Compares a target with what is resident; O(tail) for one that continues a known prefix.
-    pub fn resolve(&self, target: Target) -> Result<Goal, SlotError> {
+    pub fn resolve(&self, target: &Target) -> Goal {
         let resident = self.resident.tokens();
-        let (base, tail) = match target {
-            Target::Whole(tokens) => {
-                let base = common_prefix(resident, &tokens);
-                (base, tokens[base..].to_vec())
-            }
-            Target::Tail {
-                mark: (len, digest),
-                tail,
-            } => {
-                if len > resident.len() || self.resident.digest(len) != digest {
-                    return Err(SlotError::NeedWhole);
-                }
-                (len, tail)
-            }
+        let known =
+            |mark: &Mark| mark.len() <= target.tokens.len() && self.resident.begins_with(*mark);
+        let base = match target.after.filter(known) {
+            Some(mark) => mark.len(),
+            None => common_prefix(resident, &target.tokens),
         };
+        let tail = target.tokens[base..].to_vec();
         let common = base + common_prefix(&resident[base..], &tail);
-        Ok(Goal {
+        Goal {
             base,
             had: resident.get(common).copied(),
             tail,
             common,
-        })
+        }
     }
 
     /// Makes sequence 0 hold a prefix of the target, as long a one as can be had.

@@ -64,7 +64,8 @@ impl Engine {
         let Some(row) = self.resident.row.clone() else {
             return;
         };
-        let (at, digest) = self.resident.mark();
+        let mark = self.resident.mark();
+        let (at, digest) = (mark.len(), mark.digest());
         if !self.memory.shape().snapshots {
             self.rows.keep(digest, row);
             return;

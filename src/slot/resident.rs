@@ -3,7 +3,7 @@
 
 use super::memory::Bytes;
 use crate::kv::Run;
-use crate::ledger::{Digest, Running, Token};
+use crate::ledger::{Digest, Mark, Running, Token};
 
 /// A state that cannot be cut, as it was after `at` tokens.
 #[derive(Clone)]
@@ -173,7 +173,7 @@ impl Resident {
     }
 
     /// Remembers the digest of this point.
-    pub fn mark(&mut self) -> (usize, Digest) {
+    pub fn mark(&mut self) -> Mark {
         if self.marks.last().is_none_or(|m| m.len() < self.len()) {
             if self.marks.len() == MARKS {
                 // Every second one; the first stays, so every point can still be reached.
@@ -185,7 +185,13 @@ impl Resident {
             }
             self.marks.push(self.end.clone());
         }
-        (self.len(), self.end.digest())
+        Mark::new(self.len(), self.end.digest())
+    }
+
+    /// Whether it begins with the tokens of a mark. Costs O(tokens since the last remembered digest
+    /// before it).
+    pub fn begins_with(&self, mark: Mark) -> bool {
+        mark.len() <= self.len() && self.digest(mark.len()) == mark.digest()
     }
 
     /// The running digest of the first `len` tokens.

@@ -33,7 +33,8 @@ fn a_full_conversation_says_so_and_can_still_fork_and_be_stored() {
         assert_eq!((limits, rows.len()), ((401, 400), 0));
         assert_eq!(rig.held(), full, "a refusal changes nothing");
 
-        let (side, rows) = rig.fork(true, &tokens(3, 300), &tokens(4, 60));
+        let base = rig.base(true);
+        let (side, rows) = rig.fork(base, &tokens(3, 300), &tokens(4, 60));
         assert!(side.error.is_none(), "{:?}", side.error);
         assert_eq!((side.evaluated, rows.len()), (300, 60));
         assert_eq!(rig.held(), full);
@@ -50,7 +51,7 @@ fn an_engine_that_panics_fails_every_waiting_and_later_call_with_the_reason() {
     let call = |observe: npast::slot::Observe| Call {
         kind: Kind::Turn,
         owner: "test".to_owned(),
-        target: Target::Whole(tokens(1, 90)),
+        target: Target::whole(tokens(1, 90)),
         head: 0,
         decoded: 0,
         reply: Some(script(&tokens(2, 3), observe)),

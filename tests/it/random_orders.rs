@@ -152,7 +152,7 @@ impl Drive {
         let (list, context) = (session.history.list.clone(), outcome.context());
         assert_eq!(self.rig().held(), list);
         assert_eq!(context, list.len());
-        assert!(outcome.mark.0 == list.len());
+        assert!(outcome.mark.len() == list.len());
         (outcome, rows)
     }
 
@@ -209,7 +209,8 @@ impl Drive {
             Op::Fork(after, n, reply) => {
                 let (prompt, reply) = (self.new_tokens(n), self.new_tokens(reply));
                 let before = (self.rig().held(), self.rig().handle().row().expect("a row"));
-                let (outcome, _) = self.rig().fork(after, &prompt, &reply);
+                let base = self.rig().base(after);
+                let (outcome, _) = self.rig().fork(base, &prompt, &reply);
                 assert!(outcome.error.is_none(), "{outcome:?}");
                 assert_eq!((outcome.evaluated, outcome.tokens), (n, reply));
                 let after = (self.rig().held(), self.rig().handle().row().expect("a row"));

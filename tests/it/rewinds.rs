@@ -67,7 +67,7 @@ fn a_changed_prefix_names_the_first_differing_token() {
             .call(npast::slot::Call {
                 kind: npast::slot::Kind::Turn,
                 owner: "test".to_owned(),
-                target: npast::slot::Target::Whole(changed.clone()),
+                target: npast::slot::Target::whole(changed.clone()),
                 head: 0,
                 // The session had decoded all of it once, on another branch.
                 decoded: 300,
@@ -129,22 +129,20 @@ fn a_message_that_was_read_and_withdrawn_before_a_restart_costs_nothing_of_what_
     }
 }
 
+/// What its caller knew is told by the mark, and what the slot holds is found by comparison.
 #[test]
-fn a_tail_after_a_prefix_that_is_not_held_any_more_is_refused() {
+fn a_target_after_a_prefix_that_is_not_held_any_more_is_compared_whole() {
     for class in Class::ALL {
         let mut rig = Rig::new(class, None);
         let (old, _) = rig.say(&tokens(1, 200), &tokens(2, 3));
         let other = tokens(3, 300);
         rig.say(&other, &tokens(4, 3));
-        let before = rig.held();
-        assert!(old.mark.0 < before.len() && !rig.handle().knows(old.mark));
-        let call = npast::slot::Call {
+        // The mark's own prefix, then more: none of it is held any more but three tokens.
+        let again = [&tokens(1, 200)[..], &tokens(2, 2), &tokens(5, 20)].concat();
+        let after = |mark| npast::slot::Call {
             kind: npast::slot::Kind::Turn,
             owner: "test".to_owned(),
-            target: npast::slot::Target::Tail {
-                mark: old.mark,
-                tail: tokens(5, 20),
-            },
+            target: npast::slot::Target::after(mark, again.clone()),
             head: 0,
             decoded: 0,
             reply: None,
@@ -152,10 +150,27 @@ fn a_tail_after_a_prefix_that_is_not_held_any_more_is_refused() {
             cancel: Default::default(),
             events: tokio::sync::mpsc::unbounded_channel().0,
         };
-        let refused = rig.handle().call(call).expect("a live engine").wait();
-        let need_whole = matches!(refused, Err(npast::slot::SlotError::NeedWhole));
-        assert!(need_whole, "{class:?}: {refused:?}");
-        assert_eq!(rig.held(), before);
+        let call = |mark| {
+            let answer = rig.handle().call(after(mark)).expect("a live engine");
+            answer.wait().expect("a call")
+        };
+        let outcome = call(old.mark);
+        assert_eq!(
+            (outcome.kept, outcome.evaluated),
+            (0, again.len()),
+            "{class:?}"
+        );
+        // And while it is held, nothing is evaluated.
+        let outcome = call(outcome.mark);
+        assert_eq!(
+            (outcome.kept, outcome.evaluated),
+            (again.len(), 0),
+            "{class:?}"
+        );
+        // A mark of more tokens than there are names no prefix of them.
+        let longer = npast::ledger::Mark::new(again.len() + 1, outcome.mark.digest());
+        assert_eq!(call(longer).kept, again.len(), "{class:?}");
+        assert_eq!(rig.held(), again);
     }
 }
 

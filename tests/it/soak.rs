@@ -180,7 +180,7 @@ fn turn(slot: &Slot, talks: &mut [Talk], at: usize, round: usize, sum: &mut Sum)
     let answer = slot.handle().call(Call {
         kind: Kind::Turn,
         owner: format!("talk-{at}"),
-        target: Target::Whole(talk.ledger.clone()),
+        target: Target::whole(talk.ledger.clone()),
         head: HEAD,
         decoded: talk.decoded,
         reply: Some(script(&reply, Box::new(|_| ()))),

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use npast::kv::{Fingerprint, Limits, Store};
-use npast::ledger::{Finish, Token, common_prefix};
+use npast::ledger::{Finish, Mark, Running, Token, common_prefix};
 use npast::llama::{CacheType, ContextOptions, Model, ModelOptions};
 use npast::slot::{
-    Call, Choice, Event, Flow, Fork, Kind, Outcome, Reply, Slot, SlotError, SlotHandle,
+    Base, Call, Choice, Event, Flow, Fork, Kind, Outcome, Reply, Slot, SlotError, SlotHandle,
     SlotOptions, Target, WindowCost,
 };
 use tokio::sync::mpsc::unbounded_channel;
@@ -237,7 +237,7 @@ impl Rig {
             .call(Call {
                 kind: reply.map_or(Kind::Idle, |_| Kind::Turn),
                 owner: owner.to_owned(),
-                target: Target::Whole(target.to_vec()),
+                target: Target::whole(target.to_vec()),
                 head: 0,
                 decoded: common_prefix(decoded, target),
                 reply: reply.map(|tokens| script(tokens, Box::new(observe))),
@@ -283,20 +283,43 @@ impl Rig {
         outcome.expect("a call")
     }
 
-    /// Side work: `tokens`, then `reply`, on scratch.
-    pub fn fork(&mut self, after_main: bool, tokens: &[Token], reply: &[Token]) -> (Outcome, Rows) {
+    /// What side work continues: all that the slot holds, or nothing.
+    pub fn base(&self, main: bool) -> Base {
+        let mut running = Running::new(self.store().fingerprint().hard);
+        running.extend(&self.held());
+        match main {
+            true => Base::Main(Mark::new(running.len(), running.digest())),
+            false => Base::Nothing,
+        }
+    }
+
+    /// Side work: `tokens`, then `reply`, on scratch, which is freed afterwards.
+    pub fn fork(&mut self, base: Base, tokens: &[Token], reply: &[Token]) -> (Outcome, Rows) {
+        let (outcome, rows) = self.try_fork(base, false, tokens, reply);
+        (outcome.expect("a fork"), rows)
+    }
+
+    /// Side work that scratch may keep.
+    pub fn try_fork(
+        &mut self,
+        base: Base,
+        keep: bool,
+        tokens: &[Token],
+        reply: &[Token],
+    ) -> (Result<Outcome, SlotError>, Rows) {
         let rows: Arc<Mutex<Rows>> = Arc::default();
         let seen = rows.clone();
         let observe = move |row: &[f32]| seen.lock().expect("rows").push(bits(row));
         let (events, _inbox) = unbounded_channel();
         let answer = self.handle.fork(Fork {
-            after_main,
+            base,
+            keep,
             tokens: tokens.to_vec(),
             reply: script(reply, Box::new(observe)),
             cancel: Arc::default(),
             events,
         });
-        let outcome = answer.expect("a live engine").wait().expect("a fork");
+        let outcome = answer.expect("a live engine").wait();
         let rows = std::mem::take(&mut *rows.lock().expect("rows"));
         (outcome, rows)
     }

@@ -1,6 +1,8 @@
 //! What a turn costs besides decoding, on a ledger of 100,000 tokens: part by part, each through
 //! the room's own public call, then whole turns through the agent.
 
+use std::sync::Arc;
+
 use npast::chat::Message;
 use npast::chat::reply::ReplyReader;
 use npast::chat::template::{After, ChatTemplate, Frame, Marks};
@@ -11,7 +13,7 @@ use npast::ledger::{Digest, Running, Token, common_prefix};
 use npast::llama::Vocab;
 use npast::slot::{SlotHandle, Target};
 
-use super::measure::{after, call, load, median, row, slot, timed, title, tokens};
+use super::measure::{call, load, median, row, slot, timed, title, tokens};
 use super::model::{self, Class, Options};
 use super::{store, turns};
 
@@ -196,11 +198,12 @@ fn planning() -> f64 {
 }
 
 /// A call whose target is what the slot holds: channels, comparison, digest and plan, and no
-/// decode. First with the tail after a mark, then with the whole ledger.
+/// decode. First after a mark, then with the whole ledger compared.
 fn resolving(slot: &SlotHandle, ledger: &[Token]) -> (f64, f64) {
-    let (outcome, _) = call(slot, Target::Whole(ledger.to_vec()), 0, None);
+    let (outcome, _) = call(slot, Target::whole(ledger.to_vec()), 0, None);
     assert_eq!(outcome.context(), LEDGER);
     let mark = outcome.mark;
+    let shared = Arc::new(ledger.to_vec());
     let again = |target: &dyn Fn() -> Target| {
         let took = (0..25).map(|_| {
             let (outcome, took) = call(slot, target(), LEDGER, None);
@@ -210,7 +213,7 @@ fn resolving(slot: &SlotHandle, ledger: &[Token]) -> (f64, f64) {
         median(took.collect())
     };
     (
-        again(&|| after(mark, &[])),
-        again(&|| Target::Whole(ledger.to_vec())),
+        again(&|| Target::after(mark, shared.clone())),
+        again(&|| Target::whole(shared.clone())),
     )
 }

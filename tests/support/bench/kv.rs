@@ -15,7 +15,7 @@ use npast::ledger::Token;
 use npast::llama::Model;
 use npast::slot::{Outcome, Slot, SlotHandle, Target, segment_tokens};
 
-use super::measure::{after, call, load, median, ms, slot, store, title, tokens};
+use super::measure::{call, load, median, ms, slot, store, title, tokens};
 use super::model;
 use super::rows::{Rows, digest};
 use super::store::disk_folder;
@@ -61,7 +61,7 @@ fn rows(model: &Arc<Model>) -> (Rows, usize) {
     let slot = slot(model, 4096, kv.clone());
     let each = segment_tokens(slot.handle().facts().token_bytes);
     let target = tokens(9, EVALUATED);
-    call(&slot.handle(), Target::Whole(target.clone()), 0, None);
+    call(&slot.handle(), Target::whole(target.clone()), 0, None);
     kv.flush().expect("a flush");
     let found = find(&kv, &target);
     let segment = kv
@@ -161,7 +161,7 @@ fn peak() -> Option<u64> {
 
 /// Makes the slot hold a conversation; everything of it must be found.
 fn hold(slot: &SlotHandle, target: &[Token]) -> Outcome {
-    let whole = Target::Whole(target.to_vec());
+    let whole = Target::whole(target.to_vec());
     let (outcome, _) = call(slot, whole, target.len(), None);
     let found = outcome.kept + outcome.restored;
     assert_eq!((found, outcome.evaluated), (target.len(), 0));
@@ -182,7 +182,7 @@ fn leave(slot: &SlotHandle, before: Before) {
         Before::Nothing => Vec::new(),
         Before::Another => tokens(200, 8),
     };
-    call(slot, Target::Whole(left), 0, None);
+    call(slot, Target::whole(left), 0, None);
 }
 
 fn rate(bytes: u64, ms: f64) -> f64 {
@@ -305,6 +305,7 @@ fn switching(slot: &SlotHandle, kv: &Store, rows: (&Rows, usize), one: &[Token])
 /// Turns at the end of the conversation.
 fn saving(slot: &SlotHandle, kv: &Store, home: &Path, copy: &mut Copy, one: &[Token]) {
     let mut mark = hold(slot, one).mark;
+    let mut ledger = Arc::new(one.to_vec());
     let per_token = slot.facts().token_bytes;
     println!("saving a turn, at {} tokens:", one.len());
     for new in [32, 128] {
@@ -313,7 +314,9 @@ fn saving(slot: &SlotHandle, kv: &Store, home: &Path, copy: &mut Copy, one: &[To
         for run in 0..FEW {
             let (before, io) = (size(&files(home)), written());
             let tail = tokens((10 + run) as u64, new);
-            let (outcome, _) = call(slot, after(mark, &tail), mark.0, None);
+            Arc::make_mut(&mut ledger).extend_from_slice(&tail);
+            let target = Target::after(mark, ledger.clone());
+            let (outcome, _) = call(slot, target, mark.len(), None);
             mark = outcome.mark;
             kv.flush().expect("a flush");
             stall.push(outcome.times.save);

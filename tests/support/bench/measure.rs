@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use npast::kv::{Fingerprint, Limits, Store};
-use npast::ledger::{Digest, Token};
+use npast::ledger::Token;
 use npast::llama::{ContextOptions, Model, ModelOptions, Sampling};
 use npast::slot::{
     Call, Choice, Flow, Kind, Outcome, Reply, Slot, SlotHandle, SlotOptions, Target,
@@ -196,14 +196,6 @@ pub fn call(
     let took = ms(begun);
     assert!(outcome.error.is_none(), "{:?}", outcome.error);
     (outcome, took)
-}
-
-/// What follows what the slot named at its last call.
-pub fn after(mark: (usize, Digest), tail: &[Token]) -> Target {
-    Target::Tail {
-        mark,
-        tail: tail.to_vec(),
-    }
 }
 
 /// Byte tokens, other ones for each seed; the first one tells seeds below 256 apart.

@@ -128,7 +128,7 @@ fn fill(model: &Arc<Model>, target: &[Token], homes: [&Path; 3]) -> u64 {
 /// Milliseconds until a new slot has restored the target.
 fn cold(model: &Arc<Model>, home: &Path, target: &[Token]) -> f64 {
     let slot = Slot::start(model, &options(LIMIT), |_| store(home)).expect("a slot");
-    let whole = Target::Whole([target, &tokens(2, 8)].concat());
+    let whole = Target::whole([target, &tokens(2, 8)].concat());
     let (outcome, _) = call(&slot.handle(), whole, target.len(), greedy(1));
     // What an earlier run has stored after it is restored too.
     assert!(outcome.restored >= target.len());

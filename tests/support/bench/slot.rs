@@ -2,12 +2,14 @@
 //! ubatch, threads, context size and greedy choice, and therefore the same tokens. The sides take
 //! turns every few ubatches.
 
+use std::sync::Arc;
+
 use npast::kv::Store;
-use npast::ledger::{Digest, Token};
+use npast::ledger::{Mark, Token};
 use npast::llama::{Context, ContextOptions, Seq};
 use npast::slot::{SlotHandle, SlotOptions, Target};
 
-use super::measure::{UBATCH, Watch, after, call, greedy, load, median, options, pin, slot, store};
+use super::measure::{UBATCH, Watch, call, greedy, load, median, options, pin, slot, store};
 use super::measure::{threads, title, tokens};
 use super::model;
 
@@ -29,7 +31,8 @@ enum Side {
     /// The slot, timed from outside: with channels, digests, planning and the end of each call.
     Slot {
         slot: SlotHandle,
-        mark: Option<(usize, Digest)>,
+        mark: Option<Mark>,
+        ledger: Arc<Vec<Token>>,
         store: Store,
     },
 }
@@ -42,7 +45,10 @@ impl Side {
                 ctx.clear(Seq::Main);
                 *pos = 0;
             }
-            Side::Slot { mark, .. } => *mark = None,
+            Side::Slot { mark, ledger, .. } => {
+                *mark = None;
+                Arc::make_mut(ledger).clear();
+            }
         }
     }
 
@@ -58,10 +64,13 @@ impl Side {
                 }
                 std::hint::black_box(ctx.logits().expect("a row of logits"));
             }
-            Side::Slot { slot, mark, .. } => {
+            Side::Slot {
+                slot, mark, ledger, ..
+            } => {
+                Arc::make_mut(ledger).extend_from_slice(tokens);
                 let (target, decoded) = match mark {
-                    Some(mark) => (after(*mark, tokens), mark.0),
-                    None => (Target::Whole(tokens.to_vec()), 0),
+                    Some(mark) => (Target::after(*mark, ledger.clone()), mark.len()),
+                    None => (Target::whole(ledger.clone()), 0),
                 };
                 let (outcome, _) = call(slot, target, decoded, None);
                 assert_eq!((outcome.kept, outcome.evaluated), (decoded, tokens.len()));
@@ -84,11 +93,17 @@ impl Side {
                 }
                 reply
             }
-            Side::Slot { slot, mark, .. } => {
+            Side::Slot {
+                slot, mark, ledger, ..
+            } => {
                 let before = mark.expect("a prompt was read");
-                let (outcome, _) = call(slot, after(before, &[token]), before.0, greedy(WRITE));
-                assert_eq!((outcome.kept, outcome.evaluated), (before.0, 1));
+                Arc::make_mut(ledger).push(token);
+                let target = Target::after(before, ledger.clone());
+                let (outcome, _) = call(slot, target, before.len(), greedy(WRITE));
+                assert_eq!((outcome.kept, outcome.evaluated), (before.len(), 1));
                 *mark = Some(outcome.mark);
+                let held = &outcome.tokens[..outcome.tokens.len() - outcome.pending];
+                Arc::make_mut(ledger).extend_from_slice(held);
                 outcome.tokens
             }
         }
@@ -177,6 +192,7 @@ pub fn run() {
                     Side::Slot {
                         slot: handle,
                         mark: None,
+                        ledger: Arc::default(),
                         store,
                     }
                 }

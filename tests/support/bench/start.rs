@@ -94,7 +94,7 @@ fn talk(path: &Path, home: &Path) -> u64 {
         tokens: said,
         finish: Finish::Length,
     };
-    let target = Target::Whole(tokens(1, PROMPT));
+    let target = Target::whole(tokens(1, PROMPT));
     let (outcome, _) = call(&running.handle(), target, 0, reply(choice, REPLY));
     kv.flush().expect("a flush");
     outcome.saved_bytes
@@ -150,7 +150,7 @@ pub fn child(model: &str, home: &str, spawned: &str) {
 
     let target = ledger();
     let decoded = PROMPT + REPLY - 1;
-    let whole = Target::Whole(target.clone());
+    let whole = Target::whole(target.clone());
     let (outcome, _) = call(&running.handle(), whole, decoded, greedy(1));
     // The answer came with the first token: the reply has only one, and saving comes after it.
     let first = now_ms() - spawned;
