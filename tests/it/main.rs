@@ -78,6 +78,8 @@ mod readers;
 mod refusals;
 mod retries;
 mod rewinds;
+#[cfg(unix)]
+mod setup;
 mod snapshots;
 mod soak;
 mod switches;
