@@ -92,8 +92,10 @@ fn compile_bridge(llama: &Path) {
         .include(llama.join("common"))
         .include(llama.join("include"))
         .include(llama.join("ggml/include"))
+        // One header that is not installed: what a context takes in memory.
+        .include(llama.join("src"))
         .include(llama.join("vendor"));
-    for file in ["limits.cpp", "parser.cpp", "template.cpp"] {
+    for file in ["limits.cpp", "memory.cpp", "parser.cpp", "template.cpp"] {
         build.file(format!("{BRIDGE}/{file}"));
     }
     build.compile("npast_chat_bridge");

@@ -1,10 +1,9 @@
 //! What a context would need, before it is asked for: on a machine that overcommits, an allocation
 //! that cannot be filled ends in a kill and not in an error.
 
-use std::fs;
-
 use super::{AgentError, ErrorKind};
 use crate::llama::{CacheType, Model};
+use crate::slot::available_memory;
 
 /// Refuses a context whose KV surely does not fit into the memory that is available. Only for KV
 /// in the CPU's memory; devices say themselves when they are full.
@@ -12,7 +11,7 @@ use crate::llama::{CacheType, Model};
 /// # Errors
 /// Names the need, what is free, and the flags.
 pub(super) fn check(model: &Model, cache: CacheType, cells: usize) -> Result<(), AgentError> {
-    let Some(free) = available() else {
+    let Some(free) = available_memory() else {
         return Ok(());
     };
     let need = least_kv_bytes(model, cache, cells);
@@ -70,12 +69,4 @@ fn least_kv_bytes(model: &Model, cache: CacheType, cells: usize) -> u64 {
         CacheType::Q4_0 | CacheType::Q4_1 | CacheType::Iq4Nl => 4,
     };
     elements.saturating_mul(bits).saturating_mul(cells as u64) / 8
-}
-
-/// Bytes that can be had without swapping; where the system does not say, nothing is known.
-fn available() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
 }

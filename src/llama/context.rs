@@ -247,6 +247,10 @@ impl Drop for Context {
 }
 
 impl Context {
+    pub(super) fn raw(&self) -> *const sys::llama_context {
+        self.ptr
+    }
+
     /// Makes a context with the settings that the rest of the program relies on: two sequences in
     /// one unified cache, no full-size SWA cache, flash attention, no recurrent rollback.
     ///

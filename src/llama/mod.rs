@@ -11,10 +11,12 @@ mod log;
 mod model;
 mod sampler;
 pub mod state;
+mod takes;
 mod vocab;
 
 pub use backend::{Device, backends, cpu_lacks, devices, system_info};
 pub use context::{CacheType, Context, ContextError, ContextOptions, DecodeError, Part, Seq};
 pub use model::{LoadError, Model, ModelOptions};
 pub use sampler::{Grammar, Sampler, SamplerError, Sampling};
+pub use takes::Takes;
 pub use vocab::{Vocab, VocabError};

@@ -106,6 +106,24 @@ impl Model {
         options: &ModelOptions,
         progress: &mut Progress<'_>,
     ) -> Result<Model, LoadError> {
+        Model::load_or_plan(path, options, false, progress)
+    }
+
+    /// The model without its weights: it can be asked what it is, and contexts of it what they would
+    /// take ([`Context::takes`](super::Context::takes)). Nothing can be decoded with it.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn plan(path: &Path, options: &ModelOptions) -> Result<Model, LoadError> {
+        Model::load_or_plan(path, options, true, &mut |_| true)
+    }
+
+    fn load_or_plan(
+        path: &Path,
+        options: &ModelOptions,
+        plan: bool,
+        progress: &mut Progress<'_>,
+    ) -> Result<Model, LoadError> {
         backend::start();
         std::fs::File::open(path).map_err(|source| LoadError::Io {
             path: path.to_owned(),
@@ -119,7 +137,9 @@ impl Model {
         params.n_gpu_layers = options.gpu_layers.map_or(-1, |n| n as i32);
         params.main_gpu = options.main_gpu as i32;
         params.vocab_only = options.vocab_only;
-        if options.no_mmap {
+        params.no_alloc = plan;
+        // What is not read cannot be mapped.
+        if options.no_mmap || plan {
             params.load_mode = sys::LLAMA_LOAD_MODE_NONE;
         }
         let split = tensor_split(&options.tensor_split)?;

@@ -9,6 +9,7 @@
 //!   held for another one.
 //! - `fork`: side work; `save`: what goes to disk; `version`: what is on disk already and comes from
 //!   there; `window`: what an SWA window's layout costs.
+//! - `fit`: how large a context can be, counted before anything is loaded.
 //! - `memory`: the recipes over llama.cpp's context; `resident`: the truth about sequence 0.
 
 mod again;
@@ -17,6 +18,7 @@ mod call;
 mod engine;
 mod error;
 mod evaluate;
+mod fit;
 mod fork;
 mod memory;
 mod prepare;
@@ -37,6 +39,7 @@ pub use call::{
 };
 pub use engine::{Answer, Slot, SlotFacts, SlotHandle, SlotOptions, segment_tokens};
 pub use error::SlotError;
+pub use fit::{Need, Share, available_memory};
 pub use memory::{Bytes, Class, Memory};
 pub use window::WindowCost;
 
