@@ -11,6 +11,7 @@
 //! - [`tools`]: what a model can do: files, commands, notes; results cut once, at birth.
 //! - [`session`]: npast.db: sessions, messages, ledgers, lineage, migrations.
 //! - [`agent`]: the turn: from a user's message to a stored answer and its receipts.
+//! - [`models`]: the models of this machine, whoever brought them, and bringing another.
 //! - [`config`]: defaults, file, environment.
 //! - [`cli`]: arguments, subcommands, terminal output.
 #![warn(missing_docs)]
@@ -24,6 +25,7 @@ pub mod durable;
 pub mod kv;
 pub mod ledger;
 pub mod llama;
+pub mod models;
 pub mod session;
 pub mod slot;
 pub mod tools;

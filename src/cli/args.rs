@@ -203,14 +203,58 @@ impl ToolArgs {
 pub enum Command {
     /// List, show, fork, rename and remove sessions; take turns back
     Sessions(SessionsArgs),
-    /// List the models that can be named without a path
-    Models,
+    /// List, fetch, examine and remove models; name the one that is taken without -m
+    Models(ModelsArgs),
     /// What is kept of KV states on disk
     Kv(KvArgs),
     /// The exact system prompt and tools of a session, and what they cost in tokens
     Prompt(Box<PromptArgs>),
     /// Build, devices, model, template and data folder, and what is wrong with them
     Doctor(Box<DoctorArgs>),
+}
+
+#[derive(Args, Debug)]
+pub struct ModelsArgs {
+    #[command(subcommand)]
+    pub command: Option<ModelsCommand>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ModelsCommand {
+    /// Every model of this machine with the name that -m takes (also without a word behind `models`)
+    ///
+    /// Those of npast's own folder, of the cache of the Hugging Face hub, and of Ollama's store.
+    List,
+    /// Fetch a model: hf:OWNER/REPO[:QUANT], the address of a GGUF file, or a short name
+    ///
+    /// Without one, the short names. What was begun goes on. A model of the hub comes into its cache
+    /// (LLAMA_CACHE, HF_HUB_CACHE or HF_HOME name it), where other programs find it too, and one with
+    /// an address into npast's models folder; `#sha256=…` behind an address has its sum checked.
+    /// HF_TOKEN is the token for models that want one, HF_ENDPOINT another hub.
+    Pull {
+        /// What to fetch
+        model: Option<String>,
+    },
+    /// What a model is, what a token costs in it, and the largest context that fits this machine
+    ///
+    /// No weight is read for it.
+    Info {
+        /// Its name in the list, or a path
+        model: PathBuf,
+    },
+    /// Remove a model from the disk; there is no way back
+    Rm {
+        /// Its name in the list
+        model: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// The model that is taken where none is named; with a name, that one from now on
+    Default {
+        /// Its name in the list
+        model: Option<String>,
+    },
 }
 
 #[derive(Args, Debug)]

@@ -86,6 +86,7 @@ impl Start {
             setup: None,
         };
         let usual = stored.as_ref().map(|session| session.model.as_str());
+        let settings = with_a_model(run, settings, usual)?;
         let options = options(run, &settings, usual)?;
         let script = talk.script.as_deref().map(script).transpose()?;
         // Last, since it may start programs; while they come up the model is loaded.
@@ -272,9 +273,22 @@ impl Start {
     }
 }
 
+/// The settings, with a model that somebody chose now where there was none.
+fn with_a_model(run: &Run, settings: Settings, usual: Option<&str>) -> Result<Settings, Failure> {
+    let places = models::places(run);
+    let has_one = settings.model.is_some()
+        || settings.default_model.is_some()
+        || usual.is_some_and(|name| places.with_file_name(name).is_some());
+    let model = match has_one {
+        true => settings.model,
+        false => models::offer(run, &places)?,
+    };
+    Ok(Settings { model, ..settings })
+}
+
 /// What the engine is opened with. The model is the one that was asked for, else `usual` (the
-/// session's own) if it lies in the models folder, else the configuration file's, else the only
-/// one.
+/// session's own) if this machine has it, else the configuration file's, else the default one, else
+/// the only one.
 ///
 /// # Errors
 /// Wrong usage: no model, no such file, a template that cannot be read.
@@ -284,14 +298,15 @@ pub fn options(run: &Run, settings: &Settings, usual: Option<&str>) -> Result<Op
         .as_deref()
         .map(template)
         .transpose()?;
-    let folder = run.places.models();
-    let own = usual.map(|name| folder.join(name)).filter(|p| p.is_file());
+    let places = models::places(run);
+    let own = usual.and_then(|name| places.with_file_name(name));
+    let own = own.map(|found| found.path);
     let model = settings
         .model
         .as_deref()
         .or(own.as_deref())
         .or(settings.default_model.as_deref());
-    let model = models::find(model, &folder)?;
+    let model = models::find(model, &places)?;
     Ok(Options {
         home: run.places.home.clone(),
         model,

@@ -6,6 +6,7 @@ use crate::agent::AgentError;
 use crate::chat::ScriptError;
 use crate::config::ConfigError;
 use crate::llama::gguf::GgufError;
+use crate::models;
 use crate::session;
 
 /// The run failed.
@@ -146,6 +147,20 @@ impl From<ScriptError> for Failure {
                 error.to_string(),
                 "a line is {\"text\":…} or {\"content\":…,\"reasoning\":…,\"tool_calls\":[…]}",
             )
+        }
+    }
+}
+
+impl From<models::Error> for Failure {
+    fn from(error: models::Error) -> Failure {
+        if let models::Error::Interrupted = error {
+            return Failure::interrupted();
+        }
+        Failure {
+            kind: if error.is_usage() { "usage" } else { "model" },
+            message: error.to_string(),
+            hint: error.hint(),
+            exit: if error.is_usage() { USAGE } else { FAILED },
         }
     }
 }

@@ -92,7 +92,7 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
     };
     match &typed.command {
         Some(Command::Sessions(args)) => sessions::run(&run, args),
-        Some(Command::Models) => models::run(&run),
+        Some(Command::Models(args)) => models::run(&run, args),
         Some(Command::Kv(args)) => match &args.command {
             KvCommand::Verify(verify) if verify.deep => {
                 let settings = run.places.resolve(&env, verify.layer())?;

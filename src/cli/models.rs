@@ -1,38 +1,51 @@
-//! Which file a model's name means, and `npast models`: what lies in the models folder.
+//! Which file a model's name means, and `npast models`: what this machine has, and fetching,
+//! examining and removing it.
 
+mod first;
+mod info;
+mod list;
+mod pull;
+
+use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use super::Run;
+use super::args::{ModelsArgs, ModelsCommand};
 use super::error::Failure;
-use super::output::{self, table};
-use crate::llama::gguf;
+use super::output::{self, bytes, printable};
+use crate::models::{Found, Places};
 
-/// Entries of the models folder that are looked at.
-const MAX_ENTRIES: usize = 10_000;
+pub use first::offer;
 
-/// The file that `given` names: a path, or the name of a file in `folder` with or without
-/// `.gguf`. Without one, the only one that lies there.
+/// Names that are shown where one is missing.
+const SHOWN: usize = 8;
+
+/// Where this run looks for models.
+pub fn places(run: &Run) -> Places {
+    Places::find(run.places.models(), &|name| std::env::var_os(name))
+}
+
+/// The file that `given` names: a path, or the name of a model of this machine. Without one, the
+/// default model, else the only one of npast's own folder.
 ///
 /// # Errors
 /// Wrong usage, with how to get a model if there is none.
-pub fn find(given: Option<&Path>, folder: &Path) -> Result<PathBuf, Failure> {
+pub fn find(given: Option<&Path>, places: &Places) -> Result<PathBuf, Failure> {
     let Some(given) = given else {
-        return only(folder);
-    };
-    let named = |name: &Path| {
-        let whole = folder.join(name);
-        let mut with = whole.clone().into_os_string();
-        with.push(".gguf");
-        [whole, with.into()].into_iter().find(|p| p.is_file())
+        return unnamed(places);
     };
     if given.is_file() {
         return Ok(given.to_owned());
     }
-    let bare = given.components().count() == 1;
-    if let Some(path) = bare.then(|| named(given)).flatten() {
-        return Ok(path);
+    let word = given.to_str().unwrap_or_default();
+    if let Some(found) = places.named(word) {
+        return Ok(found.path);
+    }
+    if word.starts_with("hf:") {
+        return Err(Failure::usage(
+            format!("the model {} is not on this machine", printable(word)),
+            format!("`npast models pull {}` fetches it", printable(word)),
+        ));
     }
     if given.is_dir() {
         return Err(Failure::usage(
@@ -42,99 +55,129 @@ pub fn find(given: Option<&Path>, folder: &Path) -> Result<PathBuf, Failure> {
     }
     let why = match std::fs::metadata(given) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => e.to_string(),
-        _ if bare => format!("no such file here or in {}", folder.display()),
+        _ if given.components().count() == 1 => {
+            format!("no such file here or in {}", places.folder.display())
+        }
         _ => "no such file".to_owned(),
     };
     Err(Failure::usage(
         format!("the model {} cannot be read: {why}", given.display()),
-        known(&list(folder)),
+        known(&places.all()),
     ))
 }
 
-fn only(folder: &Path) -> Result<PathBuf, Failure> {
-    let mut all = list(folder);
-    match all.len() {
-        1 => Ok(all.remove(0)),
-        0 => Err(Failure::usage(
-            "no model was named, and there is none in the models folder",
-            format!(
-                "give a GGUF file with -m, or put one into {}",
-                folder.display()
-            ),
-        )),
+fn unnamed(places: &Places) -> Result<PathBuf, Failure> {
+    if let Some(name) = places.default_name() {
+        return places.named(&name).map(|found| found.path).ok_or_else(|| {
+            Failure::usage(
+                format!("the default model {} is gone", printable(&name)),
+                "`npast models default NAME` names another, `npast models` lists what is there",
+            )
+        });
+    }
+    let mut own = places.own();
+    match own.len() {
+        1 => Ok(own.remove(0).path),
+        0 => {
+            let all = places.all();
+            let hint = match all.is_empty() {
+                true => format!(
+                    "`npast models pull {}` fetches one, then the same command again; or -m takes \
+                     a GGUF file",
+                    pull::FIRST
+                ),
+                false => known(&all),
+            };
+            let text = "no model was named, and there is none in the models folder";
+            Err(Failure::usage(text, hint))
+        }
         _ => Err(Failure::usage(
             "no model was named, and there are several in the models folder",
-            known(&all),
+            known(&own),
         )),
     }
 }
 
-fn known(all: &[PathBuf]) -> String {
+fn known(all: &[Found]) -> String {
     if all.is_empty() {
         return "give the path of a GGUF file with -m".into();
     }
-    let names: Vec<_> = all.iter().take(8).map(|p| name(p)).collect();
-    format!("-m takes a path or one of: {}", names.join(", "))
-}
-
-/// The file's name without `.gguf`.
-fn name(path: &Path) -> String {
-    let stem = path.file_stem().unwrap_or_default();
-    stem.to_string_lossy().into_owned()
-}
-
-/// The GGUF files of a folder, the first of each split one, sorted.
-fn list(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten();
-    let mut all: Vec<PathBuf> = entries
-        .take(MAX_ENTRIES)
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|p| p.extension().is_some_and(|e| e == "gguf") && p.is_file())
-        .filter(|p| gguf::split_paths(p).first() == Some(p))
-        .collect();
-    all.sort();
-    all
+    let names: Vec<_> = all.iter().take(SHOWN).map(|f| f.name.as_str()).collect();
+    format!(
+        "-m takes a path or one of: {}",
+        printable(&names.join(", "))
+    )
 }
 
 /// `npast models`.
-pub fn run(run: &Run) -> Result<i32, Failure> {
-    let folder = run.places.models();
-    let mut rows = Vec::new();
-    let mut lines = Vec::new();
-    for path in list(&folder) {
-        let name = name(&path);
-        match gguf::facts(&path) {
-            Ok(facts) => {
-                lines.push(json!({
-                    "name": name, "path": path.to_string_lossy(), "bytes": facts.bytes,
-                    "architecture": facts.architecture, "files": facts.n_files,
-                    "template": facts.chat_template.is_some(),
-                }));
-                let template = match facts.chat_template {
-                    Some(_) => "",
-                    None => "no chat template",
-                };
-                let size = output::bytes(facts.bytes);
-                rows.push(vec![name, facts.architecture, size, template.to_owned()]);
-            }
-            Err(error) => {
-                lines.push(json!({
-                    "name": name, "path": path.to_string_lossy(), "error": error.to_string(),
-                }));
-                rows.push(vec![name, "?".into(), "?".into(), error.to_string()]);
-            }
+pub fn run(run: &Run, args: &ModelsArgs) -> Result<i32, Failure> {
+    let places = places(run);
+    match &args.command {
+        None | Some(ModelsCommand::List) => list::run(run, &places),
+        Some(ModelsCommand::Pull { model: None }) => pull::short_names(run),
+        Some(ModelsCommand::Pull { model: Some(model) }) => pull::run(run, &places, model),
+        Some(ModelsCommand::Info { model }) => info::run(run, &find(Some(model), &places)?),
+        Some(ModelsCommand::Rm { model, yes }) => remove(&places, model, *yes),
+        Some(ModelsCommand::Default { model: None }) => match places.default_name() {
+            Some(name) => output::page(&format!("{}\n", printable(&name))),
+            None => output::page("none: without -m the only model of the folder is taken\n"),
+        },
+        Some(ModelsCommand::Default { model: Some(model) }) => {
+            let found = one(&places, model)?;
+            places.set_default(&found.name)?;
+            Ok(0)
         }
     }
-    if run.json {
-        return output::json::lines(&lines);
+}
+
+/// The model that a name of the list means.
+fn one(places: &Places, name: &str) -> Result<Found, Failure> {
+    places.named(name).ok_or_else(|| {
+        Failure::usage(
+            format!("there is no model {}", printable(name)),
+            known(&places.all()),
+        )
+    })
+}
+
+fn remove(places: &Places, name: &str, yes: bool) -> Result<i32, Failure> {
+    let found = one(places, name)?;
+    let name = printable(&found.name).into_owned();
+    if !yes && !agreed(&format!("Remove {name} from the disk?"), &name)? {
+        return Err(Failure::failed("declined", "nothing was removed"));
     }
-    if rows.is_empty() {
-        let place = folder.display();
-        eprintln!("There is no model in {place}; -m takes a path as well.");
-        return Ok(0);
+    let freed = places.remove(&found)?;
+    if places.default_name().as_deref() == Some(&found.name) {
+        places.clear_default()?;
     }
-    output::page(&table(&["name", "architecture", "size", ""], &rows, &[2]))
+    output::notice(
+        &format!("{name} is removed: {} are free", bytes(freed)),
+        None,
+    );
+    Ok(0)
+}
+
+/// Asks on the terminal.
+///
+/// # Errors
+/// Wrong usage where there is none.
+fn agreed(question: &str, name: &str) -> Result<bool, Failure> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Failure::usage(
+            format!("removing {name} has no way back"),
+            "write --yes behind it",
+        ));
+    }
+    let mut err = std::io::stderr();
+    let _ = write!(err, "{question} [y/N] ");
+    let _ = err.flush();
+    let mut answer = String::new();
+    stdin
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|e| Failure::failed("io", format!("the answer cannot be read: {e}")))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 #[cfg(test)]
@@ -150,7 +193,8 @@ mod tests {
     }
 
     fn told(given: Option<&str>, folder: &Path) -> String {
-        match find(given.map(Path::new), folder) {
+        let places = Places::find(folder.to_owned(), &|_| None);
+        match find(given.map(Path::new), &places) {
             Ok(path) => path.file_name().unwrap().to_string_lossy().into_owned(),
             Err(failure) => {
                 assert_eq!((failure.kind, failure.exit), ("usage", 2));
@@ -203,7 +247,8 @@ mod tests {
         assert_eq!(
             told(None, none.path()),
             "no model was named, and there is none in the models folder | \
-             give a GGUF file with -m, or put one into DIR"
+             `npast models pull qwen3-4b` fetches one, then the same command again; or -m takes a \
+             GGUF file"
         );
     }
 }

@@ -9,6 +9,8 @@ mod gallery;
 mod history;
 #[path = "../support/house.rs"]
 mod house;
+#[path = "../support/lying.rs"]
+mod lying;
 #[path = "../support/model.rs"]
 mod model;
 #[path = "../support/program.rs"]
@@ -69,8 +71,11 @@ mod mcp;
 mod merging;
 mod new_tokens;
 mod one_version;
+#[cfg(unix)]
+mod own_models;
 mod policies;
 mod portable;
+mod pulls;
 mod random_orders;
 mod random_talks;
 #[cfg(unix)]

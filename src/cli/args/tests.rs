@@ -97,7 +97,7 @@ fn a_message_stands_beside_its_session() {
 
 #[test]
 fn subcommands_take_their_own_flags() {
-    assert!(matches!(cli("models").command, Some(Command::Models)));
+    assert!(matches!(cli("models").command, Some(Command::Models(_))));
     let Some(Command::Doctor(doctor)) = cli("doctor -m x.gguf --ctx 100").command else {
         panic!("not doctor");
     };

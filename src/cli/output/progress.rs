@@ -1,8 +1,10 @@
-//! Bars on standard error while a model is loaded and a long prompt is read. Only on a terminal.
+//! Bars on standard error while a model is fetched or loaded and a long prompt is read. Only on a
+//! terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::agent::Stage;
+use crate::models::Step;
 
 /// Below this many tokens reading is over before a bar is seen.
 const SHORT: usize = 256;
@@ -51,6 +53,29 @@ impl Progress {
         }
         let style = "reading  {bar:30} {human_pos} of {human_len} tokens, {eta} left";
         self.show(done as u64, total as u64, style);
+    }
+
+    /// A model is fetched.
+    pub fn fetching(&mut self, step: &Step<'_>) {
+        match step {
+            Step::Waiting(_) => self.show(1, 1, "waiting for another process that fetches it"),
+            Step::Begin { have, whole, .. } => {
+                self.clear();
+                let style = "fetching  {bar:30} {binary_bytes} of {binary_total_bytes}, \
+                             {binary_bytes_per_sec}, {eta} left";
+                self.show(*have, whole.unwrap_or(0), style);
+                if let Some(bar) = &self.bar {
+                    // What came in an earlier run says nothing about the speed of this one.
+                    bar.reset_eta();
+                }
+            }
+            Step::Have(have) => self.bar.iter().for_each(|bar| bar.set_position(*have)),
+            Step::Proving(read) => {
+                let whole = self.bar.as_ref().and_then(|bar| bar.length()).unwrap_or(0);
+                self.show(*read, whole, "checking  {bar:30} {percent:>3} %");
+            }
+            Step::Again(_) => self.show(1, 1, "trying again"),
+        }
     }
 
     /// Whether a bar stands on the terminal now.
@@ -116,6 +141,26 @@ mod tests {
         ] {
             assert!(ProgressStyle::with_template(style).is_ok());
         }
+    }
+
+    #[test]
+    fn a_model_that_is_fetched_shows_what_came_and_what_is_missing() {
+        let mut progress = Progress::new(true);
+        let begin = Step::Begin {
+            name: "m.gguf",
+            have: 40,
+            whole: Some(100),
+        };
+        progress.fetching(&begin);
+        progress.fetching(&Step::Have(70));
+        let bar = progress.bar.as_ref().map(|b| (b.position(), b.length()));
+        assert_eq!(bar, Some((70, Some(100))));
+        progress.fetching(&Step::Proving(10));
+        let bar = progress.bar.as_ref().map(|b| (b.position(), b.length()));
+        assert_eq!(bar, Some((10, Some(100))));
+        progress.fetching(&Step::Again("it broke off"));
+        progress.fetching(&Step::Waiting("m.gguf"));
+        assert!(progress.bar.is_some());
     }
 
     #[test]

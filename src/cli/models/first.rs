@@ -1,0 +1,98 @@
+//! The first start: a run that has no model offers one, on a terminal, and asks once. What is chosen
+//! is the default from then on.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+
+use super::pull;
+use crate::cli::Run;
+use crate::cli::error::Failure;
+use crate::cli::output::{self, bytes, printable};
+use crate::llama;
+use crate::models::{Places, Short};
+use crate::slot;
+
+/// Models that are offered by number.
+const OFFERED: usize = 9;
+/// What a download is said to take time for, in megabits a second.
+const LINE: u64 = 100;
+
+/// A model for a run that has none, if somebody is there to choose it.
+///
+/// # Errors
+/// The pull's, and the terminal's.
+pub fn offer(run: &Run, places: &Places) -> Result<Option<PathBuf>, Failure> {
+    let stdin = std::io::stdin();
+    let somebody = stdin.is_terminal() && std::io::stderr().is_terminal();
+    let has_one = places.default_name().is_some() || !places.own().is_empty();
+    if run.json || run.quiet || !somebody || has_one {
+        return Ok(None);
+    }
+    let mut all = places.all();
+    all.truncate(OFFERED);
+    if all.is_empty() {
+        let Some(short) = fitting() else {
+            return Ok(None);
+        };
+        let question = format!(
+            "There is no model on this machine. {} fits it: {:.1} GB, licence {}, about {} at {LINE} \
+             Mbit/s. Fetch it? [y/N] ",
+            short.name,
+            short.megabytes as f64 / 1000.0,
+            short.licence,
+            minutes(short),
+        );
+        if !matches!(ask(&question)?.as_str(), "y" | "Y" | "yes") {
+            return Ok(None);
+        }
+        let pulled = pull::fetch(run, places, short.name)?;
+        places.set_default(&pulled.name)?;
+        return Ok(Some(pulled.path));
+    }
+    let mut question = String::from("No model was named. This machine has:\n");
+    for (at, found) in all.iter().enumerate() {
+        let size = found.path.metadata().map_or(0, |meta| meta.len());
+        let name = printable(&found.name);
+        question += &format!("  {}  {name}  {}\n", at + 1, bytes(size));
+    }
+    question += "Which one is it, from now on? [number, or Enter for none] ";
+    let answer = ask(&question)?.parse::<usize>().ok();
+    let Some(found) = answer.and_then(|n| all.get(n.checked_sub(1)?)) else {
+        return Ok(None);
+    };
+    places.set_default(&found.name)?;
+    output::notice(
+        &format!("{} is the default model now", printable(&found.name)),
+        Some("`npast models default NAME` names another"),
+    );
+    Ok(Some(found.path.clone()))
+}
+
+/// The best model with a short name that this machine has the memory for.
+fn fitting() -> Option<&'static Short> {
+    let gpus = llama::devices().into_iter().filter(|device| device.gpu);
+    let gpu = gpus.map(|device| device.memory.1).max().unwrap_or(0);
+    match gpu {
+        0 => Short::fitting(slot::available_memory()?, false),
+        memory => Short::fitting(memory, true),
+    }
+}
+
+fn minutes(short: &Short) -> String {
+    match (short.megabytes * 8 / LINE).div_ceil(60) {
+        0 | 1 => "a minute".to_owned(),
+        n => format!("{n} minutes"),
+    }
+}
+
+fn ask(question: &str) -> Result<String, Failure> {
+    let mut err = std::io::stderr();
+    let _ = write!(err, "{question}");
+    let _ = err.flush();
+    let mut answer = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|e| Failure::failed("io", format!("the answer cannot be read: {e}")))?;
+    Ok(answer.trim().to_owned())
+}

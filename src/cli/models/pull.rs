@@ -1,0 +1,122 @@
+//! `npast models pull`: fetches a model and shows how far it is.
+
+use std::io::IsTerminal;
+
+use serde_json::json;
+
+use crate::cli::Run;
+use crate::cli::error::Failure;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::output::{self, Progress, bytes, printable, table};
+use crate::models::{self, Access, Client, Places, Pulled, SHORT, Source, Step};
+
+/// What is named where somebody has no model yet: it answers well and runs on most machines.
+pub const FIRST: &str = "qwen3-4b";
+
+/// The short names, and what is behind them.
+pub fn short_names(run: &Run) -> Result<i32, Failure> {
+    if run.json {
+        let lines: Vec<_> = SHORT
+            .iter()
+            .map(|s| {
+                json!({"name": s.name, "source": format!("hf:{}", s.source),
+                    "megabytes": s.megabytes, "licence": s.licence})
+            })
+            .collect();
+        return output::json::lines(&lines);
+    }
+    let rows: Vec<_> = SHORT
+        .iter()
+        .map(|s| {
+            let size = format!("{:.1} GB", s.megabytes as f64 / 1000.0);
+            vec![
+                s.name.to_owned(),
+                size,
+                s.licence.to_owned(),
+                format!("hf:{}", s.source),
+            ]
+        })
+        .collect();
+    output::page(&table(&["name", "size", "licence", ""], &rows, &[1]))
+}
+
+/// Fetches what was typed.
+pub fn run(run: &Run, places: &Places, given: &str) -> Result<i32, Failure> {
+    let pulled = fetch(run, places, given)?;
+    if run.json {
+        return output::json::lines(&[json!({
+            "type": "model", "name": pulled.name, "path": pulled.path.to_string_lossy(),
+            "bytes": pulled.bytes, "was_there": pulled.was_there, "licence": pulled.licence,
+        })]);
+    }
+    let name = printable(&pulled.name);
+    let there = if pulled.was_there {
+        " was there already"
+    } else {
+        " is there"
+    };
+    let licence = pulled
+        .licence
+        .as_deref()
+        .map_or_else(String::new, |licence| {
+            format!(", licence {}", printable(licence))
+        });
+    output::page(&format!(
+        "{name}{there}: {}{licence}\n{}\nnpast -m {name} \"…\"\n",
+        bytes(pulled.bytes),
+        printable(&pulled.path.to_string_lossy()),
+    ))
+}
+
+/// Fetches a model; Ctrl-C ends it, and what came stays for the next time.
+///
+/// # Errors
+/// See [`models::Error`].
+pub fn fetch(run: &Run, places: &Places, given: &str) -> Result<Pulled, Failure> {
+    let access = Access::find(&|name| std::env::var_os(name))?;
+    let source = Source::parse(given, &access.endpoint)?;
+    let client = Client::new(access);
+    let interrupt = Interrupt::listen();
+    let shown = !run.quiet && !run.json && std::io::stderr().is_terminal();
+    let mut progress = Progress::new(shown);
+    let mut said = String::new();
+    let mut say = |text: String, progress: &mut Progress| {
+        if !run.quiet && said != text {
+            progress.clear();
+            output::notice(&text, None);
+            said = text;
+        }
+    };
+    let mut watch = |step: Step<'_>| {
+        match &step {
+            Step::Begin { name, have, whole } => {
+                let size = whole.map_or_else(String::new, |whole| format!(", {}", bytes(whole)));
+                let on = match have {
+                    0 => String::new(),
+                    have => format!(", {} of it are there", bytes(*have)),
+                };
+                say(
+                    format!("fetching {}{size}{on}", printable(name)),
+                    &mut progress,
+                );
+            }
+            Step::Waiting(name) => {
+                let text = format!(
+                    "another process fetches {}: waiting for it",
+                    printable(name)
+                );
+                say(text, &mut progress);
+            }
+            Step::Again(why) => say(
+                format!("{}; it is tried again", printable(why)),
+                &mut progress,
+            ),
+            Step::Have(_) | Step::Proving(_) => {}
+        }
+        progress.fetching(&step);
+        !interrupt.asked()
+    };
+    let pulled = models::pull(places, &client, &source, &mut watch);
+    progress.clear();
+    Ok(pulled?)
+}
