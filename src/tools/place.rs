@@ -281,7 +281,7 @@ pub(super) fn replace(
 
 /// Opens the folder at a resolved place, name by name, following no link; with `make`, what is
 /// missing is made.
-fn walk(folder: &Path, make: bool) -> Result<OwnedFd, Errno> {
+pub(super) fn walk(folder: &Path, make: bool) -> Result<OwnedFd, Errno> {
     #[cfg(target_os = "linux")]
     let kind = OFlags::PATH;
     #[cfg(not(target_os = "linux"))]

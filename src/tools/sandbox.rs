@@ -7,9 +7,15 @@
 mod files;
 #[cfg(target_os = "linux")]
 mod filter;
+#[cfg(target_os = "linux")]
+mod first;
 mod inner;
 mod keeper;
+#[cfg(target_os = "linux")]
+mod others;
 mod probe;
+#[cfg(target_os = "linux")]
+mod repositories;
 #[cfg(target_os = "linux")]
 mod view;
 
@@ -122,6 +128,15 @@ struct Job {
     controlled: bool,
     /// npast's process. Without a control the keeper watches it.
     parent: u32,
+}
+
+impl Job {
+    /// Whether a folder is the program's one for temporary files.
+    #[cfg(target_os = "linux")]
+    fn temporary(&self, folder: &Path) -> bool {
+        let mut named = self.environment.iter().filter(|(name, _)| name == "TMPDIR");
+        named.any(|(_, value)| Path::new(value) == folder)
+    }
 }
 
 impl Sandbox {

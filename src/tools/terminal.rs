@@ -88,9 +88,9 @@ impl Terminal {
             None => process.end(),
             Some(_) => process.stop(),
         };
-        let ok = stopped.is_none() && end.is_some_and(|e| e.code == Some(0));
+        let ok = stopped.is_none() && end.as_ref().is_some_and(|e| e.code == Some(0));
         let (text, asks) = process.output().text(room.limits);
-        let mut answer = text;
+        let mut answer = planted(end.as_ref()) + &text;
         if !answer.is_empty() && !answer.ends_with('\n') {
             answer.push('\n');
         }
@@ -149,36 +149,37 @@ impl Terminal {
             return Answer::good(text);
         }
         jobs.running.remove(&number);
+        text.insert_str(0, &planted(end.as_ref()));
         text.push_str(&format!("Job {number}: {}", ending(end, stopped)));
         Answer::good(text)
     }
 }
 
+/// The first line of a result where a command left what git would run: of a result a user sees that
+/// line, and the user is who runs git.
+fn planted(end: Option<&End>) -> String {
+    let planted = end.map_or(&[][..], |end| &end.planted);
+    if planted.is_empty() {
+        return String::new();
+    }
+    // Names of a stranger's choice: none of them ends the line, or plays the terminal.
+    let planted = planted.join("; ").replace(char::is_control, " ");
+    format!("[npast: this command left what git would run: {planted}]\n")
+}
+
 /// How a command ended, in words.
 fn ending(end: Option<End>, stopped: Option<String>) -> String {
-    let mut words = match (stopped, end) {
-        (Some(why), _) => why,
-        (None, Some(End { code: Some(0), .. })) => "Exit code 0.".to_owned(),
-        (
-            None,
-            Some(End {
-                code: Some(code), ..
-            }),
-        ) => format!("Exit code {code}."),
-        (
-            None,
-            Some(End {
-                signal: Some(signal),
-                ..
-            }),
-        ) => {
+    let (code, signal) = end.as_ref().map_or((None, None), |e| (e.code, e.signal));
+    let mut words = match (stopped, code, signal) {
+        (Some(why), _, _) => why,
+        (None, Some(code), _) => format!("Exit code {code}."),
+        (None, None, Some(signal)) => {
             format!("Ended by signal {signal} ({}).", signal_name(signal))
         }
-        (None, _) => "It ended, and how is not known.".to_owned(),
+        (None, None, None) => "It ended, and how is not known.".to_owned(),
     };
-    if let Some(End { left, .. }) = end
-        && left > 0
-    {
+    let left = end.map_or(0, |end| end.left);
+    if left > 0 {
         let (many, were) = if left == 1 {
             ("process", "was")
         } else {

@@ -140,14 +140,22 @@ impl House {
         stored.ledger[..stored.session.head].to_vec()
     }
 
-    /// Every process that the servers started and that still runs.
+    /// Every process that the servers started and that still runs: they are scripts of bash and work
+    /// in the project. What they hold for their own numbers need not be what others see.
     fn living(&self) -> Vec<String> {
-        let pids = fs::read_to_string(self.at("pids")).unwrap_or_default();
-        let runs = |pid: &&str| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-            stat.is_ok_and(|stat| !stat.contains(") Z "))
+        let project = self.project.path().canonicalize();
+        let project = project.unwrap_or(self.project.path().to_owned());
+        let all = fs::read_dir("/proc").expect("/proc").flatten();
+        let ours = |entry: &fs::DirEntry| {
+            let folder = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            // The name of one that was removed goes on with a remark.
+            let folder = folder.to_string_lossy();
+            line.starts_with(b"bash") && folder.starts_with(&*project.to_string_lossy())
         };
-        pids.lines().filter(runs).map(str::to_owned).collect()
+        all.filter(ours)
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
     }
 }
 

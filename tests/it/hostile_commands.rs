@@ -171,6 +171,10 @@ const CORPUS: &[(char, &str)] = &[
     ),
     (
         '.',
+        "python3 -c 'import os; f=os.open(\".\", os.O_TMPFILE|os.O_RDWR, 0o6755); os.link(\"/proc/self/fd/%d\" % f, \"tmpsuid\", follow_symlinks=True)'; test -u tmpsuid && echo SETUID",
+    ),
+    (
+        '.',
         "chown 12345 ~/.bashrc; chown 12345 README; stat -c %u README | grep 12345 && echo CHOWNED",
     ),
     ('.', "mount -t tmpfs x ~/notes; mount --bind . ~/notes"),

@@ -69,10 +69,14 @@ mod lineage;
 mod locked;
 mod mcp;
 mod merging;
+#[cfg(target_os = "linux")]
+mod neighbours;
 mod new_tokens;
 mod one_version;
 #[cfg(unix)]
 mod own_models;
+#[cfg(target_os = "linux")]
+mod planted_repositories;
 mod policies;
 mod portable;
 mod pulls;

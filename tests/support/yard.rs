@@ -14,7 +14,7 @@ use npast::tools::{
     Answer, Limits, MemoryEdit, Registry, Results, Room, SessionHit, Terminal, TodoItem, ToolHost,
     results, secret_places,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// An agent with nothing to say.
 pub struct Nobody;
@@ -104,8 +104,73 @@ impl Yard {
         }
     }
 
+    /// The sandbox where no namespace can be had, as in many containers. It takes one that can, to
+    /// forbid them in.
+    pub fn without_namespaces(&self) -> Sandbox {
+        let program = self.at("home/npast");
+        let real = env!("CARGO_BIN_EXE_npast");
+        let forbid =
+            "for kind in user mnt pid ipc; do echo 0 > /proc/sys/user/max_${kind}_namespaces; done";
+        let text = format!(
+            "#!/bin/sh\nexec /usr/bin/unshare -Ur /bin/sh -c '{forbid}; exec \"$0\" \"$@\"' {real} \"$@\"\n"
+        );
+        std::fs::write(&program, text).expect("a file");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&program, mode).expect("a file");
+        Sandbox {
+            program,
+            ..self.sandbox(true)
+        }
+    }
+
+    /// The sandboxes that can be had here, with whether they have namespaces.
+    pub fn sandboxes(&self) -> Vec<(bool, Sandbox)> {
+        let all = [
+            (true, self.sandbox(true)),
+            (false, self.without_namespaces()),
+        ];
+        let works = |(own, sandbox): &(bool, Sandbox)| {
+            let registry = self.registry_of(sandbox.clone());
+            let said = self.call(&registry, "by", &json!({"command": "echo $NPAST_BEHIND"}));
+            let own_is = said.text.contains("own mounts, own processes, own IPC");
+            let works = said.text.contains("Landlock") && own_is == *own;
+            if !works {
+                eprintln!(
+                    "not tested with namespaces {own}, this system: {}",
+                    said.text
+                );
+            }
+            works
+        };
+        all.into_iter().filter(works).collect()
+    }
+
+    /// What git takes programs from in the project's own repository.
+    pub fn of_git(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let git = self.at("home/work/.git");
+        let names = [
+            "config",
+            "commondir",
+            "modules/module/config",
+            "worktrees/second/commondir",
+        ];
+        let mut paths: Vec<PathBuf> = names.iter().map(|name| git.join(name)).collect();
+        let hooks = std::fs::read_dir(git.join("hooks")).into_iter().flatten();
+        paths.extend(hooks.map(|hook| hook.expect("an entry").path()));
+        let text = |path: PathBuf| std::fs::read(&path).ok().map(|text| (path, text));
+        let runs = |path: &PathBuf| {
+            let name = path.to_string_lossy();
+            !name.ends_with(".sample") && !name.contains("set-aside")
+        };
+        paths.into_iter().filter(runs).filter_map(text).collect()
+    }
+
     pub fn registry(&self, walled: bool) -> Registry {
-        let terminal = Terminal::new(self.sandbox(walled));
+        self.registry_of(self.sandbox(walled))
+    }
+
+    pub fn registry_of(&self, sandbox: Sandbox) -> Registry {
+        let terminal = Terminal::new(sandbox);
         Registry::new(vec![Box::new(terminal)]).expect("a registry")
     }
 

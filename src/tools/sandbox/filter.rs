@@ -9,13 +9,21 @@ use seccompiler::{
     SeccompFilter, SeccompRule, sock_filter,
 };
 
+use super::others;
+use super::view::Own;
+
 /// Refuses the calls of this process and all that come of it.
-pub(super) fn apply(network: bool) -> io::Result<()> {
-    let filter = filter(network).map_err(io::Error::other)?;
+pub(super) fn apply(network: bool, own: Own) -> io::Result<()> {
+    let filter = filter(network, own).map_err(io::Error::other)?;
     seccompiler::apply_filter(&filter).map_err(io::Error::other)?;
     // Calls that glibc must believe to be missing, so that it takes older ones.
     let missing = missing().map_err(io::Error::other)?;
     seccompiler::apply_filter(&missing).map_err(io::Error::other)?;
+    let unsupported = others::unsupported(own);
+    if !unsupported.is_empty() {
+        let unsupported = compile(unsupported, libc::EOPNOTSUPP).map_err(io::Error::other)?;
+        seccompiler::apply_filter(&unsupported).map_err(io::Error::other)?;
+    }
     #[cfg(target_arch = "x86_64")]
     seccompiler::apply_filter(&no_x32()).map_err(io::Error::other)?;
     Ok(())
@@ -25,9 +33,15 @@ pub(super) fn apply(network: bool) -> io::Result<()> {
 const TIOCSTI: u64 = 0x5412;
 const TIOCLINUX: u64 = 0x541C;
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+/// Flags of open(2) with which it makes a file; the second is the kernel's own part of O_TMPFILE,
+/// from asm-generic/fcntl.h.
+const MAKES: [u64; 2] = [libc::O_CREAT as u64, 0o20_000_000];
+/// Kinds of sockets, the lower four bits of socketpair(2)'s second argument.
+const KINDS: u64 = 0xf;
 
-fn filter(network: bool) -> Result<BpfProgram, seccompiler::BackendError> {
+pub(super) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+fn filter(network: bool, own: Own) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: Rules = BTreeMap::new();
     let never = [
         libc::SYS_ptrace,
@@ -83,7 +97,7 @@ fn filter(network: bool) -> Result<BpfProgram, seccompiler::BackendError> {
         rules.insert(call, Vec::new());
     }
     // Sockets by family. Local ones too: behind them are agents with keys, containers' daemons and
-    // the session's bus, each of which starts programs outside of the wall. Pairs stay.
+    // the session's bus, each of which starts programs outside of the wall.
     let families: &[i32] = match network {
         true => &[libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK],
         false => &[],
@@ -99,6 +113,24 @@ fn filter(network: bool) -> Result<BpfProgram, seccompiler::BackendError> {
             false => vec![SeccompRule::new(other)?],
         },
     );
+    // Pairs stay, of the kinds that stay connected to each other: a datagram can be sent to any
+    // other socket by its name. A raw local socket is one of datagrams.
+    let connected = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET].map(|kind| kind as u64);
+    let mut pairs = vec![SeccompRule::new(vec![SeccompCondition::new(
+        0,
+        Len::Dword,
+        Op::Ne,
+        libc::AF_UNIX as u64,
+    )?])?];
+    for kind in (0..=KINDS).filter(|kind| !connected.contains(kind)) {
+        pairs.push(SeccompRule::new(vec![SeccompCondition::new(
+            1,
+            Len::Dword,
+            Op::MaskedEq(KINDS),
+            kind,
+        )?])?);
+    }
+    rules.insert(libc::SYS_socketpair, pairs);
     // The set-user-id and set-group-id bits.
     let modes = [
         #[cfg(target_arch = "x86_64")]
@@ -116,41 +148,39 @@ fn filter(network: bool) -> Result<BpfProgram, seccompiler::BackendError> {
         (libc::SYS_openat, 3),
     ];
     for (call, at) in modes {
-        let bits = [libc::S_ISUID, libc::S_ISGID].map(|bit| {
-            let bit = u64::from(bit);
+        // An open that makes no file has whatever in this register.
+        let makes: &[u64] = match call {
+            libc::SYS_openat => &MAKES,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_open => &MAKES,
+            _ => &[],
+        };
+        let mut refused = Vec::new();
+        for bit in [libc::S_ISUID, libc::S_ISGID].map(u64::from) {
             let set = SeccompCondition::new(at, Len::Dword, Op::MaskedEq(bit), bit)?;
-            // An open that makes no file has whatever in this register.
-            let makes = match call {
-                libc::SYS_openat => Some(2),
-                #[cfg(target_arch = "x86_64")]
-                libc::SYS_open => Some(1),
-                _ => None,
-            };
-            let mut all = vec![set];
-            if let Some(at) = makes {
-                let create = libc::O_CREAT as u64;
-                all.push(SeccompCondition::new(
-                    at,
-                    Len::Dword,
-                    Op::MaskedEq(create),
-                    create,
-                )?);
+            if makes.is_empty() {
+                refused.push(SeccompRule::new(vec![set.clone()])?);
             }
-            SeccompRule::new(all)
-        });
-        rules.insert(call, bits.into_iter().collect::<Result<_, _>>()?);
+            for flag in makes {
+                let flag = SeccompCondition::new(at - 1, Len::Dword, Op::MaskedEq(*flag), *flag)?;
+                refused.push(SeccompRule::new(vec![set.clone(), flag])?);
+            }
+        }
+        rules.insert(call, refused);
     }
     // A new user namespace would give rights back; typing into a terminal is a command outside.
     let user = libc::CLONE_NEWUSER as u64;
     let user = SeccompCondition::new(0, Len::Qword, Op::MaskedEq(user), user)?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![user])?]);
-    let typing = [TIOCSTI, TIOCLINUX].map(|request| {
+    let mut requests = vec![TIOCSTI, TIOCLINUX];
+    if !own.mounts {
+        requests.extend(others::SET_FLAGS);
+    }
+    let requests = requests.into_iter().map(|request| {
         SeccompRule::new(vec![SeccompCondition::new(1, Len::Dword, Op::Eq, request)?])
     });
-    rules.insert(
-        libc::SYS_ioctl,
-        typing.into_iter().collect::<Result<_, _>>()?,
-    );
+    rules.insert(libc::SYS_ioctl, requests.collect::<Result<_, _>>()?);
+    others::refuse(&mut rules, own)?;
     compile(rules, libc::EPERM)
 }
 
@@ -163,6 +193,12 @@ fn missing() -> Result<BpfProgram, seccompiler::BackendError> {
         libc::SYS_io_uring_setup,
         libc::SYS_io_uring_enter,
         libc::SYS_io_uring_register,
+        // A watch shows the names below folders that cannot be listed. Programs that miss it look
+        // again and again instead.
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_inotify_init,
+        libc::SYS_inotify_init1,
+        libc::SYS_inotify_add_watch,
     ];
     compile(
         calls.into_iter().map(|call| (call, Vec::new())).collect(),

@@ -1,45 +1,32 @@
 //! The last steps before a program begins: the process gives up its rights one after another and
 //! becomes the program. Whatever cannot be given up ends it: nothing starts behind half a wall.
+//! Where process numbers of its own can be had there is one more process between: see `first`.
 
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 #[cfg(target_os = "linux")]
-use super::TOLD;
+use super::Wall;
+#[cfg(target_os = "linux")]
+use super::first;
+#[cfg(target_os = "linux")]
+use super::view::{self, Own};
 use super::{Bounds, Job};
 
-/// Becomes the program; comes back only with why it could not.
-pub(super) fn become_it(job: &Job) -> io::Error {
-    match prepare(job) {
-        Ok(mut command) => {
-            let error = command.exec();
-            let name = job.words.first().cloned().unwrap_or_default();
-            io::Error::new(error.kind(), format!("{name} cannot be started: {error}"))
-        }
-        Err(error) => error,
-    }
-}
-
-fn prepare(job: &Job) -> io::Result<Command> {
-    let [program, rest @ ..] = job.words.as_slice() else {
-        return Err(io::Error::other("there is no program"));
-    };
+/// The stage `inner`: becomes the program, or starts it in namespaces of its own and waits for it.
+///
+/// # Errors
+/// Why the program could not be started.
+pub(super) fn begin(job: &Job) -> io::Result<ExitCode> {
     #[cfg(target_os = "linux")]
     close_others()?;
     // A session of its own: no terminal to type into, no group of ours to signal.
     rustix::process::setsid()?;
     limit(&job.bounds)?;
-    let enter = || {
-        std::env::set_current_dir(&job.folder)
-            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", job.folder.display())))
-    };
-    enter()?;
-    let mut command = Command::new(program);
-    command.args(rest).env_clear();
-    command.envs(job.environment.iter().map(|(n, v)| (n, v)));
+    enter(job)?;
     #[cfg(target_os = "linux")]
     {
         // When memory runs out, this goes first and not the model. Not everywhere allowed.
@@ -47,21 +34,86 @@ fn prepare(job: &Job) -> io::Result<Command> {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         if let Some(wall) = &job.wall {
             rustix::thread::set_no_new_privs(true)?;
-            let viewed = super::view::own(wall)?;
-            // The folder as this view has it.
-            enter()?;
-            let abi = super::files::restrict(wall, &job.read)?;
-            drop_capabilities()?;
-            super::filter::apply(wall.network)?;
-            let mounts = if viewed { ", mounts" } else { "" };
-            command.env(TOLD, format!("Landlock ABI {abi}, seccomp{mounts}"));
+            let own = view::own(wall)?;
+            if own.processes {
+                return first::start(own);
+            }
+            no_input(job)?;
+            return Err(behind(job, wall, own));
         }
     }
     #[cfg(not(target_os = "linux"))]
     if job.wall.is_some() {
         return Err(io::Error::other("this system has no sandbox"));
     }
-    Ok(command)
+    Err(become_it(job, None))
+}
+
+/// The stage `last`, below the first process of a namespace: becomes the program.
+#[cfg(target_os = "linux")]
+pub(super) fn last(job: &Job, own: Own) -> io::Error {
+    let Some(wall) = &job.wall else {
+        return io::Error::other("there is no wall");
+    };
+    let prepared = || -> io::Result<()> {
+        close_others()?;
+        rustix::process::setsid()?;
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        first::hear_terminations()?;
+        Ok(())
+    };
+    match prepared() {
+        Ok(()) => behind(job, wall, own),
+        Err(error) => error,
+    }
+}
+
+/// Becomes the program behind the wall; comes back only with why it could not.
+#[cfg(target_os = "linux")]
+fn behind(job: &Job, wall: &Wall, own: Own) -> io::Error {
+    let restricted = || -> io::Result<String> {
+        // The folder as this view has it.
+        enter(job)?;
+        let abi = super::files::restrict(wall, &job.read)?;
+        drop_capabilities()?;
+        super::filter::apply(wall.network, own)?;
+        Ok(format!("Landlock ABI {abi}, seccomp{own}"))
+    };
+    match restricted() {
+        Ok(told) => become_it(job, Some(told)),
+        Err(error) => error,
+    }
+}
+
+fn become_it(job: &Job, told: Option<String>) -> io::Error {
+    let [program, rest @ ..] = job.words.as_slice() else {
+        return io::Error::other("there is no program");
+    };
+    let mut command = Command::new(program);
+    command.args(rest).env_clear();
+    command.envs(job.environment.iter().map(|(n, v)| (n, v)));
+    if let Some(told) = told {
+        command.env(super::TOLD, told);
+    }
+    let error = command.exec();
+    io::Error::new(
+        error.kind(),
+        format!("{program} cannot be started: {error}"),
+    )
+}
+
+fn enter(job: &Job) -> io::Result<()> {
+    std::env::set_current_dir(&job.folder)
+        .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", job.folder.display())))
+}
+
+/// Standard input was the way to the keeper: no program may have it.
+#[cfg(target_os = "linux")]
+fn no_input(job: &Job) -> io::Result<()> {
+    if job.controlled {
+        rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    }
+    Ok(())
 }
 
 /// Closes all files but the program's input, output and error. Those of this program close by
@@ -80,7 +132,7 @@ fn close_others() -> io::Result<()> {
 
 /// What root could do beside its user's rights, and limits that root would not have.
 #[cfg(target_os = "linux")]
-fn drop_capabilities() -> io::Result<()> {
+pub(super) fn drop_capabilities() -> io::Result<()> {
     use rustix::thread::{CapabilitySet, CapabilitySets};
     let none = CapabilitySets {
         effective: CapabilitySet::empty(),

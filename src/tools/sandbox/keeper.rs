@@ -2,9 +2,12 @@
 //! behind, and ends it. It lives as long as the program, or until npast is gone, however that ended:
 //! then its control closes, or, where the program has standard input, npast's process is no more.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 #[cfg(target_os = "linux")]
 use std::os::fd::OwnedFd;
+#[cfg(target_os = "linux")]
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,17 +19,19 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 #[cfg(target_os = "linux")]
 use rustix::process::PidfdFlags;
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use serde::{Deserialize, Serialize};
 
 use super::{JOB, Job, KEEPER, NOT_STARTED, SUBCOMMAND};
 
+/// Longest word of the first process, in bytes.
+const MAX_TOLD: u64 = 1024;
 /// How often a keeper looks whether npast is there, where it cannot wait for its end.
 #[cfg(target_os = "linux")]
 const LOOK: Duration = Duration::from_millis(250);
 
 /// How a program ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct End {
     /// Its exit code; `None` when a signal ended it.
     pub code: Option<i32>,
@@ -34,6 +39,34 @@ pub struct End {
     pub signal: Option<i32>,
     /// Processes that it left behind, and that were ended.
     pub left: usize,
+    /// What git would have run because of it, and what was done with that.
+    #[serde(default)]
+    pub planted: Vec<String>,
+}
+
+impl End {
+    /// As the kernel tells it.
+    pub(super) fn of(status: Option<WaitStatus>, left: usize) -> End {
+        End {
+            code: status.and_then(|s| s.exit_status()),
+            signal: status.and_then(|s| s.terminating_signal()),
+            left,
+            planted: Vec::new(),
+        }
+    }
+}
+
+/// The exit code that stands for an end, as shells write it.
+pub(super) fn exit_code(code: Option<i32>, signal: Option<i32>) -> u8 {
+    code.or(signal.map(|s| 128 + s)).unwrap_or(NOT_STARTED) as u8
+}
+
+/// Standard input, a way to the process above, as a file that no program gets.
+///
+/// # Errors
+/// What the system said.
+pub(super) fn own_input() -> io::Result<File> {
+    Ok(File::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?))
 }
 
 /// The subcommand `sandbox-exec`: the keeper, or with `inner` the program itself.
@@ -54,9 +87,22 @@ pub fn main(words: &[std::ffi::OsString]) -> ExitCode {
         Err(error) => return failed(error),
     };
     match step {
-        Some("inner") => failed(super::inner::become_it(&job)),
+        Some("inner") => super::inner::begin(&job).unwrap_or_else(failed),
+        #[cfg(target_os = "linux")]
+        Some("first") => own(words)
+            .and_then(|own| super::first::main(&job, own))
+            .unwrap_or_else(failed),
+        #[cfg(target_os = "linux")]
+        Some("last") => failed(own(words).map_or_else(|e| e, |own| super::inner::last(&job, own))),
         _ => keep(&job).unwrap_or_else(failed),
     }
+}
+
+/// What the process above found that the program has of its own.
+#[cfg(target_os = "linux")]
+fn own(words: &[std::ffi::OsString]) -> io::Result<super::view::Own> {
+    let word = words.get(1).and_then(|word| word.to_str());
+    serde_json::from_str(word.unwrap_or_default()).map_err(io::Error::other)
 }
 
 fn keep(job: &Job) -> io::Result<ExitCode> {
@@ -65,66 +111,104 @@ fn keep(job: &Job) -> io::Result<ExitCode> {
     let me = std::env::current_exe()?;
     let mut command = Command::new(me);
     command.args([SUBCOMMAND, "inner"]);
-    if job.controlled {
-        command.stdin(Stdio::null());
-    }
+    // Standard input is a socket: it is read and written. No program may have it too: whoever has
+    // it says how a program ended, and hears orders that are not its own.
     let mut control = match job.controlled {
-        // Standard input is a socket: it is read and written. No program may have it too: whoever
-        // has it says how a program ended, and hears orders that are not its own.
-        true => Some(std::fs::File::from(rustix::io::fcntl_dupfd_cloexec(
-            io::stdin(),
-            3,
-        )?)),
+        true => Some(own_input()?),
         false => None,
     };
-    let ended = Arc::new(AtomicBool::new(false));
-    terminations(&ended)?;
+    let mut told = None;
+    if job.controlled {
+        command.stdin(Stdio::null());
+        if job.wall.is_some() {
+            // How the program ended, where another process of ours is its parent.
+            let (read, write) = io::pipe()?;
+            command.stdin(write);
+            told = Some(read);
+        }
+    }
+    let order = Arc::new(Order::default());
+    terminations(&order)?;
     #[cfg(target_os = "linux")]
     let npast = match job.controlled {
         true => None,
         false => Some(Npast::of(job)?),
     };
+    #[cfg(target_os = "linux")]
+    let before = job.wall.as_ref().map(|wall| {
+        // Nobody runs git where only temporary files are; what leads there is found.
+        let lasting = |folder: &&PathBuf| !job.temporary(folder);
+        let folders: Vec<PathBuf> = wall.write.iter().filter(lasting).cloned().collect();
+        super::repositories::look(&folders, &wall.hidden)
+    });
     let program = command.spawn()?;
+    // Its side of the pipe is with the process below alone.
+    drop(command);
     if let Some(control) = &control {
-        orders(control.try_clone()?, &ended);
+        orders(control.try_clone()?, &order);
     }
     #[cfg(target_os = "linux")]
     if let Some(npast) = npast {
-        outlive(npast, &ended);
+        outlive(npast, &order);
     }
     let status = wait_for(&program);
     // Whoever asks again now is late.
-    ended.store(true, Ordering::SeqCst);
+    order.over.store(true, Ordering::SeqCst);
     let left = end_all();
-    let (code, signal) = match status {
-        Some(status) => (status.exit_status(), status.terminating_signal()),
-        None => (None, None),
-    };
+    // What was ended by order was not left behind.
+    let killed = order.killed.load(Ordering::SeqCst);
+    let mut end = End::of(status, if killed { 0 } else { left });
+    if let Some(told) = told {
+        let mut text = String::new();
+        // Nobody else has the other side, so a word of it is the first process's.
+        let read = told.take(MAX_TOLD).read_to_string(&mut text);
+        if let Some(inner) = read.ok().and_then(|_| serde_json::from_str(&text).ok()) {
+            end = inner;
+        }
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(before) = before {
+        // A server runs for hours, beside its user: what is new then is not all its own.
+        end.planted = before.planted(job.controlled);
+    }
+    if !job.controlled && !end.planted.is_empty() {
+        let _ = writeln!(
+            io::stderr(),
+            "{KEEPER}git would run: {}",
+            end.planted.join("; ")
+        );
+    }
     if let Some(control) = &mut control {
-        let mut line = serde_json::to_vec(&End { code, signal, left })?;
+        let mut line = serde_json::to_vec(&end)?;
         line.push(b'\n');
         // Nobody may be there any more.
         let _ = control.write_all(&line);
     }
-    let code = code.or(signal.map(|s| 128 + s)).unwrap_or(NOT_STARTED);
-    Ok(ExitCode::from(code as u8))
+    Ok(ExitCode::from(exit_code(end.code, end.signal)))
+}
+
+/// What was ordered, and whether there is still something to order.
+#[derive(Default)]
+struct Order {
+    over: AtomicBool,
+    killed: AtomicBool,
 }
 
 /// Reads orders until npast is gone.
-fn orders(mut control: std::fs::File, ended: &Arc<AtomicBool>) {
-    let ended = ended.clone();
+fn orders(mut control: File, order: &Arc<Order>) {
+    let order = order.clone();
     std::thread::spawn(move || {
-        let mut order = [0];
+        let mut word = [0];
         loop {
-            let kill = match control.read(&mut order) {
-                Ok(1) => order[0] == b'k',
+            let kill = match control.read(&mut word) {
+                Ok(1) => word[0] == b'k',
                 _ => true,
             };
-            if ended.load(Ordering::SeqCst) {
+            if order.over.load(Ordering::SeqCst) {
                 return;
             }
             match kill {
-                true => return kill_until(&ended),
+                true => return kill_until(&order),
                 false => {
                     signal_all(Signal::TERM);
                 }
@@ -134,9 +218,9 @@ fn orders(mut control: std::fs::File, ended: &Arc<AtomicBool>) {
 }
 
 /// SIGTERM ends the program and what came of it, from the moment this returns.
-fn terminations(ended: &Arc<AtomicBool>) -> io::Result<()> {
+fn terminations(order: &Arc<Order>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let ended = ended.clone();
+    let order = order.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
@@ -146,7 +230,7 @@ fn terminations(ended: &Arc<AtomicBool>) -> io::Result<()> {
     };
     std::thread::spawn(move || {
         runtime.block_on(asked.recv());
-        kill_until(&ended);
+        kill_until(&order);
     });
     Ok(())
 }
@@ -195,23 +279,24 @@ impl Npast {
 
 /// Ends everything when npast has ended.
 #[cfg(target_os = "linux")]
-fn outlive(npast: Npast, ended: &Arc<AtomicBool>) {
-    let ended = ended.clone();
+fn outlive(npast: Npast, order: &Arc<Order>) {
+    let order = order.clone();
     std::thread::spawn(move || {
         npast.wait();
-        kill_until(&ended);
+        kill_until(&order);
     });
 }
 
-fn kill_until(ended: &AtomicBool) {
-    while !ended.load(Ordering::SeqCst) {
+fn kill_until(order: &Order) {
+    while !order.over.load(Ordering::SeqCst) {
+        order.killed.store(true, Ordering::SeqCst);
         signal_all(Signal::KILL);
         std::thread::yield_now();
     }
 }
 
 /// Waits for the program, burying whatever else ends meanwhile.
-fn wait_for(program: &Child) -> Option<rustix::process::WaitStatus> {
+pub(super) fn wait_for(program: &Child) -> Option<WaitStatus> {
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid.as_raw_nonzero().get() as u32 == program.id() => {
@@ -224,12 +309,14 @@ fn wait_for(program: &Child) -> Option<rustix::process::WaitStatus> {
 }
 
 /// Ends all that is left; how many there were.
-fn end_all() -> usize {
+pub(super) fn end_all() -> usize {
     let mut left = 0;
     loop {
         left = left.max(signal_all(Signal::KILL));
         match rustix::process::wait(WaitOptions::empty()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            // The list of all processes is read again for many that ended, not for each.
+            Ok(_) => while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {},
+            Err(rustix::io::Errno::INTR) => {}
             Err(_) => return left,
         }
     }

@@ -3,6 +3,7 @@
 //! git would run later. Not every system lets a user make one (AppArmor on some desktops, containers);
 //! without it the rest of the wall holds as before.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
@@ -13,16 +14,71 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, mount_bind_recursive, mount_change, mount_remount,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::Wall;
 
-/// What git runs, or takes commands from.
-const OF_GIT: &[&str] = &["hooks", "config"];
+/// What git runs, or takes commands from, in each of its folders.
+const OF_GIT: &[&str] = &["hooks", "config", "config.worktree", "commondir"];
+/// Parts of a git folder in which no other one is.
+const BULK: &[&str] = &["objects", "refs", "logs", "hooks"];
+/// Most repositories of submodules that are closed.
+const MAX_CLOSED: usize = 1000;
 
-/// Gives this process, which must have one thread, a view of its own; false where it cannot be had.
+/// What a program has of its own, so that it cannot name what others have.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub(super) struct Own {
+    /// The view of the file system.
+    pub mounts: bool,
+    /// Process numbers.
+    pub processes: bool,
+    /// System V shared memory, queues and semaphores, and POSIX queues.
+    pub ipc: bool,
+}
+
+impl fmt::Display for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (has, name) in [
+            (self.mounts, "mounts"),
+            (self.processes, "processes"),
+            (self.ipc, "IPC"),
+        ] {
+            if has {
+                write!(f, ", own {name}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives this process, which must have one thread, what can be had of its own. Of the process
+/// numbers its children are the first to have them.
 ///
 /// # Errors
-/// When it was begun and cannot be finished: half a view must not be used.
-pub(super) fn own(wall: &Wall) -> io::Result<bool> {
+/// When a view was begun and cannot be finished: half a view must not be used.
+pub(super) fn own(wall: &Wall) -> io::Result<Own> {
+    if !mounts_of_its_own(wall)? {
+        return Ok(Own::default());
+    }
+    Ok(Own {
+        mounts: true,
+        ipc: unshare(CloneFlags::CLONE_NEWIPC).is_ok(),
+        processes: proc_is_whole()? && unshare(CloneFlags::CLONE_NEWPID).is_ok(),
+    })
+}
+
+/// Whether the kernel lets a `/proc` be mounted: not where parts of the one that is there are
+/// covered, as containers do it. Programs with numbers of their own need it.
+fn proc_is_whole() -> io::Result<bool> {
+    // The kernel keeps an empty folder here for this mount.
+    let empty = Path::new("/proc/sys/fs/binfmt_misc");
+    let proc = Path::new("/proc");
+    let covers = |point: &Path| point.starts_with(proc) && point != proc && point != empty;
+    Ok(!mounts()?.iter().any(|(point, _)| covers(point)))
+}
+
+/// A view of the file system; false where none can be had.
+fn mounts_of_its_own(wall: &Wall) -> io::Result<bool> {
     let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
     let mut flags = CloneFlags::CLONE_NEWNS;
     if !user.is_root() {
@@ -50,17 +106,7 @@ pub(super) fn own(wall: &Wall) -> io::Result<bool> {
     }
     let mut shut: Vec<PathBuf> = Vec::new();
     for git in wall.write.iter().map(|folder| folder.join(".git")) {
-        if !fs::symlink_metadata(&git).is_ok_and(|m| m.is_dir()) {
-            continue;
-        }
-        // A mount point cannot be moved away, so nobody puts another folder in its place.
-        mount_bind_recursive(&git, &git)?;
-        for part in OF_GIT.iter().map(|name| git.join(name)) {
-            if fs::symlink_metadata(&part).is_ok_and(|m| !m.is_symlink()) {
-                mount_bind_recursive(&part, &part)?;
-                shut.push(part);
-            }
-        }
+        close(&git, &mut shut)?;
     }
     for (point, old) in mounts()? {
         let open = wall.write.iter().any(|folder| point.starts_with(folder));
@@ -81,6 +127,54 @@ pub(super) fn own(wall: &Wall) -> io::Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// Makes mounts of what git runs in a project's `.git`, and of the folders that it lies in, and
+/// adds those to be made read-only to `shut`. A mount point cannot be moved away, so nobody puts
+/// something else in its place.
+fn close(git: &Path, shut: &mut Vec<PathBuf>) -> io::Result<()> {
+    let is = |path: &Path| fs::symlink_metadata(path).ok().filter(|m| !m.is_symlink());
+    match is(git) {
+        None => return Ok(()),
+        // It says where the repository is.
+        Some(meta) if !meta.is_dir() => {
+            mount_bind_recursive(git, git)?;
+            shut.push(git.to_owned());
+            return Ok(());
+        }
+        Some(_) => {}
+    }
+    // Repositories of submodules lie below `modules`, also in folders there.
+    let mut left = vec![(git.to_owned(), true)];
+    let mut closed = 0;
+    while let Some((folder, repository)) = left.pop() {
+        let modules = folder.join("modules");
+        if repository {
+            mount_bind_recursive(&folder, &folder)?;
+            for part in OF_GIT.iter().map(|name| folder.join(name)) {
+                if is(&part).is_some() {
+                    mount_bind_recursive(&part, &part)?;
+                    shut.push(part);
+                }
+            }
+            closed += 1;
+            if closed >= MAX_CLOSED || is(&modules).is_none_or(|m| !m.is_dir()) {
+                continue;
+            }
+            mount_bind_recursive(&modules, &modules)?;
+        }
+        let within = if repository { &modules } else { &folder };
+        for entry in fs::read_dir(within).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let bulk = BULK.iter().any(|bulk| name == *bulk);
+            if !bulk && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let path = entry.path();
+                let repository = is(&path.join("HEAD")).is_some();
+                left.push((path, repository));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Mount points with the flags that must stay as they are, from proc_pid_mountinfo(5).

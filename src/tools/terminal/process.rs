@@ -19,6 +19,8 @@ use crate::tools::sandbox::{End, Sandbox, end_below};
 const GRACE: Duration = Duration::from_secs(2);
 /// How long its keeper may need to end everything.
 const KEEPER: Duration = Duration::from_secs(5);
+/// Longest word of a keeper, in bytes.
+const MAX_WORD: u64 = 64 << 10;
 /// How often a cancel is looked for.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -86,8 +88,8 @@ impl Process {
             .name("npast-keeper".into())
             .spawn(move || {
                 let mut line = String::new();
-                // A keeper's word is short, and it has one.
-                let read = BufReader::new(told.take(1024)).read_line(&mut line);
+                // A keeper has one word, and what it names is cut.
+                let read = BufReader::new(told.take(MAX_WORD)).read_line(&mut line);
                 let end = read.ok().and_then(|_| serde_json::from_str(&line).ok());
                 // The keeper was the last to hold the output.
                 let _ = reading.join();
@@ -136,7 +138,7 @@ impl Process {
 
     /// How it ended, once it has.
     pub fn end(&self) -> Option<End> {
-        self.end.flatten()
+        self.end.clone().flatten()
     }
 
     /// Asks it to end, then ends it with all that it started.
