@@ -9,9 +9,13 @@
 //!
 //! - `attributes`: what a new file takes over from the one it replaces
 //! - [`private`]: folders 0700 and files 0600, whatever the umask
+//! - `space`: how full a disk is, and for what the rest of it is
 
 mod attributes;
 pub mod private;
+mod space;
+
+pub use space::Space;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};

@@ -81,7 +81,7 @@ impl Conversation {
         open: Open,
         new: NewSession,
     ) -> Result<Conversation, AgentError> {
-        let db = Db::open(&shared.options.home.join("npast.db"))?;
+        let db = shared.database()?;
         let found = match &open {
             Open::Named(name) => {
                 session::check_name(name).map_err(session::Error::from)?;
@@ -410,7 +410,7 @@ impl Conversation {
             stale: false,
             resumed: true,
             slot: self.slot,
-            db: Db::open(&shared.options.home.join("npast.db"))?,
+            db: shared.database()?,
             shared,
             row,
         };

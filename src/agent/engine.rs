@@ -44,6 +44,18 @@ pub(super) struct Shared {
     pub limit: usize,
 }
 
+impl Shared {
+    /// A connection to npast.db, which stored KV gives way to on a full disk.
+    pub fn database(&self) -> Result<Db, AgentError> {
+        let mut db = Db::open(&self.options.home.join("npast.db"))?;
+        let store = self.store.clone();
+        if !store.is_off() {
+            db.give_way(Box::new(move |bytes| store.make_room(bytes)));
+        }
+        Ok(db)
+    }
+}
+
 /// Something to say once: a sentence and what to do.
 pub type Notice = (String, Option<String>);
 

@@ -9,6 +9,7 @@ mod term;
 mod text;
 
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,6 +22,7 @@ use super::Run;
 use super::error::Failure;
 use super::interrupt;
 use crate::agent::{Event, Info};
+use crate::kv;
 use crate::session::Watcher;
 
 /// Standard output that may go away: then the turn is cancelled and the run ends quietly.
@@ -133,6 +135,22 @@ impl Watcher for Aside {
 
     fn stop_asked(&self) -> bool {
         interrupt::pressed()
+    }
+
+    /// Before a model is loaded: then its store gives way.
+    fn make_room(&self, folder: &Path, bytes: u64) -> u64 {
+        let gone = kv::give_way(&folder.join("kv"), bytes);
+        if gone.files > 0 {
+            self.notice(
+                &format!(
+                    "the disk is full: {} KV files ({}) were removed, so that messages can be stored",
+                    gone.files,
+                    term::bytes(gone.bytes)
+                ),
+                Some("free some space; what was removed is read again when it is needed"),
+            );
+        }
+        gone.bytes
     }
 }
 

@@ -29,8 +29,13 @@ pub(super) enum Committed {
     Loose,
 }
 
-/// Stores a record, if it is not there and fits.
-pub(super) fn commit(live: &Live, record: &Record) -> Result<Committed, Failure> {
+/// Stores a record, if it is not there and fits. `room` is asked before a file of so many bytes is
+/// written.
+pub(super) fn commit(
+    live: &Live,
+    record: &Record,
+    room: impl FnOnce(u64) -> Result<(), Failure>,
+) -> Result<Committed, Failure> {
     // Before anything is written: most records that do not fit are found here.
     let look = look(live, &live.index(), record)?;
     if look == Look::Loose {
@@ -62,6 +67,7 @@ pub(super) fn commit(live: &Live, record: &Record) -> Result<Committed, Failure>
     if look == Look::There {
         return Ok(compared(live, &name, record, sums));
     }
+    room(bytes)?;
     let draft = live.files.prepare(&name, &parts)?;
     let index = live.index();
     let tx = match Transaction::new_unchecked(&index.db, TransactionBehavior::Immediate) {

@@ -388,8 +388,8 @@ impl Index {
     ) -> Result<Option<String>, rusqlite::Error> {
         self.db
             .query_row(
-                "SELECT facts FROM pin JOIN model ON model.id = pin.model
-                 WHERE owner = ?1 AND model != ?2 ORDER BY pin.id DESC LIMIT 1",
+                "SELECT facts FROM (SELECT model FROM pin WHERE owner = ?1 ORDER BY id DESC LIMIT 1) AS last
+                 JOIN model ON model.id = last.model WHERE last.model != ?2",
                 params![owner, model.0],
                 |r| r.get(0),
             )

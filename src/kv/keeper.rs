@@ -2,11 +2,13 @@
 //! was pinned, and when the folder has grown past its quota.
 
 use std::collections::HashSet;
+use std::io;
 
 use crate::ledger::Digest;
 
 use super::collect::{self, Collected, InUse, Trouble, Want};
 use super::error::Error;
+use super::give_way::quarantined;
 use super::merge::{Merged, Merger};
 use super::put::Record;
 use super::store::Live;
@@ -27,6 +29,8 @@ pub(super) struct Keeper {
     /// folder has grown.
     stuck: Option<u64>,
     told: bool,
+    /// So many bytes the disk lacked when nothing more could go.
+    full: Option<u64>,
     /// Places on the way to what was pinned, while a rebuild's pins are looked for there.
     walked: HashSet<Digest>,
     /// How often the index had been made anew when they were walked.
@@ -155,13 +159,96 @@ impl Keeper {
         }
     }
 
-    fn run(&mut self, live: &Live, want: Want, most: u64) -> Result<(Collected, u64), Trouble> {
-        // Pins may move back to places that were walked.
-        self.walked.clear();
-        let used = InUse {
+    /// Before a record of so many bytes is written: what the disk keeps for messages stays free. What
+    /// is of least use goes for it, as for the quota; where that is not enough, nothing is written.
+    pub(super) fn leave_the_reserve(&mut self, live: &Live, bytes: u64) -> Result<(), Failure> {
+        let lacks = || {
+            let space = live.files.storage.space(&live.files.folder)?;
+            let need = (2 * space.reserve()).saturating_add(bytes);
+            Some(need.saturating_sub(space.free)).filter(|lacks| *lacks > 0)
+        };
+        let Some(lack) = lacks() else {
+            self.full = None;
+            return Ok(());
+        };
+        if self.full != Some(lack) {
+            self.less(live, lack, self.in_use(live));
+        }
+        self.full = lacks();
+        match self.full {
+            None => Ok(()),
+            Some(_) => {
+                let what = "the rest of the disk is kept for messages";
+                Err(io::Error::new(io::ErrorKind::StorageFull, what).into())
+            }
+        }
+    }
+
+    /// Gives way to what cannot be made again: what is of least use first, what is in use at last.
+    pub(super) fn make_room(&mut self, live: &Live, bytes: u64) -> Collected {
+        let mut done = quarantined(live.place.root(), bytes);
+        for used in [self.in_use(live), InUse::default()] {
+            if done.bytes < bytes {
+                let more = self.less(live, bytes - done.bytes, used);
+                done.files += more.files;
+                done.bytes += more.bytes;
+            }
+        }
+        if done.files > 0 {
+            // What is in use may be among it: whoever has boundaries in mind asks again.
+            live.lost();
+            live.notices.add_once(
+                "room",
+                format!(
+                    "The disk is nearly full: {} KV files ({} MiB) were removed, so that messages can \
+                     be stored.",
+                    done.files,
+                    done.bytes.div_ceil(1 << 20),
+                ),
+                "Free some space; what was removed is evaluated again when it is needed.",
+            );
+        }
+        done
+    }
+
+    /// Removes so many bytes, if there are as many that are not in use.
+    fn less(&mut self, live: &Live, bytes: u64, used: InUse) -> Collected {
+        let total = live.sound(|| live.index().total()).unwrap_or(0);
+        let most = total.saturating_sub(bytes);
+        match live.sound(|| self.collect_to(live, Want::Quota, most, &used)) {
+            Ok((collected, _)) => collected,
+            Err(trouble) => {
+                let error = match trouble {
+                    Trouble::Io(error) => error.to_string(),
+                    Trouble::Index(error) => error.to_string(),
+                };
+                tracing::warn!(error, "KV does not give way");
+                Collected::default()
+            }
+        }
+    }
+
+    fn in_use(&self, live: &Live) -> InUse {
+        InUse {
             owners: self.owner.iter().cloned().collect(),
             fresh: Some((live.model(), self.fresh.clone())),
-        };
-        collect::collect(&live.index, &live.files, most, want, &used)
+        }
+    }
+
+    fn run(&mut self, live: &Live, want: Want, most: u64) -> Result<(Collected, u64), Trouble> {
+        let used = self.in_use(live);
+        self.collect_to(live, want, most, &used)
+    }
+
+    fn collect_to(
+        &mut self,
+        live: &Live,
+        want: Want,
+        most: u64,
+        used: &InUse,
+    ) -> Result<(Collected, u64), Trouble> {
+        // Pins may move back to places that were walked.
+        self.walked.clear();
+        collect::collect(&live.index, &live.files, most, want, used)
     }
 }

@@ -65,6 +65,11 @@ impl Place {
         }
     }
 
+    /// The KV folder.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The index's file.
     pub(super) fn path(&self) -> PathBuf {
         self.root.join("index.db")

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use crate::durable;
+use crate::durable::{self, Space};
 
 /// What KV files need of a file system.
 pub trait Storage: Send + Sync {
@@ -24,6 +24,11 @@ pub trait Storage: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// The names in a folder; those that are not UTF-8 are left out, nobody here wrote them.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// The room on the disk of a folder, if that is known.
+    fn space(&self, path: &Path) -> Option<Space> {
+        let _ = path;
+        None
+    }
 }
 
 /// A file being written.
@@ -76,6 +81,10 @@ impl Storage for Disk {
         }
         names.sort();
         Ok(names)
+    }
+
+    fn space(&self, path: &Path) -> Option<Space> {
+        Space::of(path)
     }
 }
 

@@ -427,7 +427,7 @@ impl Store {
         }
     }
 
-    fn push(&self, job: Job) {
+    pub(super) fn push(&self, job: Job) {
         if let Some(live) = self.changing() {
             let bytes = job.bytes();
             // Without a writer there is one notice already; the job is dropped.

@@ -54,6 +54,10 @@ pub(super) enum Job {
     Collect {
         reply: Sender<Result<Collected, Error>>,
     },
+    MakeRoom {
+        bytes: u64,
+        reply: Sender<Collected>,
+    },
     MergeWith {
         join: Arc<dyn Join>,
     },
@@ -157,7 +161,7 @@ impl Patience {
 fn work(live: &Live, keeper: &mut Keeper, job: &Job) -> Result<(), Failure> {
     match job {
         Job::Put(record) => {
-            if let Err(failure) = put(live, record) {
+            if let Err(failure) = put(live, keeper, record) {
                 live.lost();
                 return match vanished(live, &failure) {
                     true => make_again(live),
@@ -192,6 +196,9 @@ fn work(live: &Live, keeper: &mut Keeper, job: &Job) -> Result<(), Failure> {
         Job::Collect { reply } => {
             // Who asked may have gone.
             let _ = reply.send(keeper.collect(live));
+        }
+        Job::MakeRoom { bytes, reply } => {
+            let _ = reply.send(keeper.make_room(live, *bytes));
         }
         Job::MergeWith { join } => {
             let pins = live.index().latest_pins(live.model(), LATEST)?;
@@ -256,8 +263,9 @@ fn make_again(live: &Live) -> Result<(), Failure> {
 }
 
 /// Stores a record, or says to whom it belongs that it could not be: see `Store::changes`.
-fn put(live: &Live, record: &Record) -> Result<(), Failure> {
-    match commit(live, record)? {
+fn put(live: &Live, keeper: &mut Keeper, record: &Record) -> Result<(), Failure> {
+    let room = |bytes| keeper.leave_the_reserve(live, bytes);
+    match commit(live, record, room)? {
         Committed::New => live.notices.well(),
         Committed::Loose => {
             live.lost();

@@ -9,6 +9,7 @@ use rusqlite::{
 use serde_json::Value;
 
 use super::record::first_words;
+use super::room::Claim;
 use super::rows::{self, MESSAGE, SESSION, damaged, place};
 use super::{
     Error, Message, NewSession, Result, Session, SessionId, Summary, Unit, check_name, chunks,
@@ -22,6 +23,7 @@ const FIRST_WORDS: usize = 80;
 /// One connection to the session database. `Send`, so a thread can own it; not shared.
 pub struct Db {
     pub(super) conn: Connection,
+    pub(super) claim: Claim,
 }
 
 impl Db {
@@ -294,6 +296,7 @@ impl Db {
     /// A transaction that may write. It takes the write lock at its beginning: SQLite refuses at once
     /// one that has read, when another process has written since.
     pub(super) fn write(&self) -> Result<Transaction<'_>> {
+        self.claim.assert();
         fault::check(fault::Kind::Write)?;
         fault::limit(&self.conn)?;
         Ok(Transaction::new_unchecked(
@@ -306,12 +309,13 @@ impl Db {
     /// first, and never decode while it is open. Waits for another process that has that lock;
     /// [`Error::Interrupted`] if the user ends the wait.
     pub fn begin(&mut self, id: SessionId) -> Result<Unit<'_>> {
+        self.claim.assert();
         fault::check(fault::Kind::Write)?;
         fault::limit(&self.conn)?;
         let tx = self
             .conn
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        Unit::new(tx, id)
+        Unit::new(tx, id, &self.claim)
     }
 
     fn column<T: rusqlite::types::FromSql>(&self, id: SessionId, column: &str) -> Result<T> {

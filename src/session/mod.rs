@@ -17,6 +17,7 @@
 //! - `salvage`: damaged sessions, and what of them can be read
 //! - `lock`: one process per session, one per loaded model
 //! - `watch`: who hears of npast.db, and how long a lock is waited for
+//! - `room`: what gives way on a full disk
 //! - `error`: what can go wrong, each with a hint
 //! - `fault`: failures that tests order
 //!
@@ -44,6 +45,7 @@ mod lock;
 mod name;
 mod open;
 mod record;
+mod room;
 mod rows;
 mod runs;
 mod salvage;
@@ -62,6 +64,7 @@ pub use error::Error;
 pub use lock::{Lock, LockError};
 pub use name::{MAX_NAME, NameError, check_name, name_from_words};
 pub use record::{Message, MessageId, NewSession, Session, SessionId, Span, State, Summary, Usage};
+pub use room::Room;
 pub use runs::Run;
 pub use salvage::{Damaged, Found, Salvage, Survey};
 pub use search::{Hit, local_day};

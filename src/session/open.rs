@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::room::{self, Claim};
 use super::{Db, Error, Result, schema, watch, words};
 use crate::durable::{self, private};
 
@@ -15,7 +16,15 @@ impl Db {
     /// Opens the database at `path`, made if it is missing: its folder 0700, the file 0600. Old
     /// formats are brought up to date. A database that may only be read opens too; writing to it
     /// fails with [`Error::ReadOnly`]. Another program's lock is waited for: see [`super::watch`].
+    ///
+    /// On a full disk what can be made again gives way: see [`super::watch()`].
     pub fn open(path: &Path) -> Result<Db> {
+        let mut db = room::opened(path, || Db::open_once(path))?;
+        db.claim = Claim::of(path);
+        Ok(db)
+    }
+
+    fn open_once(path: &Path) -> Result<Db> {
         let shown = path.display().to_string();
         if let Some(folder) = path.parent() {
             private::folder(folder)
@@ -66,7 +75,10 @@ impl Db {
         schema::climb(&conn, path, schema::STEPS)?;
         words::mend(&conn)?;
         conn.pragma_update(None, "foreign_keys", true)?;
-        Ok(Db { conn })
+        Ok(Db {
+            conn,
+            claim: Claim::default(),
+        })
     }
 
     /// Sets how long a lock is waited for before [`Error::Locked`]; at first there is no end to it.

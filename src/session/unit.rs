@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use serde_json::Value;
 
 use super::db::{missing, now_ms};
+use super::room::Claim;
 use super::{Error, MessageId, Result, SessionId, Span, State, Usage, chunks, fault};
 use crate::ledger::{Finish, Token};
 
@@ -20,10 +21,15 @@ pub struct Unit<'a> {
     pub(super) len: usize,
     pub(super) pending: usize,
     failed: bool,
+    claim: &'a Claim,
 }
 
 impl<'a> Unit<'a> {
-    pub(super) fn new(tx: Transaction<'a>, session: SessionId) -> Result<Unit<'a>> {
+    pub(super) fn new(
+        tx: Transaction<'a>,
+        session: SessionId,
+        claim: &'a Claim,
+    ) -> Result<Unit<'a>> {
         let (head, pending) = tx
             .prepare_cached("SELECT head, pending FROM sessions WHERE id = ?")?
             .query_row([session.0], |r| Ok((r.get(0)?, r.get(1)?)))
@@ -41,6 +47,7 @@ impl<'a> Unit<'a> {
             len,
             pending,
             failed: false,
+            claim,
         })
     }
 
@@ -233,8 +240,9 @@ impl<'a> Unit<'a> {
             let what = format!("a span ends at token {end} of {}", self.len);
             return Err(self.refused(what));
         }
-        fault::check(fault::Kind::Commit)?;
-        self.tx.commit()?;
+        let claim = self.claim;
+        claim.note(fault::check(fault::Kind::Commit))?;
+        claim.note(self.tx.commit().map_err(Error::from))?;
         fault::made()
     }
 
@@ -246,7 +254,7 @@ impl<'a> Unit<'a> {
             error => error,
         });
         self.failed |= done.is_err();
-        done
+        self.claim.note(done)
     }
 
     fn update(&self, message: MessageId, set: &str, values: &[&dyn rusqlite::ToSql]) -> Result<()> {

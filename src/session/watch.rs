@@ -3,6 +3,7 @@
 //! when the wait is no longer a short one, and ends the wait when the user asks for it.
 
 use std::cell::{Cell, RefCell};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,13 @@ pub trait Watcher: Send + Sync {
 
     /// Whether the user asked to stop what runs.
     fn stop_asked(&self) -> bool;
+
+    /// The disk of the data folder is full: something that can be made again goes, if there is any.
+    /// Says how many bytes of the `bytes` that were asked for became free.
+    fn make_room(&self, folder: &Path, bytes: u64) -> u64 {
+        let _ = (folder, bytes);
+        0
+    }
 }
 
 /// One for the process: SQLite calls a plain function while it waits, which knows no connection.
@@ -48,6 +56,11 @@ pub(super) fn say(text: &str, hint: Option<&str>) {
     if watched(|watcher| watcher.notice(text, hint)).is_none() {
         tracing::warn!("{text}");
     }
+}
+
+/// Asks whoever watches for room on the disk.
+pub(super) fn make_room(folder: &Path, bytes: u64) -> u64 {
+    watched(|watcher| watcher.make_room(folder, bytes)).unwrap_or(0)
 }
 
 /// One wait for one lock.

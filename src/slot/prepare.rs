@@ -199,7 +199,7 @@ impl Engine {
 
     fn find(&self, goal: &Goal, owner: &str, started: &mut Started) -> Found {
         let found = self.look(goal, started);
-        if started.refused.is_none() && found.edges.is_empty() && found.nodes.is_empty() {
+        if started.refused.is_none() {
             started.unstored = Some(self.store.why_nothing(owner));
         }
         found

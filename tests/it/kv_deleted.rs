@@ -99,3 +99,37 @@ fn what_is_sampled_after_kv_was_deleted_follows_the_same_tokens_on_every_class()
         assert_eq!(turn("Four.").receipt().miss, None, "{class:?}");
     }
 }
+
+/// A run with another cache type stores KV of its own beside the rest. Who comes back to the first
+/// type hears of the second one, and not that something was deleted.
+#[test]
+fn tokens_that_were_stored_under_another_cache_type_are_missed_by_its_name() {
+    use serde_json::json;
+
+    for class in [Class::Dense, Class::Hybrid, Class::Swa] {
+        let mut program = crate::program::Program::new(class);
+        let flags = program.flags.clone();
+        let mut say = |cache: &str, words: &str| {
+            program.flags = flags.clone();
+            program
+                .flags
+                .extend(["--cache-type", cache].map(str::to_owned));
+            let words = format!("{words} {}", crate::kills::long(1, 200));
+            let ran = program.say("work", &words, Some(&json!({"content": "Fine."})));
+            let miss = ran.receipt()["miss"]["reason"].clone();
+            miss.as_str().unwrap_or_default().to_owned()
+        };
+        assert_eq!(say("f16", "One."), "");
+        let second = say("q8_0", "Two.");
+        assert!(
+            second.contains("made with cache type f16, this run has q8_0"),
+            "{class:?}: {second}"
+        );
+        let third = say("f16", "Three.");
+        assert!(
+            third.contains("made with cache type q8_0, this run has f16"),
+            "{class:?}: {third}"
+        );
+        assert_eq!(say("f16", "Four."), "", "{class:?}");
+    }
+}

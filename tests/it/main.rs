@@ -58,6 +58,8 @@ mod failures;
 mod foreign;
 mod forks;
 mod frozen_head;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod hostile_commands;

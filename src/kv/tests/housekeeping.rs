@@ -376,3 +376,64 @@ fn a_rebuilt_index_holds_what_it_found_until_it_is_claimed() {
     assert_eq!(store.collect().unwrap().files, 2);
     assert_eq!([2, 3].map(|s| reach(&store, s)), [20, 50]);
 }
+
+#[test]
+fn what_is_of_least_use_gives_way_first_and_what_is_in_use_at_last() {
+    let (home, store) = store();
+    for seed in [2, 3, 4] {
+        talk(&store, seed);
+    }
+    store.flush().unwrap();
+    let changes = store.changes();
+    let one = one();
+    assert!(store.make_room(one) >= one);
+    assert_eq!(
+        [reach(&store, 2), reach(&store, 3), reach(&store, 4)],
+        [20, 50, 50]
+    );
+    assert_ne!(store.changes(), changes, "boundaries are asked for again");
+    let aside = home.path().join("kv/quarantine/old");
+    std::fs::write(&aside, vec![0; 4096]).unwrap();
+    assert!(store.make_room(4096) >= 4096);
+    assert!(!aside.exists());
+    assert_eq!([reach(&store, 3), reach(&store, 4)], [50, 50]);
+    // Asked for more than there is: all of it goes.
+    store.make_room(u64::MAX);
+    assert_eq!(store.usage().bytes, 0);
+    assert_eq!([2, 3, 4].map(|seed| reach(&store, seed)), [0, 0, 0]);
+    assert_eq!(store.make_room(1), 0);
+    let told = store.take_notices();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].text.contains("messages can be stored"), "{told:?}");
+    // It goes on storing.
+    talk(&store, 5);
+    store.flush().unwrap();
+    assert_eq!(reach(&store, 5), 50);
+}
+
+#[test]
+fn kv_leaves_the_reserve_of_the_disk_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let moody = Arc::new(Moody::default());
+    let kv = home.path().join("kv");
+    let store = Store::open_on(Arc::new(moody.clone()), &kv, model("f16"), limits()).unwrap();
+    talk(&store, 2);
+    talk(&store, 3);
+    store.flush().unwrap();
+    // Twice a thousand bytes are the reserve; the next record needs a little more.
+    let space = Space {
+        free: 2000,
+        total: 8000,
+    };
+    moody.set(|mood| mood.space = Some(space));
+    talk(&store, 4);
+    store.flush().unwrap();
+    assert_eq!(reach(&store, 4), 20, "only what all share is stored");
+    assert!(reach(&store, 2) < 50, "what is of least use went for it");
+    let told = store.take_notices();
+    assert!(told[0].text.contains("kept for messages"), "{told:?}");
+    moody.set(|mood| mood.space = None);
+    talk(&store, 4);
+    store.flush().unwrap();
+    assert_eq!(reach(&store, 4), 50);
+}

@@ -29,6 +29,7 @@ use tempfile::TempDir;
 
 use super::storage::{Disk, Output, Storage};
 use super::*;
+use crate::durable::Space;
 use crate::ledger::{Digest, Running, Token};
 
 /// The fingerprint of the tests' model, with one fact to vary.
@@ -201,6 +202,8 @@ struct Mood {
     panics: bool,
     /// Records that may still be created; more wait. `None` is no bound.
     permits: Option<usize>,
+    /// What the disk says of its room; the truth without.
+    space: Option<Space>,
     /// The operation that waits until it may go on, and whether one does.
     holds: Option<&'static str>,
     held: bool,
@@ -297,5 +300,8 @@ impl Storage for Arc<Moody> {
     }
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         Disk.list(path)
+    }
+    fn space(&self, path: &Path) -> Option<Space> {
+        self.mood.lock().unwrap().space.or(Disk.space(path))
     }
 }

@@ -1,0 +1,34 @@
+//! How much room a disk has, and how much of it is for what cannot be made again. Messages go on
+//! being stored on a disk that something else has nearly filled: what can be made again leaves the
+//! reserve alone, and gives way when it is touched.
+
+use std::path::Path;
+
+/// The reserve: some dozen turns of messages, and npast.db's own write-ahead log.
+const RESERVE: u64 = 16 << 20;
+
+/// The room on the disk that holds a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    /// Bytes that this user may still write.
+    pub free: u64,
+    /// Bytes of the whole disk.
+    pub total: u64,
+}
+
+impl Space {
+    /// The disk that holds `path`; nothing where the system does not say.
+    pub fn of(path: &Path) -> Option<Space> {
+        let disk = rustix::fs::statvfs(path).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        Some(Space {
+            free: bytes(disk.f_bavail),
+            total: bytes(disk.f_blocks),
+        })
+    }
+
+    /// Bytes that are kept for what cannot be made again: at most an eighth of the disk.
+    pub fn reserve(&self) -> u64 {
+        RESERVE.min(self.total / 8)
+    }
+}
