@@ -2,10 +2,10 @@
 
 use super::engine::{examine, own_template};
 use super::frame::head_of;
-use super::{AgentError, Options, Part, Setup};
+use super::{AgentError, Options, Part, Setup, probe};
 use crate::chat::template::Frame;
 use crate::ledger::Token;
-use crate::llama::{Model, ModelOptions};
+use crate::llama::{Model, gguf};
 
 /// What a frozen head is made of.
 #[derive(Clone, Debug)]
@@ -20,18 +20,29 @@ pub struct Cost {
     pub tools: usize,
 }
 
+/// A model's vocabulary and metadata, without its weights.
+///
+/// # Errors
+/// When the model file cannot be read.
+pub fn vocabulary(options: &Options) -> Result<Model, AgentError> {
+    let mut options = options.clone();
+    options.weights.vocab_only = true;
+    // What is wrong with the file itself is known at once.
+    gguf::facts(&options.model)?;
+    probe::check(&options, &mut |_| true)?;
+    Ok(Model::load(&options.model, &options.weights, &mut |_| {
+        true
+    })?)
+}
+
 /// The cost of a prompt under a model's vocabulary and chat template. Reads no weights.
 ///
 /// # Errors
 /// When the model file cannot be read or its template is of no use.
 pub fn cost(options: &Options, setup: &Setup, parts: &[Part]) -> Result<Cost, AgentError> {
-    let weights = ModelOptions {
-        vocab_only: true,
-        ..options.weights.clone()
-    };
-    let model = Model::load(&options.model, &weights, &mut |_| true)?;
+    let model = vocabulary(options)?;
     let source = own_template(options, &model).0;
-    let (template, tokenizer) = examine(&source, model.vocab())?;
+    let (template, tokenizer) = examine(&source, model.vocab(), options.apart.as_ref())?;
     let frame = Frame {
         system: Some(setup.system.clone()),
         tools: Some(setup.tools.clone()),

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use super::error::ErrorKind;
 use super::fingerprint::fingerprint;
 use super::memory;
-use super::{AgentError, Conversation, NewSession, Open, Options, Stage};
-use crate::chat::template::{ChatTemplate, Marks};
+use super::{AgentError, Conversation, NewSession, Open, Options, Stage, probe};
+use crate::chat::template::{ChatError, ChatTemplate, Marks};
 use crate::chat::tokenize::Tokenizer;
 use crate::kv::{Edge, Limits, Store, Tensors, Weights};
 use crate::ledger::Digest;
-use crate::llama::{self, Model, Vocab, gguf};
+use crate::llama::bridge::BridgeError;
+use crate::llama::{self, Apart, Model, Vocab, gguf};
 use crate::session::{Db, Lock};
 use crate::slot::{Class, Compared, Slot, SlotError, SlotOptions, WindowCost};
 
@@ -22,6 +23,14 @@ const SNAPSHOT_BUDGET: usize = 1 << 30;
 const RESTORE_BUDGET: usize = 32 << 20;
 /// The limit that a session gets when the model could take more and nobody asked for more.
 const DEFAULT_LIMIT: usize = 32_768;
+
+/// Words, numbers, spaces, code and other scripts: what a tokenizer splits by rules of its own.
+const VOCAB_TEXTS: [&str; 4] = [
+    "Hello, it's 3.14 of 2026!  Two  spaces\n\n\tand a tab",
+    "fn main() { println!(\"{}\", a[0] + 1_000); } // \\r\r\n",
+    "Grüße, Привет, 日本語の文, مرحبا, 한국어, 👩‍👩‍👧‍👦 e\u{301}",
+    "<|im_start|> <s> \u{0} \u{fffd} \u{2581}",
+];
 
 /// Used when a model has no template: a role line before each text, in the vocabulary's own
 /// end-of-text token.
@@ -115,29 +124,14 @@ impl Engine {
         let file = gguf::facts(&options.model)?;
         let lock = model_lock(options, &file, &mut notices);
         let weights = options.store_kv.then(|| weights(options, &file));
+        probe::check(options, progress)?;
         let model = load(options, progress)?;
         progress(Stage::Context);
 
+        let slot_options = sizes(options, &model)?;
+        let (limit, ubatch) = (slot_options.limit, slot_options.context.ubatch);
         let mut options = options.clone();
-        let limit = options
-            .limit
-            .unwrap_or_else(|| match model.trained_context() {
-                0 => DEFAULT_LIMIT,
-                trained => trained.min(DEFAULT_LIMIT),
-            });
-        let offloaded =
-            options.weights.gpu_layers != Some(0) && llama::devices().iter().any(|d| d.gpu);
-        let ubatch = options.ubatch.unwrap_or(if offloaded { 512 } else { 128 });
         options.context.ubatch = ubatch;
-        let slot_options = SlotOptions {
-            limit,
-            context: options.context.clone(),
-            snapshot_budget: SNAPSHOT_BUDGET,
-            restore_budget: RESTORE_BUDGET,
-        };
-        if !offloaded || options.context.no_kv_offload {
-            memory::check(&model, options.context.cache, SlotOptions::cells(limit))?;
-        }
         let (source, fallback_template) = own_template(&options, &model);
         if fallback_template {
             notices.push((
@@ -150,7 +144,7 @@ impl Engine {
         let mut store = Store::off();
         // A template's examination takes up to a second; the context is made meanwhile.
         let (examined, slot) = std::thread::scope(|scope| {
-            let examined = scope.spawn(|| examine(&source, model.vocab()));
+            let examined = scope.spawn(|| examine(&source, model.vocab(), options.apart.as_ref()));
             let slot = Slot::start(&model, &slot_options, |slot| {
                 let id = weights.as_ref().map(Weights::id);
                 let print = fingerprint(&file, id, slot, &options);
@@ -295,7 +289,28 @@ fn weights(options: &Options, file: &gguf::ModelFacts) -> Weights {
     Weights::of(&options.home.join("kv"), &tensors)
 }
 
-fn load(
+/// What the slot is started with, if its KV cache fits into memory.
+pub(super) fn sizes(options: &Options, model: &Model) -> Result<SlotOptions, AgentError> {
+    let trained = match model.trained_context() {
+        0 => DEFAULT_LIMIT,
+        trained => trained.min(DEFAULT_LIMIT),
+    };
+    let limit = options.limit.unwrap_or(trained);
+    let offloaded = options.weights.gpu_layers != Some(0) && llama::devices().iter().any(|d| d.gpu);
+    let mut context = options.context.clone();
+    context.ubatch = options.ubatch.unwrap_or(if offloaded { 512 } else { 128 });
+    if !offloaded || context.no_kv_offload {
+        memory::check(model, context.cache, SlotOptions::cells(limit))?;
+    }
+    Ok(SlotOptions {
+        limit,
+        context,
+        snapshot_budget: SNAPSHOT_BUDGET,
+        restore_budget: RESTORE_BUDGET,
+    })
+}
+
+pub(super) fn load(
     options: &Options,
     progress: &mut dyn FnMut(Stage) -> bool,
 ) -> Result<Arc<Model>, AgentError> {
@@ -328,17 +343,38 @@ pub(super) fn own_template(options: &Options, model: &Model) -> (String, bool) {
 pub(super) fn examine(
     source: &str,
     vocab: &Vocab,
+    apart: Option<&Apart>,
 ) -> Result<(ChatTemplate, Tokenizer), AgentError> {
     let tokenizer = Tokenizer::new(vocab.clone(), source)
         .map_err(|e| AgentError::new(ErrorKind::Template, e.to_string()))?;
-    let template = ChatTemplate::new(source, Marks::of(&tokenizer)).map_err(|e| {
-        AgentError::new(
+    let marks = Marks::of(&tokenizer);
+    let template = match apart {
+        Some(apart) => ChatTemplate::apart(source, marks, apart),
+        None => ChatTemplate::new(source, marks),
+    };
+    let template = template.map_err(|e| match e {
+        ChatError::Bridge(BridgeError::Interrupted) => AgentError::from(e),
+        e => AgentError::new(
             ErrorKind::Template,
             format!("the chat template is of no use: {e}"),
         )
-        .hinted("give another one with --chat-template @FILE")
+        .hinted("give another one with --chat-template @FILE"),
     })?;
     Ok((template, tokenizer))
+}
+
+/// Does with a vocabulary what a start and a turn do with it: a damaged one ends the process, and
+/// this is how a child finds out.
+pub(super) fn examine_vocab(model: &Model) -> Result<(), AgentError> {
+    let tokenizer = Tokenizer::new(model.vocab().clone(), PLAIN_TEMPLATE)
+        .map_err(|e| AgentError::new(ErrorKind::Template, e.to_string()))?;
+    drop(Marks::of(&tokenizer));
+    let failed = |e: llama::VocabError| AgentError::new(ErrorKind::Model, e.to_string());
+    for text in VOCAB_TEXTS {
+        let tokens = model.vocab().tokenize(text, false).map_err(failed)?;
+        model.vocab().bytes(&tokens, true);
+    }
+    Ok(())
 }
 
 fn open_store(

@@ -7,6 +7,8 @@ use super::{Receipt, TurnSum};
 /// Where opening an engine stands.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stage {
+    /// A model that is not known yet is loaded in a process of its own.
+    Check,
     /// Weights are being read: 0 to 1.
     Model(f32),
     /// The context is being made and probed.

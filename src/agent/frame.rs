@@ -12,6 +12,7 @@ use crate::chat::script::{Line, Sampled, ScriptError};
 use crate::chat::template::{After, ChatError, ChatTemplate, Delta, Frame, ReplyFormat};
 use crate::chat::tokenize::{Piece, TokenizeError, Tokenizer};
 use crate::ledger::{Token, common_prefix};
+use crate::llama::bridge::BridgeError;
 use crate::session::Session;
 
 /// What a session fixed at its start.
@@ -21,6 +22,9 @@ pub(super) struct Frozen {
 
 impl From<ChatError> for AgentError {
     fn from(error: ChatError) -> AgentError {
+        if error == ChatError::Bridge(BridgeError::Interrupted) {
+            return AgentError::new(ErrorKind::Interrupted, error.to_string());
+        }
         AgentError::new(ErrorKind::Template, error.to_string())
             .hinted("npast doctor -m MODEL lists what the template can write")
     }

@@ -2,7 +2,7 @@
 //! This room joins the others: chat (messages and tokens), session (what is sacred), slot (what is
 //! decoded). It knows no terminal and no HTTP; callers pass input in and get events out.
 //!
-//! - `engine`: model, slot and stores of a process; `conversation`: one session of it.
+//! - `engine`: model, slot and stores of a process; `probe`: whether a new model loads at all; `conversation`: one session of it.
 //! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back; `record`: stored,
 //!   then shown; `fresh`: read again after a failure.
 //! - `branch`: undo, redo, edit, retry, fork.
@@ -31,6 +31,7 @@ mod kept;
 mod memory;
 mod notes;
 mod options;
+pub mod probe;
 mod prompt;
 mod reason;
 mod receipt;
@@ -45,7 +46,7 @@ mod turn;
 
 pub use branch::{Taken, fork, redo, undo};
 pub use conversation::{Conversation, Info, kv_owner, preflight};
-pub use cost::{Cost, cost};
+pub use cost::{Cost, cost, vocabulary};
 pub use engine::{Engine, Facts, Notice};
 pub use error::{AgentError, ErrorKind};
 pub use event::{Event, Stage};

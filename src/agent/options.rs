@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::engine::Notice;
 use crate::chat::Message;
-use crate::llama::{ContextOptions, ModelOptions, Sampling};
+use crate::llama::{Apart, ContextOptions, ModelOptions, Sampling};
 
 /// How history is kept when a template would write it differently.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -63,6 +63,9 @@ pub struct Options {
     /// Whether templates with a thinking switch are asked to think, if somebody said so. Sessions that
     /// start now think without a word; a stored session keeps its own.
     pub thinking: Option<bool>,
+    /// How a process of its own is started for the template, and for a model that is not known yet.
+    /// `None` does their work in this process: for a caller that trusts both.
+    pub apart: Option<Apart>,
 }
 
 impl Options {

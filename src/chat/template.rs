@@ -10,6 +10,7 @@ use super::battery::{self, Battery, Mode};
 use super::message::Message;
 use super::pieces::{Piece, PlaceError};
 use super::tokenize::Tokenizer;
+use crate::llama::Apart;
 use crate::llama::bridge::{Applied, BridgeError, Template};
 
 /// Why a conversation cannot be written.
@@ -139,13 +140,29 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Parses and examines a template; about 0.1 s.
+    /// Parses and examines a template, in this process; about 0.1 s.
     ///
     /// # Errors
-    /// If the template cannot be parsed. What it cannot write is in [`ChatTemplate::battery`].
+    /// If the template cannot be parsed, or meets a bound of time, memory or stack. What it cannot
+    /// write is in [`ChatTemplate::battery`].
     pub fn new(source: &str, marks: Marks) -> Result<ChatTemplate, ChatError> {
-        let mut engine = Engine::new(source, marks)?;
+        let bridge = Template::new(source, &marks.bos, &marks.eos)?;
+        ChatTemplate::examine(bridge, marks)
+    }
+
+    /// As [`ChatTemplate::new`], in a process of its own: for a template that a stranger made.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::new`]; also where the user stops it.
+    pub fn apart(source: &str, marks: Marks, apart: &Apart) -> Result<ChatTemplate, ChatError> {
+        let bridge = Template::apart(source, &marks.bos, &marks.eos, apart)?;
+        ChatTemplate::examine(bridge, marks)
+    }
+
+    fn examine(bridge: Template, marks: Marks) -> Result<ChatTemplate, ChatError> {
+        let mut engine = Engine::new(bridge, marks);
         let battery = battery::examine(&mut engine);
+        engine.bridge.examined()?;
         Ok(ChatTemplate { engine, battery })
     }
 
@@ -206,18 +223,17 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub fn new(source: &str, marks: Marks) -> Result<Engine, ChatError> {
-        let bridge = Template::new(source, &marks.bos, &marks.eos)?;
+    pub fn new(bridge: Template, marks: Marks) -> Engine {
         // SentencePiece has `▁` for a space, and puts one before a text.
         let texts = marks.control.iter().map(|t| spaced(t).trim().to_owned());
         let control = AhoCorasick::new(texts.filter(|t| !t.is_empty())).ok();
-        Ok(Engine {
+        Engine {
             bridge,
             marks,
             plan: Plan::default(),
             turn_end: None,
             control,
-        })
+        }
     }
 
     /// Whether a text holds the text of a control token or a mark, as it is or as a vocabulary

@@ -319,6 +319,7 @@ pub fn options(run: &Run, settings: &Settings, usual: Option<&str>) -> Result<Op
         kv_quota: settings.kv_quota,
         chat_template: template,
         thinking: settings.thinking,
+        apart: Some(super::apart::own()),
     })
 }
 

@@ -2,6 +2,7 @@
 //! wrong becomes one sentence, one hint and an exit code. Nothing below this room prints.
 
 mod agent;
+mod apart;
 mod args;
 mod chat;
 mod deep;
@@ -54,6 +55,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.get(1).is_some_and(|word| *word == sandbox::SUBCOMMAND) {
         return sandbox::main(&args[2..]);
     }
+    if let Some(code) = apart::work(&args) {
+        return code;
+    }
+    apart::say_aborts(args::wants_json(&args));
     // Asked before anything else runs: the alternative is a SIGILL without a word.
     let done = match llama::cpu_lacks() {
         Some(feature) => Err(Failure::cpu(feature)),

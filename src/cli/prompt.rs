@@ -7,9 +7,8 @@ use super::error::Failure;
 use super::live::Live;
 use super::output::{self, count, notice, table};
 use super::{Run, agent, engine};
-use crate::agent::{Options, cost};
+use crate::agent::{Options, cost, vocabulary};
 use crate::config::Settings;
-use crate::llama::{Model, ModelOptions};
 use crate::session::{Db, Error};
 
 /// Runs the subcommand.
@@ -82,12 +81,7 @@ fn text_of(
             "name the session's own model with -m",
         ));
     }
-    let weights = ModelOptions {
-        vocab_only: true,
-        ..ModelOptions::default()
-    };
-    let model = Model::load(&options.model, &weights, &mut |_| true);
-    let model = model.map_err(crate::agent::AgentError::from)?;
+    let model = vocabulary(options)?;
     Ok(String::from_utf8_lossy(&model.vocab().bytes(head, true)).into_owned())
 }
 

@@ -96,6 +96,7 @@ pub fn cpu_lacks() -> Option<&'static str> {
     None
 }
 
+/// A copy of a C string; empty for null.
 pub(super) fn text(c: *const std::ffi::c_char) -> String {
     if c.is_null() {
         return String::new();

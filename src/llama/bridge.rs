@@ -2,16 +2,27 @@
 //!
 //! JSON goes in and comes out; what it means in messages and tokens is the chat room's business.
 //! Templates and replies are a stranger's bytes: sizes are bounded here, depth and clock in the
-//! bridge, and everything that goes wrong there arrives as a [`BridgeError`].
+//! bridge, and everything that goes wrong there arrives as a [`BridgeError`]. What one step of a
+//! template may take of time, memory and stack is bounded by the process that runs it: `remote` is a
+//! child of npast that holds one template; `raw` is the engine in this process.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, c_char, c_int};
-use std::ptr::NonNull;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-// The bridge calls into the llama.cpp that this crate links, also where no Rust code names it.
-use llama_cpp_sys_2 as _;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
+
+mod parser;
+mod raw;
+mod remote;
+
+use super::apart::Apart;
+pub use parser::Parser;
+use raw::{Handle, Op};
+use remote::Remote;
+pub use remote::{TASK, serve};
 
 /// Longest template source that is tried, in bytes (the longest known one has 40 thousand).
 pub const MAX_TEMPLATE_BYTES: usize = 512 * 1024;
@@ -19,6 +30,9 @@ pub const MAX_TEMPLATE_BYTES: usize = 512 * 1024;
 pub const MAX_REQUEST_BYTES: usize = 256 * 1024 * 1024;
 /// Longest reply that is parsed, in bytes.
 pub const MAX_REPLY_BYTES: usize = 16 * 1024 * 1024;
+
+/// Processor time in which a child must examine a template; known ones take 0.1 s.
+const EXAMINATION: Duration = Duration::from_secs(2);
 
 /// What the chat bridge refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,13 +53,19 @@ pub enum BridgeError {
     /// The template raised an error, or refused these messages.
     #[error("the chat template refused the conversation: {0}")]
     Render(String),
+    /// The template met a bound of time, memory or stack.
+    #[error("the chat template was stopped: {0}")]
+    Stopped(String),
+    /// The user stopped the rendering.
+    #[error("the chat template was interrupted")]
+    Interrupted,
     /// llama.cpp can derive no reply parser for this template and these tools.
     #[error("no reply parser can be made for the chat template: {0}")]
     NoParser(String),
     /// The reply does not have the form that the template's parser expects.
     #[error("the reply does not have the template's form: {0}")]
     Reply(String),
-    /// The answer of the bridge was no JSON, or memory ran out there.
+    /// The answer of the bridge was no JSON, or its process does not start.
     #[error("the chat bridge failed: {0}")]
     Bridge(String),
 }
@@ -136,94 +156,73 @@ pub struct Parsed {
     pub calls: Vec<ParsedCall>,
 }
 
-#[repr(C)]
-struct RawTemplate {
-    _opaque: [u8; 0],
-}
-
-#[repr(C)]
-struct RawParser {
-    _opaque: [u8; 0],
-}
-
-unsafe extern "C" {
-    fn npast_chat_template_new(
-        source: *const c_char,
-        source_len: usize,
-        bos: *const c_char,
-        bos_len: usize,
-        eos: *const c_char,
-        eos_len: usize,
-        out: *mut *mut RawTemplate,
-    ) -> *mut c_char;
-    fn npast_chat_template_free(handle: *mut RawTemplate);
-    fn npast_chat_caps(handle: *const RawTemplate) -> *mut c_char;
-    fn npast_chat_apply(
-        handle: *mut RawTemplate,
-        request: *const c_char,
-        len: usize,
-    ) -> *mut c_char;
-    fn npast_chat_render(
-        handle: *mut RawTemplate,
-        request: *const c_char,
-        len: usize,
-    ) -> *mut c_char;
-    #[cfg(test)]
-    fn npast_chat_reference(
-        handle: *const RawTemplate,
-        request: *const c_char,
-        len: usize,
-    ) -> *mut c_char;
-    fn npast_chat_parser_new(
-        applied: *const c_char,
-        len: usize,
-        out: *mut *mut RawParser,
-    ) -> *mut c_char;
-    fn npast_chat_parser_free(handle: *mut RawParser);
-    fn npast_chat_parse(
-        handle: *const RawParser,
-        text: *const c_char,
-        len: usize,
-        partial: c_int,
-    ) -> *mut c_char;
-    fn npast_chat_string_free(text: *mut c_char);
-}
-
 /// A parsed chat template. Requests are JSON objects: `messages` (OpenAI form), and where wanted
 /// `tools`, `tool_choice`, `parallel_tool_calls`, `add_generation_prompt`, `enable_thinking`,
 /// `now_ms` (the clock the template sees), `kwargs`, `json_schema`, `add_bos`.
+///
+/// From its making until [`Template::examined`] it is being examined: a bound that it meets then is
+/// its answer to everything that follows, since an examination renders some hundred times.
 #[derive(Debug)]
-pub struct Template(NonNull<RawTemplate>);
+pub struct Template {
+    place: Place,
+    /// What its examination took so far, and the bound that it met.
+    examination: Mutex<(Duration, Option<BridgeError>)>,
+    examining: AtomicBool,
+}
 
-// SAFETY: the handle owns its memory and is bound to no thread.
-unsafe impl Send for Template {}
-// SAFETY: the tree is constant after construction; its one lazy part is made under `call_once`.
-unsafe impl Sync for Template {}
+/// Where a template runs.
+#[derive(Debug)]
+enum Place {
+    Here(Handle),
+    Apart(Remote),
+}
 
 impl Template {
-    /// Parses a template. `bos` and `eos` are the texts of these tokens, empty without one.
+    /// Parses a template, in this process. `bos` and `eos` are the texts of these tokens, empty
+    /// without one.
     ///
     /// # Errors
     /// `TooLong`, or `Template` with the engine's reason.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Template, BridgeError> {
         bounded("chat template", source.len(), MAX_TEMPLATE_BYTES)?;
-        let mut handle = std::ptr::null_mut();
-        // SAFETY: the three texts are valid for their lengths, `handle` is a place for a pointer.
-        let answer = unsafe {
-            npast_chat_template_new(
-                source.as_ptr().cast(),
-                source.len(),
-                bos.as_ptr().cast(),
-                bos.len(),
-                eos.as_ptr().cast(),
-                eos.len(),
-                &mut handle,
-            )
-        };
-        match NonNull::new(handle) {
-            Some(handle) => Ok(Template(handle)),
-            None => Err(refusal(answer, BridgeError::Template)),
+        match Handle::new(source, bos, eos) {
+            Ok(handle) => Ok(Template::at(Place::Here(handle))),
+            Err(answer) => Err(refusal(answer, BridgeError::Template)),
         }
+    }
+
+    /// Parses a template, in a child of npast.
+    ///
+    /// # Errors
+    /// As [`Template::new`]; `Stopped`, `Interrupted`.
+    pub fn apart(
+        source: &str,
+        bos: &str,
+        eos: &str,
+        apart: &Apart,
+    ) -> Result<Template, BridgeError> {
+        bounded("chat template", source.len(), MAX_TEMPLATE_BYTES)?;
+        let remote = Remote::new(source, bos, eos, apart.clone())?;
+        Ok(Template::at(Place::Apart(remote)))
+    }
+
+    fn at(place: Place) -> Template {
+        Template {
+            place,
+            examination: Mutex::new((Duration::ZERO, None)),
+            examining: AtomicBool::new(true),
+        }
+    }
+
+    /// The examination is over. A bound that the template met in it is an error.
+    ///
+    /// # Errors
+    /// `Stopped` or `Interrupted`.
+    pub fn examined(&self) -> Result<(), BridgeError> {
+        self.examining.store(false, Ordering::SeqCst);
+        let found = self.examination.lock();
+        let found = found.map_or_else(|poison| poison.into_inner().1.take(), |mut f| f.1.take());
+        found.map_or(Ok(()), Err)
     }
 
     /// Renders a conversation and makes its grammar and reply parser.
@@ -231,10 +230,7 @@ impl Template {
     /// # Errors
     /// `Render` where the template raises, `NoParser` where no parser can be derived.
     pub fn apply(&self, request: &Value) -> Result<Applied, BridgeError> {
-        let text = request_text(request)?;
-        // SAFETY: the handle lives as long as self, the text is valid for its length.
-        let answer = unsafe { npast_chat_apply(self.0.as_ptr(), text.as_ptr().cast(), text.len()) };
-        read(answer, render_error)
+        self.call(Op::Apply, &request_text(request)?, render_error)
     }
 
     /// Renders a conversation: the same text as [`Applied::prompt`], made faster.
@@ -246,93 +242,74 @@ impl Template {
         struct Prompt {
             prompt: String,
         }
-        let text = request_text(request)?;
-        // SAFETY: as in `apply`.
-        let answer =
-            unsafe { npast_chat_render(self.0.as_ptr(), text.as_ptr().cast(), text.len()) };
-        read::<Prompt>(answer, BridgeError::Render).map(|p| p.prompt)
+        let made = self.call::<Prompt>(Op::Render, &request_text(request)?, BridgeError::Render);
+        made.map(|p| p.prompt)
     }
 
     /// llama.cpp's own entry point, to compare with.
     #[cfg(test)]
     fn reference(&self, request: &Value) -> Result<Applied, BridgeError> {
-        let text = request_text(request)?;
-        // SAFETY: as in `apply`.
-        let answer =
-            unsafe { npast_chat_reference(self.0.as_ptr(), text.as_ptr().cast(), text.len()) };
-        read(answer, render_error)
+        self.call(Op::Reference, &request_text(request)?, render_error)
     }
 
     /// What the template can do, by llama.cpp's names (`supports_tools`, …).
     pub fn caps(&self) -> BTreeMap<String, bool> {
-        // SAFETY: the handle lives as long as self.
-        let answer = unsafe { npast_chat_caps(self.0.as_ptr()) };
-        read(answer, BridgeError::Bridge).unwrap_or_default()
+        self.call(Op::Caps, "", BridgeError::Bridge)
+            .unwrap_or_default()
     }
-}
 
-impl Drop for Template {
-    fn drop(&mut self) {
-        // SAFETY: made by npast_chat_template_new, freed once.
-        unsafe { npast_chat_template_free(self.0.as_ptr()) }
+    fn call<T: serde::de::DeserializeOwned>(
+        &self,
+        op: Op,
+        text: &str,
+        kind: impl Fn(String) -> BridgeError,
+    ) -> Result<T, BridgeError> {
+        self.still_examined()?;
+        let (answer, took) = match &self.place {
+            Place::Here(handle) => (Ok(handle.call(op, text)), Duration::ZERO),
+            Place::Apart(remote) => match remote.call(op, text) {
+                Ok((answer, took)) => (Ok(answer), took),
+                Err(error) => (Err(error), Duration::ZERO),
+            },
+        };
+        let read = answer.and_then(|answer| read(answer, kind));
+        if let Err(error @ (BridgeError::Stopped(_) | BridgeError::Interrupted)) = &read {
+            self.met(error);
+        }
+        self.took(took);
+        read
     }
-}
 
-/// A reply parser, loaded once for all replies of one grammar.
-#[derive(Debug)]
-pub struct Parser(NonNull<RawParser>);
+    /// The bound that was met in an examination that goes on, if one was.
+    fn still_examined(&self) -> Result<(), BridgeError> {
+        if !self.examining.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let found = self.examination.lock();
+        let met = found.ok().and_then(|found| found.1.clone());
+        met.map_or(Ok(()), Err)
+    }
 
-// SAFETY: the handle owns its memory and is bound to no thread.
-unsafe impl Send for Parser {}
-// SAFETY: parsing keeps its state apart from the parser, which is constant.
-unsafe impl Sync for Parser {}
-
-impl Parser {
-    /// Loads the parser of an applied conversation.
-    ///
-    /// # Errors
-    /// `Bridge` if the serialised parser is not one.
-    pub fn new(applied: &Applied) -> Result<Parser, BridgeError> {
-        let text = json!({
-            "format": applied.format,
-            "generation_prompt": applied.generation_prompt,
-            "parser": applied.parser,
-        })
-        .to_string();
-        let mut handle = std::ptr::null_mut();
-        // SAFETY: the text is valid for its length, `handle` is a place for a pointer.
-        let answer =
-            unsafe { npast_chat_parser_new(text.as_ptr().cast(), text.len(), &mut handle) };
-        match NonNull::new(handle) {
-            Some(handle) => Ok(Parser(handle)),
-            None => Err(refusal(answer, BridgeError::Bridge)),
+    /// Counts processor time of an examination.
+    fn took(&self, time: Duration) {
+        let Ok(mut found) = self.examination.lock() else {
+            return;
+        };
+        found.0 += time;
+        if self.examining.load(Ordering::SeqCst) && found.1.is_none() && found.0 > EXAMINATION {
+            found.1 = Some(BridgeError::Stopped(format!(
+                "some small conversations take it more than {} s of processor time",
+                EXAMINATION.as_secs()
+            )));
         }
     }
 
-    /// Takes a reply apart: what was sampled after the prompt, without the end-of-turn token.
-    /// `partial` says that more may come; the cost is O(text) each time.
-    ///
-    /// # Errors
-    /// `Reply` if the text does not have the template's form.
-    pub fn parse(&self, text: &str, partial: bool) -> Result<Parsed, BridgeError> {
-        bounded("reply", text.len(), MAX_REPLY_BYTES)?;
-        // SAFETY: the handle lives as long as self, the text is valid for its length.
-        let answer = unsafe {
-            npast_chat_parse(
-                self.0.as_ptr(),
-                text.as_ptr().cast(),
-                text.len(),
-                c_int::from(partial),
-            )
-        };
-        read(answer, BridgeError::Reply)
-    }
-}
-
-impl Drop for Parser {
-    fn drop(&mut self) {
-        // SAFETY: made by npast_chat_parser_new, freed once.
-        unsafe { npast_chat_parser_free(self.0.as_ptr()) }
+    fn met(&self, bound: &BridgeError) {
+        if self.examining.load(Ordering::SeqCst)
+            && let Ok(mut found) = self.examination.lock()
+        {
+            found.1.get_or_insert_with(|| bound.clone());
+        }
     }
 }
 
@@ -356,39 +333,28 @@ fn render_error(reason: String) -> BridgeError {
     }
 }
 
-/// Takes an answer's text over and frees it.
-fn take(answer: *mut c_char) -> Option<String> {
-    if answer.is_null() {
-        return None;
-    }
-    // SAFETY: a non-null answer is a NUL-terminated text of the bridge, freed once, after the copy.
-    let text = unsafe { CStr::from_ptr(answer) }
-        .to_string_lossy()
-        .into_owned();
-    // SAFETY: as above.
-    unsafe { npast_chat_string_free(answer) };
-    Some(text)
-}
-
+/// What an answer of the bridge says; `None` is an answer that there was no memory for.
 fn read<T: serde::de::DeserializeOwned>(
-    answer: *mut c_char,
+    answer: Option<String>,
     kind: impl Fn(String) -> BridgeError,
 ) -> Result<T, BridgeError> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Answer<T> {
         Refused { error: String },
+        Stopped { stopped: String },
         Made(T),
     }
-    let text = take(answer).ok_or_else(out_of_memory)?;
+    let text = answer.ok_or_else(out_of_memory)?;
     match serde_json::from_str(&text) {
         Ok(Answer::Made(value)) => Ok(value),
         Ok(Answer::Refused { error }) => Err(kind(one_line(&error))),
+        Ok(Answer::Stopped { stopped }) => Err(BridgeError::Stopped(stopped)),
         Err(error) => Err(BridgeError::Bridge(error.to_string())),
     }
 }
 
-fn refusal(answer: *mut c_char, kind: impl Fn(String) -> BridgeError) -> BridgeError {
+fn refusal(answer: Option<String>, kind: impl Fn(String) -> BridgeError) -> BridgeError {
     match read::<()>(answer, kind) {
         Err(error) => error,
         Ok(()) => out_of_memory(),
@@ -396,7 +362,7 @@ fn refusal(answer: *mut c_char, kind: impl Fn(String) -> BridgeError) -> BridgeE
 }
 
 fn out_of_memory() -> BridgeError {
-    BridgeError::Bridge("out of memory".to_owned())
+    BridgeError::Stopped("what it builds is too large".to_owned())
 }
 
 /// The engine quotes the template over several lines; the last `Error:` is the reason.

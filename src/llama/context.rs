@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use llama_cpp_sys_2 as sys;
+use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
 use super::state::Proven;
@@ -50,7 +51,7 @@ impl Part {
 }
 
 /// Element type of the KV cache (keys and values alike).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum CacheType {
     /// 32-bit floats.
     F32,
@@ -117,7 +118,7 @@ impl CacheType {
 }
 
 /// What a context is made with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ContextOptions {
     /// Cells: the conversation's limit plus the reserve for scratch.
     pub cells: usize,

@@ -1,8 +1,11 @@
 //! llama.cpp reports errors on its log and returns null. The log goes to `tracing`; the last
-//! error lines are kept so that they can become an error's text.
+//! error lines are kept so that they can become an error's text. So does what its C and C++ code
+//! writes on standard error past its log: a terminal shows what npast says, and nothing else. What
+//! llama.cpp aborts with becomes a sentence of the caller's.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_void};
+use std::sync::{Once, OnceLock};
 
 use llama_cpp_sys_2 as sys;
 
@@ -13,10 +16,73 @@ thread_local! {
 }
 const KEPT: usize = 32;
 
-/// Sends llama.cpp's log to `tracing` (target `llama`). Called once, before anything else.
+type TextFn = unsafe extern "C" fn(*const c_char);
+
+unsafe extern "C" {
+    fn npast_capture_stderr(line: TextFn);
+    fn npast_on_terminate(end: TextFn);
+}
+
+/// What is called when llama.cpp aborts; its answer is the exit code.
+static ON_ABORT: OnceLock<fn(&str) -> i32> = OnceLock::new();
+
+/// Sends llama.cpp's log and its standard error to `tracing` (target `llama`). Before anything else
+/// of llama.cpp is called; cheap when it is done already.
 pub(super) fn install() {
-    // SAFETY: the callback is a plain function that never unwinds (see below).
-    unsafe { sys::llama_log_set(Some(on_line), std::ptr::null_mut()) }
+    static DONE: Once = Once::new();
+    DONE.call_once(|| {
+        // SAFETY: the callbacks are plain functions that never unwind (see below). ggml's log, which
+        // GGUF files are read with, is set by the same call.
+        unsafe {
+            sys::llama_log_set(Some(on_line), std::ptr::null_mut());
+            npast_capture_stderr(on_stderr);
+        }
+    });
+}
+
+/// An assertion of llama.cpp, or an exception of it that nobody catches, calls `handler` with the
+/// reason and ends the process with the exit code that it gives: at once, since other threads may be
+/// inside of llama.cpp. The first handler stays.
+pub fn on_abort(handler: fn(&str) -> i32) {
+    if ON_ABORT.set(handler).is_ok() {
+        // SAFETY: the callbacks are plain functions that end the process.
+        unsafe {
+            sys::ggml_set_abort_callback(Some(on_end));
+            npast_on_terminate(on_end);
+        }
+    }
+}
+
+unsafe extern "C" fn on_end(text: *const c_char) {
+    let text = super::backend::text(text);
+    // The source's folder is of no use to people.
+    let words = match text.split_once(".c") {
+        Some((path, _)) => &text[path.rfind('/').map_or(0, |at| at + 1)..],
+        None => text.as_str(),
+    };
+    let told = std::panic::catch_unwind(|| ON_ABORT.get().map_or(1, |handler| handler(words)));
+    end(told.unwrap_or(1))
+}
+
+/// Ends the process without running anything else of it.
+#[cfg(target_os = "linux")]
+fn end(code: i32) -> ! {
+    // SAFETY: no memory is touched.
+    unsafe { libc::_exit(code) }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+unsafe extern "C" fn on_stderr(text: *const c_char) {
+    let text = super::backend::text(text);
+    let line = text.trim();
+    if !line.is_empty() {
+        let _ = std::panic::catch_unwind(|| tracing::warn!(target: "llama", "{line}"));
+        keep(false, line);
+    }
 }
 
 /// Forgets captured lines, so that [`captured_error`] speaks of what follows.
@@ -62,6 +128,11 @@ unsafe extern "C" fn on_line(level: sys::ggml_log_level, text: *const c_char, _:
         Some((name, rest)) if !name.contains(' ') => rest,
         _ => line,
     };
+    keep(error, said);
+}
+
+/// Remembers a line for [`captured_error`].
+fn keep(error: bool, said: &str) {
     // A thread that is ending has no lines any more.
     let _ = LINES.try_with(|lines| {
         if let Ok(mut lines) = lines.try_borrow_mut() {
@@ -71,4 +142,37 @@ unsafe extern "C" fn on_line(level: sys::ggml_log_level, text: *const c_char, _:
             lines.push((error, said.to_owned()));
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llama::{Grammar, Model, ModelOptions, Sampler, Sampling};
+    use crate::tiny::{Class, Options, tiny_model};
+
+    #[test]
+    fn what_c_code_writes_on_standard_error_becomes_lines_of_the_log() {
+        let path = tiny_model(Class::Dense, &Options::default());
+        let options = ModelOptions {
+            vocab_only: true,
+            ..ModelOptions::default()
+        };
+        let model = Model::load(&path, &options, &mut |_| true).unwrap();
+        start_capture();
+        let grammar = Grammar {
+            text: "root ::= (".to_owned(),
+            lazy: false,
+            patterns: Vec::new(),
+            tokens: Vec::new(),
+            prefill: Vec::new(),
+        };
+        let made = Sampler::new(model.vocab(), &Sampling::default(), Some(&grammar), &[]);
+        assert!(made.is_err());
+        let said = LINES.with_borrow(|lines| lines.iter().any(|l| l.1.contains("grammar")));
+        assert_eq!(
+            said,
+            cfg!(target_env = "gnu"),
+            "the C library's stream is exchanged"
+        );
+    }
 }

@@ -2,6 +2,7 @@
 //! this room, and every call that can abort or scribble is guarded by a check that returns an error.
 #![allow(unsafe_code)]
 
+pub mod apart;
 mod backend;
 mod batch;
 pub mod bridge;
@@ -14,8 +15,10 @@ pub mod state;
 mod takes;
 mod vocab;
 
+pub use apart::Apart;
 pub use backend::{Device, backends, cpu_lacks, devices, system_info};
 pub use context::{CacheType, Context, ContextError, ContextOptions, DecodeError, Part, Seq};
+pub use log::on_abort;
 pub use model::{LoadError, Model, ModelOptions};
 pub use sampler::{Grammar, Sampler, SamplerError, Sampling};
 pub use takes::Takes;

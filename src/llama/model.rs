@@ -6,11 +6,12 @@ use std::ptr;
 use std::sync::Arc;
 
 use llama_cpp_sys_2 as sys;
+use serde::{Deserialize, Serialize};
 
 use super::{Vocab, backend, log};
 
 /// Where the weights go. Defaults are llama.cpp's own.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ModelOptions {
     /// Layers to put on GPUs; `None` puts all there that there are.
     pub gpu_layers: Option<u32>,

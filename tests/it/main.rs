@@ -93,6 +93,8 @@ mod rewinds;
 mod setup;
 mod snapshots;
 mod soak;
+#[cfg(target_os = "linux")]
+mod strangers;
 mod switches;
 mod templates;
 #[cfg(target_os = "linux")]

@@ -86,6 +86,7 @@ impl Desk {
             kv_quota: None,
             chat_template: None,
             thinking: self.thinking,
+            apart: None,
         }
     }
 

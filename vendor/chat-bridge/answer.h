@@ -2,6 +2,7 @@
 #pragma once
 
 #include "json.h"
+#include "limits.h"
 #include "log.h"
 
 #include <cstdlib>
@@ -34,6 +35,15 @@ inline char * failure(std::string message) noexcept {
     }
 }
 
+// A bound was met: the work was stopped, whatever was made of the exception on the way out.
+inline char * stopped(const char * why) noexcept {
+    try {
+        return own(common_json{ { "stopped", why } }.dump_safe());
+    } catch (...) {
+        return nullptr;
+    }
+}
+
 // `common` logs to the terminal by itself, model output included; nothing below cli prints.
 inline void quiet() {
     static std::once_flag once;
@@ -41,16 +51,23 @@ inline void quiet() {
 }
 
 template <typename F> char * answer(F && body) noexcept {
+    forget_limit();
+    char * out = nullptr;
     try {
         quiet();
-        return body();
+        out = body();
     } catch (const std::bad_alloc &) {
-        return nullptr;
+        out = nullptr;
     } catch (const std::exception & e) {
-        return failure(e.what());
+        out = failure(e.what());
     } catch (...) {
-        return failure("an unknown C++ exception");
+        out = failure("an unknown C++ exception");
     }
+    if (const char * why = limit_met()) {
+        std::free(out);
+        out = stopped(why);
+    }
+    return out;
 }
 
 }  // namespace npast

@@ -1,12 +1,14 @@
 // The C face of llama.cpp's template engine, grammars and reply parsers: JSON in, JSON out.
 //
 // Rules of this folder:
-// - No C++ exception crosses; every entry point catches everything and answers {"error": "..."}.
+// - No C++ exception crosses; every entry point catches everything and answers {"error": "..."},
+//   or {"stopped": "..."} when a bound of limits.h was met.
 // - Strings come as pointer + length (UTF-8, may hold NUL) and go as NUL-terminated JSON that the
 //   caller gives back to npast_chat_string_free. A null answer means that memory ran out.
 // - A handle is immutable after it is made (its lazy part is made once, under a lock), so several
 //   threads may use the same one.
-// - Template text is a stranger's: limits.h bounds what it can do to the stack and to the clock.
+// - Template text is a stranger's: limits.h bounds what it can do to the stack and to the clock. What
+//   a single step may take of time and memory is bounded by the process that runs it.
 #pragma once
 
 #include <stddef.h>
@@ -43,6 +45,17 @@ void   npast_chat_parser_free(npast_reply_parser * handle);
 char * npast_chat_parse(const npast_reply_parser * handle, const char * text, size_t len, int partial);
 
 void npast_chat_string_free(char * text);
+
+// For a process that only renders, under a limit of memory: running out of it is an answer.
+void npast_chat_confine(void);
+
+// Once per process. What C and C++ code writes on its standard error comes in lines to the function;
+// the descriptor, and what other languages write on it, stay as they are.
+typedef void (*npast_text_fn)(const char * text);
+void npast_capture_stderr(npast_text_fn line);
+
+// Once per process: called with the reason before an exception that nobody catches ends the process.
+void npast_on_terminate(npast_text_fn end);
 
 #ifdef __cplusplus
 }

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <new>
 #include <stdexcept>
+#include <string>
 
 namespace npast {
 
@@ -22,6 +24,17 @@ constexpr int64_t MAX_RANGE       = 1000 * 1000;
 
 thread_local const char * stack_base = nullptr;
 thread_local size_t       steps_left = 0;
+thread_local const char * met        = nullptr;
+
+[[noreturn]] void refuse(const char * why) {
+    met = why;
+    throw std::runtime_error(std::string("the template was stopped: ") + why);
+}
+
+void allocation_failed() {
+    met = "what it builds is too large";
+    throw std::bad_alloc();
+}
 
 void check_room() {
     const char here = 0;
@@ -29,10 +42,10 @@ void check_room() {
         const auto a = reinterpret_cast<uintptr_t>(stack_base);
         const auto b = reinterpret_cast<uintptr_t>(&here);
         if ((a > b ? a - b : b - a) > MAX_STACK_BYTES) {
-            throw std::runtime_error("the template calls itself too deeply");
+            refuse("it calls itself too deeply");
         }
         if (steps_left == 0) {
-            throw std::runtime_error("the template takes too many steps");
+            refuse("it takes too many steps");
         }
         --steps_left;
     }
@@ -65,7 +78,7 @@ jinja::value bounded_range(const jinja::func_args & args) {
     }
     const double length = step == 0 ? 0.0 : (double(last) - double(first)) / double(step);
     if (length > double(MAX_RANGE)) {
-        throw std::runtime_error("range() in the template is too long");
+        refuse("its range() is too long");
     }
     return jinja::global_builtins().at("range")(args);
 }
@@ -192,6 +205,18 @@ size_t bracket_depth(const std::string & text) {
         }
     }
     return deepest;
+}
+
+const char * limit_met() {
+    return met;
+}
+
+void forget_limit() {
+    met = nullptr;
+}
+
+void failed_allocations_are_a_limit() {
+    std::set_new_handler(allocation_failed);
 }
 
 entry_scope::entry_scope() : outer_base(stack_base), outer_steps(steps_left) {

@@ -19,6 +19,15 @@ void check_tokens(const jinja::lexer_result & lexed);
 // Puts our statements into the tree: the clock at the top, a stack and step check in every body.
 void insert_guards(jinja::program & program);
 
+// Which bound the work of this thread met since forget_limit, in words for people; null if none. The
+// engine catches exceptions and goes on in some places, so a bound is remembered beside them.
+const char * limit_met();
+void         forget_limit();
+
+// For a process that does nothing but this work under a limit of memory: an allocation that fails
+// counts as a bound that was met.
+void failed_allocations_are_a_limit();
+
 // Deepest nesting of brackets in a text, counting only unclosed ones.
 size_t bracket_depth(const std::string & text);
 

@@ -328,4 +328,8 @@ void npast_chat_string_free(char * text) {
     std::free(text);
 }
 
+void npast_chat_confine(void) {
+    npast::failed_allocations_are_a_limit();
+}
+
 }  // extern "C"

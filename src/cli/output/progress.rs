@@ -24,6 +24,7 @@ impl Progress {
     /// The model is being loaded.
     pub fn stage(&mut self, stage: &Stage) {
         match stage {
+            Stage::Check => self.show(1, 1, "trying the new model once"),
             Stage::Model(done) => {
                 let done = (done.clamp(0.0, 1.0) * 100.0) as u64;
                 self.show(done, 100, "loading  {bar:30} {percent:>3} %");

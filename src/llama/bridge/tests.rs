@@ -1,6 +1,7 @@
 //! The bridge against llama.cpp's own entry point, and against hostile templates.
 
 use super::*;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 const CHATML: &str = "{%- for m in messages -%}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{%- endfor -%}{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}";

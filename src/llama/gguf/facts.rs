@@ -8,6 +8,9 @@ use std::{
 
 use super::{GgufError, Reader, TensorInfo, Value};
 
+/// Far above what models have: some hundred layers.
+const MAX_BLOCKS: u64 = 1 << 12;
+
 /// Bytes read at the start, the middle and the end of each tensor.
 const SAMPLE: u64 = 4096;
 
@@ -51,6 +54,7 @@ pub fn facts(path: &Path) -> Result<ModelFacts, GgufError> {
         .ok_or_else(|| GgufError::malformed(first.path(), "it names no architecture"))?;
 
     distinct_tokens(first)?;
+    sane_numbers(first, &architecture)?;
     let mut tensors: Vec<(&TensorInfo, usize)> = readers
         .iter()
         .enumerate()
@@ -155,6 +159,31 @@ fn shape(reader: &Reader, architecture: &str) -> Vec<(String, String)> {
         .collect();
     shape.sort();
     shape
+}
+
+/// Numbers that no model has and llama.cpp asserts on, or works for hours by.
+fn sane_numbers(reader: &Reader, architecture: &str) -> Result<(), GgufError> {
+    let refuse = |key: &str, what: String| {
+        let reason = format!("{key} is {what}");
+        Err(GgufError::malformed(reader.path(), reason))
+    };
+    for (key, value) in reader.entries() {
+        let Some(name) = key.strip_prefix(architecture) else {
+            continue;
+        };
+        match value {
+            Value::Float(number) if !number.is_finite() => return refuse(&key, number.to_string()),
+            Value::Float(number) if name.ends_with("epsilon") && number < 0.0 => {
+                return refuse(&key, number.to_string());
+            }
+            Value::Unsigned(number) if name == ".block_count" => match number {
+                1..=MAX_BLOCKS => {}
+                _ => return refuse(&key, number.to_string()),
+            },
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// llama.cpp aborts the process when two tokens have the same text.

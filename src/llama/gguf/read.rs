@@ -9,6 +9,7 @@ use std::{
 use llama_cpp_sys_2 as sys;
 
 use super::{GgufError, c_path, check::check};
+use crate::llama::log;
 
 /// A value in a file's metadata.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +63,7 @@ impl Reader {
     /// Reads the header of `path`. A file that is no GGUF, is damaged, is cut short (its tensor
     /// data included) or makes absurd claims is an error.
     pub fn open(path: &Path) -> Result<Reader, GgufError> {
+        log::install();
         let length = check(path)?;
         let c_path = c_path(path)?;
         let params = sys::gguf_init_params {

@@ -5,6 +5,7 @@ use std::{collections::HashSet, ffi::CString, fs, path::Path, ptr};
 use llama_cpp_sys_2 as sys;
 
 use super::{GgufError, c_path};
+use crate::llama::log;
 
 /// A tensor's element type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,7 @@ unsafe impl Send for Writer {}
 impl Writer {
     /// An empty file whose `general.architecture` is `arch`.
     pub fn new(arch: &str) -> Result<Self, GgufError> {
+        log::install();
         // SAFETY: allocates and returns a fresh context.
         let ctx = unsafe { sys::gguf_init_empty() };
         let mut writer = Self {
