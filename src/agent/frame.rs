@@ -7,7 +7,7 @@ use super::AgentError;
 use super::engine::Shared;
 use super::error::ErrorKind;
 use crate::chat::Message;
-use crate::chat::pieces::{self, for_tokenizer};
+use crate::chat::pieces::{self, Owner, for_tokenizer};
 use crate::chat::script::{Line, Sampled, ScriptError};
 use crate::chat::template::{After, ChatError, ChatTemplate, Delta, Frame, ReplyFormat};
 use crate::chat::tokenize::{Piece, TokenizeError, Tokenizer};
@@ -25,8 +25,18 @@ impl From<ChatError> for AgentError {
         if error == ChatError::Bridge(BridgeError::Interrupted) {
             return AgentError::new(ErrorKind::Interrupted, error.to_string());
         }
-        AgentError::new(ErrorKind::Template, error.to_string())
-            .hinted("npast doctor -m MODEL lists what the template can write")
+        let hint = match &error {
+            ChatError::Place(place) if matches!(place.owner(), Some(Owner::System)) => {
+                "give another template with --chat-template @FILE, or start a session without a \
+                 system prompt and tools"
+            }
+            ChatError::Place(place) if matches!(place.owner(), Some(Owner::Tools)) => {
+                "give another template with --chat-template @FILE, or start a session without tools"
+            }
+            ChatError::Place(_) => "give another template with --chat-template @FILE",
+            _ => "npast doctor -m MODEL lists what the template can write",
+        };
+        AgentError::new(ErrorKind::Template, error.to_string()).hinted(hint)
     }
 }
 

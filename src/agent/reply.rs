@@ -23,7 +23,11 @@ pub(super) struct Coming {
     reader: ReplyReader,
     utf8: Utf8Hold,
     stops: StopHold,
+    /// How many of the stop strings are the user's; those of the format are behind them.
+    own_stops: usize,
     stopped: bool,
+    /// It came to where the template begins the next message: it is whole.
+    ended: bool,
     /// In the store, once something of it is there.
     pub id: Option<MessageId>,
     /// Where its tokens begin in the ledger.
@@ -41,8 +45,10 @@ impl Coming {
         Ok(Coming {
             reader: ReplyReader::new(format).map_err(bridge)?,
             utf8: Utf8Hold::new(),
-            stops: StopHold::new(stops).map_err(stops_error)?,
+            stops: StopHold::new(&all_stops(format, stops)).map_err(stops_error)?,
+            own_stops: stops.len(),
             stopped: false,
+            ended: false,
             id: None,
             start,
             unstored: Vec::new(),
@@ -72,6 +78,7 @@ impl Coming {
     fn show(&mut self, text: &str) -> Vec<Event> {
         let emitted = self.stops.feed(text);
         self.stopped |= emitted.found.is_some();
+        self.ended |= emitted.found.is_some_and(|which| which >= self.own_stops);
         self.read(&emitted.text)
     }
 
@@ -106,6 +113,14 @@ impl Coming {
         std::mem::take(&mut self.unshown)
     }
 
+    /// Why it ended: where the template begins the next message a reply stops by itself.
+    pub fn why(&self, finish: Finish) -> Finish {
+        match finish {
+            Finish::StopString if self.ended => Finish::Stop,
+            finish => finish,
+        }
+    }
+
     /// The end: what was held back, and the message.
     pub fn finish(mut self, finish: Finish, seed: u64) -> (Vec<Event>, Message) {
         let mut events = Vec::new();
@@ -117,7 +132,7 @@ impl Coming {
                 events.extend(self.read(&held));
             }
         }
-        let cut = finish != Finish::Stop;
+        let cut = finish != Finish::Stop && !self.ended;
         let (last, message) = self.reader.finish(cut, seed);
         events.extend(last.into_iter().map(shown));
         (events, message)
@@ -142,8 +157,18 @@ fn stops_error(error: impl std::fmt::Display) -> AgentError {
     )
 }
 
+/// The user's stop strings, and those of a format behind them.
+fn all_stops(format: &ReplyFormat, own: &[String]) -> Vec<String> {
+    own.iter().chain(&format.ends).cloned().collect()
+}
+
 /// Finds stop strings on the engine thread, so that nothing is sampled after one.
-pub(super) fn watch(vocab: &Vocab, stops: &[String]) -> Result<Watch, AgentError> {
+pub(super) fn watch(
+    vocab: &Vocab,
+    format: &ReplyFormat,
+    own: &[String],
+) -> Result<Watch, AgentError> {
+    let stops = &all_stops(format, own);
     if stops.is_empty() {
         return Ok(Box::new(|_| Flow::Continue));
     }
@@ -239,8 +264,12 @@ impl Conversation {
     ) -> Result<Message, AgentError> {
         let raw = self.raw_text(tokens);
         let seed = self.row.seed;
-        let mut reader = ReplyReader::new(self.format(after)?).map_err(bridge)?;
-        reader.push(&raw);
-        Ok(reader.finish(cut, seed).1)
+        let format = self.format(after)?;
+        let mut reader = ReplyReader::new(format).map_err(bridge)?;
+        let mut ends = StopHold::new(&format.ends).map_err(stops_error)?;
+        let read = ends.feed(&raw);
+        reader.push(&read.text);
+        reader.push(&ends.finish());
+        Ok(reader.finish(cut && read.found.is_none(), seed).1)
     }
 }

@@ -169,7 +169,7 @@ impl Conversation {
         let reply = Reply {
             choice,
             max_tokens: options.max_tokens.unwrap_or(usize::MAX),
-            watch: watch(&vocab, &options.stop)?,
+            watch: watch(&vocab, &format, &options.stop)?,
             observe: None,
         };
         let prompt = self.ledger.len();
@@ -209,6 +209,7 @@ impl Conversation {
         let mut message = None;
         if said {
             let (id, seed) = (coming.id, self.seed_at(coming.start));
+            finish = coming.why(finish);
             let (events, reply) = coming.finish(finish, seed);
             if finish == Finish::Stop && !reply.calls.is_empty() {
                 finish = Finish::ToolCalls;

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use serde_json::{Map, Value, json};
 
 use super::message::{Message, Role, ToolCall};
-use super::pieces::{NO_MESSAGE, Slot};
+use super::pieces::{Owner, Slot};
 use super::plain;
 
 /// How messages are brought into a form that the template can write. The default is: as they are.
@@ -47,26 +47,26 @@ pub const LATE_SYSTEM: &str = "[System message]\n";
 /// What stands before a user's text inside a tool result.
 pub const USER_IN_RESULT: &str = "\n\n[User message]\n";
 
-/// A stretch of a draft's text: ours, or foreign and then with the message it came from.
+/// A stretch of a draft's text: ours, or foreign and then with what it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
     pub text: String,
-    pub message: Option<usize>,
+    pub owner: Option<Owner>,
 }
 
 impl Part {
     pub fn ours(text: impl Into<String>) -> Part {
         Part {
             text: text.into(),
-            message: None,
+            owner: None,
         }
     }
 
     /// White space needs no slot: it cannot speak, and templates test texts for being empty.
-    pub fn foreign(text: &str, message: usize) -> Part {
+    pub fn foreign(text: &str, owner: Owner) -> Part {
         Part {
             text: text.to_owned(),
-            message: (!text.trim().is_empty()).then_some(message),
+            owner: (!text.trim().is_empty()).then_some(owner),
         }
     }
 }
@@ -88,12 +88,12 @@ impl Draft {
     pub fn of(message: &Message, index: usize, plan: Plan) -> Draft {
         Draft {
             role: message.role,
-            text: vec![Part::foreign(&message.text, index)],
+            text: vec![Part::foreign(&message.text, Owner::Message(index))],
             reasoning: message
                 .reasoning
                 .as_deref()
                 .filter(|r| !r.trim().is_empty())
-                .map(|r| Part::foreign(r, index)),
+                .map(|r| Part::foreign(r, Owner::Message(index))),
             calls: message
                 .calls
                 .iter()
@@ -155,13 +155,13 @@ pub(super) fn head(system: Option<&str>, tools: Option<&Value>, plan: Plan) -> H
     let tools = tools.filter(|t| t.as_array().is_some_and(|list| !list.is_empty()));
     let mut parts = Vec::new();
     if let Some(system) = system {
-        parts.push(Part::foreign(system, NO_MESSAGE));
+        parts.push(Part::foreign(system, Owner::System));
     }
     if let (true, Some(tools)) = (plan.plain_tools, tools) {
         if !parts.is_empty() {
             parts.push(Part::ours("\n\n"));
         }
-        parts.push(Part::foreign(&plain::describe(tools), NO_MESSAGE));
+        parts.push(Part::foreign(&plain::describe(tools), Owner::Tools));
     }
     Head {
         system: (!parts.is_empty()).then_some(parts),
@@ -294,7 +294,7 @@ impl Writer {
         }
     }
 
-    fn foreign(&mut self, text: &str, message: usize) -> String {
+    fn foreign(&mut self, text: &str, owner: Owner) -> String {
         let number = self.count;
         self.count += 1;
         if !self.sketch || self.only == Some(number) {
@@ -304,14 +304,14 @@ impl Writer {
         self.slots.push(Slot {
             sentinel: sentinel.clone(),
             text: text.to_owned(),
-            message,
+            owner,
         });
         sentinel
     }
 
     fn part(&mut self, part: &Part) -> String {
-        match part.message {
-            Some(message) => self.foreign(&part.text, message),
+        match part.owner {
+            Some(owner) => self.foreign(&part.text, owner),
             None => part.text.clone(),
         }
     }
@@ -351,7 +351,7 @@ impl Writer {
     fn arguments(&mut self, value: &Value, message: usize) -> Value {
         match value {
             Value::String(text) if !text.trim().is_empty() => {
-                Value::String(self.foreign(text, message))
+                Value::String(self.foreign(text, Owner::Message(message)))
             }
             Value::Array(list) => list.iter().map(|v| self.arguments(v, message)).collect(),
             Value::Object(map) => {
@@ -367,7 +367,7 @@ impl Writer {
     /// Tools, with slots for the texts that `hostile` names.
     pub fn tools(&mut self, value: &Value, hostile: &dyn Fn(&str) -> bool) -> Value {
         match value {
-            Value::String(text) if hostile(text) => Value::String(self.foreign(text, NO_MESSAGE)),
+            Value::String(text) if hostile(text) => Value::String(self.foreign(text, Owner::Tools)),
             Value::Array(list) => list.iter().map(|v| self.tools(v, hostile)).collect(),
             Value::Object(map) => {
                 let entries = map.iter().map(|(k, v)| (k.clone(), self.tools(v, hostile)));

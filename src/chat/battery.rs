@@ -96,6 +96,9 @@ pub struct Battery {
     pub thinking: Thinking,
     /// What a plain reply is followed by in history.
     pub end_of_turn: String,
+    /// Lines that begin the next message, where they are ordinary text: a model that was not trained
+    /// on the template's end of turn goes on with them, in another's name.
+    pub next_messages: Vec<String>,
 }
 
 /// Reasoning in replies and in the history.
@@ -181,6 +184,7 @@ pub(super) fn examine(engine: &mut Engine) -> Battery {
         plan: Plan::default(),
         thinking: Thinking::default(),
         end_of_turn: String::new(),
+        next_messages: Vec::new(),
     };
     engine.turn_end = turn_end(engine);
     let plain = frame(false, false);
@@ -203,6 +207,7 @@ pub(super) fn examine(engine: &mut Engine) -> Battery {
     reasoning(engine, &mut found);
     let (reply, next) = (Message::assistant("two"), [user("three")]);
     if let Ok(delta) = engine.delta(&plain, &reply, &next, true) {
+        found.next_messages = next_messages(engine, &delta);
         found.end_of_turn = delta.end_of_turn;
     }
     found

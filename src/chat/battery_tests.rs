@@ -4,6 +4,7 @@ use super::*;
 use crate::chat::message::{Message, ToolCall};
 use crate::chat::template::ChatError;
 use crate::chat::template::{ChatTemplate, Marks};
+use crate::llama::bridge::Template;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -411,9 +412,65 @@ fn a_strict_template_gets_every_substitute_it_needs() {
         .pieces
         .iter()
         .filter_map(|p| match p {
-            pieces::Piece::Content { message, .. } => Some(*message),
-            pieces::Piece::Template(_) => None,
+            pieces::Piece::Content {
+                owner: pieces::Owner::Message(message),
+                ..
+            } => Some(*message),
+            _ => None,
         })
         .collect();
     assert_eq!(places, [0, 1, 2]);
+}
+
+#[test]
+fn lines_that_begin_the_next_message_are_known_where_no_token_tells_them_from_text() {
+    let next = |source: &str| {
+        let template = ChatTemplate::new(source, marks()).unwrap();
+        template.battery().next_messages.clone()
+    };
+    let plain = "{%- for m in messages -%}{{ m.role + ': ' + m.content + (eos_token or '') + '\\n' }}{%- endfor -%}{%- if add_generation_prompt -%}{{ 'assistant: ' }}{%- endif -%}";
+    assert_eq!(next(plain), ["\nuser:", "\nassistant:", "\nsystem:"]);
+    let headed = "{%- for m in messages -%}{{ '### ' + m.role + '\\n' + m.content + '\\n\\n' }}{%- endfor -%}{%- if add_generation_prompt -%}{{ '### assistant\\n' }}{%- endif -%}";
+    assert_eq!(
+        next(headed),
+        ["\n\n### user", "\n\n### assistant", "\n\n### system"]
+    );
+    assert_eq!(next(CHATML), Vec::<String>::new());
+    // A letter in a line is no role: "\nQ" begins many a sentence.
+    let short = "{%- for m in messages -%}{{ m.role[0] + m.content + '\\n' }}{%- endfor -%}{%- if add_generation_prompt -%}{{ 'a' }}{%- endif -%}";
+    assert_eq!(next(short), Vec::<String>::new());
+}
+
+/// Whatever is wrong with a template, a person reads words: no number that stands for "none".
+#[test]
+fn errors_speak_of_the_system_prompt_and_the_tools_by_name() {
+    let twice = "{%- for m in messages -%}{{ '<|im_start|>' + m.role + '\\n' + m.content + (m.content if m.role == 'system' else '') + '<|im_end|>\\n' }}{%- endfor -%}";
+    let marks = || Marks {
+        control: vec!["<|im_start|>".into(), "<|im_end|>".into(), "<x>".into()],
+        ..marks()
+    };
+    let hostile = json!([{"type": "function", "function": {"name": "a", "description": "an <x> in it",
+        "parameters": {"type": "object", "properties": {}}}}]);
+    let dropped = "{%- if tools %}{{- 'TOOLS ' + tools[0].function.name }}{%- endif %}{%- for m in messages -%}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{%- endfor -%}";
+    let refused = |source: &str, system: Option<&str>, tools: Option<&Value>| {
+        let template = Template::new(source, "", "").unwrap();
+        let frame = Frame {
+            system: system.map(str::to_owned),
+            tools: tools.cloned(),
+            ..Frame::default()
+        };
+        let engine = Engine::new(template, marks());
+        engine
+            .opening(&frame, &[user("one")], true)
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        refused(twice, Some("a system prompt"), None),
+        "the template writes the text of the system prompt more than once"
+    );
+    assert_eq!(
+        refused(dropped, None, Some(&hostile)),
+        "the template leaves out the text of the tools"
+    );
 }

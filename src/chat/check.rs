@@ -8,7 +8,7 @@ use super::delta::common;
 use super::message::{Message, Role, ToolCall};
 use super::pieces;
 use super::plain;
-use super::template::{ChatError, Engine, Frame};
+use super::template::{ChatError, Delta, Engine, Frame};
 
 /// The clock of the conversations (ms since 1970): any, but always the same.
 pub(super) const CLOCK: i64 = 1_767_225_600_000;
@@ -265,4 +265,34 @@ pub(super) fn tool_loop() -> Vec<Message> {
     second[1].text = "result 9".into();
     out.extend(second);
     out
+}
+
+/// The lines by which a delta begins its user message and the reply after it, and by which a later
+/// system message begins.
+pub(super) fn next_messages(engine: &Engine, user: &Delta) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut add = |delta: &Delta| {
+        for piece in &delta.pieces {
+            let pieces::Piece::Template(text) = piece else {
+                continue;
+            };
+            let text = text.strip_prefix(&delta.end_of_turn).unwrap_or(text);
+            let line = text.trim_end();
+            let words = line.trim_start_matches(['\n', '\r']);
+            // A line, with a name in it, that no control token tells from what a reply says.
+            let begins_line = words.len() < line.len() && !words.contains('\n');
+            let named = words.chars().filter(|c| c.is_alphabetic()).count() > 1;
+            if begins_line && named && !engine.hostile(text) && !found.iter().any(|l| l == line) {
+                found.push(line.to_owned());
+            }
+        }
+    };
+    add(user);
+    let (reply, late) = (Message::assistant("two"), [Message::system("late")]);
+    if !engine.plan.late_system_as_user
+        && let Ok(delta) = engine.delta(&plain_frame(), &reply, &late, true)
+    {
+        add(&delta);
+    }
+    found
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::adapt::{self, AnchorText, Draft, Head, Part, Writer};
 use super::battery::Thinking;
 use super::message::{Message, Role, ToolCall};
-use super::pieces::{self, NO_MESSAGE, Piece, Slot};
+use super::pieces::{self, Owner, Piece, Slot};
 use super::template::{After, ChatError, Delta, Engine, Frame, Opening, Rendered, ReplyFormat};
 use crate::llama::bridge::{Applied, BridgeError};
 
@@ -42,7 +42,7 @@ impl Engine {
         let head_bytes = pieces
             .iter()
             .take_while(|piece| {
-                !matches!(piece, Piece::Content { message, .. } if user.is_none_or(|u| *message >= u) && *message != NO_MESSAGE)
+                !matches!(piece, Piece::Content { owner: Owner::Message(message), .. } if user.is_none_or(|u| *message >= u))
             })
             .map(|piece| piece.text().len())
             .sum();
@@ -63,10 +63,11 @@ impl Engine {
         // Templates may leave earlier reasoning and texts beside calls out; nothing else.
         let sketch = std::mem::take(&mut pair.sketch);
         pair.slots.retain(|slot| {
-            let reply = messages
-                .get(slot.message)
-                .is_some_and(|m| m.role == Role::Assistant);
-            !reply || sketch.contains(&slot.sentinel)
+            let reply = match slot.owner {
+                Owner::Message(index) => messages.get(index).map(|m| m.role),
+                Owner::System | Owner::Tools => None,
+            };
+            reply != Some(Role::Assistant) || sketch.contains(&slot.sentinel)
         });
         pair.sketch = sketch;
         self.place(frame, &head, &drafts, generation, &pair, 0)
@@ -136,7 +137,7 @@ impl Engine {
             head.system = Some(vec![Part::ours(ANCHOR_SYSTEM)]);
         }
         for part in head.system.iter_mut().flatten() {
-            part.message = None;
+            part.owner = None;
         }
         adapt::with_system(&mut head, &mut drafts, self.plan);
         drafts.extend(new);
@@ -144,8 +145,10 @@ impl Engine {
         let (from, end_of_turn, closing) = self.cut(&pair, &anchor)?;
         let mut pieces = self.place(frame, &head, &drafts, generation, &pair, from)?;
         for piece in &mut pieces {
-            if let Piece::Content { message, .. } = piece {
-                *message += offset;
+            if let Piece::Content { owner, .. } = piece
+                && let Owner::Message(index) = owner
+            {
+                *index += offset;
             }
         }
         Ok(Delta {
@@ -245,7 +248,7 @@ impl Engine {
             self.plan,
         );
         for part in head.system.iter_mut().flatten() {
-            part.message = None;
+            part.owner = None;
         }
         let mut drafts = vec![Draft::ours(Role::User, ANCHOR_USER)];
         adapt::with_system(&mut head, &mut drafts, self.plan);
@@ -277,7 +280,7 @@ impl Engine {
             pieces.extend(reasoning.map(|text| Piece::Content {
                 text,
                 form: pieces::Form::Verbatim,
-                message: 0,
+                owner: Owner::Message(0),
             }));
             if !opened || !ended {
                 pieces.push(Piece::Template(thinking.close.clone()));
@@ -361,6 +364,7 @@ impl Engine {
         Ok(ReplyFormat {
             applied,
             plain_calls,
+            ends: Vec::new(),
         })
     }
 

@@ -35,14 +35,31 @@ pub enum Piece {
         text: String,
         /// What the template did to it.
         form: Form,
-        /// The message it came from: an index into the messages that were given, or
-        /// [`NO_MESSAGE`] for the session's system text and tools.
-        message: usize,
+        /// What it came from.
+        owner: Owner,
     },
 }
 
-/// The `message` of contents that belong to the session and to none of the messages.
-pub const NO_MESSAGE: usize = usize::MAX;
+/// What a content belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// A message: its index among those that were given.
+    Message(usize),
+    /// The session's system prompt.
+    System,
+    /// The session's tools.
+    Tools,
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Owner::Message(index) => write!(f, "message {index}"),
+            Owner::System => f.write_str("the system prompt"),
+            Owner::Tools => f.write_str("the tools"),
+        }
+    }
+}
 
 impl Piece {
     /// The piece's text, whoever wrote it.
@@ -74,24 +91,37 @@ pub struct Slot {
     pub sentinel: String,
     /// The foreign text.
     pub text: String,
-    /// Index of its message.
-    pub message: usize,
+    /// What it belongs to.
+    pub owner: Owner,
 }
 
 /// Why a rendering cannot be taken apart.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
     /// The template leaves a text out.
-    #[error("the template leaves out the text of message {0}")]
-    Dropped(usize),
+    #[error("the template leaves out the text of {0}")]
+    Dropped(Owner),
     /// The template writes a text more than once.
-    #[error("the template writes the text of message {0} more than once")]
-    Repeated(usize),
+    #[error("the template writes the text of {0} more than once")]
+    Repeated(Owner),
     /// The template's own text depends on the content.
-    #[error(
-        "the place of message {0} in the rendering cannot be told from the template's own text"
-    )]
-    Unplaced(usize),
+    #[error("the template writes other text of its own around {0} when its content changes")]
+    Unplaced(Owner),
+    /// Two renderings of the same messages differ where no message stands.
+    #[error("the template does not write the same text twice")]
+    Unsteady,
+}
+
+impl PlaceError {
+    /// What cannot be placed.
+    pub fn owner(&self) -> Option<Owner> {
+        match self {
+            PlaceError::Dropped(owner)
+            | PlaceError::Repeated(owner)
+            | PlaceError::Unplaced(owner) => Some(*owner),
+            PlaceError::Unsteady => None,
+        }
+    }
 }
 
 /// Where the slots are in a rendering with sentinels: the template's texts around them
@@ -103,9 +133,9 @@ pub fn skeleton<'a>(
     let mut found = Vec::with_capacity(slots.len());
     for (index, slot) in slots.iter().enumerate() {
         let mut hits = sketch.match_indices(&slot.sentinel);
-        let (at, _) = hits.next().ok_or(PlaceError::Dropped(slot.message))?;
+        let (at, _) = hits.next().ok_or(PlaceError::Dropped(slot.owner))?;
         if hits.next().is_some() {
-            return Err(PlaceError::Repeated(slot.message));
+            return Err(PlaceError::Repeated(slot.owner));
         }
         found.push((at, index));
     }
@@ -138,7 +168,7 @@ pub fn place(
         None => {
             let mut seen = Vec::with_capacity(order.len());
             for (at, &index) in order.iter().enumerate() {
-                let unplaced = PlaceError::Unplaced(slots[index].message);
+                let unplaced = PlaceError::Unplaced(slots[index].owner);
                 let text = alone(index).ok_or(unplaced.clone())?;
                 seen.push((
                     Form::Other,
@@ -151,19 +181,13 @@ pub fn place(
     let mut pieces = Vec::with_capacity(2 * order.len() + 1);
     for (at, (form, text)) in chosen.into_iter().enumerate() {
         push_template(&mut pieces, texts[at]);
-        let message = slots[order[at]].message;
-        pieces.push(Piece::Content {
-            text,
-            form,
-            message,
-        });
+        let owner = slots[order[at]].owner;
+        pieces.push(Piece::Content { text, form, owner });
     }
     push_template(&mut pieces, texts[order.len()]);
     if join(&pieces) != rendering {
-        let message = order
-            .first()
-            .map_or(NO_MESSAGE, |&index| slots[index].message);
-        return Err(PlaceError::Unplaced(message));
+        let first = order.first().map(|&index| slots[index].owner);
+        return Err(first.map_or(PlaceError::Unsteady, PlaceError::Unplaced));
     }
     Ok(pieces)
 }
@@ -252,7 +276,7 @@ mod tests {
             .map(|(n, text)| Slot {
                 sentinel: format!("S{n}S"),
                 text: (*text).to_owned(),
-                message: n,
+                owner: Owner::Message(n),
             })
             .collect()
     }
@@ -296,11 +320,11 @@ mod tests {
         let slots = slots(&["a", "b"]);
         assert_eq!(
             place("<S0S>", "<a>", &slots, |_| None),
-            Err(PlaceError::Dropped(1))
+            Err(PlaceError::Dropped(Owner::Message(1)))
         );
         assert_eq!(
             place("<S0S><S0S><S1S>", "<a><a><b>", &slots, |_| None),
-            Err(PlaceError::Repeated(0))
+            Err(PlaceError::Repeated(Owner::Message(0)))
         );
         assert!(matches!(
             place("<S0S><S1S>", "<a>!<b>", &slots, |_| None),

@@ -99,6 +99,9 @@ pub struct ReplyFormat {
     pub applied: Applied,
     /// Calls are written in the plain format (see [`super::plain`]).
     pub plain_calls: bool,
+    /// Texts that end a reply, since a reply goes on no further there: those of the format, and
+    /// where role marks are ordinary text, those that begin the next message.
+    pub ends: Vec<String>,
 }
 
 /// The start of a conversation.
@@ -202,7 +205,11 @@ impl ChatTemplate {
 
     /// Grammar and parser for the replies of a session. Cost: O(tools); worth keeping.
     pub fn format(&self, frame: &Frame, after: After) -> Result<ReplyFormat, ChatError> {
-        self.engine.format(frame, after)
+        let mut format = self.engine.format(frame, after)?;
+        let next = &self.battery.next_messages;
+        format.ends.clone_from(&format.applied.stops);
+        format.ends.extend(next.iter().cloned());
+        Ok(format)
     }
 
     /// The template engine's own capability map.

@@ -79,6 +79,7 @@ mod one_version;
 mod own_models;
 #[cfg(target_os = "linux")]
 mod planted_repositories;
+mod plain_replies;
 mod policies;
 mod portable;
 mod pulls;
