@@ -95,7 +95,13 @@ fn compile_bridge(llama: &Path) {
         // One header that is not installed: what a context takes in memory.
         .include(llama.join("src"))
         .include(llama.join("vendor"));
-    for file in ["limits.cpp", "memory.cpp", "parser.cpp", "process.cpp", "template.cpp"] {
+    for file in [
+        "limits.cpp",
+        "memory.cpp",
+        "parser.cpp",
+        "process.cpp",
+        "template.cpp",
+    ] {
         build.file(format!("{BRIDGE}/{file}"));
     }
     build.compile("npast_chat_bridge");

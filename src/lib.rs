@@ -2,6 +2,7 @@
 //!
 //! The map, in dependency order; nothing imports upwards:
 //!
+//! - [`harmless`]: text of strangers as a person may get it (pure).
 //! - [`durable`]: files replaced whole and made durable; what only this user may read.
 //! - [`llama`]: the FFI boundary. Model, vocabulary, context, state, sampler, chat bridge, GGUF. Every `unsafe` line is here.
 //! - [`ledger`]: the exact tokens of a conversation, their spans and digests, and the plan (pure).
@@ -22,6 +23,7 @@ pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod durable;
+pub mod harmless;
 pub mod kv;
 pub mod ledger;
 pub mod llama;

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::args::Cli;
+use super::console::Console;
 use super::error::Failure;
-use super::keyboard::Keyboard;
 use super::live::Live;
-use super::output::{notice, printable};
+use super::output::{notice, screen, wrap};
 use crate::agent::approve::{self, Approvals, Grant, Question, Verdict};
 use crate::agent::{Gate, Notice, Prompt, Setup, Surroundings};
 use crate::config::{Approve, Settings};
+use crate::harmless;
 use crate::session::local_day;
 use crate::tools::command::Places;
 use crate::tools::{Registry, Subject, Tool};
@@ -82,18 +83,13 @@ pub fn setup(
 pub struct Asking {
     approvals: Approvals,
     /// Somebody is there to be asked.
-    keyboard: Option<Arc<Keyboard>>,
+    console: Option<Arc<Console>>,
 }
 
 impl Asking {
-    /// For a session with this temporary folder. Without a keyboard the run is unattended. What was
+    /// For a session with this temporary folder. Without a console the run is unattended. What was
     /// granted for always and cannot be read is said here.
-    pub fn new(
-        policy: Approve,
-        live: &Live,
-        temp: &Path,
-        keyboard: Option<Arc<Keyboard>>,
-    ) -> Asking {
+    pub fn new(policy: Approve, live: &Live, temp: &Path, console: Option<Arc<Console>>) -> Asking {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let (approvals, said) = Approvals::new(approve::Setup {
             policy,
@@ -105,15 +101,12 @@ impl Asking {
             },
             temp: real(temp),
             wall: live.wall(),
-            attended: keyboard.is_some(),
+            attended: console.is_some(),
         });
         if let Some(text) = said {
             notice(&text, None);
         }
-        Asking {
-            approvals,
-            keyboard,
-        }
+        Asking { approvals, console }
     }
 }
 
@@ -124,8 +117,8 @@ impl Gate for Asking {
             Verdict::Deny(why) => return Err(why),
             Verdict::Ask(question) => question,
         };
-        let grant = match &self.keyboard {
-            Some(keyboard) => ask(keyboard, &question),
+        let grant = match &self.console {
+            Some(console) => ask(console, &question),
             None => Grant::No,
         };
         let granted = self.approvals.grant(&question, grant);
@@ -140,28 +133,40 @@ impl Gate for Asking {
 }
 
 /// Asks the person; no answer is a no.
-fn ask(keyboard: &Keyboard, question: &Question) -> Grant {
-    let mut text = format!("\n{} wants to run:\n", question.tool);
-    for line in question.text.lines() {
-        text.push_str(&format!("  | {line}\n"));
+fn ask(console: &Console, question: &Question) -> Grant {
+    let (columns, _) = screen().size();
+    let (text, words) = asked(question, columns);
+    let answer = console.ask(&text, words);
+    grant(
+        answer.as_deref().unwrap_or_default(),
+        !question.rules.is_empty(),
+    )
+}
+
+/// The question on a terminal of so many columns, and the words that the answer stands behind. What a
+/// model wrote stands behind a mark in every row, also where the terminal would break it: no row of it
+/// looks like one of npast's own.
+fn asked(question: &Question, columns: usize) -> (String, &'static str) {
+    let named = |text: &str| harmless::line(&harmless::exact(text)).into_owned();
+    let mut text = format!("{} wants to run:\n", named(&question.tool));
+    for line in harmless::exact(&question.text).lines() {
+        for row in wrap(line, columns.saturating_sub(5)) {
+            text.push_str(&format!("  | {row}\n"));
+        }
     }
     if let Some(why) = &question.why {
-        text.push_str(&format!("It asks because {}.\n", printable(why)));
+        text.push_str(&format!("It asks because {}.\n", named(why)));
     }
-    let rules: Vec<String> = question
-        .rules
-        .iter()
-        .map(|r| printable(&r.to_string()).into_owned())
-        .collect();
-    text.push_str(&match rules.is_empty() {
-        true => "Run it? [y]es, [N]o ".to_owned(),
-        false => format!(
-            "Run it? [y]es, [s]ession or [a]lways (then {} too), [N]o ",
-            rules.join(", ")
-        ),
-    });
-    let answer = keyboard.ask(&text, std::io::stdin());
-    grant(answer.as_deref().unwrap_or_default(), !rules.is_empty())
+    let rules = question.rules.iter().map(|r| named(&r.to_string()));
+    let rules: Vec<String> = rules.collect();
+    if rules.is_empty() {
+        return (text.trim_end().to_owned(), "Run it? [y]es, [N]o ");
+    }
+    text.push_str(&format!(
+        "Session and always would allow {} too.",
+        rules.join(", ")
+    ));
+    (text, "Run it? [y]es, [s]ession, [a]lways, [N]o ")
 }
 
 /// What a line answers.
@@ -177,6 +182,30 @@ fn grant(line: &str, rules: bool) -> Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A command that pads itself to the next row writes npast's own words there.
+    #[test]
+    fn no_row_of_a_question_is_the_models_but_behind_its_mark() {
+        let padded = format!("ls{}Run it? [y]es", " ".repeat(55));
+        let question = Question {
+            tool: "run\u{200b}\nRun it?".into(),
+            text: format!("{padded}\n\u{1b}[2J\u{202e}日本日本日本日本日本日本日本日本日本日本"),
+            why: Some("a\nRun it? \u{2800}".into()),
+            rules: Vec::new(),
+            subject: Subject::Command(padded),
+        };
+        let (text, words) = asked(&question, 40);
+        assert_eq!(
+            text,
+            "run\\u{200b} Run it? wants to run:\n  \
+               | ls                                 \n  \
+               |                       Run it? [y]es\n  \
+               | \\u{1b}[2J\\u{202e}日本日本日本日本日\n  \
+               | 本日本日本日本日本日本\n\
+             It asks because a Run it? \\u{2800}."
+        );
+        assert_eq!(words, "Run it? [y]es, [N]o ");
+    }
 
     #[test]
     fn only_a_clear_yes_is_one() {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::error::{FAILED, Failure};
 use super::{interrupt, output};
 use crate::agent::probe;
+use crate::harmless;
 use crate::llama::{self, Apart, apart, bridge};
 
 /// Whether errors are events on standard output.
@@ -46,14 +47,14 @@ pub fn say_aborts(json: bool) {
         if JSON.load(Ordering::SeqCst) {
             output::json::error(&failure);
         } else {
-            failure.print(&mut std::io::stderr());
+            output::failed(&failure);
         }
         FAILED
     });
 }
 
 fn aborted(words: &str) -> Failure {
-    let words = output::printable(words);
+    let words = harmless::line(words);
     Failure::failed("engine", format!("llama.cpp had to stop: {}", words.trim())).hint(
         "stored messages are whole: start npast again; if it stops there too, take another model, a \
          smaller --ctx, or fewer --gpu-layers",

@@ -1,23 +1,24 @@
-//! The line chat on a terminal: one line, one turn, until Ctrl-D.
+//! The chat on a terminal: one message, one turn, until Ctrl-D.
 
 mod branch;
 mod commands;
+mod complete;
+mod external;
 mod history;
 
 use std::sync::Arc;
-
-use rustyline::error::ReadlineError;
 
 use commands::Command;
 use history::History;
 
 use super::Run;
+use super::console::{Console, Typed};
 use super::engine::Start;
-use super::error::Failure;
+use super::error::{Failure, INTERRUPTED};
 use super::interrupt::Interrupt;
-use super::keyboard::Keyboard;
-use super::output::{Output, Showing, count, printable, receipt};
+use super::output::{Output, Showing, count, failed, receipt, say};
 use crate::agent::{Conversation, Engine, Event, Input, Steering, Toolset, TurnEnd};
+use crate::harmless;
 
 const HELP: &str = "\
 /continue  go on with a reply that ended early
@@ -28,10 +29,32 @@ const HELP: &str = "\
 /open NAME go on in another session
 /receipt   what the last turn cost, call by call
 /session   name, model and size of this session
+/editor    write the message in $VISUAL or $EDITOR
 /quit      end (so does Ctrl-D)
+Several lines: Alt-Enter, Ctrl-J, or \\ at the end of a line. A paste is one message; a long one is
+folded, and Tab beside it opens it. Tab completes commands, sessions, and files behind @.
 A line typed while a reply comes is said after it; /steer TEXT is said behind the results of the
-present step. Ctrl-C stops a reply and keeps what was written. A message that begins with / is typed with //.
-An empty line answers a message that was left open.";
+present step. Ctrl-C stops a reply, keeps what was written and gives back what waits; a second one
+ends npast. A message that begins with / is typed with //. An empty line answers a message that was
+left open.";
+
+/// Every command, for Tab and for words that are nearly one.
+const COMMANDS: [&str; 14] = [
+    "/continue",
+    "/retry",
+    "/edit",
+    "/editor",
+    "/undo",
+    "/redo",
+    "/fork",
+    "/open",
+    "/receipt",
+    "/session",
+    "/steer",
+    "/help",
+    "/quit",
+    "/exit",
+];
 
 /// What a line asks for.
 #[derive(Debug, PartialEq)]
@@ -43,6 +66,7 @@ enum Line {
     Session,
     Help,
     Quit,
+    Editor,
     Command(Command),
     Unknown(String),
 }
@@ -77,6 +101,7 @@ fn read(line: &str) -> Line {
     match trimmed {
         "/quit" | "/exit" => Line::Quit,
         "/help" => Line::Help,
+        "/editor" => Line::Editor,
         "/continue" => Line::Continue,
         "/receipt" => Line::Receipt,
         "/session" => Line::Session,
@@ -97,18 +122,24 @@ pub fn run(run: &Run, mut start: Start) -> Result<i32, Failure> {
         ));
     }
     let interrupt = Interrupt::listen();
+    let steering = Steering::default();
+    let showing = Showing::default();
+    let flag = interrupt.flag().clone();
+    // From now on nothing that is typed is lost, also while the model is loaded.
+    let console = Arc::new(Console::new(steering.clone(), flag, showing.clone()));
+    let (history, lines) = History::open(run.places.home.join("history"));
+    console.set_history(lines);
+    console.set_completion(complete::here(run.places.db()));
+    console.start();
     let mut output = Output::new(run, interrupt.flag().clone());
     let Output::Text(text) = &mut output else {
         return Err(Failure::failed("internal", "a chat has no event output"));
     };
     let engine = start.load(&interrupt, &mut text.progress)?;
-    let steering = Steering::default();
-    let showing = Showing::default();
-    let flag = interrupt.flag().clone();
-    let keyboard = Keyboard::new(steering.clone(), flag, showing.clone());
     let mut chat = Chat {
+        home: run.places.home.clone(),
         steering,
-        keyboard: Arc::new(keyboard),
+        console,
         showing,
         start,
         engine,
@@ -116,9 +147,13 @@ pub fn run(run: &Run, mut start: Start) -> Result<i32, Failure> {
         output,
         conversation: None,
         tools: None,
-        history: History::open(run.places.home.join("history"))?,
+        history,
     };
     let ended = chat.talk(run.quiet);
+    let code = match chat.console.interrupts() {
+        0 | 1 => 0,
+        _ => INTERRUPTED,
+    };
     if let Some(conversation) = chat.conversation.take() {
         let closed = conversation.close();
         ended?;
@@ -126,19 +161,21 @@ pub fn run(run: &Run, mut start: Start) -> Result<i32, Failure> {
     } else {
         ended?;
     }
-    Ok(0)
+    Ok(code)
 }
 
 struct Chat {
+    /// The data folder.
+    home: std::path::PathBuf,
     start: Start,
     engine: Engine,
     interrupt: Interrupt,
     output: Output,
     conversation: Option<Conversation>,
     tools: Option<Toolset<'static>>,
-    /// What was typed while a turn ran.
+    /// What is said to a turn that runs.
     steering: Steering,
-    keyboard: Arc<Keyboard>,
+    console: Arc<Console>,
     /// What turns say, on its way to the terminal.
     showing: Showing<Event>,
     history: History,
@@ -153,45 +190,43 @@ impl Chat {
             }
             self.answer_open()?;
         } else if !quiet {
-            eprintln!("A new session, named from its first words. /help lists the commands.");
+            say("A new session, named from its first words. /help lists the commands.");
             self.show_sandbox();
         }
         let mut left = String::new();
         let mut editing = false;
         loop {
-            if left.is_empty()
-                && let Some(text) = self.steering.left()
-            {
-                if let Some(text) = self.turn(Input::Text(text))? {
-                    left = text;
-                }
-                continue;
-            }
-            // A message that was taken back is looked at before anything else is said.
-            let queued = left.is_empty().then(|| self.steering.next()).flatten();
-            let line = match queued.map_or_else(|| self.history.line(&left), Ok) {
-                Ok(line) => line,
-                Err(ReadlineError::Interrupted) => {
-                    left.clear();
-                    if std::mem::take(&mut editing) {
-                        eprintln!("The message stays as it was.");
-                        continue;
+            // What could not be said in the last step any more. After Ctrl-C it is looked at first.
+            if let Some(text) = self.steering.left() {
+                if left.is_empty() && !self.interrupt.asked() && !self.console.leaving() {
+                    if let Some(text) = self.turn(Input::Text(text))? {
+                        left = text;
                     }
-                    eprintln!("Ctrl-D ends the chat.");
                     continue;
                 }
-                Err(ReadlineError::Eof) => return Ok(()),
-                Err(error) => {
-                    let what = format!("the terminal cannot be read: {error}");
-                    return Err(Failure::failed("io", what));
+                left = match left.is_empty() {
+                    true => text,
+                    false => format!("{left}\n{text}"),
+                };
+            }
+            // A Ctrl-C behind the line that is typed now is its turn's.
+            self.interrupt.reset();
+            let line = match self.console.line(&std::mem::take(&mut left)) {
+                Typed::Line(line) => line,
+                Typed::Interrupted => {
+                    say(match std::mem::take(&mut editing) {
+                        true => "The message stays as it was.",
+                        false => "Ctrl-D ends the chat.",
+                    });
+                    continue;
                 }
+                Typed::End => return Ok(()),
             };
-            left.clear();
             let replaces = std::mem::take(&mut editing);
             let input = match read(&line) {
                 Line::Quit => return Ok(()),
                 Line::Help => {
-                    eprintln!("{HELP}");
+                    say(HELP);
                     continue;
                 }
                 Line::Receipt => {
@@ -203,8 +238,11 @@ impl Chat {
                     continue;
                 }
                 Line::Unknown(word) => {
-                    let word = printable(&word).into_owned();
-                    eprintln!("{word} is no command; /help lists them, //… is said as it is.");
+                    say(&unknown(&word));
+                    continue;
+                }
+                Line::Editor => {
+                    left = self.edited("");
                     continue;
                 }
                 Line::Command(command) => match self.command(command)? {
@@ -223,6 +261,7 @@ impl Chat {
                 Line::Continue => Input::Continue,
                 Line::Say(text) => {
                     self.history.remember(&line);
+                    self.console.remember(&line);
                     if replaces && !self.replace()? {
                         left = text;
                         continue;
@@ -243,8 +282,8 @@ impl Chat {
             return Ok(());
         };
         let start: String = text.chars().take(60).collect();
-        let start = printable(&start).replace(['\n', '\t'], " ");
-        eprintln!("The last message has no answer yet: {start}");
+        let start = harmless::line(&start);
+        say(&format!("The last message has no answer yet: {start}"));
         self.turn(Input::Open).map(|_| ())
     }
 
@@ -265,7 +304,7 @@ impl Chat {
             && self.conversation.is_none()
         {
             if matches!(input, Input::Continue) {
-                eprintln!("There is no reply yet to go on with.");
+                say("There is no reply yet to go on with.");
                 return Ok(None);
             }
             let words = super::input::words(input).to_owned();
@@ -274,25 +313,26 @@ impl Chat {
         let Some(conversation) = self.conversation.as_mut() else {
             return Ok(None);
         };
-        self.interrupt.reset();
         let (output, showing) = (&mut self.output, &self.showing);
         let (turn, script) = (&self.start.turn, self.start.script.as_mut());
         let (tools, cancel) = (self.tools.as_mut(), self.interrupt.flag());
-        let ended = self.keyboard.listen(std::io::stdin(), || {
-            let show = |event| output.event(event);
-            showing.during(show, |on| match asked {
-                Asked::For(input) => conversation.work(input, turn, tools, script, cancel, on),
-                Asked::Again => conversation.retry(turn, tools, script, cancel, on),
-            })
+        let show = |event| output.event(event);
+        let ended = showing.during(show, |on| match asked {
+            Asked::For(input) => conversation.work(input, turn, tools, script, cancel, on),
+            Asked::Again => conversation.retry(turn, tools, script, cancel, on),
         });
         self.output.end();
+        if self.interrupt.asked() {
+            // Where the terminal makes lines by itself Ctrl-C is a signal.
+            self.console.take_back();
+        }
         if self.output.gone()? {
             return Err(Failure::failed("io", "the terminal is gone"));
         }
         match ended {
             Ok(TurnEnd { withdrawn, .. }) => {
                 if withdrawn.is_some() {
-                    eprintln!("Taken back; what was read is kept.");
+                    say("Taken back; what was read is kept.");
                 }
                 Ok(withdrawn)
             }
@@ -301,10 +341,19 @@ impl Chat {
                 if failure.kind == "engine" {
                     return Err(failure);
                 }
-                failure.print(&mut std::io::stderr());
+                failed(&failure);
                 Ok(None)
             }
         }
+    }
+
+    /// The text as the user's own editor leaves it.
+    fn edited(&self, text: &str) -> String {
+        let edited = self.console.away(|| external::edit(text, &self.home));
+        edited.unwrap_or_else(|error| {
+            say(&format!("{error}; the message is as it was."));
+            text.to_owned()
+        })
     }
 
     fn open(&mut self, words: &str) -> Result<(), Failure> {
@@ -316,7 +365,7 @@ impl Chat {
 
     /// The tools of a session that is about to be the open one.
     fn served(&mut self, by: &Conversation) -> Result<Option<Toolset<'static>>, Failure> {
-        let mut tools = self.start.toolset(by, Some(self.keyboard.clone()))?;
+        let mut tools = self.start.toolset(by, Some(self.console.clone()))?;
         if let Some(tools) = &mut tools {
             tools.steering = self.steering.clone();
         }
@@ -325,21 +374,21 @@ impl Chat {
 
     fn show_sandbox(&self) {
         if let Some(held) = self.start.held_back() {
-            eprintln!("sandbox: {}", printable(held));
+            say(&format!("sandbox: {held}"));
         }
     }
 
     fn show_session(&self) {
         match self.conversation.as_ref().map(Conversation::info) {
-            None => eprintln!("The session starts with the first message."),
-            Some(info) => eprintln!(
+            None => say("The session starts with the first message."),
+            Some(info) => say(&format!(
                 "{} · {} · {} · {} of {} tokens · /help",
-                info.name,
-                printable(&info.model),
+                harmless::line(&info.name),
+                harmless::line(&info.model),
                 info.class.as_str(),
                 count(info.context),
                 count(self.engine.facts().limit),
-            ),
+            )),
         }
         if self.tools.is_some() {
             self.show_sandbox();
@@ -351,17 +400,41 @@ impl Chat {
             return;
         };
         if text.last.is_empty() {
-            eprintln!("No turn has run yet.");
+            say("No turn has run yet.");
         }
         for one in &text.last {
-            eprint!("{}", printable(&receipt::full(one)));
+            say(receipt::full(one).trim_end());
         }
+    }
+}
+
+/// A word that is none of the commands; what was meant, if it is near one.
+fn unknown(word: &str) -> String {
+    let near = COMMANDS
+        .iter()
+        .map(|command| (strsim::damerau_levenshtein(command, word), command))
+        .filter(|(far, _)| *far <= 2)
+        .min();
+    let word = harmless::line(word);
+    match near {
+        Some((_, command)) => format!("{word} is no command; did you mean {command}?"),
+        None => format!("{word} is no command; /help lists them, //… is said as it is."),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_that_is_nearly_a_command_asks_for_it() {
+        let nearly = unknown("/hlep");
+        assert_eq!(nearly, "/hlep is no command; did you mean /help?");
+        assert!(unknown("/\u{1b}[2J").contains("/help lists them"));
+        for command in COMMANDS.iter().filter(|c| !["/exit", "/help"].contains(c)) {
+            assert!(HELP.contains(*command), "{command}");
+        }
+    }
 
     #[test]
     fn a_line_is_a_message_or_a_command_and_paths_are_messages() {

@@ -1,8 +1,6 @@
 //! `npast kv verify --deep`: some stored segments are evaluated again, from the same state and in the
 //! same batches, and compared byte for byte.
 
-use std::io::IsTerminal;
-
 use serde_json::{Value, json};
 
 use super::error::{FAILED, Failure};
@@ -31,8 +29,7 @@ pub fn run(run: &Run, settings: &Settings) -> Result<i32, Failure> {
         kv::open(&run.places.home, settings.kv_quota)?.as_deref(),
     )?;
     let interrupt = Interrupt::listen();
-    let shown = !run.quiet && !run.json && std::io::stderr().is_terminal();
-    let engine = engine::load(&options, &interrupt, &mut Progress::new(shown))?;
+    let engine = engine::load(&options, &interrupt, &mut Progress::here(output::bars(run)))?;
     let mut printed = Ok(0);
     let mut tally = Tally::default();
     engine.verify_deep(DEEP, &mut |edge, compared| {

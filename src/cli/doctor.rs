@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 use super::engine::{self, load};
 use super::error::Failure;
 use super::interrupt::Interrupt;
-use super::output::{self, Progress, bytes, count, printable};
+use super::output::{self, Progress, bytes, count};
 use super::{Run, state, version};
 use crate::agent::{Facts, Options};
 use crate::config::Settings;
+use crate::harmless;
 use crate::kv;
 use crate::llama::{self, gguf};
 #[cfg(unix)]
@@ -43,7 +44,7 @@ impl Report {
             let width = rows.iter().map(|(l, _)| l.chars().count()).max();
             let width = width.unwrap_or(0);
             for (label, value) in rows {
-                let value = printable(value);
+                let value = harmless::line(value);
                 let value = value.trim();
                 text.push_str(format!("  {label:<width$}  {value}").trim_end());
                 text.push('\n');
@@ -55,7 +56,7 @@ impl Report {
             false => text.push_str("To be looked at\n"),
         }
         for finding in &self.findings {
-            text.push_str(&format!("  - {}\n", printable(finding)));
+            text.push_str(&format!("  - {}\n", harmless::line(finding)));
         }
         text
     }
@@ -218,8 +219,7 @@ fn model(report: &mut Report, run: &Run, options: &Options) -> Result<(), Failur
         ),
     );
     let interrupt = Interrupt::listen();
-    let shown = !run.quiet && !run.json && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let engine = load(options, &interrupt, &mut Progress::new(shown))?;
+    let engine = load(options, &interrupt, &mut Progress::here(output::bars(run)))?;
     facts(report, &engine.facts(), state::free(&options.home));
     if let Some(cost) = engine.window_cost() {
         report.section("window");

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::TalkArgs;
+use super::console::Console;
 use super::error::Failure;
 use super::interrupt::Interrupt;
-use super::keyboard::Keyboard;
 use super::live::Live;
 use super::output::{Progress, notice};
 use super::{Run, agent, input, models};
@@ -177,7 +177,7 @@ impl Start {
     }
 
     /// The tools of a conversation that is about to be the open one, if they are npast's to run.
-    /// Without a keyboard nobody is asked. What served the session before ends here, unless it
+    /// Without a console nobody is asked. What served the session before ends here, unless it
     /// serves this one too.
     ///
     /// # Errors
@@ -185,7 +185,7 @@ impl Start {
     pub fn toolset(
         &mut self,
         of: &Conversation,
-        keyboard: Option<Arc<Keyboard>>,
+        console: Option<Arc<Console>>,
     ) -> Result<Option<Toolset<'static>>, Failure> {
         let info = of.info();
         if !info.runs_tools {
@@ -196,7 +196,7 @@ impl Start {
         let at = self.live(Path::new(&info.folder));
         let live = &mut self.live[at];
         let all = live.tools(Some(&temp));
-        let gate = agent::Asking::new(self.settings.approve, live, &temp, keyboard);
+        let gate = agent::Asking::new(self.settings.approve, live, &temp, console);
         let user = std::env::home_dir();
         let tools = of.toolset(all, Box::new(gate), user.as_deref())?;
         let live = self.live.swap_remove(at);

@@ -1,7 +1,5 @@
 //! What went wrong, for people and programs: a kind, one sentence, what to do, an exit code.
 
-use std::io::Write;
-
 use crate::agent::AgentError;
 use crate::chat::ScriptError;
 use crate::config::ConfigError;
@@ -82,14 +80,6 @@ impl Failure {
         Failure {
             hint: Some(hint.into()),
             ..self
-        }
-    }
-
-    /// Two lines at most. Nobody is left to be told when this fails.
-    pub fn print(&self, to: &mut impl Write) {
-        let _ = writeln!(to, "npast: {}", self.message);
-        if let Some(hint) = &self.hint {
-            let _ = writeln!(to, "  hint: {hint}");
         }
     }
 }

@@ -1,11 +1,13 @@
-//! Ctrl-C: the first one stops what runs and keeps what was decoded; a second one in the same turn
-//! ends the program at once. (KV is a cache and sessions are crash-first, so nothing is lost.)
+//! Ctrl-C as a signal: the first one stops what runs and keeps what was decoded; a second one in the
+//! same turn ends the program at once. (KV is a cache and sessions are crash-first, so nothing is lost.)
+//! In a chat Ctrl-C is a key that sets the flag (see `console`).
 
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::error::{Failure, INTERRUPTED};
+use super::raw;
 
 /// The flag that a turn watches.
 #[derive(Clone, Debug)]
@@ -75,6 +77,7 @@ fn start(flag: Arc<AtomicBool>) -> std::io::Result<()> {
         runtime.block_on(async {
             while signals.recv().await.is_some() {
                 if flag.swap(true, Ordering::SeqCst) {
+                    raw::leave();
                     std::process::exit(INTERRUPTED);
                 }
             }

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use super::Run;
 use super::args::{KvArgs, KvCommand};
 use super::error::{FAILED, Failure};
-use super::output::{self, bytes, count, printable, table};
+use super::output::{self, bytes, count, table};
 use super::state;
 use crate::agent::kv_owner;
+use crate::harmless;
 use crate::kv::{Collected, Folder, Limits, ModelStatus, OwnerStatus, Verified};
 use crate::session::{Db, SessionId};
 
@@ -240,7 +241,7 @@ fn listed(models: &[ModelStatus], sessions: &[Known]) -> String {
     for model in models.iter().filter(|m| shows(m)) {
         text.push_str(&format!(
             "\n{}: {} in {} segments and {} snapshots",
-            printable(&title(model)),
+            harmless::line(&title(model)),
             bytes(model.bytes),
             number(model.edges),
             number(model.nodes),
@@ -264,7 +265,7 @@ fn listed(models: &[ModelStatus], sessions: &[Known]) -> String {
                     (None, None) => "(not known)".to_owned(),
                 };
                 vec![
-                    printable(&name).into_owned(),
+                    name,
                     count(owner.tokens),
                     bytes(owner.bytes),
                     bytes(owner.shared),
@@ -281,7 +282,7 @@ fn listed(models: &[ModelStatus], sessions: &[Known]) -> String {
     if !unstored.is_empty() {
         let row = |k: &&Known| {
             let cold = k.cold(0);
-            vec![printable(cold.name).into_owned(), cold.text()]
+            vec![cold.name.to_owned(), cold.text()]
         };
         let rows: Vec<Vec<String>> = unstored.iter().map(row).collect();
         text.push_str("\nNothing is stored for:\n");

@@ -2,11 +2,10 @@
 //! counts, places and reasons, never the text of a message.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
-
 use tracing_subscriber::EnvFilter;
 
 use super::error::Failure;
+use super::output::Log;
 
 /// Starts logging if `-v` was typed or NPAST_LOG holds a filter; the filter wins.
 pub fn start(verbose: u8, filter: Option<OsString>) -> Result<(), Failure> {
@@ -32,8 +31,9 @@ pub fn start(verbose: u8, filter: Option<OsString>) -> Result<(), Failure> {
     // A second start in one process (tests) keeps the first.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(|| Log)
+        // The screen alone styles what it shows.
+        .with_ansi(false)
         .try_init();
     Ok(())
 }

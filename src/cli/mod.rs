@@ -5,6 +5,7 @@ mod agent;
 mod apart;
 mod args;
 mod chat;
+mod console;
 mod deep;
 mod doctor;
 mod engine;
@@ -12,7 +13,6 @@ mod error;
 mod file_limit;
 mod input;
 mod interrupt;
-mod keyboard;
 mod kv;
 mod live;
 mod log;
@@ -20,6 +20,7 @@ mod models;
 mod once;
 mod output;
 mod prompt;
+mod raw;
 mod sessions;
 mod state;
 mod version;
@@ -59,6 +60,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return code;
     }
     apart::say_aborts(args::wants_json(&args));
+    output::harmless_panics();
     // Asked before anything else runs: the alternative is a SIGILL without a word.
     let done = match llama::cpu_lacks() {
         Some(feature) => Err(Failure::cpu(feature)),
@@ -70,7 +72,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             if args::wants_json(&args) {
                 output::json::error(&failure);
             } else {
-                failure.print(&mut std::io::stderr());
+                output::failed(&failure);
             }
             failure.exit
         }

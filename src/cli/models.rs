@@ -6,13 +6,14 @@ mod info;
 mod list;
 mod pull;
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::Run;
 use super::args::{ModelsArgs, ModelsCommand};
 use super::error::Failure;
-use super::output::{self, bytes, printable};
+use super::output::{self, bytes};
+use crate::harmless;
 use crate::models::{Found, Places};
 
 pub use first::offer;
@@ -43,8 +44,8 @@ pub fn find(given: Option<&Path>, places: &Places) -> Result<PathBuf, Failure> {
     }
     if word.starts_with("hf:") {
         return Err(Failure::usage(
-            format!("the model {} is not on this machine", printable(word)),
-            format!("`npast models pull {}` fetches it", printable(word)),
+            format!("the model {} is not on this machine", harmless::line(word)),
+            format!("`npast models pull {}` fetches it", harmless::line(word)),
         ));
     }
     if given.is_dir() {
@@ -70,7 +71,7 @@ fn unnamed(places: &Places) -> Result<PathBuf, Failure> {
     if let Some(name) = places.default_name() {
         return places.named(&name).map(|found| found.path).ok_or_else(|| {
             Failure::usage(
-                format!("the default model {} is gone", printable(&name)),
+                format!("the default model {} is gone", harmless::line(&name)),
                 "`npast models default NAME` names another, `npast models` lists what is there",
             )
         });
@@ -105,7 +106,7 @@ fn known(all: &[Found]) -> String {
     let names: Vec<_> = all.iter().take(SHOWN).map(|f| f.name.as_str()).collect();
     format!(
         "-m takes a path or one of: {}",
-        printable(&names.join(", "))
+        harmless::line(&names.join(", "))
     )
 }
 
@@ -119,7 +120,7 @@ pub fn run(run: &Run, args: &ModelsArgs) -> Result<i32, Failure> {
         Some(ModelsCommand::Info { model }) => info::run(run, &find(Some(model), &places)?),
         Some(ModelsCommand::Rm { model, yes }) => remove(&places, model, *yes),
         Some(ModelsCommand::Default { model: None }) => match places.default_name() {
-            Some(name) => output::page(&format!("{}\n", printable(&name))),
+            Some(name) => output::page(&format!("{}\n", harmless::line(&name))),
             None => output::page("none: without -m the only model of the folder is taken\n"),
         },
         Some(ModelsCommand::Default { model: Some(model) }) => {
@@ -134,7 +135,7 @@ pub fn run(run: &Run, args: &ModelsArgs) -> Result<i32, Failure> {
 fn one(places: &Places, name: &str) -> Result<Found, Failure> {
     places.named(name).ok_or_else(|| {
         Failure::usage(
-            format!("there is no model {}", printable(name)),
+            format!("there is no model {}", harmless::line(name)),
             known(&places.all()),
         )
     })
@@ -142,7 +143,7 @@ fn one(places: &Places, name: &str) -> Result<Found, Failure> {
 
 fn remove(places: &Places, name: &str, yes: bool) -> Result<i32, Failure> {
     let found = one(places, name)?;
-    let name = printable(&found.name).into_owned();
+    let name = harmless::line(&found.name).into_owned();
     if !yes && !agreed(&format!("Remove {name} from the disk?"), &name)? {
         return Err(Failure::failed("declined", "nothing was removed"));
     }
@@ -162,22 +163,14 @@ fn remove(places: &Places, name: &str, yes: bool) -> Result<i32, Failure> {
 /// # Errors
 /// Wrong usage where there is none.
 fn agreed(question: &str, name: &str) -> Result<bool, Failure> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
+    if !std::io::stdin().is_terminal() {
         return Err(Failure::usage(
             format!("removing {name} has no way back"),
             "write --yes behind it",
         ));
     }
-    let mut err = std::io::stderr();
-    let _ = write!(err, "{question} [y/N] ");
-    let _ = err.flush();
-    let mut answer = String::new();
-    stdin
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|e| Failure::failed("io", format!("the answer cannot be read: {e}")))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    let answer = first::ask(&format!("{question} [y/N] "))?;
+    Ok(matches!(answer.as_str(), "y" | "Y" | "yes"))
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use super::Run;
+use super::console::Console;
 use super::engine::Start;
 use super::error::{Failure, INTERRUPTED};
 use super::input;
 use super::interrupt::Interrupt;
-use super::keyboard::Keyboard;
-use super::output::{Output, Progress, Showing};
+use super::output::{Output, Progress, Showing, screen};
 use crate::agent::{Input, Steering, TurnEnd};
 use crate::ledger::Finish;
 
@@ -20,16 +20,16 @@ pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
     let mut output = Output::new(run, interrupt.flag().clone());
     let engine = match &mut output {
         Output::Text(text) => start.load(&interrupt, &mut text.progress)?,
-        Output::Json(_) => start.load(&interrupt, &mut Progress::new(false))?,
+        Output::Json(_) => start.load(&interrupt, &mut Progress::here(false))?,
     };
     let mut conversation = start.conversation(&engine, input::words(&input))?;
-    let somebody = !run.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let somebody = std::io::stdin().is_terminal() && screen().looks().err && !run.json;
     let showing = Showing::default();
-    let keyboard = || {
+    let console = || {
         let flag = interrupt.flag().clone();
-        Arc::new(Keyboard::new(Steering::default(), flag, showing.clone()))
+        Arc::new(Console::new(Steering::default(), flag, showing.clone()))
     };
-    let mut tools = start.toolset(&conversation, somebody.then(keyboard))?;
+    let mut tools = start.toolset(&conversation, somebody.then(console))?;
     output.session(&conversation.info(), start.held_back());
     // A Ctrl-C from here on belongs to the turn: it sees the flag before it begins.
     let (ended, closed) = showing.during(

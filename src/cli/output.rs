@@ -1,21 +1,25 @@
 //! What a person or a program sees. Standard output carries the answer (or, with `--json`, events);
 //! receipts, progress, thinking and notices go to standard error.
 
+mod area;
 pub mod json;
 mod progress;
 pub mod receipt;
+mod screen;
 mod showing;
 mod term;
 mod text;
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
+pub use area::{Row, wrap};
 pub use progress::Progress;
+pub use screen::{Log, Screen, Style, harmless_panics, screen};
 pub use showing::Showing;
-pub use term::{ago, bytes, count, printable, table};
+pub use term::{ago, bytes, count, table};
 pub use text::Text;
 
 use super::Run;
@@ -26,30 +30,36 @@ use crate::kv;
 use crate::session::Watcher;
 
 /// Standard output that may go away: then the turn is cancelled and the run ends quietly.
-pub struct Pipe<W> {
-    to: W,
+pub struct Pipe {
+    screen: Arc<Mutex<Screen>>,
     cancel: Arc<AtomicBool>,
     failed: Option<std::io::Error>,
 }
 
-impl<W: Write> Pipe<W> {
-    fn new(to: W, cancel: Arc<AtomicBool>) -> Pipe<W> {
+impl Pipe {
+    fn new(screen: Arc<Mutex<Screen>>, cancel: Arc<AtomicBool>) -> Pipe {
         Pipe {
-            to,
+            screen,
             cancel,
             failed: None,
         }
     }
 
-    /// Writes and flushes; after a failure, nothing.
-    fn write(&mut self, text: &str) {
+    /// Writes an answer; after a failure, nothing.
+    fn answer(&mut self, text: &str) {
+        self.write(|screen| screen.answer(text));
+    }
+
+    /// Writes an event.
+    fn event(&mut self, line: &str) {
+        self.write(|screen| screen.event(line));
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut Screen) -> std::io::Result<()>) {
         if self.failed.is_some() {
             return;
         }
-        let done = self
-            .to
-            .write_all(text.as_bytes())
-            .and_then(|()| self.to.flush());
+        let done = write(&mut screen::lock(&self.screen));
         if let Err(error) = done {
             self.failed = Some(error);
             self.cancel.store(true, Ordering::SeqCst);
@@ -60,18 +70,18 @@ impl<W: Write> Pipe<W> {
 /// Where a turn's events go.
 pub enum Output {
     /// For people.
-    Text(Box<Text<std::io::Stdout, std::io::Stderr>>),
+    Text(Box<Text>),
     /// For programs.
-    Json(json::Lines<std::io::Stdout>),
+    Json(json::Lines),
 }
 
 impl Output {
     /// `cancel` is set when standard output goes away.
     pub fn new(run: &Run, cancel: Arc<AtomicBool>) -> Output {
-        let pipe = Pipe::new(std::io::stdout(), cancel);
+        let pipe = Pipe::new(screen::shared().clone(), cancel);
         match run.json {
             true => Output::Json(json::Lines::new(pipe)),
-            false => Output::Text(Box::new(Text::on_this_terminal(pipe, run.quiet))),
+            false => Output::Text(Box::new(Text::new(pipe, run.quiet))),
         }
     }
 
@@ -119,17 +129,11 @@ impl Output {
     }
 }
 
-/// The last line on the terminal is not finished: what else is printed begins with a new one.
-static LINE_OPEN: AtomicBool = AtomicBool::new(false);
-
 /// What rooms below have to say while a turn works, out of the order of its events.
 pub struct Aside;
 
 impl Watcher for Aside {
     fn notice(&self, text: &str, hint: Option<&str>) {
-        if LINE_OPEN.swap(false, Ordering::Relaxed) {
-            let _ = writeln!(std::io::stderr());
-        }
         notice(text, hint);
     }
 
@@ -156,21 +160,148 @@ impl Watcher for Aside {
 
 /// One notice on standard error, in either mode: a miss, a refused file, a failed write.
 pub fn notice(text: &str, hint: Option<&str>) {
-    let mut to = std::io::stderr().lock();
-    let _ = writeln!(to, "npast: {text}");
+    noticed(&mut screen(), text, hint);
+}
+
+fn noticed(screen: &mut Screen, text: &str, hint: Option<&str>) {
+    screen.say(Style::Plain, &format!("npast: {text}"));
     if let Some(hint) = hint {
-        let _ = writeln!(to, "  hint: {hint}");
+        screen.say(Style::Plain, &format!("  hint: {hint}"));
     }
 }
 
-/// Prints a finished text; a reader that went away is no error.
+/// What went wrong, on standard error.
+pub fn failed(failure: &Failure) {
+    notice(&failure.message, failure.hint.as_deref());
+}
+
+/// One line on standard error: what npast itself has to say to a person.
+pub fn say(text: &str) {
+    screen().say(Style::Plain, text);
+}
+
+/// A question on standard error, answered behind it.
+pub fn question(text: &str) {
+    screen().part(Style::Plain, text);
+}
+
+/// Prints a finished text for people; a reader that went away is no error.
 pub fn page(text: &str) -> Result<i32, Failure> {
-    let mut to = std::io::stdout().lock();
-    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+    printed(screen().page(text))
+}
+
+/// Prints a finished text that a program may read: it gets it as it is, and a terminal harmless.
+pub fn content(text: &str) -> Result<i32, Failure> {
+    printed(screen().answer(text))
+}
+
+fn printed(done: std::io::Result<()>) -> Result<i32, Failure> {
+    match done {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Failure::failed(
             "io",
             format!("standard output cannot be written: {e}"),
         )),
         _ => Ok(0),
+    }
+}
+
+/// Whether bars are wanted: somebody looks at standard error.
+pub fn bars(run: &Run) -> bool {
+    !run.quiet && !run.json && screen().looks().err
+}
+
+#[cfg(test)]
+mod tests {
+    /// What no file but the screen's may hold, and where one does, why.
+    const WAYS: [&str; 17] = [
+        "println!",
+        "print!",
+        "dbg!",
+        "stdout()",
+        "stderr()",
+        "io::stdout",
+        "io::stderr",
+        "stdio::",
+        "/dev/tty",
+        "/dev/std",
+        "Stdio::inherit",
+        "libc::write",
+        "STDOUT",
+        "STDERR",
+        "panic::set_hook",
+        "tracing_subscriber::fmt",
+        "indicatif",
+    ];
+    const NAMED: [(&str, &str, &str); 5] = [
+        ("src/cli/output/screen.rs", "", "it is the screen"),
+        (
+            "src/cli/log.rs",
+            "tracing_subscriber::fmt",
+            "it writes to `Log`",
+        ),
+        (
+            "src/tools/sandbox/keeper.rs",
+            "",
+            "a process of its own, harmless there",
+        ),
+        (
+            "src/tools/sandbox/probe.rs",
+            "",
+            "a process of its own; npast reads its JSON",
+        ),
+        (
+            "src/cli/chat/external.rs",
+            "Stdio::inherit",
+            "the user's own editor has the terminal",
+        ),
+    ];
+
+    fn sources(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let tests = name == "tests"
+                || name == "tests.rs"
+                || name == "testing.rs"
+                || name.ends_with("_tests.rs");
+            match path.is_dir() {
+                _ if tests => {}
+                true => sources(&path, found),
+                false if name.ends_with(".rs") => found.push(path),
+                false => {}
+            }
+        }
+    }
+
+    /// A second place that prints is one that forgets what strangers write.
+    #[test]
+    fn nothing_but_the_screen_prints() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut found = Vec::new();
+        sources(&root.join("src"), &mut found);
+        assert!(found.len() > 150, "{} files", found.len());
+        let mut used = std::collections::HashSet::new();
+        for path in found {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let name = path
+                .strip_prefix(root)
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
+            // Unit tests stand at the end of a file, and print to whoever runs them.
+            let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+            for (at, line) in code.lines().enumerate() {
+                let line = line.split("//").next().unwrap();
+                for way in WAYS.iter().filter(|way| line.contains(**way)) {
+                    let named = NAMED
+                        .iter()
+                        .find(|(file, what, _)| *file == name && (what.is_empty() || what == way));
+                    assert!(named.is_some(), "{name}:{}: {way} in {line:?}", at + 1);
+                    used.insert(named.unwrap());
+                }
+            }
+        }
+        let idle: Vec<_> = NAMED.iter().filter(|one| !used.contains(one)).collect();
+        assert!(idle.is_empty(), "named and not needed: {idle:?}");
     }
 }

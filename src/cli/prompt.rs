@@ -103,7 +103,7 @@ fn show(
         }
         return output::json::lines(&[object]);
     }
-    let mut page = format!("{}\n\n", output::printable(text).trim_end());
+    let mut page = format!("{}\n\n", text.trim_end());
     if args.tokens {
         let ids: Vec<String> = ids.iter().map(i32::to_string).collect();
         page.push_str(&format!("{}\n\n", ids.join(" ")));

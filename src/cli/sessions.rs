@@ -5,13 +5,14 @@ mod branch;
 mod list;
 mod show;
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 
 use super::Run;
 use super::args::{SessionsArgs, SessionsCommand};
 use super::error::Failure;
-use super::output::{self, printable};
+use super::output;
 use crate::agent::{kv_owner, temp};
+use crate::harmless;
 use crate::ledger::Token;
 use crate::session::{Db, Error, Lock, Session, SessionId};
 
@@ -49,7 +50,7 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
         (SessionsCommand::Rm { name, yes }, db) => {
             let (db, id) = known(db, name)?;
             let left = db.salvage(id)?;
-            let name = printable(&left.name);
+            let name = harmless::line(&left.name);
             if !yes && !agreed(&name, left.messages.len())? {
                 return Err(Failure::failed("declined", "nothing was removed"));
             }
@@ -84,7 +85,7 @@ fn forget(run: &Run, id: SessionId, ledger: &[Token]) -> Result<(), Failure> {
 
 /// The session of this name, in whatever state it is.
 fn known(db: Option<Db>, name: &str) -> Result<(Db, SessionId), Failure> {
-    let missing = || Error::NotFound(format!("a session named \"{}\"", printable(name)));
+    let missing = || Error::NotFound(format!("a session named \"{}\"", harmless::line(name)));
     let db = db.ok_or_else(missing)?;
     let id = db.known_as(name)?.ok_or_else(missing)?;
     Ok((db, id))
@@ -106,12 +107,9 @@ fn agreed(name: &str, messages: usize) -> Result<bool, Failure> {
             "write --yes behind it",
         ));
     }
-    let mut err = std::io::stderr();
-    let _ = write!(
-        err,
+    output::question(&format!(
         "Remove \"{name}\" with its {messages} messages? [y/N] "
-    );
-    let _ = err.flush();
+    ));
     let mut answer = String::new();
     stdin
         .lock()

@@ -77,9 +77,9 @@ mod new_tokens;
 mod one_version;
 #[cfg(unix)]
 mod own_models;
+mod plain_replies;
 #[cfg(target_os = "linux")]
 mod planted_repositories;
-mod plain_replies;
 mod policies;
 mod portable;
 mod pulls;
@@ -94,6 +94,8 @@ mod rewinds;
 mod setup;
 mod snapshots;
 mod soak;
+#[cfg(unix)]
+mod strange_words;
 #[cfg(target_os = "linux")]
 mod strangers;
 mod switches;
@@ -101,6 +103,8 @@ mod templates;
 #[cfg(target_os = "linux")]
 mod terminals;
 mod thinking;
+#[cfg(unix)]
+mod typing;
 mod undos;
 mod warming;
 mod window;

@@ -23,20 +23,40 @@ pub struct Screen {
     raw: Vec<u8>,
     /// Bytes of the cleaned text that were waited for already.
     at: usize,
+    size: (u16, u16),
+}
+
+fn resize(terminal: &File, columns: u16, rows: u16) {
+    let size = rustix::termios::Winsize {
+        ws_col: columns,
+        ws_row: rows,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    rustix::termios::tcsetwinsize(terminal, size).expect("a size");
 }
 
 impl Screen {
     /// Starts a program whose three standard streams are a terminal.
-    pub fn start(mut command: Command) -> Screen {
+    pub fn start(command: Command) -> Screen {
+        Screen::sized(command, 80, 24)
+    }
+
+    /// The same on a window of another size.
+    pub fn sized(mut command: Command, columns: u16, rows: u16) -> Screen {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+        // A program that another test starts meanwhile would hold this terminal open.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let flags = flags | OpenptFlags::CLOEXEC;
         let own = openpt(flags).expect("a pseudo-terminal");
         grantpt(&own).expect("it is granted");
         unlockpt(&own).expect("it is unlocked");
         let name = ptsname(&own, Vec::new()).expect("its name");
         let path = OsStr::from_bytes(name.as_bytes());
-        let flags = OFlags::RDWR | OFlags::NOCTTY;
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let theirs = rustix::fs::open(path, flags, Mode::empty()).expect("its other side");
         let theirs = File::from(theirs);
+        resize(&theirs, columns, rows);
         let stream = || Stdio::from(theirs.try_clone().expect("a stream"));
         let program = command
             .env("TERM", "xterm")
@@ -65,7 +85,47 @@ impl Screen {
             shown,
             raw: Vec::new(),
             at: 0,
+            size: (columns, rows),
         }
+    }
+
+    /// Another size of the window. The program gets no signal: the terminal is not its controlling one.
+    pub fn resize(&mut self, columns: u16, rows: u16) {
+        resize(&self.keys, columns, rows);
+        self.size = (columns, rows);
+        let program = rustix::process::Pid::from_child(&self.program);
+        let signal = rustix::process::Signal::WINCH;
+        rustix::process::kill_process(program, signal).expect("the program runs");
+    }
+
+    /// Types bytes that are no text.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.keys.write_all(bytes).expect("a terminal");
+    }
+
+    /// All that was shown until now, as it was sent.
+    pub fn raw(&self) -> String {
+        String::from_utf8_lossy(&self.raw).into_owned()
+    }
+
+    /// Waits until a row of the window has these words.
+    pub fn shows(&mut self, words: &str) {
+        while !self.rows().iter().any(|row| row.contains(words)) {
+            match self.shown.recv_timeout(PATIENCE) {
+                Ok(more) => self.raw.extend(more),
+                Err(_) => panic!("{words:?} is not shown: {:#?}", self.rows()),
+            }
+        }
+    }
+
+    /// The rows of the window as a person sees them now.
+    pub fn rows(&self) -> Vec<String> {
+        let size = |n| std::num::NonZero::new(n).expect("a size");
+        let mut parser = vt100::Parser::new(size(self.size.1), size(self.size.0), 0);
+        parser.process(&self.raw);
+        let text = parser.screen().contents();
+        let rows = text.split('\n').map(|row| row.trim_end().to_owned());
+        rows.collect()
     }
 
     /// Types; a line ends with `\r`.
@@ -90,8 +150,19 @@ impl Screen {
         }
     }
 
+    /// Waits for the program's end: all that it showed.
+    pub fn all(&mut self) -> String {
+        self.leave();
+        self.raw()
+    }
+
     /// Waits for the program's end: its exit code, and what it showed last.
     pub fn end(mut self) -> (Option<i32>, String) {
+        self.leave()
+    }
+
+    /// The same, and the screen stays to be looked at.
+    pub fn leave(&mut self) -> (Option<i32>, String) {
         while let Ok(more) = self.shown.recv_timeout(PATIENCE) {
             self.raw.extend(more);
         }

@@ -1,10 +1,11 @@
 //! What the commands do that go back, aside, or to another session.
 
 use super::super::error::Failure;
-use super::super::output::{count, printable};
+use super::super::output::{count, failed, say};
 use super::commands::Command;
 use super::{Asked, Chat, Step};
 use crate::agent::{Conversation, Input, Open};
+use crate::harmless;
 
 impl Chat {
     /// Does a command. What goes wrong is said and changes nothing; the chat goes on.
@@ -13,7 +14,7 @@ impl Chat {
             Ok(step) => Ok(step),
             Err(failure) if failure.kind == "engine" => Err(failure),
             Err(failure) => {
-                failure.print(&mut std::io::stderr());
+                failed(&failure);
                 Ok(Step::Done)
             }
         }
@@ -22,7 +23,7 @@ impl Chat {
     fn obey(&mut self, command: Command) -> Result<Step, Failure> {
         match command {
             Command::Wrong(how) => {
-                eprintln!("{how}.");
+                say(&format!("{how}."));
                 return Ok(Step::Done);
             }
             Command::Open(name) => {
@@ -40,15 +41,15 @@ impl Chat {
         match command {
             Command::Undo(turns) => {
                 let taken = conversation.undo(turns)?;
-                eprintln!(
+                say(&format!(
                     "Taken back: {} messages, {} tokens. /redo puts them back.",
                     count(taken.messages),
                     count(taken.tokens)
-                );
+                ));
             }
             Command::Redo(branch) => {
                 let tokens = conversation.redo(branch)?;
-                eprintln!("Put back: {} tokens now.", count(tokens));
+                say(&format!("Put back: {} tokens now.", count(tokens)));
             }
             Command::Edit(Some(text)) => {
                 conversation.edit()?;
@@ -84,7 +85,7 @@ impl Chat {
         match conversation.edit() {
             Ok(_) => Ok(true),
             Err(error) => {
-                Failure::from(error).print(&mut std::io::stderr());
+                failed(&Failure::from(error));
                 Ok(false)
             }
         }
@@ -95,7 +96,7 @@ impl Chat {
         let here = self.conversation.as_ref().map(Conversation::info);
         if here.is_some_and(|info| info.name == name) {
             return Err(Failure::usage(
-                format!("session {} is open already", printable(name)),
+                format!("session {} is open already", harmless::line(name)),
                 "`npast sessions list` shows the others",
             ));
         }

@@ -1,13 +1,14 @@
 //! The first start: a run that has no model offers one, on a terminal, and asks once. What is chosen
 //! is the default from then on.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
 use super::pull;
 use crate::cli::Run;
 use crate::cli::error::Failure;
-use crate::cli::output::{self, bytes, printable};
+use crate::cli::output::{self, bytes};
+use crate::harmless;
 use crate::llama;
 use crate::models::{Places, Short};
 use crate::slot;
@@ -23,7 +24,7 @@ const LINE: u64 = 100;
 /// The pull's, and the terminal's.
 pub fn offer(run: &Run, places: &Places) -> Result<Option<PathBuf>, Failure> {
     let stdin = std::io::stdin();
-    let somebody = stdin.is_terminal() && std::io::stderr().is_terminal();
+    let somebody = stdin.is_terminal() && output::screen().looks().err;
     let has_one = places.default_name().is_some() || !places.own().is_empty();
     if run.json || run.quiet || !somebody || has_one {
         return Ok(None);
@@ -52,7 +53,7 @@ pub fn offer(run: &Run, places: &Places) -> Result<Option<PathBuf>, Failure> {
     let mut question = String::from("No model was named. This machine has:\n");
     for (at, found) in all.iter().enumerate() {
         let size = found.path.metadata().map_or(0, |meta| meta.len());
-        let name = printable(&found.name);
+        let name = harmless::line(&found.name);
         question += &format!("  {}  {name}  {}\n", at + 1, bytes(size));
     }
     question += "Which one is it, from now on? [number, or Enter for none] ";
@@ -62,7 +63,7 @@ pub fn offer(run: &Run, places: &Places) -> Result<Option<PathBuf>, Failure> {
     };
     places.set_default(&found.name)?;
     output::notice(
-        &format!("{} is the default model now", printable(&found.name)),
+        &format!("{} is the default model now", harmless::line(&found.name)),
         Some("`npast models default NAME` names another"),
     );
     Ok(Some(found.path.clone()))
@@ -85,10 +86,9 @@ fn minutes(short: &Short) -> String {
     }
 }
 
-fn ask(question: &str) -> Result<String, Failure> {
-    let mut err = std::io::stderr();
-    let _ = write!(err, "{question}");
-    let _ = err.flush();
+/// Asks on the terminal, one line.
+pub fn ask(question: &str) -> Result<String, Failure> {
+    output::question(question);
     let mut answer = String::new();
     std::io::stdin()
         .lock()

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::cli::Run;
 use crate::cli::error::Failure;
-use crate::cli::output::{self, bytes, count, printable, table};
+use crate::cli::output::{self, bytes, count, table};
+use crate::harmless;
 use crate::llama::{self, CacheType, ContextOptions, Model, ModelOptions, gguf};
 use crate::slot::{self, Need, SlotOptions};
 
@@ -71,7 +72,7 @@ pub fn run(run: &Run, path: &Path) -> Result<i32, Failure> {
     }
     let mut text = String::new();
     let mut line = |label: &str, value: &str| {
-        text += format!("{label:<15}{}", printable(value)).trim_end();
+        text += format!("{label:<15}{}", harmless::line(value)).trim_end();
         text.push('\n');
     };
     line("file", &path.to_string_lossy());
@@ -151,7 +152,7 @@ fn cells(row: &Row, trained: usize) -> Vec<String> {
                 none(),
                 none(),
                 none(),
-                printable(error).into_owned(),
+                harmless::line(error).into_owned(),
             ];
         }
     };

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::cli::Run;
 use crate::cli::error::Failure;
-use crate::cli::output::{self, bytes, printable, table};
+use crate::cli::output::{self, bytes, table};
+use crate::harmless;
 use crate::llama::gguf;
 use crate::models::{Origin, Places};
 
@@ -23,7 +24,7 @@ pub fn run(run: &Run, places: &Places) -> Result<i32, Failure> {
         };
         let is_default = default.as_ref() == Some(&found.name);
         let path = found.path.to_string_lossy();
-        let name = printable(&found.name).into_owned();
+        let name = harmless::line(&found.name).into_owned();
         let mut notes: Vec<String> = Vec::new();
         if is_default {
             notes.push("default".to_owned());
@@ -40,7 +41,7 @@ pub fn run(run: &Run, places: &Places) -> Result<i32, Failure> {
                     notes.push("no chat template".to_owned());
                 }
                 let size = bytes(facts.bytes);
-                let kind = printable(&facts.architecture).into_owned();
+                let kind = harmless::line(&facts.architecture).into_owned();
                 rows.push(vec![name, kind, size, origin.to_owned(), notes.join(", ")]);
             }
             Err(error) => {
@@ -48,7 +49,7 @@ pub fn run(run: &Run, places: &Places) -> Result<i32, Failure> {
                 lines.push(
                     json!({"name": found.name, "path": path, "error": error, "from": origin}),
                 );
-                notes.push(printable(&error).into_owned());
+                notes.push(harmless::line(&error).into_owned());
                 let unknown = || "?".to_owned();
                 rows.push(vec![
                     name,

@@ -1,13 +1,12 @@
 //! `npast models pull`: fetches a model and shows how far it is.
 
-use std::io::IsTerminal;
-
 use serde_json::json;
 
 use crate::cli::Run;
 use crate::cli::error::Failure;
 use crate::cli::interrupt::Interrupt;
-use crate::cli::output::{self, Progress, bytes, printable, table};
+use crate::cli::output::{self, Progress, bytes, table};
+use crate::harmless;
 use crate::models::{self, Access, Client, Places, Pulled, SHORT, Source, Step};
 
 /// What is named where somebody has no model yet: it answers well and runs on most machines.
@@ -49,7 +48,7 @@ pub fn run(run: &Run, places: &Places, given: &str) -> Result<i32, Failure> {
             "bytes": pulled.bytes, "was_there": pulled.was_there, "licence": pulled.licence,
         })]);
     }
-    let name = printable(&pulled.name);
+    let name = harmless::line(&pulled.name);
     let there = if pulled.was_there {
         " was there already"
     } else {
@@ -59,12 +58,12 @@ pub fn run(run: &Run, places: &Places, given: &str) -> Result<i32, Failure> {
         .licence
         .as_deref()
         .map_or_else(String::new, |licence| {
-            format!(", licence {}", printable(licence))
+            format!(", licence {}", harmless::line(licence))
         });
     output::page(&format!(
         "{name}{there}: {}{licence}\n{}\nnpast -m {name} \"…\"\n",
         bytes(pulled.bytes),
-        printable(&pulled.path.to_string_lossy()),
+        harmless::line(&pulled.path.to_string_lossy()),
     ))
 }
 
@@ -77,8 +76,7 @@ pub fn fetch(run: &Run, places: &Places, given: &str) -> Result<Pulled, Failure>
     let source = Source::parse(given, &access.endpoint)?;
     let client = Client::new(access);
     let interrupt = Interrupt::listen();
-    let shown = !run.quiet && !run.json && std::io::stderr().is_terminal();
-    let mut progress = Progress::new(shown);
+    let mut progress = Progress::here(output::bars(run));
     let mut said = String::new();
     let mut say = |text: String, progress: &mut Progress| {
         if !run.quiet && said != text {
@@ -96,19 +94,19 @@ pub fn fetch(run: &Run, places: &Places, given: &str) -> Result<Pulled, Failure>
                     have => format!(", {} of it are there", bytes(*have)),
                 };
                 say(
-                    format!("fetching {}{size}{on}", printable(name)),
+                    format!("fetching {}{size}{on}", harmless::line(name)),
                     &mut progress,
                 );
             }
             Step::Waiting(name) => {
                 let text = format!(
                     "another process fetches {}: waiting for it",
-                    printable(name)
+                    harmless::line(name)
                 );
                 say(text, &mut progress);
             }
             Step::Again(why) => say(
-                format!("{}; it is tried again", printable(why)),
+                format!("{}; it is tried again", harmless::line(why)),
                 &mut progress,
             ),
             Step::Have(_) | Step::Proving(_) => {}

@@ -1,22 +1,20 @@
 //! `--json`: one event per line. The fields are a contract: some may be added, none renamed.
 
-use std::io::Write;
-
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Pipe, notice, page};
+use super::{Pipe, notice, printed, screen};
 use crate::agent::{Event, Info};
 use crate::cli::error::Failure;
 
 /// Events as lines.
-pub struct Lines<W> {
-    pub(super) out: Pipe<W>,
+pub struct Lines {
+    pub(super) out: Pipe,
 }
 
-impl<W: Write> Lines<W> {
+impl Lines {
     /// Writes to `out`.
-    pub fn new(out: Pipe<W>) -> Lines<W> {
+    pub fn new(out: Pipe) -> Lines {
         Lines { out }
     }
 
@@ -55,7 +53,7 @@ impl<W: Write> Lines<W> {
     }
 
     fn line(&mut self, value: &Value) {
-        self.out.write(&format!("{value}\n"));
+        self.out.event(&value.to_string());
     }
 }
 
@@ -79,28 +77,28 @@ fn failure(failure: &Failure) -> Value {
 
 /// The error a run ended with, as its last event.
 pub fn error(ended: &Failure) {
-    let _ = page(&format!("{}\n", failure(ended)));
+    let _ = lines(&[failure(ended)]);
 }
 
 /// Finished lines.
 pub fn lines(values: &[Value]) -> Result<i32, Failure> {
-    let text: String = values.iter().map(|v| format!("{v}\n")).collect();
-    page(&text)
+    let mut screen = screen();
+    let mut lines = values.iter().map(Value::to_string);
+    printed(lines.try_for_each(|line| screen.event(&line)))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
-
     use super::super::receipt::samples;
+    use super::super::screen::Looks;
+    use super::super::screen::tests::piped;
     use super::*;
     use crate::slot::Class;
 
     #[test]
     fn every_event_is_one_line_with_the_fields_of_the_contract() {
-        let mut bytes = Vec::new();
-        let mut lines = Lines::new(Pipe::new(&mut bytes, Arc::new(AtomicBool::new(false))));
+        let (pipe, bytes, _) = piped(Looks::default());
+        let mut lines = Lines::new(pipe);
         let info = Info {
             id: 7,
             name: "work".into(),
@@ -155,7 +153,16 @@ mod tests {
 {"type":"receipt","kind":"turn","call":3,"context":9345,"kept":62,"restored":0,"evaluated":9269,"appended":21,"generated":15,"pending":1,"finish":"stop","miss":{"at":62,"message":1,"reason":"system prompt differs: \"a\" became \"b\""},"restored_bytes":0,"saved_bytes":0,"snapshot_bytes":0,"ms":{"restore":0,"prefill":38,"first_token":41,"decode":120,"save":2}}
 {"type":"turn","calls":1,"context":9345,"kept":9310,"restored":0,"evaluated":21,"appended":21,"generated":15,"finish":"stop","seconds":0.2}
 "#;
-        assert_eq!(String::from_utf8(bytes).unwrap(), want);
+        assert_eq!(bytes.text(), want);
+    }
+
+    #[test]
+    fn text_of_a_stranger_is_the_same_value_and_no_order_to_a_terminal() {
+        let (pipe, bytes, _) = piped(Looks::default());
+        let mut lines = Lines::new(pipe);
+        lines.event(Event::Text("\u{1b}]0;a\u{7}\u{9b}2J\u{7f}\u{202e}".into()));
+        let want = r#"{"type":"text","text":"\u001b]0;a\u0007\u009b2J\u007f\u202e"}"#;
+        assert_eq!(bytes.text(), format!("{want}\n"));
     }
 
     #[test]
@@ -174,17 +181,10 @@ mod tests {
 
     #[test]
     fn a_reader_that_goes_away_cancels_the_turn() {
-        struct Gone;
-        impl Write for Gone {
-            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
-                Err(std::io::ErrorKind::BrokenPipe.into())
-            }
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
-        }
-        let cancel = Arc::new(AtomicBool::new(false));
-        let mut lines = Lines::new(Pipe::new(Gone, cancel.clone()));
+        let (pipe, bytes, _) = piped(Looks::default());
+        let cancel = pipe.cancel.clone();
+        bytes.close();
+        let mut lines = Lines::new(pipe);
         lines.event(Event::Text("a".into()));
         assert!(cancel.load(std::sync::atomic::Ordering::SeqCst));
         assert!(lines.out.failed.is_some());

@@ -1,49 +1,126 @@
-//! Bars on standard error while a model is fetched or loaded and a long prompt is read. Only on a
-//! terminal.
+//! What takes long, in the last line of the terminal: a model that is fetched or loaded, a long prompt
+//! that is read. Only on a terminal.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use super::screen::{Screen, lock, shared};
+use super::term::{bytes, count};
 use crate::agent::Stage;
 use crate::models::Step;
 
 /// Below this many tokens reading is over before a bar is seen.
 const SHORT: usize = 256;
+/// Cells of a bar.
+const CELLS: usize = 30;
+/// A bar is not drawn more often.
+const OFTEN: Duration = Duration::from_millis(50);
 
-/// At most one bar at a time.
+/// At most one line at a time.
 pub struct Progress {
     shown: bool,
-    bar: Option<ProgressBar>,
+    screen: Arc<Mutex<Screen>>,
+    /// Since when this is going on, how far it was then, and when it was drawn last.
+    since: Option<(Instant, usize, Instant)>,
+    /// Bytes of the file that is fetched, where they are known.
+    whole: usize,
 }
 
 impl Progress {
     /// `shown` says whether there is a terminal that wants bars.
-    pub fn new(shown: bool) -> Progress {
-        Progress { shown, bar: None }
+    pub fn new(shown: bool, screen: Arc<Mutex<Screen>>) -> Progress {
+        Progress {
+            shown,
+            screen,
+            since: None,
+            whole: 0,
+        }
+    }
+
+    /// On this process's terminal.
+    pub fn here(shown: bool) -> Progress {
+        Progress::new(shown, shared().clone())
     }
 
     /// The model is being loaded.
     pub fn stage(&mut self, stage: &Stage) {
         match stage {
-            Stage::Check => self.show(1, 1, "trying the new model once"),
+            Stage::Check => self.show(0, "trying the new model once"),
             Stage::Model(done) => {
-                let done = (done.clamp(0.0, 1.0) * 100.0) as u64;
-                self.show(done, 100, "loading  {bar:30} {percent:>3} %");
+                let done = (done.clamp(0.0, 1.0) * 100.0) as usize;
+                let text = format!("loading  {} {done:>3} %", bar(done, 100));
+                self.show(done, &text);
             }
-            Stage::Context => self.show(100, 100, "preparing the context"),
+            Stage::Context => {
+                self.clear();
+                self.show(0, "preparing the context");
+            }
             Stage::Ready => self.clear(),
         }
     }
 
+    /// A model is fetched.
+    pub fn fetching(&mut self, step: &Step<'_>) {
+        let whole = self.whole;
+        match *step {
+            Step::Waiting(_) => {
+                self.clear();
+                self.show(0, "waiting for another process that fetches it");
+            }
+            Step::Begin { have, whole, .. } => {
+                self.clear();
+                self.whole = size(whole.unwrap_or(0));
+                self.fetched(size(have));
+            }
+            Step::Have(have) => self.fetched(size(have)),
+            Step::Proving(read) => {
+                let read = size(read);
+                let percent = (read * 100).checked_div(whole).unwrap_or(0);
+                let text = format!("checking  {} {percent:>3} %", bar(read, whole));
+                self.show(read, &text);
+            }
+            Step::Again(_) => {
+                self.clear();
+                self.show(0, "trying again");
+            }
+        }
+    }
+
+    /// So much of a file is there. What came in an earlier run says nothing about the speed of this
+    /// one.
+    fn fetched(&mut self, have: usize) {
+        let whole = self.whole;
+        let mut text = format!("fetching  {}", bytes(have as u64));
+        if whole > 0 {
+            text = format!(
+                "fetching  {} {} of {}",
+                bar(have, whole),
+                bytes(have as u64),
+                bytes(whole as u64)
+            );
+        }
+        if let Some((since, from, _)) = self.since
+            && have > from
+        {
+            let pace = (have - from) as f64 / since.elapsed().as_secs_f64().max(0.001);
+            text += &format!(", {}/s", bytes(pace as u64));
+            if let Some(left) = whole.checked_sub(have).filter(|_| whole > 0) {
+                text += &format!(", {:.0} s left", left as f64 / pace);
+            }
+        }
+        self.show(have, &text);
+    }
+
     /// The model is there, and servers of tools are not yet.
     pub fn servers(&mut self) {
-        self.show(1, 1, "starting the MCP servers");
+        self.show(0, "starting the MCP servers");
     }
 
     /// Stored tokens are put back.
     pub fn restoring(&mut self, tokens: usize) {
         self.clear();
         if tokens >= SHORT {
-            self.show(tokens as u64, tokens as u64, "restoring {len} tokens");
+            self.show(0, &format!("restoring {} tokens", count(tokens)));
         }
     }
 
@@ -52,60 +129,36 @@ impl Progress {
         if done >= total || total < SHORT {
             return self.clear();
         }
-        let style = "reading  {bar:30} {human_pos} of {human_len} tokens, {eta} left";
-        self.show(done as u64, total as u64, style);
-    }
-
-    /// A model is fetched.
-    pub fn fetching(&mut self, step: &Step<'_>) {
-        match step {
-            Step::Waiting(_) => self.show(1, 1, "waiting for another process that fetches it"),
-            Step::Begin { have, whole, .. } => {
-                self.clear();
-                let style = "fetching  {bar:30} {binary_bytes} of {binary_total_bytes}, \
-                             {binary_bytes_per_sec}, {eta} left";
-                self.show(*have, whole.unwrap_or(0), style);
-                if let Some(bar) = &self.bar {
-                    // What came in an earlier run says nothing about the speed of this one.
-                    bar.reset_eta();
-                }
+        let left = match self.since {
+            Some((since, from, _)) if done > from => {
+                let pace = since.elapsed().as_secs_f64() / (done - from) as f64;
+                format!(", {:.0} s left", pace * (total - done) as f64)
             }
-            Step::Have(have) => self.bar.iter().for_each(|bar| bar.set_position(*have)),
-            Step::Proving(read) => {
-                let whole = self.bar.as_ref().and_then(|bar| bar.length()).unwrap_or(0);
-                self.show(*read, whole, "checking  {bar:30} {percent:>3} %");
-            }
-            Step::Again(_) => self.show(1, 1, "trying again"),
-        }
-    }
-
-    /// Whether a bar stands on the terminal now.
-    pub fn drawn(&self) -> bool {
-        self.bar.is_some()
+            _ => String::new(),
+        };
+        let (bar, done_) = (bar(done, total), count(done));
+        let text = format!("reading  {bar} {done_} of {} tokens{left}", count(total));
+        self.show(done, &text);
     }
 
     /// Nothing is going on that takes long.
     pub fn clear(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
+        if self.since.take().is_some() {
+            lock(&self.screen).status(None);
         }
     }
 
-    fn show(&mut self, done: u64, total: u64, style: &str) {
+    fn show(&mut self, done: usize, text: &str) {
         if !self.shown {
             return;
         }
-        let same = self.bar.as_ref().is_some_and(|b| b.length() == Some(total));
-        if !same {
-            self.clear();
+        let now = Instant::now();
+        match &mut self.since {
+            Some((_, _, drawn)) if now - *drawn < OFTEN => return,
+            Some((_, _, drawn)) => *drawn = now,
+            None => self.since = Some((now, done, now)),
         }
-        let bar = self.bar.get_or_insert_with(|| {
-            ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
-        });
-        if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style);
-        }
-        bar.set_position(done);
+        lock(&self.screen).status(Some(text.to_owned()));
     }
 }
 
@@ -115,60 +168,87 @@ impl Drop for Progress {
     }
 }
 
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+fn bar(done: usize, total: usize) -> String {
+    let full = (done * CELLS / total.max(1)).min(CELLS);
+    format!("{}{}", "█".repeat(full), "░".repeat(CELLS - full))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::screen::Looks;
+    use super::super::screen::tests::{Vt, piped};
     use super::*;
 
     #[test]
-    fn every_bar_has_a_style_that_can_be_read_and_none_is_left() {
-        let mut progress = Progress::new(true);
+    fn what_takes_long_has_one_line_and_leaves_none() {
+        let looks = Looks {
+            err: true,
+            moves: true,
+            ..Looks::default()
+        };
+        let (pipe, _, err) = piped(looks);
+        let seen = || Vt::of(&err.text(), 80).lines();
+        let mut progress = Progress::new(true, pipe.screen.clone());
         progress.stage(&Stage::Model(0.5));
-        assert_eq!(progress.bar.as_ref().map(|b| b.position()), Some(50));
+        let half = format!("loading  {}{}  50 %", "█".repeat(15), "░".repeat(15));
+        assert_eq!(seen(), [half]);
         progress.stage(&Stage::Context);
+        assert_eq!(seen(), ["preparing the context"]);
         progress.stage(&Stage::Ready);
-        assert!(progress.bar.is_none());
-        progress.servers();
-        assert!(progress.bar.is_some());
-        progress.restoring(5000);
-        progress.prefill(128, 1000);
-        assert_eq!(progress.bar.as_ref().map(|b| b.position()), Some(128));
-        progress.prefill(1000, 1000);
-        assert!(progress.bar.is_none());
-        progress.prefill(1, 20);
-        assert!(progress.bar.is_none(), "a short prompt needs no bar");
-        for style in [
-            "{bar:30} {percent:>3}",
-            "{human_pos} {human_len} {eta} {len}",
-        ] {
-            assert!(ProgressStyle::with_template(style).is_ok());
-        }
+        progress.prefill(10, 20);
+        assert_eq!(seen(), [""], "a short prompt has none");
+        progress.restoring(9_000);
+        assert_eq!(seen(), ["restoring 9,000 tokens"]);
+        progress.prefill(1_200, 1_200);
+        progress.prefill(600, 1_200);
+        assert!(seen()[0].ends_with("600 of 1,200 tokens"), "{:?}", seen());
+        drop(progress);
+        assert_eq!(seen(), [""]);
+        let (pipe, out, err) = piped(Looks::default());
+        Progress::new(false, pipe.screen.clone()).stage(&Stage::Context);
+        assert_eq!((out.text(), err.text()), (String::new(), String::new()));
     }
 
     #[test]
     fn a_model_that_is_fetched_shows_what_came_and_what_is_missing() {
-        let mut progress = Progress::new(true);
+        let looks = Looks {
+            err: true,
+            moves: true,
+            ..Looks::default()
+        };
+        let (pipe, _, err) = piped(looks);
+        let seen = || Vt::of(&err.text(), 80).lines();
+        let mut progress = Progress::new(true, pipe.screen.clone());
         let begin = Step::Begin {
             name: "m.gguf",
-            have: 40,
-            whole: Some(100),
+            have: 400,
+            whole: Some(1000),
         };
         progress.fetching(&begin);
-        progress.fetching(&Step::Have(70));
-        let bar = progress.bar.as_ref().map(|b| (b.position(), b.length()));
-        assert_eq!(bar, Some((70, Some(100))));
-        progress.fetching(&Step::Proving(10));
-        let bar = progress.bar.as_ref().map(|b| (b.position(), b.length()));
-        assert_eq!(bar, Some((10, Some(100))));
+        let some = format!(
+            "fetching  {}{} 400 B of 1,000 B",
+            "█".repeat(12),
+            "░".repeat(18)
+        );
+        assert_eq!(seen(), [some]);
+        // Of the bytes that came since, and not of all that are there.
+        let (began, from, _) = progress.since.expect("it goes on");
+        assert_eq!(from, 400);
+        progress.since = Some((began - Duration::from_secs(2), 400, began - OFTEN));
+        progress.fetching(&Step::Have(600));
+        assert!(
+            seen()[0].ends_with("600 B of 1,000 B, 99 B/s, 4 s left")
+                || seen()[0].ends_with("100 B/s, 4 s left"),
+            "{:?}",
+            seen()
+        );
         progress.fetching(&Step::Again("it broke off"));
+        assert_eq!(seen(), ["trying again"]);
         progress.fetching(&Step::Waiting("m.gguf"));
-        assert!(progress.bar.is_some());
-    }
-
-    #[test]
-    fn without_a_terminal_there_is_no_bar() {
-        let mut progress = Progress::new(false);
-        progress.stage(&Stage::Model(0.5));
-        progress.prefill(1, 1000);
-        assert!(progress.bar.is_none());
+        assert_eq!(seen(), ["waiting for another process that fetches it"]);
     }
 }

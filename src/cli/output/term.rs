@@ -1,6 +1,8 @@
-//! Numbers, tables and text as a terminal should get them.
+//! Numbers and tables as a terminal should get them.
 
-use std::borrow::Cow;
+use unicode_width::UnicodeWidthStr;
+
+use crate::harmless;
 
 /// `1,234,567`.
 pub fn count(n: usize) -> String {
@@ -43,36 +45,28 @@ pub fn ago(now_ms: i64, then_ms: i64) -> String {
     }
 }
 
-/// Text without what a terminal would obey: control characters but newline and tab, and marks
-/// that reorder a line. What a model or a file says must not move the cursor.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    let obeyed = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c as u32, 0x202a..=0x202e | 0x2066..=0x2069)
-    };
-    match text.contains(obeyed) {
-        true => Cow::Owned(text.replace(obeyed, "")),
-        false => Cow::Borrowed(text),
-    }
-}
-
-/// Columns two spaces apart; those in `right` are aligned to the right. No trailing spaces.
+/// Columns two spaces apart; those in `right` are aligned to the right. No trailing spaces. A cell is
+/// one line, whatever is in it.
 pub fn table(head: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
+    let head = head.iter().map(|&cell| cell.to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(&head)
+        .chain(rows)
+        .map(|row| row.iter().map(|c| harmless::line(c).into_owned()).collect())
+        .collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
-        widest.max(head[column].chars().count())
+        cells.map(|cell| cell.width()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
     let mut text = String::new();
-    for row in std::iter::once(&head).chain(rows) {
+    for row in &rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let space = widths.get(column).copied().unwrap_or(0);
+            let space = " ".repeat(space.saturating_sub(cell.width()));
             match right.contains(&column) {
-                true => line.push_str(&format!("{cell:>space$}  ")),
-                false => line.push_str(&format!("{cell:<space$}  ")),
+                true => line.push_str(&format!("{space}{cell}  ")),
+                false => line.push_str(&format!("{cell}{space}  ")),
             }
         }
         text.push_str(line.trim_end());
@@ -122,20 +116,19 @@ mod tests {
     }
 
     #[test]
-    fn text_cannot_steer_the_terminal() {
-        assert_eq!(printable("a\tb\nc é"), "a\tb\nc é");
-        assert_eq!(printable("a\u{1b}[2Jb\u{7}\r\u{9b}c\u{202e}"), "a[2Jbc");
-    }
-
-    #[test]
     fn tables_are_aligned_and_end_without_spaces() {
         let rows = [
             vec!["work".to_owned(), "12".to_owned(), "x".to_owned()],
             vec!["é".to_owned(), "1,000".to_owned(), String::new()],
+            vec![
+                "日本".to_owned(),
+                "3".to_owned(),
+                "two\nlines\u{1b}".to_owned(),
+            ],
         ];
         assert_eq!(
             table(&["name", "n", "m"], &rows, &[1]),
-            "name      n  m\nwork     12  x\né     1,000\n"
+            "name      n  m\nwork     12  x\né     1,000\n日本      3  two lines␛\n"
         );
     }
 }

@@ -1,23 +1,11 @@
 //! For people: the answer on standard output as it comes, all else on standard error.
 
-use std::io::{IsTerminal, Stderr, Stdout, Write};
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
-use super::{LINE_OPEN, Pipe, Progress, printable, receipt};
+use super::screen::{Looks, Screen, Style, lock};
+use super::{Pipe, Progress, noticed, receipt};
 use crate::agent::{Event, Receipt};
-
-/// What the streams can show.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Looks {
-    /// Standard output is a terminal.
-    pub out: bool,
-    /// Standard error is a terminal.
-    pub err: bool,
-    /// Dimming is wanted.
-    pub color: bool,
-    /// No receipts, progress, thinking.
-    pub quiet: bool,
-}
+use crate::harmless;
 
 /// What the cursor stands behind.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,11 +17,12 @@ enum At {
 }
 
 /// Prints a turn.
-pub struct Text<O, E> {
-    pub(super) out: Pipe<O>,
-    err: E,
+pub struct Text {
+    pub(super) out: Pipe,
+    screen: Arc<Mutex<Screen>>,
     looks: Looks,
-    /// Bars on standard error.
+    quiet: bool,
+    /// What takes long, on standard error.
     pub progress: Progress,
     at: At,
     /// The receipts of the last turn.
@@ -41,29 +30,18 @@ pub struct Text<O, E> {
     ended: bool,
 }
 
-impl Text<Stdout, Stderr> {
-    /// As this process's streams are.
-    pub fn on_this_terminal(out: Pipe<Stdout>, quiet: bool) -> Text<Stdout, Stderr> {
-        let err = std::io::stderr();
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        let looks = Looks {
-            out: std::io::stdout().is_terminal(),
-            err: err.is_terminal(),
-            color: !plain,
-            quiet,
-        };
-        Text::new(out, err, looks)
-    }
-}
-
-impl<O: Write, E: Write> Text<O, E> {
-    /// Prints to `out` and `err`.
-    pub fn new(out: Pipe<O>, err: E, looks: Looks) -> Text<O, E> {
+impl Text {
+    /// Prints to `out` and its screen's standard error; `quiet` leaves receipts, progress and thinking
+    /// away.
+    pub fn new(out: Pipe, quiet: bool) -> Text {
+        let screen = out.screen.clone();
+        let looks = lock(&screen).looks();
         Text {
             out,
-            err,
             looks,
-            progress: Progress::new(looks.err && !looks.quiet),
+            quiet,
+            progress: Progress::new(looks.err && !quiet, screen.clone()),
+            screen,
             at: At::Start,
             last: Vec::new(),
             ended: true,
@@ -73,18 +51,12 @@ impl<O: Write, E: Write> Text<O, E> {
     /// The first line of a run, where somebody looks.
     pub fn session(&mut self, held: Option<&str>) {
         if let Some(held) = held.filter(|_| self.looks.err) {
-            self.say(&format!("sandbox: {}", printable(held)));
+            self.say(&format!("sandbox: {held}"));
         }
     }
 
     /// Something happened in a turn.
     pub fn event(&mut self, event: Event) {
-        self.print(event);
-        let open = self.looks.err && matches!(self.at, At::Thinking | At::Answer(false));
-        LINE_OPEN.store(open || self.progress.drawn(), Ordering::Relaxed);
-    }
-
-    fn print(&mut self, event: Event) {
         if self.ended {
             self.ended = false;
             self.last.clear();
@@ -109,8 +81,7 @@ impl<O: Write, E: Write> Text<O, E> {
             }
             Event::Steered(text) => {
                 self.close_line();
-                let text = printable(&text).replace(['\n', '\t'], " ");
-                self.say(&format!("said: {text}"));
+                self.say(&format!("said: {}", harmless::line(&text)));
             }
             Event::Receipt(receipt) => self.last.push(*receipt),
             Event::Turn(sum) => {
@@ -122,16 +93,12 @@ impl<O: Write, E: Write> Text<O, E> {
                     .filter_map(|r| r.miss.as_ref().map(receipt::miss))
                     .collect();
                 for note in notes {
-                    let note = printable(&note).replace(['\n', '\t'], " ");
-                    self.say(&note);
+                    self.say(&harmless::line(&note));
                 }
             }
             Event::Notice { text, hint } => {
                 self.close_line();
-                let _ = writeln!(self.err, "npast: {}", printable(&text));
-                if let Some(hint) = hint {
-                    let _ = writeln!(self.err, "  hint: {}", printable(&hint));
-                }
+                noticed(&mut lock(&self.screen), &text, hint.as_deref());
             }
         }
     }
@@ -139,7 +106,6 @@ impl<O: Write, E: Write> Text<O, E> {
     /// No more events come.
     pub fn end(&mut self) {
         self.close_line();
-        LINE_OPEN.store(false, Ordering::Relaxed);
         self.ended = true;
     }
 
@@ -150,58 +116,47 @@ impl<O: Write, E: Write> Text<O, E> {
         self.progress.clear();
         if self.at == At::Thinking {
             self.close_line();
-            let _ = writeln!(self.err);
+            self.part(Style::Plain, "\n");
         }
         self.at = At::Answer(last == '\n');
-        match self.looks.out {
-            true => self.out.write(&printable(text)),
-            false => self.out.write(text),
-        }
+        self.out.answer(text);
     }
 
     /// Shown where somebody looks: on a terminal. Programs get it as events.
     fn thinking(&mut self, text: &str) {
         self.progress.clear();
-        if !self.looks.err || self.looks.quiet || text.is_empty() {
+        if !self.looks.err || self.quiet || text.is_empty() {
             return;
         }
         if self.at != At::Thinking {
             self.close_line();
             self.at = At::Thinking;
             if !self.looks.color {
-                let _ = write!(self.err, "[thinking] ");
+                self.part(Style::Plain, "[thinking] ");
             }
         }
-        let text = self.dim(&printable(text));
-        let _ = write!(self.err, "{text}");
-        let _ = self.err.flush();
+        self.part(Style::Dim, text);
     }
 
-    /// What follows begins on a line of its own.
+    /// What follows begins on a line of its own. On a terminal that may be so already: a notice came.
     fn close_line(&mut self) {
         self.progress.clear();
         match self.at {
-            At::Answer(false) => self.out.write("\n"),
-            At::Thinking => {
-                let _ = writeln!(self.err);
-            }
-            At::Start | At::Answer(true) => {}
+            At::Answer(false) if !self.looks.out => self.out.answer("\n"),
+            At::Answer(_) | At::Thinking => lock(&self.screen).fresh_line(),
+            At::Start => {}
         }
         self.at = At::Start;
     }
 
     fn say(&mut self, line: &str) {
-        if !self.looks.quiet {
-            let line = self.dim(line);
-            let _ = writeln!(self.err, "{line}");
+        if !self.quiet {
+            lock(&self.screen).say(Style::Dim, line);
         }
     }
 
-    fn dim(&self, text: &str) -> String {
-        match self.looks.err && self.looks.color {
-            true => format!("\u{1b}[2m{text}\u{1b}[0m"),
-            false => text.to_owned(),
-        }
+    fn part(&mut self, style: Style, text: &str) {
+        lock(&self.screen).part(style, text);
     }
 }
 
@@ -211,10 +166,10 @@ const SHOWN: usize = 200;
 /// The beginning of a text on one line.
 fn cut(text: &str) -> String {
     let line: String = text.chars().take(SHOWN + 1).collect();
-    let line = printable(&line).replace(['\n', '\t'], " ");
+    let line = harmless::line(&line);
     match line.char_indices().nth(SHOWN) {
         Some((at, _)) => format!("{}…", &line[..at]),
-        None => line,
+        None => line.into_owned(),
     }
 }
 

@@ -1,25 +1,19 @@
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use serde_json::json;
 
 use super::super::receipt::samples;
+use super::super::screen::tests::piped;
 use super::*;
 
 /// What a turn of these events leaves on the two streams.
-fn shown(looks: Looks, events: Vec<Event>) -> (String, String) {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let pipe = Pipe::new(&mut out, Arc::new(AtomicBool::new(false)));
-    let mut text = Text::new(pipe, &mut err, looks);
+fn shown(looks: Looks, quiet: bool, events: Vec<Event>) -> (String, String) {
+    let (pipe, out, err) = piped(looks);
+    let mut text = Text::new(pipe, quiet);
     for event in events {
         text.event(event);
     }
     text.end();
     drop(text);
-    (
-        String::from_utf8(out).unwrap(),
-        String::from_utf8(err).unwrap(),
-    )
+    (out.text(), err.text())
 }
 
 fn turn() -> Vec<Event> {
@@ -39,7 +33,7 @@ const LINES: &str = "9,310 kept · 21 read · 15 written · 0.2 s\n\
 
 #[test]
 fn a_pipe_gets_the_answer_alone_and_the_receipt_goes_to_standard_error() {
-    let (out, err) = shown(Looks::default(), turn());
+    let (out, err) = shown(Looks::default(), false, turn());
     assert_eq!(out, "Hello\u{1b}\n", "bytes for programs stay as they are");
     assert_eq!(err, LINES);
 }
@@ -50,31 +44,30 @@ fn a_terminal_gets_dimmed_thinking_and_no_control_characters() {
         out: true,
         err: true,
         color: true,
-        quiet: false,
+        moves: true,
     };
-    let (out, err) = shown(looks, turn());
-    assert_eq!(out, "Hello\n");
+    let (out, err) = shown(looks, false, turn());
+    assert_eq!(out, "Hello␛");
     let dimmed: String = LINES
         .lines()
         .map(|line| format!("\u{1b}[2m{line}\u{1b}[0m\n"))
         .collect();
     assert_eq!(
         err,
-        format!("\u{1b}[2mlet me\u{1b}[0m\u{1b}[2m see\u{1b}[0m\n\n{dimmed}")
+        format!("\u{1b}[2mlet me\u{1b}[0m\u{1b}[2m see\u{1b}[0m\n\n\n{dimmed}")
     );
     let plain = Looks {
         color: false,
         ..looks
     };
-    let (_, err) = shown(plain, turn());
-    assert_eq!(err, format!("[thinking] let me see\n\n{LINES}"));
+    let (_, err) = shown(plain, false, turn());
+    assert_eq!(err, format!("[thinking] let me see\n\n\n{LINES}"));
 }
 
 #[test]
 fn quiet_leaves_the_answer_and_the_notices() {
     let looks = Looks {
         err: true,
-        quiet: true,
         ..Looks::default()
     };
     let mut events = turn();
@@ -82,7 +75,7 @@ fn quiet_leaves_the_answer_and_the_notices() {
         text: "a file was refused".into(),
         hint: Some("delete it".into()),
     });
-    let (out, err) = shown(looks, events);
+    let (out, err) = shown(looks, true, events);
     assert_eq!(out, "Hello\u{1b}\n");
     assert_eq!(err, "npast: a file was refused\n  hint: delete it\n");
 }
@@ -97,7 +90,7 @@ fn an_answer_that_ends_its_line_gets_no_second_newline_and_a_call_is_shown() {
             arguments: json!({"path": "b"}),
         },
     ];
-    let (out, err) = shown(Looks::default(), events);
+    let (out, err) = shown(Looks::default(), false, events);
     assert_eq!(out, "done\n");
     assert_eq!(err, "call: read {\"path\":\"b\"}\n");
 }
@@ -105,15 +98,13 @@ fn an_answer_that_ends_its_line_gets_no_second_newline_and_a_call_is_shown() {
 #[test]
 fn the_first_line_says_what_programs_are_kept_from_where_somebody_looks() {
     let first = |err: bool, quiet: bool, held: Option<&str>| {
-        let (mut out, mut err_bytes) = (Vec::new(), Vec::new());
-        let pipe = Pipe::new(&mut out, Arc::new(AtomicBool::new(false)));
         let looks = Looks {
             err,
-            quiet,
             ..Looks::default()
         };
-        Text::new(pipe, &mut err_bytes, looks).session(held);
-        String::from_utf8(err_bytes).unwrap()
+        let (pipe, _, err) = piped(looks);
+        Text::new(pipe, quiet).session(held);
+        err.text()
     };
     let held = Some("writing files, network (Landlock)");
     assert_eq!(

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::super::error::Failure;
-use super::super::output::{self, count, notice, printable};
+use super::super::output::{self, count, notice};
 use super::super::{Run, kv};
 use crate::agent::{self, kv_owner};
+use crate::harmless;
 use crate::session::{Branch, Db, Error, Lock, Session};
 
 /// Takes turns back.
@@ -20,12 +21,12 @@ pub(super) fn undo(run: &Run, mut db: Db, session: &Session, turns: usize) -> Re
         })]);
     }
     if !run.quiet {
-        eprintln!(
+        output::say(&format!(
             "Taken back: {} messages, {} tokens. `npast sessions redo {}` puts them back.",
             count(taken.messages),
             count(taken.tokens),
-            printable(&session.name),
-        );
+            harmless::line(&session.name),
+        ));
     }
     Ok(0)
 }
@@ -45,7 +46,7 @@ pub(super) fn redo(
         })]);
     }
     if !run.quiet {
-        eprintln!("Put back: {} tokens now.", count(tokens));
+        output::say(&format!("Put back: {} tokens now.", count(tokens)));
     }
     Ok(0)
 }
@@ -64,7 +65,7 @@ pub(super) fn fork(
         notice(
             &format!(
                 "what \"{}\" shares may be collected: {}",
-                printable(&child.name),
+                harmless::line(&child.name),
                 failure.message
             ),
             Some("its first turn may read it again"),
@@ -78,12 +79,12 @@ pub(super) fn fork(
         })]);
     }
     if !run.quiet {
-        eprintln!(
+        output::say(&format!(
             "{} has {} tokens of {}.",
-            printable(&child.name),
+            harmless::line(&child.name),
             count(tokens),
-            printable(&session.name)
-        );
+            harmless::line(&session.name)
+        ));
     }
     Ok(0)
 }

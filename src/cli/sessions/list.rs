@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::super::Run;
 use super::super::error::Failure;
-use super::super::output::{self, ago, count, notice, printable, table};
+use super::super::output::{self, ago, count, notice, table};
 use crate::agent::kv_owner;
+use crate::harmless;
 use crate::kv::Stored;
 use crate::session::{Damaged, Db, Summary, Survey};
 
@@ -33,7 +34,7 @@ pub(super) fn run(run: &Run, db: Option<&Db>) -> Result<i32, Failure> {
         return output::json::lines(&lines);
     }
     if lines.whole.is_empty() && lines.damaged.is_empty() {
-        eprintln!("There are no sessions yet; npast --session NAME \"…\" starts one.");
+        output::say("There are no sessions yet; npast --session NAME \"…\" starts one.");
         return Ok(0);
     }
     output::page(&listed(&lines, now_ms()))
@@ -107,11 +108,11 @@ pub(super) fn listed(lines: &Lines, now: i64) -> String {
         false => table_of(&lines.whole, now),
     };
     for one in &lines.damaged {
-        let name = printable(&one.name);
+        let name = harmless::line(&one.name);
         text.push_str(&format!(
             "{name} is damaged: {}; `npast sessions show {name}` prints what can be read of it, \
              `npast sessions rm {name}` removes it\n",
-            printable(&one.what)
+            harmless::line(&one.what)
         ));
     }
     text
@@ -124,14 +125,14 @@ fn table_of(lines: &[Line], now: i64) -> String {
         .map(|line| {
             let s = &line.summary;
             vec![
-                printable(&s.session.name).into_owned(),
+                s.session.name.clone(),
                 count(s.messages),
                 count(s.tokens),
                 number(line.stored.map(|s| s.tokens)),
                 number(line.stored.map(|s| s.shared)),
-                printable(&s.session.model).into_owned(),
+                s.session.model.clone(),
                 ago(now, s.session.used_ms),
-                printable(line.parent.as_deref().unwrap_or_default()).into_owned(),
+                line.parent.clone().unwrap_or_default(),
             ]
         })
         .collect();

@@ -1,12 +1,10 @@
 //! `npast sessions show`: what a session is and what was said, as far as it can be read.
 
-use std::io::IsTerminal;
-
 use serde_json::{Value, json};
 
 use super::super::Run;
 use super::super::error::{FAILED, Failure};
-use super::super::output::{self, count, printable};
+use super::super::output::{self, count};
 use super::branch;
 use crate::session::{Db, Found, Message, Salvage, SessionId, State};
 
@@ -15,13 +13,7 @@ pub(super) fn run(run: &Run, db: &Db, id: SessionId, all: bool) -> Result<i32, F
     let found = db.salvage(id)?;
     match run.json {
         true => output::json::lines(&as_lines(db, id, &found, all)?)?,
-        false => {
-            let text = as_text(db, id, &found, all)?;
-            match std::io::stdout().is_terminal() {
-                true => output::page(&printable(&text))?,
-                false => output::page(&text)?,
-            }
-        }
+        false => output::content(&as_text(db, id, &found, all)?)?,
     };
     Ok(match found.missing.is_empty() {
         true => 0,

@@ -22,6 +22,8 @@ use rustix::process::PidfdFlags;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use serde::{Deserialize, Serialize};
 
+use crate::harmless;
+
 use super::{JOB, Job, KEEPER, NOT_STARTED, SUBCOMMAND};
 
 /// Longest word of the first process, in bytes.
@@ -79,7 +81,11 @@ pub fn main(words: &[std::ffi::OsString]) -> ExitCode {
     let job: io::Result<Job> =
         job.and_then(|text| serde_json::from_str(&text).map_err(io::Error::other));
     let failed = |error: io::Error| {
-        let _ = writeln!(io::stderr(), "{KEEPER}{error}");
+        let _ = writeln!(
+            io::stderr(),
+            "{KEEPER}{}",
+            harmless::line(&error.to_string())
+        );
         ExitCode::from(NOT_STARTED as u8)
     };
     let job = match job {

@@ -1,0 +1,337 @@
+//! The one place that prints. Everything that npast shows goes through here: text of strangers is made
+//! harmless, npast's own styles are put around it, and what a person is typing at the end of the
+//! terminal (the area) makes room for it and comes back below.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::area::{Area, Row, advance};
+use crate::harmless;
+
+/// What the streams can show.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Looks {
+    /// Standard output is a terminal.
+    pub out: bool,
+    /// Standard error is a terminal.
+    pub err: bool,
+    /// Dimming is wanted.
+    pub color: bool,
+    /// The terminal moves its cursor where it is told to.
+    pub moves: bool,
+}
+
+/// How npast's own words look on a terminal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Style {
+    Plain,
+    Dim,
+}
+
+/// The two streams, and where the terminal's cursor stands.
+pub struct Screen {
+    out: Box<dyn Write + Send>,
+    err: Box<dyn Write + Send>,
+    looks: Looks,
+    /// Columns of the terminal's last line that are written; 0 where it is finished.
+    column: usize,
+    /// Columns in all.
+    width: usize,
+    /// It is this process's own, whose window has a size.
+    own: bool,
+    /// What is going on that takes long.
+    status: Option<String>,
+    /// What is being typed, and the cursor in it.
+    input: Option<(Vec<Row>, (usize, usize))>,
+    area: Area,
+}
+
+/// This process's screen.
+pub fn screen() -> MutexGuard<'static, Screen> {
+    lock(shared())
+}
+
+/// The same, to be held.
+pub fn shared() -> &'static Arc<Mutex<Screen>> {
+    static SCREEN: OnceLock<Arc<Mutex<Screen>>> = OnceLock::new();
+    SCREEN.get_or_init(|| {
+        let (out, err) = (io::stdout(), io::stderr());
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        let term = std::env::var_os("TERM");
+        let looks = Looks {
+            out: out.is_terminal(),
+            err: err.is_terminal(),
+            color: !plain && term.as_deref().is_some_and(|t| t != "dumb"),
+            moves: term.is_some_and(|t| !t.is_empty() && t != "dumb"),
+        };
+        let mut screen = Screen::new(Box::new(out), Box::new(err), looks);
+        screen.own = true;
+        screen.size();
+        Arc::new(Mutex::new(screen))
+    })
+}
+
+// What a panicking thread was printing is cut; what follows is whole.
+pub fn lock(screen: &Mutex<Screen>) -> MutexGuard<'_, Screen> {
+    screen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Screen {
+    /// Prints to `out` and `err`.
+    pub fn new(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>, looks: Looks) -> Screen {
+        Screen {
+            out,
+            err,
+            looks,
+            column: 0,
+            width: 80,
+            own: false,
+            status: None,
+            input: None,
+            area: Area::default(),
+        }
+    }
+
+    /// What the streams can show.
+    pub fn looks(&self) -> Looks {
+        self.looks
+    }
+
+    /// An answer, or what else a program may read: on a terminal harmless, else as it is.
+    ///
+    /// # Errors
+    /// Standard output's.
+    pub fn answer(&mut self, text: &str) -> io::Result<()> {
+        match self.looks.out {
+            true => self.page(text),
+            false => flushed(&mut self.out, text),
+        }
+    }
+
+    /// A text for people: names and reasons of strangers are in it wherever it goes.
+    ///
+    /// # Errors
+    /// Standard output's.
+    pub fn page(&mut self, text: &str) -> io::Result<()> {
+        let text = harmless::text(text);
+        if !self.looks.out {
+            return flushed(&mut self.out, &text);
+        }
+        let text = self.make_room(&text);
+        let done = flushed(&mut self.out, text);
+        self.come_back(text);
+        done
+    }
+
+    /// An event: one line of JSON.
+    ///
+    /// # Errors
+    /// Standard output's.
+    pub fn event(&mut self, line: &str) -> io::Result<()> {
+        let line = format!("{}\n", harmless::json(line));
+        if !self.looks.out {
+            return flushed(&mut self.out, &line);
+        }
+        self.make_room(&line);
+        let done = flushed(&mut self.out, &line);
+        self.come_back(&line);
+        done
+    }
+
+    /// Lines on standard error, the first on a line of its own. Nobody is left to be told when this
+    /// fails.
+    pub fn say(&mut self, style: Style, text: &str) {
+        self.fresh_line();
+        self.err_part(style, &harmless::text(text), "\n");
+    }
+
+    /// A part of a line on standard error; what follows is written behind it.
+    pub fn part(&mut self, style: Style, text: &str) {
+        self.err_part(style, &harmless::text(text), "");
+    }
+
+    /// What follows begins on a line of its own, on the terminal.
+    pub fn fresh_line(&mut self) {
+        if self.column == 0 {
+            return;
+        }
+        match self.looks.err {
+            true => self.err_part(Style::Plain, "\n", ""),
+            false => drop(self.page("\n")),
+        }
+    }
+
+    /// Says in the last line of the terminal what takes long; `None` takes it away.
+    pub fn status(&mut self, text: Option<String>) {
+        self.status = text.map(|text| harmless::line(&text).into_owned());
+        self.size();
+        self.draw();
+    }
+
+    /// Shows what is being typed, with the cursor in it; `None` takes it away. Rows fit the width.
+    pub fn input(&mut self, input: Option<(Vec<Row>, (usize, usize))>) {
+        self.input = input;
+        self.draw();
+    }
+
+    /// Columns and rows of the terminal.
+    pub fn size(&mut self) -> (usize, usize) {
+        if !self.own {
+            return (self.width, 24);
+        }
+        let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
+        let size = size.map(|s| (usize::from(s.ws_col), usize::from(s.ws_row)));
+        let (columns, rows) = size.filter(|s| s.0 > 0 && s.1 > 0).unwrap_or((80, 24));
+        self.width = columns;
+        (columns, rows)
+    }
+
+    /// The window was resized, or somebody else wrote: the area is taken away, to be drawn anew. What
+    /// is being typed has to be given again, in rows that fit.
+    pub fn redraw(&mut self) {
+        let before = self.width;
+        let (width, _) = self.size();
+        if width != before && self.column > 0 {
+            self.column = (self.column - 1) % width + 1;
+        }
+        let erased = self.area.erase(self.column, self.width);
+        self.write_err(&erased);
+        self.input = None;
+        self.draw();
+    }
+
+    /// Takes the area away and runs `stopped`, with which the terminal is somebody else's for a while.
+    pub fn suspended(&mut self, stopped: impl FnOnce()) {
+        self.fresh_line();
+        let erased = self.area.erase(self.column, self.width);
+        self.write_err(&erased);
+        stopped();
+        self.size();
+        self.draw();
+    }
+
+    /// The terminal says where a paste begins and ends.
+    pub fn mark_pastes(&mut self, on: bool) {
+        if self.moves() {
+            self.write_err(match on {
+                true => "\u{1b}[?2004h",
+                false => "\u{1b}[?2004l",
+            });
+        }
+    }
+
+    /// Clears the terminal.
+    pub fn clear(&mut self) {
+        if self.moves() {
+            let erased = self.area.erase(self.column, self.width);
+            self.column = 0;
+            self.write_err(&format!("{erased}\u{1b}[H\u{1b}[2J"));
+            self.draw();
+        }
+    }
+
+    fn moves(&self) -> bool {
+        self.looks.err && self.looks.moves
+    }
+
+    fn draw(&mut self) {
+        if !self.moves() {
+            return;
+        }
+        let status = self.status.iter().map(|text| Row::dim(text, self.width));
+        let mut rows: Vec<Row> = status.collect();
+        let mut cursor = None;
+        if let Some((input, at)) = &self.input {
+            cursor = Some((rows.len() + at.0, at.1));
+            rows.extend(input.iter().cloned());
+        }
+        let color = self.looks.color;
+        let text = self.area.show(rows, cursor, self.column, self.width, color);
+        self.write_err(&text);
+    }
+
+    /// Takes the area away; what of `text` is still to be written then.
+    fn make_room<'t>(&mut self, text: &'t str) -> &'t str {
+        let shown = self.area.is_shown();
+        let erased = self.area.erase(self.column, self.width);
+        self.write_err(&erased);
+        // The line was full, and the area began on the next one: there the cursor is already.
+        if shown && self.column >= self.width {
+            self.column = 0;
+            return text.strip_prefix('\n').unwrap_or(text);
+        }
+        text
+    }
+
+    fn come_back(&mut self, written: &str) {
+        self.column = advance(self.column, written, self.width);
+        self.draw();
+    }
+
+    /// Writes harmless text in its style, and its end without one.
+    fn err_part(&mut self, style: Style, text: &str, end: &str) {
+        if !self.looks.err {
+            let _ = flushed(&mut self.err, &format!("{text}{end}"));
+            return;
+        }
+        let text = self.make_room(text);
+        match style {
+            Style::Dim if self.looks.color && !text.is_empty() => {
+                self.write_err(&format!("\u{1b}[2m{text}\u{1b}[0m{end}"));
+            }
+            _ => self.write_err(&format!("{text}{end}")),
+        }
+        self.come_back(&format!("{text}{end}"));
+    }
+
+    /// A person ended the line that the terminal shows by itself.
+    pub fn line_was_entered(&mut self) {
+        self.column = 0;
+    }
+
+    fn write_err(&mut self, text: &str) {
+        if !text.is_empty() {
+            let _ = flushed(&mut self.err, text);
+        }
+    }
+}
+
+fn flushed(to: &mut impl Write, text: &str) -> io::Result<()> {
+    to.write_all(text.as_bytes())?;
+    to.flush()
+}
+
+/// What the rooms below log, a line at a time.
+pub struct Log;
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        screen().say(Style::Plain, text.trim_end_matches('\n'));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A fault in npast itself names what it met, and that may be a stranger's text.
+pub fn harmless_panics() {
+    std::panic::set_hook(Box::new(|fault| {
+        let trace = std::backtrace::Backtrace::capture();
+        let mut text = format!("npast: {fault}");
+        if trace.status() == std::backtrace::BacktraceStatus::Captured {
+            text.push_str(&format!("\n{trace}"));
+        }
+        // This thread may have been printing.
+        match shared().try_lock() {
+            Ok(mut screen) => screen.say(Style::Plain, &text),
+            Err(_) => drop(writeln!(io::stderr(), "{}", harmless::text(&text))),
+        }
+    }));
+}
+
+#[cfg(test)]
+#[path = "screen_tests.rs"]
+pub mod tests;
