@@ -1,6 +1,8 @@
 //! What the next reply answers: PROMPT, piped input, canonical messages, or nothing new. Everything
 //! from outside is bounded and checked here, before a model is loaded.
 
+mod standard;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,7 @@ use serde_json::Value;
 
 use super::args::TalkArgs;
 use super::error::Failure;
+use super::output::notice;
 use crate::agent::Input;
 use crate::chat::Message;
 use crate::chat::message::Role;
@@ -25,11 +28,29 @@ pub enum Asked {
     Turn(Input),
 }
 
-/// Reads the input. `terminal` says that standard input is one and holds nothing yet.
+/// Reads the input of this process. `terminal` says whether its standard input is one.
+///
+/// # Errors
+/// As [`read`].
+pub fn of_this_process(talk: &TalkArgs, terminal: bool) -> Result<Asked, Failure> {
+    let stdin = std::io::stdin();
+    let prompt = talk.prompt.as_deref().is_some_and(|p| !p.trim().is_empty());
+    let anothers = standard::is_anothers(&stdin, prompt);
+    if anothers && !terminal {
+        notice(
+            "standard input is left to the program that has read a part of it",
+            None,
+        );
+    }
+    let say = |text: &str, hint: &str| notice(text, Some(hint));
+    read(talk, standard::Patient::new(stdin.lock(), say), anothers)
+}
+
+/// Reads the input. `terminal` says that standard input is one, or another program's.
 ///
 /// # Errors
 /// Wrong usage: an empty prompt, text that is not UTF-8, a line that is no message.
-pub fn read(talk: &TalkArgs, stdin: impl Read, terminal: bool) -> Result<Asked, Failure> {
+fn read(talk: &TalkArgs, stdin: impl Read, terminal: bool) -> Result<Asked, Failure> {
     if talk.continue_ {
         return Ok(Asked::Turn(Input::Continue));
     }

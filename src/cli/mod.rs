@@ -126,7 +126,7 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
             let settings = run.places.resolve(&env, typed.layer())?;
             let stdin = std::io::stdin();
             typed.talk.agent = agent::wanted(&typed, &settings, stdin.is_terminal());
-            let asked = input::read(&typed.talk, stdin.lock(), stdin.is_terminal())?;
+            let asked = input::of_this_process(&typed.talk, stdin.is_terminal())?;
             let start = engine::Start::new(&run, &typed.talk, settings)?;
             match asked {
                 input::Asked::Chat => chat::run(&run, start),

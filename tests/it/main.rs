@@ -80,6 +80,7 @@ mod own_models;
 mod plain_replies;
 #[cfg(target_os = "linux")]
 mod planted_repositories;
+mod pipes;
 mod policies;
 mod portable;
 mod pulls;
