@@ -160,13 +160,13 @@ fn asked(question: &Question, columns: usize) -> (String, &'static str) {
     let rules = question.rules.iter().map(|r| named(&r.to_string()));
     let rules: Vec<String> = rules.collect();
     if rules.is_empty() {
-        return (text.trim_end().to_owned(), "Run it? [y]es, [N]o ");
+        return (text.trim_end().to_owned(), "Run it? [y]es [N]o ");
     }
     text.push_str(&format!(
         "Session and always would allow {} too.",
         rules.join(", ")
     ));
-    (text, "Run it? [y]es, [s]ession, [a]lways, [N]o ")
+    (text, "Run it? [y]es [s]ession [a]lways [N]o ")
 }
 
 /// What a line answers.
@@ -204,7 +204,12 @@ mod tests {
                | 本日本日本日本日本日本\n\
              It asks because a Run it? \\u{2800}."
         );
-        assert_eq!(words, "Run it? [y]es, [N]o ");
+        assert_eq!(words, "Run it? [y]es [N]o ");
+        let rule = approve::Rule::parse("write_file: src/**").unwrap();
+        let rules = vec![rule];
+        let (text, words) = asked(&Question { rules, ..question }, 40);
+        assert!(text.ends_with("Session and always would allow write_file: src/** too."));
+        assert!(words.len() < 40, "it fits a small window: {words:?}");
     }
 
     #[test]

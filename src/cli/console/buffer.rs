@@ -210,8 +210,13 @@ impl Buffer {
 
     /// A fold that holds this place has it before itself.
     fn outside(&self, at: usize) -> usize {
-        let inside = |f: &&Range<usize>| f.start < at && at < f.end;
-        self.folds.iter().find(inside).map_or(at, |f| f.start)
+        self.inside(at).map_or(at, |fold| fold.start)
+    }
+
+    /// The fold that holds this place.
+    fn inside(&self, at: usize) -> Option<&Range<usize>> {
+        let holds = |fold: &&Range<usize>| fold.start < at && at < fold.end;
+        self.folds.iter().find(holds)
     }
 
     fn before(&self, at: usize) -> usize {
@@ -219,7 +224,9 @@ impl Buffer {
             return fold.start;
         }
         let last = self.text[..at].graphemes(true).next_back();
-        at - last.map_or(0, str::len)
+        let to = at - last.map_or(0, str::len);
+        // A mark behind a fold joins its last character.
+        self.inside(to).map_or(to, |fold| fold.end)
     }
 
     fn after(&self, at: usize) -> usize {
@@ -227,7 +234,8 @@ impl Buffer {
             return fold.end;
         }
         let next = self.text[at..].graphemes(true).next();
-        at + next.map_or(0, str::len)
+        let to = at + next.map_or(0, str::len);
+        self.inside(to).map_or(to, |fold| fold.start)
     }
 
     /// The beginning of the line that a place is in. A fold is one word of it, whatever is in it.

@@ -89,9 +89,9 @@ impl Area {
         width: usize,
         color: bool,
     ) -> String {
-        if rows.is_empty() {
+        let Some(last) = rows.len().checked_sub(1) else {
             return self.erase(column, width);
-        }
+        };
         let mut text = String::new();
         let mut at = self.cursor;
         if self.rows.is_empty() {
@@ -126,13 +126,11 @@ impl Area {
             at = (n, row.text.width());
         }
         if before.len() > rows.len() {
-            let last = rows.len() - 1;
             let end = rows[last].text.width();
             text.push_str(&going(at, (last, end), before.len()));
             text.push_str("\u{1b}[J");
             at = (last, end);
         }
-        let last = rows.len() - 1;
         let cursor = cursor.unwrap_or_else(|| (last, rows[last].text.width()));
         text.push_str(&going(at, cursor, rows.len()));
         self.rows = rows;

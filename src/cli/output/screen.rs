@@ -35,6 +35,9 @@ pub struct Screen {
     looks: Looks,
     /// Columns of the terminal's last line that are written; 0 where it is finished.
     column: usize,
+    /// The last line had all of its columns, and making room went on to the next one: a line feed that
+    /// ends it is there already.
+    full: bool,
     /// Columns in all.
     width: usize,
     /// It is this process's own, whose window has a size.
@@ -84,6 +87,7 @@ impl Screen {
             err,
             looks,
             column: 0,
+            full: false,
             width: 80,
             own: false,
             status: None,
@@ -152,6 +156,7 @@ impl Screen {
 
     /// What follows begins on a line of its own, on the terminal.
     pub fn fresh_line(&mut self) {
+        self.full = false;
         if self.column == 0 {
             return;
         }
@@ -194,8 +199,7 @@ impl Screen {
         if width != before && self.column > 0 {
             self.column = (self.column - 1) % width + 1;
         }
-        let erased = self.area.erase(self.column, self.width);
-        self.write_err(&erased);
+        self.erase();
         self.input = None;
         self.draw();
     }
@@ -203,8 +207,7 @@ impl Screen {
     /// Takes the area away and runs `stopped`, with which the terminal is somebody else's for a while.
     pub fn suspended(&mut self, stopped: impl FnOnce()) {
         self.fresh_line();
-        let erased = self.area.erase(self.column, self.width);
-        self.write_err(&erased);
+        self.erase();
         stopped();
         self.size();
         self.draw();
@@ -223,9 +226,9 @@ impl Screen {
     /// Clears the terminal.
     pub fn clear(&mut self) {
         if self.moves() {
-            let erased = self.area.erase(self.column, self.width);
-            self.column = 0;
-            self.write_err(&format!("{erased}\u{1b}[H\u{1b}[2J"));
+            self.erase();
+            (self.column, self.full) = (0, false);
+            self.write_err("\u{1b}[H\u{1b}[2J");
             self.draw();
         }
     }
@@ -245,22 +248,32 @@ impl Screen {
             cursor = Some((rows.len() + at.0, at.1));
             rows.extend(input.iter().cloned());
         }
+        if rows.is_empty() {
+            return self.erase();
+        }
         let color = self.looks.color;
         let text = self.area.show(rows, cursor, self.column, self.width, color);
         self.write_err(&text);
     }
 
-    /// Takes the area away; what of `text` is still to be written then.
-    fn make_room<'t>(&mut self, text: &'t str) -> &'t str {
+    /// Takes the area away.
+    fn erase(&mut self) {
         let shown = self.area.is_shown();
         let erased = self.area.erase(self.column, self.width);
         self.write_err(&erased);
-        // The line was full, and the area began on the next one: there the cursor is already.
+        // The area began on the line behind one that was full, and there the cursor is.
         if shown && self.column >= self.width {
-            self.column = 0;
-            return text.strip_prefix('\n').unwrap_or(text);
+            (self.column, self.full) = (0, true);
         }
-        text
+    }
+
+    /// Takes the area away; what of `text` is still to be written then.
+    fn make_room<'t>(&mut self, text: &'t str) -> &'t str {
+        self.erase();
+        match !text.is_empty() && std::mem::take(&mut self.full) {
+            true => text.strip_prefix('\n').unwrap_or(text),
+            false => text,
+        }
     }
 
     fn come_back(&mut self, written: &str) {

@@ -152,6 +152,16 @@ fn a_key_writes_its_character_and_not_the_whole_input_again() {
     assert!(more.len() < 8, "{more:?}");
 }
 
+#[test]
+fn a_line_that_is_full_ends_once() {
+    let (mut screen, bytes) = terminal(10);
+    screen.answer("0123456789").unwrap();
+    screen.input(Some((rows(&["> a"]), (0, 3))));
+    screen.input(None);
+    screen.answer("\nnext").unwrap();
+    assert_eq!(Vt::of(&bytes.text(), 10).lines(), ["0123456789", "next"]);
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Say(String),
