@@ -1,6 +1,6 @@
 //! Arguments against a tool's schema. Only the words of JSON Schema that decide whether a tool can
-//! run are read (type, properties, required, additionalProperties, enum, items, minimum, maximum,
-//! minLength, maxLength, minItems, maxItems); everything else is the business of whoever serves the
+//! run are read (type, properties, required, additionalProperties, enum, anyOf, items, minimum,
+//! maximum, minLength, maxLength, minItems, maxItems); everything else is the business of whoever serves the
 //! tool. Errors are sentences for the model, which has three chances: they name the place, what
 //! stands there and what is wanted.
 
@@ -73,6 +73,9 @@ fn value(schema: &Value, given: &Value, place: &str, depth: usize) -> Result<(),
             shown(given)
         ));
     }
+    if let Some(Value::Array(forms)) = schema.get("anyOf") {
+        either(forms, given, place, depth)?;
+    }
     match given {
         Value::Object(object) => fields(schema, object, place, depth),
         Value::Array(list) => {
@@ -100,6 +103,30 @@ fn value(schema: &Value, given: &Value, place: &str, depth: usize) -> Result<(),
     }
 }
 
+/// One of the forms must fit; where only one is of the right type, its reason is the one to know.
+fn either(forms: &[Value], given: &Value, place: &str, depth: usize) -> Result<(), String> {
+    let mut near: Vec<String> = Vec::new();
+    for form in forms {
+        let of_type = form
+            .as_object()
+            .is_none_or(|form| kind(form, given, "").is_ok());
+        match value(form, given, place, depth + 1) {
+            Ok(()) => return Ok(()),
+            Err(reason) if of_type => near.push(reason),
+            Err(_) => {}
+        }
+    }
+    match near.as_slice() {
+        [only] => Err(only.clone()),
+        _ if forms.is_empty() => Ok(()),
+        _ => Err(format!(
+            "{} has none of the forms that it can have, and is {}",
+            named(place),
+            shown(given)
+        )),
+    }
+}
+
 fn fields(
     schema: &Map<String, Value>,
     object: &Map<String, Value>,
@@ -121,7 +148,8 @@ fn fields(
             return Err(format!("{:?} is missing", below(name)));
         }
     }
-    let closed = schema.get("additionalProperties") == Some(&Value::Bool(false));
+    let additional = schema.get("additionalProperties");
+    let closed = additional == Some(&Value::Bool(false));
     for (name, given) in object {
         match known.get(name) {
             Some(schema) => value(schema, given, &below(name), depth + 1)?,
@@ -134,7 +162,11 @@ fn fields(
                     format!("there is no \"{name}\"; there are {}", listed(&names))
                 });
             }
-            None => {}
+            None => {
+                if let Some(schema) = additional {
+                    value(schema, given, &below(name), depth + 1)?;
+                }
+            }
         }
     }
     Ok(())
@@ -159,7 +191,7 @@ fn kind(schema: &Map<String, Value>, given: &Value, place: &str) -> Result<(), S
 }
 
 /// `None` for a kind that JSON Schema does not have.
-fn is(kind: &str, given: &Value) -> Option<bool> {
+pub(super) fn is(kind: &str, given: &Value) -> Option<bool> {
     Some(match kind {
         "object" => given.is_object(),
         "array" => given.is_array(),
@@ -209,6 +241,18 @@ fn bounds(schema: &Map<String, Value>, given: f64, place: &str) -> Result<(), St
     if let Some(most) = bound("maximum").filter(|most| given > *most) {
         return Err(format!(
             "{} must be at most {most}, and is {given}",
+            named(place)
+        ));
+    }
+    if let Some(least) = bound("exclusiveMinimum").filter(|least| given <= *least) {
+        return Err(format!(
+            "{} must be more than {least}, and is {given}",
+            named(place)
+        ));
+    }
+    if let Some(most) = bound("exclusiveMaximum").filter(|most| given >= *most) {
+        return Err(format!(
+            "{} must be less than {most}, and is {given}",
             named(place)
         ));
     }

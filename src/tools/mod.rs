@@ -4,7 +4,9 @@
 //! agent (memory, plan, search of the past) is the trait [`ToolHost`].
 //!
 //! - `registry`: the tools of a session, their JSON, the one way to run them.
+//! - `schema`: a tool's schema in the form that templates, grammars and `check` can use.
 //! - `check`: arguments against a schema, errors as sentences for the model.
+//! - `coerce`: arguments of another type, where one reading is possible.
 //! - `host`: the trait, and what passes through it.
 //! - `command`: what a command line would run, and the hard list.
 //! - `read_file`, `write_file`, `edit_file` (and `nearest`: what is there instead), `list`, `search`,
@@ -16,6 +18,7 @@
 //!   the whole of it is kept, and for how long.
 
 mod check;
+mod coerce;
 pub mod command;
 mod edit_file;
 mod fetch_url;
@@ -30,6 +33,7 @@ mod registry;
 pub mod results;
 #[cfg(unix)]
 pub mod sandbox;
+pub mod schema;
 mod search;
 mod secret;
 mod session_search;
@@ -204,6 +208,12 @@ pub trait Tool: Send + Sync {
     /// grant of the user's allows them.
     fn caution(&self) -> Option<&str> {
         None
+    }
+
+    /// What in the schema that it came with could not be used: for people, when a session starts
+    /// with it.
+    fn odd(&self) -> &[String] {
+        &[]
     }
 
     /// Does it. The arguments have passed [`Registry::check`]. It returns within seconds once

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Answer, Effect, Room, Spec, Subject, Tool, check, shrink};
+use super::{Answer, Effect, Room, Spec, Subject, Tool, check, coerce, shrink};
 
 /// Longest name of a tool, in bytes: what the APIs that templates were made for allow.
 const MAX_NAME: usize = 64;
@@ -109,6 +109,14 @@ impl Registry {
         }
     }
 
+    /// The arguments of a call as its tool wants them, where one reading is possible.
+    pub fn coerced(&self, name: &str, arguments: &Value) -> Value {
+        match self.get(name) {
+            Some(tool) => coerce::coerced(&tool.spec().parameters, arguments),
+            None => arguments.clone(),
+        }
+    }
+
     /// Checks a call, runs it and shrinks what it gave. Approval is the caller's. A tool that
     /// panics has failed, and nothing else.
     pub fn run(&self, name: &str, arguments: &Value, room: &Room<'_>) -> Answer {
@@ -170,6 +178,7 @@ impl Tool for Frozen {
             ));
         };
         // The tool may have changed since: it must see only what it can read.
+        let arguments = &coerce::coerced(&tool.spec().parameters, arguments);
         match check::arguments(tool.spec(), arguments) {
             Ok(()) => tool.run(arguments, room),
             Err(reason) => Answer::bad(reason),

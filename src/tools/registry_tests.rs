@@ -47,6 +47,19 @@ fn run(registry: &Registry, name: &str, arguments: &Value) -> Answer {
     Place::new().room(None, |room| registry.run(name, arguments, room))
 }
 
+/// What models see of our own tools is not changed on the way.
+#[test]
+fn our_own_schemas_are_in_the_normal_form() {
+    let mut tools = built_in();
+    tools.push(Box::new(FetchUrl::new(false)));
+    for tool in &tools {
+        let given = &tool.spec().parameters;
+        let normal = crate::tools::schema::normal(given, 4096);
+        assert_eq!(normal.schema.to_string(), given.to_string());
+        assert_eq!(normal.odd, Vec::<String>::new(), "{}", tool.spec().name);
+    }
+}
+
 #[test]
 fn the_order_of_tools_is_that_of_their_names_whatever_order_they_came_in() {
     let mut tools = built_in();
