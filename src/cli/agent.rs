@@ -63,6 +63,13 @@ pub fn setup(
     let (tools, mut notices) = chosen(settings, live);
     let tools = Registry::new(tools).map_err(|e| Failure::failed("internal", e.to_string()))?;
     let names: Vec<String> = tools.tools().map(|t| t.spec().name.clone()).collect();
+    for tool in tools.tools().filter(|tool| !tool.odd().is_empty()) {
+        let (name, odd) = (&tool.spec().name, tool.odd().join(", "));
+        notices.push((
+            format!("the tool {name} is offered with a simpler schema: {odd}"),
+            None,
+        ));
+    }
     let prompt = Prompt::build(&Surroundings {
         home: &live.home,
         project: &live.project,

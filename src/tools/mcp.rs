@@ -3,14 +3,15 @@
 //! stays: a server that died, answers garbage or nothing costs a sentence, never the session.
 //!
 //! - `process`: the server's process group and its end; `ends`: ends that nobody waits for at once;
-//!   `link`: one call; `tool`: what the model sees of it.
+//!   `link`: one call; `tool`: what the model sees of it; `lenient`: what the protocol does not have.
 
 mod ends;
+mod lenient;
 mod link;
 mod process;
 mod tool;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -216,6 +217,7 @@ impl Servers {
     pub fn tools(&mut self, taken: &[&str]) -> Vec<Box<dyn Tool>> {
         let mut tools: Vec<Box<dyn Tool>> = Vec::new();
         let mut notices = Vec::new();
+        let mut seen = BTreeSet::new();
         for running in &self.running {
             let mut listed = running.met.listed.clone();
             listed.sort_by(|a, b| a.name.cmp(&b.name));
@@ -237,15 +239,29 @@ impl Servers {
                 listed.truncate(MAX_TOOLS);
             }
             for remote in listed {
-                let tool = tool::McpTool::new(&remote, &running.config, running.met.link.clone());
-                let own = tool.spec().name.as_str();
-                if taken.contains(&own) || tools.iter().any(|other| other.spec().name == own) {
+                let link = running.met.link.clone();
+                let mut tool = tool::McpTool::new(&remote, &running.config, link);
+                let wanted = tool.spec().name.clone();
+                let used = |own: &str| {
+                    taken.contains(&own) || tools.iter().any(|other| other.spec().name == own)
+                };
+                // Other characters than names of tools have may tell a server's tools apart.
+                let another = seen.insert((name.as_str(), remote.name.clone()));
+                let free = match used(&wanted) {
+                    false => Some(wanted.clone()),
+                    true if !another || taken.contains(&wanted.as_str()) => None,
+                    true => (2..=MAX_TOOLS)
+                        .map(|n| tool::numbered(&wanted, n))
+                        .find(|own| !used(own)),
+                };
+                let Some(free) = free else {
                     notices.push(format!(
-                        "the tool {} of the MCP server {name} is left out: there is another {own}",
+                        "the tool {} of the MCP server {name} is left out: there is another {wanted}",
                         shown::clean(remote.name.as_bytes())
                     ));
                     continue;
-                }
+                };
+                tool.rename(free);
                 tools.push(Box::new(tool));
             }
         }
@@ -320,6 +336,7 @@ async fn meet(
     told: Arc<Told>,
 ) -> Result<Met, String> {
     let (stdin, stdout) = pipes.ok_or("its pipes are gone")?;
+    let stdout = lenient::mended(stdout);
     let transport = AsyncRwTransport::new_client(stdout, stdin).with_max_line_length(MAX_MESSAGE);
     let own = Implementation::new("npast", env!("CARGO_PKG_VERSION"));
     let client = ClientConfig::new(ClientCapabilities::default(), own);

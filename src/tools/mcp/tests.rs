@@ -300,6 +300,31 @@ fn servers_that_hang_do_not_hold_up_a_healthy_one() {
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
+/// What one tool or one block lacks costs that alone; names that only other characters tell apart
+/// are numbered.
+#[test]
+fn a_server_that_does_not_follow_the_protocol_in_all_parts_is_used_all_the_same() {
+    let place = Place::new();
+    let mut servers = start(&place, &[config("one", "odd")]);
+    let (registry, notices) = registry(&mut servers);
+    assert_eq!(notices, Vec::<String>::new());
+    assert_eq!(
+        names(&registry),
+        ["one_add", "one_bare", "one_get_it", "one_get_it_2"]
+    );
+    let run = |name: &str, arguments: Value| call(&place, &registry, name, arguments);
+    assert_eq!(run("one_add", json!({"a": 1, "b": 2})), Answer::good("3"));
+    assert_eq!(
+        run("one_bare", json!({"any": 1})),
+        Answer::good("one\n[a part of type video, which cannot be shown]\ntwo")
+    );
+    let got = [
+        run("one_get_it", json!({})).text,
+        run("one_get_it_2", json!({})).text,
+    ];
+    assert_eq!(got, ["get it", "get.it"]);
+}
+
 #[test]
 fn what_is_offered_is_chosen_bounded_and_unique() {
     let place = Place::new();
@@ -324,13 +349,19 @@ fn what_is_offered_is_chosen_bounded_and_unique() {
     assert_eq!(names[0], "chosen_add");
     let long = registry.get("many_t000").unwrap().spec();
     assert!(long.description.len() <= 410 && long.description.starts_with("word word"));
-    // A schema that is large by its descriptions keeps its shape; one that is large anyway does not.
-    assert_eq!(
-        long.parameters,
-        json!({"type": "object", "properties": {"description": {"type": "string"}}})
+    // A schema that is large keeps its parameters, and what explains them as far as there is room.
+    let explained = &long.parameters["properties"]["description"];
+    let words = explained["description"].as_str().unwrap();
+    assert!(
+        words.starts_with("word word") && words.len() < 500,
+        "{words}"
     );
+    assert_eq!(explained["type"], "string");
     let huge = registry.get("many_t001").unwrap().spec();
-    assert_eq!(huge.parameters, json!({"type": "object"}));
+    assert_eq!(
+        huge.parameters,
+        json!({"type": "object", "properties": {"x": {"type": "string"}}})
+    );
 }
 
 // What follows runs in the server.
@@ -440,6 +471,15 @@ fn listed(mode: &str, message: &Value) -> Value {
             Some(_) => json!({"tools": (0..50).map(tool).collect::<Vec<_>>()}),
         };
     }
+    if mode == "odd" {
+        return json!({"tools": [
+            {"name": "bare"},
+            {"description": "nameless", "inputSchema": any},
+            {"name": "get.it", "inputSchema": any},
+            {"name": "get it", "inputSchema": any},
+            {"name": "add", "inputSchema": any, "annotations": "none"},
+        ]});
+    }
     json!({"tools": [
         {"name": "odd name!", "inputSchema": any},
         {"name": "add", "description": "Adds.", "inputSchema": {"type": "object",
@@ -479,6 +519,12 @@ fn called(params: &Value) -> Value {
             text("line of text\n".repeat(bytes / 13))
         }
         Some("odd name!") => text("odd name!".to_owned()),
+        Some(name @ ("get.it" | "get it")) => text(name.to_owned()),
+        Some("bare") => json!({"result": {"content": [
+            {"type": "text", "text": "one"},
+            {"type": "video", "data": "AAAA"},
+            {"type": "text", "text": "two"},
+        ]}}),
         _ => json!({"error": {"code": -32000, "message": "it cannot\nbe done"}}),
     }
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::ServerConfig;
 use super::link::Link;
-use crate::tools::{Answer, Effect, Room, Spec, Subject, Tool, shown};
+use crate::tools::{Answer, Effect, Room, Spec, Subject, Tool, schema, shown};
 
 /// Longest name of a tool, in bytes.
 const MAX_NAME: usize = 64;
@@ -17,7 +17,8 @@ const MAX_NAME: usize = 64;
 /// Longest description, in bytes.
 const MAX_DESCRIPTION: usize = 400;
 
-/// Largest schema, in bytes of JSON.
+/// Largest schema, in bytes of JSON: each costs tokens in every session. The server checks its
+/// arguments itself, so a larger one can lose what lies deep in it.
 const MAX_SCHEMA: usize = 4096;
 
 /// A tool of a server.
@@ -25,6 +26,8 @@ pub(super) struct McpTool {
     spec: Spec,
     /// The server's name of it.
     remote: String,
+    /// What was odd in its schema.
+    odd: Vec<String>,
     /// What its server may do that programs may not.
     open: Option<&'static str>,
     link: Arc<Link>,
@@ -34,12 +37,14 @@ impl McpTool {
     /// Takes over a listed tool.
     pub fn new(listed: &rmcp::model::Tool, config: &ServerConfig, link: Arc<Link>) -> McpTool {
         let described = listed.description.as_deref().unwrap_or_default();
+        let normal = schema::normal(&Value::Object((*listed.input_schema).clone()), MAX_SCHEMA);
         McpTool {
             spec: Spec {
                 name: name(&link.name, &listed.name),
                 description: description(described),
-                parameters: schema(&listed.input_schema),
+                parameters: normal.schema,
             },
+            odd: normal.odd,
             remote: listed.name.clone().into_owned(),
             open: match (config.sandbox, config.network) {
                 (false, _) => Some("its server runs outside of the sandbox"),
@@ -48,6 +53,11 @@ impl McpTool {
             },
             link,
         }
+    }
+
+    /// Gives it another name for the model.
+    pub fn rename(&mut self, name: String) {
+        self.spec.name = name;
     }
 }
 
@@ -67,6 +77,10 @@ impl Tool for McpTool {
 
     fn caution(&self) -> Option<&str> {
         self.open
+    }
+
+    fn odd(&self) -> &[String] {
+        &self.odd
     }
 
     fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
@@ -105,44 +119,11 @@ fn description(text: &str) -> String {
     }
 }
 
-/// A schema that is small: without what only explains it where it is large, and anything goes where
-/// it is too large even so; the server checks its arguments itself.
-fn schema(listed: &Map<String, Value>) -> Value {
-    let object = json!({"type": "object"});
-    let mut schema = Value::Object(listed.clone());
-    if schema.get("type") != Some(&json!("object")) {
-        return object;
-    }
-    if let Some(fields) = schema.as_object_mut() {
-        fields.shift_remove("$schema");
-        fields.shift_remove("title");
-    }
-    let large = |schema: &Value| schema.to_string().len() > MAX_SCHEMA;
-    if large(&schema) {
-        strip(&mut schema, false);
-    }
-    match large(&schema) {
-        true => object,
-        false => schema,
-    }
-}
-
-/// Drops descriptions, titles and examples; `names` tells that keys are names of properties.
-fn strip(schema: &mut Value, names: bool) {
-    match schema {
-        Value::Object(fields) => {
-            if !names {
-                for word in ["description", "title", "examples", "$comment"] {
-                    fields.shift_remove(word);
-                }
-            }
-            for (name, field) in fields.iter_mut() {
-                strip(field, !names && name == "properties");
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| strip(item, false)),
-        _ => {}
-    }
+/// A name that is taken, with a number.
+pub(super) fn numbered(name: &str, n: usize) -> String {
+    let end = format!("_{n}");
+    let room = MAX_NAME - end.len();
+    format!("{}{end}", &name[..name.len().min(room)])
 }
 
 /// What a call gave, as text.
