@@ -123,15 +123,58 @@ impl Draft {
 }
 
 /// Names and ids are written by the template as its own text, so they may hold nothing that could
-/// be a control token.
+/// be a control token: letters and digits of all languages, and a few signs.
 pub(super) fn plain_name(name: &str) -> String {
     name.chars()
         .take(128)
         .map(|c| match c {
-            'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-' | '.' | ':' | '/' => c,
+            '_' | '-' | '.' | ':' | '/' => c,
+            c if c.is_alphanumeric() => c,
             _ => '_',
         })
         .collect()
+}
+
+/// A name that is not in `taken`: with a number where it would be.
+pub(super) fn free_name(name: String, taken: &Map<String, Value>) -> String {
+    if !taken.contains_key(&name) {
+        return name;
+    }
+    (2..)
+        .map(|n| format!("{name}_{n}"))
+        .find(|other| !taken.contains_key(other))
+        .unwrap_or(name)
+}
+
+/// Whether a text or a name in `value` is hostile.
+pub(super) fn holds(value: &Value, hostile: &dyn Fn(&str) -> bool) -> bool {
+    match value {
+        Value::String(text) => hostile(text),
+        Value::Array(list) => list.iter().any(|v| holds(v, hostile)),
+        Value::Object(map) => map.iter().any(|(key, v)| hostile(key) || holds(v, hostile)),
+        _ => false,
+    }
+}
+
+/// Tools without the text of a control token, for renderings in which tools stand only before what
+/// is wanted of them.
+pub(super) fn harmless(value: &Value, hostile: &dyn Fn(&str) -> bool) -> Value {
+    match value {
+        Value::String(text) if hostile(text) => "A text.".into(),
+        Value::Array(list) => list.iter().map(|v| harmless(v, hostile)).collect(),
+        Value::Object(map) => {
+            let entries = map.iter().map(|(key, v)| {
+                let key = if hostile(key) {
+                    plain_name(key)
+                } else {
+                    key.clone()
+                };
+                (key, harmless(v, hostile))
+            });
+            Value::Object(entries.collect::<Map<_, _>>())
+        }
+        other => other.clone(),
+    }
 }
 
 /// The id under which a call stands in the rendering.
@@ -355,10 +398,12 @@ impl Writer {
             }
             Value::Array(list) => list.iter().map(|v| self.arguments(v, message)).collect(),
             Value::Object(map) => {
-                let entries = map
-                    .iter()
-                    .map(|(key, v)| (plain_name(key), self.arguments(v, message)));
-                Value::Object(entries.collect::<Map<_, _>>())
+                let mut entries = Map::new();
+                for (key, v) in map {
+                    let value = self.arguments(v, message);
+                    entries.insert(free_name(plain_name(key), &entries), value);
+                }
+                Value::Object(entries)
             }
             other => other.clone(),
         }

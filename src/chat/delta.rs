@@ -5,11 +5,14 @@
 //! writes after the reply's last sentinel, from the end of turn on, is the delta; it does not
 //! depend on how long the conversation is.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::adapt::{self, AnchorText, Draft, Head, Part, Writer};
 use super::battery::Thinking;
 use super::message::{Message, Role, ToolCall};
+use super::names::{self, TrueNames};
 use super::pieces::{self, Owner, Piece, Slot};
 use super::template::{After, ChatError, Delta, Engine, Frame, Opening, Rendered, ReplyFormat};
 use crate::llama::bridge::{Applied, BridgeError};
@@ -83,6 +86,8 @@ impl Engine {
         if messages.is_empty() {
             return Err(ChatError::Empty);
         }
+        // What is appended holds no tools.
+        let frame = &*self.harmless(frame);
         let messages = named_results(reply, messages);
         let results = messages.iter().take_while(|m| m.role == Role::Tool).count();
         if !self.plan.results_one_by_one || results < 2 {
@@ -242,6 +247,8 @@ impl Engine {
         reply: &Message,
         thinking: &Thinking,
     ) -> Result<Rendered, ChatError> {
+        // A reply holds no tools.
+        let frame = &*self.harmless(frame);
         let mut head = adapt::head(
             frame.system.as_ref().map(|_| ANCHOR_SYSTEM),
             frame.tools.as_ref(),
@@ -350,11 +357,19 @@ impl Engine {
         adapt::with_system(&mut head, &mut drafts, self.plan);
         let mut writer = Writer::real();
         let messages = drafts.iter().map(|d| writer.message(d)).collect();
-        let request = self.request(frame, head.tools.as_ref(), messages, true);
+        let (tools, exchanged) = match &head.tools {
+            Some(tools) => {
+                let (tools, exchanged) = names::exchanged(tools);
+                (Some(tools), exchanged)
+            }
+            None => (None, names::Exchanged::default()),
+        };
+        let request = self.request(frame, tools.as_ref(), messages, true);
         let plain_calls = self.plan.plain_tools && frame.tools.is_some();
         let applied = match self.bridge.apply(&request) {
             Ok(mut applied) => {
                 applied.prompt.clear();
+                exchanged.put_back(&mut applied);
                 applied
             }
             // A plain parser reads the reply alone, whatever opened it.
@@ -365,7 +380,19 @@ impl Engine {
             applied,
             plain_calls,
             ends: Vec::new(),
+            names: TrueNames::of(frame.tools.as_ref()),
         })
+    }
+
+    /// The frame with tools that hold no control text, where they do.
+    fn harmless<'a>(&self, frame: &'a Frame) -> Cow<'a, Frame> {
+        match &frame.tools {
+            Some(tools) if adapt::holds(tools, &|text| self.hostile(text)) => Cow::Owned(Frame {
+                tools: Some(adapt::harmless(tools, &|text| self.hostile(text))),
+                ..frame.clone()
+            }),
+            _ => Cow::Borrowed(frame),
+        }
     }
 
     fn conversation(&self, frame: &Frame, messages: &[Message]) -> (Head, Vec<Draft>) {

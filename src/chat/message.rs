@@ -61,6 +61,8 @@ pub struct Message {
     pub reasoning: Option<String>,
     /// The calls of an assistant message, in the order they were made.
     pub calls: Vec<ToolCall>,
+    /// The last call is what could be read of one that lacks the template's form: it is never run.
+    pub unread: bool,
     /// For a tool result: the id of its call.
     pub call_id: Option<String>,
     /// For a tool result: the name of the tool.
@@ -126,6 +128,7 @@ impl Message {
             text: text.into(),
             reasoning: None,
             calls: Vec::new(),
+            unread: false,
             call_id: None,
             name: None,
         }
@@ -160,7 +163,7 @@ impl Message {
     }
 
     /// The OpenAI form: `role`, `content`, and where there is something to say `reasoning_content`,
-    /// `tool_calls` (arguments as a JSON string), `tool_call_id`, `name`.
+    /// `tool_calls` (arguments as a JSON string), `tool_call_id`, `name`; of ours, `unread`.
     pub fn to_json(&self) -> Value {
         let mut object = Map::new();
         object.insert("role".into(), self.role.as_str().into());
@@ -177,6 +180,9 @@ impl Message {
                 })
             });
             object.insert("tool_calls".into(), calls.collect());
+        }
+        if self.unread {
+            object.insert("unread".into(), true.into());
         }
         if let Some(id) = &self.call_id {
             object.insert("tool_call_id".into(), id.as_str().into());
@@ -224,6 +230,7 @@ impl Message {
             role,
             text: text(object.get("content"))?,
             reasoning,
+            unread: !calls.is_empty() && object.get("unread") == Some(&Value::Bool(true)),
             calls,
             call_id: string(object, "tool_call_id")?,
             name: string(object, "name")?,

@@ -1,11 +1,13 @@
 //! Messages to tokens and tokens to messages.
 
 mod adapt;
+mod attempt;
 pub mod battery;
 mod check;
 pub mod control;
 mod delta;
 pub mod message;
+pub mod names;
 pub mod pieces;
 pub mod plain;
 pub mod reply;

@@ -125,7 +125,7 @@ impl PlaceError {
 }
 
 /// Where the slots are in a rendering with sentinels: the template's texts around them
-/// (`slots + 1` of them), and the slots' indexes in order of appearance.
+/// (one more than places), and the slots' indexes in order of appearance.
 pub fn skeleton<'a>(
     sketch: &'a str,
     slots: &[Slot],
@@ -133,6 +133,11 @@ pub fn skeleton<'a>(
     let mut found = Vec::with_capacity(slots.len());
     for (index, slot) in slots.iter().enumerate() {
         let mut hits = sketch.match_indices(&slot.sentinel);
+        if slot.owner == Owner::Tools {
+            // Templates may write a text of a tool several times, or not at all.
+            found.extend(hits.map(|(at, _)| (at, index)));
+            continue;
+        }
         let (at, _) = hits.next().ok_or(PlaceError::Dropped(slot.owner))?;
         if hits.next().is_some() {
             return Err(PlaceError::Repeated(slot.owner));
@@ -313,6 +318,17 @@ mod tests {
         let pieces = place("<S0S><S1S>", "<x><y><z>", &slots, |_| None).unwrap();
         assert_eq!(pieces[1].text(), "x><y");
         assert_eq!(pieces[3].text(), "z");
+    }
+
+    #[test]
+    fn a_tools_text_may_stand_twice_or_nowhere_and_is_content_wherever_it_stands() {
+        let mut slots = slots(&["a", "b", "c"]);
+        slots[0].owner = Owner::Tools;
+        slots[1].owner = Owner::Tools;
+        let pieces = place("<S0S><S0S><S2S>", "<a><a><c>", &slots, |_| None).unwrap();
+        let contents = pieces.iter().filter(|p| matches!(p, Piece::Content { .. }));
+        assert_eq!(contents.map(Piece::text).collect::<String>(), "aac");
+        assert_eq!(join(&pieces), "<a><a><c>");
     }
 
     #[test]

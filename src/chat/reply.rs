@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value};
 
+use super::attempt;
 use super::message::{Message, ToolCall};
 use super::plain;
 use super::template::ReplyFormat;
@@ -34,6 +35,8 @@ pub struct ReplyReader {
     reasoning: String,
     text: String,
     next: usize,
+    /// A call that cannot be read is a call all the same.
+    attempts: bool,
 }
 
 impl ReplyReader {
@@ -49,7 +52,15 @@ impl ReplyReader {
             reasoning: String::new(),
             text: String::new(),
             next: 0,
+            attempts: false,
         })
+    }
+
+    /// Whether somebody answers the calls: one that cannot be read is then a call that is marked as
+    /// such ([`Message::unread`]), so that its answer can say so. Otherwise it is text.
+    pub fn answering_attempts(mut self, on: bool) -> ReplyReader {
+        self.attempts = on;
+        self
     }
 
     /// What was written so far, markup included.
@@ -83,18 +94,24 @@ impl ReplyReader {
     fn message(&self, cut: bool, seed: u64) -> Message {
         let parsed = match self.parser.parse(&self.raw, false) {
             Ok(parsed) => parsed,
-            Err(_) => return self.salvaged(),
+            Err(_) => return self.attempted(self.salvaged(), cut, seed),
         };
         if !parsed.calls.is_empty() {
             if cut {
                 return self.without_calls(parsed);
             }
-            return match calls(&parsed, seed) {
-                Some(calls) => Message {
-                    calls,
-                    ..message(parsed.reasoning, parsed.content)
-                },
-                None => self.without_calls(parsed),
+            return match self.calls(&parsed, seed) {
+                Some(mut calls) => {
+                    let lost = self.lost(&parsed, &calls, seed);
+                    let unread = lost.is_some();
+                    calls.extend(lost);
+                    Message {
+                        calls,
+                        unread,
+                        ..message(parsed.reasoning, parsed.content)
+                    }
+                }
+                None => self.attempted(self.without_calls(parsed), cut, seed),
             };
         }
         if self.format.plain_calls
@@ -102,13 +119,93 @@ impl ReplyReader {
             && let Some(mut call) = plain::parse_call(&parsed.content)
         {
             call.id = id(seed, 0);
+            self.format.names.restore(&mut call);
             return Message {
                 calls: vec![call],
                 ..message(parsed.reasoning, String::new())
             };
         }
         let unread = self.unread(&parsed, cut);
-        message(parsed.reasoning, parsed.content + unread)
+        let whole = message(parsed.reasoning, parsed.content + unread);
+        self.attempted(whole, cut, seed)
+    }
+
+    /// The calls before one that the parser cannot read: it refuses them all.
+    fn before_unread(&self, seed: u64) -> Option<Message> {
+        let begins = attempt::each(&self.raw, &self.format.applied);
+        // Before the first there is none.
+        let behind = begins.len().saturating_sub(1);
+        begins.into_iter().take(behind).find_map(|at| {
+            let parsed = self.parser.parse(self.raw[..at].trim_end(), false).ok()?;
+            let mut calls = self
+                .calls(&parsed, seed)
+                .filter(|calls| !calls.is_empty())?;
+            let found = attempt::find(&self.raw[at..], &self.format.applied)?;
+            calls.push(ToolCall {
+                id: id(seed, calls.len()),
+                name: found.name,
+                arguments: Value::Object(found.arguments),
+            });
+            Some(Message {
+                calls,
+                unread: true,
+                ..message(parsed.reasoning, parsed.content)
+            })
+        })
+    }
+
+    /// A reply with a call in its text that the parser could not read: the call, marked so.
+    fn attempted(&self, mut whole: Message, cut: bool, seed: u64) -> Message {
+        if !self.attempts || cut {
+            return whole;
+        }
+        if let Some(some) = self.before_unread(seed) {
+            return some;
+        }
+        let Some(found) = attempt::find(&whole.text, &self.format.applied) else {
+            return whole;
+        };
+        whole.text.truncate(found.at);
+        whole.text.truncate(whole.text.trim_end().len());
+        whole.unread = true;
+        whole.calls = vec![ToolCall {
+            id: id(seed, 0),
+            name: found.name,
+            arguments: Value::Object(found.arguments),
+        }];
+        whole
+    }
+
+    /// A call after those that could be read.
+    fn lost(&self, parsed: &Parsed, calls: &[ToolCall], seed: u64) -> Option<ToolCall> {
+        if !self.attempts {
+            return None;
+        }
+        let rest = self.after_reasoning(&parsed.reasoning);
+        let found = attempt::after(rest, calls, &self.format.applied)?;
+        Some(ToolCall {
+            id: id(seed, calls.len()),
+            name: found.name,
+            arguments: Value::Object(found.arguments),
+        })
+    }
+
+    /// The calls of a reply; none if one of them is not whole.
+    fn calls(&self, parsed: &Parsed, seed: u64) -> Option<Vec<ToolCall>> {
+        let mut calls = calls(parsed, seed)?;
+        let bare = |call: &ToolCall| call.arguments.as_object().is_some_and(Map::is_empty);
+        if calls.iter().any(bare) {
+            // llama.cpp reads an object that was written as a text as none.
+            for (call, written) in calls.iter_mut().zip(attempt::as_texts(&self.raw)) {
+                if let Some(written) = written.filter(|_| bare(call)) {
+                    call.arguments = Value::Object(written);
+                }
+            }
+        }
+        calls
+            .iter_mut()
+            .for_each(|call| self.format.names.restore(call));
+        Some(calls)
     }
 
     /// A reply whose calls are not whole: their markup is text.
@@ -121,10 +218,14 @@ impl ReplyReader {
         message(parsed.reasoning, text.to_owned())
     }
 
-    /// What the parser left out at the end of a text: the start of a mark that never came. A whole
-    /// mark that closes the text is none of it.
+    /// What the parser left out at the end of a text: the start of a mark that never came, a call
+    /// that it could not read. A whole mark that closes the text is none of it.
     fn unread<'a>(&'a self, parsed: &Parsed, cut: bool) -> &'a str {
         let rest = self.after_reasoning(&parsed.reasoning);
+        if parsed.content.is_empty() {
+            let begun = attempt::begun(rest, &self.format.applied);
+            return begun.map_or("", |at| &rest[at..]);
+        }
         let at = match rest.rfind(&parsed.content) {
             Some(at) if !parsed.content.is_empty() => at + parsed.content.len(),
             _ => return "",
@@ -170,6 +271,8 @@ impl ReplyReader {
             _ if opened => &self.raw,
             _ => return message(String::new(), self.raw.clone()),
         };
+        // A call ends the reasoning too.
+        let begun = attempt::begun(body, applied);
         let end = applied
             .thinking_ends
             .iter()
@@ -177,6 +280,9 @@ impl ReplyReader {
             .filter(|end| !end.is_empty())
             .filter_map(|end| body.find(end).map(|at| (at, end.len())))
             .min();
+        if let Some(begun) = begun.filter(|begun| end.is_none_or(|(at, _)| *begun < at)) {
+            return message(body[..begun].to_owned(), body[begun..].to_owned());
+        }
         match end {
             Some((at, len)) => message(
                 body[..at].to_owned(),
@@ -245,7 +351,12 @@ fn calls(parsed: &Parsed, seed: u64) -> Option<Vec<ToolCall>> {
             "" => "{}",
             text => text,
         };
-        let arguments: Map<String, Value> = serde_json::from_str(text).ok()?;
+        // Some models write the object as a text.
+        let arguments: Map<String, Value> = match serde_json::from_str(text).ok()? {
+            Value::Object(arguments) => arguments,
+            Value::String(inner) => serde_json::from_str(&inner).ok()?,
+            _ => return None,
+        };
         (!call.name.is_empty()).then(|| ToolCall {
             id: match call.id.as_str() {
                 "" => id(seed, index),

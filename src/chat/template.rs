@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::adapt::Plan;
 use super::battery::{self, Battery, Mode};
 use super::message::Message;
+use super::names::TrueNames;
 use super::pieces::{Piece, PlaceError};
 use super::tokenize::Tokenizer;
 use crate::llama::Apart;
@@ -102,6 +103,20 @@ pub struct ReplyFormat {
     /// Texts that end a reply, since a reply goes on no further there: those of the format, and
     /// where role marks are ordinary text, those that begin the next message.
     pub ends: Vec<String>,
+    /// What the tools' own names are, where others are written.
+    pub names: TrueNames,
+}
+
+impl ReplyFormat {
+    /// Replies that are text and nothing else.
+    pub fn plain() -> ReplyFormat {
+        ReplyFormat {
+            applied: Applied::plain(String::new(), String::new()),
+            plain_calls: false,
+            ends: Vec::new(),
+            names: TrueNames::default(),
+        }
+    }
 }
 
 /// The start of a conversation.
@@ -210,6 +225,11 @@ impl ChatTemplate {
         format.ends.clone_from(&format.applied.stops);
         format.ends.extend(next.iter().cloned());
         Ok(format)
+    }
+
+    /// Whether a text holds the text of a control token, or of a mark of the template.
+    pub fn hostile(&self, text: &str) -> bool {
+        self.engine.hostile(text)
     }
 
     /// The template engine's own capability map.
