@@ -25,6 +25,8 @@ pub(super) struct Unanswered {
     /// Of the reply among the session's messages.
     seq: usize,
     pub calls: Vec<ToolCall>,
+    /// The last of them could not be read.
+    unread: bool,
 }
 
 impl Conversation {
@@ -34,8 +36,9 @@ impl Conversation {
         if !self.row.runs_tools || last.finish != Some(Finish::ToolCalls) {
             return None;
         }
-        let calls = Message::from_json(&last.body).ok()?.calls;
+        let Message { calls, unread, .. } = Message::from_json(&last.body).ok()?;
         (!calls.is_empty()).then_some(Unanswered {
+            unread,
             reply: last.id,
             seq: last.seq,
             calls,
@@ -56,9 +59,18 @@ impl Conversation {
         cancel: &AtomicBool,
         on: On<'_>,
     ) -> Result<Vec<Message>, AgentError> {
-        let Some(Unanswered { reply, seq, calls }) = self.unanswered() else {
+        let Some(Unanswered {
+            reply,
+            seq,
+            mut calls,
+            unread,
+        }) = self.unanswered()
+        else {
             return Ok(Vec::new());
         };
+        for call in &mut calls {
+            call.arguments = tools.registry.coerced(&call.name, &call.arguments);
+        }
         let mut work = Work {
             reply,
             seq,
@@ -70,7 +82,8 @@ impl Conversation {
         };
         let mut group = Vec::new();
         for (at, call) in calls.iter().enumerate() {
-            match may_run(call, tools, rounds, cancel) {
+            let unread = unread && at + 1 == calls.len();
+            match may_run(call, unread, tools, rounds, cancel) {
                 Err((answer, kind)) => {
                     (work.answers[at], work.kinds[at]) = (Some(answer), kind);
                     // What comes before it is shown first.
@@ -267,6 +280,7 @@ fn stand_in(run: Option<&Run>) -> String {
 /// Whether a call may run, and what it may change; otherwise its result.
 fn may_run(
     call: &ToolCall,
+    unread: bool,
     tools: &mut Toolset<'_>,
     rounds: &mut Rounds,
     cancel: &AtomicBool,
@@ -284,6 +298,11 @@ fn may_run(
         };
         return Err(refused(format!("[npast: {NOT_RUN}. {why}]")));
     }
+    if unread {
+        rounds.bad();
+        let wrong = tools.registry.check(&call.name, &call.arguments).err();
+        return Err(refused(not_read(wrong)));
+    }
     let Some(tool) = tools.registry.get(&call.name) else {
         rounds.bad();
         let why = tools.registry.check(&call.name, &call.arguments).err();
@@ -297,6 +316,16 @@ fn may_run(
         Ok(subject) => Ok((tool.effect(&call.arguments), subject)),
         Err(why) => Err((Answer::bad(why), Kind::Denied)),
     }
+}
+
+/// The result of a call that lacks the form of calls; `wrong` is what else is wrong with it.
+fn not_read(wrong: Option<String>) -> String {
+    let why = wrong.unwrap_or_else(|| {
+        "It is not written as this model's calls are. A value that holds one of the marks of a call, \
+         such as a closing one, ends there: write such a value in another way."
+            .to_owned()
+    });
+    format!("[npast: {NOT_RUN}. This call could not be read.] {why} Write the call again.")
 }
 
 /// What became of a call.

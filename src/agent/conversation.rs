@@ -116,7 +116,7 @@ impl Conversation {
                         && new
                             .tools
                             .as_ref()
-                            .is_none_or(|t| Some(t) == row.tools.as_ref());
+                            .is_none_or(|t| same_tools(&shared, t, &row));
                     if !same {
                         notices.push((
                             format!(
@@ -135,7 +135,7 @@ impl Conversation {
                     Open::FromWords(words) => db.free_name(&session::name_from_words(words))?,
                     Open::Last => unreachable!("the last session was found"),
                 };
-                let row = start(&shared, &db, &name, &new)?;
+                let row = start(&shared, &db, &name, &new, &mut notices)?;
                 if let Some(setup) = &new.setup {
                     notices.extend(setup.notices.iter().cloned());
                 }
@@ -393,7 +393,8 @@ impl Conversation {
             setup,
         };
         let stand_ins = self.own_stand_ins()?;
-        let row = start_child(&shared, &self.db, &name, &frame, &old)?;
+        let mut notices = self.notices;
+        let row = start_child(&shared, &self.db, &name, &frame, &old, &mut notices)?;
         let mut child = Conversation {
             frozen: Frozen::of(&shared, &row),
             _lock: Lock::session(&shared.options.home, row.id)?,
@@ -404,7 +405,7 @@ impl Conversation {
             formats: [None, None],
             calls: 0,
             settled: 0,
-            notices: self.notices,
+            notices,
             broken: None,
             left: None,
             stale: false,
@@ -549,8 +550,24 @@ fn heir(shared: &Shared, db: &Db, row: &Session) -> Result<Option<Session>, Agen
     Ok(children.into_iter().max_by_key(|s| (s.created_ms, s.id)))
 }
 
-fn start(shared: &Shared, db: &Db, name: &str, new: &NewSession) -> Result<Session, AgentError> {
-    create(shared, db, name, new, None)
+/// Whether a session that starts with these tools would freeze those that this one has.
+fn same_tools(shared: &Shared, given: &serde_json::Value, row: &Session) -> bool {
+    if Some(given) == row.tools.as_ref() {
+        return true;
+    }
+    let system = row.system.clone();
+    let (frozen, _) = Frozen::start(shared, system, Some(given.clone()), true, row.started_ms);
+    frozen.tools() == row.tools.as_ref()
+}
+
+fn start(
+    shared: &Shared,
+    db: &Db,
+    name: &str,
+    new: &NewSession,
+    notices: &mut Vec<Notice>,
+) -> Result<Session, AgentError> {
+    create(shared, db, name, new, None, notices)
 }
 
 fn start_child(
@@ -559,8 +576,9 @@ fn start_child(
     name: &str,
     new: &NewSession,
     parent: &Session,
+    notices: &mut Vec<Notice>,
 ) -> Result<Session, AgentError> {
-    create(shared, db, name, new, Some(parent))
+    create(shared, db, name, new, Some(parent), notices)
 }
 
 /// Law 7: the head becomes tokens here, once. A child thinks and keeps its history as its parent does.
@@ -570,6 +588,7 @@ fn create(
     name: &str,
     new: &NewSession,
     parent: Option<&Session>,
+    notices: &mut Vec<Notice>,
 ) -> Result<Session, AgentError> {
     let thinking = parent.and_then(|p| p.thinking);
     let thinking = thinking.unwrap_or_else(|| shared.options.thinks());
@@ -593,7 +612,14 @@ fn create(
         Some(setup) => (Some(&setup.system), Some(&setup.tools)),
         None => (new.system.as_ref(), new.tools.as_ref()),
     };
-    let frozen = Frozen::new(system.cloned(), tools.cloned(), thinking, started_ms);
+    let (frozen, said) = Frozen::start(
+        shared,
+        system.cloned(),
+        tools.cloned(),
+        thinking,
+        started_ms,
+    );
+    notices.extend(said);
     let head = frozen.head(shared)?;
     if head.len() + 64 > shared.limit {
         return Err(AgentError::new(
@@ -618,7 +644,7 @@ fn create(
         template: shared.source,
         fingerprint: shared.store.fingerprint().hard,
         system: system.map(String::as_str),
-        tools,
+        tools: frozen.tools(),
         head: &head,
         started_ms,
         seed,

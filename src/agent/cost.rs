@@ -1,7 +1,10 @@
 //! What a prompt costs: the exact tokens of a frozen head, and its parts, without loading weights.
 
-use super::engine::{examine, own_template};
+use std::sync::Arc;
+
+use super::engine::{Notice, examine, own_template};
 use super::frame::head_of;
+use super::offered::Maker;
 use super::{AgentError, Options, Part, Setup, probe};
 use crate::chat::template::Frame;
 use crate::ledger::Token;
@@ -18,6 +21,8 @@ pub struct Cost {
     pub parts: Vec<(&'static str, usize)>,
     /// Tokens that the tools add.
     pub tools: usize,
+    /// Tools that were loosened or left out, and why.
+    pub notices: Vec<Notice>,
 }
 
 /// A model's vocabulary and metadata, without its weights.
@@ -43,12 +48,15 @@ pub fn cost(options: &Options, setup: &Setup, parts: &[Part]) -> Result<Cost, Ag
     let model = vocabulary(options)?;
     let source = own_template(options, &model).0;
     let (template, tokenizer) = examine(&source, model.vocab(), options.apart.as_ref())?;
-    let frame = Frame {
+    let template = Arc::new(template);
+    let mut frame = Frame {
         system: Some(setup.system.clone()),
         tools: Some(setup.tools.clone()),
         thinking: options.thinks(),
         ..Frame::default()
     };
+    let (tools, notices) = Maker::new(template.clone(), model.vocab().clone()).freeze(&frame);
+    frame.tools = tools;
     let tokens = head_of(&template, &tokenizer, &frame)?;
     let bare = Frame {
         tools: None,
@@ -63,6 +71,7 @@ pub fn cost(options: &Options, setup: &Setup, parts: &[Part]) -> Result<Cost, Ag
         text: String::from_utf8_lossy(&model.vocab().bytes(&tokens, true)).into_owned(),
         tools: tokens.len().saturating_sub(bare.len()),
         parts: parts.iter().map(count).collect(),
+        notices,
         tokens,
     })
 }

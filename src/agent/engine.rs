@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use serde_json::Value;
+
 use super::error::ErrorKind;
 use super::fingerprint::fingerprint;
 use super::memory;
-use super::{AgentError, Conversation, NewSession, Open, Options, Stage, probe};
-use crate::chat::template::{ChatError, ChatTemplate, Marks};
+use super::offered::Maker;
+use super::{AgentError, Conversation, NewSession, Open, Options, Setup, Stage, probe};
+use crate::chat::template::{ChatError, ChatTemplate, Frame, Marks};
 use crate::chat::tokenize::Tokenizer;
 use crate::kv::{Edge, Limits, Store, Tensors, Weights};
 use crate::ledger::Digest;
@@ -42,7 +45,7 @@ const PLAIN_TEMPLATE: &str = "{%- for message in messages -%}\
 pub(super) struct Shared {
     pub options: Options,
     pub model: Arc<Model>,
-    pub template: ChatTemplate,
+    pub template: Arc<ChatTemplate>,
     pub tokenizer: Tokenizer,
     pub store: Store,
     /// Tokens of a ledger mean the same under equal digests.
@@ -186,7 +189,7 @@ impl Engine {
                 limit: slot_facts.limit,
                 options,
                 model,
-                template,
+                template: Arc::new(template),
                 tokenizer,
                 store,
             }),
@@ -249,6 +252,17 @@ impl Engine {
             notices.extend(told.map(|(text, hint)| (text, Some(hint))));
         }
         notices
+    }
+
+    /// The tools of a session that would start now as its model can be offered them, and what there
+    /// is to say of them.
+    pub fn offered(&self, setup: &Setup) -> (Option<Value>, Vec<Notice>) {
+        Maker::of(&self.shared).freeze(&Frame {
+            system: Some(setup.system.clone()),
+            tools: Some(setup.tools.clone()),
+            thinking: self.shared.options.thinks(),
+            ..Frame::default()
+        })
     }
 
     /// Opens a conversation, or starts one.

@@ -1,15 +1,18 @@
 //! What a session fixed at its start (system prompt, tools, clock), and how messages become tokens
 //! under it. Cost is O(new), but for whole renderings.
 
+use std::sync::atomic::AtomicBool;
+
 use serde_json::{Map, Value};
 
 use super::AgentError;
-use super::engine::Shared;
+use super::engine::{Notice, Shared};
 use super::error::ErrorKind;
+use super::offered::{Made, Maker};
 use crate::chat::Message;
 use crate::chat::pieces::{self, Owner, for_tokenizer};
 use crate::chat::script::{Line, Sampled, ScriptError};
-use crate::chat::template::{After, ChatError, ChatTemplate, Delta, Frame, ReplyFormat};
+use crate::chat::template::{After, ChatError, ChatTemplate, Delta, Frame};
 use crate::chat::tokenize::{Piece, TokenizeError, Tokenizer};
 use crate::ledger::{Token, common_prefix};
 use crate::llama::bridge::BridgeError;
@@ -78,6 +81,26 @@ impl Frozen {
                 kwargs: Map::new(),
             },
         }
+    }
+
+    /// Of a session that starts, its tools as they can be offered; and what there is to say of
+    /// them.
+    pub fn start(
+        shared: &Shared,
+        system: Option<String>,
+        tools: Option<Value>,
+        thinking: bool,
+        started_ms: i64,
+    ) -> (Frozen, Vec<Notice>) {
+        let mut frozen = Frozen::new(system, tools, thinking, started_ms);
+        let (tools, notices) = Maker::of(shared).freeze(&frozen.frame);
+        frozen.frame.tools = tools;
+        (frozen, notices)
+    }
+
+    /// The tools, in OpenAI form.
+    pub fn tools(&self) -> Option<&Value> {
+        self.frame.tools.as_ref()
     }
 
     /// Of a stored session; one that says nothing of thinking does what this process was asked for.
@@ -185,8 +208,14 @@ impl Frozen {
         line.sampled(&shared.template, &self.frame)
     }
 
-    pub fn format(&self, shared: &Shared, after: After) -> Result<ReplyFormat, AgentError> {
-        Ok(shared.template.format(&self.frame, after)?)
+    /// How replies are read and constrained; nothing where `cancel` came first.
+    pub fn format(
+        &self,
+        shared: &Shared,
+        after: After,
+        cancel: &AtomicBool,
+    ) -> Result<Option<Made>, AgentError> {
+        Maker::of(shared).format(&self.frame, after, cancel)
     }
 
     /// Tokens of pieces that follow `ledger`.

@@ -11,7 +11,7 @@
 //!   meanwhile.
 //! - `prompt`: the system prompt, built once; `cost`: its tokens; `notes`: the memory;
 //!   `host`: what tools need of us.
-//! - `approve`: who may call what; `frame`: what a session froze at its start; `reason`: a miss in words; `memory`: what fits.
+//! - `approve`: who may call what; `frame`: what a session froze at its start; `offered`: its tools; `reason`: a miss in words; `memory`: what fits.
 
 mod append;
 pub mod approve;
@@ -30,6 +30,7 @@ mod host;
 mod kept;
 mod memory;
 mod notes;
+mod offered;
 mod options;
 pub mod probe;
 mod prompt;
@@ -52,6 +53,7 @@ pub use error::{AgentError, ErrorKind};
 pub use event::{Event, Stage};
 pub use fresh::Mirror;
 pub use notes::Notes;
+pub use offered::{Made, Maker};
 pub use options::{Input, NewSession, Open, Options, Policy, Setup, TurnOptions};
 pub use prompt::{Part, Prompt, Surroundings};
 pub use receipt::{Milliseconds, MissNote, Receipt, TurnSum};

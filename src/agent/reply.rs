@@ -1,5 +1,7 @@
 //! From sampled tokens to shown text and stored messages, while a reply comes.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::conversation::Conversation;
@@ -41,9 +43,16 @@ pub(super) struct Coming {
 }
 
 impl Coming {
-    pub fn new(format: &ReplyFormat, stops: &[String], start: usize) -> Result<Coming, AgentError> {
+    /// `answered` says that npast answers the calls itself.
+    pub fn new(
+        format: &ReplyFormat,
+        answered: bool,
+        stops: &[String],
+        start: usize,
+    ) -> Result<Coming, AgentError> {
+        let reader = ReplyReader::new(format).map_err(bridge)?;
         Ok(Coming {
-            reader: ReplyReader::new(format).map_err(bridge)?,
+            reader: reader.answering_attempts(answered),
             utf8: Utf8Hold::new(),
             stops: StopHold::new(&all_stops(format, stops)).map_err(stops_error)?,
             own_stops: stops.len(),
@@ -214,9 +223,15 @@ pub(super) fn grammar(vocab: &Vocab, format: &ReplyFormat) -> Option<Grammar> {
         lazy: applied.grammar_lazy,
         patterns,
         tokens,
-        prefill: vocab
-            .tokenize(&applied.generation_prompt, true)
-            .unwrap_or_default(),
+        // A lazy grammar begins at its trigger, and llama.cpp's triggers are made for the reply
+        // alone.
+        prefill: match applied.grammar_lazy {
+            true => Vec::new(),
+            false => vocab
+                .tokenize(&applied.generation_prompt, true)
+                .unwrap_or_default(),
+        },
+        begun: Vec::new(),
     })
 }
 
@@ -235,14 +250,32 @@ fn escaped(text: &str) -> String {
 impl Conversation {
     /// The format of replies; made once for each kind of input.
     pub(super) fn format(&mut self, after: After) -> Result<&ReplyFormat, AgentError> {
+        let made = self.format_unless(after, &Arc::default())?;
+        match made {
+            Some(format) => Ok(format),
+            None => unreachable!("nobody cancels it"),
+        }
+    }
+
+    /// The format of replies; nothing where `cancel` came first.
+    pub(super) fn format_unless(
+        &mut self,
+        after: After,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<Option<&ReplyFormat>, AgentError> {
         let place = usize::from(after == After::Results);
         if self.formats[place].is_none() {
-            self.formats[place] = Some(self.frozen.format(&self.shared, after)?);
+            let made = self.frozen.format(&self.shared, after, cancel)?;
+            let Some(made) = made else {
+                return Ok(None);
+            };
+            // Both kinds have the same tools.
+            if self.formats.iter().all(Option::is_none) {
+                self.notices.extend(made.notices);
+            }
+            self.formats[place] = Some(made.format);
         }
-        match &self.formats[place] {
-            Some(format) => Ok(format),
-            None => unreachable!("made above"),
-        }
+        Ok(self.formats[place].as_ref())
     }
 
     /// The text of a reply's tokens, markup included, without its end of turn.
@@ -263,9 +296,10 @@ impl Conversation {
         cut: bool,
     ) -> Result<Message, AgentError> {
         let raw = self.raw_text(tokens);
-        let seed = self.row.seed;
+        let (seed, answered) = (self.row.seed, self.row.runs_tools);
         let format = self.format(after)?;
-        let mut reader = ReplyReader::new(format).map_err(bridge)?;
+        let reader = ReplyReader::new(format).map_err(bridge)?;
+        let mut reader = reader.answering_attempts(answered);
         let mut ends = StopHold::new(&format.ends).map_err(stops_error)?;
         let read = ends.feed(&raw);
         reader.push(&read.text);

@@ -10,6 +10,7 @@ use super::error::ErrorKind;
 use super::host::Host;
 use super::temp::{self, Beside};
 use super::{AgentError, Budget, Conversation, Steering};
+use crate::chat::names;
 use crate::tools::{Limits, Registry, Results, Subject, Tool, ToolHost, results, secret_places};
 
 /// Decides whether a call may run. It may ask a person, and takes as long as that takes.
@@ -57,7 +58,7 @@ impl Conversation {
             return Ok(None);
         };
         let home = &self.shared.options.home;
-        let registry = Registry::frozen(specs, live)
+        let registry = Registry::frozen(&names::true_tools(specs), live)
             .map_err(|e| AgentError::new(ErrorKind::Session, e.to_string()))?;
         temp::sweep(home, self.row.id, &self.db, now_ms());
         let temp = self.temp_folder()?;

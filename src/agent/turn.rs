@@ -9,16 +9,18 @@ use serde_json::json;
 
 use super::append::Appended;
 use super::conversation::{Conversation, now_ms};
+use super::engine::Notice;
 use super::error::ErrorKind;
 use super::frame::Frozen;
 use super::reason;
 use super::receipt::{Milliseconds, MissNote, Receipt, TurnSum};
 use super::reply::{Coming, grammar, watch};
 use super::{AgentError, Event, Input, TurnOptions};
-use crate::chat::Script;
 use crate::chat::script::ScriptError;
+use crate::chat::template::ReplyFormat;
+use crate::chat::{Message, Script};
 use crate::ledger::{Finish, Token};
-use crate::llama::{Sampling, Vocab};
+use crate::llama::{Grammar, Sampling, Vocab};
 use crate::session::{self, MessageId, Usage};
 use crate::slot::{Choice, Outcome, Reply};
 
@@ -143,17 +145,26 @@ impl Conversation {
     ) -> Result<TurnEnd, AgentError> {
         self.say(on);
         let prepared = script.map(|s| self.prepared(s)).transpose()?;
-        let format = self.format(appended.after)?.clone();
+        let format = self.format_unless(appended.after, cancel)?;
+        // Nothing will be sampled.
+        let format = format.cloned().unwrap_or_else(ReplyFormat::plain);
         let vocab = self.shared.model.vocab().clone();
 
-        let mut coming = Coming::new(&format, &options.stop, self.ledger.len())?;
+        let mut coming = Coming::new(
+            &format,
+            self.row.runs_tools,
+            &options.stop,
+            self.ledger.len(),
+        )?;
+        let mut begun = Vec::new();
         if appended.continued
             && let Some(last) = self.messages.last()
         {
             let span = last.span.unwrap_or(session::Span { start: 0, end: 0 });
             coming.id = Some(last.id);
             coming.start = span.start;
-            coming.replay(&vocab.bytes(&self.ledger[span.start..span.end], true));
+            begun = self.ledger[span.start..span.end].to_vec();
+            coming.replay(&vocab.bytes(&begun, true));
         }
         let choice = match prepared {
             Some((tokens, finish)) => Choice::Script { tokens, finish },
@@ -162,7 +173,7 @@ impl Conversation {
                     seed: self.seed_at(self.ledger.len()),
                     ..options.sampling.clone()
                 },
-                grammar: grammar(&vocab, &format),
+                grammar: grammar(&vocab, &format).map(|grammar| Grammar { begun, ..grammar }),
                 recent: self.recent(options.sampling.penalty_window),
             },
         };
@@ -224,6 +235,7 @@ impl Conversation {
                     });
                 }
             }
+            self.notices.extend(only_thinking(&reply, finish));
             message = id.map(|id| (id, reply.to_json()));
         }
         // A turn goes on after calls that npast runs.
@@ -386,6 +398,28 @@ impl Conversation {
         for (text, hint) in self.take_notices() {
             on(Event::Notice { text, hint });
         }
+    }
+}
+
+/// What to say of a reply in which the model did nothing but think.
+fn only_thinking(reply: &Message, finish: Finish) -> Option<Notice> {
+    let thinks = reply
+        .reasoning
+        .as_ref()
+        .is_some_and(|text| !text.trim().is_empty());
+    if !thinks || !reply.calls.is_empty() || !reply.text.trim().is_empty() {
+        return None;
+    }
+    match finish {
+        Finish::Stop => Some((
+            "the reply is only thinking: the model ended it without an answer".to_owned(),
+            Some("ask again, or tell it to answer".to_owned()),
+        )),
+        Finish::Length | Finish::Context => Some((
+            "the reply is only thinking: it was cut before an answer began".to_owned(),
+            Some("go on with it (--continue), or let replies be longer".to_owned()),
+        )),
+        _ => None,
     }
 }
 

@@ -8,15 +8,14 @@ use serde_json::{Map, Value};
 use super::engine::{self, load};
 use super::error::Failure;
 use super::interrupt::Interrupt;
+use super::live::Live;
 use super::output::{self, Progress, bytes, count};
-use super::{Run, state, version};
-use crate::agent::{Facts, Options};
+use super::{Run, agent, state, version};
+use crate::agent::{Engine, Facts, Notice, Options};
 use crate::config::Settings;
 use crate::harmless;
 use crate::kv;
 use crate::llama::{self, gguf};
-#[cfg(unix)]
-use crate::tools;
 
 /// Titles with rows, and what is wrong.
 #[derive(Default)]
@@ -92,7 +91,7 @@ pub fn run(run: &Run, settings: &Settings) -> Result<i32, Failure> {
     #[cfg(unix)]
     sandbox(&mut report, run, settings);
     let opened = match engine::options(run, settings, None) {
-        Ok(options) => model(&mut report, run, &options),
+        Ok(options) => model(&mut report, run, settings, &options),
         Err(failure) if settings.model.is_none() => {
             report.section("model");
             report.row("none", failure.message);
@@ -182,7 +181,7 @@ fn sandbox(report: &mut Report, run: &Run, settings: &Settings) {
             let temp = std::env::temp_dir();
             let variables = sandbox::environment(std::env::vars_os(), &[], &temp);
             let home = etcetera::home_dir().ok();
-            let secret = tools::secret_places(home.as_deref(), &[&run.places.home]);
+            let secret = crate::tools::secret_places(home.as_deref(), &[&run.places.home]);
             let wall = Wall {
                 write: Vec::new(),
                 hidden: sandbox::hidden(home.as_deref(), &secret),
@@ -201,7 +200,12 @@ fn sandbox(report: &mut Report, run: &Run, settings: &Settings) {
     report.row("holds back", held);
 }
 
-fn model(report: &mut Report, run: &Run, options: &Options) -> Result<(), Failure> {
+fn model(
+    report: &mut Report,
+    run: &Run,
+    settings: &Settings,
+    options: &Options,
+) -> Result<(), Failure> {
     report.section("model");
     report.row("file", options.model.display().to_string());
     let file = gguf::facts(&options.model)?;
@@ -234,11 +238,41 @@ fn model(report: &mut Report, run: &Run, options: &Options) -> Result<(), Failur
             ),
         );
     }
+    tools(report, run, settings, &engine);
     for (text, hint) in engine.notices() {
         let hint = hint.map_or_else(String::new, |h| format!(" ({h})"));
         report.findings.push(format!("{text}{hint}"));
     }
     Ok(())
+}
+
+/// The tools that a session which starts here would have, as this model can be offered them.
+fn tools(report: &mut Report, run: &Run, settings: &Settings, engine: &Engine) {
+    let Ok(folder) = std::env::current_dir() else {
+        return;
+    };
+    let mut live = Live::new(&run.places, &folder, settings);
+    let Ok((setup, _)) = agent::setup(&mut live, settings, None) else {
+        return;
+    };
+    let (offered, notices) = engine.offered(&setup);
+    let count = |tools: Option<&Value>| tools.and_then(Value::as_array).map_or(0, Vec::len);
+    report.section("tools");
+    report.row(
+        "offered",
+        format!(
+            "{} of {}",
+            count(offered.as_ref()),
+            count(Some(&setup.tools))
+        ),
+    );
+    let about_tools = |(text, _): &&Notice| text.starts_with("the tool ");
+    for (text, hint) in setup.notices.iter().filter(about_tools).chain(&notices) {
+        let hint = hint
+            .as_ref()
+            .map_or_else(String::new, |h| format!(" ({h})"));
+        report.findings.push(format!("{text}{hint}"));
+    }
 }
 
 fn facts(report: &mut Report, facts: &Facts, free: Option<u64>) {

@@ -34,6 +34,9 @@ fn new(run: &Run, args: &PromptArgs, settings: &Settings) -> Result<i32, Failure
         notice(text, hint.as_deref());
     }
     let cost = cost(&options, &setup, &prompt.parts)?;
+    for (text, hint) in &cost.notices {
+        notice(text, hint.as_deref());
+    }
     let mut rows: Vec<(String, usize)> = cost
         .parts
         .iter()

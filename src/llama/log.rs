@@ -165,6 +165,7 @@ mod tests {
             patterns: Vec::new(),
             tokens: Vec::new(),
             prefill: Vec::new(),
+            begun: Vec::new(),
         };
         let made = Sampler::new(model.vocab(), &Sampling::default(), Some(&grammar), &[]);
         assert!(made.is_err());

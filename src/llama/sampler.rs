@@ -54,6 +54,19 @@ pub struct Grammar {
     pub tokens: Vec<Token>,
     /// Tokens of the reply that the prompt wrote already; the grammar starts after them.
     pub prefill: Vec<Token>,
+    /// The reply so far, where one goes on. Where it does not follow the grammar, what comes is
+    /// free.
+    pub begun: Vec<Token>,
+}
+
+impl Grammar {
+    /// Whether llama.cpp can use it.
+    ///
+    /// # Errors
+    /// Where it cannot.
+    pub fn check(&self, vocab: &Vocab) -> Result<(), SamplerError> {
+        make_grammar(vocab, self).map(drop)
+    }
 }
 
 /// Why no token was chosen.
@@ -172,7 +185,10 @@ impl Sampler {
         });
         let mut sampler = Sampler {
             chain,
-            grammar: grammar.map(|g| make_grammar(vocab, g)).transpose()?,
+            grammar: match grammar {
+                Some(grammar) => begin(make_grammar(vocab, grammar)?, &grammar.begun),
+                None => None,
+            },
             candidates: Vec::new(),
         };
         if penalties && let Some(chain) = &mut sampler.chain {
@@ -250,6 +266,12 @@ impl Sampler {
             .map(|d| Token(d.id))
             .ok_or(SamplerError::NotFinite)
     }
+}
+
+/// Lets a grammar read a reply that goes on; without one where the reply does not follow it.
+fn begin(mut grammar: Raw, begun: &[Token]) -> Option<Raw> {
+    let follows = begun.iter().all(|token| grammar.accept(*token).is_ok());
+    follows.then_some(grammar)
 }
 
 fn data(id: i32, logit: f32) -> sys::llama_token_data {

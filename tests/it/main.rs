@@ -17,6 +17,8 @@ mod model;
 mod program;
 #[path = "../support/rig.rs"]
 mod rig;
+#[path = "../support/schemas.rs"]
+mod schemas;
 #[cfg(unix)]
 #[path = "../support/screen.rs"]
 mod screen;
@@ -77,10 +79,10 @@ mod new_tokens;
 mod one_version;
 #[cfg(unix)]
 mod own_models;
+mod pipes;
 mod plain_replies;
 #[cfg(target_os = "linux")]
 mod planted_repositories;
-mod pipes;
 mod policies;
 mod portable;
 mod pulls;
@@ -91,6 +93,7 @@ mod readers;
 mod refusals;
 mod retries;
 mod rewinds;
+mod schemas_in_use;
 #[cfg(unix)]
 mod setup;
 mod snapshots;

@@ -4,7 +4,7 @@
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use npast::chat::pieces::Piece;
 use npast::chat::template::{ChatTemplate, Marks};
@@ -25,7 +25,7 @@ pub struct Sample {
     control: Vec<String>,
     bos: String,
     eos: String,
-    examined: OnceCell<(Rc<ChatTemplate>, Vocab)>,
+    examined: OnceCell<(Arc<ChatTemplate>, Vocab)>,
 }
 
 /// Ends of turns by which llama.cpp knows a vocabulary's end, the surest first.
@@ -95,11 +95,11 @@ impl Sample {
     }
 
     /// The template as an engine on this model examines it, and the vocabulary.
-    pub fn examined(&self) -> (Rc<ChatTemplate>, Vocab) {
+    pub fn examined(&self) -> (Arc<ChatTemplate>, Vocab) {
         self.examined.get_or_init(|| self.examine()).clone()
     }
 
-    fn examine(&self) -> (Rc<ChatTemplate>, Vocab) {
+    fn examine(&self) -> (Arc<ChatTemplate>, Vocab) {
         let options = ModelOptions {
             vocab_only: true,
             ..ModelOptions::default()
@@ -123,7 +123,7 @@ impl Sample {
                 .collect(),
         };
         let template = ChatTemplate::new(&self.source, marks).expect("a template");
-        (Rc::new(template), vocab)
+        (Arc::new(template), vocab)
     }
 }
 

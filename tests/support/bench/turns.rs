@@ -63,6 +63,7 @@ fn host(home: &Path) -> (f64, usize) {
         kv_quota: None,
         chat_template: None,
         thinking: Some(false),
+        apart: None,
     };
     let engine = Engine::open(&options, &mut |_| true).expect("an engine");
     let mut conversation = engine
