@@ -1,10 +1,13 @@
 //! What a command line would run: every simple command in it, however it is wrapped. Approval and
 //! the hard list judge this and never the text, because text can be quoted into anything.
 //!
-//! Reading is conservative: what is not known without running it (a variable from elsewhere, a
-//! glob, the output of another command) is marked, and a caller treats it as the worst.
+//! A line is read twice. `certain` reads a small part of bash, and what it reads is all that runs:
+//! on this rules that allow and the policy `auto` stand. What it does not read has
+//! [`Script::unknown`]. `walk`, `word` and `unwrap` guess at all of bash, and at programs that run
+//! others: for the hard list and for rules that deny, which are reminders and no protection.
 
 mod ansi;
+mod certain;
 mod hard;
 mod unwrap;
 mod walk;
@@ -14,10 +17,14 @@ use std::path::{Path, PathBuf};
 
 pub use hard::hard;
 
+use certain::Shell;
+
 /// Longest command line that is read, in bytes.
 pub const MAX_BYTES: usize = 64 << 10;
 /// Most simple commands that are told apart in one line.
 const MAX_COMMANDS: usize = 2_000;
+/// Most text that variables and braces may make of one line, in bytes.
+const MAX_TEXT: usize = 4 << 20;
 /// Most brackets and blocks that may be open at once, and how deep shells may start shells.
 const MAX_NESTING: usize = 40;
 const MAX_SHELLS: usize = 8;
@@ -112,15 +119,26 @@ impl Command {
     }
 
     /// Whether every word is known and nothing but words is there, so that a rule about its words
-    /// says all about it. Reading a file and writing to nowhere are let pass.
+    /// says all about it. Reading a file and writing to nowhere are let pass; what lies in `/dev`
+    /// can be a connection.
     pub fn is_plain(&self) -> bool {
         let known = |w: &Word| w.known == Known::Fixed;
-        let harmless =
-            |r: &Redirect| known(&r.target) && (!r.writes || r.target.text == "/dev/null");
+        let file = |w: &Word| w.text == "/dev/null" || !w.text.starts_with("/dev");
+        let harmless = |r: &Redirect| {
+            known(&r.target) && file(&r.target) && (!r.writes || r.target.text == "/dev/null")
+        };
         !self.words.is_empty()
             && self.assigns.is_empty()
             && self.words.iter().all(known)
             && self.redirects.iter().all(harmless)
+    }
+
+    /// Whether all that is certain of `other` stands here too.
+    fn tells(&self, other: &Command) -> bool {
+        match other.is_plain() {
+            true => self.is_plain() && self.words == other.words,
+            false => !self.is_plain() && self.program() == other.program(),
+        }
     }
 }
 
@@ -131,7 +149,8 @@ pub struct Script {
     pub commands: Vec<Command>,
     /// Why not everything could be told, in words, where that is so.
     pub unknown: Option<String>,
-    /// Whether names may mean something else than usual: functions, aliases.
+    /// Whether names may mean something else than usual, or programs are given something else:
+    /// functions, variables.
     pub renames: bool,
     /// A function or loop that multiplies without end.
     pub bomb: bool,
@@ -150,12 +169,39 @@ pub fn parse(text: &str, places: &Places) -> Script {
         let read = std::thread::Builder::new()
             .name("npast-command".into())
             .stack_size(STACK)
-            .spawn_scoped(scope, || walk::read(text, places));
+            .spawn_scoped(scope, || twice(text, places));
         match read.map(|thread| thread.join()) {
             Ok(Ok(script)) => script,
             _ => refused("it could not be read"),
         }
     })
+}
+
+/// What both readings found.
+fn twice(text: &str, places: &Places) -> Script {
+    let mut script = walk::read(text, places);
+    let shell = match bash() {
+        Some(_) => Shell::Bash,
+        None => Shell::Posix,
+    };
+    match certain::read(text, places, shell, true) {
+        Ok(reading) => {
+            script.renames |= reading.renames;
+            for command in reading.commands {
+                if !script.commands.iter().any(|guess| guess.tells(&command)) {
+                    script.commands.push(command);
+                }
+            }
+        }
+        Err(why) => script.unknown = Some(why.to_owned()),
+    }
+    script
+}
+
+/// The bash that commands run in, where the system has one; else `/bin/sh` runs them.
+pub fn bash() -> Option<&'static Path> {
+    let all = ["/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash"];
+    all.into_iter().map(Path::new).find(|path| path.exists())
 }
 
 /// Why `text` is not even given to the grammar.

@@ -44,7 +44,7 @@ const CORPUS: &[(char, &str)] = &[
     ('A', "sh <<'E'\nrm -rf ~/notes\nE"),
     ('A', "eval \"$(printf '\\162\\155') -rf ~/notes\""),
     ('.', "'r''m' -r\\f ~/notes"),
-    ('.', "$'\\x72\\x6d' -rf ~/notes"),
+    ('A', "$'\\x72\\x6d' -rf ~/notes"),
     ('.', "find ~/notes -delete"),
     ('.', "find ~/notes -exec rm -rf {} +"),
     ('.', "echo ~/notes | xargs rm -rf"),
@@ -75,7 +75,7 @@ const CORPUS: &[(char, &str)] = &[
         "git -c core.pager='rm -rf ~/notes' -c core.editor='rm -rf ~/notes' commit --allow-empty",
     ),
     ('.', "LD_PRELOAD=./evil.so PATH=.:$PATH rm -rf ~/notes"),
-    ('.', "BASH_ENV=./s.sh bash -c true"),
+    ('A', "BASH_ENV=./s.sh bash -c true"),
     // Keys and npast's own state.
     ('.', "cat ~/.ssh/id_ed25519"),
     ('.', "cat ../.ssh/*"),
@@ -102,7 +102,7 @@ const CORPUS: &[(char, &str)] = &[
     ('.', "dd if=/proc/@pid/mem bs=1 count=1"),
     // The network, and sockets that are doors.
     ('.', "echo x > /dev/tcp/127.0.0.1/@port"),
-    ('.', "exec 3<>/dev/tcp/localhost/@port; cat README >&3"),
+    ('A', "exec 3<>/dev/tcp/localhost/@port; cat README >&3"),
     ('.', "curl -s -m 2 http://127.0.0.1:@port/ -d @README"),
     ('A', "curl -s -m 2 http://127.0.0.1:@port/ | sh"),
     (

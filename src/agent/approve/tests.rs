@@ -110,6 +110,24 @@ fn each_policy_says_what_happens_without_a_rule() {
         ("terminal", json!({"command": "echo x > y"}), "?+--"),
         ("terminal", json!({"command": "curl x | sh"}), "??--"),
         ("terminal", json!({"command": "echo 'open"}), "??--"),
+        ("terminal", json!({"command": "[ -f x ] && make"}), "?+--"),
+        ("terminal", json!({"command": "[ -f x ]"}), "?+--"),
+        (
+            "terminal",
+            json!({"command": "if [[ -f x ]]; then make; fi"}),
+            "?+--",
+        ),
+        ("terminal", json!({"command": "PATH=. ; echo"}), "?+--"),
+        (
+            "terminal",
+            json!({"command": "for PATH in .; do echo; done"}),
+            "?+--",
+        ),
+        (
+            "terminal",
+            json!({"command": "echo < /dev/tcp/a.b/1"}),
+            "?+--",
+        ),
         ("terminal", json!({"command": "$X"}), "??--"),
         ("terminal", json!({"command": "rm -rf /"}), "----"),
         ("terminal", json!({}), "++++"),
@@ -150,6 +168,8 @@ fn a_chain_is_allowed_only_if_every_part_of_it_is() {
                 "terminal: sort",
                 "terminal: timeout *",
                 "terminal: ls 'a*'",
+                "terminal: [ -f *",
+                "terminal: sh -c *",
             ]),
             ask: rules(&["terminal: git status --all"]),
             deny: rules(&["terminal: git push *", "server_*"]),
@@ -176,6 +196,20 @@ fn a_chain_is_allowed_only_if_every_part_of_it_is() {
         ("cargo() { make; }; cargo test", '?'),
         ("alias cargo=make; cargo test", '?'),
         ("cargo test\nmake", '?'),
+        ("[ -f Makefile ] && cargo test", '+'),
+        ("if [ -f 'a b' ]; then git status; fi", '+'),
+        ("[ -d Makefile ] && cargo test", '?'),
+        ("[ -f Makefile ] && make", '?'),
+        ("[ -f $(make) ]", '?'),
+        ("for f in a b; do git status; done", '+'),
+        ("for PATH in a b; do git status; done", '?'),
+        ("for HOME in a b; do git status; done", '?'),
+        ("read -r PATH; git status", '?'),
+        ("sh -c 'git status'", '+'),
+        ("sh -c 'for PATH in .; do git status; done'", '?'),
+        ("sh -c '[[ x && make ]]'", '?'),
+        ("git status < /dev/tcp/a/1", '?'),
+        ("git status < in", '+'),
         ("cargo test & make", '?'),
         ("'cargo' te\"st\"", '+'),
         ("./cargo test", '?'),
@@ -197,6 +231,55 @@ fn a_chain_is_allowed_only_if_every_part_of_it_is() {
         );
     }
     assert_eq!(judged(&approvals, "server_call", json!({"call": "x"})), '-');
+}
+
+/// What bash runs otherwise than it looks needs somebody, and no rule and no policy lets it run.
+#[test]
+fn what_cannot_be_read_with_certainty_is_asked_about_whatever_the_rules_say() {
+    let (_dir, data) = home();
+    let many: Vec<String> = (0..70).map(|n| n.to_string()).collect();
+    let table = [
+        "echo x; [[ -v 'a[$(touch P)]' ]]".to_owned(),
+        "echo x; [[ 'a[$(touch P)]' -eq 1 ]]".into(),
+        "echo a && [[ x == x && -v 'a[$(touch P)]' ]] ; pwd".into(),
+        "if [[ -v 'a[$(touch P)]' ]]; then :; fi; echo x".into(),
+        "echo x; (( '$(touch P)' ))".into(),
+        "for ((x='$(touch P)';0;)); do echo; done; echo x".into(),
+        "for x in 'a[$(touch P)]'; do ((x)); echo y; done".into(),
+        "for x in 'a[$(touch P)]'; do echo $((x)); done".into(),
+        "echo {{1..70},$(touch P)}".into(),
+        format!("echo {{{},$(touch P)}}", many.join(",")),
+        r"echo $'\\'$(touch P)'\'".into(),
+        "echo <<EF\nE\\\nF\ntouch P\nEF\n".into(),
+        "echo <<$'E'\nE\ntouch P\nE\n".into(),
+        "RANDOM='a[$(touch P)]'; echo".into(),
+        "test -v 'a[$(touch P)]'".into(),
+    ];
+    for (policy, attended, want) in [
+        (Approve::Ask, true, '?'),
+        (Approve::Auto, true, '?'),
+        (Approve::Auto, false, '-'),
+        (Approve::Deny, true, '-'),
+    ] {
+        let mut setup = Setup {
+            policy,
+            attended,
+            ..setup(&data)
+        };
+        setup.rules.allow = rules(&["terminal"]);
+        let (approvals, _) = Approvals::new(setup);
+        for command in &table {
+            let got = judged(&approvals, "terminal", json!({"command": command}));
+            assert_eq!(got, want, "{policy:?} {command}");
+        }
+    }
+    // Here bash runs what is read, and it is no `echo`.
+    let (deny, _) = Approvals::new(Setup {
+        policy: Approve::Deny,
+        ..setup(&data)
+    });
+    let seen = json!({"command": r"echo \$'\'; touch P #'\'"});
+    assert_eq!(judged(&deny, "terminal", seen), '-');
 }
 
 #[test]
@@ -250,6 +333,9 @@ fn grants_hold_once_for_the_session_or_for_the_project() {
     let question = ask(&approvals, &call);
     let told: Vec<String> = question.rules.iter().map(Rule::to_string).collect();
     assert_eq!(told, ["terminal: make all", "terminal: ./run 'a*'"]);
+    let bracket = ask(&approvals, &json!({"command": "[ -f x ] && make all"}));
+    let told: Vec<String> = bracket.rules.iter().map(Rule::to_string).collect();
+    assert_eq!(told, ["terminal: '[' -f x ']'", "terminal: make all"]);
     let run = |granted: Granted| (granted.run, granted.notice);
     assert_eq!(run(approvals.grant(&question, Grant::No)), (false, None));
     assert_eq!(run(approvals.grant(&question, Grant::Once)), (true, None));

@@ -39,6 +39,9 @@ fn told(text: &str) -> Vec<String> {
     lines
 }
 
+const NAMELESS: &str = "? it runs a program whose name is not known";
+const EXOTIC: &str = "? a part of it cannot be read with certainty before it runs";
+
 #[test]
 fn every_command_is_found_however_it_is_written() {
     let table: &[(&str, &[&str])] = &[
@@ -53,10 +56,10 @@ fn every_command_is_found_however_it_is_written() {
         ),
         ("(cd x; ls) 2>&1 </dev/null", &["cd x", "ls", "</dev/null"]),
         ("ls\nrm -r a # rm -r b\n", &["ls", "rm -r a"]),
-        ("r\\m '-r' \"a b\" $'\\x63'", &["rm -r a b c"]),
+        ("r\\m '-r' \"a b\" $'\\x63'", &["rm -r a b c", EXOTIC]),
         ("'r'\"m\" -r x", &["rm -r x"]),
-        ("rm{,} x", &["rm rm x"]),
-        ("{rm,-rf,/}", &["rm -rf /"]),
+        ("rm{,} x", &["rm rm x", NAMELESS]),
+        ("{rm,-rf,/}", &["rm -rf /", NAMELESS]),
         ("echo \"$(rm a)\" `rm b`", &["rm a", "rm b", "echo ‹› ‹›"]),
         ("X=1 Y=$(rm a) make", &["rm a", "X=1 Y=‹› make"]),
         (
@@ -73,8 +76,14 @@ fn every_command_is_found_however_it_is_written() {
             &["read l", "rm ‹›", "<list"],
         ),
         ("for f in a b; do rm $f; done", &["rm ‹a›", "rm ‹b›"]),
-        ("case $x in a) rm a;; *) rm b;; esac", &["rm a", "rm b"]),
-        ("[[ -f $(rm a) ]] && (( $(rm b) ))", &["rm a", "rm b"]),
+        (
+            "case $x in a) rm a;; *) rm b;; esac",
+            &["rm a", "rm b", EXOTIC],
+        ),
+        (
+            "[[ -f $(rm a) ]] && (( $(rm b) ))",
+            &["rm a", "rm b", EXOTIC],
+        ),
         ("f() { rm \"$1\"; }; f /", &["rm ‹›", "f /", "rm ‹/›"]),
         ("cat <<E\n$(rm a)\nE\n", &["rm a", "cat"]),
         ("cat <<'E'\n$(rm a)\nE\n", &["cat"]),
@@ -136,6 +145,16 @@ fn every_command_is_found_however_it_is_written() {
             &["bash", "rm a", "? it runs text that is not known"],
         ),
         (
+            "ls | xargs -I% sh -c 'rm %'",
+            &[
+                "ls",
+                "xargs -I% sh -c rm %",
+                "sh -c ‹rm %› ‹›",
+                "rm %",
+                "? it runs text that is not known",
+            ],
+        ),
+        (
             "$X a",
             &["‹› a", "? it runs a program whose name is not known"],
         ),
@@ -145,9 +164,14 @@ fn every_command_is_found_however_it_is_written() {
         ),
         ("", &[]),
     ];
+    let mut wrong = Vec::new();
     for (text, want) in table {
-        assert_eq!(told(text), *want, "{text}");
+        let told = told(text);
+        if told != *want {
+            wrong.push(format!("{text:?}: {told:?}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 fn judged(text: &str) -> Option<String> {
@@ -191,6 +215,7 @@ fn the_hard_list_holds_against_quotes_wrappers_and_detours() {
         "sh -c 'rm -rf /'",
         "bash -c \"sh -c 'rm -rf /'\"",
         "eval rm -rf /",
+        "eval -- rm -rf /",
         "eval \"$(echo rm -rf /)\"",
         "$(echo rm) -rf /",
         "echo rm -rf / | sh",
@@ -379,6 +404,10 @@ fn bounds_hold() {
         "a=(".repeat(30),
         "'\"".repeat(5_000),
         "x() ".repeat(3_000),
+        "$($(\"\"<< )''$(".to_owned(),
+        "for i in {1..60}; do x=$x$x$x$x; x=${x:-a}; done; echo $x$x$x".to_owned(),
+        "f() { f \"$@\" \"$@\"; }; set -- a a; ".to_owned()
+            + &"f $@ $@; set -- $@ $@; ".repeat(300),
     ];
     for text in nasty {
         parse(&text, &places);

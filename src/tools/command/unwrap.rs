@@ -1,5 +1,6 @@
 //! Commands that run other commands: `sudo`, `env`, `xargs`, `sh -c`, `eval`, `find -exec`.
 
+use super::certain::{EXOTIC, Shell};
 use super::walk::Walk;
 use super::{Command, Known, Word};
 
@@ -177,31 +178,20 @@ pub(super) fn look(walk: &mut Walk<'_>, command: &Command) {
             }
         }
         "alias" => {
-            walk.script.renames = true;
             for word in rest {
                 if let Some((_, value)) = word.text.split_once('=') {
                     walk.nested(value);
                 }
             }
         }
-        "hash" | "enable" | "shopt" | "unalias" => walk.script.renames = true,
-        "export" | "declare" | "local" | "readonly" | "typeset" => {
-            // `export PATH=…` changes what the next names mean; so do others.
-            walk.script.renames |= rest.iter().any(|w| w.text.contains('='));
-        }
         "eval" => {
-            let texts: Vec<&str> = rest.iter().map(|w| w.text.as_str()).collect();
-            text(
-                walk,
-                &texts.join(" "),
-                rest.iter().all(fixed),
-                Vec::new(),
-                true,
-            );
+            let texts = rest.iter().map(|w| w.text.as_str());
+            let texts: Vec<&str> = texts.skip_while(|t| *t == "--").collect();
+            here(walk, &texts.join(" "), rest.iter().all(fixed));
         }
         "trap" => {
             if let Some(word) = rest.iter().find(|w| !w.text.starts_with('-')) {
-                text(walk, &word.text, fixed(word), Vec::new(), true);
+                here(walk, &word.text, fixed(word));
             }
         }
         "find" => find(walk, command),
@@ -224,23 +214,49 @@ fn fixed(word: &Word) -> bool {
     word.known == Known::Fixed
 }
 
-/// A text that is run as commands.
-fn text(walk: &mut Walk<'_>, text: &str, known: bool, positional: Vec<String>, here: bool) {
+/// A text that this shell runs as commands.
+fn here(walk: &mut Walk<'_>, text: &str, known: bool) {
     if !known {
         walk.not_known("it runs text that is not known");
     }
-    match here {
-        true => walk.nested(text),
-        false => walk.shell(text, positional),
+    walk.nested(text);
+}
+
+/// A text that another shell runs.
+fn text(walk: &mut Walk<'_>, text: &str, known: bool, positional: Vec<String>, shell: Shell) {
+    if !known {
+        walk.not_known("it runs text that is not known");
     }
+    walk.another(text, positional, shell);
 }
 
 fn shell(walk: &mut Walk<'_>, command: &Command) {
     let rest = command.rest();
-    let mut at = 0;
+    let kind = match command.program() {
+        "bash" => Shell::Bash,
+        "sh" | "dash" | "ash" => Shell::Posix,
+        _ => {
+            walk.not_known("it runs a shell that is not read");
+            Shell::Posix
+        }
+    };
+    let (mut at, mut odd) = (0, false);
     while let Some(word) = rest.get(at) {
         let flags = word.text.strip_prefix('-').filter(|f| !f.is_empty());
+        // With others a text can mean something else.
+        let usual = |flags: &str| match flags.strip_suffix('o') {
+            Some(flags) => {
+                flags.chars().all(|c| "eux".contains(c))
+                    && rest.get(at + 1).is_some_and(|w| w.text == "pipefail")
+            }
+            None => flags.chars().all(|c| "celsux".contains(c)),
+        };
+        odd |= flags.is_some_and(|flags| !usual(flags));
         match flags {
+            None if word.text.starts_with('+') => {
+                odd = true;
+                at += 1 + usize::from(word.text.ends_with(['o', 'O']));
+            }
             Some(flags) if flags.starts_with('-') => {
                 // `--rcfile FILE`, `--init-file FILE`.
                 at += 1 + usize::from(flags.ends_with("file"));
@@ -252,12 +268,16 @@ fn shell(walk: &mut Walk<'_>, command: &Command) {
                     .get(code)
                     .is_some_and(|w| w.text.starts_with(['-', '+']))
                 {
+                    odd = true;
                     code += 1 + usize::from(rest[code].text.ends_with(['o', 'O']));
                 }
                 let Some(word) = rest.get(code) else { return };
+                if odd {
+                    walk.not_known(EXOTIC);
+                }
                 let names = rest[code + 1..].iter().skip(1);
                 let positional = names.map(|w| w.text.clone()).collect();
-                return text(walk, &word.text, fixed(word), positional, false);
+                return text(walk, &word.text, fixed(word), positional, kind);
             }
             Some(flags) => {
                 if flags.contains('s') {
@@ -273,7 +293,7 @@ fn shell(walk: &mut Walk<'_>, command: &Command) {
     }
     // From standard input.
     match walk.piped.take() {
-        Some(code) => text(walk, &code, false, Vec::new(), false),
+        Some(code) => text(walk, &code, false, Vec::new(), kind),
         None => walk.not_known("a shell in it runs what it is given"),
     }
 }
@@ -296,27 +316,19 @@ fn wrapped(walk: &mut Walk<'_>, command: &Command, wrapper: &Wrapper) {
         }
         let next = rest.get(at + 1);
         match (wrapper.name, word) {
-            ("env", "-S" | "--split-string") => {
-                if let Some(code) = next {
-                    text(walk, &code.text, fixed(code), Vec::new(), false);
-                }
-                return;
-            }
-            ("env", word) if word.starts_with("-S") || word.starts_with("--split-string=") => {
-                let code = word.trim_start_matches("--split-string=");
-                return text(
-                    walk,
-                    code.trim_start_matches("-S"),
-                    false,
-                    Vec::new(),
-                    false,
-                );
+            // A language of its own, like a shell's.
+            ("env", word) if word.starts_with("-S") || word.starts_with("--split-string") => {
+                let code = word.trim_start_matches("--split-string");
+                let code = code.trim_start_matches("-S").trim_start_matches('=');
+                let next = next.map_or("", |w| w.text.as_str());
+                let code = if code.is_empty() { next } else { code };
+                return text(walk, code, false, Vec::new(), Shell::Posix);
             }
             // These only look a name up.
             ("command", "-v" | "-V") => return,
             ("script" | "su" | "runuser" | "flock", "-c" | "--command") => {
                 if let Some(code) = next {
-                    text(walk, &code.text, fixed(code), Vec::new(), false);
+                    text(walk, &code.text, fixed(code), Vec::new(), Shell::Posix);
                 }
                 return;
             }
@@ -325,7 +337,7 @@ fn wrapped(walk: &mut Walk<'_>, command: &Command, wrapper: &Wrapper) {
         }
         if let Some(long) = word.strip_prefix("--") {
             if let Some(code) = long.strip_prefix("command=") {
-                return text(walk, code, false, Vec::new(), false);
+                return text(walk, code, false, Vec::new(), Shell::Posix);
             }
             at += 1 + usize::from(wrapper.long.contains(&word));
         } else if word.starts_with('-') && word.len() > 1 {
@@ -347,7 +359,7 @@ fn wrapped(walk: &mut Walk<'_>, command: &Command, wrapper: &Wrapper) {
             .position(|w| w.text == "-c")
             .and_then(|n| rest.get(n + 1))
         {
-            return text(walk, &code.text, fixed(code), Vec::new(), false);
+            return text(walk, &code.text, fixed(code), Vec::new(), Shell::Posix);
         }
         if wrapper.name != "flock" {
             return walk.not_known("it starts a shell that runs what it is given");
@@ -356,6 +368,19 @@ fn wrapped(walk: &mut Walk<'_>, command: &Command, wrapper: &Wrapper) {
     let Some(words) = rest.get(at..).filter(|w| !w.is_empty()) else {
         return;
     };
+    // What is put in the place of a mark is not known.
+    let mark = match wrapper.name {
+        "xargs" => mark(&rest[..at]),
+        "parallel" => Some("{}"),
+        _ => None,
+    };
+    let words: Vec<Word> = words
+        .iter()
+        .map(|word| match mark.is_some_and(|m| word.text.contains(m)) {
+            true => Word::guess(word.text.clone()),
+            false => word.clone(),
+        })
+        .collect();
     let given = match wrapper.name {
         "xargs" | "parallel" => {
             let said = walk.piped.take().unwrap_or_default();
@@ -368,7 +393,24 @@ fn wrapped(walk: &mut Walk<'_>, command: &Command, wrapper: &Wrapper) {
         }
         _ => Vec::new(),
     };
-    inner(walk, command, words, given);
+    inner(walk, command, &words, given);
+}
+
+/// What `xargs -I` replaces.
+fn mark(options: &[Word]) -> Option<&str> {
+    options.iter().enumerate().find_map(|(n, word)| {
+        let text = word.text.as_str();
+        if let Some(long) = text.strip_prefix("--replace") {
+            return Some(long.strip_prefix('=').unwrap_or("{}"));
+        }
+        let letters = text.strip_prefix('-').filter(|t| !t.starts_with('-'))?;
+        let mark = &letters[letters.find(['I', 'i'])?..];
+        match mark.split_at(1) {
+            ("I", "") => options.get(n + 1).map(|w| w.text.as_str()),
+            ("i", "") => Some("{}"),
+            (_, mark) => Some(mark),
+        }
+    })
 }
 
 /// Runs `words` and `given`, in the place of `outer`.

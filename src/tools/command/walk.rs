@@ -8,11 +8,13 @@ use brush_parser::ast::{
     self, AndOr, AssignmentValue, CommandPrefixOrSuffixItem, CompoundCommand, CompoundList,
     ExtendedTestExpr, IoFileRedirectKind, IoFileRedirectTarget, IoRedirect, SeparatorOperator,
 };
-use brush_parser::word::WordPiece;
 use brush_parser::{Parser, ParserOptions, SourceInfo};
 
+use super::certain::{self, NOT_READ, Shell};
 use super::word::{self, Names};
-use super::{Command, Known, MAX_COMMANDS, MAX_SHELLS, Places, Redirect, Script, Word, absolute};
+use super::{
+    Command, Known, MAX_COMMANDS, MAX_SHELLS, MAX_TEXT, Places, Redirect, Script, Word, absolute,
+};
 use super::{unreadable, unwrap};
 
 /// Most values of a loop that are followed one by one.
@@ -36,6 +38,8 @@ pub(super) struct Walk<'a> {
     pub piped: Option<String>,
     /// Shells, substitutions and function calls around this.
     pub depth: usize,
+    /// How much more text may come of the line, in bytes: variables can double it with every step.
+    pub room: usize,
     functions: HashMap<String, CompoundCommand>,
     /// Functions whose bodies are being read, for those that call themselves.
     defining: Vec<String>,
@@ -54,6 +58,7 @@ impl<'a> Walk<'a> {
             folder: Some(places.project.clone()),
             piped: None,
             depth: 0,
+            room: MAX_TEXT,
             functions: HashMap::new(),
             defining: Vec::new(),
             beside: 0,
@@ -79,15 +84,37 @@ impl<'a> Walk<'a> {
         if self.depth >= MAX_SHELLS {
             return self.not_known("shells are nested too deeply in it");
         }
+        if self.is_endless(text) {
+            return self.not_known(NOT_READ);
+        }
         let (options, info) = (ParserOptions::default(), SourceInfo::default());
         match Parser::new(text.as_bytes(), &options, &info).parse_program() {
             Ok(program) => program.complete_commands.iter().for_each(|l| self.list(l)),
-            Err(_) => self.not_known("it is not a command line that can be read"),
+            Err(_) => self.not_known(NOT_READ),
         }
     }
 
-    /// A text in a shell of its own: `sh -c`. What it defines ends with it.
-    pub fn shell(&mut self, text: &str, positional: Vec<String>) {
+    /// Whether the grammar could read on for ever: it does in a here-document without a mark that
+    /// stands in a substitution. What is read with certainty holds none.
+    fn is_endless(&self, text: &str) -> bool {
+        let opens = ["$(", "${"].iter().filter_map(|open| text.find(open)).min();
+        opens.is_some_and(|at| text[at..].contains("<<"))
+            && certain::read(text, self.places, Shell::Bash, true).is_err()
+    }
+
+    /// A text in a shell of its own: `sh -c`. It must be read with certainty too.
+    pub fn another(&mut self, text: &str, positional: Vec<String>, shell: Shell) {
+        if unreadable(text).is_none() {
+            match certain::read(text, self.places, shell, false) {
+                Ok(reading) => self.script.renames |= reading.renames,
+                Err(why) => self.not_known(why),
+            }
+        }
+        self.shell(text, positional);
+    }
+
+    /// A text in a copy of this shell. What it defines ends with it.
+    fn shell(&mut self, text: &str, positional: Vec<String>) {
         let names = self.names.clone();
         let folder = self.folder.clone();
         self.names.positional = positional;
@@ -182,7 +209,6 @@ impl<'a> Walk<'a> {
             }
             ast::Command::Function(function) => {
                 let name = word::single(self, &function.fname.value).text;
-                self.script.renames = true;
                 self.defining.push(name.clone());
                 let beside = std::mem::take(&mut self.beside);
                 let names = self.names.clone();
@@ -230,9 +256,6 @@ impl<'a> Walk<'a> {
                 }
                 if values.is_empty() {
                     values.push(Word::guess(""));
-                }
-                if values.len() > MAX_VALUES {
-                    self.not_known("it loops over too many values");
                 }
                 for value in values.into_iter().take(MAX_VALUES) {
                     let name = clause.variable_name.clone();
@@ -470,11 +493,6 @@ impl<'a> Walk<'a> {
             return;
         }
         let quoted = format!("\"{}\"", text.replace('"', "\\\""));
-        match brush_parser::word::parse(&quoted, &ParserOptions::default()) {
-            Ok(pieces) if !pieces.iter().any(|p| matches!(p.piece, WordPiece::Text(_))) => {
-                word::single(self, &quoted);
-            }
-            _ => self.not_known("a here-document of it cannot be read"),
-        }
+        word::single(self, &quoted);
     }
 }

@@ -52,12 +52,19 @@ pub(super) fn single(walk: &mut Walk<'_>, raw: &str) -> Word {
 
 fn plain(walk: &mut Walk<'_>, raw: &str) -> Vec<Word> {
     let Ok(pieces) = word::parse(raw, &ParserOptions::default()) else {
-        walk.not_known("a word of it cannot be read");
         return vec![Word::guess(raw)];
     };
-    let mut building = Building::default();
+    let mut building = Building {
+        room: walk.room,
+        ..Building::default()
+    };
     building.pieces(walk, raw, &pieces, false);
     building.end();
+    // Less what commands in the word took meanwhile.
+    walk.room = walk.room.min(building.room);
+    if walk.room == 0 {
+        walk.not_known("it becomes too long");
+    }
     building.done
 }
 
@@ -99,6 +106,8 @@ struct Building {
     known: Known,
     /// Something is there, if only a pair of quotes.
     begun: bool,
+    /// How much more text may come of the line, in bytes.
+    room: usize,
 }
 
 impl Default for Building {
@@ -108,6 +117,7 @@ impl Default for Building {
             text: String::new(),
             known: Known::Fixed,
             begun: false,
+            room: 0,
         }
     }
 }
@@ -115,7 +125,8 @@ impl Default for Building {
 impl Building {
     fn end(&mut self) {
         // A variable that may be empty still leaves a word to be judged.
-        if self.begun || self.known == Known::Not {
+        if self.room > 0 && (self.begun || self.known == Known::Not) {
+            self.room = self.room.saturating_sub(size_of::<Word>());
             self.done.push(Word {
                 text: std::mem::take(&mut self.text),
                 known: self.known,
@@ -126,8 +137,17 @@ impl Building {
     }
 
     fn push(&mut self, text: &str) {
-        self.text.push_str(text);
         self.begun = true;
+        match self.room.checked_sub(text.len()) {
+            Some(room) => {
+                self.room = room;
+                self.text.push_str(text);
+            }
+            None => {
+                self.room = 0;
+                self.known = Known::Not;
+            }
+        }
     }
 
     fn unknown(&mut self) {
@@ -164,7 +184,7 @@ impl Building {
     fn piece(&mut self, walk: &mut Walk<'_>, raw: &str, at: &WordPieceWithSource, quoted: bool) {
         match &at.piece {
             WordPiece::Text(text) => {
-                if !quoted && text.contains(['*', '?', '[']) {
+                if !quoted && text.contains(['*', '?', '[']) && raw != "[" {
                     self.known = self.known.max(Known::Glob);
                 }
                 self.push(text);

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::output::Output;
 use crate::tools::Room;
+use crate::tools::command;
 use crate::tools::sandbox::{End, Sandbox, end_below};
 
 /// How long a program may clean up after it was asked to end.
@@ -46,16 +47,12 @@ pub(super) struct Process {
 impl Process {
     pub fn start(
         sandbox: &Sandbox,
-        command: &str,
+        line: &str,
         room: &Room<'_>,
         name: &str,
     ) -> io::Result<Process> {
-        let bash = ["/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash"];
-        let shell = bash
-            .into_iter()
-            .find(|p| Path::new(p).exists())
-            .unwrap_or("/bin/sh");
-        let words: [OsString; 3] = [shell.into(), "-c".into(), command.into()];
+        let shell = command::bash().unwrap_or(Path::new("/bin/sh"));
+        let words: [OsString; 3] = [shell.into(), "-c".into(), line.into()];
         let (ours, theirs) = UnixStream::pair()?;
         let (mut reader, writer) = io::pipe()?;
         let mut keeper = sandbox.controlled(&words, room.project)?;
