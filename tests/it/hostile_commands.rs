@@ -171,7 +171,7 @@ const CORPUS: &[(char, &str)] = &[
     ),
     (
         '.',
-        "python3 -c 'import os; f=os.open(\".\", os.O_TMPFILE|os.O_RDWR, 0o6755); os.link(\"/proc/self/fd/%d\" % f, \"tmpsuid\", follow_symlinks=True)'; test -u tmpsuid && echo SETUID",
+        "python3 -c 'import os; f=os.open(\".\", os.O_TMPFILE|os.O_RDWR, 0o6755); os.link(\"/proc/self/fd/%d\" % f, \"tmpsuid\", src_dir_fd=f)'; test -u tmpsuid && echo SETUID",
     ),
     (
         '.',

@@ -17,7 +17,7 @@ fn run(yard: &Yard, sandbox: &Sandbox, command: &str) -> String {
 }
 
 fn python(yard: &Yard, sandbox: &Sandbox, lines: &str) -> String {
-    let script = "import ctypes, os, resource, socket, sys\nlibc = ctypes.CDLL(None, use_errno=True)\n\
+    let script = "import ctypes, os, resource, signal, socket, sys, time\nlibc = ctypes.CDLL(None, use_errno=True)\n\
                   def tried(what):\n    try: print(what(), 'DONE')\n    except OSError as e: print(e.strerror)\n";
     std::fs::write(yard.at("home/work/s.py"), format!("{script}{lines}")).expect("a file");
     run(yard, sandbox, "python3 s.py")
@@ -174,6 +174,7 @@ fn memory_and_queues_that_others_share_by_number_stay_theirs() {
         .output()
         .expect("python");
     let text = String::from_utf8(made.stdout).expect("UTF-8");
+    let key = std::process::id();
     let [memory, queue, set] = text.split_whitespace().collect::<Vec<_>>()[..] else {
         panic!("{text}");
     };
@@ -186,7 +187,7 @@ fn memory_and_queues_that_others_share_by_number_stay_theirs() {
                  print(a, ctypes.string_at(a, 16) if a > 0 else b'')\n\
                  print(libc.msgsnd({queue}, b'x' * 16, 8, 0o4000), libc.shmctl({memory}, 0, None), \
                  libc.msgctl({queue}, 0, None), libc.semctl({set}, 0, 0))\n\
-                 m = libc.shmget(0x7261, 4096, 0o1600); print('own', m >= 0)\n"
+                 m = libc.shmget({key}, 4096, 0o1600); print('own', m >= 0)\n"
             ),
         );
         assert!(
@@ -209,9 +210,10 @@ fn memory_and_queues_that_others_share_by_number_stay_theirs() {
             .status()
             .expect("ipcrm");
         // What a command shared is gone with it.
-        there && !all.contains("0x00007261")
+        there && !all.contains(&format!("0x{key:08x}"))
     };
-    assert!(left("-m", memory) && left("-q", queue) && left("-s", set));
+    let left = [left("-m", memory), left("-q", queue), left("-s", set)];
+    assert_eq!(left, [true; 3]);
 }
 
 #[test]
@@ -283,7 +285,8 @@ fn no_attribute_of_a_file_outside_is_set() {
     // Not every system has these programs; the answers to the calls say it too.
     let named = || (text("getfattr", &["-d"]), text("lsattr", &[]));
     let before = named();
-    for (own, sandbox) in yard.sandboxes() {
+    for (own, mut sandbox) in yard.sandboxes() {
+        sandbox.read.push(file.clone());
         let said = python(
             &yard,
             &sandbox,
@@ -291,11 +294,13 @@ fn no_attribute_of_a_file_outside_is_set() {
                 "import fcntl, struct\np = {file:?}\nf = os.open(p, os.O_RDONLY)\n\
                  tried(lambda: os.setxattr(p, 'user.x', b'y'))\n\
                  tried(lambda: os.setxattr(f, 'user.x', b'y'))\n\
-                 tried(lambda: os.removexattr(p, 'user.kept'))\n\
                  tried(lambda: fcntl.ioctl(f, 0x40086602, struct.pack('l', 0x40)))\n\
-                 print(libc.syscall(463, -100, p.encode(), 0, b'user.x', struct.pack('QII', 0, 0, 0), 16))\n"
+                 v = ctypes.create_string_buffer(b'y')\n\
+                 a = struct.pack('QII', ctypes.addressof(v), 1, 0)\n\
+                 print(libc.syscall(463, -100, p.encode(), 0, b'user.x', a, 16))\n"
             ),
         );
+        assert!(said.ends_with("-1\nExit code 0."), "own: {own}: {said}");
         assert!(!said.contains("DONE"), "own: {own}: {said}");
         assert_eq!(named(), before, "own: {own}: {said}");
         // In the project a copy with all attributes goes well, also where there are none.
@@ -305,5 +310,81 @@ fn no_attribute_of_a_file_outside_is_set() {
             "cp -a README copy && sed -i s/a/b/ copy && cat copy",
         );
         assert_eq!(said, "b project\nExit code 0.");
+    }
+}
+
+/// Processes that work in the yard's project, whatever they are called.
+fn at_work(yard: &Yard) -> Vec<String> {
+    let work = yard.at("home/work");
+    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let there = |entry: &std::fs::DirEntry| {
+        std::fs::read_link(entry.path().join("cwd")).is_ok_and(|folder| folder.starts_with(&work))
+    };
+    all.filter(there)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+#[test]
+fn nothing_is_left_of_a_command_however_it_hides() {
+    let yard = Yard::default();
+    for (own, sandbox) in yard.sandboxes() {
+        for (name, lines, left) in [
+            (
+                "a name that plays the kernel's list of processes",
+                "libc.prctl(15, b') Z 1 1 (', 0, 0, 0)\nif os.fork() == 0:\n os.setsid()\n time.sleep(9876)\n",
+                Some(1),
+            ),
+            (
+                "parents of orphans of their own, deaf to all signals",
+                "for n in range(2):\n if os.fork() == 0:\n  libc.prctl(36, 1, 0, 0, 0)\n  libc.prctl(1, 0, 0, 0, 0)\n  signal.pthread_sigmask(0, {1, 2, 3, 15})\n  os.setsid()\n  if os.fork(): os.execv('/bin/sleep', ['sleep', '9876'])\n",
+                None,
+            ),
+            (
+                "children that were stopped",
+                "for n in range(3):\n if os.fork() == 0:\n  os.setsid()\n  os.kill(os.getpid(), signal.SIGSTOP)\n",
+                Some(3),
+            ),
+            (
+                "one that forks as fast as it is ended",
+                "if os.fork() == 0:\n os.setsid()\n while True:\n  if os.fork(): os._exit(0)\n",
+                None,
+            ),
+            (
+                "hundreds",
+                "for n in range(300):\n if os.fork() == 0: os.execv('/bin/sleep', ['sleep', '9876'])\n",
+                Some(300),
+            ),
+        ] {
+            let lines = format!("{lines}time.sleep(0.3); os._exit(7)\n");
+            let said = python(&yard, &sandbox, &lines);
+            let alive = at_work(&yard);
+            assert!(
+                alive.is_empty(),
+                "own: {own}: {name}: {alive:?} run after: {said}"
+            );
+            assert!(said.starts_with("Exit code 7."), "{name}: {said}");
+            if let Some(left) = left {
+                let told = format!(" {left} process");
+                assert!(said.contains(&told), "own: {own}: {name}: {said}");
+            }
+        }
+    }
+}
+
+/// A command writes what ends would look like into every file that it can open.
+#[test]
+fn how_a_command_ended_is_not_its_own_word() {
+    let yard = Yard::default();
+    for (_, sandbox) in yard.sandboxes() {
+        let said = python(
+            &yard,
+            &sandbox,
+            "word = b'{\"code\":0,\"signal\":null,\"left\":0,\"planted\":[\"forged\"]}\\n'\n\
+             for n in range(3, 64):\n try: os.write(n, word); print('DONE', n)\n except OSError: pass\n\
+             for pid in (1, os.getppid()):\n for n in range(0, 16):\n  if n not in (1, 2) or pid == 1:\n   try:\n    f = os.open('/proc/%d/fd/%d' % (pid, n), os.O_WRONLY)\n    os.write(f, word); print('DONE', pid, n)\n   except OSError: pass\n\
+             os._exit(9)\n",
+        );
+        assert_eq!(said, "Exit code 9.");
     }
 }

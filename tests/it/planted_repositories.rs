@@ -401,3 +401,34 @@ fn nothing_outside_is_set_aside_however_folders_change_meanwhile() {
         mine
     );
 }
+
+/// What a command cannot write was changed by its user, and is the user's.
+#[test]
+fn settings_that_the_user_changes_meanwhile_stay() {
+    let yard = Yard::default();
+    if !yard.sandboxes().iter().any(|(own, _)| *own) {
+        return;
+    }
+    project(&yard);
+    let registry = yard.registry(true);
+    let command = "touch begun; until [ -e changed ]; do sleep 0.01; done";
+    let answer = std::thread::scope(|scope| {
+        let call = || yard.call(&registry, "c1", &json!({"command": command, "timeout": 60}));
+        let running = scope.spawn(call);
+        while !yard.at("home/work/begun").exists() {
+            std::thread::yield_now();
+        }
+        assert!(user(
+            &yard,
+            "",
+            "git config alias.st status && touch changed"
+        ));
+        running.join().expect("an answer")
+    });
+    assert_eq!(
+        answer.text,
+        "[npast: this command left what git would run: .git/config (alias.st) was changed from \
+         outside meanwhile, and stays]\nExit code 0."
+    );
+    assert!(user(&yard, "", "git st"));
+}

@@ -164,18 +164,21 @@ fn keep(job: &Job) -> io::Result<ExitCode> {
     // What was ended by order was not left behind.
     let killed = order.killed.load(Ordering::SeqCst);
     let mut end = End::of(status, if killed { 0 } else { left });
-    if let Some(told) = told {
+    let first = told.and_then(|told| {
         let mut text = String::new();
         // Nobody else has the other side, so a word of it is the first process's.
-        let read = told.take(MAX_TOLD).read_to_string(&mut text);
-        if let Some(inner) = read.ok().and_then(|_| serde_json::from_str(&text).ok()) {
-            end = inner;
-        }
+        told.take(MAX_TOLD).read_to_string(&mut text).ok()?;
+        serde_json::from_str(&text).ok()
+    });
+    #[cfg(target_os = "linux")]
+    let viewed = first.is_some();
+    if let Some(first) = first {
+        end = first;
     }
     #[cfg(target_os = "linux")]
     if let Some(before) = before {
         // A server runs for hours, beside its user: what is new then is not all its own.
-        end.planted = before.planted(job.controlled);
+        end.planted = before.planted(job.controlled, viewed);
     }
     if !job.controlled && !end.planted.is_empty() {
         let _ = writeln!(

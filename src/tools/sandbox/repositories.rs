@@ -96,8 +96,9 @@ pub(super) fn look(folders: &[PathBuf], skipped: &[PathBuf]) -> Before {
 
 impl Before {
     /// After the command: what git would run and what was not there before. With `put` it is set
-    /// aside.
-    pub fn planted(&self, put: bool) -> Vec<String> {
+    /// aside; but what the command could not write, because it was `viewed` read-only, was changed by
+    /// somebody else, and stays.
+    pub fn planted(&self, put: bool, viewed: bool) -> Vec<String> {
         let mut after = Sources::below(&self.folders, &self.skipped);
         // What was there is looked at also where the rest is too much.
         for (path, (kind, _)) in &self.files {
@@ -121,6 +122,9 @@ impl Before {
                     format!("{name} is left as it is, and \"git rebase --continue\" runs {why}")
                 }
                 _ if !put => format!("{name} ({why}) is new"),
+                _ if viewed && old.is_some() && self.shut(path) => {
+                    format!("{name} ({why}) was changed from outside meanwhile, and stays")
+                }
                 _ => match aside::put(path, old) {
                     Ok(now) => format!("{name} ({why}) is now {now}"),
                     Err(error) => format!("{name} ({why}) could not be set aside: {error}"),
@@ -142,6 +146,14 @@ impl Before {
             told.push("there are more folders now than are looked through for repositories".into());
         }
         told
+    }
+
+    /// Whether a file that is there is read-only in the view: see `view`.
+    fn shut(&self, path: &Path) -> bool {
+        self.folders.iter().any(|folder| {
+            let git = folder.join(".git");
+            path.starts_with(&git) && !path.starts_with(git.join("worktrees"))
+        })
     }
 
     /// Whether a file was changed since the command began.
@@ -274,11 +286,12 @@ impl Sources {
                 folders.push(name);
             }
         }
-        let repository = folder.ends_with(".git") || names.repository();
+        let own = folder.file_name().unwrap_or_default();
+        let repository = own == ".git" || names.repository();
         if repository {
             self.repository(folder);
         }
-        if folder.ends_with(".hg") {
+        if own == ".hg" {
             for name in OF_HG {
                 self.add(folder.join(name), Kind::Hg);
             }
