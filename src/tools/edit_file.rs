@@ -1,13 +1,18 @@
-//! `edit_file`: exact text is replaced by other text. Where the text is not there exactly once, the
-//! answer shows what is there instead, so that the next try can be right.
+//! `edit_file`: text is replaced by other text. It is looked for as `read_file` shows the file, since
+//! that is what a model knows of it, and all that stays keeps its bytes: line ends, form feeds, bytes
+//! that are not UTF-8. Where the text is not there exactly once, the answer shows what is there
+//! instead, so that the next try can be right.
 
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::place::{self, Stamp};
-use super::{Answer, Effect, Room, Spec, Subject, Tool, results, shown};
+use super::replace::replaced;
+use super::seen::Seen;
+use super::{Answer, Effect, Room, Spec, Subject, Tool, lines, results, shown};
 
 /// Largest file that is edited, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -89,89 +94,164 @@ fn edit(
     if content.contains(&0) {
         return Err(format!("{name} is no text: it holds NUL bytes."));
     }
-    let (old, new) = endings(&content, text("old"), text("new"));
-    if old == new {
-        return Err("old and new are the same: there is nothing to change.".to_owned());
+    let (old, new) = (text("old"), text("new"));
+    if lines::plain(old) == lines::plain(new) {
+        return Err(match old == new {
+            true => "old and new are the same: there is nothing to change.".to_owned(),
+            false => {
+                "old and new differ only in line ends, and those stay as the file has them: a \
+                      command, or write_file, changes them."
+                    .to_owned()
+            }
+        });
     }
-    let places: Vec<usize> = memchr::memmem::find_iter(&content, &old).collect();
+    let found = Found::new(&content, old);
+    let places = &found.places;
     let all = arguments["all"].as_bool().unwrap_or(false);
     match places.len() {
-        0 => return Err(super::nearest::missing(&name, &content, text("old"))),
+        0 => return Err(super::nearest::missing(&name, &content, old)),
         1 => {}
         _ if all => {}
         n => {
             return Err(format!(
                 "old is in {name} {n} times ({}): add lines around it until it is there once, or \
                  set all.",
-                lines(&content, &places)
+                found.lines()
             ));
         }
     }
-    let mut changed = Vec::with_capacity(content.len() + new.len());
-    let mut from = 0;
-    for at in &places {
-        changed.extend_from_slice(&content[from..*at]);
-        changed.extend_from_slice(&new);
-        from = at + old.len();
-    }
-    changed.extend_from_slice(&content[from..]);
+    let (changed, lost) = found.changed(&content, new)?;
     before_replacing();
     place::replace(&real, &name, &changed, Some(stamp))?;
     Ok(format!(
-        "{name} changed: {}.",
+        "{name} changed: {}.{}",
         match places.len() {
-            1 => lines(&content, &places),
-            n => format!(
-                "{} ({})",
-                shown::count(n as u64, "place"),
-                lines(&content, &places)
-            ),
+            1 => found.lines(),
+            n => format!("{} ({})", shown::count(n as u64, "place"), found.lines()),
+        },
+        match lost {
+            true => " Control characters that are not shown were in the text, and are gone.",
+            false => "",
         }
     ))
 }
 
-/// Both texts with the file's line ends: a model writes line feeds, and what it was shown of a file
-/// with CRLF had none.
-fn endings(content: &[u8], old: &str, new: &str) -> (Vec<u8>, Vec<u8>) {
-    let there = memchr::memmem::find(content, old.as_bytes()).is_some();
-    let crlf = memchr::memmem::find(content, b"\r\n").is_some();
-    let with = |text: &str| {
-        text.replace("\r\n", "\n")
-            .replace('\n', "\r\n")
-            .into_bytes()
-    };
-    // One line of old text says nothing about line ends, but new lines need them.
-    match crlf && (!there || !old.contains('\n')) && !lone_feeds(content) {
-        true => (with(old), with(new)),
-        false => (old.as_bytes().to_vec(), new.as_bytes().to_vec()),
-    }
+/// Where a text is in a file.
+struct Found {
+    seen: Seen,
+    /// In `seen`, in order, none over another.
+    places: Vec<Range<usize>>,
+    /// `seen` and the text hold what is otherwise not shown.
+    whole: bool,
+    /// The last place is the end of the file, which lacks the line end of the text.
+    unended: bool,
 }
 
-/// Whether a line ends without a carriage return: line ends are mixed.
-fn lone_feeds(content: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', content).any(|at| at == 0 || content[at - 1] != b'\r')
-}
-
-/// The numbers of the lines in which places lie: `line 4`, `lines 4, 9, 12 and 5 more`.
-fn lines(content: &[u8], places: &[usize]) -> String {
-    let mut numbers = Vec::new();
-    let (mut line, mut from) = (1, 0);
-    for at in places.iter().take(MAX_PLACES) {
-        line += memchr::memchr_iter(b'\n', &content[from..*at]).count();
-        from = *at;
-        numbers.push(line.to_string());
-    }
-    let more = places.len() - numbers.len();
-    format!(
-        "line{} {}{}",
-        if places.len() == 1 { "" } else { "s" },
-        numbers.join(", "),
-        if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
+impl Found {
+    /// Looks for a text as the model saw the file. If it holds something that is never shown, it is
+    /// meant with that.
+    fn new(content: &[u8], old: &str) -> Found {
+        let plain = lines::plain(old);
+        if plain.chars().any(shown::is_hidden) {
+            let found = Found::of(Seen::whole(content), &plain, true);
+            if !found.places.is_empty() {
+                return found;
+            }
         }
-    )
+        let old = Seen::shown(old.as_bytes());
+        Found::of(Seen::shown(content), old.text(), false)
+    }
+
+    fn of(seen: Seen, old: &str, whole: bool) -> Found {
+        let mut places = Vec::new();
+        let mut unended = false;
+        let text = seen.text();
+        if !old.is_empty() {
+            let starts = memchr::memmem::find_iter(text.as_bytes(), old);
+            places.extend(starts.map(|at| at..at + old.len()));
+        }
+        // What the last line of a file looks like does not tell whether it has an end.
+        if let Some(last) = old.strip_suffix('\n')
+            && !last.is_empty()
+            && text.ends_with(last)
+        {
+            let from = text.len() - last.len();
+            unended = places.last().is_none_or(|place| place.end <= from);
+            if unended {
+                places.push(from..text.len());
+            }
+        }
+        Found {
+            seen,
+            places,
+            whole,
+            unended,
+        }
+    }
+
+    /// The file with `new` in all places; whether something went that is not shown.
+    fn changed(&self, content: &[u8], new: &str) -> Result<(Vec<u8>, bool), String> {
+        let mut out = Vec::with_capacity(content.len() + new.len());
+        let (mut from, mut lost) = (0, false);
+        for (at, place) in self.places.iter().enumerate() {
+            let mut file = self.seen.file(place);
+            // What is not shown at the start of a line belongs to the line.
+            if let Some(before) = self.seen.text()[..place.start].strip_suffix('\n') {
+                file.start = self.seen.file(&(before.len()..place.start)).end;
+            } else if place.start == 0 {
+                file.start = 0;
+            }
+            let last = self.unended && at + 1 == self.places.len();
+            let new = match new.strip_suffix('\n').filter(|_| last) {
+                Some(new) => new.strip_suffix('\r').unwrap_or(new),
+                None => new,
+            };
+            let end = line_end(content, &file);
+            let replaced = replaced(&content[file.clone()], new, self.whole, end)?;
+            out.extend_from_slice(&content[from..file.start]);
+            out.extend_from_slice(&replaced.bytes);
+            lost |= replaced.lost;
+            from = file.end;
+        }
+        out.extend_from_slice(&content[from..]);
+        Ok((out, lost))
+    }
+
+    /// The numbers of the lines in which the places lie: `line 4`, `lines 4, 9, 12 and 5 more`.
+    fn lines(&self) -> String {
+        let text = self.seen.text().as_bytes();
+        let mut numbers = Vec::new();
+        let (mut line, mut from) = (1, 0);
+        for place in self.places.iter().take(MAX_PLACES) {
+            line += memchr::memchr_iter(b'\n', &text[from..place.start]).count();
+            from = place.start;
+            numbers.push(line.to_string());
+        }
+        let more = self.places.len() - numbers.len();
+        format!(
+            "line{} {}{}",
+            if self.places.len() == 1 { "" } else { "s" },
+            numbers.join(", "),
+            if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            }
+        )
+    }
+}
+
+/// The line end for a line that is new in a place: that of the line in which the place ends, else the
+/// one before it, else LF.
+fn line_end<'a>(content: &'a [u8], place: &Range<usize>) -> &'a [u8] {
+    if let Some((at, length)) = lines::end(&content[place.end..]) {
+        return &content[place.end + at..][..length];
+    }
+    match memchr::memrchr2(b'\r', b'\n', &content[..place.end]) {
+        Some(at) if content[..at + 1].ends_with(b"\r\n") => b"\r\n",
+        Some(at) => &content[at..at + 1],
+        None => b"\n",
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! `read_file`: lines of a text file, as many as fit, and where to read on.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::place::{self, Stamp};
-use super::{Answer, Effect, Limits, Room, Spec, Subject, Tool, results, shown};
+use super::{Answer, Effect, Limits, Room, Spec, Subject, Tool, lines, results, shown};
 
 /// Bytes that are looked at to tell text from other things.
 const SNIFFED: usize = 8192;
@@ -181,9 +182,7 @@ impl Part<'_> {
         } else if more || last < scan.lines {
             text += &format!("\n[read on with from={}]", last + 1);
         }
-        if std::str::from_utf8(&scan.kept).is_err() {
-            text += "\n[bytes that are not UTF-8 are shown as \u{fffd}]";
-        }
+        text += &unshown(&scan.kept);
         Ok(text)
     }
 
@@ -203,11 +202,12 @@ impl Part<'_> {
         kept.truncate(whole_characters(&kept));
         let end = byte + kept.len() as u64;
         let of = shown::count(self.size, "byte");
-        let body = String::from_utf8_lossy(&kept);
+        let body = lines::plain(&String::from_utf8_lossy(&kept));
         let mut text = format!("{name}, from byte {byte} to {end} of {of}:\n{body}");
         if end < self.size {
             text += &format!("\n[read on with byte={end}]");
         }
+        text += &unshown(lines::plain(&String::from_utf8_lossy(&kept)).as_bytes());
         Ok(text)
     }
 
@@ -247,6 +247,8 @@ struct Scan {
     cut: Option<u64>,
     /// The current line has bytes.
     open: bool,
+    /// The last byte was a CR, which ended its line: a LF that follows belongs to it.
+    after_cr: bool,
 }
 
 impl Scan {
@@ -263,32 +265,48 @@ impl Scan {
             full: false,
             cut: None,
             open: false,
+            after_cr: false,
         }
     }
 
     fn feed(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|b| *b == b'\n') {
+        let mut rest = bytes;
+        if std::mem::take(&mut self.after_cr) && rest.first() == Some(&b'\n') {
+            rest = &rest[1..];
+            self.at += 1;
+        }
+        while !rest.is_empty() {
+            let (text, length) = match lines::end(rest) {
+                Some((at, length)) => (&rest[..at], at + length),
+                None => (rest, rest.len()),
+            };
+            let ends = length > text.len();
             // The line that this piece belongs to.
             let number = self.lines + 1;
             let wanted = number >= self.from && number - self.from < self.most;
             if wanted && !self.full {
-                self.keep(piece, number);
+                self.keep(text, ends, number);
             } else if number >= self.from {
                 self.full = true;
             }
-            self.at += piece.len() as u64;
-            self.open = !piece.ends_with(b"\n");
-            if !self.open {
+            self.at += length as u64;
+            self.open = !ends;
+            if ends {
                 self.lines += 1;
                 self.line = self.kept.len();
+                self.after_cr = length == rest.len() && rest.ends_with(b"\r");
             }
+            rest = &rest[length..];
         }
     }
 
-    fn keep(&mut self, piece: &[u8], number: u64) {
+    fn keep(&mut self, text: &[u8], ends: bool, number: u64) {
         let free = self.room - self.kept.len();
-        if piece.len() <= free {
-            self.kept.extend_from_slice(piece);
+        if text.len() + usize::from(ends) <= free {
+            self.kept.extend_from_slice(text);
+            if ends {
+                self.kept.push(b'\n');
+            }
             self.shown = number - self.from + 1;
             return;
         }
@@ -299,7 +317,8 @@ impl Scan {
             self.shown = number - self.from;
             return;
         }
-        self.kept.extend_from_slice(&piece[..free]);
+        let free = free.min(text.len());
+        self.kept.extend_from_slice(&text[..free]);
         let whole = whole_characters(&self.kept);
         self.cut = Some(self.at + free as u64 - (self.kept.len() - whole) as u64);
         self.kept.truncate(whole);
@@ -309,6 +328,19 @@ impl Scan {
     fn finish(&mut self) {
         self.lines += u64::from(self.open);
     }
+}
+
+/// What to say of text that is shown otherwise than it is.
+fn unshown(kept: &[u8]) -> String {
+    let mut notes = String::new();
+    let text = String::from_utf8_lossy(kept);
+    if matches!(text, Cow::Owned(_)) {
+        notes += "\n[bytes that are not UTF-8 are shown as \u{fffd}]";
+    }
+    if text.chars().any(shown::is_hidden) {
+        notes += "\n[control characters and escape sequences in it are not shown]";
+    }
+    notes
 }
 
 /// The length of `bytes` without a character that is cut at its end.

@@ -48,6 +48,40 @@ fn the_end_of_a_file_may_lack_its_line_feed_and_a_file_may_be_empty() {
     assert_eq!(read("c"), Answer::good("c, 2 lines:\n\n"));
 }
 
+/// Text behind a CR is text: no line hides another one.
+#[test]
+fn a_cr_alone_ends_a_line_too() {
+    let mut place = Place::new();
+    place.file("mac.csv", "name,age\rann,31\rbob,42\r");
+    place.file(
+        "log",
+        "first 10%\rsecond 50%\rthird 100%\nnext\r\n\r\r\nend",
+    );
+    let read = |place: &Place, arguments: Value| place.call("read_file", arguments);
+    assert_eq!(
+        read(&place, json!({"path": "mac.csv"})),
+        Answer::good("mac.csv, 3 lines:\nname,age\nann,31\nbob,42")
+    );
+    assert_eq!(
+        read(&place, json!({"path": "log"})),
+        Answer::good("log, 7 lines:\nfirst 10%\nsecond 50%\nthird 100%\nnext\n\n\nend")
+    );
+    assert_eq!(
+        read(&place, json!({"path": "log", "from": 2, "lines": 2})),
+        Answer::good("log, lines 2-3 of 7 lines:\nsecond 50%\nthird 100%\n[read on with from=4]")
+    );
+    assert_eq!(
+        read(&place, json!({"path": "log", "byte": 10})),
+        Answer::good("log, from byte 10 to 44 of 44 bytes:\nsecond 50%\nthird 100%\nnext\n\n\nend")
+    );
+    // A CR LF that lies on the border of two reads is one line end.
+    let border = format!("{}\r\nlast\r\n", "x".repeat((64 << 10) - 1));
+    place.file("border", border);
+    place.limits.bytes = 100_000;
+    let text = read(&place, json!({"path": "border", "from": 2})).text;
+    assert_eq!(text, "border, line 2 of 2 lines:\nlast");
+}
+
 /// Whoever reads on as told sees every line once.
 #[test]
 fn a_long_file_is_read_in_as_many_calls_as_it_takes() {
@@ -150,7 +184,9 @@ fn broken_utf8_is_shown_and_said_and_escapes_do_not_reach_the_model() {
     );
     assert_eq!(
         place.call("read_file", json!({"path": "esc"})),
-        Answer::good("esc, 1 line:\nplain")
+        Answer::good(
+            "esc, 1 line:\nplain\n[control characters and escape sequences in it are not shown]"
+        )
     );
 }
 

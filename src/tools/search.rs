@@ -1,4 +1,5 @@
-//! `search`: lines that match a regular expression, by the libraries that ripgrep is made of.
+//! `search`: lines that match a regular expression, by the libraries that ripgrep is made of. A
+//! pattern sees a line without its end, which is LF, CR LF or CR.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -6,12 +7,12 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use grep_matcher::Matcher;
-use grep_regex::{RegexMatcher, RegexMatcherBuilder};
 use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkMatch};
 use ignore::DirEntry;
 use serde_json::{Value, json};
 
+use super::lines::Fed;
+use super::pattern::{Pattern, Stop};
 use super::secret::{Linked, several_names};
 use super::{Answer, Effect, Room, Spec, Subject, Tool, place, results, shown, walk};
 
@@ -23,9 +24,6 @@ const MAX_LINE: usize = 240;
 
 /// Longest line that is searched, in bytes.
 const MAX_HEAP: usize = 16 << 20;
-
-/// Size of a compiled pattern, in bytes.
-const MAX_PATTERN: usize = 8 << 20;
 
 /// How long a search may take.
 const MAX_TIME: Duration = Duration::from_secs(30);
@@ -72,24 +70,19 @@ impl Tool for Search {
     }
 
     fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
-        match search(arguments, room) {
+        match search(arguments, room, Instant::now() + MAX_TIME) {
             Ok(text) => Answer::good(text),
             Err(reason) => Answer::bad(reason),
         }
     }
 }
 
-fn search(arguments: &Value, room: &Room<'_>) -> Result<String, String> {
+/// Until that moment.
+fn search(arguments: &Value, room: &Room<'_>, until: Instant) -> Result<String, String> {
     let text = |name: &str| arguments.get(name).and_then(Value::as_str);
     let pattern = text("pattern").unwrap_or_default();
-    let matcher = RegexMatcherBuilder::new()
-        .line_terminator(Some(b'\n'))
-        .size_limit(MAX_PATTERN)
-        .dfa_size_limit(MAX_PATTERN)
-        .build(pattern)
-        .map_err(|error| {
-            format!("The pattern cannot be used, escape what is meant literally: {error}")
-        })?;
+    let late = || room.cancelled() || Instant::now() > until;
+    let pattern = Pattern::new(pattern, &late)?;
     let root = place::resolve(text("path").unwrap_or("."), room.project)?;
     place::allowed(&root, room)?;
     let base = place::project_folder(room.project)?;
@@ -100,7 +93,7 @@ fn search(arguments: &Value, room: &Room<'_>) -> Result<String, String> {
     let meta = root
         .symlink_metadata()
         .map_err(|error| place::failed(error, &name))?;
-    let mut found = Found::new(matcher, room);
+    let mut found = Found::new(pattern, room, &late);
     if meta.is_file() {
         found.file(&root, &name)?;
     } else {
@@ -128,15 +121,15 @@ fn search(arguments: &Value, room: &Room<'_>) -> Result<String, String> {
             }
         }
     }
-    Ok(found.said(&name))
+    Ok(found.said(&name, text("pattern").unwrap_or_default()))
 }
 
 /// What was found so far.
 struct Found<'a> {
     room: &'a Room<'a>,
-    matcher: RegexMatcher,
+    pattern: Pattern<'a>,
     searcher: Searcher,
-    until: Instant,
+    late: Stop<'a>,
     /// Looked up once, where a file has several names.
     linked: OnceCell<Linked>,
     text: String,
@@ -149,7 +142,7 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn new(matcher: RegexMatcher, room: &'a Room<'a>) -> Found<'a> {
+    fn new(pattern: Pattern<'a>, room: &'a Room<'a>, late: Stop<'a>) -> Found<'a> {
         let searcher = SearcherBuilder::new()
             .binary_detection(BinaryDetection::quit(0))
             .heap_limit(Some(MAX_HEAP))
@@ -157,9 +150,9 @@ impl<'a> Found<'a> {
             .build();
         Found {
             room,
-            matcher,
+            pattern,
             searcher,
-            until: Instant::now() + MAX_TIME,
+            late,
             linked: OnceCell::new(),
             text: String::new(),
             lines: 0,
@@ -169,12 +162,8 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn late(&self) -> bool {
-        self.room.cancelled() || Instant::now() > self.until
-    }
-
     fn ended(&self) -> bool {
-        self.more || self.late()
+        self.more || (self.late)()
     }
 
     fn file(&mut self, real: &Path, name: &str) -> Result<(), String> {
@@ -188,14 +177,13 @@ impl<'a> Found<'a> {
                 return Err(place::linked(name));
             }
         }
-        let reader = Timed {
+        let reader = Fed::new(Timed {
             file,
-            room: self.room,
-            until: self.until,
-        };
+            late: self.late,
+        });
         let mut lines = Lines {
             name,
-            matcher: &self.matcher,
+            pattern: &self.pattern,
             text: &mut self.text,
             left: MAX_MATCHES - self.lines,
             room: self.room.limits.bytes.saturating_sub(512).max(512),
@@ -204,15 +192,19 @@ impl<'a> Found<'a> {
         };
         let searched = self
             .searcher
-            .search_reader(&self.matcher, reader, &mut lines);
+            .search_reader(&self.pattern, reader, &mut lines);
         let (found, more) = (lines.lines, lines.more);
         self.lines += found;
         self.files += usize::from(found > 0);
         self.more |= more;
-        searched.map_err(|error| place::failed(error, name))
+        match searched {
+            // That is said once, for all files.
+            Err(_) if (self.late)() => Ok(()),
+            searched => searched.map_err(|error| place::failed(error, name)),
+        }
     }
 
-    fn said(self, name: &str) -> String {
+    fn said(self, name: &str, pattern: &str) -> String {
         let mut text = match self.lines {
             0 => format!("No line in {name} matches."),
             _ => self.text.trim_end_matches('\n').to_owned(),
@@ -225,7 +217,7 @@ impl<'a> Found<'a> {
             ));
         } else if self.room.cancelled() {
             notes.push("interrupted: not everything was searched".to_owned());
-        } else if self.late() {
+        } else if (self.late)() {
             notes.push(format!(
                 "not everything was searched: it ended after {} s; narrow it with path or glob",
                 MAX_TIME.as_secs()
@@ -237,6 +229,19 @@ impl<'a> Found<'a> {
                 shown::count(self.unread as u64, "file")
             ));
         }
+        if self.pattern.unread() > 0 {
+            notes.push(format!(
+                "{} too long for this pattern",
+                shown::count(self.pattern.unread() as u64, "line")
+            ));
+        }
+        if self.lines == 0
+            && ["\\r", "\\n", "\r", "\n"]
+                .iter()
+                .any(|end| pattern.contains(end))
+        {
+            notes.push("a line is searched without its end: no CR or LF is in it".to_owned());
+        }
         if !notes.is_empty() {
             text += &format!("\n[{}]", notes.join("; "));
         }
@@ -247,13 +252,12 @@ impl<'a> Found<'a> {
 /// Ends a search within one read of a large file.
 struct Timed<'a> {
     file: File,
-    room: &'a Room<'a>,
-    until: Instant,
+    late: Stop<'a>,
 }
 
 impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.room.cancelled() || Instant::now() > self.until {
+        if (self.late)() {
             return Err(io::Error::other("the search ended"));
         }
         self.file.read(buffer)
@@ -263,7 +267,7 @@ impl Read for Timed<'_> {
 /// The matching lines of one file, below its name.
 struct Lines<'a> {
     name: &'a str,
-    matcher: &'a RegexMatcher,
+    pattern: &'a Pattern<'a>,
     text: &'a mut String,
     /// Lines that may still be shown.
     left: usize,
@@ -278,7 +282,7 @@ impl Sink for Lines<'_> {
 
     fn matched(&mut self, _: &Searcher, found: &SinkMatch<'_>) -> io::Result<bool> {
         let number = found.line_number().unwrap_or(0);
-        let line = format!("{number}: {}\n", around(self.matcher, found.bytes()));
+        let line = format!("{number}: {}\n", around(self.pattern, found.bytes()));
         let head = if self.lines == 0 {
             self.name.len() + 1
         } else {
@@ -299,12 +303,13 @@ impl Sink for Lines<'_> {
 }
 
 /// A line, or the part of a long one where the match is.
-fn around(matcher: &RegexMatcher, line: &[u8]) -> String {
+fn around(pattern: &Pattern<'_>, line: &[u8]) -> String {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.len() <= MAX_LINE {
         return one_line(line);
     }
-    let at = matcher
+    let at = pattern
         .find(line)
         .ok()
         .flatten()

@@ -126,6 +126,62 @@ fn binary_files_links_pipes_and_odd_names_do_not_stop_a_search() {
     );
 }
 
+/// Each kind of line end: `$` is before it, and no line hides another.
+#[test]
+fn a_line_is_searched_without_its_end() {
+    let place = Place::new();
+    place.file("a.c", "int a;\r\nint b;\r\nreturn a;\r\n");
+    place.file("mac", "ann,31\rbob,42\rcyd,53\r");
+    place.file("mixed", "one\r\ntwo\rthree\nfour");
+    let utf16: Vec<u8> = "\u{feff}wide b;\r\nnext\r\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    place.file("utf16", utf16);
+    let table = [
+        ("b;$", "a.c\n2: int b;\nutf16\n1: \u{feff}wide b;"),
+        ("^return a;$", "a.c\n3: return a;"),
+        ("bob", "mac\n2: bob,42"),
+        ("^(two|three|four)$", "mixed\n2: two\n3: three\n4: four"),
+        ("^$", "No line in . matches."),
+        (
+            "b;\\r",
+            "No line in . matches.\n[a line is searched without its end: no CR or LF is in it]",
+        ),
+    ];
+    for (pattern, text) in table {
+        let answer = place.call("search", json!({"pattern": pattern}));
+        // The mark at the start of UTF-16 is no text, whether it is shown or not.
+        let said = answer.text.replace('\u{feff}', "");
+        assert_eq!(said, text.replace('\u{feff}', ""), "{pattern}");
+    }
+}
+
+/// A row of letters of any script over a file of 8 MB in one line: it ends when its time is over.
+#[test]
+fn a_pattern_that_would_take_hours_ends_within_its_time() {
+    let place = Place::new();
+    place.file("letters", "жé漢a".repeat(1_000_000));
+    let arguments = json!({"pattern": r"\p{L}".repeat(100) + "!"});
+    let began = Instant::now();
+    let until = began + Duration::from_millis(100);
+    for path in [".", "letters"] {
+        let mut arguments = arguments.clone();
+        arguments["path"] = path.into();
+        let text = place
+            .room(None, |room| search(&arguments, room, until))
+            .unwrap();
+        let note =
+            "[not everything was searched: it ended after 30 s; narrow it with path or glob]";
+        assert_eq!(text, format!("No line in {path} matches.\n{note}"));
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
 #[test]
 fn an_interrupted_search_says_so() {
     let place = place();

@@ -1,6 +1,7 @@
 //! Bytes of files and programs as a model may see them: valid UTF-8 without control characters,
 //! sizes and names in words.
 
+use std::ops::Range;
 use std::path::Path;
 
 /// Longest escape sequence that is taken as one, in bytes; what never ends is not allowed to hide
@@ -12,10 +13,7 @@ const MAX_SEQUENCE: usize = 4096;
 /// was written last, as on a terminal. What is clean stays as it is.
 pub fn clean(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    if !text
-        .chars()
-        .any(|c| c.is_control() && c != '\n' && c != '\t')
-    {
+    if !text.chars().any(is_hidden) {
         return text.into_owned();
     }
     let text = without_escapes(&text);
@@ -33,13 +31,44 @@ pub fn clean(bytes: &[u8]) -> String {
     out
 }
 
-/// Drops escape sequences by ECMA-48: CSI with its parameters, the strings of OSC, DCS, SOS, PM and
-/// APC, and everything else of two or three bytes.
+/// Whether a character is never shown.
+pub(super) fn is_hidden(c: char) -> bool {
+    c.is_control() && c != '\n' && c != '\t'
+}
+
+/// The parts of a text without CR that [`clean`] leaves.
+pub(super) fn visible(text: &str) -> Vec<Range<usize>> {
+    let mut out = Vec::new();
+    for part in plain_parts(text) {
+        let mut from = part.start;
+        for (at, c) in text[part.clone()]
+            .char_indices()
+            .filter(|(_, c)| is_hidden(*c))
+        {
+            out.push(from..part.start + at);
+            from = part.start + at + c.len_utf8();
+        }
+        out.push(from..part.end);
+    }
+    out.retain(|part| !part.is_empty());
+    out
+}
+
 fn without_escapes(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
+    plain_parts(text)
+        .into_iter()
+        .map(|part| &text[part])
+        .collect()
+}
+
+/// What is left without escape sequences by ECMA-48: CSI with its parameters, the strings of OSC,
+/// DCS, SOS, PM and APC, and everything else of two or three bytes.
+fn plain_parts(text: &str) -> Vec<Range<usize>> {
+    let mut out = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find(['\u{1b}', '\u{9b}', '\u{9d}', '\u{90}']) {
-        out.push_str(&rest[..at]);
+        let start = text.len() - rest.len();
+        out.push(start..start + at);
         let mut chars = rest[at..].chars();
         let kind = match chars.next() {
             Some('\u{9b}') => Some('['),
@@ -63,7 +92,7 @@ fn without_escapes(text: &str) -> String {
             _ => &rest[at + 1..],
         };
     }
-    out.push_str(rest);
+    out.push(text.len() - rest.len()..text.len());
     out
 }
 
