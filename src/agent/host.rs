@@ -8,7 +8,7 @@ use super::notes::Notes;
 use crate::chat::Message;
 use crate::chat::message::ToolCall;
 use crate::session::{self, Db, SessionId};
-use crate::tools::{MemoryEdit, SessionHit, TodoItem, ToolHost, plan_set_by};
+use crate::tools::{MemoryEdit, Secrets, SessionHit, TodoItem, ToolHost, plan_set_by};
 
 /// The tool that sets the plan.
 const PLANNER: &str = "todo";
@@ -22,11 +22,11 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub fn of(home: &Path, session: SessionId) -> Result<Host, AgentError> {
+    pub fn of(home: &Path, session: SessionId, secret: &Secrets) -> Result<Host, AgentError> {
         Ok(Host {
             db: Mutex::new(Db::open(&home.join("npast.db"))?),
             session,
-            notes: Notes::of(home),
+            notes: Notes::of(home, secret),
         })
     }
 

@@ -10,7 +10,7 @@ mod suspicion;
 use std::path::{Path, PathBuf};
 
 use super::engine::Notice;
-use crate::tools::{MemoryEdit, MemoryFile};
+use crate::tools::{MemoryEdit, MemoryFile, Secrets};
 
 /// Most characters of the entries of a file: what every later prompt pays for.
 const fn limit(file: MemoryFile) -> usize {
@@ -40,13 +40,17 @@ const FILES: [MemoryFile; 2] = [MemoryFile::Memory, MemoryFile::User];
 #[derive(Clone, Debug)]
 pub struct Notes {
     home: PathBuf,
+    /// Where a link in a file's place must not lead.
+    secret: Secrets,
 }
 
 impl Notes {
-    /// Those of the data folder `home`; nothing is made before the first entry.
-    pub fn of(home: &Path) -> Notes {
+    /// Those of the data folder `home`; nothing is made before the first entry. A file may be a link,
+    /// but not to what is secret.
+    pub fn of(home: &Path, secret: &Secrets) -> Notes {
         Notes {
             home: home.to_owned(),
+            secret: secret.clone().own(home),
         }
     }
 
@@ -100,7 +104,7 @@ impl Notes {
             );
             said.push(listed(&what, &all[at]));
         }
-        file::replace(&texts)?;
+        file::replace(&texts, &self.secret)?;
         said.extend(warnings);
         said.push("Later sessions begin with this; the present prompt stays as it is.".to_owned());
         Ok(said.join("\n"))
@@ -144,7 +148,7 @@ impl Notes {
 
     fn entries(&self, file: MemoryFile) -> Result<Vec<String>, String> {
         let path = self.path(file);
-        match file::read(&path)? {
+        match file::read(&path, &self.secret)? {
             None => Ok(Vec::new()),
             Some(text) => parse(&text).map_err(|line| {
                 format!(

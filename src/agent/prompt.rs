@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::engine::Notice;
 use super::notes::Notes;
-use crate::tools::MemoryFile;
+use crate::tools::{MemoryFile, Secrets};
 
 /// A part of the prompt, so that its cost can be told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +36,8 @@ pub struct Surroundings<'a> {
     pub home: &'a Path,
     /// The project's folder.
     pub project: &'a Path,
+    /// What no tool may touch, and no prompt may hold.
+    pub secret: &'a Secrets,
     /// The day of the start, such as `2026-11-23`.
     pub day: &'a str,
     /// Names of the session's tools.
@@ -131,8 +133,14 @@ impl Prompt {
                 Some("tools that need it will say so; start npast in a folder that exists".into()),
             ));
         }
+        if around.secret.owns(around.project) {
+            prompt.notices.push((
+                "the project folder lies in npast's own data: no tool can use it".to_owned(),
+                Some("start npast in another folder".into()),
+            ));
+        }
         if has(&["read_file"]) {
-            let (text, notices) = skills::index(around.project, around.home);
+            let (text, notices) = skills::index(around.project, around.home, around.secret);
             prompt.notices.extend(notices);
             prompt.add("skills", text);
         }
@@ -140,7 +148,7 @@ impl Prompt {
             "system",
             around.system.unwrap_or_default().trim().to_owned(),
         );
-        let notes = Notes::of(around.home);
+        let notes = Notes::of(around.home, around.secret);
         for (file, name, title) in [
             (MemoryFile::User, "user", "# What you know about the user"),
             (MemoryFile::Memory, "memory", "# What you remember"),
@@ -155,8 +163,8 @@ impl Prompt {
                 prompt.add(name, format!("{title}\n{}", entries.join("\n")));
             }
         }
-        let (text, notice) = project::file(around.project);
-        prompt.notices.extend(notice);
+        let (text, notices) = project::files(around.project, around.secret);
+        prompt.notices.extend(notices);
         prompt.add("project", text);
         prompt
     }

@@ -1,17 +1,25 @@
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 use super::*;
+use crate::tools::Owner;
 
 struct Place {
     home: tempfile::TempDir,
     project: tempfile::TempDir,
+    user: tempfile::TempDir,
 }
+
+/// A key that reads like everything that a prompt takes.
+const KEY: &str = "---\nname: k\ndescription: PLANTED\n---\n- PLANTED\n";
 
 impl Place {
     fn new() -> Place {
         Place {
             home: tempfile::tempdir().unwrap(),
             project: tempfile::tempdir().unwrap(),
+            user: tempfile::tempdir().unwrap(),
         }
     }
 
@@ -19,11 +27,30 @@ impl Place {
         let tools: Vec<String> = tools.iter().map(|t| (*t).to_owned()).collect();
         Prompt::build(&Surroundings {
             home: self.home.path(),
+            secret: &self.secrets(),
             project: self.project.path(),
             day: "2026-11-23",
             tools: &tools,
             system: None,
         })
+    }
+
+    fn secrets(&self) -> Secrets {
+        let user = self.user();
+        Secrets::of(Owner {
+            home: Some(&user),
+            data: self.home.path(),
+            project: Some(self.project.path()),
+            variable: &|_| None,
+        })
+    }
+
+    /// A user's home folder, with a key in it.
+    fn user(&self) -> PathBuf {
+        let user = self.user.path().canonicalize().unwrap();
+        fs::create_dir_all(user.join(".ssh")).unwrap();
+        fs::write(user.join(".ssh/id"), KEY).unwrap();
+        user
     }
 
     fn skill(&self, folder: &Path, name: &str, text: &str) {
@@ -152,6 +179,7 @@ fn what_cannot_be_used_is_left_out_and_said() {
 
     let gone = Prompt::build(&Surroundings {
         home: place.home.path(),
+        secret: &place.secrets(),
         project: &place.project.path().join("gone"),
         day: "2026-11-23",
         tools: &[],
@@ -182,6 +210,208 @@ fn a_skill_of_the_project_wins_over_one_of_the_data_folder() {
         skills.contains("Theirs.") && !skills.contains("Mine."),
         "{skills}"
     );
+}
+
+/// A repository brings files that are links: out of it, to a key, round in circles, to pipes. None of
+/// them is read, each is said.
+#[test]
+fn project_files_and_skills_that_lead_out_of_the_project_stay_out_of_the_prompt() {
+    let place = Place::new();
+    let user = place.user();
+    let project = place.project.path();
+    let key = user.join(".ssh/id");
+    fs::write(user.join("notes"), KEY).unwrap();
+    let outside = user.join("outside");
+    place.skill(&user.join("outside"), "deep", KEY);
+    symlink(&key, project.join("AGENTS.md")).unwrap();
+    symlink(user.join("notes"), project.join("CLAUDE.md")).unwrap();
+    symlink(".npast.md", project.join(".npast.md")).unwrap();
+    let skills = project.join(".npast/skills");
+    for name in ["a", "b"] {
+        fs::create_dir_all(skills.join(name)).unwrap();
+    }
+    symlink(&key, skills.join("a/SKILL.md")).unwrap();
+    symlink(user.join("notes"), skills.join("b/SKILL.md")).unwrap();
+    symlink(outside.join("deep"), skills.join("c")).unwrap();
+    let prompt = place.build(&["read_file"]);
+    assert!(!prompt.text().contains("PLANTED"), "{}", prompt.text());
+    let said: Vec<&str> = prompt
+        .notices
+        .iter()
+        .map(|(text, _)| text.as_str())
+        .collect();
+    for (name, why) in [
+        ("AGENTS.md", "it is a link that leads out of"),
+        ("CLAUDE.md", "it is a link that leads out of"),
+        (".npast.md", "it is a link that leads nowhere"),
+        ("a/SKILL.md", "it is a link that leads out of"),
+        ("b/SKILL.md", "it is a link that leads out of"),
+        ("c/SKILL.md", "it is a link that leads out of"),
+    ] {
+        let told = |text: &&str| {
+            text.contains(&format!("{name} is not in the prompt: ")) && text.contains(why)
+        };
+        assert!(said.iter().any(told), "{name}: {said:?}");
+    }
+    assert_eq!(said.len(), 6, "{said:?}");
+
+    // The folder of skills, or the one above it.
+    for (path, target) in [(".npast", user.clone()), (".npast/skills", outside.clone())] {
+        fs::remove_dir_all(project.join(".npast"))
+            .or_else(|_| fs::remove_file(project.join(".npast")))
+            .unwrap();
+        if path != ".npast" {
+            fs::create_dir(project.join(".npast")).unwrap();
+        }
+        fs::create_dir_all(user.join("skills/x")).unwrap();
+        fs::write(user.join("skills/x/SKILL.md"), KEY).unwrap();
+        symlink(target, project.join(path)).unwrap();
+        let prompt = place.build(&["read_file"]);
+        assert!(!prompt.text().contains("PLANTED"), "{path}");
+        let told = prompt
+            .notices
+            .iter()
+            .any(|(text, _)| text.contains(".npast/skills is not in the prompt"));
+        assert!(told, "{path}: {:?}", prompt.notices);
+    }
+}
+
+/// A hard link is no link that could be seen, and a pipe waits for ever.
+#[test]
+fn a_project_file_that_is_another_name_of_a_key_or_a_pipe_is_left_out() {
+    let place = Place::new();
+    let user = place.user();
+    let file = place.project.path().join("AGENTS.md");
+    fs::hard_link(user.join(".ssh/id"), &file).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(place.project.path().join("CLAUDE.md"))
+        .status();
+    assert!(made.unwrap().success());
+    let prompt = place.build(&["read_file"]);
+    assert!(!prompt.text().contains("PLANTED"));
+    let said: Vec<&str> = prompt
+        .notices
+        .iter()
+        .map(|(text, _)| text.as_str())
+        .collect();
+    assert!(
+        said[0].ends_with("it is a hard link to a file that no tool may touch"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].ends_with("CLAUDE.md is not in the prompt: it is a named pipe, not a file"),
+        "{said:?}"
+    );
+}
+
+/// Links that stay where they are named are links like any other.
+#[test]
+fn links_inside_of_the_project_and_of_the_user_are_followed() {
+    let place = Place::new();
+    let project = place.project.path();
+    fs::write(project.join("CLAUDE.md"), "Run `make`.\n").unwrap();
+    symlink("CLAUDE.md", project.join("AGENTS.md")).unwrap();
+    place.skill(
+        &project.join("shared"),
+        "ship",
+        "---\nname: ship\ndescription: Ships.\n---\n",
+    );
+    fs::create_dir_all(project.join(".npast/skills")).unwrap();
+    symlink("../../shared/ship", project.join(".npast/skills/ship")).unwrap();
+    let prompt = place.build(&["read_file"]);
+    assert_eq!(
+        part(&prompt, "project"),
+        Some("# From the project's AGENTS.md\nRun `make`.")
+    );
+    assert!(part(&prompt, "skills").unwrap().contains("- ship: Ships."));
+    assert_eq!(prompt.notices, Vec::new());
+}
+
+#[test]
+fn memory_files_and_own_skills_that_lead_to_a_secret_place_are_left_out() {
+    let place = Place::new();
+    let user = place.user();
+    let home = place.home.path();
+    fs::write(user.join(".ssh/list"), "- PLANTED\n").unwrap();
+    symlink(user.join(".ssh/list"), home.join("MEMORY.md")).unwrap();
+    fs::create_dir(home.join("kv")).unwrap();
+    fs::write(home.join("kv/list"), "- PLANTED\n").unwrap();
+    symlink("kv/list", home.join("USER.md")).unwrap();
+    fs::create_dir_all(home.join("skills/a")).unwrap();
+    symlink(user.join(".ssh/id"), home.join("skills/a/SKILL.md")).unwrap();
+    let prompt = place.build(&["read_file", "memory"]);
+    assert!(!prompt.text().contains("PLANTED"), "{}", prompt.text());
+    let said: Vec<&str> = prompt
+        .notices
+        .iter()
+        .map(|(text, _)| text.as_str())
+        .collect();
+    assert_eq!(said.len(), 3, "{said:?}");
+    let closed = |text: &&&str| text.contains("which no tool may touch");
+    assert_eq!(said.iter().filter(closed).count(), 2, "{said:?}");
+    // Nor is what the link leads to written.
+    let edit = crate::tools::MemoryEdit::Add {
+        file: MemoryFile::User,
+        text: "x".into(),
+    };
+    let error = Notes::of(home, &place.secrets()).edit(&[edit]).unwrap_err();
+    assert!(error.contains("which no tool may touch"), "{error}");
+    assert_eq!(
+        fs::read_to_string(home.join("kv/list")).unwrap(),
+        "- PLANTED\n"
+    );
+}
+
+/// From the project's folder up to the repository's root, what is nearest last; what was read above is
+/// said.
+#[test]
+fn instructions_are_looked_for_up_to_the_repositorys_root() {
+    let place = Place::new();
+    let root = place.project.path().canonicalize().unwrap();
+    let deep = root.join("repo/packages/one");
+    fs::create_dir_all(deep.join("src")).unwrap();
+    fs::create_dir(root.join("repo/.git")).unwrap();
+    fs::write(root.join("AGENTS.md"), "outside").unwrap();
+    fs::write(root.join("repo/CLAUDE.md"), "for all\r\rof it").unwrap();
+    fs::write(deep.join("AGENTS.md"), "for one").unwrap();
+    let build = |project: &Path| {
+        Prompt::build(&Surroundings {
+            home: place.home.path(),
+            secret: &place.secrets(),
+            project,
+            day: "2026-11-23",
+            tools: &[],
+            system: None,
+        })
+    };
+    let prompt = build(&deep);
+    assert_eq!(
+        part(&prompt, "project"),
+        Some(
+            "# From the project's ../../CLAUDE.md\nfor all\n\nof it\n\n# From the project's \
+             AGENTS.md\nfor one"
+        )
+    );
+    let above = root.join("repo/CLAUDE.md");
+    assert_eq!(
+        prompt.notices,
+        [(format!("{} is in the prompt too", above.display()), None)]
+    );
+    let prompt = build(&deep.join("src"));
+    let text = part(&prompt, "project").unwrap();
+    assert!(
+        text.contains("../../../CLAUDE.md") && text.contains("../AGENTS.md\nfor one"),
+        "{text}"
+    );
+    // The room is for what is nearest.
+    fs::write(deep.join("AGENTS.md"), "near\n".repeat(5000)).unwrap();
+    let prompt = build(&deep);
+    let text = part(&prompt, "project").unwrap();
+    assert!(text.len() < 17 * 1024 && text.contains("near") && !text.contains("for all"));
+    assert_eq!(prompt.notices.len(), 2, "{:?}", prompt.notices);
+    // Without a repository only the project's own folder counts.
+    fs::remove_dir(root.join("repo/.git")).unwrap();
+    assert_eq!(part(&build(&deep.join("src")), "project"), None);
 }
 
 /// The budget: system prompt and all tools together take at most 2,500 tokens on Qwen's

@@ -1,7 +1,7 @@
 //! The tools of an open session and all that a call of one needs. Which there are was frozen with
 //! the session; what serves them is this process's.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use super::host::Host;
 use super::temp::{self, Beside};
 use super::{AgentError, Budget, Conversation, Steering};
 use crate::chat::names;
-use crate::tools::{Limits, Registry, Results, Subject, Tool, ToolHost, results, secret_places};
+use crate::tools::{Limits, Registry, Results, Secrets, Subject, Tool, ToolHost, results};
 
 /// Decides whether a call may run. It may ask a person, and takes as long as that takes.
 pub trait Gate {
@@ -29,7 +29,7 @@ pub struct Toolset<'a> {
     pub(super) project: PathBuf,
     pub(super) temp: PathBuf,
     pub(super) results: Results,
-    pub(super) secret: Vec<PathBuf>,
+    pub(super) secret: Secrets,
     pub(super) host: Box<dyn ToolHost>,
     pub(super) gate: Box<dyn Gate + 'a>,
     /// How much of a result the model sees.
@@ -42,8 +42,8 @@ pub struct Toolset<'a> {
 
 impl Conversation {
     /// The tools that this session was started with, served by those of `live` that have the same
-    /// name; nothing where the session's tools are a caller's, or there are none. `user` is the
-    /// user's home folder, in which keys lie that no tool may touch.
+    /// name; nothing where the session's tools are a caller's, or there are none. The data folder is
+    /// closed to them besides `secret`.
     ///
     /// # Errors
     /// When npast.db or the session's temporary folder cannot be had, or the stored tools cannot be
@@ -52,12 +52,13 @@ impl Conversation {
         &self,
         live: Vec<Box<dyn Tool>>,
         gate: Box<dyn Gate + 'a>,
-        user: Option<&Path>,
+        secret: Secrets,
     ) -> Result<Option<Toolset<'a>>, AgentError> {
         let (true, Some(specs)) = (self.row.runs_tools, &self.row.tools) else {
             return Ok(None);
         };
         let home = &self.shared.options.home;
+        let secret = secret.own(home);
         let registry = Registry::frozen(&names::true_tools(specs), live)
             .map_err(|e| AgentError::new(ErrorKind::Session, e.to_string()))?;
         temp::sweep(home, self.row.id, &self.db, now_ms());
@@ -72,8 +73,8 @@ impl Conversation {
             project: PathBuf::from(&self.row.folder),
             results: Results::new(&temp, results::MOST, Some(Box::new(beside))),
             temp,
-            secret: own_state(home, user),
-            host: Box::new(Host::of(home, self.row.id)?),
+            host: Box::new(Host::of(home, self.row.id, &secret)?),
+            secret,
             gate,
             limits: Limits::default(),
             budget: Budget::default(),
@@ -86,13 +87,6 @@ impl Toolset<'_> {
     /// What the tools are called, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.registry.tools().map(|tool| tool.spec().name.as_str())
-    }
-
-    /// One more file or folder that no tool may touch.
-    pub fn hide(&mut self, place: &Path) {
-        let real = place.canonicalize().ok();
-        self.secret.extend(real);
-        self.secret.push(place.to_owned());
     }
 }
 
@@ -112,24 +106,4 @@ impl Conversation {
             .hinted("make the data folder writable, or set NPAST_HOME to another one")
         })
     }
-}
-
-/// What in the data folder is no tool's business. Skills and long results are.
-fn own_state(home: &Path, user: Option<&Path>) -> Vec<PathBuf> {
-    let own = [
-        "npast.db",
-        "npast.db-wal",
-        "npast.db-shm",
-        "npast.db-journal",
-        "kv",
-        "locks",
-        "history",
-        "token",
-        "MEMORY.md",
-        "USER.md",
-        "memory.lock",
-    ]
-    .map(|name| home.join(name));
-    let own: Vec<&Path> = own.iter().map(PathBuf::as_path).collect();
-    secret_places(user, &own)
 }

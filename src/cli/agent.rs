@@ -70,8 +70,10 @@ pub fn setup(
             None,
         ));
     }
+    let secret = live.secrets();
     let prompt = Prompt::build(&Surroundings {
         home: &live.home,
+        secret: &secret,
         project: &live.project,
         day: &local_day(super::state::now_ms())?,
         tools: &names,

@@ -173,6 +173,7 @@ fn open_to_others(report: &mut Report, path: &Path, private: bool) {
 #[cfg(unix)]
 fn sandbox(report: &mut Report, run: &Run, settings: &Settings) {
     use crate::tools::sandbox::{self, Sandbox, Wall};
+    use crate::tools::{Owner, Secrets};
     report.section("sandbox");
     let held = match (settings.sandbox_off, std::env::current_exe()) {
         (true, _) => "off: programs of the model run with all your rights".to_owned(),
@@ -181,10 +182,15 @@ fn sandbox(report: &mut Report, run: &Run, settings: &Settings) {
             let temp = std::env::temp_dir();
             let variables = sandbox::environment(std::env::vars_os(), &[], &temp);
             let home = etcetera::home_dir().ok();
-            let secret = crate::tools::secret_places(home.as_deref(), &[&run.places.home]);
+            let secret = Secrets::of(Owner {
+                home: home.as_deref(),
+                data: &run.places.home,
+                project: None,
+                variable: &|name| std::env::var_os(name),
+            });
             let wall = Wall {
                 write: Vec::new(),
-                hidden: sandbox::hidden(home.as_deref(), &secret),
+                hidden: secret.hidden(),
                 network: settings.tables.sandbox.network,
             };
             let enforced = Sandbox::new(program, variables).behind(wall).probe(&temp);

@@ -197,15 +197,13 @@ impl Start {
         let live = &mut self.live[at];
         let all = live.tools(Some(&temp));
         let gate = agent::Asking::new(self.settings.approve, live, &temp, console);
-        let user = std::env::home_dir();
-        let tools = of.toolset(all, Box::new(gate), user.as_deref())?;
+        let tools = of.toolset(all, Box::new(gate), live.secrets())?;
         let live = self.live.swap_remove(at);
         self.live = vec![live];
         Ok(tools.map(|mut tools| {
             if info.resumed {
                 self.say_what_joins_later(&tools);
             }
-            tools.hide(&self.places.config);
             tools.budget = self.settings.budget;
             tools
         }))

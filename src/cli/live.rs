@@ -17,7 +17,9 @@ use super::output::notice;
 use crate::agent::approve::Wall;
 use crate::config::{Places, Settings, Tables};
 use crate::tools::sandbox::{self, Sandbox};
-use crate::tools::{self, Launch, ServerConfig, Servers, Surroundings, Terminal, Tool};
+use crate::tools::{
+    self, Launch, Owner, Secrets, ServerConfig, Servers, Surroundings, Terminal, Tool,
+};
 
 /// How long a look at starting servers takes.
 const LOOK: Duration = Duration::from_millis(50);
@@ -44,6 +46,8 @@ struct Programs {
     /// npast's own file, which starts them.
     program: PathBuf,
     wall: Option<sandbox::Wall>,
+    /// Hidden, and may be read.
+    read: Vec<PathBuf>,
     kind: Wall,
     held: String,
     /// Of this process: there before a session is.
@@ -123,6 +127,21 @@ impl Live {
         servers.filter(|server| !known(server)).collect()
     }
 
+    /// What no tool and no program may touch here.
+    pub fn secrets(&self) -> Secrets {
+        let home = std::env::home_dir();
+        let mut secret = Secrets::of(Owner {
+            home: home.as_deref(),
+            data: &self.home,
+            project: Some(&self.project),
+            variable: &|name| std::env::var_os(name),
+        });
+        secret.open(&self.tables.sandbox.write);
+        // It may hold servers' keys.
+        secret.close(&self.config);
+        secret
+    }
+
     /// What programs run behind.
     pub fn wall(&self) -> Wall {
         self.programs().kind
@@ -141,17 +160,18 @@ impl Live {
     fn tried(&self) -> Programs {
         let temp = Folder::new(&self.home);
         let program = std::env::current_exe().unwrap_or_default();
-        let user = std::env::home_dir();
-        let secret = tools::secret_places(user.as_deref(), &[&self.home, &self.config]);
+        let secret = self.secrets();
         let mut write = vec![self.project.clone()];
         write.extend(self.tables.sandbox.write.iter().cloned());
+        write.retain(|folder| !secret.owns(folder));
         let mut programs = Programs {
             program,
             wall: Some(sandbox::Wall {
                 write,
-                hidden: sandbox::hidden(user.as_deref(), &secret),
+                hidden: secret.hidden(),
                 network: self.tables.sandbox.network,
             }),
+            read: secret.readable().to_vec(),
             kind: Wall::Sandbox,
             held: String::new(),
             temp,
@@ -222,7 +242,8 @@ impl Programs {
         match self.wall.clone() {
             Some(mut wall) => {
                 wall.write.push(temp.to_owned());
-                bare.behind(wall)
+                let read = self.read.clone();
+                Sandbox { read, ..bare }.behind(wall)
             }
             None => bare,
         }

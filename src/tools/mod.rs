@@ -13,7 +13,8 @@
 //!   `todo`, `memory`, `session_search`: a tool each.
 //! - `place`: where a path really leads, and opening exactly that; `walk`: folders as git sees them.
 //! - `sandbox`: the wall around programs; `terminal`: commands behind it.
-//! - `secret`: what no tool may touch.
+//! - `secret`: what no tool may touch, one list for all doors; `gate`: files of a prompt, opened as tools
+//!   open them.
 //! - `shown`: bytes as a model may see them; `shrink`: a result is cut once, at birth; `results`: where
 //!   the whole of it is kept, and for how long.
 
@@ -22,6 +23,7 @@ mod coerce;
 pub mod command;
 mod edit_file;
 mod fetch_url;
+pub mod gate;
 mod host;
 mod lines;
 mod list;
@@ -68,7 +70,7 @@ pub use read_file::ReadFile;
 pub use registry::{Registry, RegistryError};
 pub use results::Results;
 pub use search::Search;
-pub use secret::secret_places;
+pub use secret::{Owner, Secrets};
 pub use session_search::SessionSearch;
 pub use shown::clean;
 pub use shrink::{Ends, Limits, ends};
@@ -249,9 +251,8 @@ pub struct Room<'a> {
     pub temp: &'a Path,
     /// What was cut from results, in that folder.
     pub results: &'a Results,
-    /// Folders and files that no tool may read or write ([`secret_places`]); `temp` is allowed even
-    /// below one of them.
-    pub secret: &'a [PathBuf],
+    /// What no tool may touch; `temp` is allowed even in such a place.
+    pub secret: &'a Secrets,
     /// How much of a result the model sees.
     pub limits: Limits,
     /// What was approved, where approval looked at a [`Subject`]: if the call is about something

@@ -150,8 +150,8 @@ pub(super) fn allowed(real: &Path, room: &Room<'_>) -> Result<(), String> {
             real.display()
         ));
     }
-    let secret = room.secret.iter().any(|secret| real.starts_with(secret));
-    if secret && !in_temp(real, room) {
+    let project = project_folder(room.project)?;
+    if room.secret.closes(real, &project) && !in_temp(real, room) {
         return Err(format!(
             "{} holds keys, other programs' secrets or npast's own state: no tool may touch it.",
             real.display()
@@ -181,6 +181,12 @@ pub(super) fn linked(name: &str) -> String {
 pub(super) fn writable(real: &Path, room: &Room<'_>) -> Result<(), String> {
     allowed(real, room)?;
     let project = project_folder(room.project)?;
+    if room.secret.closes_to_writing(real, &project) && !in_temp(real, room) {
+        return Err(format!(
+            "{} is npast's own: it can be read and not changed.",
+            real.display()
+        ));
+    }
     let below = |folder: &Path| real != folder && real.starts_with(folder);
     if !below(&project) && !in_temp(real, room) {
         return Err(format!(
@@ -312,7 +318,7 @@ fn last(real: &Path) -> &OsStr {
     real.file_name().unwrap_or(OsStr::new("/"))
 }
 
-fn is_missing(error: &io::Error) -> bool {
+pub(super) fn is_missing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory

@@ -249,7 +249,8 @@ fn outside_of_the_project_a_file_is_read_where_it_really_is_and_keys_never_are()
     fs::write(home.join("free"), "yes").unwrap();
     symlink(home.join("free"), place.project().join("out")).unwrap();
     symlink(home.join(".ssh"), place.project().join("innocent")).unwrap();
-    place.secret = crate::tools::secret_places(Some(&home), &[&place.base().join("temp")]);
+    place.guard();
+    place.secret.close(&place.temp());
     assert_eq!(
         place.subject("read_file", json!({"path": "out"})),
         Subject::Path(home.join("free"))
@@ -283,7 +284,7 @@ fn a_hard_link_to_a_key_is_as_closed_as_the_key() {
     let home = place.base().join("home");
     fs::create_dir(home.join(".ssh")).unwrap();
     fs::write(home.join(".ssh/id"), "KEY\n").unwrap();
-    place.secret = crate::tools::secret_places(Some(&home), &[]);
+    place.guard();
     fs::hard_link(home.join(".ssh/id"), place.project().join("notes.txt")).unwrap();
     let twin = place.file("twin", "twin\n");
     fs::hard_link(twin, place.project().join("other")).unwrap();
@@ -385,7 +386,7 @@ fn a_vanished_project_is_a_sentence() {
         project: &gone,
         temp: &place.temp(),
         results: &results::Results::new(&place.temp(), results::MOST, None),
-        secret: &[],
+        secret: &crate::tools::Secrets::default(),
         limits: Limits::default(),
         granted: None,
         call: "c1",

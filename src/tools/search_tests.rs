@@ -111,7 +111,7 @@ fn binary_files_links_pipes_and_odd_names_do_not_stop_a_search() {
     symlink(place.base(), place.project().join("loop")).unwrap();
     symlink("notes.md", place.project().join("twin")).unwrap();
     place.file("keys/id", "help");
-    place.secret = vec![place.project().join("keys")];
+    place.secret.close(&place.project().join("keys"));
     assert_eq!(
         place.call("search", json!({"pattern": "help", "glob": "!*.rs"})),
         Answer::good(

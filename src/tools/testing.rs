@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 
 use super::{
-    Answer, Limits, MemoryEdit, Registry, Results, Room, SessionHit, Subject, TodoItem, ToolHost,
-    built_in, results,
+    Answer, Limits, MemoryEdit, Owner, Registry, Results, Room, Secrets, SessionHit, Subject,
+    TodoItem, ToolHost, built_in, results,
 };
 
 /// A project and a session in it.
@@ -17,7 +17,7 @@ pub struct Place {
     pub host: Host,
     pub registry: Registry,
     pub limits: Limits,
-    pub secret: Vec<PathBuf>,
+    pub secret: Secrets,
     pub cancel: AtomicBool,
 }
 
@@ -32,7 +32,7 @@ impl Place {
             host: Host::default(),
             registry: Registry::new(built_in()).unwrap(),
             limits: Limits::default(),
-            secret: Vec::new(),
+            secret: Secrets::default(),
             cancel: AtomicBool::new(false),
             folder,
         }
@@ -49,6 +49,24 @@ impl Place {
 
     pub fn temp(&self) -> PathBuf {
         self.base().join("temp")
+    }
+
+    /// From now on `home/` is a user's home folder, and `data/` npast's.
+    pub fn guard(&mut self) {
+        self.secret = Secrets::of(Owner {
+            home: Some(&self.base().join("home")),
+            data: &self.base().join("data"),
+            project: Some(&self.project()),
+            variable: &|_| None,
+        });
+    }
+
+    /// A file anywhere in the place.
+    pub fn plant(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.base().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
     }
 
     /// A file of the project.

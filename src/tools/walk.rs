@@ -66,7 +66,9 @@ impl Glob {
 
 /// Walks from a resolved place in order of names, at most `depth` folders down.
 pub(super) fn walk(root: &Path, depth: Option<usize>, room: &Room<'_>) -> Walk {
-    let secret = room.secret.to_vec();
+    let secret = room.secret.clone();
+    let project = room.project.canonicalize();
+    let project = project.unwrap_or_else(|_| room.project.to_owned());
     WalkBuilder::new(root)
         .hidden(false)
         // What one user's own git settings ignore must not change an answer.
@@ -80,8 +82,7 @@ pub(super) fn walk(root: &Path, depth: Option<usize>, room: &Room<'_>) -> Walk {
                 .file_name()
                 .to_str()
                 .is_some_and(|name| CONTROL.contains(&name));
-            let secret = secret.iter().any(|secret| entry.path() == secret);
-            entry.depth() == 0 || !(control || secret)
+            entry.depth() == 0 || !(control || secret.closes(entry.path(), &project))
         })
         .build()
 }

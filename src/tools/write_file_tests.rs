@@ -43,7 +43,7 @@ fn nothing_is_written_outside_of_the_project_by_any_way() {
     symlink(home.join("file"), place.project().join("file")).unwrap();
     symlink(home.join("new"), place.project().join("new")).unwrap();
     place.file(".git/config", "mine");
-    place.secret = vec![place.project().join("keys")];
+    place.secret.close(&place.project().join("keys"));
     let outside = |path: &str| {
         format!(
             "BASE/{path} is outside of the project BASE/project: files can be written only in it \

@@ -2,7 +2,7 @@
 //! along with a fork, and is there in the next process.
 
 use npast::agent::{Input, Open};
-use npast::tools::{Todo, Tool};
+use npast::tools::{Secrets, Todo, Tool};
 use serde_json::{Value, json};
 
 use crate::agent::{At, Bench, says};
@@ -61,7 +61,10 @@ fn a_plan_goes_back_with_an_undo_and_along_with_a_fork() {
     let mut door = at.door.clone();
     door.closed_to = vec!["todo".into()];
     let gate = Box::new(door);
-    let closed = at.talk.toolset(tools(), gate, None).expect("tools");
+    let closed = at
+        .talk
+        .toolset(tools(), gate, Secrets::default())
+        .expect("tools");
     let open = std::mem::replace(&mut at.tools, closed.expect("tools"));
     assert_eq!(results(&mut at, &[set("four")]), ["bad Denied: todo."]);
     at.tools = open;
@@ -81,7 +84,9 @@ fn a_plan_goes_back_with_an_undo_and_along_with_a_fork() {
         .conversation(open, bench.new_session(crate::agent::setup(tools())))
         .expect("the fork");
     let gate = Box::new(crate::agent::Door::default());
-    let mut own = aside.toolset(tools(), gate, None).expect("tools");
+    let mut own = aside
+        .toolset(tools(), gate, Secrets::default())
+        .expect("tools");
     let mut script =
         npast::chat::Script::read([plans(&[show()]), says("ok")].join("\n").as_bytes())
             .expect("a script");

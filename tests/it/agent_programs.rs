@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use npast::agent::{Gate, Input};
 use npast::ledger::Finish;
 use npast::tools::sandbox::{self, Sandbox};
-use npast::tools::{Answer, Effect, Limits, ReadFile, Subject, Terminal, Tool};
+use npast::tools::{Answer, Effect, Limits, ReadFile, Secrets, Subject, Terminal, Tool};
 use serde_json::{Value, json};
 
 use crate::agent::{Bench, says, tool};
@@ -67,7 +67,7 @@ fn whatever_a_program_or_a_file_does_the_turn_goes_on_and_each_token_costs_once(
     std::fs::write(project.join("log.txt"), "a line\n".repeat(3_000_000)).expect("a file");
     let mut at = bench.open(&tools);
     let free = Free(project.clone());
-    let own = at.talk.toolset(tools(), Box::new(free), None);
+    let own = at.talk.toolset(tools(), Box::new(free), Secrets::default());
     at.tools = own.expect("tools").expect("tools");
     at.tools.limits = LIMITS;
 

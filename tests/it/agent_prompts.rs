@@ -3,7 +3,7 @@
 
 use npast::agent::{Notes, Open, Prompt, Setup, Surroundings};
 use npast::ledger::Token;
-use npast::tools::{Answer, Effect, MemoryEdit, MemoryFile, Registry, Tool};
+use npast::tools::{Answer, Effect, MemoryEdit, MemoryFile, Registry, Secrets, Tool};
 
 use crate::agent::{Bench, says, tool};
 use crate::model::Class;
@@ -16,6 +16,7 @@ fn tools() -> Vec<Box<dyn Tool>> {
 fn built(bench: &Bench, day: &str) -> Setup {
     let prompt = Prompt::build(&Surroundings {
         home: &bench.desk.home,
+        secret: &Secrets::default(),
         project: &bench.folder(),
         day,
         tools: &["echo".to_owned()],
@@ -33,7 +34,9 @@ fn remember(bench: &Bench, text: &str) {
         file: MemoryFile::Memory,
         text: text.to_owned(),
     };
-    Notes::of(&bench.desk.home).edit(&[edit]).expect("a memory");
+    Notes::of(&bench.desk.home, &Secrets::default())
+        .edit(&[edit])
+        .expect("a memory");
 }
 
 fn head(bench: &Bench, session: &str) -> Vec<Token> {

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use npast::agent::Notes;
 use npast::ledger::Token;
 use npast::session::{Db, State};
-use npast::tools::{MemoryEdit, MemoryFile};
+use npast::tools::{MemoryEdit, MemoryFile, Secrets};
 use serde_json::{Value, json};
 
 use crate::model::{self, Class};
@@ -312,7 +312,9 @@ fn twelve_steps_in_twelve_processes_cost_each_token_once_and_leave_the_files_as_
                 file: MemoryFile::User,
                 text: "Ada".into(),
             };
-            Notes::of(&shell.desk.home).edit(&[edit]).expect("a memory");
+            Notes::of(&shell.desk.home, &Secrets::default())
+                .edit(&[edit])
+                .expect("a memory");
             fs::write(shell.project.path().join("AGENTS.md"), "Use ninja.\n").expect("a file");
         }
     }

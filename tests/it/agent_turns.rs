@@ -9,7 +9,7 @@ use npast::agent::{Event, Input, Stopped};
 use npast::chat::message::Role;
 use npast::ledger::Finish;
 use npast::session::{Db, State};
-use npast::tools::{Answer, Effect, Tool};
+use npast::tools::{Answer, Effect, Secrets, Tool};
 use serde_json::json;
 
 use crate::agent::{Bench, TOOLLESS, calls, says, tool};
@@ -282,7 +282,7 @@ fn a_denied_call_is_not_run_and_its_result_says_so() {
     door.closed_to = vec!["write".into()];
     at.tools = at
         .talk
-        .toolset(tools(), Box::new(door), None)
+        .toolset(tools(), Box::new(door), Secrets::default())
         .expect("tools")
         .expect("tools");
     let worked = at.say(
@@ -479,7 +479,7 @@ fn a_frozen_tool_that_is_gone_answers_with_a_sentence() {
     };
     at.tools = at
         .talk
-        .toolset(fewer(), Box::new(at.door.clone()), None)
+        .toolset(fewer(), Box::new(at.door.clone()), Secrets::default())
         .expect("tools")
         .expect("tools");
     let worked = at.say(

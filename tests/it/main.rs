@@ -96,6 +96,8 @@ mod rewinds;
 mod schemas_in_use;
 #[cfg(unix)]
 mod setup;
+#[cfg(target_os = "linux")]
+mod secrets;
 mod snapshots;
 mod soak;
 #[cfg(unix)]

@@ -10,8 +10,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use npast::tools::{
-    Answer, Limits, MemoryEdit, Registry, Results, Room, ServerConfig, Servers, SessionHit,
-    Surroundings, TodoItem, ToolHost, results,
+    Answer, Limits, MemoryEdit, Registry, Results, Room, Secrets, ServerConfig, Servers,
+    SessionHit, Surroundings, TodoItem, ToolHost, results,
 };
 use serde_json::{Value, json};
 
@@ -126,7 +126,7 @@ impl Place {
             project: &self.folder.path().join("project"),
             temp: &self.folder.path().join("temp"),
             results: &Results::new(&self.folder.path().join("temp"), results::MOST, None),
-            secret: &[],
+            secret: &Secrets::default(),
             limits: Limits::default(),
             granted: None,
             call: "c1",

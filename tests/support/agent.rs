@@ -12,7 +12,7 @@ use npast::agent::{
     Steering, Toolset, TurnEnd, TurnOptions, TurnSum,
 };
 use npast::chat::Script;
-use npast::tools::{Answer, Effect, Registry, Room, Spec, Subject, Tool};
+use npast::tools::{Answer, Effect, Registry, Room, Secrets, Spec, Subject, Tool};
 use serde_json::{Value, json};
 
 use crate::model::{self, Class};
@@ -139,7 +139,7 @@ impl Bench {
         let new = self.new_session(setup(tools()));
         let talk = engine.conversation(Open::Named(name.to_owned()), new)?;
         let door = Door::default();
-        let tools = talk.toolset(tools(), Box::new(door.clone()), None)?;
+        let tools = talk.toolset(tools(), Box::new(door.clone()), Secrets::default())?;
         Ok(At {
             _engine: None,
             talk,

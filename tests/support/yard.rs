@@ -11,8 +11,8 @@ use npast::agent::approve::{self, Approvals, Approve, Rules, Setup};
 use npast::tools::command::Places;
 use npast::tools::sandbox::{self, Bounds, Sandbox, Wall};
 use npast::tools::{
-    Answer, Limits, MemoryEdit, Registry, Results, Room, SessionHit, Terminal, TodoItem, ToolHost,
-    results, secret_places,
+    Answer, Limits, MemoryEdit, Owner, Registry, Results, Room, Secrets, SessionHit, Terminal,
+    TodoItem, ToolHost, results,
 };
 use serde_json::{Value, json};
 
@@ -80,10 +80,19 @@ impl Yard {
         }
     }
 
+    /// What is closed to every tool.
+    pub fn secrets(&self) -> Secrets {
+        Secrets::of(Owner {
+            home: Some(&self.at("home")),
+            data: &self.at("home/data"),
+            project: Some(&self.at("home/work")),
+            variable: &|_| None,
+        })
+    }
+
     /// The same programs and variables with a wall or without.
     pub fn sandbox(&self, walled: bool) -> Sandbox {
         let home = self.at("home");
-        let secret = secret_places(Some(&home), &[&self.at("home/data")]);
         let variables = [
             ("PATH", "/usr/local/bin:/usr/bin:/bin"),
             ("HOME", home.to_str().expect("UTF-8")),
@@ -95,7 +104,7 @@ impl Yard {
             program: env!("CARGO_BIN_EXE_npast").into(),
             wall: walled.then(|| Wall {
                 write: vec![self.at("home/work"), self.at("home/temp")],
-                hidden: sandbox::hidden(Some(&home), &secret),
+                hidden: self.secrets().hidden(),
                 network: false,
             }),
             read: Vec::new(),
@@ -180,7 +189,7 @@ impl Yard {
             project: &project,
             temp: &temp,
             results: &Results::new(&temp, results::MOST, None),
-            secret: &[],
+            secret: &Secrets::default(),
             limits: Limits::default(),
             granted: None,
             call: id,

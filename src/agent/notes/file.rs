@@ -2,11 +2,12 @@
 //! when they could not be read.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::durable::{self, Attributes, Draft, Links, Target};
+use crate::tools::{Secrets, gate};
 
 /// Largest file that is read, in bytes.
 const MAX_BYTES: u64 = 256 * 1024;
@@ -39,21 +40,14 @@ pub(super) fn lock(home: &Path) -> Result<Held, String> {
 }
 
 /// A file's text; nothing if there is none.
-pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
+pub(super) fn read(path: &Path, secret: &Secrets) -> Result<Option<String>, String> {
     let place = path.display();
-    let file = match File::open(path) {
-        Ok(file) => file,
-        // A link that leads nowhere is not the same as no file.
-        Err(e) if e.kind() == ErrorKind::NotFound && path.symlink_metadata().is_err() => {
-            return Ok(None);
-        }
-        Err(e) => return Err(format!("{place} cannot be read ({e}); it was not changed.")),
+    let file = match gate::open_own(path, secret) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(None),
+        Err(why) => return Err(format!("{place} is not used: {why}. It was not changed.")),
     };
     let mut bytes = Vec::new();
-    match file.metadata().map(|m| m.is_file()) {
-        Ok(true) => {}
-        _ => return Err(format!("{place} is no file; it was not changed.")),
-    }
     let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|e| format!("{place} cannot be read ({e}); it was not changed."))?;
     if bytes.len() as u64 > MAX_BYTES {
@@ -73,17 +67,21 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
 }
 
 /// Replaces all files or none: every text is on disk beside its file before the first takes its
-/// place, and one that fails takes back those before it. A link to somewhere else stays a link.
-pub(super) fn replace(texts: &[(PathBuf, String)]) -> Result<(), String> {
+/// place, and one that fails takes back those before it. A link to somewhere else stays a link, and
+/// is not followed again after it was judged.
+pub(super) fn replace(texts: &[(PathBuf, String)], secret: &Secrets) -> Result<(), String> {
     let unchanged = |e: &dyn std::fmt::Display| {
         format!("The memory could not be written ({e}). Nothing was changed.")
     };
     let mut drafts = Vec::new();
     for (path, text) in texts {
-        let draft = Target::at(path, Links::Follow)
+        let real = gate::own(path, secret).map_err(|why| unchanged(&why))?;
+        let path = real.unwrap_or_else(|| path.clone());
+        let draft = Target::at(&path, Links::Refuse)
             .and_then(|target| Draft::write(target, text.as_bytes(), Attributes::Private))
             .map_err(|e| unchanged(&e))?;
-        drafts.push((path, fs::read(path).ok(), draft));
+        let old = fs::read(&path).ok();
+        drafts.push((path, old, draft));
     }
     let mut unsynced = None;
     let mut done = Vec::new();
@@ -104,9 +102,9 @@ pub(super) fn replace(texts: &[(PathBuf, String)]) -> Result<(), String> {
     }
 }
 
-fn take_back((path, old): (&PathBuf, Option<Vec<u8>>)) {
+fn take_back((path, old): (PathBuf, Option<Vec<u8>>)) {
     let back = match old {
-        Some(old) => durable::replace(path, &old, Attributes::Private, Links::Follow),
+        Some(old) => durable::replace(&path, &old, Attributes::Private, Links::Refuse),
         None => fs::remove_file(path).map_err(durable::Error::from),
     };
     if let Err(error) = back {

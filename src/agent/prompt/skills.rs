@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::engine::Notice;
 use super::one_line;
+use crate::tools::{Secrets, gate};
 
 /// Most skills in the index.
 const MAX_SKILLS: usize = 40;
@@ -20,29 +21,52 @@ const MAX_BYTES: u64 = 8 * 1024;
 const MAX_LINE: usize = 200;
 
 /// The part of the prompt, empty without skills. The project's win over those of the data folder.
-pub(super) fn index(project: &Path, home: &Path) -> (String, Vec<Notice>) {
+/// Those of the project stay in it; those of the data folder may be links of the user's, to folders
+/// out of which their files do not lead.
+pub(super) fn index(project: &Path, home: &Path, secret: &Secrets) -> (String, Vec<Notice>) {
     let mut skills: BTreeMap<String, (String, PathBuf)> = BTreeMap::new();
     let mut notices = Vec::new();
-    for folder in [home.join("skills"), project.join(".npast/skills")] {
+    let folders = [
+        (home.join("skills"), None),
+        (project.join(".npast/skills"), Some(project)),
+    ];
+    for (folder, within) in folders {
+        let left_out = |path: &Path, why: String, hint: Option<&str>| -> Notice {
+            let path = one_line(&path.to_string_lossy());
+            let what = format!("{path} is not in the prompt: {why}");
+            (what, hint.map(str::to_owned))
+        };
+        match gate::inside(&folder, within.unwrap_or(Path::new("/")), project, secret) {
+            Ok(Some(_)) => {}
+            Ok(None) => continue,
+            Err(why) => {
+                notices.push(left_out(&folder, why, None));
+                continue;
+            }
+        }
         let Ok(entries) = fs::read_dir(&folder) else {
             continue;
         };
         let mut paths: Vec<PathBuf> = entries
             .take(MAX_FOLDERS)
             .flatten()
-            .map(|entry| entry.path().join("SKILL.md"))
-            .filter(|path| path.is_file())
+            .map(|entry| entry.path())
             .collect();
         paths.sort();
-        for path in paths {
-            match read(&path) {
-                Ok((name, description)) => {
-                    skills.insert(name, (description, path));
-                }
-                Err(why) => notices.push((
-                    format!("{} is not in the prompt: {why}", path.display()),
-                    Some("it begins with ---, name: …, description: …, ---".to_owned()),
-                )),
+        for skill in paths {
+            let path = skill.join("SKILL.md");
+            match gate::open_inside(&path, within.unwrap_or(&skill), project, secret) {
+                Ok(Some(file)) => match read(file) {
+                    Ok((name, description)) => {
+                        skills.insert(name, (description, path));
+                    }
+                    Err(why) => {
+                        let hint = "it begins with ---, name: …, description: …, ---";
+                        notices.push(left_out(&path, why, Some(hint)));
+                    }
+                },
+                Ok(None) => {}
+                Err(why) => notices.push(left_out(&path, why, None)),
             }
         }
     }
@@ -74,10 +98,10 @@ pub(super) fn index(project: &Path, home: &Path) -> (String, Vec<Notice>) {
     }
 }
 
-fn read(path: &Path) -> Result<(String, String), String> {
+fn read(file: File) -> Result<(String, String), String> {
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
+    file.take(MAX_BYTES)
+        .read_to_end(&mut bytes)
         .map_err(|e| format!("it cannot be read ({e})"))?;
     front_matter(&String::from_utf8_lossy(&bytes))
         .ok_or_else(|| "it has no name and description in its front matter".to_owned())
