@@ -83,7 +83,8 @@ fn list(arguments: &Value, room: &Room<'_>) -> Result<String, String> {
     let bytes = room.limits.bytes.saturating_sub(512).max(512);
     let (mut out, mut shown, mut seen, mut unread) = (String::new(), 0, 0, 0);
     let mut more = None;
-    for entry in walk::walk(&root, depth, room) {
+    let mut walk = walk::walk(&root, depth, room);
+    for entry in &mut walk {
         seen += 1;
         if room.cancelled() {
             more = Some("interrupted: this is not everything");
@@ -120,6 +121,9 @@ fn list(arguments: &Value, room: &Room<'_>) -> Result<String, String> {
     };
     if let Some(more) = more {
         out += &format!("\n[{more}]");
+    }
+    for note in walk.notes() {
+        out += &format!("\n[{note}]");
     }
     if unread > 0 {
         out += &format!("\n[{} could not be read]", shown::count(unread, "name"));

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
 use super::super::Limits;
-use super::super::testing::Place;
+use super::super::testing::{Place, make_fifo};
 use super::*;
 
 fn place() -> Place {
@@ -94,6 +94,73 @@ fn many_and_odd_names_are_bounded_and_stay_on_their_line() {
     place.limits.lines = 400;
     let listed = place.call("list", json!({})).text;
     assert!((10_000..16 << 10).contains(&listed.len()));
+}
+
+/// As git reads them: deeper rules before those above, `.ignore` before `.gitignore`, up to the
+/// repository's root.
+#[test]
+fn rules_of_what_is_ignored_count_from_the_repositorys_root_down() {
+    let place = Place::new();
+    place.file(".git/info/exclude", "excluded\n");
+    place.file(".gitignore", "\u{feff}*.log\r\n/top\nbuild/\n");
+    place.file("sub/.gitignore", "!keep.log\n*.tmp\n");
+    place.file("sub/.ignore", "!wanted.tmp\n");
+    for name in [
+        "a.log",
+        "top",
+        "sub/top",
+        "sub/keep.log",
+        "sub/b.log",
+        "sub/c.tmp",
+        "sub/wanted.tmp",
+        "sub/build/x",
+        "excluded",
+        "sub/deep/build",
+        "x.txt",
+    ] {
+        place.file(name, "");
+    }
+    let list = |arguments: Value| place.call("list", arguments).text;
+    assert_eq!(
+        list(json!({"depth": 9})),
+        ".:\n.gitignore\nsub/\nsub/.gitignore\nsub/.ignore\nsub/deep/\nsub/deep/build\n\
+         sub/keep.log\nsub/top\nsub/wanted.tmp\nx.txt"
+    );
+    assert_eq!(
+        list(json!({"path": "sub"})),
+        "sub:\n.gitignore\n.ignore\ndeep/\nkeep.log\ntop\nwanted.tmp"
+    );
+}
+
+/// A project brings such files: a pipe would be waited for, a device read without an end.
+#[test]
+fn a_file_of_rules_that_is_no_file_is_not_opened_and_said() {
+    let place = Place::new();
+    place.file("a.txt", "x\n");
+    make_fifo(&place.project().join(".gitignore"));
+    symlink("/dev/zero", place.project().join(".ignore")).unwrap();
+    place.file("sub/.gitignore", "x\n".repeat(200_000));
+    place.file("sub/b.txt", "x\n");
+    let listed = place.call("list", json!({"depth": 2})).text;
+    let notes = [
+        ".ignore is not used: it became a link meanwhile",
+        ".gitignore is not used: it is a named pipe, not a file",
+        "sub/.gitignore is not used: it has more than 262 kB or 4000 lines",
+    ];
+    for note in notes {
+        assert!(listed.contains(&format!("\n[{note}]")), "{listed}");
+    }
+    assert!(
+        listed.contains("a.txt\nsub/\nsub/.gitignore (400 kB)\nsub/b.txt"),
+        "{listed}"
+    );
+    let found = place
+        .call("search", json!({"pattern": "^x$", "glob": "*.txt"}))
+        .text;
+    assert!(
+        found.starts_with("a.txt\n1: x\nsub/b.txt\n1: x\n["),
+        "{found}"
+    );
 }
 
 #[test]

@@ -102,7 +102,8 @@ fn search(arguments: &Value, room: &Room<'_>, until: Instant) -> Result<String, 
             entry.file_type().is_some_and(|kind| kind.is_file())
                 && glob.as_ref().is_none_or(|glob| glob.wants(entry, &root))
         };
-        for entry in walk::walk(&root, None, room) {
+        let mut walk = walk::walk(&root, None, room);
+        for entry in &mut walk {
             match entry {
                 Ok(entry) if wanted(&entry) => {
                     // A file that vanished or cannot be read is counted, and the rest goes on.
@@ -120,6 +121,7 @@ fn search(arguments: &Value, room: &Room<'_>, until: Instant) -> Result<String, 
                 break;
             }
         }
+        found.notes = walk.notes();
     }
     Ok(found.said(&name, text("pattern").unwrap_or_default()))
 }
@@ -139,6 +141,8 @@ struct Found<'a> {
     unread: usize,
     /// More would have been found.
     more: bool,
+    /// What else there is to say.
+    notes: Vec<String>,
 }
 
 impl<'a> Found<'a> {
@@ -159,6 +163,7 @@ impl<'a> Found<'a> {
             files: 0,
             unread: 0,
             more: false,
+            notes: Vec::new(),
         }
     }
 
@@ -209,7 +214,7 @@ impl<'a> Found<'a> {
             0 => format!("No line in {name} matches."),
             _ => self.text.trim_end_matches('\n').to_owned(),
         };
-        let mut notes = Vec::new();
+        let mut notes = self.notes;
         if self.more {
             notes.push(format!(
                 "there is more than these {}: narrow it with path, glob or pattern",

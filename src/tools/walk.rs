@@ -1,12 +1,18 @@
 //! Going through the project's folders as git sees them: what .gitignore and .ignore name is left
 //! out, hidden files are not, version control's own folders are. No link is followed.
+//!
+//! - `ignored`: what those files say.
+
+mod ignored;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
-use ignore::{DirEntry, Walk, WalkBuilder};
+use ignore::{DirEntry, WalkBuilder};
 
 use super::Room;
+use ignored::Ignored;
 
 /// Folders of version control.
 const CONTROL: &[&str] = &[".git", ".hg", ".svn", ".jj"];
@@ -64,16 +70,43 @@ impl Glob {
     }
 }
 
+/// A walk through folders.
+pub(super) struct Walk {
+    entries: ignore::Walk,
+    ignored: Arc<Ignored>,
+}
+
+impl Walk {
+    /// What there is to say of files that name what is ignored.
+    pub fn notes(&self) -> Vec<String> {
+        self.ignored.notes()
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Result<DirEntry, ignore::Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.entries.next()
+    }
+}
+
 /// Walks from a resolved place in order of names, at most `depth` folders down.
 pub(super) fn walk(root: &Path, depth: Option<usize>, room: &Room<'_>) -> Walk {
     let secret = room.secret.clone();
     let project = room.project.canonicalize();
     let project = project.unwrap_or_else(|_| room.project.to_owned());
-    WalkBuilder::new(root)
+    let ignored = Arc::new(Ignored::around(root, &project));
+    let ignores = ignored.clone();
+    let entries = WalkBuilder::new(root)
         .hidden(false)
+        // It would open what is in the place of such a file, whatever that is, and read to its end.
+        .ignore(false)
+        .git_ignore(false)
+        .git_exclude(false)
         // What one user's own git settings ignore must not change an answer.
         .git_global(false)
-        .require_git(false)
+        .parents(false)
         .follow_links(false)
         .max_depth(depth)
         .sort_by_file_name(|a, b| a.cmp(b))
@@ -82,7 +115,12 @@ pub(super) fn walk(root: &Path, depth: Option<usize>, room: &Room<'_>) -> Walk {
                 .file_name()
                 .to_str()
                 .is_some_and(|name| CONTROL.contains(&name));
-            entry.depth() == 0 || !(control || secret.closes(entry.path(), &project))
+            let folder = entry.file_type().is_some_and(|kind| kind.is_dir());
+            entry.depth() == 0
+                || !(control
+                    || secret.closes(entry.path(), &project)
+                    || ignores.hides(entry.path(), folder))
         })
-        .build()
+        .build();
+    Walk { entries, ignored }
 }
