@@ -209,8 +209,6 @@ impl Chat {
                     false => format!("{left}\n{text}"),
                 };
             }
-            // A Ctrl-C behind the line that is typed now is its turn's.
-            self.interrupt.reset();
             let line = match self.console.line(&std::mem::take(&mut left)) {
                 Typed::Line(line) => line,
                 Typed::Interrupted => {
@@ -322,8 +320,8 @@ impl Chat {
             Asked::Again => conversation.retry(turn, tools, script, cancel, on),
         });
         self.output.end();
-        if self.interrupt.asked() {
-            // Where the terminal makes lines by itself Ctrl-C is a signal.
+        if self.interrupt.asked() && self.console.interrupts() == 0 {
+            // Ctrl-C as a signal. As a key it has taken back what waited then.
             self.console.take_back();
         }
         if self.output.gone()? {

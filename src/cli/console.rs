@@ -169,18 +169,29 @@ impl Console {
     /// first. What is said stays on the terminal.
     pub fn line(&self, left: &str) -> Typed {
         let shared = &self.shared;
+        let prompt = |left: &str| {
+            shared.change(|state| {
+                state.prompt(left);
+                // An earlier Ctrl-C no longer counts.
+                shared.cancel.store(false, Ordering::SeqCst);
+            });
+        };
         if shared.moves {
-            shared.change(|state| state.prompt(left));
+            prompt(left);
         } else {
             // The terminal itself shows what is typed, and nothing else can be typed on.
             not_sent(left);
-            shared.change(|state| state.prompt(""));
+            prompt("");
             if shared.state().mode() == Mode::Prompt {
                 screen().part(Style::Plain, "> ");
             }
         }
         shared.draw();
         let typed = shared.wait(|state| {
+            // A line first: a Ctrl-C behind it is its turn's.
+            if let Some(typed) = state.fetch() {
+                return Some(typed);
+            }
             // From a shell, or where the terminal makes lines by itself.
             if shared.cancel.load(Ordering::SeqCst) && state.mode() == Mode::Prompt {
                 shared.cancel.store(false, Ordering::SeqCst);
@@ -308,10 +319,15 @@ impl Shared {
     /// Keys were pressed.
     fn keys(&self, keys: Vec<Key>, paint: &Sender<Paint>) {
         for key in keys {
-            let effect = self.change(|state| state.key(key));
+            let effect = self.change(|state| {
+                let effect = state.key(key);
+                // With the state, so that it is of the turn or of the prompt, and never of both.
+                if effect == Some(Effect::Cancel) {
+                    self.cancel.store(true, Ordering::SeqCst);
+                }
+                effect
+            });
             match effect {
-                // First of all: nothing that is shown holds it up.
-                Some(Effect::Cancel) => self.cancel.store(true, Ordering::SeqCst),
                 Some(Effect::Exit) => {
                     raw::leave();
                     std::process::exit(INTERRUPTED);
@@ -320,7 +336,7 @@ impl Shared {
                 Some(Effect::Say(text)) => drop(paint.send(Paint::Say(text))),
                 Some(Effect::Suspend) => drop(paint.send(Paint::Suspend)),
                 Some(Effect::Clear) => drop(paint.send(Paint::Clear)),
-                None => {}
+                Some(Effect::Cancel) | None => {}
             }
             self.complete();
         }

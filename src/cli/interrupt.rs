@@ -40,11 +40,6 @@ impl Interrupt {
         &self.flag
     }
 
-    /// A turn begins: an earlier Ctrl-C no longer counts.
-    pub fn reset(&self) {
-        self.flag.store(false, Ordering::SeqCst);
-    }
-
     /// All is done and stored, and only showing it is left: the next Ctrl-C ends the program.
     pub fn only_showing(&self) {
         self.flag.store(true, Ordering::SeqCst);
@@ -110,7 +105,8 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(interrupt.check().unwrap_err().exit, 130);
-        interrupt.reset();
+        // As a prompt does it.
+        interrupt.flag().store(false, Ordering::SeqCst);
         assert!(!Interrupt::listen().asked());
     }
 }

@@ -44,6 +44,28 @@ fn ctrl_c_from_elsewhere_at_a_question_is_no_answer() {
     assert!(!console.leaving());
 }
 
+/// Both are there when the line is fetched.
+#[test]
+fn ctrl_c_behind_a_line_is_its_turns() {
+    let (console, _typed) = console();
+    let line = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while console.shared.state().mode() != Mode::Prompt {
+                std::thread::yield_now();
+            }
+            console.shared.change(|state| {
+                for key in [Key::Char('x'), Key::Enter, Key::Interrupt] {
+                    state.key(key);
+                }
+                console.shared.cancel.store(true, Ordering::SeqCst);
+            });
+        });
+        console.line("")
+    });
+    assert_eq!(line, Typed::Line("x".into()));
+    assert!(console.shared.cancel.load(Ordering::SeqCst));
+}
+
 #[test]
 fn an_input_that_is_over_refuses_the_question_and_ends_the_chat() {
     let (console, typed) = console();

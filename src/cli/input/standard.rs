@@ -70,19 +70,36 @@ impl<I: Read + AsFd, S: FnOnce(&str, &str)> Read for Patient<I, S> {
 #[cfg(test)]
 mod tests {
     use std::io::{SeekFrom, Write};
+    use std::os::fd::BorrowedFd;
 
     use super::*;
 
+    /// A pipe that looks silent, and gives something when it is read.
+    struct Late {
+        silent: io::PipeReader,
+        text: &'static [u8],
+    }
+
+    impl Read for Late {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            self.text.read(bytes)
+        }
+    }
+
+    impl AsFd for Late {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.silent.as_fd()
+        }
+    }
+
     #[test]
     fn a_silent_pipe_is_said_once_and_read_to_its_end() {
-        let (input, writer) = io::pipe().unwrap();
-        let mut writer = Some(writer);
+        let (silent, _writer) = io::pipe().unwrap();
         let mut said = Vec::new();
-        let say = |text: &str, hint: &str| {
-            said.push(format!("{text}; {hint}"));
-            // Only now somebody writes.
-            let mut writer = writer.take().unwrap();
-            writer.write_all(b"late").unwrap();
+        let say = |text: &str, hint: &str| said.push(format!("{text}; {hint}"));
+        let input = Late {
+            silent,
+            text: b"late",
         };
         let mut patient = Patient::new(input, say);
         patient.patience = Duration::ZERO;
