@@ -178,8 +178,8 @@ impl Secrets {
                 Kind::Own => true,
                 Kind::Key => !opened && !holds(project),
                 Kind::Shared => {
-                    !opened
-                        && !corner(place, project).is_some_and(|corner| real.starts_with(corner))
+                    let corner = corner(place, project);
+                    !opened && corner.is_none_or(|corner| !real.starts_with(corner))
                 }
             }
         })
