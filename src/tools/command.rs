@@ -135,10 +135,15 @@ impl Command {
 
     /// Whether all that is certain of `other` stands here too.
     fn tells(&self, other: &Command) -> bool {
-        match other.is_plain() {
-            true => self.is_plain() && self.words == other.words,
-            false => !self.is_plain() && self.program() == other.program(),
-        }
+        let certain = |command: &Command| {
+            let words = command.words.iter();
+            let texts = words.map(|w| (w.known == Known::Fixed).then(|| w.text.clone()));
+            let mut texts: Vec<Option<String>> = texts.collect();
+            // What is not known can be several words.
+            texts.dedup_by(|a, b| a.is_none() && b.is_none());
+            texts
+        };
+        self.is_plain() == other.is_plain() && certain(self) == certain(other)
     }
 }
 
@@ -154,6 +159,19 @@ pub struct Script {
     pub renames: bool,
     /// A function or loop that multiplies without end.
     pub bomb: bool,
+    /// Whether other shells in it read texts, with the variables that they are given.
+    shells: bool,
+}
+
+impl Script {
+    /// Adds what was read with certainty, where no guess says the same.
+    fn add(&mut self, certain: Vec<Command>) {
+        for command in certain {
+            if !self.commands.iter().any(|guess| guess.tells(&command)) {
+                self.commands.push(command);
+            }
+        }
+    }
 }
 
 /// Reads a command line as bash would. Never fails: what cannot be read has `unknown`.
@@ -185,13 +203,12 @@ fn twice(text: &str, places: &Places) -> Script {
         None => Shell::Posix,
     };
     match certain::read(text, places, shell, true) {
+        Ok(reading) if reading.moves_home && script.shells => {
+            script.unknown = Some(certain::EXOTIC.to_owned());
+        }
         Ok(reading) => {
             script.renames |= reading.renames;
-            for command in reading.commands {
-                if !script.commands.iter().any(|guess| guess.tells(&command)) {
-                    script.commands.push(command);
-                }
-            }
+            script.add(reading.commands);
         }
         Err(why) => script.unknown = Some(why.to_owned()),
     }

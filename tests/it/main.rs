@@ -11,6 +11,9 @@ mod history;
 mod house;
 #[path = "../support/lying.rs"]
 mod lying;
+#[cfg(target_os = "linux")]
+#[path = "../support/lines.rs"]
+mod lines;
 #[path = "../support/model.rs"]
 mod model;
 #[path = "../support/program.rs"]
@@ -45,6 +48,8 @@ mod bad_days;
 mod boundaries;
 #[cfg(unix)]
 mod chats;
+#[cfg(target_os = "linux")]
+mod command_lines;
 mod conversations;
 mod crashes;
 mod damage;

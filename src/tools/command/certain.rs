@@ -44,6 +44,10 @@ pub(super) struct Reading {
     /// Whether it may change what the names of programs mean, or what they are given: variables,
     /// functions, files that the shell reads.
     pub renames: bool,
+    /// Whether it may change the home folder.
+    pub moves_home: bool,
+    /// Whether it has words that begin with the home folder.
+    uses_home: bool,
 }
 
 /// Reads `text`, which [`super::unreadable`] let pass. `own` says whether the variables that it
@@ -66,9 +70,11 @@ pub(super) fn read(
         depth: 0,
     };
     reader.whole()?;
-    match reader.values.hold() {
-        true => Ok(reader.reading),
-        false => Err(VALUE),
+    let reading = reader.reading;
+    match () {
+        () if !reader.values.hold() => Err(VALUE),
+        () if reading.moves_home && reading.uses_home => Err(EXOTIC),
+        () => Ok(reading),
     }
 }
 
@@ -440,6 +446,7 @@ impl Reader {
         if value::is_bashs(name) {
             return Err(EXOTIC);
         }
+        self.reading.moves_home |= name == "HOME";
         self.values.assign(name, value);
         Ok(())
     }

@@ -145,6 +145,14 @@ fn every_command_is_found_however_it_is_written() {
             &["bash", "rm a", "? it runs text that is not known"],
         ),
         (
+            "bash -c 'ls ~`rm a`'",
+            &["bash -c ls ~`rm a`", "ls ‹/home/`rm a`›", "rm a"],
+        ),
+        (
+            "export HOME=.; bash -c '~/x'",
+            &["export HOME=.", "bash -c ~/x", "/home/me/x", EXOTIC],
+        ),
+        (
             "ls | xargs -I% sh -c 'rm %'",
             &[
                 "ls",

@@ -104,13 +104,17 @@ impl<'a> Walk<'a> {
 
     /// A text in a shell of its own: `sh -c`. It must be read with certainty too.
     pub fn another(&mut self, text: &str, positional: Vec<String>, shell: Shell) {
+        self.script.shells = true;
+        self.shell(text, positional);
         if unreadable(text).is_none() {
             match certain::read(text, self.places, shell, false) {
-                Ok(reading) => self.script.renames |= reading.renames,
+                Ok(reading) => {
+                    self.script.renames |= reading.renames;
+                    self.script.add(reading.commands);
+                }
                 Err(why) => self.not_known(why),
             }
         }
-        self.shell(text, positional);
     }
 
     /// A text in a copy of this shell. What it defines ends with it.

@@ -125,6 +125,7 @@ impl Reader {
             }
             "unset" => {
                 self.reading.renames = true;
+                self.reading.moves_home |= rest.iter().any(|part| part.text == "HOME");
                 rest.iter().try_for_each(|part| self.named(part))
             }
             "read" => {

@@ -64,6 +64,7 @@ impl Reader {
                         true => {
                             part.text.push_str(&self.home);
                             part.written.push_str(&self.home);
+                            self.reading.uses_home = true;
                         }
                         false => {
                             part.push('~');
@@ -209,6 +210,7 @@ impl Reader {
                 part.text.push_str(&self.home);
                 part.written.push_str(&self.home);
                 part.bare = false;
+                self.reading.uses_home = true;
             }
             false => part.expands(quoted),
         }
