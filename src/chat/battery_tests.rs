@@ -443,20 +443,16 @@ fn lines_that_begin_the_next_message_are_known_where_no_token_tells_them_from_te
 
 /// Whatever is wrong with a template, a person reads words: no number that stands for "none".
 #[test]
-fn errors_speak_of_the_system_prompt_and_the_tools_by_name() {
+fn errors_speak_of_the_system_prompt_by_name() {
     let twice = "{%- for m in messages -%}{{ '<|im_start|>' + m.role + '\\n' + m.content + (m.content if m.role == 'system' else '') + '<|im_end|>\\n' }}{%- endfor -%}";
     let marks = || Marks {
         control: vec!["<|im_start|>".into(), "<|im_end|>".into(), "<x>".into()],
         ..marks()
     };
-    let hostile = json!([{"type": "function", "function": {"name": "a", "description": "an <x> in it",
-        "parameters": {"type": "object", "properties": {}}}}]);
-    let dropped = "{%- if tools %}{{- 'TOOLS ' + tools[0].function.name }}{%- endif %}{%- for m in messages -%}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{%- endfor -%}";
-    let refused = |source: &str, system: Option<&str>, tools: Option<&Value>| {
+    let refused = |source: &str| {
         let template = Template::new(source, "", "").unwrap();
         let frame = Frame {
-            system: system.map(str::to_owned),
-            tools: tools.cloned(),
+            system: Some("a system prompt".to_owned()),
             ..Frame::default()
         };
         let engine = Engine::new(template, marks());
@@ -466,11 +462,7 @@ fn errors_speak_of_the_system_prompt_and_the_tools_by_name() {
             .to_string()
     };
     assert_eq!(
-        refused(twice, Some("a system prompt"), None),
+        refused(twice),
         "the template writes the text of the system prompt more than once"
-    );
-    assert_eq!(
-        refused(dropped, None, Some(&hostile)),
-        "the template leaves out the text of the tools"
     );
 }

@@ -21,10 +21,13 @@ pub fn own() -> Apart {
 
 /// The program's own file, also after an update has put another one in its place.
 fn program() -> PathBuf {
-    if cfg!(target_os = "linux") {
-        return PathBuf::from("/proc/self/exe");
+    let own = PathBuf::from("/proc/self/exe");
+    if own.exists() {
+        return own;
     }
-    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("npast"))
+    let typed = || std::env::args_os().next().map(PathBuf::from);
+    let found = std::env::current_exe().ok().or_else(typed);
+    found.unwrap_or_else(|| PathBuf::from("npast"))
 }
 
 /// The child's work, if the words name some.

@@ -232,12 +232,22 @@ mod tests {
         "tracing_subscriber::fmt",
         "indicatif",
     ];
-    const NAMED: [(&str, &str, &str); 5] = [
+    const NAMED: [(&str, &str, &str); 7] = [
         ("src/cli/output/screen.rs", "", "it is the screen"),
         (
             "src/cli/log.rs",
             "tracing_subscriber::fmt",
             "it writes to `Log`",
+        ),
+        (
+            "src/llama/bridge/remote.rs",
+            "",
+            "a process of its own; npast reads its answers",
+        ),
+        (
+            "src/agent/probe.rs",
+            "",
+            "a process of its own; npast reads its words",
         ),
         (
             "src/tools/sandbox/keeper.rs",

@@ -52,7 +52,8 @@ impl Apart {
         #[cfg(unix)]
         {
             use std::os::unix::process::CommandExt;
-            command.process_group(0);
+            // Not the name by which it was found.
+            command.arg0("npast").process_group(0);
         }
         command.spawn()
     }

@@ -103,6 +103,14 @@ pub(super) fn captured_error() -> Option<String> {
     })
 }
 
+/// The first error line since [`start_capture`]: of one failure ggml names the cause first.
+pub(super) fn first_error() -> Option<String> {
+    LINES.with_borrow(|lines| {
+        let first = lines.iter().find(|(error, _)| *error);
+        first.map(|(_, line)| line.clone())
+    })
+}
+
 unsafe extern "C" fn on_line(level: sys::ggml_log_level, text: *const c_char, _: *mut c_void) {
     if text.is_null() {
         return;

@@ -9,11 +9,11 @@ mod gallery;
 mod history;
 #[path = "../support/house.rs"]
 mod house;
-#[path = "../support/lying.rs"]
-mod lying;
 #[cfg(target_os = "linux")]
 #[path = "../support/lines.rs"]
 mod lines;
+#[path = "../support/lying.rs"]
+mod lying;
 #[path = "../support/model.rs"]
 mod model;
 #[path = "../support/program.rs"]
@@ -99,10 +99,10 @@ mod refusals;
 mod retries;
 mod rewinds;
 mod schemas_in_use;
-#[cfg(unix)]
-mod setup;
 #[cfg(target_os = "linux")]
 mod secrets;
+#[cfg(unix)]
+mod setup;
 mod snapshots;
 mod soak;
 #[cfg(unix)]

@@ -440,6 +440,7 @@ fn nothing_of_what_llama_cpp_writes_reaches_the_terminal() {
     let ran = turn.output().expect("a run");
     let said = String::from_utf8_lossy(&ran.stderr).into_owned();
     assert_eq!(ran.status.code(), Some(1), "{said}");
+    assert!(said.contains("duplicate key 'qwen3.block_count'"), "{said}");
     assert!(
         said.lines()
             .all(|l| l.starts_with("npast: ") || l.starts_with("  hint: ")),

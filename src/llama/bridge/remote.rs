@@ -36,7 +36,7 @@ const WALL: u32 = 20;
 /// How often is looked whether the user wants to stop, and how long a rendering may go on then: what
 /// closes an interrupted reply is rendered too.
 const LOOK: Duration = Duration::from_millis(50);
-const GRACE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_secs(1);
 /// The byte of a message that makes the child's template.
 const MAKE: u8 = 0;
 

@@ -70,10 +70,13 @@ impl Reader {
             no_alloc: true,
             ctx: ptr::null_mut(),
         };
+        log::start_capture();
         // SAFETY: the path ends in NUL; without `ctx` no tensor is created.
         let ctx = unsafe { sys::gguf_init_from_file(c_path.as_ptr(), params) };
         if ctx.is_null() {
-            return Err(GgufError::malformed(path, "ggml refuses its header"));
+            let why = log::first_error().map_or(String::new(), |why| format!(": {why}"));
+            let reason = format!("ggml refuses its header{why}");
+            return Err(GgufError::malformed(path, reason));
         }
         let mut reader = Reader {
             ctx,
