@@ -392,7 +392,7 @@ proptest! {
         let from = from.min(ends.len() - 1);
         let to = (from + count).min(ends.len());
         // A changed line stands between two that stay, so that it is clear which it was.
-        let change = |at: usize| if (at - from) % 2 == 0 { changes[at - from] } else { Change::Keep };
+        let change = |at: usize| if (at - from).is_multiple_of(2) { changes[at - from] } else { Change::Keep };
         let (mut old, mut new, mut want) = (Vec::new(), Vec::new(), Vec::new());
         for at in from..to {
             old.push(shown(at));
