@@ -30,7 +30,7 @@ const DEFAULT_LIMIT: usize = 32_768;
 /// Words, numbers, spaces, code and other scripts: what a tokenizer splits by rules of its own.
 const VOCAB_TEXTS: [&str; 4] = [
     "Hello, it's 3.14 of 2026!  Two  spaces\n\n\tand a tab",
-    "fn main() { println!(\"{}\", a[0] + 1_000); } // \\r\r\n",
+    "fn main() { log(\"{}\", a[0] + 1_000); } // \\r\r\n",
     "Grüße, Привет, 日本語の文, مرحبا, 한국어, 👩‍👩‍👧‍👦 e\u{301}",
     "<|im_start|> <s> \u{0} \u{fffd} \u{2581}",
 ];

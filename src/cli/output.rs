@@ -232,7 +232,7 @@ mod tests {
         "tracing_subscriber::fmt",
         "indicatif",
     ];
-    const NAMED: [(&str, &str, &str); 7] = [
+    const NAMED: [(&str, &str, &str); 8] = [
         ("src/cli/output/screen.rs", "", "it is the screen"),
         (
             "src/cli/log.rs",
@@ -253,6 +253,11 @@ mod tests {
             "src/tools/sandbox/keeper.rs",
             "",
             "a process of its own, harmless there",
+        ),
+        (
+            "src/tools/sandbox/inner.rs",
+            "stdio::",
+            "it takes the program's standard input away",
         ),
         (
             "src/tools/sandbox/probe.rs",

@@ -298,7 +298,6 @@ mod tests {
                 Ok(_) => assert_eq!(at, 2),
                 Err(error) => assert!(error.len() < 1500, "{}", error.len()),
             }
-            println!("{at}: {:?}", began.elapsed());
         }
         assert!(
             began.elapsed() < Duration::from_secs(20),

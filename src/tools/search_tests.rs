@@ -162,7 +162,7 @@ fn a_line_is_searched_without_its_end() {
 fn a_pattern_that_would_take_hours_ends_within_its_time() {
     let place = Place::new();
     place.file("letters", "жé漢a".repeat(1_000_000));
-    let arguments = json!({"pattern": r"\p{L}".repeat(100) + "!"});
+    let arguments = json!({"pattern": r"\p{L}".repeat(100) + r"\p{Nd}"});
     let began = Instant::now();
     let until = began + Duration::from_millis(100);
     for path in [".", "letters"] {
