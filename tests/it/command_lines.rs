@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use npast::agent::approve::{Approvals, Approve, Rule, Rules, Setup, Verdict, Wall};
 use npast::tools::Registry;
-use npast::tools::command::{self, Known, Script};
+use npast::tools::command::{self, Known, Script, Word};
 use serde_json::json;
 
 use crate::lines::Lines;
@@ -239,12 +239,24 @@ fn runs_a_file(script: &Script) -> bool {
         .iter()
         .any(|command| match command.program() {
             "." | "source" => true,
-            "bash" | "sh" => !command
-                .rest()
-                .first()
-                .is_some_and(|w| w.text.starts_with('-')),
+            "bash" | "sh" => !has_its_text(command.rest()),
             _ => false,
         })
+}
+
+/// Whether these words of a shell are options and then `-c`: what it runs stands behind that.
+fn has_its_text(words: &[Word]) -> bool {
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.text.strip_prefix('-') {
+            Some(flags) if !flags.starts_with('-') && flags.contains('c') => return true,
+            Some(flags) if flags.ends_with(['o', 'O']) => drop(words.next()),
+            Some(_) => {}
+            None if word.text.starts_with('+') => {}
+            None => return false,
+        }
+    }
+    false
 }
 
 /// Nothing to be compared where nothing keeps a wrong line from the rest of the system.
