@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Receipt, TurnSum};
+use super::{CompressStage, Receipt, TurnSum};
 
 /// Where opening an engine stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +57,8 @@ pub enum Event {
         /// What the model reads.
         text: String,
     },
+    /// The conversation is being compressed, and has come this far.
+    Compress(CompressStage),
     /// What the user said while the turn ran enters it here, behind the results of a step.
     Steered(String),
     /// What a model call cost; exactly one for each call that decoded a token.

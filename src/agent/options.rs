@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::CompressOptions;
 use super::engine::Notice;
 use crate::chat::Message;
 use crate::llama::{Apart, ContextOptions, ModelOptions, Sampling};
@@ -135,4 +136,6 @@ pub struct TurnOptions {
     pub max_tokens: Option<usize>,
     /// Texts that end a reply.
     pub stop: Vec<String>,
+    /// Compress the conversation when it comes near the context's end; `None` never does so by itself.
+    pub compress: Option<CompressOptions>,
 }

@@ -277,10 +277,14 @@ pub enum SessionsCommand {
         /// Also the branches that undo, retry and edit left
         #[arg(long)]
         all: bool,
+        /// Only the sessions that it continues and those that continue it
+        #[arg(long, conflicts_with = "all")]
+        lineage: bool,
     },
     /// Take the last turns of a session back: a user's message and all that came after it
     ///
-    /// They stay as a branch: `redo` puts them back.
+    /// They stay as a branch: `redo` puts them back. Behind a compression it goes back to the session
+    /// that was compressed.
     Undo {
         /// The session
         name: String,

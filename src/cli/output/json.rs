@@ -46,6 +46,7 @@ impl Lines {
                 json!({"type": "tool_result", "id": id, "name": name, "ok": ok, "text": text})
             }
             Event::Steered(text) => json!({"type": "steered", "text": text}),
+            Event::Compress(stage) => json!({"type": "compress", "stage": stage.as_str()}),
             Event::Receipt(receipt) => typed("receipt", &*receipt),
             Event::Turn(sum) => typed("turn", &sum),
         };

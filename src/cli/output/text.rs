@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::screen::{Looks, Screen, Style, lock};
 use super::{Pipe, Progress, noticed, receipt};
-use crate::agent::{Event, Receipt};
+use crate::agent::{CompressStage, Event, Receipt};
 use crate::harmless;
 
 /// What the cursor stands behind.
@@ -82,6 +82,12 @@ impl Text {
             Event::Steered(text) => {
                 self.close_line();
                 self.say(&format!("said: {}", harmless::line(&text)));
+            }
+            Event::Compress(stage) => {
+                if stage == CompressStage::Writing {
+                    self.close_line();
+                    self.say("compressing: a summary takes the place of the middle");
+                }
             }
             Event::Receipt(receipt) => self.last.push(*receipt),
             Event::Turn(sum) => {
