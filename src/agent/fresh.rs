@@ -112,6 +112,14 @@ impl Conversation {
         }
     }
 
+    /// The logits after the last token that the slot holds, where they are held. For verification.
+    ///
+    /// # Errors
+    /// When the engine is dead.
+    pub fn next_logits(&self) -> Result<Option<Vec<f32>>, AgentError> {
+        Ok(self.slot.row()?)
+    }
+
     /// What is held in memory. For verification.
     pub fn mirror(&self) -> Mirror {
         Mirror {

@@ -311,6 +311,11 @@ pub enum SessionsCommand {
         #[arg(long, value_name = "N")]
         at: Option<usize>,
     },
+    /// Put a summary by the model in the place of the middle of a session
+    ///
+    /// It goes on as another session, which `--session NAME` opens from then on; the one before stays
+    /// readable, and `undo` behind the compression goes back to it.
+    Compress(Box<CompressArgs>),
     /// Give a session another name
     Rename {
         /// The session
@@ -326,6 +331,31 @@ pub enum SessionsCommand {
         #[arg(long)]
         yes: bool,
     },
+}
+
+#[derive(Args, Debug)]
+pub struct CompressArgs {
+    /// The session
+    pub name: String,
+
+    /// What the summary gives most room to
+    pub topic: Option<String>,
+
+    /// Prepared replies; the line with `"job": "compress"` is the summary
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
+
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+impl CompressArgs {
+    /// What was typed, as a layer.
+    pub fn layer(&self) -> Layer {
+        let mut layer = Layer::default();
+        self.model.lay(&mut layer);
+        layer
+    }
 }
 
 #[derive(Args, Debug)]

@@ -2,10 +2,14 @@
 //! session's content in `show`. A damaged session can be listed, shown, renamed and removed.
 
 mod branch;
+mod compress;
 mod list;
 mod show;
 
 use std::io::{BufRead, IsTerminal};
+
+pub(super) use compress::refused;
+pub use compress::run as compress;
 
 use super::Run;
 use super::args::{SessionsArgs, SessionsCommand};
@@ -53,6 +57,10 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
             let (db, session) = whole(db, name)?;
             branch::fork(run, &db, &session, new.as_deref(), *at)
         }
+        (SessionsCommand::Compress(_), _) => Err(Failure::failed(
+            "internal",
+            "a compression needs a model, and none was loaded",
+        )),
         (SessionsCommand::Rename { name, to }, db) => {
             let (db, id) = known(db, name)?;
             db.rename(id, to)?;

@@ -236,7 +236,8 @@ impl Conversation {
             Err(why) => {
                 let said = self.refused.is_some_and(|(id, _)| id == before.0);
                 self.refused = Some((before.0, before.2));
-                if !said || need == Need::Asked {
+                // Who asked for it says so.
+                if !said && need != Need::Asked {
                     let text = format!("session {} was not compressed: {why}", before.1);
                     self.notices.push((text, why.hint().map(str::to_owned)));
                 }

@@ -164,3 +164,91 @@ fn add(list: &mut Vec<String>, path: &str) {
         list.remove(0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{MessageId, State};
+
+    fn stored(body: Value) -> session::Message {
+        session::Message {
+            id: MessageId(0),
+            seq: 0,
+            role: body["role"].as_str().unwrap().to_owned(),
+            body,
+            state: State::Answered,
+            finish: None,
+            span: None,
+            created_ms: 0,
+        }
+    }
+
+    fn called(name: &str, path: &str) -> session::Message {
+        let arguments = json!({"path": path}).to_string();
+        let call = json!({"id": "", "function": {"name": name, "arguments": arguments}});
+        stored(json!({"role": "assistant", "content": "", "tool_calls": [call]}))
+    }
+
+    #[test]
+    fn a_note_takes_over_the_files_and_the_plan_of_the_one_before_and_does_not_nest_it() {
+        let step = |text: &str, state| TodoItem {
+            text: text.to_owned(),
+            state,
+        };
+        let plan = vec![
+            step("read", TodoState::Done),
+            step("write", TodoState::Doing),
+        ];
+        let gone = [
+            called("read_file", "a.rs"),
+            called("edit_file", "b.rs"),
+            called("read_file", "c.rs"),
+        ];
+        let first = Note::of(&gone, plan.clone(), None);
+        let body = first.body();
+        assert_eq!(plan_in(&body), Some(vec![plan[1].clone()]));
+        let messages = [
+            stored(body),
+            stored(summary_body(&Message::assistant("Goal: a parser."))),
+            called("read_file", "a.rs"),
+            called("write_file", "d.rs"),
+        ];
+        assert_eq!(summary_end(&messages), 2);
+        assert_eq!(earlier(&messages), Some("Goal: a parser."));
+        let note = Note::of(&messages, plan, Some("And now?".to_owned()));
+        let text = note.message().text;
+        assert_eq!(
+            text,
+            "[npast: what was said up to here does not fit into the context any more. Your hand-over \
+             follows, then the last messages word for word.]\n\nOpen steps of the plan:\n[>] write\n\n\
+             Files read: c.rs, a.rs\n\nFiles changed: b.rs, d.rs\n\nThe user's last message:\nAnd now?"
+        );
+    }
+
+    #[test]
+    fn the_instruction_names_every_section_and_what_is_asked_for_beside() {
+        let text = instruction(100, Some("the lexer"), true).text;
+        for words in [
+            "Goal",
+            "word for word",
+            "Done",
+            "State of the work",
+            "Decisions",
+            "Errors and fixes",
+            "Open questions",
+            "Files that matter",
+            "Next step",
+            "100 words",
+            "the language",
+            "yours replaces it",
+            "to this: the lexer",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert!(
+            !instruction(100, None, false)
+                .text
+                .contains("earlier hand-over")
+        );
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::super::error::Failure;
 use super::super::output::{count, failed, say};
+use super::super::sessions::refused;
 use super::commands::Command;
 use super::{Asked, Chat, Step};
 use crate::agent::{Conversation, Input, Open};
@@ -40,9 +41,17 @@ impl Chat {
         };
         match command {
             Command::Undo(turns) => {
+                let here = conversation.info().name;
                 let taken = conversation.undo(turns)?;
+                let there = match taken.session == here {
+                    true => String::new(),
+                    false => format!(
+                        " in {}, before its compression",
+                        harmless::line(&taken.session)
+                    ),
+                };
                 say(&format!(
-                    "Taken back: {} messages, {} tokens. /redo puts them back.",
+                    "Taken back{there}: {} messages, {} tokens. /redo puts them back.",
                     count(taken.messages),
                     count(taken.tokens)
                 ));
@@ -72,9 +81,30 @@ impl Chat {
             Command::Retry => {
                 self.ask(Asked::Again)?;
             }
+            Command::Compress(topic) => self.compress(topic.as_deref())?,
             Command::Open(_) | Command::Wrong(_) => {}
         }
         Ok(Step::Done)
+    }
+
+    /// Compresses the conversation now.
+    fn compress(&mut self, topic: Option<&str>) -> Result<(), Failure> {
+        let Some(conversation) = self.conversation.as_mut() else {
+            return Ok(());
+        };
+        let name = conversation.info().name;
+        let (output, showing) = (&mut self.output, &self.showing);
+        let (turn, script) = (&self.start.turn, self.start.script.as_mut());
+        let cancel = self.interrupt.flag();
+        let done = showing.during(
+            |event| output.event(event),
+            |on| conversation.compress(topic, turn, script, cancel, on),
+        );
+        self.output.end();
+        match done? {
+            Ok(_) => Ok(()),
+            Err(why) => Err(refused(&name, &why)),
+        }
     }
 
     /// Takes the last message back for the text that was typed in its place.
