@@ -43,11 +43,12 @@ pub(super) struct Before {
 }
 
 /// Tokens of new messages, and where they go.
-struct Tokens {
-    from: usize,
-    tokens: Vec<Token>,
+pub(super) struct Tokens {
+    /// The place of the first of them in the ledger.
+    pub from: usize,
+    pub tokens: Vec<Token>,
     /// A prefix break that they are: the first token that differs, and why.
-    broken: Option<(usize, String)>,
+    pub broken: Option<(usize, String)>,
 }
 
 impl Tokens {
@@ -312,7 +313,7 @@ impl Conversation {
             }
             return Ok(Tokens::at(head, tokens[head..].to_vec()));
         };
-        let (finish, reply_end) = (row.finish, row.span.as_ref().map_or(kept, |s| s.end));
+        let row = row.clone();
         if let Some(why) = self.whole_renderings() {
             let mut messages = self.canonical()?;
             messages.truncate(messages.len() - self.open_messages().count());
@@ -327,7 +328,21 @@ impl Conversation {
                 ..Tokens::at(same, tokens)
             });
         }
-        let delta = self.frozen.delta(&shared, &reply, new)?;
+        self.tokens_after(&row, &reply, new, kept)
+    }
+
+    /// Where the tokens of new messages after a reply go, and the tokens: by a delta. `kept` is where the
+    /// ledger ends for them, behind that reply.
+    pub(super) fn tokens_after(
+        &mut self,
+        row: &crate::session::Message,
+        reply: &Message,
+        new: &[Message],
+        kept: usize,
+    ) -> Result<Tokens, AgentError> {
+        let shared = self.shared.clone();
+        let (finish, reply_end) = (row.finish, row.span.as_ref().map_or(kept, |s| s.end));
+        let delta = self.frozen.delta(&shared, reply, new)?;
         let closed = matches!(finish, Some(Finish::Stop | Finish::ToolCalls));
         // The reply's own last token is looked at: is it an end of turn?
         let kept = kept.min(self.ledger.len());

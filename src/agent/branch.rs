@@ -8,11 +8,14 @@ use std::sync::atomic::AtomicBool;
 use serde::{Deserialize, Serialize};
 
 use super::append::NOT_RUN;
+use super::compress::is_handover;
 use super::conversation::{Conversation, text_of};
 use super::error::ErrorKind;
 use super::{AgentError, Event, Input, Toolset, TurnEnd, TurnOptions, kv_owner};
 use crate::chat::Script;
-use crate::session::{BranchId, Cut, Db, Message, MessageId, Session, State, Unit, Why, now_ms};
+use crate::session::{
+    BranchId, Cut, Db, Made, Message, MessageId, Session, State, Unit, Why, now_ms,
+};
 
 /// What an undo took back.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -25,6 +28,8 @@ pub struct Taken {
     pub tokens: usize,
     /// The text of the first user message among them.
     pub text: String,
+    /// The session that they were taken back in.
+    pub session: String,
 }
 
 /// A reply that was taken off to be sampled again.
@@ -129,6 +134,32 @@ pub fn undo(db: &mut Db, session: &Session, n: usize) -> Result<Taken, AgentErro
     take_back(db, session, n, Why::Undo)
 }
 
+/// The session in which the last `n` turns of this one were said, and how many of them there: turns from
+/// before a compression are taken back in the session that was compressed, which has all of them whole.
+/// That session goes on from there then.
+///
+/// # Errors
+/// npast.db's.
+pub fn behind(db: &Db, session: &Session, n: usize) -> Result<(Session, usize), AgentError> {
+    let (mut here, mut n) = (session.clone(), n);
+    while here.made == Some(Made::Compressed)
+        && let Some(parent) = here.parent
+    {
+        let messages = db.messages(here.id)?;
+        let turns = turns(&messages, here.head);
+        let new = turns
+            .iter()
+            .filter(|t| messages[t.first].seq >= here.carried)
+            .count();
+        if n <= new {
+            break;
+        }
+        n -= new;
+        here = db.get(parent)?;
+    }
+    Ok((here, n))
+}
+
 fn take_back(db: &mut Db, session: &Session, n: usize, why: Why) -> Result<Taken, AgentError> {
     let messages = db.messages(session.id)?;
     let turns = turns(&messages, session.head);
@@ -165,6 +196,7 @@ fn take_back(db: &mut Db, session: &Session, n: usize, why: Why) -> Result<Taken
     unit.touch(now_ms())?;
     unit.commit()?;
     Ok(Taken {
+        session: session.name.clone(),
         turns: n,
         messages: messages.len() - first,
         tokens,
@@ -254,7 +286,18 @@ impl Conversation {
 
     fn take_back(&mut self, n: usize, why: Why) -> Result<Taken, AgentError> {
         self.operation(|talk| {
-            let taken = take_back(&mut talk.db, &talk.row, n, why)?;
+            let here = talk.row.clone();
+            let (there, n) = behind(&talk.db, &here, n)?;
+            if there.id != here.id {
+                talk.enter(there)?;
+            }
+            let taken = take_back(&mut talk.db, &talk.row, n, why);
+            if taken.is_err() && talk.row.id != here.id {
+                talk.enter(here)?;
+                return taken;
+            }
+            let taken = taken?;
+            talk.row = talk.db.get(talk.row.id)?;
             talk.left = Some(match why {
                 Why::Edit => "what stood here was replaced by edit",
                 _ => "what stood here was taken back by undo",
@@ -292,9 +335,19 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: &mut dyn FnMut(Event),
     ) -> Result<TurnEnd, AgentError> {
-        let ended =
-            self.operation(|talk| talk.another_reply(options, tools, script, cancel, &mut *on));
+        let mut script = script;
+        // Until the new reply is there the old one may have to be put back.
+        let own = TurnOptions {
+            compress: None,
+            ..options.clone()
+        };
+        let ended = self.operation(|talk| {
+            talk.another_reply(&own, tools, script.as_deref_mut(), cancel, &mut *on)
+        });
         self.say(on);
+        if ended.is_ok() {
+            self.after_turn(options, script, cancel, on)?;
+        }
         ended
     }
 
@@ -368,6 +421,12 @@ impl Conversation {
                 None => refused("there is no reply to sample again", "say something first"),
             });
         };
+        if is_handover(reply) {
+            return Err(refused(
+                "the last reply was written before the conversation was compressed",
+                "undo goes back to the session before the compression",
+            ));
+        }
         let Some(span) = reply.span.filter(|s| s.start > self.row.head) else {
             return Err(refused(
                 "this reply was taken over from another vocabulary and cannot be sampled again",

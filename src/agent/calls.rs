@@ -10,7 +10,7 @@ use super::{AgentError, Conversation, Event, Stopped, Toolset};
 use crate::chat::Message;
 use crate::chat::message::ToolCall;
 use crate::ledger::Finish;
-use crate::session::{MessageId, Run, Unit};
+use crate::session::{MessageId, Run};
 use crate::tools::{Answer, Effect, Room, Subject};
 
 /// Calls that run side by side.
@@ -238,7 +238,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// What is known of the last reply's calls where they have no results, for [`adopt_stand_ins`].
+    /// What is known of the last reply's calls where they have no results, for [`marks_of`].
     pub(super) fn own_stand_ins(&self) -> Result<Vec<String>, AgentError> {
         match self.unanswered() {
             Some(open) => self.stand_ins(open.reply, open.calls.len()),
@@ -247,17 +247,14 @@ impl Conversation {
     }
 }
 
-/// Gives a reply's calls the marks of calls in the session that its session continues.
-pub(super) fn adopt_stand_ins(
-    unit: &mut Unit<'_>,
-    reply: MessageId,
-    texts: &[String],
-) -> Result<(), AgentError> {
-    for (at, text) in texts.iter().enumerate() {
-        unit.start_run(reply, at, effect_word(Effect::Runs))?;
-        unit.end_run(reply, at, true, text)?;
-    }
-    Ok(())
+/// Marks that give the calls of a reply these texts as their results; `reply` is its place among the
+/// messages of a session that is about to be made.
+pub(super) fn marks_of(reply: usize, texts: &[String]) -> Vec<(usize, usize, &str, &str)> {
+    let effect = effect_word(Effect::Runs);
+    let texts = texts.iter().enumerate();
+    texts
+        .map(|(at, text)| (reply, at, effect, text.as_str()))
+        .collect()
 }
 
 fn stand_in(run: Option<&Run>) -> String {

@@ -15,7 +15,9 @@ use crate::chat::battery::Mode;
 use crate::chat::template::ReplyFormat;
 use crate::kv::{self, Warming};
 use crate::ledger::{Digest, Finish, Mark, Token};
-use crate::session::{self, Db, Lock, Session, SessionId, Span, State, now_ms};
+use crate::session::{
+    self, Carried, Db, Heir, Lock, Made, Session, SessionId, Span, State, now_ms,
+};
 use crate::slot::Class;
 
 /// A conversation as people know it.
@@ -71,6 +73,8 @@ pub struct Conversation {
     pub(super) broken: Option<(usize, String)>,
     /// Why the slot may hold something else after the ledger's end: named if that costs something.
     pub(super) left: Option<&'static str>,
+    /// A compression of this session was refused at this length in tokens.
+    pub(super) refused: Option<(SessionId, usize)>,
     /// An operation on it did not end well: memory may say something else than npast.db.
     pub(super) stale: bool,
 }
@@ -143,20 +147,16 @@ impl Conversation {
                 row
             }
         };
-        let row = match heir(&shared, &db, &row)? {
-            Some(child) => {
-                notices.push((
-                    format!(
-                        "session {} was made with another vocabulary or chat template; it goes on \
-                         as {}",
-                        row.name, child.name
-                    ),
-                    None,
-                ));
-                child
-            }
-            None => row,
-        };
+        let named = row;
+        let row = db.newest(named.clone(), &|session| fits(&shared, session))?;
+        if row.id != named.id {
+            let why = match fits(&shared, &named) {
+                true => "was compressed",
+                false => "was made with another vocabulary or chat template",
+            };
+            let text = format!("session {} {why}; it goes on as {}", named.name, row.name);
+            notices.push((text, None));
+        }
         let lock = Lock::session(&shared.options.home, row.id)?;
         let mut here = Conversation {
             frozen: Frozen::of(&shared, &row),
@@ -170,6 +170,7 @@ impl Conversation {
             notices,
             broken: None,
             left: None,
+            refused: None,
             stale: false,
             resumed,
             _lock: lock,
@@ -199,6 +200,11 @@ impl Conversation {
     /// Something to say when the next request begins.
     pub fn note(&mut self, notice: Notice) {
         self.notices.push(notice);
+    }
+
+    /// Takes another session's lock in the place of the one that was held.
+    pub(super) fn keep_lock(&mut self, lock: Lock) {
+        self._lock = lock;
     }
 
     /// What it is.
@@ -400,12 +406,34 @@ impl Conversation {
         };
         let stand_ins = self.own_stand_ins()?;
         let mut notices = self.notices;
-        let row = start_child(&shared, &self.db, &name, &frame, &old, &mut notices)?;
+        let row = made(
+            &shared,
+            &name,
+            &frame,
+            Some(&old),
+            &mut notices,
+            |row, frozen| {
+                let taken = rendered(&shared, frozen, row.head, &self.messages)?;
+                let (tokens, messages) = taken.unwrap_or_default();
+                // What is known of the last reply's calls, where they have no results.
+                let reply = messages.len().saturating_sub(1);
+                let runs = super::calls::marks_of(reply, &stand_ins);
+                let heir = Heir {
+                    made: Made::Rendered,
+                    tokens: tokens.get(row.head.len()..).unwrap_or_default(),
+                    messages: &messages,
+                    pending: 0,
+                    decoded: 0,
+                    runs: &runs,
+                };
+                Ok(self.db.succeed(row, &heir)?)
+            },
+        )?;
         let mut child = Conversation {
             frozen: Frozen::of(&shared, &row),
             _lock: Lock::session(&shared.options.home, row.id)?,
             ledger: Arc::new(self.db.ledger(row.id)?),
-            messages: Vec::new(),
+            messages: self.db.messages(row.id)?,
             decoded: Decoded::default(),
             marks: Vec::new(),
             formats: [None, None],
@@ -414,6 +442,7 @@ impl Conversation {
             notices,
             broken: None,
             left: None,
+            refused: None,
             stale: false,
             resumed: true,
             passes: self.passes,
@@ -421,7 +450,6 @@ impl Conversation {
             shared,
             row,
         };
-        child.adopt(&self.messages, &stand_ins)?;
         let what = match old.vocab == child.shared.vocab {
             true => "chat template",
             false => "vocabulary",
@@ -437,63 +465,6 @@ impl Conversation {
             None,
         ));
         Ok(child)
-    }
-
-    /// Takes over the messages of another session, rendered anew, and with them what is known of
-    /// the last reply's calls, where they have no results.
-    fn adopt(
-        &mut self,
-        messages: &[session::Message],
-        stand_ins: &[String],
-    ) -> Result<(), AgentError> {
-        let mut answered: Vec<&session::Message> = messages.iter().collect();
-        while answered.last().is_some_and(|m| m.role != "assistant") {
-            answered.pop();
-        }
-        if answered.is_empty() {
-            return Ok(());
-        }
-        let canonical = answered
-            .iter()
-            .map(|m| Message::from_json(&m.body))
-            .collect::<Result<Vec<_>, _>>()?;
-        let tokens = self.frozen.closed_tokens(&self.shared, &canonical)?;
-        let keep = self.row.head.min(self.ledger.len());
-        if !tokens.starts_with(&self.ledger[..keep]) {
-            return Err(AgentError::new(
-                ErrorKind::Template,
-                "the template writes another beginning for this history",
-            ));
-        }
-        let end = tokens.len();
-        let mut unit = self.db.begin(self.row.id)?;
-        unit.append_tokens(keep, &tokens[keep..])?;
-        for (i, message) in answered.iter().enumerate() {
-            let id = unit.add_message(&message.role, &message.body, State::Answered)?;
-            // The whole history is one rendering; where each message lies in it is not known.
-            let last = i + 1 == answered.len();
-            let span = if last {
-                Span { start: keep, end }
-            } else {
-                Span {
-                    start: keep,
-                    end: keep,
-                }
-            };
-            unit.set_span(id, span)?;
-            if message.role == "assistant" {
-                unit.set_finish(id, message.finish.unwrap_or(Finish::Stop))?;
-            }
-            if last {
-                super::calls::adopt_stand_ins(&mut unit, id, stand_ins)?;
-            }
-        }
-        unit.set_decoded(0)?;
-        unit.commit()?;
-        self.ledger = Arc::new(tokens);
-        self.messages = self.db.messages(self.row.id)?;
-        self.decoded = Decoded::default();
-        Ok(())
     }
 
     /// A line for people, once.
@@ -522,30 +493,45 @@ pub(super) fn fits(shared: &Shared, row: &Session) -> bool {
     row.vocab == shared.vocab && row.template == shared.source
 }
 
-/// The child that a session of another vocabulary or template was continued as, if the session
-/// itself did not go on since.
-fn heir(shared: &Shared, db: &Db, row: &Session) -> Result<Option<Session>, AgentError> {
-    if fits(shared, row) {
+/// The messages of a session up to its last reply, as another session takes them over: one rendering
+/// that begins with the head, in which the place of each message is not known. Nothing where there is
+/// no reply.
+pub(super) fn rendered(
+    shared: &Shared,
+    frozen: &Frozen,
+    head: &[Token],
+    messages: &[session::Message],
+) -> Result<Option<(Vec<Token>, Vec<Carried>)>, AgentError> {
+    let last = messages.iter().rposition(|m| m.role == "assistant");
+    let Some(last) = last else {
         return Ok(None);
+    };
+    let answered = &messages[..=last];
+    let canonical = answered
+        .iter()
+        .map(|m| Message::from_json(&m.body))
+        .collect::<Result<Vec<_>, _>>()?;
+    let tokens = frozen.closed_tokens(shared, &canonical)?;
+    if !tokens.starts_with(head) {
+        return Err(AgentError::new(
+            ErrorKind::Template,
+            "the template writes another beginning for this history",
+        ));
     }
-    let replied = db.messages(row.id)?.iter().any(|m| m.role == "assistant");
-    let mut children = Vec::new();
-    for summary in db.list()? {
-        let child = summary.session;
-        if child.parent != Some(row.id) || !fits(shared, &child) || child.created_ms < row.used_ms {
-            continue;
-        }
-        if replied && summary.messages == 0 && child.usage.calls == 0 {
-            // A crash or an error came before it took over the messages: another one will. One that
-            // is at it now has its lock.
-            if let Ok(_lock) = Lock::session(&shared.options.home, child.id) {
-                db.remove(child.id)?;
-            }
-            continue;
-        }
-        children.push(child);
-    }
-    Ok(children.into_iter().max_by_key(|s| (s.created_ms, s.id)))
+    let (keep, end) = (head.len(), tokens.len());
+    let carried = answered.iter().enumerate().map(|(i, m)| Carried {
+        of: Some(m.id),
+        role: m.role.clone(),
+        body: m.body.clone(),
+        state: State::Answered,
+        finish: (m.role == "assistant").then(|| m.finish.unwrap_or(Finish::Stop)),
+        span: Some(Span {
+            start: keep,
+            end: if i == last { end } else { keep },
+        }),
+    });
+    let carried = carried.collect();
+    Ok(Some((tokens, carried)))
 }
 
 /// Whether a session that starts with these tools would freeze those that this one has.
@@ -565,28 +551,20 @@ fn start(
     new: &NewSession,
     notices: &mut Vec<Notice>,
 ) -> Result<Session, AgentError> {
-    create(shared, db, name, new, None, notices)
-}
-
-fn start_child(
-    shared: &Shared,
-    db: &Db,
-    name: &str,
-    new: &NewSession,
-    parent: &Session,
-    notices: &mut Vec<Notice>,
-) -> Result<Session, AgentError> {
-    create(shared, db, name, new, Some(parent), notices)
+    made(shared, name, new, None, notices, |row, _| {
+        Ok(db.create(row)?)
+    })
 }
 
 /// Law 7: the head becomes tokens here, once. A child thinks and keeps its history as its parent does.
-fn create(
+/// `store` stores the row.
+fn made(
     shared: &Shared,
-    db: &Db,
     name: &str,
     new: &NewSession,
     parent: Option<&Session>,
     notices: &mut Vec<Notice>,
+    store: impl FnOnce(&session::NewSession<'_>, &Frozen) -> Result<Session, AgentError>,
 ) -> Result<Session, AgentError> {
     let thinking = parent.and_then(|p| p.thinking);
     let thinking = thinking.unwrap_or_else(|| shared.options.thinks());
@@ -633,7 +611,7 @@ fn create(
             None => "give a larger --ctx, or a shorter system prompt",
         }));
     }
-    Ok(db.create(&session::NewSession {
+    let row = session::NewSession {
         name,
         folder: &new.folder,
         model: &super::engine::file_name(&shared.options.model),
@@ -650,7 +628,8 @@ fn create(
         parent: parent.map(|p| p.id),
         runs_tools: new.setup.is_some(),
         thinking,
-    })?)
+    };
+    store(&row, &frozen)
 }
 
 /// Whether a session can be opened, asked before weights are loaded: its name is a name, and no
@@ -673,9 +652,13 @@ pub fn preflight(
         Open::Last => db.last_in_folder(folder)?,
         Open::FromWords(_) => None,
     };
-    let Some(row) = found else {
+    let Some(named) = found else {
         return Ok(None);
     };
+    // Under the same vocabulary and template: which others there are the model will say.
+    let (vocab, template) = (named.vocab, named.template);
+    let alike = |s: &Session| s.vocab == vocab && s.template == template;
+    let row = db.newest(named, &alike)?;
     drop(Lock::session(&options.home, row.id)?);
     let owner = kv_owner(row.id);
     Ok(options

@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Engine,
     /// Something that no user can cause.
     Internal,
+    /// It would have done no good, and nothing was changed.
+    Refused,
     /// The user interrupted.
     Interrupted,
 }
@@ -45,6 +47,7 @@ impl ErrorKind {
             ErrorKind::Script => "script",
             ErrorKind::Engine => "engine",
             ErrorKind::Internal => "internal",
+            ErrorKind::Refused => "refused",
             ErrorKind::Interrupted => "interrupted",
         }
     }

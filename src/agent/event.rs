@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Info, Receipt, Taken, TurnEnd, TurnSum};
+use super::{CompressStage, Compressed, Info, Receipt, Taken, TurnEnd, TurnSum};
 
 /// Where opening an engine stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +82,11 @@ pub enum Event {
     },
     /// A call may run only if the user says so. The turn waits for the answer.
     Question(OpenQuestion),
+    /// The conversation is being compressed, and has come this far.
+    Compress {
+        /// How far.
+        stage: CompressStage,
+    },
     /// What the user said while the turn ran enters it here, behind the results of a step.
     Steered {
         /// What was said.
@@ -154,6 +159,8 @@ pub enum Done {
         /// The text of the message that [`super::Conversation::edit`] would take back.
         last_text: Option<String>,
     },
+    /// The conversation goes on as another session, with a summary in the place of its middle.
+    Compressed(Compressed),
     /// It was passed on to the request that runs.
     Heard,
 }

@@ -112,6 +112,15 @@ impl Conversation {
         }
     }
 
+    /// The logits after the last token that the slot holds, where they are held. For verification.
+    ///
+    /// # Errors
+    /// When the engine is dead.
+    pub fn next_logits(&self) -> Result<Option<Vec<f32>>, AgentError> {
+        let pass = self.pass(&Arc::default(), &mut |_| {});
+        Ok(pass.map(|pass| pass.slot().row()).transpose()?.flatten())
+    }
+
     /// What is held in memory. For verification.
     pub fn mirror(&self) -> Mirror {
         Mirror {

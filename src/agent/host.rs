@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::AgentError;
+use super::compress::plan_in;
 use super::notes::Notes;
 use crate::chat::Message;
 use crate::chat::message::ToolCall;
@@ -11,7 +12,7 @@ use crate::session::{self, Db, SessionId};
 use crate::tools::{MemoryEdit, Secrets, SessionHit, TodoItem, ToolHost, plan_set_by};
 
 /// The tool that sets the plan.
-const PLANNER: &str = "todo";
+pub(super) const PLANNER: &str = "todo";
 
 /// A session's agent, as its tools see it. It has a connection of its own: calls that read run side
 /// by side, away from the conversation.
@@ -66,14 +67,18 @@ impl ToolHost for Host {
     }
 }
 
-/// The plan as the messages tell it. Of a reply whose calls still run, their marks do.
-fn plan(db: &Db, session: SessionId) -> Result<Vec<TodoItem>, session::Error> {
+/// The plan as the messages tell it: the last call that set it, or the hand-over of a compression that
+/// stands behind it. Of a reply whose calls still run, their marks do.
+pub(super) fn plan(db: &Db, session: SessionId) -> Result<Vec<TodoItem>, session::Error> {
     let messages = db.messages(session)?;
     let read = |message: &session::Message| Message::from_json(&message.body).ok();
     for (at, row) in messages.iter().enumerate().rev() {
         let calls = match row.role.as_str() {
             "assistant" => read(row).map(|reply| reply.calls).unwrap_or_default(),
-            _ => continue,
+            _ => match plan_in(&row.body) {
+                Some(plan) => return Ok(plan),
+                None => continue,
+            },
         };
         if !calls.iter().any(|call| call.name == PLANNER) {
             continue;

@@ -5,6 +5,7 @@
 //! - `engine`: model, slot and stores of a process; `probe`: whether a new model loads at all; `conversation`: one session of it.
 //! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back; `record`: stored,
 //!   then shown; `fresh`: read again after a failure.
+//! - `compress`: a conversation near the context's end goes on with a summary of its middle.
 //! - `branch`: undo, redo, edit, retry, fork.
 //! - `steps`: a turn with tools; `calls`: the calls of one reply; `rounds`: budgets and loops;
 //!   `toolset`: what a call needs; `temp`: its temporary folder; `steering`: what the user says
@@ -16,6 +17,7 @@
 mod append;
 mod branch;
 mod calls;
+mod compress;
 mod conversation;
 mod cost;
 mod decoded;
@@ -45,7 +47,8 @@ pub mod temp;
 mod toolset;
 mod turn;
 
-pub use branch::{Taken, fork, redo, undo};
+pub use branch::{Taken, behind, fork, redo, undo};
+pub use compress::{CompressOptions, CompressStage, Compressed, Refused};
 pub use conversation::{Conversation, Info, kv_owner, preflight};
 pub use cost::{Cost, cost, vocabulary};
 pub use engine::{Engine, Facts, Notice};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::CompressOptions;
 use super::engine::Notice;
 use crate::chat::Message;
 use crate::llama::{Apart, ContextOptions, ModelOptions, Sampling};
@@ -138,4 +139,6 @@ pub struct TurnOptions {
     pub max_tokens: Option<usize>,
     /// Texts that end a reply.
     pub stop: Vec<String>,
+    /// Compress the conversation when it comes near the context's end; `None` never does so by itself.
+    pub compress: Option<CompressOptions>,
 }

@@ -11,7 +11,7 @@ use super::conversation::Conversation;
 use super::error::ErrorKind;
 use super::reply::Coming;
 use super::turn::On;
-use super::{AgentError, Event, Rank, Want};
+use super::{AgentError, Event, Pass, Rank, Want};
 use crate::chat::Message;
 use crate::ledger::Finish;
 use crate::session::{MessageId, Span, State};
@@ -33,22 +33,13 @@ impl Conversation {
             Some(mark) => Target::after(*mark, self.ledger.clone()),
             None => Target::whole(self.ledger.clone()),
         };
-        let owner = self.owner();
-        let want = Want {
-            owner: &owner,
-            rank: Rank::Interactive,
-            cancel,
-        };
-        let pass = self
-            .passes
-            .take(&want, &mut |place| on(Event::Queued { place }));
-        let Some(pass) = pass else {
+        let Some(pass) = self.pass(cancel, on) else {
             return Ok((Outcome::none(Kind::Turn), Ok(())));
         };
         let mut inbox = Inbox::new()?;
         let answer = pass.slot().call(Call {
             kind: Kind::Turn,
-            owner,
+            owner: self.owner(),
             target,
             head: self.row.head,
             decoded: self.decoded.len(),
@@ -78,6 +69,18 @@ impl Conversation {
             }
         }
         Ok((answer.wait()?, stored))
+    }
+
+    /// Waits for the slot; nothing where the user stops that.
+    pub(super) fn pass(&self, cancel: &Arc<AtomicBool>, on: On<'_>) -> Option<Pass> {
+        let owner = self.owner();
+        let want = Want {
+            owner: &owner,
+            rank: Rank::Interactive,
+            cancel,
+        };
+        let place = &mut |place| on(Event::Queued { place });
+        self.passes.take(&want, place)
     }
 
     /// Stores what was sampled since the last time, then shows it.

@@ -38,10 +38,32 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
-        let end =
-            self.operation(|talk| talk.whole_turn(input, options, tools, script, cancel, &mut *on));
+        let mut script = script;
+        let end = self.operation(|talk| {
+            let script = script.as_deref_mut();
+            talk.whole_turn(input, options, tools, script, cancel, &mut *on)
+        });
         self.say(on);
+        if end.is_ok() {
+            self.after_turn(options, script, cancel, on)?;
+        }
         end
+    }
+
+    /// What is done after a turn, while the user reads the answer.
+    pub(super) fn after_turn(
+        &mut self,
+        options: &TurnOptions,
+        script: Option<&mut Script>,
+        cancel: &Arc<AtomicBool>,
+        on: On<'_>,
+    ) -> Result<(), AgentError> {
+        if cancel.load(Ordering::Relaxed) || !self.compression_due(options) {
+            return Ok(());
+        }
+        let done = self.operation(|talk| talk.compress_when_due(options, script, cancel, &mut *on));
+        self.say(on);
+        done.map(drop)
     }
 
     /// A turn with its sums, whatever asked for it.
@@ -56,7 +78,11 @@ impl Conversation {
     ) -> Result<TurnEnd, AgentError> {
         let Some(tools) = tools else {
             let mut sum = Sum::begin();
-            let end = self.step(input, options, script, cancel, &mut sum, on);
+            let mut script = script;
+            self.say(on);
+            let end = self
+                .append_step(input, options, script.as_deref_mut(), cancel, on)
+                .and_then(|appended| self.answer(&appended, options, script, cancel, &mut sum, on));
             sum.show(None, on);
             return end;
         };
@@ -90,7 +116,9 @@ impl Conversation {
         let mut steered = None;
         loop {
             self.say(on);
-            let appended = match self.append_step(input) {
+            let appended = self.append_step(input, options, script.as_deref_mut(), cancel, on);
+            tools.follow(self)?;
+            let appended = match appended {
                 Ok(appended) => appended,
                 Err(error) => {
                     if let Some(text) = steered {
@@ -140,22 +168,64 @@ impl Conversation {
         }
     }
 
-    /// Makes the input of a step durable. Results that do not fit are replaced by a sentence.
-    fn append_step(&mut self, input: Input) -> Result<Appended, AgentError> {
-        let results = match &input {
-            Input::Messages(all) if all.iter().any(|m| m.role == Role::Tool) => Some(all.clone()),
-            _ => None,
+    /// Makes the input of a step durable. A conversation that it makes too long is compressed; results
+    /// that do not fit all the same are replaced by a sentence.
+    fn append_step(
+        &mut self,
+        input: Input,
+        options: &TurnOptions,
+        mut script: Option<&mut Script>,
+        cancel: &Arc<AtomicBool>,
+        on: On<'_>,
+    ) -> Result<Appended, AgentError> {
+        let new = match &input {
+            Input::Text(text) => vec![Message::user(text)],
+            Input::Messages(all) => all.clone(),
+            Input::Open | Input::Continue => Vec::new(),
         };
-        match (self.append(input), results) {
-            (Err(e), Some(all)) if e.is(ErrorKind::TooLong) && self.unanswered().is_some() => {
-                self.notices.push((
-                    "the results of the last calls do not fit into the context; the model is told so".into(),
-                    Some("start a new session, or give a larger --ctx".into()),
-                ));
-                self.append(Input::Messages(all.into_iter().map(shortened).collect()))
-            }
-            (appended, _) => appended,
+        let mut appended = self.append(input.clone());
+        if appended.as_ref().is_err_and(|e| e.is(ErrorKind::TooLong))
+            && self.compress_for(&new, options, script.as_deref_mut(), cancel, on)?
+        {
+            appended = self.append(input.clone());
         }
+        let appended = match appended {
+            Err(e) if e.is(ErrorKind::TooLong) => self.append_shortened(e, input)?,
+            appended => appended?,
+        };
+        // The answer to a message comes first, where there is room for one.
+        let results = new.iter().any(|m| m.role == Role::Tool);
+        let now = results || !self.has_room();
+        let now = now && !appended.continued;
+        if !now || !self.compress_when_due(options, script, cancel, on)? {
+            return Ok(appended);
+        }
+        // The inputs went along without tokens; they get them now.
+        let again = self.append(Input::Open)?;
+        Ok(Appended {
+            text: appended.text,
+            ..again
+        })
+    }
+
+    /// An input that did not fit, with its results made short.
+    fn append_shortened(
+        &mut self,
+        error: AgentError,
+        input: Input,
+    ) -> Result<Appended, AgentError> {
+        let Input::Messages(all) = input else {
+            return Err(error);
+        };
+        if self.unanswered().is_none() || !all.iter().any(|m| m.role == Role::Tool) {
+            return Err(error);
+        }
+        self.notices.push((
+            "the results of the last calls do not fit into the context; the model is told so"
+                .into(),
+            Some("start a new session, or give a larger --ctx".into()),
+        ));
+        self.append(Input::Messages(all.into_iter().map(shortened).collect()))
     }
 }
 

@@ -69,7 +69,11 @@ pub(super) fn sweep(home: &Path, own: SessionId, db: &Db, now_ms: i64) {
         }
     };
     let unused = |id| match db.get(id) {
-        Ok(session) => now_ms.saturating_sub(session.used_ms) > UNUSED_MS,
+        // A session that was compressed is used as long as what it became is.
+        Ok(session) => match db.newest(session, &|_| true) {
+            Ok(newest) => now_ms.saturating_sub(newest.used_ms) > UNUSED_MS,
+            Err(_) => false,
+        },
         Err(Error::NotFound(_)) => true,
         // What cannot be read now is decided another time.
         Err(_) => false,

@@ -10,7 +10,7 @@ use super::host::Host;
 use super::temp::{self, Beside};
 use super::{AgentError, Budget, Conversation, Steering};
 use crate::chat::names;
-use crate::session::now_ms;
+use crate::session::{Made, SessionId, now_ms};
 use crate::tools::{Limits, Registry, Results, Secrets, Subject, Tool, ToolHost, results};
 
 /// Decides whether a call may run. It may ask a person, and takes as long as that takes.
@@ -25,6 +25,8 @@ pub trait Gate {
 
 /// The tools of a session.
 pub struct Toolset<'a> {
+    /// The session that `host` looks at.
+    session: SessionId,
     pub(super) registry: Registry,
     pub(super) project: PathBuf,
     pub(super) temp: PathBuf,
@@ -61,14 +63,15 @@ impl Conversation {
         let secret = secret.own(home);
         let registry = Registry::frozen(&names::true_tools(specs), live)
             .map_err(|e| AgentError::new(ErrorKind::Session, e.to_string()))?;
-        temp::sweep(home, self.row.id, &self.db, now_ms());
+        temp::sweep(home, self.temp_session()?, &self.db, now_ms());
         let temp = self.temp_folder()?;
         let beside = Beside {
             home: home.clone(),
-            own: self.row.id,
+            own: self.temp_session()?,
             most: temp::MOST,
         };
         Ok(Some(Toolset {
+            session: self.row.id,
             registry,
             project: PathBuf::from(&self.row.folder),
             results: Results::new(&temp, results::MOST, Some(Box::new(beside))),
@@ -84,6 +87,19 @@ impl Conversation {
 }
 
 impl Toolset<'_> {
+    /// Serves the session that a compression made of the one before.
+    ///
+    /// # Errors
+    /// When npast.db cannot be had.
+    pub(super) fn follow(&mut self, talk: &Conversation) -> Result<(), AgentError> {
+        if self.session != talk.row.id {
+            let home = &talk.shared.options.home;
+            self.host = Box::new(Host::of(home, talk.row.id, &self.secret)?);
+            self.session = talk.row.id;
+        }
+        Ok(())
+    }
+
     /// What the tools are called, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.registry.tools().map(|tool| tool.spec().name.as_str())
@@ -91,14 +107,27 @@ impl Toolset<'_> {
 }
 
 impl Conversation {
+    /// The session whose temporary folder this one uses: the first of those that were compressed to it, so
+    /// that long results that the last messages name are where they were.
+    fn temp_session(&self) -> Result<SessionId, AgentError> {
+        let mut first = self.row.id;
+        for session in self.db.lineage(self.row.id)?.iter().rev() {
+            if session.id == first && session.made == Some(Made::Compressed) {
+                first = session.parent.unwrap_or(first);
+            }
+        }
+        Ok(first)
+    }
+
     /// The session's temporary folder, made if it is missing: private, and gone with the session.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn temp_folder(&self) -> Result<PathBuf, AgentError> {
         let home = &self.shared.options.home;
-        temp::open(home, self.row.id).map_err(|e| {
-            let temp = temp::folder(home, self.row.id.0);
+        let id = self.temp_session()?;
+        temp::open(home, id).map_err(|e| {
+            let temp = temp::folder(home, id.0);
             AgentError::new(
                 ErrorKind::Session,
                 format!("the folder {} cannot be made: {e}", temp.display()),

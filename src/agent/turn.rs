@@ -16,7 +16,7 @@ use super::reason;
 use super::receipt::{Milliseconds, MissNote, Receipt, TurnSum};
 use super::reply::{Coming, grammar, watch};
 use super::{AgentError, Event, Input, TurnOptions};
-use crate::chat::script::ScriptError;
+use crate::chat::script::{Line, ScriptError};
 use crate::chat::template::ReplyFormat;
 use crate::chat::{Message, Script};
 use crate::ledger::{Finish, Token};
@@ -48,6 +48,9 @@ pub enum Stopped {
     /// One call after another named no tool or had wrong arguments.
     Chances,
 }
+
+/// How a script is written.
+const LINES: &str = "one JSON object a line: {\"text\": …} or {\"content\": …}, one line a call";
 
 pub(super) type On<'a> = &'a mut dyn FnMut(Event);
 
@@ -116,21 +119,6 @@ impl Conversation {
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
         self.work(input, options, None, script, cancel, on)
-    }
-
-    /// One model call: input, reply, receipt.
-    pub(super) fn step(
-        &mut self,
-        input: Input,
-        options: &TurnOptions,
-        script: Option<&mut Script>,
-        cancel: &Arc<AtomicBool>,
-        sum: &mut Sum,
-        on: On<'_>,
-    ) -> Result<TurnEnd, AgentError> {
-        self.say(on);
-        let appended = self.append(input)?;
-        self.answer(&appended, options, script, cancel, sum, on)
     }
 
     /// The model call for an input that is stored: reply, receipt.
@@ -317,7 +305,7 @@ impl Conversation {
         Ok(())
     }
 
-    fn receipt(&mut self, outcome: &Outcome, finish: Finish) -> Receipt {
+    pub(super) fn receipt(&mut self, outcome: &Outcome, finish: Finish) -> Receipt {
         let ms = |x: f64| x.max(0.0).round() as u64;
         let times = outcome.times;
         Receipt {
@@ -363,15 +351,23 @@ impl Conversation {
 
     /// The next prepared reply, as tokens.
     fn prepared(&self, script: &mut Script) -> Result<(Vec<Token>, Finish), AgentError> {
-        let scripted = |e: ScriptError| {
-            AgentError::new(ErrorKind::Script, e.to_string()).hinted(
-                "one JSON object a line: {\"text\": …} or {\"content\": …}, one line a call",
-            )
-        };
+        let scripted =
+            |e: ScriptError| AgentError::new(ErrorKind::Script, e.to_string()).hinted(LINES);
         let line = script.next_main().map_err(scripted)?;
-        let sampled = self.frozen.sampled(&self.shared, &line).map_err(scripted)?;
+        self.prepared_after(&line, &self.ledger)
+    }
+
+    /// A prepared reply after other tokens, and how it ends.
+    pub(super) fn prepared_after(
+        &self,
+        line: &Line,
+        before: &[Token],
+    ) -> Result<(Vec<Token>, Finish), AgentError> {
+        let scripted =
+            |e: ScriptError| AgentError::new(ErrorKind::Script, e.to_string()).hinted(LINES);
+        let sampled = self.frozen.sampled(&self.shared, line).map_err(scripted)?;
         let vocab = self.shared.model.vocab();
-        let mut tokens = Frozen::continuation(&self.shared, &self.ledger, "", sampled.pieces)?;
+        let mut tokens = Frozen::continuation(&self.shared, before, "", sampled.pieces)?;
         if let Some(finish) = line.finish {
             return Ok((tokens, finish));
         }
@@ -383,14 +379,14 @@ impl Conversation {
     }
 
     /// The seed of a call whose reply begins at `position`. A reply that is sampled anew has another.
-    fn seed_at(&self, position: usize) -> u64 {
+    pub(super) fn seed_at(&self, position: usize) -> u64 {
         match self.row.tries {
             0 => mixed(self.row.seed, position),
             tries => mixed(!mixed(self.row.seed, tries as usize), position),
         }
     }
 
-    fn recent(&self, window: usize) -> Vec<Token> {
+    pub(super) fn recent(&self, window: usize) -> Vec<Token> {
         self.ledger[self.ledger.len().saturating_sub(window)..].to_vec()
     }
 
@@ -423,7 +419,8 @@ fn only_thinking(reply: &Message, finish: Finish) -> Option<Notice> {
     }
 }
 
-fn tokenized(vocab: &Vocab, text: &str) -> Result<Vec<Token>, AgentError> {
+/// A text of the template's as tokens.
+pub(super) fn tokenized(vocab: &Vocab, text: &str) -> Result<Vec<Token>, AgentError> {
     vocab
         .tokenize(text, true)
         .map_err(|e| AgentError::new(ErrorKind::Script, e.to_string()))

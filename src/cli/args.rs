@@ -277,10 +277,14 @@ pub enum SessionsCommand {
         /// Also the branches that undo, retry and edit left
         #[arg(long)]
         all: bool,
+        /// Only the sessions that it continues and those that continue it
+        #[arg(long, conflicts_with = "all")]
+        lineage: bool,
     },
     /// Take the last turns of a session back: a user's message and all that came after it
     ///
-    /// They stay as a branch: `redo` puts them back.
+    /// They stay as a branch: `redo` puts them back. Behind a compression it goes back to the session
+    /// that was compressed.
     Undo {
         /// The session
         name: String,
@@ -307,6 +311,11 @@ pub enum SessionsCommand {
         #[arg(long, value_name = "N")]
         at: Option<usize>,
     },
+    /// Put a summary by the model in the place of the middle of a session
+    ///
+    /// It goes on as another session, which `--session NAME` opens from then on; the one before stays
+    /// readable, and `undo` behind the compression goes back to it.
+    Compress(Box<CompressArgs>),
     /// Give a session another name
     Rename {
         /// The session
@@ -322,6 +331,31 @@ pub enum SessionsCommand {
         #[arg(long)]
         yes: bool,
     },
+}
+
+#[derive(Args, Debug)]
+pub struct CompressArgs {
+    /// The session
+    pub name: String,
+
+    /// What the summary gives most room to
+    pub topic: Option<String>,
+
+    /// Prepared replies; the line with `"job": "compress"` is the summary
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
+
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+impl CompressArgs {
+    /// What was typed, as a layer.
+    pub fn layer(&self) -> Layer {
+        let mut layer = Layer::default();
+        self.model.lay(&mut layer);
+        layer
+    }
 }
 
 #[derive(Args, Debug)]

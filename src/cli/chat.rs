@@ -29,6 +29,7 @@ const HELP: &str = "\
 /undo [N]  take the last N turns back; /redo puts back what was taken off
 /fork NEW  go on in a new session that has what this one has
 /open NAME go on in another session
+/compress  put a summary in the place of the middle (/compress TOPIC gives most room to that)
 /receipt   what the last turn cost, call by call
 /session   name, model and size of this session
 /editor    write the message in $VISUAL or $EDITOR
@@ -41,7 +42,7 @@ ends npast. A message that begins with / is typed with //. An empty line answers
 left open.";
 
 /// Every command, for Tab and for words that are nearly one.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "/continue",
     "/retry",
     "/edit",
@@ -50,6 +51,7 @@ const COMMANDS: [&str; 14] = [
     "/redo",
     "/fork",
     "/open",
+    "/compress",
     "/receipt",
     "/session",
     "/steer",

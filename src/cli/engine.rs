@@ -93,6 +93,7 @@ impl Start {
                 sampling: settings.sampling.clone(),
                 max_tokens: settings.max_tokens,
                 stop: settings.stop.clone(),
+                compress: settings.compress,
             },
             script,
             new,

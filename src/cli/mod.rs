@@ -29,7 +29,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use args::{Command, KvCommand, Typed};
+use args::{Command, KvCommand, SessionsArgs, SessionsCommand, Typed};
 use error::Failure;
 
 use crate::config::{Layer, Places};
@@ -98,6 +98,12 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
         quiet: typed.quiet,
     };
     match &typed.command {
+        Some(Command::Sessions(SessionsArgs {
+            command: SessionsCommand::Compress(args),
+        })) => {
+            let settings = run.places.resolve(&env, args.layer())?;
+            sessions::compress(&run, args, settings)
+        }
         Some(Command::Sessions(args)) => sessions::run(&run, args),
         Some(Command::Models(args)) => models::run(&run, args),
         Some(Command::Kv(args)) => match &args.command {

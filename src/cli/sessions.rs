@@ -2,10 +2,13 @@
 //! session's content in `show`. A damaged session can be listed, shown, renamed and removed.
 
 mod branch;
+mod compress;
 mod list;
 mod show;
 
 use std::io::{BufRead, IsTerminal};
+
+pub use compress::run as compress;
 
 use super::Run;
 use super::args::{SessionsArgs, SessionsCommand};
@@ -26,22 +29,37 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
     };
     match (&args.command, db) {
         (SessionsCommand::List, db) => list::run(run, db.as_ref()),
-        (SessionsCommand::Show { name, all }, db) => {
+        (
+            SessionsCommand::Show {
+                name,
+                lineage: true,
+                ..
+            },
+            db,
+        ) => {
+            let (db, session) = named(db, name)?;
+            branch::chain(run, &db, &session)
+        }
+        (SessionsCommand::Show { name, all, .. }, db) => {
             let (db, id) = known(db, name)?;
             show::run(run, &db, id, *all)
         }
         (SessionsCommand::Undo { name, turns }, db) => {
-            let (db, session) = whole(db, name)?;
+            let (db, session) = newest(db, name)?;
             branch::undo(run, db, &session, *turns)
         }
         (SessionsCommand::Redo { name, branch }, db) => {
-            let (db, session) = whole(db, name)?;
+            let (db, session) = newest(db, name)?;
             branch::redo(run, db, &session, *branch)
         }
         (SessionsCommand::Fork { name, new, at }, db) => {
             let (db, session) = whole(db, name)?;
             branch::fork(run, &db, &session, new.as_deref(), *at)
         }
+        (SessionsCommand::Compress(_), _) => Err(Failure::failed(
+            "internal",
+            "a compression needs a model, and none was loaded",
+        )),
         (SessionsCommand::Rename { name, to }, db) => {
             let (db, id) = known(db, name)?;
             db.rename(id, to)?;
@@ -97,6 +115,23 @@ fn whole(db: Option<Db>, name: &str) -> Result<(Db, Session), Failure> {
     db.check(id)?;
     let session = db.get(id)?;
     Ok((db, session))
+}
+
+/// The session of this name, as far as its own row says.
+fn named(db: Option<Db>, name: &str) -> Result<(Db, Session), Failure> {
+    let (db, id) = known(db, name)?;
+    let session = db.get(id)?;
+    Ok((db, session))
+}
+
+/// What the session of this name was compressed to last, if nothing of it is damaged.
+fn newest(db: Option<Db>, name: &str) -> Result<(Db, Session), Failure> {
+    let (db, session) = named(db, name)?;
+    let (vocab, template) = (session.vocab, session.template);
+    let alike = |s: &Session| s.vocab == vocab && s.template == template;
+    let newest = db.newest(session, &alike)?;
+    db.check(newest.id)?;
+    Ok((db, newest))
 }
 
 fn agreed(name: &str, messages: usize) -> Result<bool, Failure> {

@@ -197,6 +197,7 @@ fn a_damaged_session_is_listed_shown_renamed_and_removed_and_others_are_not_dist
             SessionsCommand::Show {
                 name: name(),
                 all: true,
+                lineage: false,
             },
             "exit 1",
         ),

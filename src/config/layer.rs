@@ -168,6 +168,12 @@ keys! {
     max_tokens: usize = "max-tokens", "NPAST_MAX_TOKENS";
     /// Texts that end a reply.
     stop: Vec<String> = "stop", "NPAST_STOP";
+    /// `auto`: conversations near the context's end are compressed; `off`: never by themselves.
+    compress: String = "compress", "NPAST_COMPRESS";
+    /// The part of the context, in percent, at which a conversation is compressed.
+    compress_at: usize = "compress-at", "NPAST_COMPRESS_AT";
+    /// Most tokens of the last turns that a compression keeps word for word.
+    compress_tail: usize = "compress-tail", "NPAST_COMPRESS_TAIL";
     /// System prompt of sessions that start now: text, or `@FILE`.
     system: String = "system", "NPAST_SYSTEM";
     /// Start sessions without tools.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{ConfigError, Layer, Tables};
-use crate::agent::{Budget, Policy};
+use crate::agent::{Budget, CompressOptions, Policy};
 use crate::llama::{CacheType, ContextOptions, ModelOptions, Sampling};
 use crate::tools::ServerConfig;
 
@@ -42,6 +42,8 @@ pub struct Settings {
     pub max_tokens: Option<usize>,
     /// Texts that end a reply.
     pub stop: Vec<String>,
+    /// When conversations are compressed by themselves; `None`: never.
+    pub compress: Option<CompressOptions>,
     /// Text, or `@FILE`.
     pub system: Option<String>,
     /// Policy for tools of this run.
@@ -122,6 +124,7 @@ impl Settings {
             },
             seed: layer.seed,
             max_tokens: within("max-tokens", layer.max_tokens, 1, 1 << 24)?,
+            compress: compress(layer.compress, layer.compress_at, layer.compress_tail)?,
             stop: stops(layer.stop.unwrap_or_default())?,
             approve: match word("approve", layer.approve, &["ask", "auto", "deny"])?.as_deref() {
                 Some("auto") => Approve::Auto,
@@ -271,4 +274,17 @@ fn stops(given: Vec<String>) -> Result<Vec<String>, ConfigError> {
         });
     }
     Ok(given)
+}
+
+fn compress(
+    word_of: Option<String>,
+    at: Option<usize>,
+    tail: Option<usize>,
+) -> Result<Option<CompressOptions>, ConfigError> {
+    let options = CompressOptions {
+        at: within("compress-at", at, 10, 100)?,
+        tail: within("compress-tail", tail, 0, 1 << 24)?,
+    };
+    let off = word("compress", word_of, &["auto", "off"])?.as_deref() == Some("off");
+    Ok((!off).then_some(options))
 }

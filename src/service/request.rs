@@ -45,6 +45,14 @@ pub enum Request {
         /// How many turns it has; nothing is all of them.
         keep: Option<usize>,
     },
+    /// The conversation goes on as another session, with a summary in the place of its middle.
+    Compress {
+        /// What gets most room in the summary.
+        topic: Option<String>,
+        /// How the summary is sampled, and how much stays word for word.
+        #[serde(default)]
+        options: TurnOptions,
+    },
     /// What the session is.
     Info,
     /// Said to the model behind the results of the present step; after the turn if there is none.

@@ -192,6 +192,12 @@ impl Worker {
                 let child = self.conversation.fork(name.as_deref(), keep)?;
                 Ok(Done::Forked { name: child.name })
             }
+            Request::Compress { topic, options } => {
+                let (script, talk) = (self.script.as_mut(), &mut self.conversation);
+                let name = talk.info().name;
+                let made = talk.compress(topic.as_deref(), &options, script, cancel, on)?;
+                made.map(Done::Compressed).map_err(|why| why.of(&name))
+            }
             Request::Info => Ok(Done::Info {
                 info: Box::new(self.conversation.info()),
                 last_text: self.conversation.last_text(),

@@ -30,44 +30,8 @@ impl Db {
     /// Makes a session with its frozen head as the beginning of its ledger. [`Error::Exists`] if
     /// the name is taken, [`Error::NotFound`] if the parent is gone.
     pub fn create(&self, new: &NewSession<'_>) -> Result<Session> {
-        check_name(new.name)?;
-        let tools = new.tools.map(Value::to_string);
-        let now = now_ms();
         let tx = self.write()?;
-        if let Some(parent) = new.parent
-            && name_of(&tx, parent)?.is_none()
-        {
-            return Err(Error::NotFound(format!("the parent session {}", parent.0)));
-        }
-        tx.execute(
-            "INSERT INTO sessions (name, folder, model, class, vocab, template, fingerprint,
-                 system, tools, head, started_ms, seed, policy, parent, created_ms, used_ms,
-                 runs_tools, thinking)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, ?16,
-                 ?17)",
-            params![
-                new.name,
-                new.folder,
-                new.model,
-                new.class,
-                new.vocab.0,
-                new.template.0,
-                new.fingerprint.0,
-                new.system,
-                tools,
-                new.head.len(),
-                new.started_ms,
-                new.seed.cast_signed(),
-                new.policy,
-                new.parent.map(|p| p.0),
-                now,
-                new.runs_tools,
-                new.thinking,
-            ],
-        )
-        .map_err(|e| taken(e, new.name))?;
-        let id = SessionId(tx.last_insert_rowid());
-        chunks::append(&tx, id, 0, new.head)?;
+        let id = insert(&tx, new)?;
         let session = one(&tx, "id = ?", id.0)?.ok_or_else(|| missing(id))?;
         fault::check(fault::Kind::Commit)?;
         tx.commit()?;
@@ -146,7 +110,8 @@ impl Db {
     }
 
     /// Removes a session with its messages, ledger and receipts, in whatever state they are. Its
-    /// children stay, without a parent. KV is not ours: release the pins of this owner as well.
+    /// children stay, without a parent; the session that it continued is continued by its successor
+    /// from then on. KV is not ours: release the pins of this owner as well.
     pub fn remove(&self, id: SessionId) -> Result<()> {
         // Damaged rows may refer to each other in ways that SQLite would not let go.
         self.conn.pragma_update(None, "foreign_keys", false)?;
@@ -162,6 +127,8 @@ impl Db {
 
     fn remove_rows(&self, id: SessionId) -> Result<()> {
         let tx = self.write()?;
+        // Before the row goes: a chain of successors closes over the gap.
+        self.close_gap(&tx, id)?;
         let mut gone = 0;
         for sql in [
             "DELETE FROM runs WHERE reply IN (SELECT id FROM messages WHERE session = ?)",
@@ -194,6 +161,21 @@ impl Db {
         fault::check(fault::Kind::Commit)?;
         tx.commit()?;
         fault::made()
+    }
+
+    /// Whoever named this session as its successor names this one's own from now on.
+    fn close_gap(&self, tx: &Transaction<'_>, id: SessionId) -> Result<()> {
+        let heir = "UPDATE sessions SET successor =
+                 (SELECT nullif(gone.successor, sessions.id) FROM sessions AS gone WHERE gone.id = ?1)
+             WHERE successor = ?1";
+        match tx.execute(heir, [id.0]) {
+            Ok(_) => Ok(()),
+            // A damaged row cannot be changed; the name of a session that is gone leads nowhere.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// `base`, or `base-2`, `base-3`, …: the first that is free now. Another process may take it
@@ -352,6 +334,46 @@ impl Db {
             TransactionBehavior::Deferred,
         )?)
     }
+}
+
+/// Stores the row of a session and its head.
+pub(super) fn insert(tx: &Transaction<'_>, new: &NewSession<'_>) -> Result<SessionId> {
+    check_name(new.name)?;
+    if let Some(parent) = new.parent
+        && name_of(tx, parent)?.is_none()
+    {
+        return Err(Error::NotFound(format!("the parent session {}", parent.0)));
+    }
+    tx.execute(
+        "INSERT INTO sessions (name, folder, model, class, vocab, template, fingerprint,
+             system, tools, head, started_ms, seed, policy, parent, created_ms, used_ms,
+             runs_tools, thinking)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, ?16,
+             ?17)",
+        params![
+            new.name,
+            new.folder,
+            new.model,
+            new.class,
+            new.vocab.0,
+            new.template.0,
+            new.fingerprint.0,
+            new.system,
+            new.tools.map(Value::to_string),
+            new.head.len(),
+            new.started_ms,
+            new.seed.cast_signed(),
+            new.policy,
+            new.parent.map(|p| p.0),
+            now_ms(),
+            new.runs_tools,
+            new.thinking,
+        ],
+    )
+    .map_err(|e| taken(e, new.name))?;
+    let id = SessionId(tx.last_insert_rowid());
+    chunks::append(tx, id, 0, new.head)?;
+    Ok(id)
 }
 
 /// Milliseconds since 1970.

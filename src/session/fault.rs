@@ -208,6 +208,31 @@ mod tests {
                 };
                 db.fork(id, "aside", cut, &seen).map(drop)
             }),
+            ("a successor", |db, id| {
+                let head = [1, 2, 3, 4].map(Token);
+                let new = crate::session::NewSession {
+                    head: &head,
+                    parent: Some(id),
+                    ..testing::new("more")
+                };
+                let message = crate::session::Carried {
+                    of: db.messages(id)?.first().map(|m| m.id),
+                    role: "user".into(),
+                    body: json!({"role": "user", "content": "word ".repeat(3000)}),
+                    state: State::Answered,
+                    finish: None,
+                    span: Some(Span { start: 4, end: 5 }),
+                };
+                let heir = crate::session::Heir {
+                    made: crate::session::Made::Compressed,
+                    tokens: &[Token(9)],
+                    messages: &[message],
+                    pending: 0,
+                    decoded: 4,
+                    runs: &[(0, 0, "reads", "done")],
+                };
+                db.succeed(&new, &heir).map(drop)
+            }),
             ("a message", |db, id| {
                 let mut unit = db.begin(id)?;
                 let body = json!({"role": "user", "content": "word ".repeat(3000)});

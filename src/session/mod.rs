@@ -9,6 +9,7 @@
 //! - `unit`: the one way to change a conversation
 //! - `branch`: what undo, retry and edit take off, and put back; `ways`: what of it was decoded;
 //!   `fork`: a session made from another
+//! - `lineage`: the session that continues another one
 //! - `chunks`: ledger tokens as rows
 //! - `runs`: marks of tool calls; `search`: words over all sessions
 //! - `words`: the search index, made again when it is damaged
@@ -41,6 +42,7 @@ mod db;
 mod error;
 pub mod fault;
 mod fork;
+mod lineage;
 mod lock;
 mod name;
 mod open;
@@ -61,6 +63,7 @@ mod words;
 pub use branch::{Branch, BranchId, Cut, Why};
 pub use db::{Db, now_ms};
 pub use error::Error;
+pub use lineage::{Carried, Heir, Made};
 pub use lock::{Lock, LockError};
 pub use name::{MAX_NAME, NameError, check_name, name_from_words};
 pub use record::{Message, MessageId, NewSession, Session, SessionId, Span, State, Summary, Usage};

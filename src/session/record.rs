@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::Made;
 use crate::ledger::{Digest, Finish, Token};
 
 /// A session's row. Never used again after the session is removed.
@@ -41,7 +42,7 @@ pub struct NewSession<'a> {
     pub seed: u64,
     /// History policy: `exact` or `template`.
     pub policy: &'a str,
-    /// The session it was made from, by compression or another model; see also [`super::Db::fork`].
+    /// The session it was made from; see [`super::Db::succeed`] and [`super::Db::fork`].
     pub parent: Option<SessionId>,
     /// Its tools are run by npast; without, calls are shown and a caller answers them.
     pub runs_tools: bool,
@@ -83,6 +84,12 @@ pub struct Session {
     pub tries: u64,
     /// Tokens that it took over from its parent; `None` where it is no fork.
     pub forked: Option<usize>,
+    /// The session that continues this one.
+    pub successor: Option<SessionId>,
+    /// How it continues its parent; `None` where it does not.
+    pub made: Option<Made>,
+    /// Its first messages, as many as it was made with as a successor.
+    pub carried: usize,
 }
 
 /// Sums of receipts, in tokens but for `calls`.

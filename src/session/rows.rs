@@ -5,12 +5,13 @@ use rusqlite::Row;
 use rusqlite::types::FromSql;
 use serde_json::Value;
 
-use super::{Error, Message, MessageId, Result, Session, SessionId, Span, State, Usage};
+use super::{Error, Made, Message, MessageId, Result, Session, SessionId, Span, State, Usage};
 use crate::ledger::{Digest, Finish};
 
 pub(super) const SESSION: &str = "id, name, folder, model, class, vocab, template, fingerprint, \
     system, tools, head, started_ms, seed, policy, parent, runs_tools, thinking, created_ms, used_ms, \
-    calls, evaluated, restored, kept, generated, tries, forked";
+    calls, evaluated, restored, kept, generated, tries, forked, \
+    successor, made, carried";
 
 /// The words of a session's history policy.
 const POLICIES: [&str; 2] = ["exact", "template"];
@@ -61,6 +62,14 @@ impl Session {
             },
             tries: column(row, "tries", &place)?,
             forked: column(row, "forked", &place)?,
+            successor: column::<Option<i64>>(row, "successor", &place)?.map(SessionId),
+            made: match column::<Option<String>>(row, "made", &place)? {
+                None => None,
+                Some(word) => Some(Made::parse(&word).ok_or_else(|| {
+                    damaged(&place, "how it continues its parent cannot be read")
+                })?),
+            },
+            carried: column(row, "carried", &place)?,
             name,
         })
     }

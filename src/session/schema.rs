@@ -14,6 +14,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("steps/2.sql"),
     include_str!("steps/3.sql"),
     include_str!("steps/4.sql"),
+    include_str!("steps/5.sql"),
 ];
 
 /// Refuses a database that is not ours or is newer than this program. Writes nothing.
@@ -104,7 +105,7 @@ fn pragma(conn: &Connection, name: &str) -> Result<i64> {
 mod tests {
     use super::*;
     use crate::ledger::{Finish, Token};
-    use crate::session::{Db, Span, State};
+    use crate::session::{Db, Made, Span, State};
 
     /// A database of format 1 with one conversation, as `.dump` wrote it.
     const FORMAT_1: &str = include_str!("steps/1.dump.sql");
@@ -228,6 +229,46 @@ mod tests {
         assert_eq!(ear.notices(), [""; 0]);
     }
 
+    /// Format 4: children under another vocabulary, which that format found by comparing clocks.
+    const FORMAT_4: &str = include_str!("steps/4.dump.sql");
+
+    #[test]
+    fn a_database_of_format_4_still_opens_and_its_sessions_name_what_continues_them() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("npast.db");
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch(FORMAT_4).unwrap();
+        drop(conn);
+
+        let mut db = Db::open(&path).unwrap();
+        assert_eq!(db.survey().unwrap().damaged, []);
+        let lineage = |name: &str| {
+            let session = db.find(name).unwrap().unwrap();
+            (session.made, session.successor.map(|s| s.0))
+        };
+        let rendered = Some(Made::Rendered);
+        let want = [
+            ("work", None, Some(3)),
+            ("aside", None, None),
+            ("work-2", rendered, None),
+            ("aside-2", rendered, None),
+            ("work-3", rendered, None),
+        ];
+        for (name, made, successor) in want {
+            assert_eq!(lineage(name), (made, successor), "{name}");
+        }
+        let work = db.find("work").unwrap().unwrap();
+        let chain = db.lineage(work.id).unwrap();
+        let names: Vec<_> = chain.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["work", "work-2"]);
+        assert_eq!(db.ledger(chain[1].id).unwrap(), [1, 2].map(Token));
+        // A session that is used goes on by itself.
+        let mut unit = db.begin(work.id).unwrap();
+        unit.touch(5).unwrap();
+        unit.commit().unwrap();
+        assert_eq!(db.get(work.id).unwrap().successor, None);
+    }
+
     /// One session's damage must not keep all the others from a newer npast.
     #[test]
     fn rows_without_a_session_do_not_keep_a_database_from_a_later_format() {
@@ -308,7 +349,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "{} has format 99, and this npast knows formats up to 4",
+                "{} has format 99, and this npast knows formats up to 5",
                 path.display()
             )
         );

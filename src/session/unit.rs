@@ -210,11 +210,12 @@ impl<'a> Unit<'a> {
         })
     }
 
-    /// Sets when the session was used last, in Unix milliseconds.
+    /// Sets when the session was used last, in Unix milliseconds. A session that is used goes on by
+    /// itself: it has no successor any more.
     pub fn touch(&mut self, now_ms: i64) -> Result<()> {
         self.step(|unit| {
             unit.tx
-                .prepare_cached("UPDATE sessions SET used_ms = ? WHERE id = ?")?
+                .prepare_cached("UPDATE sessions SET used_ms = ?, successor = NULL WHERE id = ?")?
                 .execute(params![now_ms, unit.session.0])?;
             Ok(())
         })

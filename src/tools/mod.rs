@@ -76,7 +76,7 @@ pub use shown::clean;
 pub use shrink::{Ends, Limits, ends};
 #[cfg(unix)]
 pub use terminal::Terminal;
-pub use todo::{Todo, plan_set_by};
+pub use todo::{Todo, plan_of, plan_set_by, plan_text, plan_value};
 pub use write_file::WriteFile;
 
 /// What a tool is to a model.

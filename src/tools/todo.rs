@@ -57,21 +57,22 @@ impl Tool for Todo {
 
     fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
         let Some(steps) = arguments.get("steps").and_then(Value::as_array) else {
-            return Answer::good(written(&room.host.todo()));
+            return Answer::good(plan_text(&room.host.todo()));
         };
-        Answer::good(written(&read(steps)))
+        Answer::good(plan_text(&plan_of(steps)))
     }
 }
 
 /// The plan that a call of `todo` set; `None` where it only showed it, or its result does not begin
 /// with that plan: then it did not run.
 pub fn plan_set_by(arguments: &Value, result: &str) -> Option<Vec<TodoItem>> {
-    let plan = read(arguments.get("steps")?.as_array()?);
-    let begins = written(&plan).lines().next()?.to_owned();
+    let plan = plan_of(arguments.get("steps")?.as_array()?);
+    let begins = plan_text(&plan).lines().next()?.to_owned();
     result.starts_with(&begins).then_some(plan)
 }
 
-fn read(steps: &[Value]) -> Vec<TodoItem> {
+/// The plan that the steps of a call describe; a step that is none is left out.
+pub fn plan_of(steps: &[Value]) -> Vec<TodoItem> {
     let step = |step: &Value| {
         Some(TodoItem {
             text: step.get("text")?.as_str()?.trim().to_owned(),
@@ -81,8 +82,14 @@ fn read(steps: &[Value]) -> Vec<TodoItem> {
     steps.iter().filter_map(step).collect()
 }
 
+/// The inverse of [`plan_of`].
+pub fn plan_value(plan: &[TodoItem]) -> Value {
+    let step = |step: &TodoItem| json!({"text": step.text, "state": step.state.as_str()});
+    plan.iter().map(step).collect()
+}
+
 /// A plan as a list with boxes.
-fn written(plan: &[TodoItem]) -> String {
+pub fn plan_text(plan: &[TodoItem]) -> String {
     let line = |step: &TodoItem| {
         let mark = match step.state {
             TodoState::Open => "[ ]",

@@ -50,6 +50,7 @@ mod boundaries;
 mod chats;
 #[cfg(target_os = "linux")]
 mod command_lines;
+mod compressions;
 mod conversations;
 mod crashes;
 mod damage;

@@ -1,4 +1,5 @@
-//! Flags that say how the next token is chosen and when a reply ends.
+//! Flags that say how the next token is chosen, when a reply ends, and what becomes of a conversation
+//! that fills the context.
 
 use clap::Args;
 
@@ -36,6 +37,19 @@ pub struct SamplingArgs {
     /// End a reply before this text; repeatable
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Option<Vec<String>>,
+
+    /// What becomes of a conversation near the context's end: auto puts a summary in the place of its
+    /// middle, off lets the reply end there [default: auto]
+    #[arg(long, value_name = "WHEN", help_heading = "Long conversations")]
+    compress: Option<String>,
+
+    /// Compress at this part of the context, in percent [default: 75, and 85 below 16,384 tokens]
+    #[arg(long, value_name = "PERCENT", help_heading = "Long conversations")]
+    compress_at: Option<usize>,
+
+    /// Keep at most so many tokens of the last turns word for word [default: a fifth of the context]
+    #[arg(long, value_name = "TOKENS", help_heading = "Long conversations")]
+    compress_tail: Option<usize>,
 }
 
 impl SamplingArgs {
@@ -48,5 +62,8 @@ impl SamplingArgs {
         layer.repeat_penalty = self.repeat_penalty;
         layer.max_tokens = self.max_tokens;
         layer.stop = self.stop.clone();
+        layer.compress = self.compress.clone();
+        layer.compress_at = self.compress_at;
+        layer.compress_tail = self.compress_tail;
     }
 }

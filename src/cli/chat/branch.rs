@@ -35,9 +35,17 @@ impl Chat {
         }
         match command {
             Command::Undo(turns) => {
+                let here = self.info().map(|info| info.name);
                 if let Done::Undone(taken) = self.ask(Request::Undo { turns })? {
+                    let there = match here.as_deref() == Some(&taken.session) {
+                        true => String::new(),
+                        false => format!(
+                            " in {}, before its compression",
+                            harmless::line(&taken.session)
+                        ),
+                    };
                     say(&format!(
-                        "Taken back: {} messages, {} tokens. /redo puts them back.",
+                        "Taken back{there}: {} messages, {} tokens. /redo puts them back.",
                         count(taken.messages),
                         count(taken.tokens)
                     ));
@@ -78,9 +86,20 @@ impl Chat {
                 let options = self.start.turn.clone();
                 self.reply(Request::Retry { options })?;
             }
+            Command::Compress(topic) => self.compress(topic.as_deref())?,
             Command::Open(_) | Command::Wrong(_) => {}
         }
         Ok(Step::Done)
+    }
+
+    /// Compresses the conversation now.
+    fn compress(&mut self, topic: Option<&str>) -> Result<(), Failure> {
+        let done = self.ask(Request::Compress {
+            topic: topic.map(str::to_owned),
+            options: self.start.turn.clone(),
+        });
+        self.output.end();
+        done.map(drop)
     }
 
     /// Takes the last message back for the text that was typed in its place.

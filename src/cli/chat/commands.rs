@@ -13,6 +13,8 @@ pub enum Command {
     Edit(Option<String>),
     /// Go on in a session made from this one.
     Fork(Option<String>),
+    /// Put a summary in the place of the middle, with most room for this.
+    Compress(Option<String>),
     /// Go on in another session.
     Open(String),
     /// It was not understood: how it is typed.
@@ -43,6 +45,7 @@ pub fn read(line: &str) -> Option<Command> {
         }
         ("/edit", text) => Command::Edit(text),
         ("/fork", name) => Command::Fork(name),
+        ("/compress", topic) => Command::Compress(topic),
         ("/open", Some(name)) => Command::Open(name),
         ("/open", None) => Command::Wrong("/open takes the name of a session"),
         _ => return None,
@@ -70,6 +73,11 @@ mod tests {
             (
                 "/fork other way",
                 Some(Command::Fork(Some("other way".into()))),
+            ),
+            ("/compress", Some(Command::Compress(None))),
+            (
+                "/compress the parser",
+                Some(Command::Compress(Some("the parser".into()))),
             ),
             ("/open work", Some(Command::Open("work".into()))),
             ("/undone", None),

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use super::screen::{Looks, Screen, Style, lock};
 use super::{Pipe, Progress, noticed, receipt};
-use crate::agent::{Event, Receipt};
+use crate::agent::{CompressStage, Event, Receipt};
 use crate::harmless;
+use crate::slot::Kind;
 
 /// What the cursor stands behind.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,7 +85,21 @@ impl Text {
                 self.close_line();
                 self.say(&format!("said: {}", harmless::line(&text)));
             }
-            Event::Receipt(receipt) => self.last.push(*receipt),
+            Event::Compress { stage } => {
+                if stage == CompressStage::Writing {
+                    self.close_line();
+                    self.say("compressing: a summary takes the place of the middle");
+                }
+            }
+            Event::Receipt(receipt) => {
+                // A turn's own are said with its sum.
+                let aside = receipt.kind == Kind::Idle;
+                if let Some(miss) = receipt.miss.as_ref().filter(|_| aside) {
+                    self.close_line();
+                    self.say(&harmless::line(&receipt::miss(miss)));
+                }
+                self.last.push(*receipt);
+            }
             Event::Turn(sum) => {
                 self.close_line();
                 self.say(&receipt::line(&sum));

@@ -7,13 +7,19 @@ use super::super::output::{self, count, notice};
 use super::super::{Run, kv};
 use crate::agent::{self, kv_owner};
 use crate::harmless;
-use crate::session::{Branch, Db, Error, Lock, Session};
+use crate::session::{Branch, Db, Error, Lock, Made, Session};
 
 /// Takes turns back.
 pub(super) fn undo(run: &Run, mut db: Db, session: &Session, turns: usize) -> Result<i32, Failure> {
     // Whoever talks in it now holds the ledger that would be cut.
-    let _lock = Lock::session(&run.places.home, session.id)?;
-    let taken = agent::undo(&mut db, session, turns)?;
+    let _here = Lock::session(&run.places.home, session.id)?;
+    let (there, turns) = agent::behind(&db, session, turns)?;
+    let _there = match there.id == session.id {
+        true => None,
+        false => Some(Lock::session(&run.places.home, there.id)?),
+    };
+    let taken = agent::undo(&mut db, &there, turns)?;
+    let session = &there;
     if run.json {
         return output::json::lines(&[json!({
             "type": "undo", "name": session.name, "turns": taken.turns,
@@ -128,6 +134,7 @@ pub(super) fn lineage(db: &Db, session: &Session) -> Result<String, Failure> {
     while let Some(id) = here.parent {
         let whole = |name: &str| match here.forked {
             Some(tokens) => format!("  from {name}, {} tokens of it\n", count(tokens)),
+            None if here.made == Some(Made::Compressed) => format!("  from {name}, compressed\n"),
             None => format!("  from {name}, rendered anew\n"),
         };
         // Parents are older than their children, so this ends.
@@ -150,6 +157,50 @@ pub(super) fn lineage(db: &Db, session: &Session) -> Result<String, Failure> {
             }
             Err(error) => return Err(error.into()),
         }
+    }
+    Ok(text)
+}
+
+/// Draws the chain of sessions that this one is in: what it continues, itself, what continues it.
+pub(super) fn chain(run: &Run, db: &Db, session: &Session) -> Result<i32, Failure> {
+    let chain = db.lineage(session.id)?;
+    if run.json {
+        let line = |one: &Session| {
+            json!({
+                "type": "lineage", "id": one.id.0, "name": one.name,
+                "made": one.made.map(Made::as_str), "model": one.model,
+                "asked": one.id == session.id, "successor": one.successor.map(|id| id.0),
+            })
+        };
+        return output::json::lines(&chain.iter().map(line).collect::<Vec<_>>());
+    }
+    output::content(&chain_text(db, session, &chain)?)?;
+    Ok(0)
+}
+
+/// A line for each session; the one that was asked for is marked.
+pub(super) fn chain_text(db: &Db, asked: &Session, chain: &[Session]) -> Result<String, Failure> {
+    let mut text = String::new();
+    for one in chain {
+        let how = match one.made {
+            _ if one.id == chain[0].id => "",
+            Some(Made::Compressed) => "compressed to ",
+            Some(Made::Rendered) => "rendered anew as ",
+            None => "",
+        };
+        let size = match (db.ledger(one.id), db.messages(one.id)) {
+            (Ok(ledger), Ok(messages)) => format!(
+                "{} messages, {} tokens",
+                count(messages.len()),
+                count(ledger.len())
+            ),
+            _ => "damaged".to_owned(),
+        };
+        let mark = if one.id == asked.id { "*" } else { " " };
+        text.push_str(&format!(
+            "{mark} {how}{} · {} · {size}\n",
+            one.name, one.model
+        ));
     }
     Ok(text)
 }
