@@ -82,6 +82,7 @@ impl Chat {
                 self.ask(Asked::Again)?;
             }
             Command::Compress(topic) => self.compress(topic.as_deref())?,
+            Command::Prune => self.prune()?,
             Command::Open(_) | Command::Wrong(_) => {}
         }
         Ok(Step::Done)
@@ -104,6 +105,27 @@ impl Chat {
         match done? {
             Ok(_) => Ok(()),
             Err(why) => Err(refused(&name, &why)),
+        }
+    }
+
+    /// Replaces old long results by a line each.
+    fn prune(&mut self) -> Result<(), Failure> {
+        let Some(conversation) = self.conversation.as_mut() else {
+            return Ok(());
+        };
+        let (output, showing) = (&mut self.output, &self.showing);
+        let (turn, cancel) = (&self.start.turn, self.interrupt.flag());
+        let done = showing.during(
+            |event| output.event(event),
+            |on| conversation.prune(turn, cancel, on),
+        );
+        self.output.end();
+        match done? {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Failure::failed(
+                "refused",
+                "there is no long result of a tool before the last turns",
+            )),
         }
     }
 
