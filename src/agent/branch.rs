@@ -346,7 +346,7 @@ impl Conversation {
         });
         self.say(on);
         if ended.is_ok() {
-            self.after_turn(options, script, cancel, on)?;
+            self.after_turn(options, script, cancel, on);
         }
         ended
     }

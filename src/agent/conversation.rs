@@ -73,6 +73,8 @@ pub struct Conversation {
     pub(super) broken: Option<(usize, String)>,
     /// Why the slot may hold something else after the ledger's end: named if that costs something.
     pub(super) left: Option<&'static str>,
+    /// What the next receipt has to say of results that became lines.
+    pub(super) pruned: Option<super::Pruned>,
     /// A compression of this session was refused at this length in tokens.
     pub(super) refused: Option<(SessionId, usize)>,
     /// An operation on it did not end well: memory may say something else than npast.db.
@@ -170,6 +172,7 @@ impl Conversation {
             notices,
             broken: None,
             left: None,
+            pruned: None,
             refused: None,
             stale: false,
             resumed,
@@ -442,6 +445,7 @@ impl Conversation {
             notices,
             broken: None,
             left: None,
+            pruned: None,
             refused: None,
             stale: false,
             resumed: true,

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CompressStage, Compressed, Info, Receipt, Taken, TurnEnd, TurnSum};
+use super::{CompressStage, Compressed, Info, Pruned, Receipt, Taken, TurnEnd, TurnSum};
 
 /// Where opening an engine stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,6 +161,8 @@ pub enum Done {
     },
     /// The conversation goes on as another session, with a summary in the place of its middle.
     Compressed(Compressed),
+    /// Long results became lines, and the conversation goes on as another session.
+    Pruned(Pruned),
     /// It was passed on to the request that runs.
     Heard,
 }

@@ -48,7 +48,7 @@ mod toolset;
 mod turn;
 
 pub use branch::{Taken, behind, fork, redo, undo};
-pub use compress::{CompressOptions, CompressStage, Compressed, Refused};
+pub use compress::{CompressOptions, CompressStage, Compressed, Pruned, Refused};
 pub use conversation::{Conversation, Info, kv_owner, preflight};
 pub use cost::{Cost, cost, vocabulary};
 pub use engine::{Engine, Facts, Notice};

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Pruned;
 use super::turn::Stopped;
 use crate::ledger::Finish;
 use crate::slot::Kind;
@@ -59,6 +60,9 @@ pub struct Receipt {
     pub finish: Finish,
     /// Set when more was evaluated than appended.
     pub miss: Option<MissNote>,
+    /// Long results that became lines before this was read, and what that saves and costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Pruned>,
     /// Bytes of KV put back.
     pub restored_bytes: u64,
     /// Bytes of KV by position handed to the writer.

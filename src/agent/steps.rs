@@ -45,7 +45,7 @@ impl Conversation {
         });
         self.say(on);
         if end.is_ok() {
-            self.after_turn(options, script, cancel, on)?;
+            self.after_turn(options, script, cancel, on);
         }
         end
     }
@@ -57,13 +57,17 @@ impl Conversation {
         script: Option<&mut Script>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
-    ) -> Result<(), AgentError> {
+    ) {
         if cancel.load(Ordering::Relaxed) || !self.compression_due(options) {
-            return Ok(());
+            return;
         }
         let done = self.operation(|talk| talk.compress_when_due(options, script, cancel, &mut *on));
+        if let Err(error) = done {
+            // The turn itself ended well.
+            let text = format!("the conversation was not compressed: {error}");
+            self.notices.push((text, error.hint()));
+        }
         self.say(on);
-        done.map(drop)
     }
 
     /// A turn with its sums, whatever asked for it.

@@ -320,6 +320,7 @@ impl Conversation {
             pending: outcome.pending,
             finish,
             miss: self.miss(outcome),
+            pruned: self.pruned.take(),
             restored_bytes: outcome.restored_bytes,
             saved_bytes: outcome.saved_bytes,
             snapshot_bytes: outcome.snapshot_bytes,

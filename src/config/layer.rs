@@ -174,6 +174,8 @@ keys! {
     compress_at: usize = "compress-at", "NPAST_COMPRESS_AT";
     /// Most tokens of the last turns that a compression keeps word for word.
     compress_tail: usize = "compress-tail", "NPAST_COMPRESS_TAIL";
+    /// `auto`: old long results of tools become lines before a summary is needed; `off`: never.
+    prune: String = "prune", "NPAST_PRUNE";
     /// System prompt of sessions that start now: text, or `@FILE`.
     system: String = "system", "NPAST_SYSTEM";
     /// Start sessions without tools.

@@ -124,7 +124,12 @@ impl Settings {
             },
             seed: layer.seed,
             max_tokens: within("max-tokens", layer.max_tokens, 1, 1 << 24)?,
-            compress: compress(layer.compress, layer.compress_at, layer.compress_tail)?,
+            compress: compress(
+                layer.compress,
+                layer.compress_at,
+                layer.compress_tail,
+                layer.prune,
+            )?,
             stop: stops(layer.stop.unwrap_or_default())?,
             approve: match word("approve", layer.approve, &["ask", "auto", "deny"])?.as_deref() {
                 Some("auto") => Approve::Auto,
@@ -280,10 +285,12 @@ fn compress(
     word_of: Option<String>,
     at: Option<usize>,
     tail: Option<usize>,
+    prune: Option<String>,
 ) -> Result<Option<CompressOptions>, ConfigError> {
     let options = CompressOptions {
         at: within("compress-at", at, 10, 100)?,
         tail: within("compress-tail", tail, 0, 1 << 24)?,
+        prune: word("prune", prune, &["auto", "off"])?.as_deref() != Some("off"),
     };
     let off = word("compress", word_of, &["auto", "off"])?.as_deref() == Some("off");
     Ok((!off).then_some(options))

@@ -53,6 +53,12 @@ pub enum Request {
         #[serde(default)]
         options: TurnOptions,
     },
+    /// Old long results of tools become a line each, whether that pays or not.
+    Prune {
+        /// How much stays word for word.
+        #[serde(default)]
+        options: TurnOptions,
+    },
     /// What the session is.
     Info,
     /// Said to the model behind the results of the present step; after the turn if there is none.

@@ -15,7 +15,9 @@ use super::process::Inner;
 use super::projects::{self, held};
 use super::request::Request;
 use super::setup::setup;
-use crate::agent::{AgentError, Conversation, Done, Event, Input, Open, Toolset, TurnOptions};
+use crate::agent::{
+    AgentError, Conversation, Done, ErrorKind, Event, Input, Open, Refused, Toolset, TurnOptions,
+};
 use crate::chat::Script;
 use crate::session::Db;
 
@@ -197,6 +199,16 @@ impl Worker {
                 let name = talk.info().name;
                 let made = talk.compress(topic.as_deref(), &options, script, cancel, on)?;
                 made.map(Done::Compressed).map_err(|why| why.of(&name))
+            }
+            Request::Prune { options } => {
+                let pruned = self.conversation.prune(&options, cancel, on)?;
+                pruned.map(Done::Pruned).map_err(|why| match why {
+                    Refused::Interrupted => why.of(""),
+                    _ => AgentError::new(
+                        ErrorKind::Refused,
+                        "there is no long result of a tool before the last turns",
+                    ),
+                })
             }
             Request::Info => Ok(Done::Info {
                 info: Box::new(self.conversation.info()),

@@ -62,6 +62,7 @@ fn free(prompt: usize, restored: bool, generated: usize) -> Receipt {
         generated,
         pending: 1,
         finish: Finish::Length,
+        pruned: None,
         miss: None,
         restored_bytes: 0,
         saved_bytes: 0,

@@ -31,6 +31,15 @@ pub(super) struct Child {
 }
 
 impl Child {
+    /// These tokens and messages; the first `kept` stand where they stood.
+    pub fn new(tokens: Vec<Token>, kept: usize, messages: Vec<Carried>) -> Child {
+        Child {
+            tokens,
+            kept,
+            messages,
+        }
+    }
+
     /// Tokens.
     pub fn len(&self) -> usize {
         self.tokens.len()
@@ -55,14 +64,18 @@ impl Conversation {
             Some(child) => child,
             None => self.whole_child(cut, &note, summary, n)?,
         };
-        // Inputs without a reply go along; their tokens are made when they are answered.
-        let open = self.messages[n..].iter();
+        self.take_open_along(&mut child);
+        Ok(child)
+    }
+
+    /// Inputs without a reply go along; their tokens are made when they are answered.
+    pub(super) fn take_open_along(&self, child: &mut Child) {
+        let open = self.messages[self.answered()..].iter();
         child.messages.extend(open.map(|m| Carried {
             state: State::Open,
             span: None,
             ..carried(m, 0)
         }));
-        Ok(child)
     }
 
     /// Whether what stays has tokens of its own in the ledger.
@@ -311,7 +324,7 @@ impl Conversation {
 }
 
 /// A message that the new session takes over, its tokens elsewhere.
-fn carried(message: &session::Message, shift: isize) -> Carried {
+pub(super) fn carried(message: &session::Message, shift: isize) -> Carried {
     let moved = |at: usize| at.saturating_add_signed(shift);
     Carried {
         of: Some(message.id),

@@ -7,6 +7,7 @@
 //!
 //! - `cut`: what stays, word for word (pure); `note`: what the model is asked for and what the new
 //!   conversation says of itself; `ask`: the summary, on a fork; `plain`: one without a model.
+//! - `prune`: long results as lines, before a summary is needed.
 //! - `child`: the new conversation's tokens, and going on in it; `refused`: why it was not done.
 
 mod ask;
@@ -14,6 +15,7 @@ mod child;
 mod cut;
 mod note;
 mod plain;
+mod prune;
 mod refused;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
+pub use prune::Pruned;
 pub use refused::Refused;
 
 pub(super) use note::{is_handover, plan_in};
@@ -43,6 +46,8 @@ pub struct CompressOptions {
     pub at: Option<usize>,
     /// Most tokens of the last turns that stay word for word; `None` is a fifth of the context.
     pub tail: Option<usize>,
+    /// Before a summary is asked for, old long results of tools become lines where that pays.
+    pub prune: bool,
 }
 
 /// What a compression made.
@@ -134,6 +139,57 @@ impl Conversation {
         done
     }
 
+    /// Replaces old long results of tools by a line each, now, whether it pays or not: the conversation
+    /// goes on as another session, its successor.
+    ///
+    /// # Errors
+    /// When npast.db fails or the engine is lost.
+    pub fn prune(
+        &mut self,
+        options: &TurnOptions,
+        cancel: &Arc<AtomicBool>,
+        on: On<'_>,
+    ) -> Result<Result<Pruned, Refused>, AgentError> {
+        let compress = options.compress.unwrap_or_default();
+        let done = self.operation(|talk| talk.prune_once(compress, true, cancel, &mut *on));
+        self.say(on);
+        done
+    }
+
+    fn prune_once(
+        &mut self,
+        options: CompressOptions,
+        asked: bool,
+        cancel: &Arc<AtomicBool>,
+        on: On<'_>,
+    ) -> Result<Result<Pruned, Refused>, AgentError> {
+        let sizes = Sizes::of(self.shared.limit, options);
+        let (name, len) = (self.row.name.clone(), self.ledger.len());
+        let Some((mut child, pruned)) = self.pruned_child(sizes.tail)? else {
+            return Ok(Err(Refused::Nothing));
+        };
+        if pruned.saved == 0 || !(asked || pruned.pays(len)) {
+            return Ok(Err(Refused::Longer {
+                from: len,
+                to: len - pruned.saved,
+            }));
+        }
+        self.take_open_along(&mut child);
+        self.go_on_as(child)?;
+        self.left = Some("long results before this were shortened");
+        self.pruned = Some(pruned);
+        let read = self.read_ahead(cancel, on);
+        self.pruned = None;
+        read?;
+        let text = format!(
+            "{} long results of session {name} became lines: {} tokens fewer, {} are read again; it \
+             goes on as {}",
+            pruned.results, pruned.saved, pruned.again, self.row.name
+        );
+        self.notices.push((text, None));
+        Ok(Ok(pruned))
+    }
+
     /// Whether the conversation has come to the length at which it is compressed by itself. Not again
     /// where that was refused and it has hardly grown since.
     pub(super) fn compression_due(&self, options: &TurnOptions) -> bool {
@@ -164,11 +220,19 @@ impl Conversation {
         if !self.compression_due(options) {
             return Ok(false);
         }
+        // The first resort. What it saves may be enough.
+        let pruned = match options.compress.filter(|c| c.prune) {
+            Some(compress) => self.prune_once(compress, false, cancel, &mut *on)?.is_ok(),
+            None => false,
+        };
+        if pruned && !self.compression_due(options) {
+            return Ok(true);
+        }
         // Hardly anything more fits.
         let full = self.ledger.len() + 64 >= self.shared.limit;
         let need = if full { Need::Full } else { Need::Due };
         let done = self.compress_now(need, None, options, script, cancel, on)?;
-        Ok(done.is_ok())
+        Ok(done.is_ok() || pruned)
     }
 
     /// An input did not fit. Compresses the conversation where the input can fit afterwards; whether it

@@ -50,6 +50,11 @@ pub struct SamplingArgs {
     /// Keep at most so many tokens of the last turns word for word [default: a fifth of the context]
     #[arg(long, value_name = "TOKENS", help_heading = "Long conversations")]
     compress_tail: Option<usize>,
+
+    /// Old long results of tools: auto replaces them by a line each before a summary is needed, where
+    /// that pays; off never does [default: auto]
+    #[arg(long, value_name = "WHEN", help_heading = "Long conversations")]
+    prune: Option<String>,
 }
 
 impl SamplingArgs {
@@ -65,5 +70,6 @@ impl SamplingArgs {
         layer.compress = self.compress.clone();
         layer.compress_at = self.compress_at;
         layer.compress_tail = self.compress_tail;
+        layer.prune = self.prune.clone();
     }
 }

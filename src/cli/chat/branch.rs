@@ -87,6 +87,7 @@ impl Chat {
                 self.reply(Request::Retry { options })?;
             }
             Command::Compress(topic) => self.compress(topic.as_deref())?,
+            Command::Prune => self.prune()?,
             Command::Open(_) | Command::Wrong(_) => {}
         }
         Ok(Step::Done)
@@ -98,6 +99,14 @@ impl Chat {
             topic: topic.map(str::to_owned),
             options: self.start.turn.clone(),
         });
+        self.output.end();
+        done.map(drop)
+    }
+
+    /// Replaces old long results by a line each.
+    fn prune(&mut self) -> Result<(), Failure> {
+        let options = self.start.turn.clone();
+        let done = self.ask(Request::Prune { options });
         self.output.end();
         done.map(drop)
     }

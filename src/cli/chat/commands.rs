@@ -15,6 +15,8 @@ pub enum Command {
     Fork(Option<String>),
     /// Put a summary in the place of the middle, with most room for this.
     Compress(Option<String>),
+    /// Replace old long results of tools by a line each.
+    Prune,
     /// Go on in another session.
     Open(String),
     /// It was not understood: how it is typed.
@@ -46,6 +48,8 @@ pub fn read(line: &str) -> Option<Command> {
         ("/edit", text) => Command::Edit(text),
         ("/fork", name) => Command::Fork(name),
         ("/compress", topic) => Command::Compress(topic),
+        ("/prune", None) => Command::Prune,
+        ("/prune", Some(_)) => Command::Wrong("/prune stands alone"),
         ("/open", Some(name)) => Command::Open(name),
         ("/open", None) => Command::Wrong("/open takes the name of a session"),
         _ => return None,
@@ -75,6 +79,7 @@ mod tests {
                 Some(Command::Fork(Some("other way".into()))),
             ),
             ("/compress", Some(Command::Compress(None))),
+            ("/prune", Some(Command::Prune)),
             (
                 "/compress the parser",
                 Some(Command::Compress(Some("the parser".into()))),

@@ -81,6 +81,7 @@ pub mod samples {
             pending: 1,
             finish: Finish::Stop,
             miss: None,
+            pruned: None,
             restored_bytes: 0,
             saved_bytes: 0,
             snapshot_bytes: 0,
