@@ -15,6 +15,7 @@
 //! - `frame`: what a session froze at its start; `offered`: its tools; `reason`: a miss in words; `memory`: what fits.
 
 mod append;
+mod aside;
 mod branch;
 mod calls;
 mod compress;

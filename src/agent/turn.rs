@@ -68,7 +68,7 @@ impl Sum {
         }
     }
 
-    fn add(&mut self, receipt: &Receipt) {
+    pub fn add(&mut self, receipt: &Receipt) {
         let before = self.so_far.as_ref();
         let sum = |of: fn(&TurnSum) -> usize, more| before.map_or(0, of) + more;
         self.so_far = Some(TurnSum {

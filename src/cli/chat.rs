@@ -30,6 +30,7 @@ const HELP: &str = "\
 /fork NEW  go on in a new session that has what this one has
 /open NAME go on in another session
 /compress  put a summary in the place of the middle (/compress TOPIC gives most room to that)
+/btw TEXT  ask something beside the conversation, which goes on as if nobody had asked
 /prune     replace old long results of tools by a line each
 /receipt   what the last turn cost, call by call
 /session   name, model and size of this session
@@ -43,7 +44,7 @@ ends npast. A message that begins with / is typed with //. An empty line answers
 left open.";
 
 /// Every command, for Tab and for words that are nearly one.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "/continue",
     "/retry",
     "/edit",
@@ -54,6 +55,7 @@ const COMMANDS: [&str; 16] = [
     "/open",
     "/compress",
     "/prune",
+    "/btw",
     "/receipt",
     "/session",
     "/steer",

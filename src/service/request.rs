@@ -45,6 +45,14 @@ pub enum Request {
         /// How many turns it has; nothing is all of them.
         keep: Option<usize>,
     },
+    /// A question that is answered beside the conversation: neither it nor its answer is part of it.
+    Aside {
+        /// What is asked.
+        question: String,
+        /// How the answer is sampled.
+        #[serde(default)]
+        options: TurnOptions,
+    },
     /// The conversation goes on as another session, with a summary in the place of its middle.
     Compress {
         /// What gets most room in the summary.

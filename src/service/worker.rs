@@ -194,6 +194,11 @@ impl Worker {
                 let child = self.conversation.fork(name.as_deref(), keep)?;
                 Ok(Done::Forked { name: child.name })
             }
+            Request::Aside { question, options } => {
+                let (script, talk) = (self.script.as_mut(), &mut self.conversation);
+                let end = talk.aside(&question, &options, script, cancel, on)?;
+                Ok(Done::Turn(end))
+            }
             Request::Compress { topic, options } => {
                 let (script, talk) = (self.script.as_mut(), &mut self.conversation);
                 let name = talk.info().name;

@@ -44,6 +44,7 @@ mod agent_servers;
 mod agent_sessions;
 mod agent_states;
 mod agent_turns;
+mod asides;
 mod bad_days;
 mod boundaries;
 #[cfg(unix)]

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use super::super::append::Tokens;
 use super::super::conversation::Conversation;
-use super::super::reply::watch;
+use super::super::reply::{Coming, watch};
 use super::super::turn::On;
 use super::super::{AgentError, Event, Pass, TurnOptions};
 use super::note::RESULT_LATER;
@@ -38,20 +38,45 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Result<String, Refused>, AgentError> {
-        let Tokens { from, tokens, .. } = match self.instruction_tokens(instruction) {
-            Ok(tokens) => tokens,
-            Err(why) => return Ok(Err(why)),
-        };
         let Some(format) = self.format_unless(After::User, cancel)?.cloned() else {
             return Ok(Err(Refused::Interrupted));
         };
-        let line = script.and_then(|script| script.next_job(JOB));
+        let side = Beside {
+            job: JOB,
+            message: instruction,
+            format: &format,
+            most,
+        };
+        let outcome = self.beside(&side, None, options, script, cancel, on)?;
+        match outcome {
+            Ok(_) if cancel.load(Ordering::Relaxed) => Ok(Err(Refused::Interrupted)),
+            Ok(outcome) => Ok(self.summary_in(&outcome, &format)),
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
+    /// Has the model answer a message on a fork of the conversation up to its last reply, and accounts
+    /// for it. What is sampled goes to `coming`, which shows it as it comes.
+    pub(in super::super) fn beside(
+        &mut self,
+        beside: &Beside<'_>,
+        mut coming: Option<&mut Coming>,
+        options: &TurnOptions,
+        script: Option<&mut Script>,
+        cancel: &Arc<AtomicBool>,
+        on: On<'_>,
+    ) -> Result<Result<Outcome, Refused>, AgentError> {
+        let Tokens { from, tokens, .. } = match self.instruction_tokens(beside.message) {
+            Ok(tokens) => tokens,
+            Err(why) => return Ok(Err(why)),
+        };
+        let line = script.and_then(|script| script.next_job(beside.job));
         let side = Side {
             from,
             tokens: &tokens,
             line: line.as_ref(),
-            format: &format,
-            most,
+            format: beside.format,
+            most: beside.most,
         };
         let Some(pass) = self.pass(cancel, on) else {
             return Ok(Err(Refused::Interrupted));
@@ -59,12 +84,20 @@ impl Conversation {
         // What the slot said last that it holds. Another conversation may have taken its place.
         let known = self.marks.last().copied().filter(|mark| mark.len() <= from);
         let known = match known {
-            Some(mark) => self.fork_at(&pass, mark, &side, options, cancel)?,
+            Some(mark) => self.fork_at(
+                &pass,
+                mark,
+                &side,
+                coming.as_deref_mut(),
+                options,
+                cancel,
+                on,
+            )?,
             None => Err(SlotError::Moved),
         };
         let answer = match known {
             Err(SlotError::Moved) => match self.held_mark(&pass, from, cancel, on)? {
-                Some(mark) => self.fork_at(&pass, mark, &side, options, cancel)?,
+                Some(mark) => self.fork_at(&pass, mark, &side, coming, options, cancel, on)?,
                 None => return Ok(Err(Refused::Interrupted)),
             },
             answer => answer,
@@ -79,12 +112,9 @@ impl Conversation {
         if outcome.evaluated > 0 {
             self.account(&outcome, on)?;
         }
-        if cancel.load(Ordering::Relaxed) {
-            return Ok(Err(Refused::Interrupted));
-        }
         Ok(match error {
             Some(error) => Err(Refused::Engine(error.to_string())),
-            None => self.summary_in(&outcome, &format),
+            None => Ok(outcome),
         })
     }
 
@@ -179,8 +209,10 @@ impl Conversation {
         pass: &Pass,
         mark: Mark,
         side: &Side<'_>,
+        coming: Option<&mut Coming>,
         options: &TurnOptions,
         cancel: &Arc<AtomicBool>,
+        on: On<'_>,
     ) -> Result<Result<Outcome, SlotError>, AgentError> {
         let vocab = self.shared.model.vocab().clone();
         let at = mark.len().min(side.from);
@@ -200,7 +232,7 @@ impl Conversation {
                     .to_vec(),
             },
         };
-        let (events, _) = unbounded_channel();
+        let (events, mut inbox) = unbounded_channel();
         let answer = pass.slot().fork(Fork {
             base: Base::Main(mark),
             keep: false,
@@ -208,12 +240,23 @@ impl Conversation {
             reply: Reply {
                 choice,
                 max_tokens: side.most,
-                watch: watch(&vocab, side.format, &[])?,
+                watch: watch(&vocab, side.format, side.stops(options, coming.is_some()))?,
                 observe: None,
             },
             cancel: cancel.clone(),
             events,
         })?;
+        let Some(coming) = coming else {
+            return Ok(answer.wait());
+        };
+        // Nothing of it is stored, so nothing of it waits for the store.
+        while let Some(event) = inbox.blocking_recv() {
+            if let crate::slot::Event::Sampled(token) = event {
+                coming.push(&vocab, token);
+                coming.take_unstored();
+                coming.take_stored().into_iter().for_each(&mut *on);
+            }
+        }
         Ok(answer.wait())
     }
 
@@ -271,6 +314,18 @@ impl Conversation {
     }
 }
 
+/// A message that is answered beside the conversation.
+pub(in super::super) struct Beside<'a> {
+    /// The name of the side job in scripts.
+    pub job: &'static str,
+    /// What is asked.
+    pub message: &'a Message,
+    /// How the reply is read.
+    pub format: &'a ReplyFormat,
+    /// Most tokens of the reply.
+    pub most: usize,
+}
+
 /// What is done on the fork.
 struct Side<'a> {
     /// Of the ledger these first tokens stand before the instruction.
@@ -280,6 +335,16 @@ struct Side<'a> {
     format: &'a ReplyFormat,
     /// Most tokens of the summary.
     most: usize,
+}
+
+impl Side<'_> {
+    /// The texts that end the reply; a summary has none but the format's.
+    fn stops<'o>(&self, options: &'o TurnOptions, shown: bool) -> &'o [String] {
+        match shown {
+            true => &options.stop,
+            false => &[],
+        }
+    }
 }
 
 /// Whether a text says the same again and again: of its rows of four words fewer than a third differ.

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use prune::Pruned;
 pub use refused::Refused;
 
+pub(super) use ask::Beside;
 pub(super) use note::{is_handover, plan_in};
 
 use super::conversation::Conversation;

@@ -87,6 +87,10 @@ impl Chat {
                 self.reply(Request::Retry { options })?;
             }
             Command::Compress(topic) => self.compress(topic.as_deref())?,
+            Command::Aside(question) => {
+                let options = self.start.turn.clone();
+                self.reply(Request::Aside { question, options })?;
+            }
             Command::Prune => self.prune()?,
             Command::Open(_) | Command::Wrong(_) => {}
         }

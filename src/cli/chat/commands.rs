@@ -19,6 +19,8 @@ pub enum Command {
     Prune,
     /// Go on in another session.
     Open(String),
+    /// A question beside the conversation.
+    Aside(String),
     /// It was not understood: how it is typed.
     Wrong(&'static str),
 }
@@ -48,6 +50,8 @@ pub fn read(line: &str) -> Option<Command> {
         ("/edit", text) => Command::Edit(text),
         ("/fork", name) => Command::Fork(name),
         ("/compress", topic) => Command::Compress(topic),
+        ("/btw", Some(question)) => Command::Aside(question),
+        ("/btw", None) => Command::Wrong("/btw QUESTION asks something beside the conversation"),
         ("/prune", None) => Command::Prune,
         ("/prune", Some(_)) => Command::Wrong("/prune stands alone"),
         ("/open", Some(name)) => Command::Open(name),
@@ -80,6 +84,10 @@ mod tests {
             ),
             ("/compress", Some(Command::Compress(None))),
             ("/prune", Some(Command::Prune)),
+            (
+                "/btw  what was it? ",
+                Some(Command::Aside("what was it?".into())),
+            ),
             (
                 "/compress the parser",
                 Some(Command::Compress(Some("the parser".into()))),
