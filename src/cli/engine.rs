@@ -13,7 +13,7 @@ use super::live::Live;
 use super::output::{Progress, notice};
 use super::{Run, agent, input, models};
 use crate::agent::{
-    Conversation, Engine, Info, NewSession, Open, Options, Toolset, TurnOptions, preflight,
+    Conversation, Engine, Info, Leeway, NewSession, Open, Options, Toolset, TurnOptions, preflight,
 };
 use crate::chat::Script;
 use crate::config::{Places, Settings};
@@ -87,7 +87,8 @@ impl Start {
         };
         let usual = stored.as_ref().map(|session| session.model.as_str());
         let settings = with_a_model(run, settings, usual)?;
-        let options = options(run, &settings, usual)?;
+        let mut options = options(run, &settings, usual)?;
+        options.leeway.session = length(&run.places, stored.as_ref())?;
         let script = talk.script.as_deref().map(script).transpose()?;
         // Last, since it may start programs; while they come up the model is loaded.
         let folder = match &stored {
@@ -311,6 +312,10 @@ pub fn options(run: &Run, settings: &Settings, usual: Option<&str>) -> Result<Op
         weights: settings.weights.clone(),
         limit: settings.limit,
         context: settings.context.clone(),
+        leeway: Leeway {
+            cache: !settings.cache_given,
+            session: 0,
+        },
         ubatch: settings.ubatch,
         policy: settings.policy,
         store_kv: settings.store_kv,
@@ -350,6 +355,14 @@ fn stored(places: &Places, open: Option<&Open>, folder: &str) -> Result<Option<S
         Some(Open::Named(name)) => db.find(name)?,
         Some(Open::Last) => db.last_in_folder(folder)?,
         Some(Open::FromWords(_)) | None => None,
+    })
+}
+
+/// Tokens of a stored session.
+fn length(places: &Places, of: Option<&Session>) -> Result<usize, Failure> {
+    Ok(match of {
+        Some(session) => Db::open(&places.db())?.length(session.id)?,
+        None => 0,
     })
 }
 
