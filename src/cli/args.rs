@@ -242,6 +242,11 @@ pub enum ModelsCommand {
         /// Its name in the list, or a path
         model: PathBuf,
     },
+    /// Which of the short names fit this machine, and cards of 8 to 32 GB
+    ///
+    /// With the context, the cache type and the placement that npast would choose for each, the KV
+    /// that they take, and the formula. Nothing is fetched for it.
+    Recommend,
     /// Remove a model from the disk; there is no way back
     Rm {
         /// Its name in the list

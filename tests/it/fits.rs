@@ -59,4 +59,17 @@ fn what_a_start_without_flags_takes_is_said_before_it() {
             && line.ends_with(" in f16: all that the model was trained for"),
         "{page}"
     );
+    let output = program
+        .command(&["models", "recommend"])
+        .output()
+        .expect("a run");
+    let page = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && page.contains("this machine: host "),
+        "{page}"
+    );
+    assert!(
+        page.contains("qwen3-8b     36 × 8 × (128 + 128) × 2        147,456"),
+        "{page}"
+    );
 }
