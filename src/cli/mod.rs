@@ -16,6 +16,7 @@ mod interrupt;
 mod kv;
 mod live;
 mod log;
+mod manual;
 mod models;
 mod once;
 mod output;
@@ -122,6 +123,8 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
             let settings = run.places.resolve(&env, args.layer())?;
             doctor::run(&run, &settings)
         }
+        Some(Command::Completions { shell }) => manual::completions(*shell),
+        Some(Command::Man { words }) => manual::page(words),
         None => {
             let settings = run.places.resolve(&env, typed.layer())?;
             let stdin = std::io::stdin();
