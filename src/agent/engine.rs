@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::error::ErrorKind;
 use super::fingerprint::fingerprint;
+use super::fit::{Fitted, fitted};
 use super::memory;
 use super::offered::Maker;
 use super::pass::{Alone, Passes};
@@ -25,9 +26,6 @@ const SNAPSHOT_BUDGET: usize = 1 << 30;
 /// Bytes of segments that a switch holds in RAM between their proof and their use. Memory that a
 /// process did not have before costs more time than reading what is in the page cache again.
 const RESTORE_BUDGET: usize = 32 << 20;
-/// The limit that a session gets when the model could take more and nobody asked for more.
-const DEFAULT_LIMIT: usize = 32_768;
-
 /// Words, numbers, spaces, code and other scripts: what a tokenizer splits by rules of its own.
 const VOCAB_TEXTS: [&str; 4] = [
     "Hello, it's 3.14 of 2026!  Two  spaces\n\n\tand a tab",
@@ -83,6 +81,8 @@ pub struct Facts {
     pub class: Class,
     /// The conversation's limit, tokens.
     pub limit: usize,
+    /// What was chosen by what the machine has room for, and why.
+    pub fit: String,
     /// Cells of the context: the limit and the reserve.
     pub cells: usize,
     /// Bytes of KV per token that are kept for every position.
@@ -129,12 +129,17 @@ impl Engine {
         let lock = model_lock(options, &file, &mut notices);
         let weights = options.store_kv.then(|| weights(options, &file));
         probe::check(options, progress)?;
-        let model = load(options, progress)?;
+        let Fitted {
+            mut options,
+            notice,
+            words,
+        } = fitted(options, &file)?;
+        notices.extend(notice);
+        let model = load(&options, progress)?;
         progress(Stage::Context);
 
-        let slot_options = sizes(options, &model)?;
+        let slot_options = sizes(&options, &model)?;
         let (limit, ubatch) = (slot_options.limit, slot_options.context.ubatch);
-        let mut options = options.clone();
         options.context.ubatch = ubatch;
         let (source, fallback_template) = own_template(&options, &model);
         if fallback_template {
@@ -173,6 +178,7 @@ impl Engine {
             description: model.description(),
             class: slot_facts.class,
             limit: slot_facts.limit,
+            fit: words,
             cells: SlotOptions::cells(limit),
             token_bytes: slot_facts.token_bytes,
             snapshot_bytes: slot_facts.snapshot_bytes,
@@ -325,11 +331,7 @@ fn weights(options: &Options, file: &gguf::ModelFacts) -> Weights {
 
 /// What the slot is started with, if its KV cache fits into memory.
 pub(super) fn sizes(options: &Options, model: &Model) -> Result<SlotOptions, AgentError> {
-    let trained = match model.trained_context() {
-        0 => DEFAULT_LIMIT,
-        trained => trained.min(DEFAULT_LIMIT),
-    };
-    let limit = options.limit.unwrap_or(trained);
+    let limit = options.limit.unwrap_or_else(|| model.trained_context());
     let offloaded = options.weights.gpu_layers != Some(0) && llama::devices().iter().any(|d| d.gpu);
     let mut context = options.context.clone();
     context.ubatch = options.ubatch.unwrap_or(if offloaded { 512 } else { 128 });

@@ -3,7 +3,7 @@
 
 use super::{AgentError, ErrorKind};
 use crate::llama::{CacheType, Model};
-use crate::slot::available_memory;
+use crate::slot::fit::Machine;
 
 /// Refuses a context whose KV surely does not fit into the memory that is available. Only for KV
 /// in the CPU's memory; devices say themselves when they are full.
@@ -11,9 +11,7 @@ use crate::slot::available_memory;
 /// # Errors
 /// Names the need, what is free, and the flags.
 pub(super) fn check(model: &Model, cache: CacheType, cells: usize) -> Result<(), AgentError> {
-    let Some(free) = available_memory() else {
-        return Ok(());
-    };
+    let free = Machine::here().host.free;
     let need = least_kv_bytes(model, cache, cells);
     if need <= free {
         return Ok(());

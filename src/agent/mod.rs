@@ -12,7 +12,8 @@
 //!   meanwhile.
 //! - `prompt`: the system prompt, built once; `cost`: its tokens; `notes`: the memory;
 //!   `host`: what tools need of us.
-//! - `frame`: what a session froze at its start; `offered`: its tools; `reason`: a miss in words; `memory`: what fits.
+//! - `frame`: what a session froze at its start; `offered`: its tools; `reason`: a miss in words; `fit`: what a
+//!   model is loaded with where nobody says; `memory`: what a context surely needs.
 
 mod append;
 mod aside;
@@ -26,6 +27,7 @@ mod engine;
 mod error;
 mod event;
 mod fingerprint;
+mod fit;
 mod frame;
 mod fresh;
 mod host;
@@ -55,10 +57,11 @@ pub use cost::{Cost, cost, vocabulary};
 pub use engine::{Engine, Facts, Notice};
 pub use error::{AgentError, ErrorKind};
 pub use event::{Done, Event, OpenQuestion, Stage};
+pub use fit::{demand, words as fit_words};
 pub use fresh::Mirror;
 pub use notes::Notes;
 pub use offered::{Made, Maker};
-pub use options::{Input, NewSession, Open, Options, Policy, Setup, TurnOptions};
+pub use options::{Input, Leeway, NewSession, Open, Options, Policy, Setup, TurnOptions};
 pub use pass::{Pass, Passes, Rank, Want};
 pub use prompt::{Part, Prompt, Surroundings};
 pub use receipt::{Milliseconds, MissNote, Receipt, TurnSum};

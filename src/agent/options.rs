@@ -46,10 +46,13 @@ pub struct Options {
     pub model: PathBuf,
     /// Where weights go.
     pub weights: ModelOptions,
-    /// The conversation's limit in tokens; `None` takes the model's trained context, at most 32,768.
+    /// The conversation's limit in tokens; `None` takes what the model was trained for, as far as
+    /// memory goes.
     pub limit: Option<usize>,
     /// Cache, threads, RoPE; `cells` is computed from the limit.
     pub context: ContextOptions,
+    /// What else the fit may choose.
+    pub leeway: Leeway,
     /// Tokens of one decode call; `None` is 512 with layers on a GPU and 128 without.
     pub ubatch: Option<usize>,
     /// The history policy that was asked for. Sessions that start now get it, [`Policy::Exact`] without
@@ -68,6 +71,16 @@ pub struct Options {
     /// How a process of its own is started for the template, and for a model that is not known yet.
     /// `None` does their work in this process: for a caller that trusts both.
     pub apart: Option<Apart>,
+}
+
+/// What nobody asked for, so that it is chosen by what the machine has room for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Leeway {
+    /// The cache type.
+    pub cache: bool,
+    /// Tokens of the session that is about to be opened: a context should hold them, though its
+    /// start takes longer.
+    pub session: usize,
 }
 
 impl Options {

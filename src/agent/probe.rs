@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::{examine_vocab, load, sizes};
 use super::error::ErrorKind;
-use super::{AgentError, Options, Stage};
+use super::{AgentError, Leeway, Options, Stage, fit};
 use crate::durable::{self, Attributes, Links};
 use crate::kv::Store;
 use crate::llama::{self, Apart, ContextOptions, Model, ModelOptions, apart, gguf};
@@ -48,6 +48,8 @@ struct Job {
     weights: ModelOptions,
     limit: Option<usize>,
     context: ContextOptions,
+    cache: bool,
+    session: usize,
     ubatch: Option<usize>,
 }
 
@@ -59,6 +61,10 @@ impl Job {
             weights: self.weights,
             limit: self.limit,
             context: self.context,
+            leeway: Leeway {
+                cache: self.cache,
+                session: self.session,
+            },
             ubatch: self.ubatch,
             policy: None,
             store_kv: false,
@@ -131,7 +137,7 @@ pub(super) fn check(
 
 /// A name for this build and for the files as the system describes them; `None` where one of them
 /// cannot be looked at.
-fn name(options: &Options, vocab_only: bool) -> Option<String> {
+pub(super) fn name(options: &Options, vocab_only: bool) -> Option<String> {
     let mut hasher = blake3::Hasher::new();
     let mut add = |text: &[u8]| {
         hasher.update(&(text.len() as u64).to_le_bytes());
@@ -227,6 +233,8 @@ impl Loading {
             weights: options.weights.clone(),
             limit: options.limit,
             context: options.context.clone(),
+            cache: options.leeway.cache,
+            session: options.leeway.session,
             ubatch: options.ubatch,
         };
         let mut text = serde_json::to_vec(&job)?;
@@ -282,6 +290,8 @@ fn load_once(options: &Options) -> Result<(), AgentError> {
         let model = Model::load(&options.model, &options.weights, &mut |_| true)?;
         return examine_vocab(&model);
     }
+    let file = gguf::facts(&options.model)?;
+    let options = &fit::fitted(options, &file)?.options;
     let model = load(options, &mut |_| true)?;
     examine_vocab(&model)?;
     let sizes = sizes(options, &model)?;

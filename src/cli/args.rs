@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use model::ModelArgs;
 pub use sampling::SamplingArgs;
@@ -211,6 +211,33 @@ pub enum Command {
     Prompt(Box<PromptArgs>),
     /// Build, devices, model, template and data folder, and what is wrong with them
     Doctor(Box<DoctorArgs>),
+    /// What a shell reads to complete flags and subcommands: bash, zsh or fish
+    ///
+    /// For bash: npast completions bash > ~/.local/share/bash-completion/completions/npast; for fish:
+    /// npast completions fish > ~/.config/fish/completions/npast.fish; for zsh: a file _npast in a
+    /// folder of $fpath.
+    Completions {
+        /// The shell
+        shell: Completed,
+    },
+    /// The manual's page of npast, or of a subcommand
+    ///
+    /// To read it: npast man | man -l -
+    Man {
+        /// A subcommand, such as `models pull`
+        words: Vec<String>,
+    },
+}
+
+/// A shell that completes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Completed {
+    /// Bash
+    Bash,
+    /// Zsh
+    Zsh,
+    /// Fish
+    Fish,
 }
 
 #[derive(Args, Debug)]
@@ -242,6 +269,11 @@ pub enum ModelsCommand {
         /// Its name in the list, or a path
         model: PathBuf,
     },
+    /// Which of the short names fit this machine, and cards of 8 to 32 GB
+    ///
+    /// With the context, the cache type and the placement that npast would choose for each, the KV
+    /// that they take, and the formula. Nothing is fetched for it.
+    Recommend,
     /// Remove a model from the disk; there is no way back
     Rm {
         /// Its name in the list

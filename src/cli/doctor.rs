@@ -289,6 +289,7 @@ fn facts(report: &mut Report, facts: &Facts, free: Option<u64>) {
     report.row("vocabulary", facts.vocab.as_str());
     report.row("memory class", facts.class.as_str());
     report.row("context", format!("{} tokens", count(facts.limit)));
+    report.row("fit", facts.fit.as_str());
     report.row("decode call", format!("{} tokens", count(facts.ubatch)));
     let full = facts.token_bytes as u64 * facts.limit as u64;
     report.row(
@@ -336,6 +337,7 @@ mod tests {
             description: "qwen3 8B Q4_K".into(),
             class: Class::Dense,
             limit: 32_768,
+            fit: "as asked".into(),
             token_bytes: 147_456,
             ubatch: 128,
             template: vec!["user after tool: as it is".into(), "thinking".into()],
@@ -352,6 +354,7 @@ mod tests {
                vocabulary    151,936 tokens, BPE\n  \
                memory class  dense\n  \
                context       32,768 tokens\n  \
+               fit           as asked\n  \
                decode call   128 tokens\n  \
                KV cache      147,456 bytes per token, 4.5 GiB for a full context\n\n\
              template\n  \

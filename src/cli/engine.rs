@@ -9,7 +9,7 @@ use super::error::Failure;
 use super::interrupt::Interrupt;
 use super::output::{Progress, notice};
 use super::{Run, input, models};
-use crate::agent::{Engine, Info, NewSession, Open, Options, TurnOptions, preflight};
+use crate::agent::{Engine, Info, Leeway, NewSession, Open, Options, TurnOptions, preflight};
 use crate::chat::Script;
 use crate::config::{Places, Settings};
 use crate::ledger::Finish;
@@ -79,7 +79,8 @@ impl Start {
         };
         let usual = stored.as_ref().map(|session| session.model.as_str());
         let settings = with_a_model(run, settings, usual)?;
-        let options = options(run, &settings, usual)?;
+        let mut options = options(run, &settings, usual)?;
+        options.leeway.session = length(&run.places, stored.as_ref())?;
         let script = talk.script.as_deref().map(script).transpose()?;
         let projects = Arc::new(Projects::new(run.places.clone(), settings.clone()));
         // Last, since it may start programs; while they come up the model is loaded.
@@ -257,6 +258,10 @@ pub fn options(run: &Run, settings: &Settings, usual: Option<&str>) -> Result<Op
         weights: settings.weights.clone(),
         limit: settings.limit,
         context: settings.context.clone(),
+        leeway: Leeway {
+            cache: !settings.cache_given,
+            session: 0,
+        },
         ubatch: settings.ubatch,
         policy: settings.policy,
         store_kv: settings.store_kv,
@@ -308,6 +313,14 @@ fn say_notices(service: &Service) {
     for (text, hint) in service.notices() {
         notice(&text, hint.as_deref());
     }
+}
+
+/// Tokens of a stored session.
+fn length(places: &Places, of: Option<&session::Session>) -> Result<usize, Failure> {
+    Ok(match of {
+        Some(session) => Db::open(&places.db())?.length(session.id)?,
+        None => 0,
+    })
 }
 
 fn script(path: &Path) -> Result<Script, Failure> {

@@ -15,6 +15,7 @@ mod input;
 mod interrupt;
 mod kv;
 mod log;
+mod manual;
 mod models;
 mod once;
 mod output;
@@ -128,6 +129,8 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
             let settings = run.places.resolve(&env, args.layer())?;
             doctor::run(&run, &settings)
         }
+        Some(Command::Completions { shell }) => manual::completions(*shell),
+        Some(Command::Man { words }) => manual::page(words),
         None => {
             let settings = run.places.resolve(&env, typed.layer())?;
             let stdin = std::io::stdin();

@@ -5,6 +5,7 @@ mod first;
 mod info;
 mod list;
 mod pull;
+mod recommend;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -118,6 +119,7 @@ pub fn run(run: &Run, args: &ModelsArgs) -> Result<i32, Failure> {
         Some(ModelsCommand::Pull { model: None }) => pull::short_names(run),
         Some(ModelsCommand::Pull { model: Some(model) }) => pull::run(run, &places, model),
         Some(ModelsCommand::Info { model }) => info::run(run, &find(Some(model), &places)?),
+        Some(ModelsCommand::Recommend) => recommend::run(run),
         Some(ModelsCommand::Rm { model, yes }) => remove(&places, model, *yes),
         Some(ModelsCommand::Default { model: None }) => match places.default_name() {
             Some(name) => output::page(&format!("{}\n", harmless::line(&name))),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{ConfigError, Layer, Tables};
 use crate::agent::{Budget, CompressOptions, Policy};
 use crate::llama::{CacheType, ContextOptions, ModelOptions, Sampling};
+use crate::slot::fit;
 use crate::tools::ServerConfig;
 
 pub use crate::approve::Approve;
@@ -20,6 +21,8 @@ pub struct Settings {
     pub weights: ModelOptions,
     /// Cache, threads, RoPE.
     pub context: ContextOptions,
+    /// Whether the cache type was asked for.
+    pub cache_given: bool,
     /// The conversation's limit in tokens.
     pub limit: Option<usize>,
     /// Tokens of one decode call.
@@ -72,12 +75,12 @@ impl Settings {
     /// # Errors
     /// [`ConfigError::Range`] names the key, what it may be and what it is.
     pub fn new(layer: Layer) -> Result<Settings, ConfigError> {
-        let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
         let threads = within("threads", layer.threads, 1, MAX_THREADS)?;
-        let threads = threads.unwrap_or(cpus.min(MAX_THREADS));
+        let threads = threads.unwrap_or_else(|| fit::threads().min(MAX_THREADS));
         let threads_batch = within("threads-batch", layer.threads_batch, 1, MAX_THREADS)?;
         let sampling = Sampling::default();
         Ok(Settings {
+            cache_given: layer.cache_type.is_some(),
             limit: within("ctx", layer.ctx, 64, 1 << 24)?,
             ubatch: within("ubatch", layer.ubatch, 1, 8192)?,
             policy: word("policy", layer.policy, &["exact", "template"])?

@@ -17,6 +17,8 @@ pub struct Device {
     pub description: String,
     /// Whether layers can be offloaded to it.
     pub gpu: bool,
+    /// Its memory is the host's.
+    pub integrated: bool,
     /// Bytes free and in total, as the driver says (zero when it does not say).
     pub memory: (u64, u64),
 }
@@ -51,6 +53,7 @@ pub fn devices() -> Vec<Device> {
                     description: text(sys::ggml_backend_dev_description(dev)),
                     gpu: kind == sys::GGML_BACKEND_DEVICE_TYPE_GPU
                         || kind == sys::GGML_BACKEND_DEVICE_TYPE_IGPU,
+                    integrated: kind == sys::GGML_BACKEND_DEVICE_TYPE_IGPU,
                     memory: (free as u64, total as u64),
                 }
             })

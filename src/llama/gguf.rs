@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use facts::{ModelFacts, facts, split_paths};
+pub use facts::{ModelFacts, Parts, facts, split_paths};
 pub use read::{Reader, TensorInfo, Value};
 pub use write::{Type, Writer};
 

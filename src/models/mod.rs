@@ -24,7 +24,7 @@ pub use hub::Hub;
 pub use known::{Env, Found, Origin, Places};
 pub use pull::{Pulled, pull};
 pub use remote::{Access, Client};
-pub use short::{SHORT, Short};
+pub use short::{SHORT, Shape, Short};
 pub use source::{Repo, Source, Sum};
 
 /// What a pull does at the moment.

@@ -250,6 +250,11 @@ impl Db {
         Ok(tokens)
     }
 
+    /// Tokens of the ledger, without reading them.
+    pub fn length(&self, id: SessionId) -> Result<usize> {
+        chunks::length(&self.conn, id)
+    }
+
     /// How many tokens at the end of the ledger were not decoded: 0 or 1.
     pub fn pending(&self, id: SessionId) -> Result<usize> {
         let pending: usize = self.column(id, "pending")?;

@@ -1,21 +1,25 @@
 //! How much memory a context takes and how large it can be, counted by llama.cpp on a model whose
 //! weights are not read. What a context takes is a line, `fixed + cell × cells`, found from two sizes;
 //! a window or a recurrent state is in the fixed part.
+//!
+//! - `machine`: what memory there is, and what of it stays free.
+//! - `choose`: what a model is loaded with where nobody says. Pure.
+
+mod choose;
+mod machine;
 
 use std::sync::Arc;
 
+pub use choose::{Bound, Choice, Cost, Demand, GOAL, LEAST, Layer, Refusal, Wishes, choose};
+pub use machine::{Card, Machine, Place, threads};
+
 use super::{SlotError, SlotOptions};
-use crate::llama::{Context, ContextOptions, Model};
+use crate::llama::{CacheType, Context, ContextOptions, Model};
 
 /// The sizes that are compared, in cells; both are above every window that is small.
 const SIZES: (usize, usize) = (16_384, 32_768);
 /// Contexts are chosen in steps of so many tokens.
 const STEP: usize = 256;
-/// Of the host's memory this part stays free, and this much at least.
-const HOST_PART: u64 = 8;
-const HOST_LEAST: u64 = 512 << 20;
-/// Of a card's memory this much stays free.
-const CARD: u64 = 512 << 20;
 
 /// What one place of memory holds: the host's, or a card's.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,20 +90,22 @@ impl Need {
         self.shares.iter().map(|share| share.kv).sum()
     }
 
-    /// The largest conversation, in tokens, at most `most`, where `free` says how many bytes of a
-    /// place can be had. 0 where the weights alone do not fit.
-    pub fn largest(&self, most: usize, free: impl Fn(Option<&str>) -> u64) -> usize {
+    /// What a context takes, all places together.
+    pub fn cost(&self, cache: CacheType) -> Cost {
+        Cost {
+            cache,
+            token: self.token_bytes(),
+            fixed: self.shares.iter().map(|share| share.fixed).sum(),
+            work: self.shares.iter().map(|share| share.work).sum(),
+        }
+    }
+
+    /// The largest conversation, in tokens, at most `most`, where `room` says how many bytes of a
+    /// place may be filled. 0 where the weights alone do not fit.
+    pub fn largest(&self, most: usize, room: impl Fn(Option<&str>) -> u64) -> usize {
         let fits = |limit: usize| {
             self.shares.iter().all(|share| {
-                let free = free(share.device.as_deref());
-                let reserve = match share.device {
-                    None => (free / HOST_PART).max(HOST_LEAST),
-                    Some(_) => CARD,
-                };
-                share
-                    .bytes(SlotOptions::cells(limit))
-                    .saturating_add(reserve)
-                    <= free
+                share.bytes(SlotOptions::cells(limit)) <= room(share.device.as_deref())
             })
         };
         if fits(most) {
@@ -118,18 +124,9 @@ impl Need {
     }
 }
 
-/// Bytes that can be had without swapping; where the system does not say, nothing is known.
-pub fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::llama::CacheType;
     use crate::tiny::{self, Class};
 
     #[test]
@@ -156,7 +153,7 @@ mod tests {
         assert_eq!(need.largest(40_960, card(64 << 30)), 40_960);
         assert_eq!(need.largest(40_960, card(4 << 30)), 0);
         let some = need.largest(1 << 20, card(8 << 30));
-        let bytes = |limit| need.shares[1].bytes(SlotOptions::cells(limit)) + CARD;
+        let bytes = |limit| need.shares[1].bytes(SlotOptions::cells(limit));
         assert!(
             some.is_multiple_of(STEP) && bytes(some) <= 8 << 30,
             "{some}"

@@ -9,7 +9,8 @@
 //!   held for another one.
 //! - `fork`: side work; `save`: what goes to disk; `version`: what is on disk already and comes from
 //!   there; `window`: what an SWA window's layout costs.
-//! - `fit`: how large a context can be, counted before anything is loaded.
+//! - `fit`: how large a context can be, counted before anything is loaded, and what a model is loaded
+//!   with where nobody says.
 //! - `memory`: the recipes over llama.cpp's context; `resident`: the truth about sequence 0.
 
 mod again;
@@ -18,7 +19,7 @@ mod call;
 mod engine;
 mod error;
 mod evaluate;
-mod fit;
+pub mod fit;
 mod fork;
 mod memory;
 mod prepare;
@@ -39,7 +40,7 @@ pub use call::{
 };
 pub use engine::{Answer, Slot, SlotFacts, SlotHandle, SlotOptions, segment_tokens};
 pub use error::SlotError;
-pub use fit::{Need, Share, available_memory};
+pub use fit::{Need, Share};
 pub use memory::{Bytes, Class, Memory};
 pub use window::WindowCost;
 

@@ -64,6 +64,7 @@ mod exact_resume;
 mod exact_switch;
 mod failing_lives;
 mod failures;
+mod fits;
 mod foreign;
 mod forks;
 mod frozen_head;

@@ -80,6 +80,7 @@ impl Desk {
             weights: ModelOptions::default(),
             limit: Some(self.limit),
             context: ContextOptions::default(),
+            leeway: Default::default(),
             ubatch: Some(64),
             policy: Some(self.policy),
             store_kv: true,

@@ -7,6 +7,11 @@
 #include <map>
 #include <string>
 
+static bool is_card(ggml_backend_dev_t device) {
+    const enum ggml_backend_dev_type type = ggml_backend_dev_type(device);
+    return type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU;
+}
+
 int npast_memory(const llama_context * ctx, npast_memory_row * rows, int room) {
     try {
         std::map<std::string, npast_memory_row> places;
@@ -14,7 +19,11 @@ int npast_memory(const llama_context * ctx, npast_memory_row * rows, int room) {
             std::string name;
             if (!ggml_backend_buft_is_host(type)) {
                 ggml_backend_dev_t device = ggml_backend_buft_get_device(type);
-                name = device != nullptr ? ggml_backend_dev_name(device) : "";
+                // Weights that the CPU keeps in another order are in a buffer of its own kind, and in
+                // the host's memory all the same.
+                if (device != nullptr && is_card(device)) {
+                    name = ggml_backend_dev_name(device);
+                }
             }
             npast_memory_row & row = places[name];
             row.model += bytes.model;

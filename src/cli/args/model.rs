@@ -19,7 +19,8 @@ pub struct ModelArgs {
 
     /// Layers to put on GPUs
     ///
-    /// All there are room for by default; 0 keeps the model in the CPU's memory.
+    /// By default as many as there is room for beside a context of 16,384 tokens; 0 keeps the model
+    /// in the CPU's memory.
     #[arg(long, value_name = "N", help_heading = "Model")]
     gpu_layers: Option<u32>,
 
@@ -45,7 +46,8 @@ pub struct ModelArgs {
 
     /// Keep the experts of the first N layers in the CPU's memory
     ///
-    /// For mixture-of-experts models that do not fit a card: attention stays on the GPU.
+    /// For mixture-of-experts models that do not fit a card: attention stays on the GPU. By default
+    /// as few as the card has no room for.
     #[arg(long, value_name = "N", help_heading = "Model")]
     n_cpu_moe: Option<u32>,
 
@@ -65,12 +67,15 @@ pub struct ModelArgs {
 
     /// Most tokens of the conversation
     ///
-    /// By default what the model was trained for, at most 32,768. `npast doctor` says what a
-    /// token costs in memory and on disk.
+    /// By default what the model was trained for, as far as memory goes; `npast models info` says
+    /// how far that is, and what a token costs.
     #[arg(long, value_name = "TOKENS", help_heading = "Memory")]
     ctx: Option<usize>,
 
     /// Element type of the KV cache: f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl
+    ///
+    /// By default f16, or q8_0 where memory holds no 16,384 tokens of it. A model's type stays as it
+    /// was at its last start, since states on disk are of one type.
     #[arg(long, value_name = "TYPE", help_heading = "Memory")]
     cache_type: Option<String>,
 
@@ -98,7 +103,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "POLICY", help_heading = "Memory")]
     policy: Option<String>,
 
-    /// Threads for single tokens (default: all CPUs this process may use)
+    /// Threads for single tokens (default: the cores this process may use)
     #[arg(long, value_name = "N", help_heading = "Memory")]
     threads: Option<usize>,
 

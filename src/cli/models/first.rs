@@ -9,9 +9,8 @@ use crate::cli::Run;
 use crate::cli::error::Failure;
 use crate::cli::output::{self, bytes};
 use crate::harmless;
-use crate::llama;
 use crate::models::{Places, Short};
-use crate::slot;
+use crate::slot::fit::Machine;
 
 /// Models that are offered by number.
 const OFFERED: usize = 9;
@@ -71,11 +70,11 @@ pub fn offer(run: &Run, places: &Places) -> Result<Option<PathBuf>, Failure> {
 
 /// The best model with a short name that this machine has the memory for.
 fn fitting() -> Option<&'static Short> {
-    let gpus = llama::devices().into_iter().filter(|device| device.gpu);
-    let gpu = gpus.map(|device| device.memory.1).max().unwrap_or(0);
-    match gpu {
-        0 => Short::fitting(slot::available_memory()?, false),
-        memory => Short::fitting(memory, true),
+    let machine = Machine::here();
+    let cards = machine.cards.iter().map(|card| card.place.total);
+    match cards.max() {
+        None | Some(0) => Short::fitting(machine.host.free, false),
+        Some(memory) => Short::fitting(memory, true),
     }
 }
 

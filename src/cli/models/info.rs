@@ -7,15 +7,19 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::agent::{demand, fit_words};
 use crate::cli::Run;
 use crate::cli::error::Failure;
 use crate::cli::output::{self, bytes, count, table};
 use crate::harmless;
-use crate::llama::{self, CacheType, ContextOptions, Model, ModelOptions, gguf};
-use crate::slot::{self, Need, SlotOptions};
+use crate::llama::{CacheType, ContextOptions, LoadError, Model, ModelOptions, gguf};
+use crate::slot::fit::{Machine, Place, Wishes, choose};
+use crate::slot::{Need, SlotOptions};
 
 /// The cache types that are compared.
 const TYPES: [CacheType; 3] = [CacheType::F16, CacheType::Q8_0, CacheType::Q4_0];
+/// Those of them that a start chooses from.
+const CHOSEN: [CacheType; 2] = [CacheType::F16, CacheType::Q8_0];
 /// Keys of the metadata that are shown, where a model has them.
 const KEYS: [&str; 5] = [
     "general.name",
@@ -36,20 +40,13 @@ struct Row {
 /// Prints what a model is.
 pub fn run(run: &Run, path: &Path) -> Result<i32, Failure> {
     let facts = gguf::facts(path)?;
-    let failed = |error: llama::LoadError| Failure::failed("model", error.to_string());
+    let failed = |error: LoadError| Failure::failed("model", error.to_string());
     let model = Model::plan(path, &ModelOptions::default()).map_err(failed)?;
     let model = Arc::new(model);
-    let devices = llama::devices();
-    let cards = devices.iter().any(|device| device.gpu);
+    let machine = Machine::here();
+    let cards = !machine.cards.is_empty();
     let trained = model.trained_context();
-    let host = slot::available_memory().unwrap_or(0);
-    let free = |device: Option<&str>| match device {
-        None => host,
-        Some(name) => {
-            let found = devices.iter().find(|device| device.name == name);
-            found.map_or(0, |device| device.memory.0)
-        }
-    };
+    let room = |device: Option<&str>| machine.room(device);
     let rows: Vec<Row> = TYPES
         .into_iter()
         .map(|cache| {
@@ -59,7 +56,7 @@ pub fn run(run: &Run, path: &Path) -> Result<i32, Failure> {
                 ..ContextOptions::default()
             };
             let need = Need::count(&model, &options).map_err(|error| error.to_string());
-            let largest = need.as_ref().map_or(0, |need| need.largest(trained, free));
+            let largest = need.as_ref().map_or(0, |need| need.largest(trained, room));
             Row {
                 cache,
                 need,
@@ -103,12 +100,17 @@ pub fn run(run: &Run, path: &Path) -> Result<i32, Failure> {
             "none: messages become plain \"role: text\" lines",
         );
     }
-    for device in &devices {
-        let memory = if device.gpu { device.memory.0 } else { host };
+    let mut memory = |name: &str, place: &Place, rest: u64| {
+        let rest = bytes(rest.min(place.free));
+        let free = bytes(place.free);
         line(
             "memory",
-            &format!("{} free on {}", bytes(memory), device.name),
+            &format!("{name}: {free} free, {rest} of it stay free"),
         );
+    };
+    memory("host", &machine.host, machine.host.host_rest());
+    for card in &machine.cards {
+        memory(&card.name, &card.place, card.place.card_rest());
     }
     text += "\n";
     text += &table(
@@ -127,7 +129,23 @@ pub fn run(run: &Run, path: &Path) -> Result<i32, Failure> {
         &[1, 2, 3, 4],
     );
     text += &formula(&rows[0], &facts);
+    text += &format!(
+        "\nwithout flags: {}\n",
+        unasked(&rows, &facts, trained, &machine)
+    );
     output::page(&text)
+}
+
+/// What a start without flags chooses now, and why.
+fn unasked(rows: &[Row], facts: &gguf::ModelFacts, trained: usize, machine: &Machine) -> String {
+    let of = |cache| rows.iter().find(|row| row.cache == cache);
+    let rows = CHOSEN.into_iter().filter_map(of);
+    let costs = rows.filter_map(|row| Some(row.need.as_ref().ok()?.cost(row.cache)));
+    let demand = demand(facts, trained, costs.collect());
+    match choose(&demand, machine, &Wishes::default()) {
+        Ok(choice) => fit_words(&choice, &demand, machine),
+        Err(_) => "it does not fit".to_owned(),
+    }
 }
 
 /// By what llama.cpp says of the architecture; `doctor` finds it by a probe.
@@ -187,8 +205,7 @@ fn formula(row: &Row, facts: &gguf::ModelFacts) -> String {
     );
     let work: u64 = need.shares.iter().map(|share| share.work).sum();
     text += &format!(
-        "work: {} bytes a cell in the buffers of a decode call; an eighth of the host's free memory, \
-         or 512 MiB of a card, stays free\n",
+        "work: {} bytes a cell in the buffers of a decode call\n",
         count(work as usize)
     );
     let heads = number("attention.head_count");

@@ -35,12 +35,58 @@ pub struct ModelFacts {
     /// Where the data of all tensors is, in order of their names: in which file, counted from 0, from
     /// which offset, how many bytes.
     pub data: Vec<(usize, u64, u64)>,
+    /// Where its bytes are, layer by layer.
+    pub parts: Parts,
     /// Number of tensors.
     pub n_tensors: usize,
     /// Number of files.
     pub n_files: usize,
     /// Size of the tensor data in bytes.
     pub bytes: u64,
+}
+
+/// Bytes of tensors by what they are of, as their names say (`blk.N.…`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Parts {
+    /// Each layer's: all, and those of experts of a mixture.
+    pub layers: Vec<(u64, u64)>,
+    /// The embedding of input tokens.
+    pub input: u64,
+    /// All others: the output matrix and norms. Where the embedding is the output matrix too, it
+    /// counts here once more.
+    pub output: u64,
+}
+
+impl Parts {
+    fn of(tensors: &[(&TensorInfo, usize)]) -> Parts {
+        let mut parts = Parts::default();
+        let mut own_output = false;
+        for (info, _) in tensors {
+            let layer = info.name.strip_prefix("blk.").and_then(|rest| {
+                let (number, name) = rest.split_once('.')?;
+                let number: usize = number.parse().ok()?;
+                ((number as u64) < MAX_BLOCKS).then_some((number, name))
+            });
+            if let Some((number, name)) = layer {
+                if parts.layers.len() <= number {
+                    parts.layers.resize(number + 1, (0, 0));
+                }
+                parts.layers[number].0 += info.bytes;
+                if name.contains("_exps") || name.contains("_chexps") {
+                    parts.layers[number].1 += info.bytes;
+                }
+            } else if info.name == "token_embd.weight" {
+                parts.input += info.bytes;
+            } else {
+                own_output |= info.name == "output.weight";
+                parts.output += info.bytes;
+            }
+        }
+        if !own_output {
+            parts.output += parts.input;
+        }
+        parts
+    }
 }
 
 /// Reads the facts of a model: all files of a split one, whichever is named.
@@ -74,6 +120,7 @@ pub fn facts(path: &Path) -> Result<ModelFacts, GgufError> {
             .iter()
             .map(|(info, file)| (*file, info.offset, info.bytes))
             .collect(),
+        parts: Parts::of(&tensors),
         n_tensors: tensors.len(),
         n_files: readers.len(),
         bytes: tensors.iter().map(|(info, _)| info.bytes).sum(),

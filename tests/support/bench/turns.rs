@@ -57,6 +57,7 @@ fn host(home: &Path) -> (f64, usize) {
             threads_batch: threads(),
             ..ContextOptions::default()
         },
+        leeway: Default::default(),
         ubatch: Some(UBATCH),
         policy: Default::default(),
         store_kv: false,
