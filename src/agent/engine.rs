@@ -26,6 +26,9 @@ const SNAPSHOT_BUDGET: usize = 1 << 30;
 /// Bytes of segments that a switch holds in RAM between their proof and their use. Memory that a
 /// process did not have before costs more time than reading what is in the page cache again.
 const RESTORE_BUDGET: usize = 32 << 20;
+/// Tokens of a long session.
+const LONG: usize = 32_768;
+
 /// Words, numbers, spaces, code and other scripts: what a tokenizer splits by rules of its own.
 const VOCAB_TEXTS: [&str; 4] = [
     "Hello, it's 3.14 of 2026!  Two  spaces\n\n\tand a tab",
@@ -129,6 +132,7 @@ impl Engine {
         let lock = model_lock(options, &file, &mut notices);
         let weights = options.store_kv.then(|| weights(options, &file));
         probe::check(options, progress)?;
+        let asked = options.limit;
         let Fitted {
             mut options,
             notice,
@@ -170,7 +174,7 @@ impl Engine {
                 "the examination of the chat template panicked",
             ))
         })?;
-        warn_of_space(&options, &slot_facts, &mut notices);
+        warn_of_space(&options, asked, &slot_facts, &mut notices);
         progress(Stage::Ready);
 
         let facts = Facts {
@@ -460,8 +464,14 @@ fn with_need(error: AgentError, file: &gguf::ModelFacts, slot: &SlotOptions) -> 
     .hinted(hint)
 }
 
-/// Law 10 before it hurts: a full context that would not fit on the disk is said at the start.
-fn warn_of_space(options: &Options, slot: &crate::slot::SlotFacts, notices: &mut Vec<Notice>) {
+/// Law 10 before it hurts: a full context that would not fit on the disk is said at the start; of one
+/// that nobody asked for, as much as a long session has.
+fn warn_of_space(
+    options: &Options,
+    asked: Option<usize>,
+    slot: &crate::slot::SlotFacts,
+    notices: &mut Vec<Notice>,
+) {
     if !options.store_kv {
         return;
     }
@@ -469,11 +479,12 @@ fn warn_of_space(options: &Options, slot: &crate::slot::SlotFacts, notices: &mut
         return;
     };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let need = (slot.limit * slot.token_bytes + 4 * slot.snapshot_bytes) as u64;
+    let tokens = asked.unwrap_or(LONG).min(slot.limit);
+    let need = (tokens * slot.token_bytes + 4 * slot.snapshot_bytes) as u64;
     if free < need {
         notices.push((
             format!(
-                "a full session would take {} MiB of KV on disk, and {} MiB are free in {}",
+                "a session of {tokens} tokens would take {} MiB of KV on disk, and {} MiB are free in {}",
                 need >> 20,
                 free >> 20,
                 options.home.display()

@@ -396,10 +396,19 @@ fn refused(options: &Options, machine: &Machine, refusal: &Refusal) -> AgentErro
             size(machine.host.host_rest().min(machine.host.free)),
         ),
     )
-    .hinted(
-        "close other programs, take a smaller model or quantization (`npast models recommend`), or \
-         give a --ctx to have it loaded whatever is free",
-    )
+    .hinted(match options.limit {
+        Some(_) => {
+            "take a smaller --ctx, or give --gpu-layers too to have it loaded whatever is free"
+        }
+        None if machine.cards.is_empty() => {
+            "close other programs, take a smaller model or quantization (`npast models recommend`), \
+             or give a --ctx to have it loaded whatever is free"
+        }
+        None => {
+            "close other programs, take a smaller model or quantization (`npast models recommend`), \
+             or give --ctx and --gpu-layers to have it loaded whatever is free"
+        }
+    })
 }
 
 fn size(bytes: u64) -> String {

@@ -98,6 +98,8 @@ mod random_orders;
 mod random_talks;
 #[cfg(unix)]
 mod readers;
+#[cfg(unix)]
+mod real;
 mod refusals;
 mod retries;
 mod rewinds;

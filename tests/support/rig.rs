@@ -36,6 +36,8 @@ pub struct Rig {
     home: Option<PathBuf>,
     store: Store,
     settings: Settings,
+    /// A model that is no tiny one of its class.
+    given: Option<Arc<Model>>,
     /// Calls are steps of a turn that goes on.
     pub steps: bool,
     /// What each conversation, by its owner, had decoded when it was last served.
@@ -114,7 +116,23 @@ impl Rig {
     }
 
     pub fn with(class: Class, home: Option<&Path>, settings: Settings) -> Rig {
-        let model = load(class, settings.weights);
+        Rig::start(class, None, home, settings)
+    }
+
+    /// The same on a model of which this is the class.
+    pub fn on(model: &Arc<Model>, class: Class, home: Option<&Path>, settings: Settings) -> Rig {
+        Rig::start(class, Some(model.clone()), home, settings)
+    }
+
+    fn start(
+        class: Class,
+        given: Option<Arc<Model>>,
+        home: Option<&Path>,
+        settings: Settings,
+    ) -> Rig {
+        let model = given
+            .clone()
+            .unwrap_or_else(|| load(class, settings.weights));
         let options = SlotOptions {
             limit: settings.limit,
             context: ContextOptions {
@@ -155,6 +173,7 @@ impl Rig {
             home: home.map(Path::to_owned),
             store: opened.expect("the store"),
             settings,
+            given,
             steps: false,
             decoded: HashMap::new(),
         }
@@ -185,6 +204,7 @@ impl Rig {
             home,
             store,
             settings,
+            given,
             decoded,
             ..
         } = self;
@@ -192,7 +212,7 @@ impl Rig {
         // The thread ends with its last handle.
         drop((handle, slot, store));
         between();
-        let mut rig = Rig::with(class, home.as_deref(), settings);
+        let mut rig = Rig::start(class, given, home.as_deref(), settings);
         rig.decoded = decoded;
         rig
     }
