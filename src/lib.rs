@@ -14,6 +14,7 @@
 //! - [`agent`]: the turn: from a user's message to a stored answer and its receipts.
 //! - [`models`]: the models of this machine, whoever brought them, and bringing another.
 //! - [`config`]: defaults, file, environment.
+//! - [`gateway`]: HTTP: the APIs of OpenAI and Anthropic, npast's own paths, who may call.
 //! - [`cli`]: arguments, subcommands, terminal output.
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
@@ -23,6 +24,7 @@ pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod durable;
+pub mod gateway;
 pub mod harmless;
 pub mod kv;
 pub mod ledger;
