@@ -9,17 +9,20 @@
 //! - [`kv`]: states on disk: segment files, index, fingerprint, a writer thread of its own.
 //! - [`slot`]: the engine thread and its handle: plan, apply, rewind, fork, export, import.
 //! - [`chat`]: messages to tokens and tokens to messages.
+//! - [`approve`]: who may run what: rules, grants, the hard list.
 //! - [`tools`]: what a model can do: files, commands, notes; results cut once, at birth.
 //! - [`session`]: npast.db: sessions, messages, ledgers, lineage, migrations.
 //! - [`agent`]: the turn: from a user's message to a stored answer and its receipts.
 //! - [`models`]: the models of this machine, whoever brought them, and bringing another.
 //! - [`config`]: defaults, file, environment.
+//! - [`service`]: what one process is to all its clients: engine, scheduler, open sessions.
 //! - [`gateway`]: HTTP: the APIs of OpenAI and Anthropic, npast's own paths, who may call.
 //! - [`cli`]: arguments, subcommands, terminal output.
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 
 pub mod agent;
+pub mod approve;
 pub mod chat;
 pub mod cli;
 pub mod config;
@@ -30,6 +33,7 @@ pub mod kv;
 pub mod ledger;
 pub mod llama;
 pub mod models;
+pub mod service;
 pub mod session;
 pub mod slot;
 pub mod tools;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::conversation::{Conversation, now_ms, text_of};
+use super::conversation::{Conversation, text_of};
 use super::error::ErrorKind;
 use super::frame::Frozen;
 use super::{AgentError, Input};
@@ -11,7 +11,7 @@ use crate::chat::Message;
 use crate::chat::message::Role;
 use crate::chat::template::After;
 use crate::ledger::{Finish, Token, common_prefix};
-use crate::session::{MessageId, Span, State};
+use crate::session::{MessageId, Span, State, now_ms};
 
 /// What an input became.
 pub(super) struct Appended {

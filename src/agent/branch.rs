@@ -5,15 +5,17 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use serde::{Deserialize, Serialize};
+
 use super::append::NOT_RUN;
-use super::conversation::{Conversation, now_ms, text_of};
+use super::conversation::{Conversation, text_of};
 use super::error::ErrorKind;
 use super::{AgentError, Event, Input, Toolset, TurnEnd, TurnOptions, kv_owner};
 use crate::chat::Script;
-use crate::session::{BranchId, Cut, Db, Message, MessageId, Session, State, Unit, Why};
+use crate::session::{BranchId, Cut, Db, Message, MessageId, Session, State, Unit, Why, now_ms};
 
 /// What an undo took back.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Taken {
     /// Turns.
     pub turns: usize,

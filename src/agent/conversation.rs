@@ -2,23 +2,24 @@
 //! Everything is written to the database first and mirrored here, so that a turn costs O(new).
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
 
 use super::decoded::Decoded;
 use super::engine::{Notice, Shared};
 use super::error::ErrorKind;
 use super::frame::Frozen;
-use super::{AgentError, NewSession, Open, Options, Policy, Setup};
+use super::{AgentError, NewSession, Open, Options, Passes, Policy, Setup};
 use crate::chat::Message;
 use crate::chat::battery::Mode;
 use crate::chat::template::ReplyFormat;
 use crate::kv::{self, Warming};
 use crate::ledger::{Digest, Finish, Mark, Token};
-use crate::session::{self, Db, Lock, Session, SessionId, Span, State};
-use crate::slot::{Class, SlotHandle};
+use crate::session::{self, Db, Lock, Session, SessionId, Span, State, now_ms};
+use crate::slot::Class;
 
 /// A conversation as people know it.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Info {
     /// In npast.db.
     pub id: i64,
@@ -45,7 +46,7 @@ pub struct Info {
 /// An open conversation; this process alone has it.
 pub struct Conversation {
     pub(super) shared: Arc<Shared>,
-    pub(super) slot: SlotHandle,
+    pub(super) passes: Arc<dyn Passes>,
     pub(super) db: Db,
     pub(super) row: Session,
     resumed: bool,
@@ -77,7 +78,7 @@ pub struct Conversation {
 impl Conversation {
     pub(super) fn open(
         shared: Arc<Shared>,
-        slot: SlotHandle,
+        passes: Arc<dyn Passes>,
         open: Open,
         new: NewSession,
     ) -> Result<Conversation, AgentError> {
@@ -173,7 +174,7 @@ impl Conversation {
             resumed,
             _lock: lock,
             shared,
-            slot,
+            passes,
             row,
             db,
         };
@@ -193,6 +194,11 @@ impl Conversation {
             ));
         }
         Ok(here)
+    }
+
+    /// Something to say when the next request begins.
+    pub fn note(&mut self, notice: Notice) {
+        self.notices.push(notice);
     }
 
     /// What it is.
@@ -251,7 +257,7 @@ impl Conversation {
     /// tool is about to run that may take this process with it. A dead engine is said by the call
     /// that needs it.
     pub(super) fn settle(&mut self) {
-        self.settled += self.slot.settle().unwrap_or_default();
+        self.settled += self.passes.settle(&self.owner());
     }
 
     /// Messages at the end that nobody answered yet.
@@ -410,7 +416,7 @@ impl Conversation {
             left: None,
             stale: false,
             resumed: true,
-            slot: self.slot,
+            passes: self.passes,
             db: shared.database()?,
             shared,
             row,
@@ -509,14 +515,6 @@ pub(super) fn text_of(body: &serde_json::Value) -> &str {
     body.get("content")
         .and_then(|c| c.as_str())
         .unwrap_or_default()
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Whether a session's ledger means the same under this model's vocabulary and template.

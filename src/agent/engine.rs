@@ -9,6 +9,7 @@ use super::error::ErrorKind;
 use super::fingerprint::fingerprint;
 use super::memory;
 use super::offered::Maker;
+use super::pass::{Alone, Passes};
 use super::{AgentError, Conversation, NewSession, Open, Options, Setup, Stage, probe};
 use crate::chat::template::{ChatError, ChatTemplate, Frame, Marks};
 use crate::chat::tokenize::Tokenizer;
@@ -17,7 +18,7 @@ use crate::ledger::Digest;
 use crate::llama::bridge::BridgeError;
 use crate::llama::{self, Apart, Model, Vocab, gguf};
 use crate::session::{Db, Lock};
-use crate::slot::{Class, Compared, Slot, SlotError, SlotOptions, WindowCost};
+use crate::slot::{Class, Compared, Slot, SlotError, SlotHandle, SlotOptions, WindowCost};
 
 /// Bytes of snapshots that are kept in RAM.
 const SNAPSHOT_BUDGET: usize = 1 << 30;
@@ -270,7 +271,26 @@ impl Engine {
     /// # Errors
     /// When its name is not usable, another process has it, or npast.db fails.
     pub fn conversation(&self, open: Open, new: NewSession) -> Result<Conversation, AgentError> {
-        Conversation::open(self.shared.clone(), self.slot.handle(), open, new)
+        self.conversation_with(Arc::new(Alone(self.slot.handle())), open, new)
+    }
+
+    /// The same for a conversation that shares the slot with others: `passes` says when it may use
+    /// it.
+    ///
+    /// # Errors
+    /// As [`Engine::conversation`].
+    pub fn conversation_with(
+        &self,
+        passes: Arc<dyn Passes>,
+        open: Open,
+        new: NewSession,
+    ) -> Result<Conversation, AgentError> {
+        Conversation::open(self.shared.clone(), passes, open, new)
+    }
+
+    /// The slot, for whoever gives passes.
+    pub fn slot(&self) -> SlotHandle {
+        self.slot.handle()
     }
 }
 

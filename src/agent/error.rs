@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Script,
     /// The engine is gone.
     Engine,
+    /// Something that no user can cause.
+    Internal,
     /// The user interrupted.
     Interrupted,
 }
@@ -42,6 +44,7 @@ impl ErrorKind {
             ErrorKind::Input => "input",
             ErrorKind::Script => "script",
             ErrorKind::Engine => "engine",
+            ErrorKind::Internal => "internal",
             ErrorKind::Interrupted => "interrupted",
         }
     }
@@ -93,6 +96,17 @@ impl AgentError {
             ErrorKind::Interrupted => 130,
             ErrorKind::TooLong | ErrorKind::Input | ErrorKind::Script => 2,
             _ => 1,
+        }
+    }
+}
+
+impl From<AgentError> for super::Event {
+    fn from(error: AgentError) -> super::Event {
+        super::Event::Error {
+            kind: error.kind().to_owned(),
+            exit: error.exit(),
+            message: error.message,
+            hint: error.hint,
         }
     }
 }

@@ -1,8 +1,11 @@
-//! What a caller is told while an engine opens and a turn runs.
+//! What a client is told: while an engine opens, and while a session works. Events are plain values:
+//! the lines of `--json`, the events of a stream over HTTP, and what the terminal's output is made
+//! from.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Receipt, TurnSum};
+use super::{Info, Receipt, Taken, TurnEnd, TurnSum};
 
 /// Where opening an engine stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,11 +20,25 @@ pub enum Stage {
     Ready,
 }
 
-/// What happens in a turn. The command line prints it as text or, with `--json`, as one object a
-/// line.
-#[derive(Clone, Debug)]
+/// What happens in a session. As JSON each event is an object whose field `type` is the variant's
+/// name in snake case.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
-    /// Stored KV is put back: tokens.
+    /// The session that is open now.
+    Session {
+        /// What it is.
+        #[serde(flatten)]
+        info: Info,
+        /// What its programs are kept from; nothing where it has no tools of npast's.
+        sandbox: Option<String>,
+    },
+    /// The request waits for others.
+    Queued {
+        /// How many come before it.
+        place: usize,
+    },
+    /// Stored KV is put back.
     Restoring {
         /// Tokens.
         tokens: usize,
@@ -34,9 +51,15 @@ pub enum Event {
         total: usize,
     },
     /// More of the model's thinking.
-    Reasoning(String),
+    Reasoning {
+        /// What was added.
+        text: String,
+    },
     /// More of its answer.
-    Text(String),
+    Text {
+        /// What was added.
+        text: String,
+    },
     /// A call, when it is complete.
     ToolCall {
         /// Of ours.
@@ -57,8 +80,13 @@ pub enum Event {
         /// What the model reads.
         text: String,
     },
+    /// A call may run only if the user says so. The turn waits for the answer.
+    Question(Question),
     /// What the user said while the turn ran enters it here, behind the results of a step.
-    Steered(String),
+    Steered {
+        /// What was said.
+        text: String,
+    },
     /// What a model call cost; exactly one for each call that decoded a token.
     Receipt(Box<Receipt>),
     /// The end of the turn.
@@ -70,4 +98,69 @@ pub enum Event {
         /// What to do, if anything.
         hint: Option<String>,
     },
+    /// The request failed; nothing follows.
+    Error {
+        /// For programs; never renamed.
+        kind: String,
+        /// What happened, one sentence.
+        message: String,
+        /// What to do, if anything.
+        hint: Option<String>,
+        /// The exit code of a command line that ends with it.
+        exit: i32,
+    },
+    /// The request is done; nothing follows.
+    Done(Done),
+}
+
+/// A question about one call.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Question {
+    /// What an answer names.
+    pub id: u64,
+    /// The tool's name.
+    pub tool: String,
+    /// What the call would do, for people: lines without control or invisible characters.
+    pub text: String,
+    /// Why it is asked, where that is not plain from the policy.
+    pub why: Option<String>,
+    /// What an answer for the session or for always would allow. Where it is empty, such an answer
+    /// allows this call alone.
+    pub rules: Vec<String>,
+}
+
+/// What a request came to.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "done", rename_all = "snake_case")]
+pub enum Done {
+    /// A turn.
+    Turn(TurnEnd),
+    /// Turns were taken back.
+    Undone(Taken),
+    /// A branch was put back.
+    Redone {
+        /// Tokens of the ledger now.
+        tokens: usize,
+    },
+    /// Another session was made from this one.
+    Forked {
+        /// Its name.
+        name: String,
+    },
+    /// What the session is.
+    Info {
+        /// What it is.
+        info: Box<Info>,
+        /// The text of the message that [`super::Conversation::edit`] would take back.
+        last_text: Option<String>,
+    },
+    /// It was passed on to the request that runs.
+    Heard,
+}
+
+impl Event {
+    /// Whether it ends its request.
+    pub fn ends(&self) -> bool {
+        matches!(self, Event::Error { .. } | Event::Done(_))
+    }
 }

@@ -11,10 +11,9 @@
 //!   meanwhile.
 //! - `prompt`: the system prompt, built once; `cost`: its tokens; `notes`: the memory;
 //!   `host`: what tools need of us.
-//! - `approve`: who may call what; `frame`: what a session froze at its start; `offered`: its tools; `reason`: a miss in words; `memory`: what fits.
+//! - `frame`: what a session froze at its start; `offered`: its tools; `reason`: a miss in words; `memory`: what fits.
 
 mod append;
-pub mod approve;
 mod branch;
 mod calls;
 mod conversation;
@@ -32,6 +31,7 @@ mod memory;
 mod notes;
 mod offered;
 mod options;
+mod pass;
 pub mod probe;
 mod prompt;
 mod reason;
@@ -50,11 +50,12 @@ pub use conversation::{Conversation, Info, kv_owner, preflight};
 pub use cost::{Cost, cost, vocabulary};
 pub use engine::{Engine, Facts, Notice};
 pub use error::{AgentError, ErrorKind};
-pub use event::{Event, Stage};
+pub use event::{Done, Event, Question, Stage};
 pub use fresh::Mirror;
 pub use notes::Notes;
 pub use offered::{Made, Maker};
 pub use options::{Input, NewSession, Open, Options, Policy, Setup, TurnOptions};
+pub use pass::{Pass, Passes, Rank, Want};
 pub use prompt::{Part, Prompt, Surroundings};
 pub use receipt::{Milliseconds, MissNote, Receipt, TurnSum};
 pub use rounds::Budget;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::engine::Notice;
@@ -87,7 +88,8 @@ pub enum Open {
 }
 
 /// What the next reply answers.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Input {
     /// A user's message.
     Text(String),
@@ -127,7 +129,8 @@ pub struct Setup {
 }
 
 /// How one turn runs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TurnOptions {
     /// Settings; the seed is the session's.
     pub sampling: Sampling,

@@ -1,14 +1,14 @@
 //! What one model call cost, in the form of the command line's contract: fields may be added,
 //! never renamed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::turn::Stopped;
 use crate::ledger::Finish;
 use crate::slot::Kind;
 
 /// Whole milliseconds of one call.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Milliseconds {
     /// Reading, proving and putting back stored KV.
     pub restore: u64,
@@ -23,7 +23,7 @@ pub struct Milliseconds {
 }
 
 /// Why tokens were evaluated again.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct MissNote {
     /// The first such token's place in the ledger.
     pub at: usize,
@@ -35,7 +35,7 @@ pub struct MissNote {
 
 /// What one model call cost. `kept + restored + evaluated` is the prompt, and `context = prompt +
 /// generated - pending` is what the slot holds afterwards. All counts are tokens.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Receipt {
     /// Turn, fork or idle.
     pub kind: Kind,
@@ -77,7 +77,7 @@ impl Receipt {
 }
 
 /// The sums of a turn's receipts.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TurnSum {
     /// Model calls.
     pub calls: u64,
@@ -96,7 +96,7 @@ pub struct TurnSum {
     /// Why the last reply ended.
     pub finish: Finish,
     /// Why npast ended the turn, if it did.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
     /// Wall-clock seconds.
     pub seconds: f64,

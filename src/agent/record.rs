@@ -11,7 +11,7 @@ use super::conversation::Conversation;
 use super::error::ErrorKind;
 use super::reply::Coming;
 use super::turn::On;
-use super::{AgentError, Event};
+use super::{AgentError, Event, Rank, Want};
 use crate::chat::Message;
 use crate::ledger::Finish;
 use crate::session::{MessageId, Span, State};
@@ -33,10 +33,22 @@ impl Conversation {
             Some(mark) => Target::after(*mark, self.ledger.clone()),
             None => Target::whole(self.ledger.clone()),
         };
+        let owner = self.owner();
+        let want = Want {
+            owner: &owner,
+            rank: Rank::Interactive,
+            cancel,
+        };
+        let pass = self
+            .passes
+            .take(&want, &mut |place| on(Event::Queued { place }));
+        let Some(pass) = pass else {
+            return Ok((Outcome::none(Kind::Turn), Ok(())));
+        };
         let mut inbox = Inbox::new()?;
-        let answer = self.slot.call(Call {
+        let answer = pass.slot().call(Call {
             kind: Kind::Turn,
-            owner: self.owner(),
+            owner,
             target,
             head: self.row.head,
             decoded: self.decoded.len(),

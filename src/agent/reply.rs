@@ -150,8 +150,8 @@ impl Coming {
 
 fn shown(event: ReplyEvent) -> Event {
     match event {
-        ReplyEvent::Reasoning(text) => Event::Reasoning(text),
-        ReplyEvent::Text(text) => Event::Text(text),
+        ReplyEvent::Reasoning(text) => Event::Reasoning { text },
+        ReplyEvent::Text(text) => Event::Text { text },
     }
 }
 

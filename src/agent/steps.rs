@@ -100,7 +100,7 @@ impl Conversation {
                 }
             };
             if let Some(text) = steered.take() {
-                on(Event::Steered(text));
+                on(Event::Steered { text });
             }
             let script = script.as_deref_mut();
             let end = self.answer(&appended, options, script, cancel, sum, on)?;

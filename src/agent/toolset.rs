@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::conversation::now_ms;
 use super::error::ErrorKind;
 use super::host::Host;
 use super::temp::{self, Beside};
 use super::{AgentError, Budget, Conversation, Steering};
 use crate::chat::names;
+use crate::session::now_ms;
 use crate::tools::{Limits, Registry, Results, Secrets, Subject, Tool, ToolHost, results};
 
 /// Decides whether a call may run. It may ask a person, and takes as long as that takes.

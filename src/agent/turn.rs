@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::append::Appended;
-use super::conversation::{Conversation, now_ms};
+use super::conversation::Conversation;
 use super::engine::Notice;
 use super::error::ErrorKind;
 use super::frame::Frozen;
@@ -21,11 +21,11 @@ use crate::chat::template::ReplyFormat;
 use crate::chat::{Message, Script};
 use crate::ledger::{Finish, Token};
 use crate::llama::{Grammar, Sampling, Vocab};
-use crate::session::{self, MessageId, Usage};
+use crate::session::{self, MessageId, Usage, now_ms};
 use crate::slot::{Choice, Outcome, Reply};
 
 /// How a turn ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TurnEnd {
     /// Of the last reply.
     pub finish: Finish,
@@ -36,7 +36,7 @@ pub struct TurnEnd {
 }
 
 /// Why npast ended a turn in which the model went on calling tools.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stopped {
     /// The budget of steps is used up.
@@ -210,7 +210,7 @@ impl Conversation {
         }
         // What the slot holds can be continued as long as the ledger begins with it.
         let whole = prompt + outcome.tokens.len();
-        if stored.is_ok() && outcome.mark.len() <= whole {
+        if stored.is_ok() && (1..=whole).contains(&outcome.mark.len()) {
             self.marks.push(outcome.mark);
         }
         let reached = outcome.context().min(self.ledger.len());

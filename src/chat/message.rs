@@ -1,6 +1,7 @@
 //! The canonical message: the one form in which every room holds a conversation, whatever a client
 //! sent and whatever a template makes of it.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 /// Who speaks.
@@ -249,6 +250,19 @@ impl Message {
                 .iter()
                 .zip(&other.calls)
                 .all(|(a, b)| a.name == b.name && same_value(&a.arguments, &b.arguments))
+    }
+}
+
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_json().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Message {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Message, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Message::from_json(&value).map_err(serde::de::Error::custom)
     }
 }
 

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::io::BufRead;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -107,9 +108,14 @@ impl Line {
     }
 }
 
-/// Prepared replies in order.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// Prepared replies in order. Clones share them: a reply is given once.
+#[derive(Debug, Clone, Default)]
 pub struct Script {
+    lines: Arc<Mutex<Lines>>,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
     main: VecDeque<Line>,
     jobs: VecDeque<(String, Line)>,
 }
@@ -149,7 +155,7 @@ impl Script {
     /// # Errors
     /// If it cannot be read, or a line is too long or no reply; the error names the line.
     pub fn read(mut from: impl BufRead) -> Result<Script, ScriptError> {
-        let mut script = Script::default();
+        let mut lines = Lines::default();
         for number in 1.. {
             let wrong = |reason: String| ScriptError::Line {
                 line: number,
@@ -171,11 +177,18 @@ impl Script {
             let job = raw.job.clone();
             let said = raw.line(number).map_err(wrong)?;
             match job {
-                Some(job) => script.jobs.push_back((job, said)),
-                None => script.main.push_back(said),
+                Some(job) => lines.jobs.push_back((job, said)),
+                None => lines.main.push_back(said),
             }
         }
-        Ok(script)
+        Ok(Script {
+            lines: Arc::new(Mutex::new(lines)),
+        })
+    }
+
+    // Lines are whole between two statements, whoever panicked.
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The reply to the next call on the main sequence.
@@ -183,19 +196,20 @@ impl Script {
     /// # Errors
     /// If there is none left.
     pub fn next_main(&mut self) -> Result<Line, ScriptError> {
-        let line = self.main.pop_front();
+        let line = self.lines().main.pop_front();
         line.ok_or_else(|| ScriptError::Out("the conversation".into()))
     }
 
     /// The reply to the next call of a side job, if the script has one.
     pub fn next_job(&mut self, name: &str) -> Option<Line> {
-        let at = self.jobs.iter().position(|(job, _)| job == name)?;
-        self.jobs.remove(at).map(|(_, line)| line)
+        let jobs = &mut self.lines().jobs;
+        let at = jobs.iter().position(|(job, _)| job == name)?;
+        jobs.remove(at).map(|(_, line)| line)
     }
 
     /// How many replies are left for the main sequence.
     pub fn left(&self) -> usize {
-        self.main.len()
+        self.lines().main.len()
     }
 }
 

@@ -16,9 +16,11 @@ use super::console::{Console, Typed};
 use super::engine::Start;
 use super::error::{Failure, INTERRUPTED};
 use super::interrupt::Interrupt;
-use super::output::{Output, Showing, count, failed, receipt, say};
-use crate::agent::{Conversation, Engine, Event, Input, Steering, Toolset, TurnEnd};
+use super::once::show;
+use super::output::{Output, count, failed, receipt, say};
+use crate::agent::{Done, Info, Input, Steering, TurnEnd};
 use crate::harmless;
+use crate::service::{Request, Service, Session};
 
 const HELP: &str = "\
 /continue  go on with a reply that ended early
@@ -71,14 +73,6 @@ enum Line {
     Unknown(String),
 }
 
-/// What a turn's first reply is.
-enum Asked {
-    /// The answer to an input, or more of the last reply.
-    For(Input),
-    /// Another one in the place of the last reply.
-    Again,
-}
-
 /// What a command leaves to be done.
 enum Step {
     Done,
@@ -114,7 +108,7 @@ fn read(line: &str) -> Line {
 }
 
 /// Chats until Ctrl-D or `/quit`.
-pub fn run(run: &Run, mut start: Start) -> Result<i32, Failure> {
+pub fn run(run: &Run, start: Start) -> Result<i32, Failure> {
     if run.json {
         return Err(Failure::usage(
             "--json needs a message, and a chat has none to begin with",
@@ -123,10 +117,9 @@ pub fn run(run: &Run, mut start: Start) -> Result<i32, Failure> {
     }
     let interrupt = Interrupt::listen();
     let steering = Steering::default();
-    let showing = Showing::default();
     let flag = interrupt.flag().clone();
     // From now on nothing that is typed is lost, also while the model is loaded.
-    let console = Arc::new(Console::new(steering.clone(), flag, showing.clone()));
+    let console = Arc::new(Console::new(steering.clone(), flag));
     let (history, lines) = History::open(run.places.home.join("history"));
     console.set_history(lines);
     console.set_completion(complete::here(run.places.db()));
@@ -135,18 +128,16 @@ pub fn run(run: &Run, mut start: Start) -> Result<i32, Failure> {
     let Output::Text(text) = &mut output else {
         return Err(Failure::failed("internal", "a chat has no event output"));
     };
-    let engine = start.load(&interrupt, &mut text.progress)?;
+    let service = start.load(&interrupt, &mut text.progress)?;
     let mut chat = Chat {
         home: run.places.home.clone(),
         steering,
         console,
-        showing,
         start,
-        engine,
+        service,
         interrupt,
         output,
-        conversation: None,
-        tools: None,
+        session: None,
         history,
     };
     let ended = chat.talk(run.quiet);
@@ -154,13 +145,9 @@ pub fn run(run: &Run, mut start: Start) -> Result<i32, Failure> {
         0 | 1 => 0,
         _ => INTERRUPTED,
     };
-    if let Some(conversation) = chat.conversation.take() {
-        let closed = conversation.close();
-        ended?;
-        closed?;
-    } else {
-        ended?;
-    }
+    let closed = chat.leave();
+    ended?;
+    closed?;
     Ok(code)
 }
 
@@ -168,16 +155,13 @@ struct Chat {
     /// The data folder.
     home: std::path::PathBuf,
     start: Start,
-    engine: Engine,
+    service: Service,
     interrupt: Interrupt,
     output: Output,
-    conversation: Option<Conversation>,
-    tools: Option<Toolset<'static>>,
+    session: Option<Session>,
     /// What is said to a turn that runs.
     steering: Steering,
     console: Arc<Console>,
-    /// What turns say, on its way to the terminal.
-    showing: Showing<Event>,
     history: History,
 }
 
@@ -275,8 +259,7 @@ impl Chat {
 
     /// A message that a crash left open is answered first.
     fn answer_open(&mut self) -> Result<(), Failure> {
-        let info = self.conversation.as_ref().map(Conversation::info);
-        let Some(text) = info.and_then(|i| i.open_message) else {
+        let Some(text) = self.info().and_then(|info| info.open_message) else {
             return Ok(());
         };
         let start: String = text.chars().take(60).collect();
@@ -285,40 +268,33 @@ impl Chat {
         self.turn(Input::Open).map(|_| ())
     }
 
+    /// What the open session is.
+    fn info(&self) -> Option<Info> {
+        self.session.as_ref().map(Session::info)
+    }
+
     fn waits(&self) -> bool {
-        let info = self.conversation.as_ref().map(Conversation::info);
-        info.is_some_and(|i| i.open_message.is_some())
+        self.info().is_some_and(|info| info.open_message.is_some())
     }
 
     /// Runs a turn; the text of a message that was taken back. Its errors are said and the chat
     /// goes on, unless the engine itself is lost.
     fn turn(&mut self, input: Input) -> Result<Option<String>, Failure> {
-        self.ask(Asked::For(input))
-    }
-
-    /// Runs a turn, whatever asks for its first reply.
-    fn ask(&mut self, asked: Asked) -> Result<Option<String>, Failure> {
-        if let Asked::For(input) = &asked
-            && self.conversation.is_none()
-        {
+        if self.session.is_none() {
             if matches!(input, Input::Continue) {
                 say("There is no reply yet to go on with.");
                 return Ok(None);
             }
-            let words = super::input::words(input).to_owned();
+            let words = super::input::words(&input).to_owned();
             self.open(&words)?;
         }
-        let Some(conversation) = self.conversation.as_mut() else {
-            return Ok(None);
-        };
-        let (output, showing) = (&mut self.output, &self.showing);
-        let (turn, script) = (&self.start.turn, self.start.script.as_mut());
-        let (tools, cancel) = (self.tools.as_mut(), self.interrupt.flag());
-        let show = |event| output.event(event);
-        let ended = showing.during(show, |on| match asked {
-            Asked::For(input) => conversation.work(input, turn, tools, script, cancel, on),
-            Asked::Again => conversation.retry(turn, tools, script, cancel, on),
-        });
+        let options = self.start.turn.clone();
+        self.reply(Request::Say { input, options })
+    }
+
+    /// Has a request done that ends with a reply; see [`Chat::turn`].
+    fn reply(&mut self, request: Request) -> Result<Option<String>, Failure> {
+        let done = self.ask(request);
         self.output.end();
         if self.interrupt.asked() && self.console.interrupts() == 0 {
             // Ctrl-C as a signal. As a key it has taken back what waited then.
@@ -327,21 +303,39 @@ impl Chat {
         if self.output.gone()? {
             return Err(Failure::failed("io", "the terminal is gone"));
         }
-        match ended {
-            Ok(TurnEnd { withdrawn, .. }) => {
+        match done {
+            Ok(Done::Turn(TurnEnd { withdrawn, .. })) => {
                 if withdrawn.is_some() {
                     say("Taken back; what was read is kept.");
                 }
                 Ok(withdrawn)
             }
-            Err(error) => {
-                let failure = Failure::from(error);
-                if failure.kind == "engine" {
-                    return Err(failure);
-                }
+            Ok(_) => Ok(None),
+            Err(failure) if failure.kind == "engine" => Err(failure),
+            Err(failure) => {
                 failed(&failure);
                 Ok(None)
             }
+        }
+    }
+
+    /// Makes a request of the open session, and shows what happens.
+    fn ask(&mut self, request: Request) -> Result<Done, Failure> {
+        let session = self.session.as_ref().ok_or_else(|| {
+            Failure::usage(
+                "the session has not begun",
+                "say something first, or open another one with /open NAME",
+            )
+        })?;
+        let events = session.ask_until(request, self.interrupt.flag())?;
+        show(events, session, &mut self.output, Some(&self.console))
+    }
+
+    /// Closes the open session.
+    fn leave(&mut self) -> Result<(), Failure> {
+        match self.session.take() {
+            Some(session) => Ok(session.close().wait()?),
+            None => Ok(()),
         }
     }
 
@@ -355,29 +349,35 @@ impl Chat {
     }
 
     fn open(&mut self, words: &str) -> Result<(), Failure> {
-        let conversation = self.start.conversation(&self.engine, words)?;
-        self.tools = self.served(&conversation)?;
-        self.conversation = Some(conversation);
+        let session = self.start.session(&self.service, words, true)?;
+        self.take(session);
         Ok(())
     }
 
-    /// The tools of a session that is about to be the open one.
-    fn served(&mut self, by: &Conversation) -> Result<Option<Toolset<'static>>, Failure> {
-        let mut tools = self.start.toolset(by, Some(self.console.clone()))?;
-        if let Some(tools) = &mut tools {
-            tools.steering = self.steering.clone();
+    /// The chat goes on in this session.
+    fn take(&mut self, session: Session) {
+        // What is steered from now on is said to its turns.
+        let steering = session.steering();
+        self.console.steer(steering.clone());
+        if let Some(text) = self.steering.left() {
+            steering.steer(text);
         }
-        Ok(tools)
+        self.steering = steering;
+        self.session = Some(session);
     }
 
     fn show_sandbox(&self) {
-        if let Some(held) = self.start.held_back() {
+        let held = match &self.session {
+            Some(session) => session.sandbox(),
+            None => self.start.held_back(),
+        };
+        if let Some(held) = held {
             say(&format!("sandbox: {held}"));
         }
     }
 
     fn show_session(&self) {
-        match self.conversation.as_ref().map(Conversation::info) {
+        match self.info() {
             None => say("The session starts with the first message."),
             Some(info) => say(&format!(
                 "{} · {} · {} · {} of {} tokens · /help",
@@ -385,10 +385,10 @@ impl Chat {
                 harmless::line(&info.model),
                 info.class.as_str(),
                 count(info.context),
-                count(self.engine.facts().limit),
+                count(self.service.facts().limit),
             )),
         }
-        if self.tools.is_some() {
+        if self.session.is_some() {
             self.show_sandbox();
         }
     }

@@ -24,9 +24,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::error::INTERRUPTED;
-use super::output::{Showing, Style, say, screen};
+use super::output::{Style, say, screen};
 use super::raw;
-use crate::agent::{Event, Steering};
+use crate::agent::Steering;
 use keys::{Key, Keys};
 use state::{Effect, Mode, State};
 
@@ -46,8 +46,6 @@ pub type Complete = Box<dyn Fn(&str) -> (usize, Vec<String>) + Send + Sync>;
 /// The terminal's keyboard and prompt.
 pub struct Console {
     shared: Arc<Shared>,
-    /// What the turn says: a question comes behind it.
-    showing: Showing<Event>,
     /// There while keys are read.
     reading: Mutex<Option<Reading>>,
 }
@@ -58,7 +56,8 @@ struct Shared {
     changed: Condvar,
     /// Held while something is drawn, so that an older view never comes behind a newer one.
     drawing: Mutex<()>,
-    steering: Steering,
+    /// Of the session that is open.
+    steering: Mutex<Steering>,
     /// Ctrl-C.
     cancel: Arc<AtomicBool>,
     /// The terminal moves its cursor and gives single keys. Else it makes lines by itself.
@@ -86,21 +85,19 @@ enum Paint {
 }
 
 impl Console {
-    /// Keys are not read yet. `/steer` goes to `steering`, `cancel` is Ctrl-C's flag, and a question is
-    /// asked when all that `showing` has is shown.
-    pub fn new(steering: Steering, cancel: Arc<AtomicBool>, showing: Showing<Event>) -> Console {
+    /// Keys are not read yet. `/steer` goes to `steering`, and `cancel` is Ctrl-C's flag.
+    pub fn new(steering: Steering, cancel: Arc<AtomicBool>) -> Console {
         let looks = screen().looks();
         Console {
             shared: Arc::new(Shared {
                 state: Mutex::default(),
                 changed: Condvar::new(),
                 drawing: Mutex::default(),
-                steering,
+                steering: Mutex::new(steering),
                 cancel,
                 moves: looks.err && looks.moves && std::io::stdin().is_terminal(),
                 complete: Mutex::default(),
             }),
-            showing,
             reading: Mutex::default(),
         }
     }
@@ -148,6 +145,11 @@ impl Console {
             self.start();
         }
         done
+    }
+
+    /// `/steer` goes there from now on.
+    pub fn steer(&self, steering: Steering) {
+        *lock(&self.shared.steering) = steering;
     }
 
     /// Lines for the arrow keys.
@@ -212,7 +214,6 @@ impl Console {
     /// Asks a question behind `text`; the line that is typed next. None at Ctrl-C and Ctrl-D.
     pub fn ask(&self, text: &str, words: &str) -> Option<String> {
         let shared = &self.shared;
-        self.showing.wait(&shared.cancel);
         // Outside of a chat the terminal is taken for the question alone.
         let taken = lock(&self.reading).is_none();
         if taken {
@@ -332,7 +333,7 @@ impl Shared {
                     raw::leave();
                     std::process::exit(INTERRUPTED);
                 }
-                Some(Effect::Steer(text)) => self.steering.steer(text),
+                Some(Effect::Steer(text)) => lock(&self.steering).steer(text),
                 Some(Effect::Say(text)) => drop(paint.send(Paint::Say(text))),
                 Some(Effect::Suspend) => drop(paint.send(Paint::Suspend)),
                 Some(Effect::Clear) => drop(paint.send(Paint::Clear)),

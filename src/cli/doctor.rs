@@ -8,14 +8,14 @@ use serde_json::{Map, Value};
 use super::engine::{self, load};
 use super::error::Failure;
 use super::interrupt::Interrupt;
-use super::live::Live;
 use super::output::{self, Progress, bytes, count};
-use super::{Run, agent, state, version};
+use super::{Run, state, version};
 use crate::agent::{Engine, Facts, Notice, Options};
 use crate::config::Settings;
 use crate::harmless;
 use crate::kv;
 use crate::llama::{self, gguf};
+use crate::service::{ProjectTools, setup};
 
 /// Titles with rows, and what is wrong.
 #[derive(Default)]
@@ -257,10 +257,13 @@ fn tools(report: &mut Report, run: &Run, settings: &Settings, engine: &Engine) {
     let Ok(folder) = std::env::current_dir() else {
         return;
     };
-    let mut live = Live::new(&run.places, &folder, settings);
-    let Ok((setup, _)) = agent::setup(&mut live, settings, None) else {
+    let mut live = ProjectTools::new(&run.places, &folder, settings);
+    let Ok((setup, _)) = setup(&mut live, settings, None) else {
         return;
     };
+    for (text, hint) in live.take_notices() {
+        output::notice(&text, hint.as_deref());
+    }
     let (offered, notices) = engine.offered(&setup);
     let count = |tools: Option<&Value>| tools.and_then(Value::as_array).map_or(0, Vec::len);
     report.section("tools");

@@ -2,27 +2,20 @@
 //! before a model is loaded.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
 
 use super::args::TalkArgs;
-use super::console::Console;
 use super::error::Failure;
 use super::interrupt::Interrupt;
-use super::live::Live;
 use super::output::{Progress, notice};
-use super::{Run, agent, input, models};
-use crate::agent::{
-    Conversation, Engine, Info, NewSession, Open, Options, Toolset, TurnOptions, preflight,
-};
+use super::{Run, input, models};
+use crate::agent::{Engine, Info, NewSession, Open, Options, TurnOptions, preflight};
 use crate::chat::Script;
 use crate::config::{Places, Settings};
 use crate::ledger::Finish;
 use crate::llama::bridge::MAX_TEMPLATE_BYTES;
-use crate::session::{Db, Message, Session, SessionId, State, check_name};
-
-/// How often Ctrl-C is looked for while servers start.
-const LOOK: Duration = Duration::from_millis(50);
+use crate::service::{Opening, Projects, Service, Session, Shared};
+use crate::session::{self, Db, Message, SessionId, State, check_name};
 
 /// A run that is ready to load its model.
 pub struct Start {
@@ -38,10 +31,9 @@ pub struct Start {
     agent: bool,
     /// It only counts when a session starts.
     typed_seed: Option<u64>,
-    places: Places,
-    settings: Settings,
-    /// What serves tools: those of the session that is open, and of one that is about to be.
-    live: Vec<Live>,
+    projects: Arc<Projects>,
+    /// What serves the tools of the session that is to be opened, until it is.
+    first: Option<Shared>,
 }
 
 impl Start {
@@ -89,12 +81,13 @@ impl Start {
         let settings = with_a_model(run, settings, usual)?;
         let options = options(run, &settings, usual)?;
         let script = talk.script.as_deref().map(script).transpose()?;
+        let projects = Arc::new(Projects::new(run.places.clone(), settings.clone()));
         // Last, since it may start programs; while they come up the model is loaded.
         let folder = match &stored {
             Some(session) => session.runs_tools.then_some(&session.folder),
             None => talk.agent.then_some(&new.folder),
         };
-        let live = folder.map(|folder| Live::new(&run.places, Path::new(folder), &settings));
+        let first = folder.map(|folder| projects.get(Path::new(folder)));
         Ok(Start {
             turn: TurnOptions {
                 sampling: settings.sampling.clone(),
@@ -105,10 +98,9 @@ impl Start {
             new,
             typed_seed: talk.seed,
             options,
-            live: live.into_iter().collect(),
             agent: talk.agent,
-            settings,
-            places: run.places.clone(),
+            projects,
+            first,
             open,
         })
     }
@@ -117,123 +109,75 @@ impl Start {
     ///
     /// # Errors
     /// The engine's; [`Failure::interrupted`] after Ctrl-C.
-    pub fn load(
-        &mut self,
-        interrupt: &Interrupt,
-        progress: &mut Progress,
-    ) -> Result<Engine, Failure> {
+    pub fn load(&self, interrupt: &Interrupt, progress: &mut Progress) -> Result<Service, Failure> {
         // Its files are read while weights load.
         let _warming = match &self.open {
             Some(open) => preflight(&self.options, open, &self.new.folder)?,
             None => None,
         };
         let engine = load(&self.options, interrupt, progress)?;
-        for (text, hint) in engine.notices() {
-            notice(&text, hint.as_deref());
+        while !self.projects.are_there() {
+            progress.servers();
+            interrupt.check()?;
         }
-        for live in &mut self.live {
-            while !live.wait(LOOK) {
-                progress.servers();
-                interrupt.check()?;
-            }
-            progress.clear();
-            live.say();
-        }
-        Ok(engine)
+        progress.clear();
+        let service = Service::new(engine, self.projects.clone(), true);
+        say_notices(&service);
+        Ok(service)
     }
 
-    /// Opens the conversation, a new one named from `words`, and says what of this run's flags
-    /// it does not take.
+    /// Opens the session, a new one named from `words`, and says what of this run's flags it does
+    /// not take. Where nobody attends, what would be asked is refused.
     ///
     /// # Errors
     /// The engine's.
-    pub fn conversation(&mut self, engine: &Engine, words: &str) -> Result<Conversation, Failure> {
+    pub fn session(
+        &mut self,
+        service: &Service,
+        words: &str,
+        attended: bool,
+    ) -> Result<Session, Failure> {
         let open = match &self.open {
             Some(open) => open.clone(),
             None => Open::FromWords(words.to_owned()),
         };
-        self.named(engine, open)
+        self.named(service, open, attended)
     }
 
-    /// Opens a conversation; see [`Start::conversation`]. One that starts gets the prompt and the
-    /// tools of this moment.
+    /// Opens a session; see [`Start::session`]. One that starts gets the prompt and the tools of this
+    /// moment.
     ///
     /// # Errors
     /// The engine's.
-    pub fn named(&mut self, engine: &Engine, open: Open) -> Result<Conversation, Failure> {
-        let mut new = self.new.clone();
-        if self.agent && stored(&self.places, Some(&open), &new.folder)?.is_none() {
-            let system = new.system.take();
-            let at = self.live(Path::new(&new.folder));
-            let setup = agent::setup(&mut self.live[at], &self.settings, system.as_deref())?;
-            new.setup = Some(setup.0);
-        }
-        let conversation = engine.conversation(open, new)?;
-        let info = conversation.info();
+    pub fn named(
+        &mut self,
+        service: &Service,
+        open: Open,
+        attended: bool,
+    ) -> Result<Session, Failure> {
+        let session = service.open(Opening {
+            open,
+            new: self.new.clone(),
+            agent: self.agent,
+            attended,
+            script: self.script.clone(),
+        })?;
+        self.first = None;
+        self.projects.sweep();
+        say_notices(service);
+        let info = session.info();
         if info.resumed {
             self.say_what_is_frozen(&info)?;
         }
-        Ok(conversation)
+        Ok(session)
     }
 
-    /// The tools of a conversation that is about to be the open one, if they are npast's to run.
-    /// Without a console nobody is asked. What served the session before ends here, unless it
-    /// serves this one too.
-    ///
-    /// # Errors
-    /// The engine's; then what was live stays.
-    pub fn toolset(
-        &mut self,
-        of: &Conversation,
-        console: Option<Arc<Console>>,
-    ) -> Result<Option<Toolset<'static>>, Failure> {
-        let info = of.info();
-        if !info.runs_tools {
-            self.live.clear();
-            return Ok(None);
-        }
-        let temp = of.temp_folder()?;
-        let at = self.live(Path::new(&info.folder));
-        let live = &mut self.live[at];
-        let all = live.tools(Some(&temp));
-        let gate = agent::Asking::new(self.settings.approve, live, &temp, console);
-        let tools = of.toolset(all, Box::new(gate), live.secrets())?;
-        let live = self.live.swap_remove(at);
-        self.live = vec![live];
-        Ok(tools.map(|mut tools| {
-            if info.resumed {
-                self.say_what_joins_later(&tools);
-            }
-            tools.budget = self.settings.budget;
-            tools
-        }))
-    }
-
-    /// Where what serves a project's tools stands; it is there from now on.
-    fn live(&mut self, project: &Path) -> usize {
-        let known = self.live.iter().position(|live| live.project == project);
-        known.unwrap_or_else(|| {
-            let live = Live::new(&self.places, project, &self.settings);
-            self.live.push(live);
-            self.live.len() - 1
-        })
-    }
-
-    /// What the kernel really keeps the programs of this run's tools from; nothing where there are
+    /// What the kernel really keeps the programs of a new session's tools from; nothing where it has
     /// no tools.
-    pub fn held_back(&self) -> Option<&str> {
-        self.live.last().map(Live::held_back)
-    }
-
-    fn say_what_joins_later(&self, tools: &Toolset<'_>) {
-        let names: Vec<&str> = tools.names().collect();
-        let unknown = self.live.iter().flat_map(|live| live.unknown_to(&names));
-        for server in unknown {
-            notice(
-                &format!("the MCP server {server} joins the next session"),
-                Some("this one keeps the tools it was started with"),
-            );
-        }
+    pub fn held_back(&self) -> Option<String> {
+        let live = self.first.as_ref()?;
+        let live = live.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(live.held_back().to_owned())
     }
 
     /// Of the system prompt and the tools the engine says it.
@@ -241,7 +185,7 @@ impl Start {
         let Some(seed) = self.typed_seed else {
             return Ok(());
         };
-        let session = Db::open(&self.places.db())?.get(SessionId(info.id))?;
+        let session = Db::open(&self.projects.places().db())?.get(SessionId(info.id))?;
         if session.seed != seed {
             notice(
                 &format!(
@@ -259,11 +203,12 @@ impl Start {
     /// # Errors
     /// The database's.
     pub fn has_open_message(&self) -> Result<bool, Failure> {
-        let session = stored(&self.places, self.open.as_ref(), &self.new.folder)?;
+        let places = self.projects.places();
+        let session = stored(places, self.open.as_ref(), &self.new.folder)?;
         let Some(session) = session else {
             return Ok(false);
         };
-        let messages = Db::open(&self.places.db())?.messages(session.id)?;
+        let messages = Db::open(&places.db())?.messages(session.id)?;
         let last = messages.into_iter().next_back();
         // Calls without results get them when the session is opened.
         let called = |m: &Message| session.runs_tools && m.finish == Some(Finish::ToolCalls);
@@ -340,7 +285,11 @@ pub fn load(
 }
 
 /// The stored session that a run goes on with, if there is one already.
-fn stored(places: &Places, open: Option<&Open>, folder: &str) -> Result<Option<Session>, Failure> {
+fn stored(
+    places: &Places,
+    open: Option<&Open>,
+    folder: &str,
+) -> Result<Option<session::Session>, Failure> {
     let path = places.db();
     if open.is_none() || !path.is_file() {
         return Ok(None);
@@ -351,6 +300,13 @@ fn stored(places: &Places, open: Option<&Open>, folder: &str) -> Result<Option<S
         Some(Open::Last) => db.last_in_folder(folder)?,
         Some(Open::FromWords(_)) | None => None,
     })
+}
+
+/// What the engine and the servers have to say.
+fn say_notices(service: &Service) {
+    for (text, hint) in service.notices() {
+        notice(&text, hint.as_deref());
+    }
 }
 
 fn script(path: &Path) -> Result<Script, Failure> {

@@ -1,5 +1,7 @@
 //! What went wrong, for people and programs: a kind, one sentence, what to do, an exit code.
 
+use std::borrow::Cow;
+
 use crate::agent::AgentError;
 use crate::chat::ScriptError;
 use crate::config::ConfigError;
@@ -18,7 +20,7 @@ pub const INTERRUPTED: i32 = 130;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
     /// For programs; never renamed.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// One sentence without a full stop.
     pub message: String,
     /// What to do, if anything.
@@ -31,7 +33,7 @@ impl Failure {
     /// Wrong usage.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Failure {
         Failure {
-            kind: "usage",
+            kind: "usage".into(),
             message: message.into(),
             hint: Some(hint.into()),
             exit: USAGE,
@@ -41,7 +43,7 @@ impl Failure {
     /// Something that should have worked did not.
     pub fn failed(kind: &'static str, message: impl Into<String>) -> Failure {
         Failure {
-            kind,
+            kind: kind.into(),
             message: message.into(),
             hint: None,
             exit: FAILED,
@@ -51,7 +53,7 @@ impl Failure {
     /// The user ended the run.
     pub fn interrupted() -> Failure {
         Failure {
-            kind: "interrupted",
+            kind: "interrupted".into(),
             message: "interrupted".into(),
             hint: None,
             exit: INTERRUPTED,
@@ -87,7 +89,7 @@ impl Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
         Failure {
-            kind: "config",
+            kind: "config".into(),
             ..Failure::usage(error.to_string(), error.hint())
         }
     }
@@ -96,7 +98,7 @@ impl From<ConfigError> for Failure {
 impl From<AgentError> for Failure {
     fn from(error: AgentError) -> Failure {
         Failure {
-            kind: error.kind(),
+            kind: error.kind().into(),
             message: error.to_string(),
             hint: error.hint(),
             exit: error.exit(),
@@ -112,7 +114,7 @@ impl From<session::Error> for Failure {
             _ => ("session", FAILED),
         };
         Failure {
-            kind,
+            kind: kind.into(),
             message: error.to_string(),
             hint: error.hint().map(str::to_owned),
             exit,
@@ -132,7 +134,7 @@ impl From<session::LockError> for Failure {
 impl From<ScriptError> for Failure {
     fn from(error: ScriptError) -> Failure {
         Failure {
-            kind: "script",
+            kind: "script".into(),
             ..Failure::usage(
                 error.to_string(),
                 "a line is {\"text\":…} or {\"content\":…,\"reasoning\":…,\"tool_calls\":[…]}",
@@ -147,7 +149,7 @@ impl From<models::Error> for Failure {
             return Failure::interrupted();
         }
         Failure {
-            kind: if error.is_usage() { "usage" } else { "model" },
+            kind: if error.is_usage() { "usage" } else { "model" }.into(),
             message: error.to_string(),
             hint: error.hint(),
             exit: if error.is_usage() { USAGE } else { FAILED },

@@ -190,7 +190,7 @@ mod tests {
         match find(given.map(Path::new), &places) {
             Ok(path) => path.file_name().unwrap().to_string_lossy().into_owned(),
             Err(failure) => {
-                assert_eq!((failure.kind, failure.exit), ("usage", 2));
+                assert_eq!((&*failure.kind, failure.exit), ("usage", 2));
                 let text = format!("{} | {}", failure.message, failure.hint.unwrap());
                 text.replace(folder.to_str().unwrap(), "DIR")
             }

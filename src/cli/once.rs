@@ -1,7 +1,6 @@
 //! One turn: a prompt in, an answer out.
 
 use std::io::IsTerminal;
-use std::sync::Arc;
 
 use super::Run;
 use super::console::Console;
@@ -9,53 +8,95 @@ use super::engine::Start;
 use super::error::{Failure, INTERRUPTED};
 use super::input;
 use super::interrupt::Interrupt;
-use super::output::{Output, Progress, Showing, screen};
-use crate::agent::{Input, Steering, TurnEnd};
+use super::output::{Output, Progress, screen};
+use super::question::ask;
+use crate::agent::{Done, Event, Input, TurnEnd};
+use crate::approve::Grant;
 use crate::ledger::Finish;
+use crate::service::{Events, Request, Session};
 
 /// Runs the turn; the exit code is 130 when Ctrl-C ended the reply.
 pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
     check(&start, &input)?;
     let interrupt = Interrupt::listen();
     let mut output = Output::new(run, interrupt.flag().clone());
-    let engine = match &mut output {
+    let service = match &mut output {
         Output::Text(text) => start.load(&interrupt, &mut text.progress)?,
         Output::Json(_) => start.load(&interrupt, &mut Progress::here(false))?,
     };
-    let mut conversation = start.conversation(&engine, input::words(&input))?;
     let somebody = std::io::stdin().is_terminal() && screen().looks().err && !run.json;
-    let showing = Showing::default();
-    let console = || {
-        let flag = interrupt.flag().clone();
-        Arc::new(Console::new(Steering::default(), flag, showing.clone()))
-    };
-    let mut tools = start.toolset(&conversation, somebody.then(console))?;
-    output.session(&conversation.info(), start.held_back());
+    let session = start.session(&service, input::words(&input), somebody)?;
+    let flag = interrupt.flag();
+    let console = somebody.then(|| Console::new(session.steering(), flag.clone()));
+    output.session(&session);
     // A Ctrl-C from here on belongs to the turn: it sees the flag before it begins.
-    let (ended, closed) = showing.during(
-        |event| output.event(event),
-        |on| {
-            let ended = conversation.work(
-                input,
-                &start.turn,
-                tools.as_mut(),
-                start.script.as_mut(),
-                interrupt.flag(),
-                on,
-            );
-            // The states are written whatever became of the turn, and whoever reads it.
-            let closed = conversation.close();
+    let options = start.turn.clone();
+    let events = session.ask_until(Request::Say { input, options }, flag)?;
+    // The states are written whatever becomes of the turn, and whoever reads it.
+    let closing = session.close();
+    let (ended, closed) = std::thread::scope(|scope| {
+        let stored = scope.spawn(|| {
+            let closed = closing.wait();
             interrupt.only_showing();
-            (ended, closed)
-        },
-    );
+            closed
+        });
+        let ended = show(events, &session, &mut output, console.as_ref());
+        let closed = stored.join();
+        (ended, closed.unwrap_or(Ok(())))
+    });
     output.end();
     if output.gone()? {
         return Ok(0);
     }
-    let code = code(ended?)?;
+    let code = match ended? {
+        Done::Turn(end) => code(end)?,
+        _ => 0,
+    };
     closed?;
     Ok(code)
+}
+
+/// Shows the events of a request as they come, and asks what is to be asked; what the request came
+/// to.
+///
+/// # Errors
+/// The request's.
+pub fn show(
+    mut events: Events,
+    session: &Session,
+    output: &mut Output,
+    console: Option<&Console>,
+) -> Result<Done, Failure> {
+    while let Some(event) = events.next() {
+        match event {
+            Event::Question(question) => {
+                let grant = match console {
+                    Some(console) => ask(console, &question),
+                    None => Grant::No,
+                };
+                session.answer(question.id, grant);
+            }
+            Event::Done(done) => return Ok(done),
+            Event::Error {
+                kind,
+                message,
+                hint,
+                exit,
+            } => {
+                return Err(Failure {
+                    kind: kind.into(),
+                    message,
+                    hint,
+                    exit,
+                });
+            }
+            event => output.event(event),
+        }
+    }
+    Err(
+        Failure::failed("engine", "the session ended without an answer")
+            .hint("nothing stored is lost; start npast again"),
+    )
 }
 
 /// An empty prompt or `--continue` needs a session that has something to answer.
@@ -99,6 +140,6 @@ mod tests {
         assert_eq!(end(Finish::Length, None), Ok(0));
         assert_eq!(end(Finish::Interrupted, None), Ok(130));
         let failure = end(Finish::Interrupted, Some("hi")).unwrap_err();
-        assert_eq!((failure.kind, failure.exit), ("interrupted", 130));
+        assert_eq!((&*failure.kind, failure.exit), ("interrupted", 130));
     }
 }

@@ -6,7 +6,6 @@ pub mod json;
 mod progress;
 pub mod receipt;
 mod screen;
-mod showing;
 mod term;
 mod text;
 
@@ -18,15 +17,15 @@ use std::sync::{Arc, Mutex};
 pub use area::{Row, wrap};
 pub use progress::Progress;
 pub use screen::{Log, Screen, Style, harmless_panics, screen};
-pub use showing::Showing;
 pub use term::{ago, bytes, count, table};
 pub use text::Text;
 
 use super::Run;
 use super::error::Failure;
 use super::interrupt;
-use crate::agent::{Event, Info};
+use crate::agent::Event;
 use crate::kv;
+use crate::service::Session;
 use crate::session::Watcher;
 
 /// Standard output that may go away: then the turn is cancelled and the run ends quietly.
@@ -85,12 +84,11 @@ impl Output {
         }
     }
 
-    /// The conversation that is open now; `held` is what its programs are kept from, where it has
-    /// tools.
-    pub fn session(&mut self, info: &Info, held: Option<&str>) {
+    /// The session that is open now.
+    pub fn session(&mut self, session: &Session) {
         match self {
-            Output::Text(text) => text.session(held),
-            Output::Json(lines) => lines.session(info, held),
+            Output::Text(text) => text.session(session.sandbox().as_deref()),
+            Output::Json(lines) => lines.event(session.event()),
         }
     }
 

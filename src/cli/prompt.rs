@@ -4,11 +4,11 @@ use serde_json::json;
 
 use super::args::PromptArgs;
 use super::error::Failure;
-use super::live::Live;
 use super::output::{self, count, notice, table};
-use super::{Run, agent, engine};
+use super::{Run, engine};
 use crate::agent::{Options, cost, vocabulary};
 use crate::config::Settings;
+use crate::service::{ProjectTools, setup};
 use crate::session::{Db, Error};
 
 /// Runs the subcommand.
@@ -28,8 +28,11 @@ fn new(run: &Run, args: &PromptArgs, settings: &Settings) -> Result<i32, Failure
     let system = system.map(|given| super::input::text_or_file(given, "the system prompt"));
     let system = system.transpose()?;
     // Servers are started for it: their tools are part of what the model reads.
-    let mut live = Live::new(&run.places, &folder, settings);
-    let (setup, prompt) = agent::setup(&mut live, settings, system.as_deref())?;
+    let mut live = ProjectTools::new(&run.places, &folder, settings);
+    let (setup, prompt) = setup(&mut live, settings, system.as_deref())?;
+    for (text, hint) in live.take_notices() {
+        notice(&text, hint.as_deref());
+    }
     for (text, hint) in &setup.notices {
         notice(text, hint.as_deref());
     }

@@ -65,12 +65,6 @@ pub fn mode(path: &Path) -> Option<u32> {
     }
 }
 
-/// Unix milliseconds now.
-pub fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

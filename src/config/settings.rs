@@ -7,7 +7,7 @@ use crate::agent::{Budget, Policy};
 use crate::llama::{CacheType, ContextOptions, ModelOptions, Sampling};
 use crate::tools::ServerConfig;
 
-pub use crate::agent::approve::Approve;
+pub use crate::approve::Approve;
 
 /// What a run is set to.
 #[derive(Clone, Debug)]

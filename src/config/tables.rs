@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::ConfigError;
-use crate::agent::approve::{Rule, Rules};
+use crate::approve::{Rule, Rules};
 
 /// What only the file can say.
 #[derive(Clone, Debug, Default)]

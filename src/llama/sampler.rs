@@ -4,12 +4,14 @@
 use std::ffi::CString;
 
 use llama_cpp_sys_2 as sys;
+use serde::{Deserialize, Serialize};
 
 use super::Vocab;
 use crate::ledger::Token;
 
 /// How tokens are chosen.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sampling {
     /// 0 takes the most likely token.
     pub temperature: f32,

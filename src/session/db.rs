@@ -354,8 +354,8 @@ impl Db {
     }
 }
 
-/// Unix milliseconds now.
-pub(super) fn now_ms() -> i64 {
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_millis() as i64)

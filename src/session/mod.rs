@@ -59,7 +59,7 @@ mod ways;
 mod words;
 
 pub use branch::{Branch, BranchId, Cut, Why};
-pub use db::Db;
+pub use db::{Db, now_ms};
 pub use error::Error;
 pub use lock::{Lock, LockError};
 pub use name::{MAX_NAME, NameError, check_name, name_from_words};

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::SlotError;
-use crate::ledger::{Finish, Mark, Token};
+use crate::ledger::{Digest, Finish, Mark, Token};
 use crate::llama::{Grammar, Sampling};
 
 /// The tokens that the slot is to hold before it samples. They are shared with the caller, so that a
@@ -87,7 +87,7 @@ pub struct Reply {
 }
 
 /// What a call is, in receipts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// The conversation goes on.
@@ -266,6 +266,27 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a call that was stopped before the slot saw it.
+    pub fn none(kind: Kind) -> Outcome {
+        Outcome {
+            kind,
+            kept: 0,
+            restored: 0,
+            evaluated: 0,
+            appended: 0,
+            tokens: Vec::new(),
+            pending: 0,
+            finish: Finish::Interrupted,
+            miss: None,
+            restored_bytes: 0,
+            saved_bytes: 0,
+            snapshot_bytes: 0,
+            times: Times::default(),
+            mark: Mark::new(0, Digest([0; 32])),
+            error: None,
+        }
+    }
+
     /// Tokens that the slot holds after the call.
     pub fn context(&self) -> usize {
         self.kept + self.restored + self.evaluated + self.tokens.len() - self.pending

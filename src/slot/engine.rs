@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::oneshot;
@@ -90,6 +90,7 @@ enum Command {
     Held(oneshot::Sender<Vec<Token>>),
     DropSide(oneshot::Sender<Result<(), SlotError>>),
     Window(oneshot::Sender<Option<WindowCost>>),
+    Sample(oneshot::Sender<()>),
     Rest(oneshot::Sender<()>),
     Settle(oneshot::Sender<u64>),
     Refuse(Option<usize>, oneshot::Sender<bool>),
@@ -305,7 +306,19 @@ impl SlotHandle {
         rx.blocking_recv().map_err(|_| self.dead())
     }
 
-    /// Has the work done now that else waits for idle time. For verification.
+    /// Idle work after a turn: a sample of logits, by which another build or device can tell later
+    /// whether the turn's state is right there. Nothing while the turn goes on.
+    ///
+    /// # Errors
+    /// When the engine is dead.
+    pub fn sample(&self) -> Result<(), SlotError> {
+        let (tx, rx) = oneshot::channel();
+        self.send(Command::Sample(tx))?;
+        rx.blocking_recv().map_err(|_| self.dead())
+    }
+
+    /// All idle work: a state that is in memory alone is stored, then [`SlotHandle::sample`].
+    /// Nothing while scratch is in use.
     ///
     /// # Errors
     /// When the engine is dead.
@@ -368,10 +381,14 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
                 engine.drop_side()?;
                 engine.compare(&sampled)
             }),
+            Command::Sample(answer) => give(answer, death, || {
+                if engine.side.is_none() && engine.unsettled.is_none() {
+                    engine.sample_turn();
+                }
+            }),
             Command::Rest(answer) => give(answer, death, || {
                 if engine.side.is_none() {
-                    engine.settle();
-                    engine.sample_turn();
+                    engine.rest();
                 }
             }),
             Command::Settle(answer) => give(answer, death, || {
@@ -400,38 +417,23 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
     inbox.iter().for_each(drop);
 }
 
-/// Nothing for so long means that nobody waits for the next command.
-const IDLE: Duration = Duration::from_millis(50);
-/// Nothing for so long within a turn: what is in RAM alone is stored.
-const SETTLED: Duration = Duration::from_secs(1);
-
-/// The next command; idle work is done while there is none, and before the thread ends. `None` when
-/// nobody can send any more, or when that work panicked.
+/// The next command. `None` when nobody can send any more, and what waited for idle time is done
+/// then; or when that work panicked. While the thread lives, whoever owns the handles knows when
+/// nobody waits, and asks for that work ([`SlotHandle::sample`], [`SlotHandle::rest`]).
 fn next(
     engine: &mut Engine,
     inbox: &Receiver<Command>,
     death: &Mutex<Option<String>>,
 ) -> Option<Command> {
-    // Scratch is in use: idle work has its turn after it.
-    if engine.side.is_some() {
-        if let Ok(command) = inbox.recv() {
-            return Some(command);
-        }
-        survive(death, || engine.drop_side().ok())?;
+    if let Ok(command) = inbox.recv() {
+        return Some(command);
     }
-    if engine.unsettled.is_some() {
-        if let Ok(command) = inbox.recv_timeout(SETTLED) {
-            return Some(command);
+    survive(death, || {
+        if engine.drop_side().is_ok() {
+            engine.rest();
         }
-        survive(death, || engine.settle())?;
-    }
-    if engine.unsampled {
-        if let Ok(command) = inbox.recv_timeout(IDLE) {
-            return Some(command);
-        }
-        survive(death, || engine.sample_turn())?;
-    }
-    inbox.recv().ok()
+    });
+    None
 }
 
 /// Does the work and answers; false when it panicked, and then `death` says how.
@@ -477,6 +479,11 @@ pub(super) fn cancelled(flag: &AtomicBool) -> bool {
 }
 
 impl Engine {
+    fn rest(&mut self) {
+        self.settle();
+        self.sample_turn();
+    }
+
     fn call(&mut self, call: Call) -> Result<Outcome, SlotError> {
         let begun = Instant::now();
         self.drop_side()?;

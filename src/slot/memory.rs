@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::SlotError;
 use super::sample::picked;
@@ -15,7 +15,7 @@ use crate::llama::state::{self, Layout, Proven};
 use crate::llama::{Context, Part, Seq};
 
 /// What kind of memory a model has; found by a probe at load, not from a list of names.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     /// KV of every position in every layer.

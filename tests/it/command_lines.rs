@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Instant;
 
-use npast::agent::approve::{Approvals, Approve, Rule, Rules, Setup, Verdict, Wall};
+use npast::approve::{Approvals, Approve, Rule, Rules, Setup, Verdict, Wall};
 use npast::tools::Registry;
 use npast::tools::command::{self, Known, Script, Word};
 use serde_json::json;

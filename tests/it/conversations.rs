@@ -44,7 +44,7 @@ fn a_reply_that_is_stopped_and_continued_reads_its_pending_token_only() {
                 desk.new_session(),
             )
             .expect("a conversation");
-        let stop = |event: &npast::agent::Event| matches!(event, npast::agent::Event::Text(_));
+        let stop = |event: &npast::agent::Event| matches!(event, npast::agent::Event::Text { .. });
         let said = turn(
             &mut talk,
             Input::Text("Go on.".to_owned()),

@@ -8,7 +8,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Child, Command, Stdio};
 
-use npast::agent::approve::{Approve, Verdict};
+use npast::approve::{Approve, Verdict};
 use serde_json::json;
 
 use crate::yard::Yard;

@@ -83,7 +83,7 @@ fn cut(class: Class, raw: &str, press: &dyn Fn(&Event) -> bool) -> (Message, Str
 fn ctrl_c_in_the_reasoning_keeps_the_thought() {
     for class in [Class::Dense, Class::Hybrid] {
         let raw = format!("{}\n</think>\n\nYes.", "hmm ".repeat(LONG / 4));
-        let pressed = |e: &Event| matches!(e, Event::Reasoning(_));
+        let pressed = |e: &Event| matches!(e, Event::Reasoning { .. });
         let (message, tokens) = cut(class, &raw, &pressed);
         assert_eq!(message.text, "");
         assert_eq!(
@@ -101,7 +101,7 @@ fn ctrl_c_in_a_call_leaves_text_and_no_call() {
             "<tool_call>\n{{\"name\": \"read\", \"arguments\": {{\"path\": \"{path}\"}}}}\n</tool_call>"
         );
         let raw = format!("hm\n</think>\n\nI shall look at it now.\n{call}");
-        let (message, tokens) = cut(class, &raw, &|e| matches!(e, Event::Text(_)));
+        let (message, tokens) = cut(class, &raw, &|e| matches!(e, Event::Text { .. }));
         assert!(message.calls.is_empty());
         let answer = tokens.strip_prefix("hm\n</think>\n\n").expect("thinking");
         assert_eq!(message.text, answer);
@@ -122,7 +122,7 @@ fn ctrl_c_inside_a_character_shows_that_it_is_cut_and_keeps_its_bytes() {
             );
             let shown = std::cell::Cell::new(0);
             let press = |e: &Event| {
-                shown.set(shown.get() + usize::from(matches!(e, Event::Text(_))));
+                shown.set(shown.get() + usize::from(matches!(e, Event::Text { .. })));
                 shown.get() > skip
             };
             let (message, tokens) = cut(class, &raw, &press);

@@ -103,6 +103,7 @@ mod schemas_in_use;
 mod secrets;
 #[cfg(unix)]
 mod setup;
+mod sharing;
 mod snapshots;
 mod soak;
 #[cfg(unix)]

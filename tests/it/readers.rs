@@ -88,7 +88,7 @@ fn nothing_is_shown_before_it_is_stored() {
         &Default::default(),
         Some(&mut script),
         &|event| {
-            if let Event::Text(more) = event {
+            if let Event::Text { text: more } = event {
                 shown.borrow_mut().push_str(more);
                 let messages = db.messages(id).expect("messages");
                 let span = messages.last().filter(|m| m.role == "assistant");

@@ -295,11 +295,11 @@ impl At {
                     let word = if ok { "ok" } else { "bad" };
                     worked.story.push(format!("{word} {text}"));
                 }
-                Event::Text(text) => match worked.story.last_mut() {
+                Event::Text { text } => match worked.story.last_mut() {
                     Some(last) if last.starts_with("text ") => last.push_str(&text),
                     _ => worked.story.push(format!("text {text}")),
                 },
-                Event::Steered(text) => worked.story.push(format!("said {text}")),
+                Event::Steered { text } => worked.story.push(format!("said {text}")),
                 Event::Receipt(receipt) => worked.receipts.push(*receipt),
                 Event::Turn(sum) => worked.sums.push(sum),
                 Event::Notice { text, .. } => worked.notices.push(text),

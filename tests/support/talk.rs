@@ -155,8 +155,8 @@ pub fn turn_with(
             flag.store(true, Ordering::Relaxed);
         }
         match event {
-            Event::Text(text) => said.text += &text,
-            Event::Reasoning(text) => said.reasoning += &text,
+            Event::Text { text } => said.text += &text,
+            Event::Reasoning { text } => said.reasoning += &text,
             Event::ToolCall {
                 name, arguments, ..
             } => said.calls.push((name, arguments)),

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use npast::agent::approve::{self, Approvals, Approve, Rules, Setup};
+use npast::approve::{self, Approvals, Approve, Rules, Setup};
 use npast::tools::command::Places;
 use npast::tools::sandbox::{self, Bounds, Sandbox, Wall};
 use npast::tools::{

@@ -161,7 +161,7 @@ fn wrong_usage_is_one_sentence_with_a_hint_and_exit_code_2() {
         let failure = parse(&os(line)).unwrap_err();
         assert_eq!(failure.message, message, "{line}");
         assert_eq!(failure.hint.as_deref(), Some(hint), "{line}");
-        assert_eq!((failure.kind, failure.exit), ("usage", 2), "{line}");
+        assert_eq!((&*failure.kind, failure.exit), ("usage", 2), "{line}");
     }
 }
 

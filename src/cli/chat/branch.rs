@@ -3,9 +3,10 @@
 use super::super::error::Failure;
 use super::super::output::{count, failed, say};
 use super::commands::Command;
-use super::{Asked, Chat, Step};
-use crate::agent::{Conversation, Input, Open};
+use super::{Chat, Step};
+use crate::agent::{Done, Input, Open};
 use crate::harmless;
+use crate::service::Request;
 
 impl Chat {
     /// Does a command. What goes wrong is said and changes nothing; the chat goes on.
@@ -32,33 +33,32 @@ impl Chat {
             }
             _ => {}
         }
-        let Some(conversation) = self.conversation.as_mut() else {
-            return Err(Failure::usage(
-                "the session has not begun",
-                "say something first, or open another one with /open NAME",
-            ));
-        };
         match command {
             Command::Undo(turns) => {
-                let taken = conversation.undo(turns)?;
-                say(&format!(
-                    "Taken back: {} messages, {} tokens. /redo puts them back.",
-                    count(taken.messages),
-                    count(taken.tokens)
-                ));
+                if let Done::Undone(taken) = self.ask(Request::Undo { turns })? {
+                    say(&format!(
+                        "Taken back: {} messages, {} tokens. /redo puts them back.",
+                        count(taken.messages),
+                        count(taken.tokens)
+                    ));
+                }
             }
             Command::Redo(branch) => {
-                let tokens = conversation.redo(branch)?;
-                say(&format!("Put back: {} tokens now.", count(tokens)));
+                if let Done::Redone { tokens } = self.ask(Request::Redo { branch })? {
+                    say(&format!("Put back: {} tokens now.", count(tokens)));
+                }
             }
             Command::Edit(Some(text)) => {
-                conversation.edit()?;
+                self.ask(Request::Edit)?;
                 return Ok(Step::Say(Input::Text(text)));
             }
             // Taken back only when another text was typed.
-            Command::Edit(None) => match conversation.last_text() {
-                Some(text) => return Ok(Step::Edit(text)),
-                None => {
+            Command::Edit(None) => match self.ask(Request::Info)? {
+                Done::Info {
+                    last_text: Some(text),
+                    ..
+                } => return Ok(Step::Edit(text)),
+                _ => {
                     return Err(Failure::usage(
                         "there is no message to edit",
                         "say something first",
@@ -66,11 +66,17 @@ impl Chat {
                 }
             },
             Command::Fork(name) => {
-                let child = conversation.fork(name.as_deref(), None)?;
-                self.switch(&child.name)?;
+                let request = Request::Fork { name, keep: None };
+                if let Done::Forked { name } = self.ask(request)? {
+                    self.switch(&name)?;
+                }
             }
             Command::Retry => {
-                self.ask(Asked::Again)?;
+                if self.session.is_none() {
+                    self.ask(Request::Info)?;
+                }
+                let options = self.start.turn.clone();
+                self.reply(Request::Retry { options })?;
             }
             Command::Open(_) | Command::Wrong(_) => {}
         }
@@ -79,13 +85,13 @@ impl Chat {
 
     /// Takes the last message back for the text that was typed in its place.
     pub(super) fn replace(&mut self) -> Result<bool, Failure> {
-        let Some(conversation) = self.conversation.as_mut() else {
+        if self.session.is_none() {
             return Ok(false);
-        };
-        match conversation.edit() {
+        }
+        match self.ask(Request::Edit) {
             Ok(_) => Ok(true),
-            Err(error) => {
-                failed(&Failure::from(error));
+            Err(failure) => {
+                failed(&failure);
                 Ok(false)
             }
         }
@@ -93,19 +99,16 @@ impl Chat {
 
     /// Goes on in another session; the present one stays when that cannot be had.
     fn switch(&mut self, name: &str) -> Result<(), Failure> {
-        let here = self.conversation.as_ref().map(Conversation::info);
-        if here.is_some_and(|info| info.name == name) {
+        if self.info().is_some_and(|info| info.name == name) {
             return Err(Failure::usage(
                 format!("session {} is open already", harmless::line(name)),
                 "`npast sessions list` shows the others",
             ));
         }
         let open = Open::Named(name.to_owned());
-        let next = self.start.named(&self.engine, open)?;
-        self.tools = self.served(&next)?;
-        if let Some(last) = self.conversation.replace(next) {
-            last.close()?;
-        }
+        let next = self.start.named(&self.service, open, true)?;
+        self.leave()?;
+        self.take(next);
         self.show_session();
         self.answer_open()
     }

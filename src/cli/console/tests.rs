@@ -4,7 +4,7 @@ use super::*;
 
 /// A console whose terminal makes lines by itself, and a pipe that stands for it.
 fn console() -> (Console, std::io::PipeWriter) {
-    let console = Console::new(Steering::default(), Arc::default(), Showing::default());
+    let console = Console::new(Steering::default(), Arc::default());
     let (input, typed) = std::io::pipe().unwrap();
     let reading = Reading::start(&console.shared, input, Vec::new()).unwrap();
     *lock(&console.reading) = Some(reading);
@@ -102,5 +102,6 @@ fn what_is_steered_reaches_the_turn() {
     while console.shared.state().queue().is_empty() {
         std::thread::yield_now();
     }
-    assert_eq!(console.shared.steering.left().as_deref(), Some("not there"));
+    let left = lock(&console.shared.steering).left();
+    assert_eq!(left.as_deref(), Some("not there"));
 }

@@ -1,10 +1,9 @@
 //! `--json`: one event per line. The fields are a contract: some may be added, none renamed.
 
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Pipe, notice, printed, screen};
-use crate::agent::{Event, Info};
+use crate::agent::Event;
 use crate::cli::error::Failure;
 
 /// Events as lines.
@@ -18,54 +17,20 @@ impl Lines {
         Lines { out }
     }
 
-    /// The conversation that is open now; `held` is what its programs are kept from.
-    pub fn session(&mut self, info: &Info, held: Option<&str>) {
-        self.line(&json!({
-            "type": "session", "id": info.id, "name": info.name, "resumed": info.resumed,
-            "model": info.model, "class": info.class.as_str(), "context": info.context,
-            "sandbox": held,
-        }));
-    }
-
-    /// A notice is no event: it goes to standard error.
+    /// A notice is no line: it goes to standard error. An error is the last line, and the program's
+    /// own.
     pub fn event(&mut self, event: Event) {
-        let value = match event {
-            Event::Restoring { .. } => return,
-            Event::Notice { text, hint } => return notice(&text, hint.as_deref()),
-            Event::Prefill { done, total } => {
-                json!({"type": "prefill", "done": done, "total": total})
-            }
-            Event::Reasoning(text) => json!({"type": "reasoning", "text": text}),
-            Event::Text(text) => json!({"type": "text", "text": text}),
-            Event::ToolCall {
-                id,
-                name,
-                arguments,
-            } => json!({"type": "tool_call", "id": id, "name": name, "arguments": arguments}),
-            Event::ToolResult { id, name, ok, text } => {
-                json!({"type": "tool_result", "id": id, "name": name, "ok": ok, "text": text})
-            }
-            Event::Steered(text) => json!({"type": "steered", "text": text}),
-            Event::Receipt(receipt) => typed("receipt", &*receipt),
-            Event::Turn(sum) => typed("turn", &sum),
-        };
-        self.line(&value);
+        match &event {
+            Event::Restoring { .. } | Event::Done(_) | Event::Error { .. } => {}
+            Event::Notice { text, hint } => notice(text, hint.as_deref()),
+            // Records of numbers, names and texts: nothing in them that JSON does not have.
+            event => self.line(&serde_json::to_value(event).unwrap_or_default()),
+        }
     }
 
     fn line(&mut self, value: &Value) {
         self.out.event(&value.to_string());
     }
-}
-
-/// A record with its `type` before its own fields.
-fn typed(kind: &str, record: &impl Serialize) -> Value {
-    let mut fields = Map::new();
-    fields.insert("type".into(), kind.into());
-    // Records of numbers and names: nothing in them that JSON does not have.
-    if let Ok(Value::Object(own)) = serde_json::to_value(record) {
-        fields.extend(own);
-    }
-    Value::Object(fields)
 }
 
 fn failure(failure: &Failure) -> Value {
@@ -93,6 +58,7 @@ mod tests {
     use super::super::screen::Looks;
     use super::super::screen::tests::piped;
     use super::*;
+    use crate::agent::Info;
     use crate::slot::Class;
 
     #[test]
@@ -111,21 +77,29 @@ mod tests {
             runs_tools: true,
             folder: "/work".into(),
         };
-        lines.session(&info, Some("network (seccomp)"));
-        lines.session(
-            &Info {
+        lines.event(Event::Session {
+            info: info.clone(),
+            sandbox: Some("network (seccomp)".into()),
+        });
+        lines.event(Event::Session {
+            info: Info {
                 resumed: false,
                 ..info
             },
-            None,
-        );
+            sandbox: None,
+        });
+        lines.event(Event::Queued { place: 1 });
         lines.event(Event::Restoring { tokens: 5 });
         lines.event(Event::Prefill {
             done: 128,
             total: 300,
         });
-        lines.event(Event::Reasoning("hm\n".into()));
-        lines.event(Event::Text("\"é\"".into()));
+        lines.event(Event::Reasoning {
+            text: "hm\n".into(),
+        });
+        lines.event(Event::Text {
+            text: "\"é\"".into(),
+        });
         lines.event(Event::ToolCall {
             id: "c1".into(),
             name: "read".into(),
@@ -137,12 +111,15 @@ mod tests {
             ok: false,
             text: "no\n".into(),
         });
-        lines.event(Event::Steered("not there".into()));
+        lines.event(Event::Steered {
+            text: "not there".into(),
+        });
         lines.event(Event::Receipt(Box::new(samples::receipt())));
         lines.event(Event::Receipt(Box::new(samples::missed())));
         lines.event(Event::Turn(samples::turn()));
-        let want = r#"{"type":"session","id":7,"name":"work","resumed":true,"model":"m.gguf","class":"hybrid","context":9310,"sandbox":"network (seccomp)"}
-{"type":"session","id":7,"name":"work","resumed":false,"model":"m.gguf","class":"hybrid","context":9310,"sandbox":null}
+        let want = r#"{"type":"session","id":7,"name":"work","resumed":true,"model":"m.gguf","class":"hybrid","context":9310,"open_message":null,"unfinished":false,"runs_tools":true,"folder":"/work","sandbox":"network (seccomp)"}
+{"type":"session","id":7,"name":"work","resumed":false,"model":"m.gguf","class":"hybrid","context":9310,"open_message":null,"unfinished":false,"runs_tools":true,"folder":"/work","sandbox":null}
+{"type":"queued","place":1}
 {"type":"prefill","done":128,"total":300}
 {"type":"reasoning","text":"hm\n"}
 {"type":"text","text":"\"é\""}
@@ -160,7 +137,9 @@ mod tests {
     fn text_of_a_stranger_is_the_same_value_and_no_order_to_a_terminal() {
         let (pipe, bytes, _) = piped(Looks::default());
         let mut lines = Lines::new(pipe);
-        lines.event(Event::Text("\u{1b}]0;a\u{7}\u{9b}2J\u{7f}\u{202e}".into()));
+        lines.event(Event::Text {
+            text: "\u{1b}]0;a\u{7}\u{9b}2J\u{7f}\u{202e}".into(),
+        });
         let want = r#"{"type":"text","text":"\u001b]0;a\u0007\u009b2J\u007f\u202e"}"#;
         assert_eq!(bytes.text(), format!("{want}\n"));
     }
@@ -185,7 +164,7 @@ mod tests {
         let cancel = pipe.cancel.clone();
         bytes.close();
         let mut lines = Lines::new(pipe);
-        lines.event(Event::Text("a".into()));
+        lines.event(Event::Text { text: "a".into() });
         assert!(cancel.load(std::sync::atomic::Ordering::SeqCst));
         assert!(lines.out.failed.is_some());
     }

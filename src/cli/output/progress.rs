@@ -116,6 +116,12 @@ impl Progress {
         self.show(0, "starting the MCP servers");
     }
 
+    /// Other requests come first.
+    pub fn waiting(&mut self, place: usize) {
+        self.clear();
+        self.show(0, &format!("waiting for {} other requests", count(place)));
+    }
+
     /// Stored tokens are put back.
     pub fn restoring(&mut self, tokens: usize) {
         self.clear();

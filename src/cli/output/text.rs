@@ -63,10 +63,11 @@ impl Text {
             self.at = At::Start;
         }
         match event {
+            Event::Queued { place } => self.progress.waiting(place),
             Event::Restoring { tokens } => self.progress.restoring(tokens),
             Event::Prefill { done, total } => self.progress.prefill(done, total),
-            Event::Reasoning(text) => self.thinking(&text),
-            Event::Text(text) => self.answer(&text),
+            Event::Reasoning { text } => self.thinking(&text),
+            Event::Text { text } => self.answer(&text),
             Event::ToolCall {
                 name, arguments, ..
             } => {
@@ -79,7 +80,7 @@ impl Text {
                 let line = result(ok, &text);
                 self.say(&line);
             }
-            Event::Steered(text) => {
+            Event::Steered { text } => {
                 self.close_line();
                 self.say(&format!("said: {}", harmless::line(&text)));
             }
@@ -100,6 +101,8 @@ impl Text {
                 self.close_line();
                 noticed(&mut lock(&self.screen), &text, hint.as_deref());
             }
+            // Shown by whoever made the request.
+            Event::Session { .. } | Event::Question(_) | Event::Error { .. } | Event::Done(_) => {}
         }
     }
 

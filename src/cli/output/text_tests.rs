@@ -19,10 +19,16 @@ fn shown(looks: Looks, quiet: bool, events: Vec<Event>) -> (String, String) {
 fn turn() -> Vec<Event> {
     vec![
         Event::Prefill { done: 1, total: 21 },
-        Event::Reasoning("let me".into()),
-        Event::Reasoning(" see".into()),
-        Event::Text("He".into()),
-        Event::Text("llo\u{1b}".into()),
+        Event::Reasoning {
+            text: "let me".into(),
+        },
+        Event::Reasoning {
+            text: " see".into(),
+        },
+        Event::Text { text: "He".into() },
+        Event::Text {
+            text: "llo\u{1b}".into(),
+        },
         Event::Receipt(Box::new(samples::missed())),
         Event::Turn(samples::turn()),
     ]
@@ -83,7 +89,9 @@ fn quiet_leaves_the_answer_and_the_notices() {
 #[test]
 fn an_answer_that_ends_its_line_gets_no_second_newline_and_a_call_is_shown() {
     let events = vec![
-        Event::Text("done\n".into()),
+        Event::Text {
+            text: "done\n".into(),
+        },
         Event::ToolCall {
             id: "1".into(),
             name: "read".into(),

@@ -8,7 +8,7 @@ use super::super::output::{self, ago, count, notice, table};
 use crate::agent::kv_owner;
 use crate::harmless;
 use crate::kv::Stored;
-use crate::session::{Damaged, Db, Summary, Survey};
+use crate::session::{Damaged, Db, Summary, Survey, now_ms};
 
 /// A line of the list.
 pub(super) struct Line {
@@ -153,9 +153,4 @@ fn table_of(lines: &[Line], now: i64) -> String {
     };
     let rows: Vec<Vec<String>> = rows.into_iter().map(|r| r[..columns].to_vec()).collect();
     table(&head[..columns], &rows, &[1, 2, 3, 4])
-}
-
-fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,5 +1,7 @@
 //! What a person is asked, and how text of a model is shown so that it cannot play another role.
 
+use serde::{Deserialize, Serialize};
+
 use super::Rule;
 use crate::harmless;
 use crate::tools::Subject;
@@ -25,7 +27,8 @@ pub struct Question {
 }
 
 /// The user's answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Grant {
     /// This call.
     Once,

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::Layer;
 
-fn live(home: &Path, layer: Layer) -> Live {
+fn live(home: &Path, layer: Layer) -> ProjectTools {
     let places = Places {
         home: home.join("data"),
         config: home.join("config.toml"),
         config_named: false,
     };
-    Live::new(&places, &home.join("work"), &Settings::new(layer).unwrap())
+    ProjectTools::new(&places, &home.join("work"), &Settings::new(layer).unwrap())
 }
 
 fn names(tools: &[Box<dyn Tool>]) -> Vec<&str> {

@@ -1,6 +1,6 @@
-//! What serves the tools of a run in one project: those that are built in, programs behind a wall
-//! that was tried before it is trusted, and MCP servers, which start beside the loading of a model
-//! and end with this.
+//! What serves the tools of sessions in one project: those that are built in, programs in a sandbox
+//! that was tried before it is trusted, and MCP servers, which start while a model is loaded and end
+//! with this.
 
 mod folder;
 
@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use folder::Folder;
 
-use super::output::notice;
-use crate::agent::approve::Wall;
+use crate::agent::Notice;
+use crate::approve::Wall;
 use crate::config::{Places, Settings, Tables};
 use crate::tools::sandbox::{self, Sandbox};
 use crate::tools::{
@@ -24,8 +24,8 @@ use crate::tools::{
 /// How long a look at starting servers takes.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What serves tools.
-pub struct Live {
+/// What serves the tools of one project.
+pub struct ProjectTools {
     /// The data folder.
     pub home: PathBuf,
     /// Where all of it works.
@@ -37,6 +37,8 @@ pub struct Live {
     sandbox_off: bool,
     starting: Option<Receiver<Servers>>,
     servers: Option<Servers>,
+    /// What there is to say and was not said.
+    notices: Vec<Notice>,
     /// Last: the temporary folder goes when the servers have ended.
     programs: OnceCell<Programs>,
 }
@@ -54,10 +56,10 @@ struct Programs {
     temp: io::Result<Folder>,
 }
 
-impl Live {
+impl ProjectTools {
     /// Begins to start the servers that are configured. Nothing is waited for.
-    pub fn new(places: &Places, project: &Path, settings: &Settings) -> Live {
-        let mut live = Live {
+    pub fn new(places: &Places, project: &Path, settings: &Settings) -> ProjectTools {
+        let mut tools = ProjectTools {
             home: places.home.clone(),
             project: project.to_owned(),
             tables: settings.tables.clone(),
@@ -65,12 +67,13 @@ impl Live {
             sandbox_off: settings.sandbox_off,
             starting: None,
             servers: None,
+            notices: Vec::new(),
             programs: OnceCell::new(),
         };
         if !settings.servers.is_empty() {
-            live.start(settings.servers.clone());
+            tools.start(settings.servers.clone());
         }
-        live
+        tools
     }
 
     /// Waits for the servers, at most for `most`; whether they are there, or were given up.
@@ -82,7 +85,8 @@ impl Live {
             Ok(servers) => self.servers = Some(servers),
             Err(RecvTimeoutError::Timeout) => return false,
             Err(RecvTimeoutError::Disconnected) => {
-                notice("the MCP servers could not be started", None);
+                let text = "the MCP servers could not be started".to_owned();
+                self.notices.push((text, None));
             }
         }
         self.starting = None;
@@ -105,16 +109,16 @@ impl Live {
             let theirs = servers.tools(&taken);
             all.extend(theirs);
         }
-        self.say();
         all
     }
 
-    /// Says what is wrong with the servers, each thing once.
-    pub fn say(&mut self) {
-        let notices = self.servers.as_mut().map(Servers::notices);
-        for text in notices.unwrap_or_default() {
-            notice(&text, None);
-        }
+    /// What is wrong with the servers, each thing once.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        let theirs = self.servers.as_mut().map(Servers::notices);
+        let theirs = theirs.unwrap_or_default().into_iter();
+        let mut all = std::mem::take(&mut self.notices);
+        all.extend(theirs.map(|text| (text, None)));
+        all
     }
 
     /// The running servers that a session with these tools knows nothing of.
@@ -206,14 +210,17 @@ impl Live {
 
     fn start(&mut self, servers: Vec<ServerConfig>) {
         let programs = self.programs();
-        let temp = match &programs.temp {
-            Ok(temp) => temp.path(),
-            Err(error) => {
-                let text = format!("no MCP server is started: {error}");
-                return notice(&text, Some("make the data folder writable"));
+        let sandbox = match &programs.temp {
+            Ok(temp) => Ok(programs.sandbox(&self.tables, temp.path())),
+            Err(error) => Err(format!("no MCP server is started: {error}")),
+        };
+        let sandbox = match sandbox {
+            Ok(sandbox) => sandbox,
+            Err(text) => {
+                let hint = "make the data folder writable".to_owned();
+                return self.notices.push((text, Some(hint)));
             }
         };
-        let sandbox = programs.sandbox(&self.tables, temp);
         let project = self.project.clone();
         let (send, starting) = channel();
         let start = move || {
@@ -228,7 +235,10 @@ impl Live {
         let named = std::thread::Builder::new().name("mcp-start".to_owned());
         match named.spawn(start) {
             Ok(_) => self.starting = Some(starting),
-            Err(error) => notice(&format!("no MCP server is started: {error}"), None),
+            Err(error) => {
+                let text = format!("no MCP server is started: {error}");
+                self.notices.push((text, None));
+            }
         }
     }
 }
@@ -264,5 +274,5 @@ fn command(sandbox: &Sandbox, launch: &Launch<'_>) -> io::Result<Command> {
 }
 
 #[cfg(test)]
-#[path = "live/tests.rs"]
+#[path = "project_tools/tests.rs"]
 mod tests;

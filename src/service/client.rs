@@ -1,0 +1,210 @@
+//! A client's hold of an open session.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{TrySendError, bounded};
+
+use super::desk::Desk;
+use super::mailbox::{Events, mailbox};
+use super::process::{Inner, Jobs};
+use super::request::Request;
+use super::worker::Job;
+use crate::agent::{AgentError, Conversation, Done, ErrorKind, Event, Info, Steering};
+use crate::approve::Grant;
+
+/// An open session. Clones are the same session; when the last one is dropped, the session is closed
+/// behind the requests that were made. Of several clients' requests one runs at a time, in the order
+/// in which they were made.
+#[derive(Clone)]
+pub struct Session {
+    handle: Arc<Handle>,
+}
+
+/// What all clients of a session share.
+pub struct Handle {
+    desk: Arc<Desk>,
+    jobs: Jobs,
+    /// Its worker was told to close it.
+    closing: AtomicBool,
+    inner: Arc<Inner>,
+}
+
+impl Handle {
+    /// Of a session whose worker runs.
+    pub fn new(desk: Arc<Desk>, jobs: Jobs, inner: Arc<Inner>) -> Handle {
+        Handle {
+            desk,
+            jobs,
+            closing: AtomicBool::new(false),
+            inner,
+        }
+    }
+
+    /// Whether its worker takes no more requests.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+}
+
+impl Session {
+    /// Another client's.
+    pub(super) fn of(handle: Arc<Handle>) -> Session {
+        Session { handle }
+    }
+
+    /// What the session was after its last request.
+    pub fn info(&self) -> Info {
+        self.handle.desk.info()
+    }
+
+    /// What the session is, as an event.
+    pub fn event(&self) -> Event {
+        Event::Session {
+            info: self.info(),
+            sandbox: self.sandbox(),
+        }
+    }
+
+    /// What the programs of its tools are kept from; nothing where it has no tools of npast's.
+    pub fn sandbox(&self) -> Option<String> {
+        self.handle.desk.sandbox()
+    }
+
+    /// Makes a request; its events end with [`Event::Done`] or [`Event::Error`].
+    ///
+    /// # Errors
+    /// When too many requests wait, or the session's thread is gone.
+    pub fn ask(&self, request: Request) -> Result<Events, AgentError> {
+        self.ask_until(request, &Arc::default())
+    }
+
+    /// The same; the request is stopped when `cancel` is set.
+    ///
+    /// # Errors
+    /// As [`Session::ask`].
+    pub fn ask_until(
+        &self,
+        request: Request,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<Events, AgentError> {
+        let (sink, events) = mailbox();
+        let desk = &self.handle.desk;
+        match request {
+            Request::Steer { text } => desk.steering.steer(text),
+            Request::Interrupt => desk.interrupt(),
+            Request::Answer { question, grant } => {
+                if !desk.answer(question, grant) {
+                    return Err(AgentError::new(
+                        ErrorKind::Input,
+                        "this question is not open any more",
+                    ));
+                }
+            }
+            request => {
+                let before = desk.requests.fetch_add(1, Ordering::SeqCst);
+                if before > 0 {
+                    sink.put(Event::Queued { place: before });
+                }
+                let job = Job::Ask(Box::new(request), sink, cancel.clone());
+                return match self.handle.jobs.try_send(job) {
+                    Ok(()) => Ok(events),
+                    Err(error) => {
+                        desk.requests.fetch_sub(1, Ordering::SeqCst);
+                        Err(refused(&error))
+                    }
+                };
+            }
+        }
+        sink.put(Event::Done(Done::Heard));
+        Ok(events)
+    }
+
+    /// Everything that happens in the session from now on, whoever asks for it.
+    pub fn watch(&self) -> Events {
+        let (sink, events) = mailbox();
+        self.handle.desk.watch(sink);
+        events
+    }
+
+    /// Stops the request that runs.
+    pub fn interrupt(&self) {
+        self.handle.desk.interrupt();
+    }
+
+    /// Answers a question; false where it is not open any more.
+    pub fn answer(&self, question: u64, grant: Grant) -> bool {
+        self.handle.desk.answer(question, grant)
+    }
+
+    /// What the user says while a turn runs.
+    pub fn steering(&self) -> Steering {
+        self.handle.desk.steering.clone()
+    }
+
+    /// Has the session closed behind the requests that were made, if this is its last client; then
+    /// what this gives waits until everything is on disk. Questions can still be answered.
+    pub fn close(&self) -> Closing {
+        let (done, answer) = bounded(1);
+        // With this lock nobody gets another handle of it meanwhile.
+        let _sessions = self.handle.inner.lock();
+        // Where others have it, they close it.
+        if Arc::strong_count(&self.handle) == 1 {
+            self.handle.closing.store(true, Ordering::SeqCst);
+            let _ = self.handle.jobs.send(Job::Close(done));
+        }
+        Closing(answer)
+    }
+
+    /// Closes the session, whoever else has it.
+    pub(super) fn end(self) -> Result<(), AgentError> {
+        let (done, answer) = bounded(1);
+        self.handle.closing.store(true, Ordering::SeqCst);
+        let _ = self.handle.jobs.send(Job::Close(done));
+        Closing(answer).wait()
+    }
+
+    /// Looks at the conversation between two requests. For verification.
+    ///
+    /// # Errors
+    /// When the session's thread is gone.
+    pub fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Conversation) -> T + Send + 'static,
+    ) -> Result<T, AgentError> {
+        let (done, answer) = bounded(1);
+        let job = Job::Look(Box::new(move |talk| drop(done.send(look(talk)))));
+        let sent = self.handle.jobs.send(job);
+        let seen = sent.ok().and_then(|()| answer.recv().ok());
+        seen.ok_or_else(gone)
+    }
+}
+
+/// A session that is being closed.
+pub struct Closing(crossbeam_channel::Receiver<Result<(), AgentError>>);
+
+impl Closing {
+    /// Waits until everything is on disk; at once where other clients have the session.
+    ///
+    /// # Errors
+    /// When the store's writer has died, or npast.db fails; the session itself is whole.
+    pub fn wait(&self) -> Result<(), AgentError> {
+        self.0.recv().unwrap_or(Ok(()))
+    }
+}
+
+fn refused(error: &TrySendError<Job>) -> AgentError {
+    match error {
+        TrySendError::Full(_) => AgentError::new(
+            ErrorKind::Input,
+            "too many requests wait for this session already",
+        )
+        .hinted("wait for some of them to end"),
+        TrySendError::Disconnected(_) => gone(),
+    }
+}
+
+fn gone() -> AgentError {
+    AgentError::new(ErrorKind::Engine, "the session was closed meanwhile")
+        .hinted("nothing stored is lost; open it again")
+}

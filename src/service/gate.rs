@@ -1,0 +1,85 @@
+//! Who decides about calls: the approvals, and where they ask, the client that answers the question.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::ProjectTools;
+use super::desk::Desk;
+use crate::agent::{self, Event, Gate};
+use crate::approve::{self, Approvals, Approve, Grant, Question, Verdict};
+use crate::tools::command::Places;
+use crate::tools::{Subject, Tool};
+
+/// The approvals of an open session.
+pub struct Asking {
+    approvals: Approvals,
+    desk: Arc<Desk>,
+    attended: bool,
+}
+
+impl Asking {
+    /// For a session with this temporary folder. Where nobody attends, what would be asked is
+    /// refused. What was granted for always and cannot be read is a notice.
+    pub fn new(
+        policy: Approve,
+        project: &ProjectTools,
+        temp: &Path,
+        desk: Arc<Desk>,
+        attended: bool,
+    ) -> (Asking, Option<String>) {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let (approvals, said) = Approvals::new(approve::Setup {
+            policy,
+            rules: project.tables.rules.clone(),
+            places: Places {
+                home: std::env::home_dir().map_or_else(PathBuf::new, |home| real(&home)),
+                project: real(&project.project),
+                data: real(&project.home),
+            },
+            temp: real(temp),
+            wall: project.wall(),
+            attended,
+        });
+        let asking = Asking {
+            approvals,
+            desk,
+            attended,
+        };
+        (asking, said)
+    }
+}
+
+impl Gate for Asking {
+    fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String> {
+        let question = match self.approvals.judge(tool, arguments) {
+            Verdict::Allow(subject) => return Ok(subject),
+            Verdict::Deny(why) => return Err(why),
+            Verdict::Ask(question) => question,
+        };
+        let grant = match self.attended {
+            true => self.desk.ask(&shown(&question)),
+            false => Grant::No,
+        };
+        let granted = self.approvals.grant(&question, grant);
+        if let Some(text) = granted.notice {
+            self.desk.tell(Event::Notice { text, hint: None });
+        }
+        match granted.run {
+            true => Ok(question.subject),
+            false => Err(Approvals::refusal().to_owned()),
+        }
+    }
+}
+
+/// The question as a client gets it.
+fn shown(question: &Question) -> agent::Question {
+    agent::Question {
+        id: 0,
+        tool: question.tool.clone(),
+        text: question.text.clone(),
+        why: question.why.clone(),
+        rules: question.rules.iter().map(ToString::to_string).collect(),
+    }
+}

@@ -1,0 +1,334 @@
+//! Events on their way to one client. The sender never waits: text that comes while the client does
+//! not read is joined, and progress that nobody saw is replaced by later progress, so what waits is
+//! bounded by what the request says. A client that is slow or stopped (`| less`, Ctrl-S) holds up what
+//! it sees, and neither the engine nor what is stored.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::agent::Event;
+
+/// Bytes of text that wait for one client at the most; beyond them, events that only show progress,
+/// text or results are dropped, and the client hears how many.
+const MOST_BYTES: usize = 32 << 20;
+
+/// The events of one request, or of all requests of a session.
+pub struct Events {
+    shared: Arc<Shared>,
+}
+
+/// Where events are put. When the last clone of it goes, the events end.
+#[derive(Clone)]
+pub struct Sink {
+    shared: Arc<Shared>,
+    _last: Arc<Last>,
+}
+
+struct Last(Arc<Shared>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// What a client that waits for a while gets.
+#[derive(Debug, PartialEq)]
+pub enum Next {
+    /// An event.
+    Event(Event),
+    /// Nothing yet.
+    Nothing,
+    /// There are no more.
+    End,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Event>,
+    bytes: usize,
+    dropped: usize,
+    /// Nothing is put any more.
+    ended: bool,
+    /// Nobody reads any more.
+    left: bool,
+    waker: Option<Waker>,
+}
+
+/// A sink and its client's end.
+pub fn mailbox() -> (Sink, Events) {
+    let shared = Arc::new(Shared {
+        state: Mutex::default(),
+        changed: Condvar::new(),
+    });
+    (
+        Sink {
+            shared: shared.clone(),
+            _last: Arc::new(Last(shared.clone())),
+        },
+        Events { shared },
+    )
+}
+
+impl Events {
+    /// The next event; waits for it. `None` when there are no more.
+    pub fn next(&mut self) -> Option<Event> {
+        let mut state = self.shared.state();
+        loop {
+            match state.take() {
+                Next::Event(event) => return Some(event),
+                Next::End => return None,
+                Next::Nothing => {
+                    let waited = self.shared.changed.wait(state);
+                    state = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
+    /// The next event, if it comes within `most`.
+    pub fn next_within(&mut self, most: Duration) -> Next {
+        let until = Instant::now() + most;
+        let mut state = self.shared.state();
+        loop {
+            match state.take() {
+                Next::Nothing => {}
+                next => return next,
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Next::Nothing;
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The next event, for a task. `None` when there are no more.
+    pub async fn recv(&mut self) -> Option<Event> {
+        poll_fn(|context| {
+            let mut state = self.shared.state();
+            match state.take() {
+                Next::Event(event) => Poll::Ready(Some(event)),
+                Next::End => Poll::Ready(None),
+                Next::Nothing => {
+                    state.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.left = true;
+        state.waiting.clear();
+        state.bytes = 0;
+    }
+}
+
+impl Sink {
+    /// Puts an event; never waits.
+    pub fn put(&self, event: Event) {
+        let mut state = self.shared.state();
+        state.put(event);
+        self.shared.wake(state);
+    }
+
+    /// Nothing is put any more.
+    pub fn end(&self) {
+        self.shared.end();
+    }
+
+    /// Whether the client went away.
+    pub fn is_left(&self) -> bool {
+        self.shared.state().left
+    }
+}
+
+impl Shared {
+    // What is held is whole between two statements, whoever panicked.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        let mut state = self.state();
+        state.ended = true;
+        self.wake(state);
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let waker = state.waker.take();
+        drop(state);
+        self.changed.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl State {
+    fn take(&mut self) -> Next {
+        if let Some(event) = self.waiting.pop_front() {
+            self.bytes -= bytes(&event);
+            return Next::Event(event);
+        }
+        if self.dropped > 0 {
+            let count = std::mem::take(&mut self.dropped);
+            return Next::Event(Event::Notice {
+                text: format!("{count} events were dropped, because nobody read them"),
+                hint: Some("the session has all of it".to_owned()),
+            });
+        }
+        match self.ended {
+            true => Next::End,
+            false => Next::Nothing,
+        }
+    }
+
+    fn put(&mut self, event: Event) {
+        if self.left || self.ended {
+            return;
+        }
+        match (self.waiting.back_mut(), &event) {
+            (Some(Event::Text { text }), Event::Text { text: more })
+            | (Some(Event::Reasoning { text }), Event::Reasoning { text: more })
+                if self.bytes + more.len() <= MOST_BYTES =>
+            {
+                text.push_str(more);
+                self.bytes += more.len();
+            }
+            (Some(last @ Event::Prefill { .. }), Event::Prefill { .. })
+            | (Some(last @ Event::Queued { .. }), Event::Queued { .. }) => *last = event,
+            _ if self.bytes + bytes(&event) > MOST_BYTES && can_be_dropped(&event) => {
+                self.dropped += 1;
+            }
+            _ => {
+                self.bytes += bytes(&event);
+                self.waiting.push_back(event);
+            }
+        }
+    }
+}
+
+/// What an event takes that is not the same for all of its kind.
+fn bytes(event: &Event) -> usize {
+    match event {
+        Event::Text { text } | Event::Reasoning { text } | Event::Steered { text } => text.len(),
+        Event::ToolResult { text, .. } => 64 + text.len(),
+        Event::ToolCall { arguments, .. } => 64 + arguments.to_string().len(),
+        Event::Restoring { .. } | Event::Prefill { .. } | Event::Queued { .. } => 64,
+        _ => 0,
+    }
+}
+
+fn can_be_dropped(event: &Event) -> bool {
+    bytes(event) > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Event {
+        Event::Text { text: text.into() }
+    }
+
+    #[test]
+    fn text_that_nobody_read_is_joined_and_progress_is_the_latest() {
+        let (sink, mut events) = mailbox();
+        for done in 1..100 {
+            sink.put(Event::Prefill { done, total: 100 });
+        }
+        sink.put(text("a"));
+        assert_eq!(
+            events.next(),
+            Some(Event::Prefill {
+                done: 99,
+                total: 100
+            })
+        );
+        (0..3).for_each(|_| sink.put(text("b")));
+        sink.put(Event::Reasoning { text: "c".into() });
+        sink.end();
+        sink.put(text("too late"));
+        assert_eq!(events.next(), Some(text("abbb")));
+        assert_eq!(events.next(), Some(Event::Reasoning { text: "c".into() }));
+        assert_eq!(events.next(), None);
+        assert_eq!(events.next_within(Duration::ZERO), Next::End);
+    }
+
+    #[test]
+    fn a_client_that_never_reads_takes_a_bounded_part_of_memory_and_hears_of_it() {
+        let (sink, mut events) = mailbox();
+        let mega = "x".repeat(1 << 20);
+        for _ in 0..100 {
+            sink.put(text(&mega));
+            sink.put(Event::ToolResult {
+                id: "1".into(),
+                name: "read".into(),
+                ok: true,
+                text: mega.clone(),
+            });
+        }
+        let mut seen = 0;
+        while let Next::Event(event) = events.next_within(Duration::ZERO) {
+            seen += bytes(&event);
+            if let Event::Notice { text, .. } = event {
+                assert_eq!(text, "169 events were dropped, because nobody read them");
+                return assert!(seen <= MOST_BYTES);
+            }
+        }
+        panic!("the client hears of it");
+    }
+
+    #[tokio::test]
+    async fn a_task_waits_for_events_without_a_thread() {
+        let (sink, mut events) = mailbox();
+        let reader = tokio::spawn(async move {
+            let mut seen = Vec::new();
+            while let Some(event) = events.recv().await {
+                seen.push(event);
+            }
+            seen
+        });
+        tokio::task::yield_now().await;
+        sink.put(text("a"));
+        tokio::task::yield_now().await;
+        sink.put(text("b"));
+        sink.end();
+        let seen: String = reader
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|event| match event {
+                Event::Text { text } => text,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(seen, "ab");
+    }
+
+    #[test]
+    fn a_client_that_left_is_known_and_holds_nothing() {
+        let (sink, events) = mailbox();
+        sink.put(text("a"));
+        assert!(!sink.is_left());
+        drop(events);
+        sink.put(text("b"));
+        assert!(sink.is_left());
+        assert!(sink.shared.state().waiting.is_empty());
+    }
+}

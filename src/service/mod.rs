@@ -1,0 +1,31 @@
+//! What one process is to all its clients: a command line, programs over HTTP, editors. It owns the
+//! engine, says who uses the slot, and keeps the open sessions. Clients send [`Request`]s and get
+//! [`crate::agent::Event`]s, both plain values; nobody else touches the slot.
+//!
+//! - `process`: the service itself; `client`: a client's hold of a session; `request`: what is asked.
+//! - `worker`: the thread of one open session; `desk`: what it shares with its clients; `mailbox`:
+//!   events on their way to a client that may be slow.
+//! - `scheduler`: who uses the slot, and what is done when nobody does.
+//! - `project_tools`: what serves the tools of a project; `projects`: all of them; `setup`: what a
+//!   session gets of them; `gate`: who may call what.
+
+mod client;
+mod desk;
+mod gate;
+mod mailbox;
+mod process;
+mod project_tools;
+mod projects;
+mod request;
+mod scheduler;
+mod setup;
+mod worker;
+
+pub use client::{Closing, Session};
+pub use mailbox::{Events, Next};
+pub use process::{Opening, Service};
+pub use project_tools::ProjectTools;
+pub use projects::{Projects, Shared};
+pub use request::Request;
+pub use scheduler::Scheduler;
+pub use setup::setup;

@@ -1,0 +1,64 @@
+//! What a client asks of a session, as plain values: a command line's, a line of JSON's, a request's
+//! over HTTP.
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::{Input, TurnOptions};
+use crate::approve::Grant;
+
+/// A request to one session. As JSON it is an object whose field `request` is the variant's name in
+/// snake case. [`Request::Steer`], [`Request::Interrupt`] and [`Request::Answer`] are about the
+/// request that runs, and take effect at once; all others wait for their turn.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// A turn that answers an input.
+    Say {
+        /// What is answered.
+        input: Input,
+        /// How the turn runs.
+        #[serde(default)]
+        options: TurnOptions,
+    },
+    /// Another reply in the place of the last one.
+    Retry {
+        /// How the turn runs.
+        #[serde(default)]
+        options: TurnOptions,
+    },
+    /// The last message is taken back, so that another can be said in its place.
+    Edit,
+    /// Turns are taken back.
+    Undo {
+        /// How many, counted from the end.
+        turns: usize,
+    },
+    /// A branch is put back.
+    Redo {
+        /// Its number; nothing is the one that was taken off last.
+        branch: Option<i64>,
+    },
+    /// Another session is made that has what this one has.
+    Fork {
+        /// Its name; nothing is the name of this one with a number.
+        name: Option<String>,
+        /// How many turns it has; nothing is all of them.
+        keep: Option<usize>,
+    },
+    /// What the session is.
+    Info,
+    /// Said to the model behind the results of the present step; after the turn if there is none.
+    Steer {
+        /// What is said.
+        text: String,
+    },
+    /// The request that runs is stopped. What was decoded stays.
+    Interrupt,
+    /// An answer to a question.
+    Answer {
+        /// Which question.
+        question: u64,
+        /// The answer.
+        grant: Grant,
+    },
+}

@@ -1,0 +1,68 @@
+//! What a session whose tools npast runs is started with: which tools, and the prompt. It is frozen
+//! then.
+
+use super::ProjectTools;
+use crate::agent::{AgentError, ErrorKind, Notice, Prompt, Setup, Surroundings};
+use crate::config::Settings;
+use crate::session::{local_day, now_ms};
+use crate::tools::{Registry, Tool};
+
+/// Those of a project's tools that a session which starts now gets, and what there is to say about
+/// names in the configuration that no tool has. `fetch_url` has to be asked for.
+fn chosen(settings: &Settings, project: &mut ProjectTools) -> (Vec<Box<dyn Tool>>, Vec<Notice>) {
+    let all = project.tools(None);
+    let names: Vec<String> = all.iter().map(|t| t.spec().name.clone()).collect();
+    let mut notices = Vec::new();
+    for name in settings.with_tools.iter().chain(&settings.without_tools) {
+        if !names.contains(name) {
+            notices.push((
+                format!("the configuration names a tool {name:?}, and there is none"),
+                Some(format!("there are: {}", names.join(", "))),
+            ));
+        }
+    }
+    let kept = all.into_iter().filter(|tool| {
+        let name = &tool.spec().name;
+        let on = settings.with_tools.contains(name) || name != "fetch_url";
+        on && !settings.without_tools.contains(name)
+    });
+    (kept.collect(), notices)
+}
+
+/// The built prompt and the tools of a session that starts now, with what there is to say of them.
+///
+/// # Errors
+/// When the tools make no list, which no user can cause.
+pub fn setup(
+    project: &mut ProjectTools,
+    settings: &Settings,
+    system: Option<&str>,
+) -> Result<(Setup, Prompt), AgentError> {
+    let (tools, mut notices) = chosen(settings, project);
+    let tools =
+        Registry::new(tools).map_err(|e| AgentError::new(ErrorKind::Internal, e.to_string()))?;
+    let names: Vec<String> = tools.tools().map(|t| t.spec().name.clone()).collect();
+    for tool in tools.tools().filter(|tool| !tool.odd().is_empty()) {
+        let (name, odd) = (&tool.spec().name, tool.odd().join(", "));
+        notices.push((
+            format!("the tool {name} is offered with a simpler schema: {odd}"),
+            None,
+        ));
+    }
+    let secret = project.secrets();
+    let prompt = Prompt::build(&Surroundings {
+        home: &project.home,
+        secret: &secret,
+        project: &project.project,
+        day: &local_day(now_ms())?,
+        tools: &names,
+        system,
+    });
+    notices.extend(prompt.notices.iter().cloned());
+    let setup = Setup {
+        system: prompt.text(),
+        tools: tools.specs_json(),
+        notices,
+    };
+    Ok((setup, prompt))
+}

@@ -1,0 +1,245 @@
+//! The thread of one open session: it alone has the conversation and its tools, and does one request
+//! at a time. What it says goes to the desk.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::Opening;
+use super::desk::Desk;
+use super::gate::Asking;
+use super::mailbox::Sink;
+use super::process::Inner;
+use super::projects::{self, held};
+use super::request::Request;
+use super::setup::setup;
+use crate::agent::{AgentError, Conversation, Done, Event, Input, Open, Toolset, TurnOptions};
+use crate::chat::Script;
+use crate::session::Db;
+
+/// What a worker has to do.
+pub enum Job {
+    /// A request, who hears of it, and what stops it.
+    Ask(Box<Request>, Sink, Arc<AtomicBool>),
+    /// Something that a test looks at.
+    Look(Box<dyn FnOnce(&mut Conversation) + Send>),
+    /// The last client goes; answered when all is on disk.
+    Close(Sender<Result<(), AgentError>>),
+}
+
+/// A session at work.
+struct Worker {
+    conversation: Conversation,
+    tools: Option<Toolset<'static>>,
+    /// What serves the tools; it lives as long as they do.
+    project: Option<projects::Shared>,
+    script: Option<Script>,
+    desk: Arc<Desk>,
+    inner: Arc<Inner>,
+}
+
+/// Opens a session, says so, and works until its last client is gone.
+pub fn run(
+    inner: Arc<Inner>,
+    opening: Opening,
+    opened: Sender<Result<Arc<Desk>, AgentError>>,
+    jobs: Receiver<Job>,
+) {
+    let mut worker = match Worker::open(inner, opening) {
+        Ok(worker) => worker,
+        Err(error) => return drop(opened.send(Err(error))),
+    };
+    // However the thread ends, the clients hear it.
+    let _ended = Ended(worker.desk.clone());
+    let _ = opened.send(Ok(worker.desk.clone()));
+    let mut answer = None;
+    for job in jobs {
+        match job {
+            Job::Ask(request, sink, cancel) => worker.ask(*request, sink, cancel),
+            Job::Look(look) => look(&mut worker.conversation),
+            Job::Close(done) => {
+                answer = Some(done);
+                break;
+            }
+        }
+    }
+    let closed = worker.close();
+    if let Some(answer) = answer {
+        let _ = answer.send(closed);
+    } else if let Err(error) = closed {
+        tracing::warn!(%error, "a session was closed, and something of it could not be stored");
+    }
+}
+
+struct Ended(Arc<Desk>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Worker {
+    fn open(inner: Arc<Inner>, opening: Opening) -> Result<Worker, AgentError> {
+        let Opening {
+            open,
+            mut new,
+            agent,
+            attended,
+            script,
+        } = opening;
+        // It stays until the session has it, so that its servers start once.
+        let mut serving = None;
+        if agent && stored(&inner, &open, &new.folder)?.is_none() {
+            let system = new.system.take();
+            let project = inner.projects.get(Path::new(&new.folder));
+            let settings = inner.projects.settings();
+            let made = setup(&mut held(&project), settings, system.as_deref())?;
+            new.setup = Some(made.0);
+            serving = Some(project);
+        }
+        let passes = inner.scheduler.clone();
+        let conversation = inner.engine.conversation_with(passes, open, new)?;
+        let desk = Arc::new(Desk::new(conversation.info()));
+        let mut worker = Worker {
+            conversation,
+            tools: None,
+            project: None,
+            script,
+            desk,
+            inner,
+        };
+        worker.serve(attended)?;
+        drop(serving);
+        Ok(worker)
+    }
+
+    /// Gets the tools of a session whose tools are npast's to run.
+    fn serve(&mut self, attended: bool) -> Result<(), AgentError> {
+        let (conversation, desk) = (&mut self.conversation, &self.desk);
+        let info = conversation.info();
+        if !info.runs_tools {
+            return Ok(());
+        }
+        let (projects, settings) = (&self.inner.projects, self.inner.projects.settings());
+        let project = projects.get(Path::new(&info.folder));
+        let temp = conversation.temp_folder()?;
+        let mut live = held(&project);
+        let all = live.tools(Some(&temp));
+        let (gate, said) = Asking::new(settings.approve, &live, &temp, desk.clone(), attended);
+        if let Some(text) = said {
+            conversation.note((text, None));
+        }
+        let mut tools = conversation.toolset(all, Box::new(gate), live.secrets())?;
+        if let Some(tools) = &mut tools {
+            tools.budget = settings.budget;
+            tools.steering = desk.steering.clone();
+            let names: Vec<&str> = tools.names().collect();
+            for server in live.unknown_to(&names).iter().filter(|_| info.resumed) {
+                conversation.note((
+                    format!("the MCP server {server} joins the next session"),
+                    Some("this one keeps the tools it was started with".to_owned()),
+                ));
+            }
+        }
+        for notice in live.take_notices() {
+            conversation.note(notice);
+        }
+        desk.set_sandbox(Some(live.held_back().to_owned()));
+        drop(live);
+        self.tools = tools;
+        self.project = Some(project);
+        Ok(())
+    }
+
+    fn ask(&mut self, request: Request, sink: Sink, cancel: Arc<AtomicBool>) {
+        self.desk.begin(sink, cancel.clone());
+        let desk = self.desk.clone();
+        let done = self.obey(request, &cancel, &mut |event| desk.tell(event));
+        let info = self.conversation.info();
+        self.inner.renamed(self.desk.info().id, info.id);
+        self.desk.set(info);
+        self.desk.requests.fetch_sub(1, Ordering::SeqCst);
+        self.desk.tell(match done {
+            Ok(done) => Event::Done(done),
+            Err(error) => error.into(),
+        });
+        self.desk.end();
+    }
+
+    fn obey(
+        &mut self,
+        request: Request,
+        cancel: &Arc<AtomicBool>,
+        on: &mut dyn FnMut(Event),
+    ) -> Result<Done, AgentError> {
+        match request {
+            Request::Say { input, options } => self.say(input, &options, cancel, on),
+            Request::Retry { options } => {
+                let (tools, script) = (self.tools.as_mut(), self.script.as_mut());
+                let talk = &mut self.conversation;
+                let end = talk.retry(&options, tools, script, cancel, on)?;
+                Ok(Done::Turn(end))
+            }
+            Request::Edit => Ok(Done::Undone(self.conversation.edit()?)),
+            Request::Undo { turns } => Ok(Done::Undone(self.conversation.undo(turns)?)),
+            Request::Redo { branch } => Ok(Done::Redone {
+                tokens: self.conversation.redo(branch)?,
+            }),
+            Request::Fork { name, keep } => {
+                let child = self.conversation.fork(name.as_deref(), keep)?;
+                Ok(Done::Forked { name: child.name })
+            }
+            Request::Info => Ok(Done::Info {
+                info: Box::new(self.conversation.info()),
+                last_text: self.conversation.last_text(),
+            }),
+            Request::Steer { .. } | Request::Interrupt | Request::Answer { .. } => Ok(Done::Heard),
+        }
+    }
+
+    fn say(
+        &mut self,
+        input: Input,
+        options: &TurnOptions,
+        cancel: &Arc<AtomicBool>,
+        on: &mut dyn FnMut(Event),
+    ) -> Result<Done, AgentError> {
+        let (tools, script) = (self.tools.as_mut(), self.script.as_mut());
+        let talk = &mut self.conversation;
+        let end = talk.work(input, options, tools, script, cancel, on)?;
+        Ok(Done::Turn(end))
+    }
+
+    /// Lets the session go. The engine may end with it.
+    fn close(self) -> Result<(), AgentError> {
+        let Worker {
+            conversation,
+            tools,
+            project,
+            desk,
+            inner,
+            ..
+        } = self;
+        let id = desk.info().id;
+        drop(tools);
+        let closed = conversation.close();
+        drop(project);
+        inner.projects.sweep();
+        inner.closed(id);
+        closed
+    }
+}
+
+/// The stored session that is opened, if there is one already.
+fn stored(inner: &Inner, open: &Open, folder: &str) -> Result<Option<i64>, AgentError> {
+    let db = Db::open(&inner.projects.places().db())?;
+    let found = match open {
+        Open::Named(name) => db.find(name)?,
+        Open::Last => db.last_in_folder(folder)?,
+        Open::FromWords(_) => None,
+    };
+    Ok(found.map(|session| session.id.0))
+}

@@ -1,0 +1,417 @@
+//! Several clients and several sessions on one slot, through the service: each session has the tokens
+//! it would have alone, each model call answers for itself (law 2), nobody starves, and a client that
+//! reads slowly, reads nothing or goes away holds up nobody.
+
+use std::sync::Arc;
+
+use npast::agent::{Done, Event, Info, Input, Open, Receipt, TurnOptions};
+use npast::config::{Layer, Places, Settings};
+use npast::ledger::{Finish, Token};
+use npast::service::{Events, Opening, Projects, Request, Service, Session};
+use proptest::prelude::*;
+
+use crate::model::Class;
+use crate::talk::{Desk, greedy};
+
+/// One request of a session's client.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    /// A message of so many words, and at most so many tokens of a reply.
+    Say(usize, usize),
+    /// A message whose reply is interrupted when its first text is seen.
+    Cut(usize),
+    /// Another reply to the last message.
+    Retry,
+    /// The last turn is taken back.
+    Undo,
+    /// Another session is made from this one, and says something.
+    Fork,
+    /// Nobody reads the events of this message.
+    Unread(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => (1..60usize, 1..12usize).prop_map(|(words, most)| Step::Say(words, most)),
+        2 => (1..20usize).prop_map(Step::Cut),
+        1 => Just(Step::Retry),
+        1 => Just(Step::Undo),
+        1 => Just(Step::Fork),
+        2 => (1..20usize).prop_map(Step::Unread),
+    ]
+}
+
+/// What a client did, with what chance decided: enough to do it again alone.
+#[derive(Clone, Debug)]
+enum Did {
+    Say(String, usize),
+    Retry,
+    Undo,
+    Fork(String),
+}
+
+fn service(desk: &Desk) -> Service {
+    let places = Places {
+        home: desk.home.clone(),
+        config: desk.home.join("config.toml"),
+        config_named: false,
+    };
+    let settings = Settings::new(Layer::default()).expect("settings");
+    let projects = Arc::new(Projects::new(places, settings));
+    Service::new(desk.engine().expect("an engine"), projects, true)
+}
+
+fn open(service: &Service, desk: &Desk, name: &str) -> Session {
+    let opening = Opening {
+        open: Open::Named(name.to_owned()),
+        new: desk.new_session(),
+        agent: false,
+        attended: false,
+        script: None,
+    };
+    service.open(opening).expect("a session")
+}
+
+/// What a request came to.
+struct Seen {
+    done: Option<Done>,
+    receipts: Vec<Receipt>,
+}
+
+/// Reads a request's events to their end; `cut` interrupts it at its first text.
+fn read(session: &Session, mut events: Events, cut: bool) -> Seen {
+    let mut seen = Seen {
+        done: None,
+        receipts: Vec::new(),
+    };
+    while let Some(event) = events.next() {
+        match event {
+            Event::Text { .. } | Event::Reasoning { .. } if cut => session.interrupt(),
+            Event::Receipt(receipt) => seen.receipts.push(*receipt),
+            Event::Done(done) => seen.done = Some(done),
+            Event::Error { message, .. } => panic!("{message}"),
+            _ => {}
+        }
+    }
+    for receipt in &seen.receipts {
+        assert!(
+            receipt.evaluated <= receipt.appended || receipt.miss.is_some(),
+            "a miss is named: {receipt:?}"
+        );
+        assert_eq!(
+            receipt.context,
+            receipt.prompt() + receipt.generated - receipt.pending,
+            "{receipt:?}"
+        );
+    }
+    seen
+}
+
+fn say(text: &str, most: usize) -> Request {
+    Request::Say {
+        input: Input::Text(text.to_owned()),
+        options: greedy(most),
+    }
+}
+
+/// A client of one session: what it did, and whether it was ever withdrawn.
+struct Client {
+    session: Session,
+    name: String,
+    did: Vec<Did>,
+    said: usize,
+    forks: usize,
+}
+
+impl Client {
+    fn new(session: Session, name: &str) -> Client {
+        Client {
+            session,
+            name: name.to_owned(),
+            did: Vec::new(),
+            said: 0,
+            forks: 0,
+        }
+    }
+
+    fn words(&mut self, n: usize) -> String {
+        self.said += 1;
+        let words = (0..n).map(|i| format!("{} ", (i * 7 + self.said) % 53));
+        format!("{} {}: {}", self.name, self.said, words.collect::<String>())
+    }
+
+    fn turn(&mut self, text: String, most: usize, cut: bool) {
+        let events = self.session.ask(say(&text, most)).expect("a place");
+        let seen = read(&self.session, events, cut);
+        match seen.done {
+            Some(Done::Turn(end)) if end.withdrawn.is_some() => {}
+            Some(Done::Turn(_)) => {
+                let generated = seen.receipts.iter().map(|r| r.generated).sum();
+                self.did.push(Did::Say(text, generated));
+            }
+            other => panic!("a turn ends as one: {other:?}"),
+        }
+    }
+
+    fn step(&mut self, step: Step, service: &Service, desk: &Desk) {
+        let ask = |request| {
+            let events = self.session.ask(request).expect("a place");
+            read(&self.session, events, false)
+        };
+        match step {
+            Step::Say(words, most) => {
+                let text = self.words(words);
+                self.turn(text, most, false);
+            }
+            Step::Cut(words) => {
+                let text = self.words(words);
+                self.turn(text, 200, true);
+            }
+            Step::Retry | Step::Undo | Step::Fork if self.said == 0 => {}
+            Step::Retry => {
+                let stored = desk.stored(&self.name);
+                if stored
+                    .messages
+                    .last()
+                    .is_some_and(|m| m.role == "assistant")
+                {
+                    let options = greedy(5);
+                    ask(Request::Retry { options });
+                    self.did.push(Did::Retry);
+                }
+            }
+            Step::Undo => {
+                let stored = desk.stored(&self.name);
+                if stored.messages.iter().any(|m| m.role == "user") {
+                    ask(Request::Undo { turns: 1 });
+                    self.did.push(Did::Undo);
+                }
+            }
+            Step::Fork => {
+                self.forks += 1;
+                let name = format!("{}-fork-{}", self.name, self.forks);
+                let keep = None;
+                ask(Request::Fork {
+                    name: Some(name.clone()),
+                    keep,
+                });
+                let mut fork = Client::new(open(service, desk, &name), &name);
+                fork.turn(format!("I am {name}."), 5, false);
+                fork.session.close().wait().expect("a close");
+                self.did.push(Did::Fork(name));
+            }
+            Step::Unread(words) => {
+                let text = self.words(words);
+                drop(self.session.ask(say(&text, 6)).expect("a place"));
+                // The next request waits for it, whether or not somebody reads.
+                let events = self.session.ask(Request::Info).expect("a place");
+                read(&self.session, events, false);
+                self.did.push(Did::Say(text, 6));
+            }
+        }
+    }
+}
+
+/// The same requests of one session, with nobody else on the slot.
+fn alone(desk: &Desk, name: &str, did: &[Did]) {
+    let service = service(desk);
+    let session = open(&service, desk, name);
+    for one in did {
+        let request = match one {
+            Did::Say(text, most) => say(text, *most),
+            Did::Retry => Request::Retry { options: greedy(5) },
+            Did::Undo => Request::Undo { turns: 1 },
+            Did::Fork(name) => Request::Fork {
+                name: Some(name.clone()),
+                keep: None,
+            },
+        };
+        let events = session.ask(request).expect("a place");
+        read(&session, events, false);
+        if let Did::Fork(name) = one {
+            let mut fork = Client::new(open(&service, desk, name), name);
+            fork.turn(format!("I am {name}."), 5, false);
+        }
+    }
+    session.close().wait().expect("a close");
+}
+
+fn ledger(desk: &Desk, name: &str) -> Vec<Token> {
+    desk.stored(name).ledger
+}
+
+fn cases(n: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases: n,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(2))]
+
+    #[test]
+    fn sessions_that_share_a_slot_have_the_tokens_they_would_have_alone(
+        orders in prop::collection::vec(prop::collection::vec(step(), 3..7), 4),
+    ) {
+        for class in Class::ALL {
+            let desk = Desk::new(class, None);
+            let service = service(&desk);
+            let names = ["north", "east", "south", "west"];
+            let clients: Vec<Client> = std::thread::scope(|scope| {
+                let (service, desk) = (&service, &desk);
+                let running: Vec<_> = names
+                    .iter()
+                    .zip(&orders)
+                    .map(|(name, order)| {
+                        scope.spawn(move || {
+                            let session = open(service, desk, name);
+                            // A second client that reads nothing, and one that goes away.
+                            let _silent = session.watch();
+                            drop(session.watch());
+                            let mut client = Client::new(session, name);
+                            for step in order {
+                                client.step(*step, service, desk);
+                            }
+                            client
+                        })
+                    })
+                    .collect();
+                running.into_iter().map(|one| one.join().expect("a client")).collect()
+            });
+            let did: Vec<(String, Vec<Did>)> =
+                clients.iter().map(|c| (c.name.clone(), c.did.clone())).collect();
+            drop(clients);
+            service.close().expect("a close");
+            drop(service);
+            for (name, did) in did {
+                let other = Desk::new(class, None);
+                alone(&other, &name, &did);
+                let (shared, own) = (ledger(&desk, &name), ledger(&other, &name));
+                prop_assert_eq!(shared, own, "{:?} {}: {:?}", class, name, did);
+                for one in &did {
+                    if let Did::Fork(name) = one {
+                        prop_assert_eq!(ledger(&desk, name), ledger(&other, name));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn two_clients_of_one_session_take_turns_and_each_sees_what_the_other_does() {
+    let desk = Desk::new(Class::Dense, None);
+    let service = service(&desk);
+    let one = open(&service, &desk, "work");
+    let two = open(&service, &desk, "work");
+    let mut seen_by_two = two.watch();
+    let first = one.ask(say("First.", 4)).expect("a place");
+    let mut second = two.ask(say("Second.", 4)).expect("a place");
+    let Some(Event::Queued { place: 1 }) = second.next() else {
+        panic!("one request comes first");
+    };
+    read(&one, first, false);
+    read(&two, second, false);
+    // Nobody but another process finds the session in use.
+    assert_eq!(service.sessions().len(), 1);
+    one.close().wait().expect("the other client has it still");
+    let info: Info = two.info();
+    two.close().wait().expect("a close");
+    assert_eq!(info.name, "work");
+    let mut turns = 0;
+    while let Some(event) = seen_by_two.next() {
+        turns += usize::from(matches!(event, Event::Turn(_)));
+    }
+    assert_eq!(turns, 2);
+    let said = desk.stored("work").canonical();
+    let said: Vec<&str> = said.iter().map(|m| m.text.as_str()).collect();
+    assert_eq!((said[0], said[2]), ("First.", "Second."));
+}
+
+#[test]
+fn a_request_that_waits_for_another_session_is_told_so_and_can_be_interrupted() {
+    let desk = Desk::new(Class::Dense, None);
+    let service = service(&desk);
+    let (busy, other) = (
+        open(&service, &desk, "busy"),
+        open(&service, &desk, "other"),
+    );
+    let mut long = busy.ask(say("Count.", 4000)).expect("a place");
+    while !matches!(long.next(), Some(Event::Text { .. })) {}
+    let mut waits = other.ask(say("And me?", 4)).expect("a place");
+    let Some(Event::Queued { place: 1 }) = waits.next() else {
+        panic!("the other session's call comes first");
+    };
+    other.interrupt();
+    let Some(Done::Turn(end)) = read(&other, waits, false).done else {
+        panic!("it ends as a turn");
+    };
+    assert_eq!(end.withdrawn.as_deref(), Some("And me?"));
+    busy.interrupt();
+    let Some(Done::Turn(end)) = read(&busy, long, false).done else {
+        panic!("it ends as a turn");
+    };
+    assert_eq!(end.finish, Finish::Interrupted);
+    let again = other.ask(say("And me?", 4)).expect("a place");
+    let seen = read(&other, again, false);
+    assert_eq!(seen.receipts[0].evaluated, seen.receipts[0].appended);
+}
+
+#[test]
+fn requests_and_events_are_the_same_values_after_a_way_through_json() {
+    let requests = [
+        say("hi", 3),
+        Request::Say {
+            input: Input::Open,
+            options: TurnOptions::default(),
+        },
+        Request::Retry { options: greedy(1) },
+        Request::Edit,
+        Request::Undo { turns: 2 },
+        Request::Redo { branch: Some(3) },
+        Request::Fork {
+            name: None,
+            keep: Some(1),
+        },
+        Request::Info,
+        Request::Steer {
+            text: "not there".into(),
+        },
+        Request::Interrupt,
+        Request::Answer {
+            question: 7,
+            grant: npast::approve::Grant::Session,
+        },
+    ];
+    for request in requests {
+        let text = serde_json::to_string(&request).expect("JSON");
+        let back: Request = serde_json::from_str(&text).expect("a request");
+        assert_eq!(back, request, "{text}");
+    }
+    // A whole recorded stream, as `--json`, SSE and an attached client get it.
+    let desk = Desk::new(Class::Hybrid, None);
+    let service = service(&desk);
+    let session = open(&service, &desk, "work");
+    let mut watched = session.watch();
+    for request in [
+        say("One.", 5),
+        Request::Retry { options: greedy(3) },
+        Request::Info,
+    ] {
+        let events = session.ask(request).expect("a place");
+        read(&session, events, false);
+    }
+    let mut stream = vec![session.event()];
+    session.close().wait().expect("a close");
+    while let Some(event) = watched.next() {
+        stream.push(event);
+    }
+    assert!(stream.len() > 8, "{stream:?}");
+    for event in stream {
+        let text = serde_json::to_string(&event).expect("JSON");
+        let back: Event = serde_json::from_str(&text).expect("an event");
+        assert_eq!(back, event, "{text}");
+    }
+}
