@@ -12,7 +12,8 @@ use super::frame::Frozen;
 use super::{AgentError, NewSession, Open, Options, Passes, Policy, Setup};
 use crate::chat::Message;
 use crate::chat::battery::Mode;
-use crate::chat::template::ReplyFormat;
+use crate::chat::template::{After, ReplyFormat};
+use crate::chat::wish::Wish;
 use crate::kv::{self, Warming};
 use crate::ledger::{Digest, Finish, Mark, Token};
 use crate::session::{self, Db, Lock, Session, SessionId, Span, State, now_ms};
@@ -62,6 +63,8 @@ pub struct Conversation {
     pub(super) frozen: Frozen,
     /// Formats of replies, after a user's message and after results; made when first needed.
     pub(super) formats: [Option<ReplyFormat>; 2],
+    /// The format of the last reply of which more was asked.
+    pub(super) wished: Option<(After, Wish, ReplyFormat)>,
     pub(super) calls: u64,
     /// Bytes of snapshots that were stored between calls; the next receipt counts them.
     pub(super) settled: u64,
@@ -167,6 +170,7 @@ impl Conversation {
             decoded: Decoded::default(),
             marks: Vec::new(),
             formats: [None, None],
+            wished: None,
             notices,
             broken: None,
             left: None,
@@ -409,6 +413,7 @@ impl Conversation {
             decoded: Decoded::default(),
             marks: Vec::new(),
             formats: [None, None],
+            wished: None,
             calls: 0,
             settled: 0,
             notices,

@@ -202,6 +202,10 @@ impl Engine {
         })
     }
 
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// What it is.
     pub fn facts(&self) -> Facts {
         self.facts.clone()

@@ -11,6 +11,7 @@
 //!   meanwhile.
 //! - `prompt`: the system prompt, built once; `cost`: its tokens; `notes`: the memory;
 //!   `host`: what tools need of us.
+//! - `tokens`: tokens without a session.
 //! - `frame`: what a session froze at its start; `offered`: its tools; `reason`: a miss in words; `memory`: what fits.
 
 mod append;
@@ -42,6 +43,7 @@ mod rounds;
 mod steering;
 mod steps;
 pub mod temp;
+mod tokens;
 mod toolset;
 mod turn;
 

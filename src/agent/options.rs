@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::engine::Notice;
 use crate::chat::Message;
+use crate::chat::wish::Wish;
 use crate::llama::{Apart, ContextOptions, ModelOptions, Sampling};
 
 /// How history is kept when a template would write it differently.
@@ -138,4 +139,6 @@ pub struct TurnOptions {
     pub max_tokens: Option<usize>,
     /// Texts that end a reply.
     pub stop: Vec<String>,
+    /// What each reply must be besides.
+    pub wish: Wish,
 }

@@ -10,6 +10,7 @@ use super::rounds::Rounds;
 use super::turn::{On, Sum};
 use super::{AgentError, Conversation, Event, Input, Stopped, Toolset, TurnEnd, TurnOptions};
 use crate::chat::message::Role;
+use crate::chat::template::After;
 use crate::chat::{Message, Script};
 use crate::ledger::Finish;
 
@@ -54,6 +55,10 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
+        if !options.wish.is_none() {
+            // What cannot be done is said before the input is stored.
+            self.wished(after(&input), &options.wish, cancel)?;
+        }
         let Some(tools) = tools else {
             let mut sum = Sum::begin();
             let end = self.step(input, options, script, cancel, &mut sum, on);
@@ -156,6 +161,14 @@ impl Conversation {
             }
             (appended, _) => appended,
         }
+    }
+}
+
+/// What the reply to an input comes after.
+fn after(input: &Input) -> After {
+    match input {
+        Input::Messages(all) if all.last().is_some_and(|m| m.role == Role::Tool) => After::Results,
+        _ => After::User,
     }
 }
 

@@ -145,9 +145,12 @@ impl Conversation {
     ) -> Result<TurnEnd, AgentError> {
         self.say(on);
         let prepared = script.map(|s| self.prepared(s)).transpose()?;
-        let format = self.format_unless(appended.after, cancel)?;
+        let format = match options.wish.is_none() {
+            true => self.format_unless(appended.after, cancel)?.cloned(),
+            false => self.wished(appended.after, &options.wish, cancel)?,
+        };
         // Nothing will be sampled.
-        let format = format.cloned().unwrap_or_else(ReplyFormat::plain);
+        let format = format.unwrap_or_else(ReplyFormat::plain);
         let vocab = self.shared.model.vocab().clone();
 
         let mut coming = Coming::new(

@@ -15,6 +15,7 @@ pub mod script;
 pub mod stream;
 pub mod template;
 pub mod tokenize;
+pub mod wish;
 
 pub use message::Message;
 pub use script::{Script, ScriptError};

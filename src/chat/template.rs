@@ -11,6 +11,7 @@ use super::message::Message;
 use super::names::TrueNames;
 use super::pieces::{Piece, PlaceError};
 use super::tokenize::Tokenizer;
+use super::wish::Wish;
 use crate::llama::Apart;
 use crate::llama::bridge::{Applied, BridgeError, Template};
 
@@ -220,7 +221,17 @@ impl ChatTemplate {
 
     /// Grammar and parser for the replies of a session. Cost: O(tools); worth keeping.
     pub fn format(&self, frame: &Frame, after: After) -> Result<ReplyFormat, ChatError> {
-        let mut format = self.engine.format(frame, after)?;
+        self.format_for(frame, after, &Wish::default())
+    }
+
+    /// The same for one reply of which more is asked.
+    pub fn format_for(
+        &self,
+        frame: &Frame,
+        after: After,
+        wish: &Wish,
+    ) -> Result<ReplyFormat, ChatError> {
+        let mut format = self.engine.format_for(frame, after, wish)?;
         let next = &self.battery.next_messages;
         format.ends.clone_from(&format.applied.stops);
         format.ends.extend(next.iter().cloned());

@@ -21,6 +21,7 @@ mod output;
 mod prompt;
 mod question;
 mod raw;
+mod serve;
 mod sessions;
 mod state;
 mod version;
@@ -98,6 +99,10 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
         quiet: typed.quiet,
     };
     match &typed.command {
+        Some(Command::Serve(args)) => {
+            let settings = run.places.resolve(&env, args.layer())?;
+            serve::run(&run, args, settings)
+        }
         Some(Command::Sessions(args)) => sessions::run(&run, args),
         Some(Command::Models(args)) => models::run(&run, args),
         Some(Command::Kv(args)) => match &args.command {

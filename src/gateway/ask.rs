@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::chat::Message;
+use crate::chat::wish::Calls;
 
 /// A request for one reply.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,7 +17,7 @@ pub struct Ask {
     /// Tools that the client runs: a list in OpenAI's form, at least one; `None` without any.
     pub tools: Option<Value>,
     /// Whether the reply may or must call one.
-    pub choice: Choice,
+    pub choice: Calls,
     /// Whether one reply may have several calls; `None` where the client did not say.
     pub parallel: Option<bool>,
     /// How tokens are chosen; what is `None` is as this process was set.
@@ -64,20 +65,6 @@ impl Ask {
         self.system = (!texts.is_empty()).then(|| texts.join("\n\n"));
         self.messages = rest;
     }
-}
-
-/// Whether a reply calls tools.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Choice {
-    /// As the model likes.
-    #[default]
-    Auto,
-    /// No call.
-    None,
-    /// At least one call.
-    Required,
-    /// A call of this tool.
-    Named(String),
 }
 
 /// How tokens are chosen; `None` is as this process was set.

@@ -4,6 +4,8 @@
 //!
 //! - `ask`: the one value that every request becomes.
 //! - [`wire`]: the APIs as JSON, both ways. Pure.
+//! - [`http`]: paths, who may call, connections.
 
 mod ask;
+pub mod http;
 pub mod wire;

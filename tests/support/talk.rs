@@ -180,6 +180,7 @@ pub fn greedy(n: usize) -> TurnOptions {
         },
         max_tokens: Some(n),
         stop: Vec::new(),
+        ..TurnOptions::default()
     }
 }
 

@@ -18,7 +18,8 @@ pub mod responses;
 mod tests;
 mod writer;
 
-pub use super::ask::{Ask, Choice, Format, Keys, SamplingAsk, Show};
+pub use super::ask::{Ask, Format, Keys, SamplingAsk, Show};
+pub use crate::chat::wish::Calls;
 pub use refusal::{Kind, Refusal};
 pub use reply::{Call, End, Frame, Head, Part, Progress, Reply, Usage};
 pub use writer::{Manner, Writer};

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::content;
 use super::super::fields::Fields;
-use super::super::{Ask, Choice, Format, Refusal, SamplingAsk, Show};
+use super::super::{Ask, Calls, Format, Refusal, SamplingAsk, Show};
 use crate::chat::Message;
 
 /// Reads the body of a request.
@@ -126,11 +126,11 @@ fn tools(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
         ask.parallel = Some(false);
     }
     ask.choice = match choice.text("type")? {
-        None | Some("auto") => Choice::Auto,
-        Some("any") => Choice::Required,
-        Some("none") => Choice::None,
+        None | Some("auto") => Calls::Auto,
+        Some("any") => Calls::Required,
+        Some("none") => Calls::None,
         Some("tool") => match choice.text("name")? {
-            Some(name) if !name.is_empty() => Choice::Named(name.to_owned()),
+            Some(name) if !name.is_empty() => Calls::Only(name.to_owned()),
             _ => {
                 return Err(Refusal::field(
                     "tool_choice",

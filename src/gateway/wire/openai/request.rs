@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::content;
 use super::super::fields::Fields;
-use super::super::{Ask, Choice, Format, Refusal, SamplingAsk, Show};
+use super::super::{Ask, Calls, Format, Refusal, SamplingAsk, Show};
 use crate::chat::Message;
 use crate::chat::message::Role;
 
@@ -187,7 +187,7 @@ fn tools(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
     }
     ask.tools = content::tool_list(tools);
     ask.choice = match fields.get("tool_choice") {
-        None => Choice::Auto,
+        None => Calls::Auto,
         Some(Value::String(word)) => choice(word)?,
         Some(object) => {
             let object = Fields::of("tool_choice", object)?;
@@ -218,11 +218,11 @@ fn tools(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
 }
 
 /// A word of `tool_choice`.
-fn choice(word: &str) -> Result<Choice, Refusal> {
+fn choice(word: &str) -> Result<Calls, Refusal> {
     match word {
-        "auto" => Ok(Choice::Auto),
-        "none" => Ok(Choice::None),
-        "required" | "any" => Ok(Choice::Required),
+        "auto" => Ok(Calls::Auto),
+        "none" => Ok(Calls::None),
+        "required" | "any" => Ok(Calls::Required),
         other => Err(Refusal::field(
             "tool_choice",
             format!(
@@ -233,9 +233,9 @@ fn choice(word: &str) -> Result<Choice, Refusal> {
     }
 }
 
-fn named(name: Option<&str>) -> Result<Choice, Refusal> {
+fn named(name: Option<&str>) -> Result<Calls, Refusal> {
     match name {
-        Some(name) if !name.is_empty() => Ok(Choice::Named(name.to_owned())),
+        Some(name) if !name.is_empty() => Ok(Calls::Only(name.to_owned())),
         _ => Err(Refusal::field(
             "tool_choice",
             "tool_choice of a function needs its name",

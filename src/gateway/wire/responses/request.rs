@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::content;
 use super::super::fields::Fields;
-use super::super::{Ask, Choice, Format, Refusal, Show};
+use super::super::{Ask, Calls, Format, Refusal, Show};
 use super::items;
 use super::reply::Echo;
 
@@ -143,11 +143,11 @@ fn tools(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
     }
     ask.tools = content::tool_list(tools);
     ask.choice = match fields.get("tool_choice") {
-        None => Choice::Auto,
+        None => Calls::Auto,
         Some(Value::String(word)) => match word.as_str() {
-            "auto" => Choice::Auto,
-            "none" => Choice::None,
-            "required" => Choice::Required,
+            "auto" => Calls::Auto,
+            "none" => Calls::None,
+            "required" => Calls::Required,
             _ => {
                 return Err(Refusal::field(
                     "tool_choice",
@@ -158,14 +158,12 @@ fn tools(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
         Some(object) => {
             let object = Fields::of("tool_choice", object)?;
             match (object.text("type")?, object.text("name")?) {
-                (Some("function"), Some(name)) if !name.is_empty() => {
-                    Choice::Named(name.to_owned())
-                }
+                (Some("function"), Some(name)) if !name.is_empty() => Calls::Only(name.to_owned()),
                 (Some("allowed_tools"), _) => {
                     ask.ignore("tool_choice:allowed_tools");
                     match object.text("mode")? {
-                        Some("required") => Choice::Required,
-                        _ => Choice::Auto,
+                        Some("required") => Calls::Required,
+                        _ => Calls::Auto,
                     }
                 }
                 _ => {

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::super::openai::read;
-use super::super::{Ask, Choice, Format, Kind, Manner, Part, Refusal, SamplingAsk, Show};
+use super::super::{Ask, Calls, Format, Kind, Manner, Part, Refusal, SamplingAsk, Show};
 use super::{end, events, head, parts, reply};
 use crate::chat::Message;
 use crate::chat::message::ToolCall;
@@ -130,15 +130,15 @@ fn choices_formats_and_limits_are_read_and_null_says_nothing() {
     let format = json!({"type": "json_schema", "json_schema": {"name": "n", "strict": true, "schema": schema}});
     assert_eq!(
         with("tool_choice", named).unwrap().choice,
-        Choice::Named("f".into())
+        Calls::Only("f".into())
     );
     assert_eq!(
         with("tool_choice", json!("required")).unwrap().choice,
-        Choice::Required
+        Calls::Required
     );
     assert_eq!(
         with("tool_choice", json!("none")).unwrap().choice,
-        Choice::None
+        Calls::None
     );
     assert_eq!(
         with("response_format", format).unwrap().format,
@@ -172,7 +172,7 @@ fn choices_formats_and_limits_are_read_and_null_says_nothing() {
         let ask = with(field, Value::Null).unwrap();
         assert_eq!(
             (ask.tools, ask.choice, ask.ignored),
-            (None, Choice::Auto, vec![]),
+            (None, Calls::Auto, vec![]),
             "{field}"
         );
     }

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::super::anthropic::{read, read_to_count};
-use super::super::{Choice, Kind, Manner, Part, Refusal};
+use super::super::{Calls, Kind, Manner, Part, Refusal};
 use super::{end, events, head, parts, reply};
 use crate::chat::Message;
 use crate::chat::message::ToolCall;
@@ -96,14 +96,14 @@ fn choices_and_counts_are_read() {
     let table = [
         (
             json!({"type": "auto", "disable_parallel_tool_use": true}),
-            Choice::Auto,
+            Calls::Auto,
             Some(false),
         ),
-        (json!({"type": "any"}), Choice::Required, None),
-        (json!({"type": "none"}), Choice::None, None),
+        (json!({"type": "any"}), Calls::Required, None),
+        (json!({"type": "none"}), Calls::None, None),
         (
             json!({"type": "tool", "name": "f"}),
-            Choice::Named("f".into()),
+            Calls::Only("f".into()),
             None,
         ),
     ];

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::super::responses::{Echo, read};
-use super::super::{Choice, Format, Kind, Manner, Part, Refusal};
+use super::super::{Calls, Format, Kind, Manner, Part, Refusal};
 use super::{end, events, head, parts, reply};
 use crate::chat::Message;
 use crate::chat::message::ToolCall;
@@ -104,7 +104,7 @@ fn a_text_alone_a_response_before_and_a_schema_are_read() {
         ask.keys.conversation.as_deref(),
         Some("conversation:conv_1")
     );
-    assert_eq!(ask.choice, Choice::Named("f".into()));
+    assert_eq!(ask.choice, Calls::Only("f".into()));
     assert_eq!(ask.format, Format::Schema(json!({"type": "object"})));
 }
 
