@@ -81,7 +81,7 @@ pub enum Event {
         text: String,
     },
     /// A call may run only if the user says so. The turn waits for the answer.
-    Question(Question),
+    Question(OpenQuestion),
     /// What the user said while the turn ran enters it here, behind the results of a step.
     Steered {
         /// What was said.
@@ -115,7 +115,7 @@ pub enum Event {
 
 /// A question about one call.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Question {
+pub struct OpenQuestion {
     /// What an answer names.
     pub id: u64,
     /// The tool's name.

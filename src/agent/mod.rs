@@ -52,7 +52,7 @@ pub use conversation::{Conversation, Info, kv_owner, preflight};
 pub use cost::{Cost, cost, vocabulary};
 pub use engine::{Engine, Facts, Notice};
 pub use error::{AgentError, ErrorKind};
-pub use event::{Done, Event, Question, Stage};
+pub use event::{Done, Event, OpenQuestion, Stage};
 pub use fresh::Mirror;
 pub use notes::Notes;
 pub use offered::{Made, Maker};

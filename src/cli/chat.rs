@@ -20,7 +20,7 @@ use super::once::show;
 use super::output::{Output, count, failed, receipt, say};
 use crate::agent::{Done, Info, Input, Steering, TurnEnd};
 use crate::harmless;
-use crate::service::{Request, Service, Session};
+use crate::service::{OpenSession, Request, Service};
 
 const HELP: &str = "\
 /continue  go on with a reply that ended early
@@ -158,7 +158,7 @@ struct Chat {
     service: Service,
     interrupt: Interrupt,
     output: Output,
-    session: Option<Session>,
+    session: Option<OpenSession>,
     /// What is said to a turn that runs.
     steering: Steering,
     console: Arc<Console>,
@@ -270,7 +270,7 @@ impl Chat {
 
     /// What the open session is.
     fn info(&self) -> Option<Info> {
-        self.session.as_ref().map(Session::info)
+        self.session.as_ref().map(OpenSession::info)
     }
 
     fn waits(&self) -> bool {
@@ -355,7 +355,7 @@ impl Chat {
     }
 
     /// The chat goes on in this session.
-    fn take(&mut self, session: Session) {
+    fn take(&mut self, session: OpenSession) {
         // What is steered from now on is said to its turns.
         let steering = session.steering();
         self.console.steer(steering.clone());

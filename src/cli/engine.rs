@@ -14,7 +14,7 @@ use crate::chat::Script;
 use crate::config::{Places, Settings};
 use crate::ledger::Finish;
 use crate::llama::bridge::MAX_TEMPLATE_BYTES;
-use crate::service::{Opening, Projects, Service, Session, Shared};
+use crate::service::{OpenSession, Opening, Projects, Service, SharedTools};
 use crate::session::{self, Db, Message, SessionId, State, check_name};
 
 /// A run that is ready to load its model.
@@ -33,7 +33,7 @@ pub struct Start {
     typed_seed: Option<u64>,
     projects: Arc<Projects>,
     /// What serves the tools of the session that is to be opened, until it is.
-    first: Option<Shared>,
+    first: Option<SharedTools>,
 }
 
 impl Start {
@@ -137,7 +137,7 @@ impl Start {
         service: &Service,
         words: &str,
         attended: bool,
-    ) -> Result<Session, Failure> {
+    ) -> Result<OpenSession, Failure> {
         let open = match &self.open {
             Some(open) => open.clone(),
             None => Open::FromWords(words.to_owned()),
@@ -155,7 +155,7 @@ impl Start {
         service: &Service,
         open: Open,
         attended: bool,
-    ) -> Result<Session, Failure> {
+    ) -> Result<OpenSession, Failure> {
         let session = service.open(Opening {
             open,
             new: self.new.clone(),

@@ -13,7 +13,7 @@ use super::question::ask;
 use crate::agent::{Done, Event, Input, TurnEnd};
 use crate::approve::Grant;
 use crate::ledger::Finish;
-use crate::service::{Events, Request, Session};
+use crate::service::{Events, OpenSession, Request};
 
 /// Runs the turn; the exit code is 130 when Ctrl-C ended the reply.
 pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
@@ -63,7 +63,7 @@ pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
 /// The request's.
 pub fn show(
     mut events: Events,
-    session: &Session,
+    session: &OpenSession,
     output: &mut Output,
     console: Option<&Console>,
 ) -> Result<Done, Failure> {

@@ -3,12 +3,12 @@
 
 use super::console::Console;
 use super::output::{screen, wrap};
-use crate::agent::Question;
+use crate::agent::OpenQuestion;
 use crate::approve::Grant;
 use crate::harmless;
 
 /// Asks the person; no answer is a no.
-pub fn ask(console: &Console, question: &Question) -> Grant {
+pub fn ask(console: &Console, question: &OpenQuestion) -> Grant {
     let (columns, _) = screen().size();
     let (text, words) = asked(question, columns);
     let answer = console.ask(&text, words);
@@ -21,7 +21,7 @@ pub fn ask(console: &Console, question: &Question) -> Grant {
 /// The question on a terminal of so many columns, and the words that the answer stands behind. What a
 /// model wrote stands behind a mark in every row, also where the terminal would break it: no row of it
 /// looks like one of npast's own.
-fn asked(question: &Question, columns: usize) -> (String, &'static str) {
+fn asked(question: &OpenQuestion, columns: usize) -> (String, &'static str) {
     let named = |text: &str| harmless::line(&harmless::exact(text)).into_owned();
     let mut text = format!("{} wants to run:\n", named(&question.tool));
     for line in harmless::exact(&question.text).lines() {
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn no_row_of_a_question_is_the_models_but_behind_its_mark() {
         let padded = format!("ls{}Run it? [y]es", " ".repeat(55));
-        let question = Question {
+        let question = OpenQuestion {
             id: 1,
             tool: "run\u{200b}\nRun it?".into(),
             text: format!("{padded}\n\u{1b}[2J\u{202e}日本日本日本日本日本日本日本日本日本日本"),
@@ -81,7 +81,7 @@ mod tests {
         );
         assert_eq!(words, "Run it? [y]es [N]o ");
         let rules = vec!["write_file: src/**".to_owned()];
-        let (text, words) = asked(&Question { rules, ..question }, 40);
+        let (text, words) = asked(&OpenQuestion { rules, ..question }, 40);
         assert!(text.ends_with("Session and always would allow write_file: src/** too."));
         assert!(words.len() < 40, "it fits a small window: {words:?}");
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam_channel::{TrySendError, bounded};
+use crossbeam_channel::bounded;
 
 use super::desk::Desk;
 use super::mailbox::{Events, mailbox};
@@ -13,11 +13,14 @@ use super::worker::Job;
 use crate::agent::{AgentError, Conversation, Done, ErrorKind, Event, Info, Steering};
 use crate::approve::Grant;
 
+/// Requests of one session that may wait or run.
+const MOST_WAITING: usize = 64;
+
 /// An open session. Clones are the same session; when the last one is dropped, the session is closed
 /// behind the requests that were made. Of several clients' requests one runs at a time, in the order
 /// in which they were made.
 #[derive(Clone)]
-pub struct Session {
+pub struct OpenSession {
     handle: Arc<Handle>,
 }
 
@@ -47,10 +50,10 @@ impl Handle {
     }
 }
 
-impl Session {
+impl OpenSession {
     /// Another client's.
-    pub(super) fn of(handle: Arc<Handle>) -> Session {
-        Session { handle }
+    pub(super) fn of(handle: Arc<Handle>) -> OpenSession {
+        OpenSession { handle }
     }
 
     /// What the session was after its last request.
@@ -82,7 +85,7 @@ impl Session {
     /// The same; the request is stopped when `cancel` is set.
     ///
     /// # Errors
-    /// As [`Session::ask`].
+    /// As [`OpenSession::ask`].
     pub fn ask_until(
         &self,
         request: Request,
@@ -103,17 +106,19 @@ impl Session {
             }
             request => {
                 let before = desk.requests.fetch_add(1, Ordering::SeqCst);
-                if before > 0 {
-                    sink.put(Event::Queued { place: before });
-                }
-                let job = Job::Ask(Box::new(request), sink, cancel.clone());
-                return match self.handle.jobs.try_send(job) {
-                    Ok(()) => Ok(events),
-                    Err(error) => {
-                        desk.requests.fetch_sub(1, Ordering::SeqCst);
-                        Err(refused(&error))
+                let job = Job::Ask(Box::new(request), sink.clone(), cancel.clone());
+                let sent = match before {
+                    0 => self.handle.jobs.send(job).map_err(|_| gone()),
+                    MOST_WAITING.. => Err(too_many()),
+                    place => {
+                        sink.put(Event::Queued { place });
+                        self.handle.jobs.send(job).map_err(|_| gone())
                     }
                 };
+                if sent.is_err() {
+                    desk.requests.fetch_sub(1, Ordering::SeqCst);
+                }
+                return sent.map(|()| events);
             }
         }
         sink.put(Event::Done(Done::Heard));
@@ -193,15 +198,12 @@ impl Closing {
     }
 }
 
-fn refused(error: &TrySendError<Job>) -> AgentError {
-    match error {
-        TrySendError::Full(_) => AgentError::new(
-            ErrorKind::Input,
-            "too many requests wait for this session already",
-        )
-        .hinted("wait for some of them to end"),
-        TrySendError::Disconnected(_) => gone(),
-    }
+fn too_many() -> AgentError {
+    AgentError::new(
+        ErrorKind::Input,
+        "too many requests wait for this session already",
+    )
+    .hinted("wait for some of them to end")
 }
 
 fn gone() -> AgentError {

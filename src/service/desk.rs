@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::mailbox::Sink;
-use crate::agent::{Event, Info, Question, Steering};
+use crate::agent::{Event, Info, OpenQuestion, Steering};
 use crate::approve::Grant;
 
 /// How often a question looks whether its turn was stopped.
@@ -130,7 +130,7 @@ impl Desk {
 
     /// Asks the clients and waits for the answer. A turn that is stopped, or whose client went away
     /// with nobody else there, has a no.
-    pub fn ask(&self, question: &Question) -> Grant {
+    pub fn ask(&self, question: &OpenQuestion) -> Grant {
         let id = {
             let mut state = self.state();
             state.last_question += 1;
@@ -138,7 +138,7 @@ impl Desk {
             state.question = Some(Asked { id, grant: None });
             id
         };
-        self.tell(Event::Question(Question {
+        self.tell(Event::Question(OpenQuestion {
             id,
             ..question.clone()
         }));

@@ -74,8 +74,8 @@ impl Gate for Asking {
 }
 
 /// The question as a client gets it.
-fn shown(question: &Question) -> agent::Question {
-    agent::Question {
+fn shown(question: &Question) -> agent::OpenQuestion {
+    agent::OpenQuestion {
         id: 0,
         tool: question.tool.clone(),
         text: question.text.clone(),

@@ -21,11 +21,11 @@ mod scheduler;
 mod setup;
 mod worker;
 
-pub use client::{Closing, Session};
+pub use client::{Closing, OpenSession};
 pub use mailbox::{Events, Next};
 pub use process::{Opening, Service};
 pub use project_tools::ProjectTools;
-pub use projects::{Projects, Shared};
+pub use projects::{Projects, SharedTools};
 pub use request::Request;
 pub use scheduler::Scheduler;
 pub use setup::setup;

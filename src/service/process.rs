@@ -3,18 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{bounded, unbounded};
 
-use super::client::{Handle, Session};
+use super::client::{Handle, OpenSession};
 use super::projects::{Projects, held};
 use super::scheduler::Scheduler;
 use super::worker::{self, Job};
-use crate::agent::{AgentError, Engine, ErrorKind, Facts, NewSession, Notice, Open};
+use crate::agent::{AgentError, Engine, ErrorKind, Facts, NewSession, Notice, Open, Passes};
 use crate::chat::Script;
 use crate::session::Db;
-
-/// Requests of one session that may wait.
-const MOST_WAITING: usize = 64;
 
 /// How a session is opened.
 pub struct Opening {
@@ -86,30 +83,35 @@ impl Service {
         notices
     }
 
+    /// Who gives passes for the slot, for work beside the sessions.
+    pub fn passes(&self) -> Arc<dyn Passes> {
+        self.inner.scheduler.clone()
+    }
+
     /// Model calls that wait for the slot.
     pub fn waiting(&self) -> usize {
         self.inner.scheduler.waiting()
     }
 
     /// The sessions that are open in this process.
-    pub fn sessions(&self) -> Vec<Session> {
+    pub fn sessions(&self) -> Vec<OpenSession> {
         let sessions = held(&self.inner.sessions);
         let known = sessions.values().filter_map(|entry| entry.handle.upgrade());
         let open = known.filter(|handle| !handle.is_closing());
-        open.map(Session::of).collect()
+        open.map(OpenSession::of).collect()
     }
 
     /// Opens a session, or gives another handle to one that is open in this process.
     ///
     /// # Errors
     /// When its name is not usable, another process has it, or npast.db fails.
-    pub fn open(&self, opening: Opening) -> Result<Session, AgentError> {
+    pub fn open(&self, opening: Opening) -> Result<OpenSession, AgentError> {
         let inner = &self.inner;
         let _one = held(&inner.opening);
         if let Some(session) = self.opened(&opening)? {
             return Ok(session);
         }
-        let (jobs, inbox) = bounded(MOST_WAITING);
+        let (jobs, inbox) = unbounded();
         let (opened, answer) = bounded(1);
         let own = inner.clone();
         std::thread::Builder::new()
@@ -128,11 +130,11 @@ impl Service {
             handle: Arc::downgrade(&handle),
         };
         held(&inner.sessions).insert(id, entry);
-        Ok(Session::of(handle))
+        Ok(OpenSession::of(handle))
     }
 
     /// The session, if it is open here. One that is being closed is waited for.
-    fn opened(&self, opening: &Opening) -> Result<Option<Session>, AgentError> {
+    fn opened(&self, opening: &Opening) -> Result<Option<OpenSession>, AgentError> {
         let inner = &self.inner;
         let found = {
             let db = Db::open(&inner.projects.places().db())?;
@@ -149,7 +151,7 @@ impl Service {
         while let Some(entry) = sessions.get(&found.id.0) {
             let open = entry.handle.upgrade().filter(|one| !one.is_closing());
             if let Some(handle) = open {
-                return Ok(Some(Session::of(handle)));
+                return Ok(Some(OpenSession::of(handle)));
             }
             let waited = inner.closed.wait(sessions);
             sessions = waited.unwrap_or_else(PoisonError::into_inner);

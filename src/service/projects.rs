@@ -13,13 +13,13 @@ use crate::config::{Places, Settings};
 const LOOK: Duration = Duration::from_millis(20);
 
 /// What serves one project's tools, for all sessions in it.
-pub type Shared = Arc<Mutex<ProjectTools>>;
+pub type SharedTools = Arc<Mutex<ProjectTools>>;
 
 /// The projects of a process.
 pub struct Projects {
     places: Places,
     settings: Settings,
-    open: Mutex<Vec<Shared>>,
+    open: Mutex<Vec<SharedTools>>,
 }
 
 impl Projects {
@@ -43,7 +43,7 @@ impl Projects {
     }
 
     /// What serves a project's tools; it begins to start if it is not there yet.
-    pub fn get(&self, project: &Path) -> Shared {
+    pub fn get(&self, project: &Path) -> SharedTools {
         let mut open = held(&self.open);
         let known = open.iter().find(|one| held(one).project == project);
         if let Some(known) = known {
@@ -63,7 +63,7 @@ impl Projects {
 
     /// Ends what no session uses.
     pub fn sweep(&self) {
-        let unused: Vec<Shared> = {
+        let unused: Vec<SharedTools> = {
             let mut open = held(&self.open);
             let (used, unused) = std::mem::take(&mut *open)
                 .into_iter()

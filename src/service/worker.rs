@@ -34,7 +34,7 @@ struct Worker {
     conversation: Conversation,
     tools: Option<Toolset<'static>>,
     /// What serves the tools; it lives as long as they do.
-    project: Option<projects::Shared>,
+    project: Option<projects::SharedTools>,
     script: Option<Script>,
     desk: Arc<Desk>,
     inner: Arc<Inner>,

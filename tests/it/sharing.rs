@@ -3,11 +3,13 @@
 //! reads slowly, reads nothing or goes away holds up nobody.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use npast::agent::{Done, Event, Info, Input, Open, Receipt, TurnOptions};
+use npast::agent::{Done, Event, Info, Input, Open, Passes, Rank, Receipt, TurnOptions, Want};
 use npast::config::{Layer, Places, Settings};
 use npast::ledger::{Finish, Token};
-use npast::service::{Events, Opening, Projects, Request, Service, Session};
+use npast::service::{Events, OpenSession, Opening, Projects, Request, Service};
+use npast::slot::{self, Base, Choice, Flow, Fork, Reply};
 use proptest::prelude::*;
 
 use crate::model::Class;
@@ -61,7 +63,7 @@ fn service(desk: &Desk) -> Service {
     Service::new(desk.engine().expect("an engine"), projects, true)
 }
 
-fn open(service: &Service, desk: &Desk, name: &str) -> Session {
+fn open(service: &Service, desk: &Desk, name: &str) -> OpenSession {
     let opening = Opening {
         open: Open::Named(name.to_owned()),
         new: desk.new_session(),
@@ -79,7 +81,7 @@ struct Seen {
 }
 
 /// Reads a request's events to their end; `cut` interrupts it at its first text.
-fn read(session: &Session, mut events: Events, cut: bool) -> Seen {
+fn read(session: &OpenSession, mut events: Events, cut: bool) -> Seen {
     let mut seen = Seen {
         done: None,
         receipts: Vec::new(),
@@ -116,7 +118,7 @@ fn say(text: &str, most: usize) -> Request {
 
 /// A client of one session: what it did, and whether it was ever withdrawn.
 struct Client {
-    session: Session,
+    session: OpenSession,
     name: String,
     did: Vec<Did>,
     said: usize,
@@ -124,7 +126,7 @@ struct Client {
 }
 
 impl Client {
-    fn new(session: Session, name: &str) -> Client {
+    fn new(session: OpenSession, name: &str) -> Client {
         Client {
             session,
             name: name.to_owned(),
@@ -357,6 +359,88 @@ fn a_request_that_waits_for_another_session_is_told_so_and_can_be_interrupted() 
     let again = other.ask(say("And me?", 4)).expect("a place");
     let seen = read(&other, again, false);
     assert_eq!(seen.receipts[0].evaluated, seen.receipts[0].appended);
+}
+
+/// A long piece of work on scratch that samples some tokens; what it sampled, and how often it was
+/// stopped for something more urgent.
+fn side_work(passes: &dyn Passes, begun: &AtomicBool) -> (Vec<Token>, usize) {
+    let mut stopped = 0;
+    loop {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let want = Want {
+            owner: "side",
+            rank: Rank::Side,
+            cancel: &cancel,
+        };
+        let pass = passes.take(&want, &mut |_| {}).expect("a pass");
+        let (events, mut inbox) = tokio::sync::mpsc::unbounded_channel();
+        let answer = pass.slot().fork(Fork {
+            base: Base::Nothing,
+            keep: false,
+            tokens: (0..4000).map(|i| Token(100 + i * 7 % 150)).collect(),
+            reply: Reply {
+                choice: Choice::Sample {
+                    sampling: greedy(0).sampling,
+                    grammar: None,
+                    recent: Vec::new(),
+                },
+                max_tokens: 8,
+                watch: Box::new(|_| Flow::Continue),
+                observe: None,
+            },
+            cancel,
+            events,
+        });
+        while let Some(event) = inbox.blocking_recv() {
+            begun.store(
+                matches!(event, slot::Event::Prefill { .. }),
+                Ordering::SeqCst,
+            );
+        }
+        let outcome = answer.expect("a live engine").wait().expect("an outcome");
+        match pass.preempted() {
+            true => {
+                assert!(
+                    outcome.evaluated < 4000,
+                    "it was stopped between decode calls"
+                );
+                stopped += 1;
+            }
+            false => return (outcome.tokens, stopped),
+        }
+    }
+}
+
+#[test]
+fn a_message_during_side_work_is_answered_at_once_and_the_side_work_is_done_later_as_if_alone() {
+    for class in Class::ALL {
+        let desk = Desk::new(class, None);
+        let service = service(&desk);
+        let session = open(&service, &desk, "work");
+        let passes = service.passes();
+        let (alone, stopped) = side_work(&*passes, &AtomicBool::new(false));
+        assert_eq!((alone.len(), stopped), (8, 0));
+        let begun = AtomicBool::new(false);
+        let (tokens, stopped) = std::thread::scope(|scope| {
+            let side = scope.spawn(|| side_work(&*passes, &begun));
+            while !begun.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            let events = session.ask(say("And me?", 4)).expect("a place");
+            let seen = read(&session, events, false);
+            assert!(
+                !side.is_finished(),
+                "{class:?}: the message did not wait for it"
+            );
+            assert_eq!(seen.receipts[0].evaluated, seen.receipts[0].appended);
+            side.join().expect("side work")
+        });
+        assert_eq!((&tokens, stopped), (&alone, 1), "{class:?}");
+        // Law 8: the conversation goes on as if nothing had been beside it.
+        let events = session.ask(say("Go on.", 4)).expect("a place");
+        let seen = read(&session, events, false);
+        assert_eq!(seen.receipts[0].evaluated, seen.receipts[0].appended);
+    }
 }
 
 #[test]
