@@ -12,7 +12,7 @@ use super::work::Work;
 use super::{answer, body};
 use crate::agent::{Event, NewSession, Open};
 use crate::gateway::wire::{Api, Frame, Kind, Refusal};
-use crate::service::{Opening, Request as Ask, Session};
+use crate::service::{OpenSession, Opening, Request as Ask};
 use crate::session::{self, Db, Summary};
 
 /// Hits of a search.
@@ -229,12 +229,12 @@ fn frame(event: &Event) -> Frame {
 }
 
 /// The sessions that are open in this process.
-fn open(gateway: &Gateway) -> Vec<Session> {
+fn open(gateway: &Gateway) -> Vec<OpenSession> {
     gateway.service().sessions()
 }
 
 /// A session that is stored or open; none is started.
-fn stored(gateway: &Gateway, name: &str) -> Result<Session, Refusal> {
+fn stored(gateway: &Gateway, name: &str) -> Result<OpenSession, Refusal> {
     let known = open(gateway).into_iter().find(|s| s.info().name == name);
     if let Some(session) = known {
         return Ok(session);

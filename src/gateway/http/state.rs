@@ -14,7 +14,7 @@ use super::metrics::Metrics;
 use crate::agent::{AgentError, TurnOptions};
 use crate::chat::Script;
 use crate::gateway::wire::{Head, Kind, Refusal};
-use crate::service::{Opening, Service, Session};
+use crate::service::{OpenSession, Opening, Service};
 use crate::session::Db;
 
 /// Sessions that stay open when no request runs in them.
@@ -51,7 +51,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     replies: Arc<Semaphore>,
     /// The last used last.
-    open: Mutex<Vec<Session>>,
+    open: Mutex<Vec<OpenSession>>,
     found: super::follow::Found,
     /// Told apart from those of another start.
     start: u64,
@@ -124,7 +124,7 @@ impl Gateway {
     ///
     /// # Errors
     /// The service's.
-    pub fn open(&self, opening: Opening) -> Result<Session, AgentError> {
+    pub fn open(&self, opening: Opening) -> Result<OpenSession, AgentError> {
         let session = self.inner.service.open(opening)?;
         let id = session.info().id;
         let open = &self.inner.open;

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::agent::Event;
-use crate::service::{Events, Session};
+use crate::service::{Events, OpenSession};
 
 /// A request, its events, and the flag that stops it.
 pub struct Work {
     events: Events,
     stop: Arc<AtomicBool>,
     /// The session stays open as long as its request runs.
-    session: Session,
+    session: OpenSession,
 }
 
 impl Work {
     /// Of a request that was made with this flag.
-    pub fn new(session: Session, events: Events, stop: Arc<AtomicBool>) -> Work {
+    pub fn new(session: OpenSession, events: Events, stop: Arc<AtomicBool>) -> Work {
         Work {
             events,
             stop,
@@ -31,7 +31,7 @@ impl Work {
     }
 
     /// Whose request it is.
-    pub fn session(&self) -> &Session {
+    pub fn session(&self) -> &OpenSession {
         &self.session
     }
 }
