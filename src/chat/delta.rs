@@ -392,6 +392,7 @@ impl Engine {
             plain_calls,
             ends: Vec::new(),
             names: TrueNames::of(frame.tools.as_ref()),
+            held: wish.schema.is_some(),
         })
     }
 

@@ -106,6 +106,9 @@ pub struct ReplyFormat {
     pub ends: Vec<String>,
     /// What the tools' own names are, where others are written.
     pub names: TrueNames,
+    /// The text is held to a JSON schema: what the grammar has around it (a fence of Markdown) is no
+    /// part of it.
+    pub held: bool,
 }
 
 impl ReplyFormat {
@@ -116,6 +119,7 @@ impl ReplyFormat {
             plain_calls: false,
             ends: Vec::new(),
             names: TrueNames::default(),
+            held: false,
         }
     }
 }

@@ -5,6 +5,9 @@
 mod agent;
 #[path = "../support/gallery.rs"]
 mod gallery;
+#[cfg(unix)]
+#[path = "../support/gateway.rs"]
+mod gateway;
 #[path = "../support/history.rs"]
 mod history;
 #[path = "../support/house.rs"]
@@ -67,6 +70,12 @@ mod forks;
 mod frozen_head;
 #[cfg(target_os = "linux")]
 mod full_disk;
+#[cfg(unix)]
+mod gateway_apis;
+#[cfg(unix)]
+mod gateway_doors;
+#[cfg(unix)]
+mod gateway_lives;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod hostile_commands;

@@ -73,8 +73,10 @@ impl Server {
             .args(&program.flags)
             .arg("-m")
             .arg(&program.desk.model)
-            .args(["--temp", "0"])
             .args(args);
+        if !args.contains(&"--temp") {
+            command.args(["--temp", "0"]);
+        }
         if !replies.is_empty() {
             let lines: Vec<String> = replies.iter().map(Value::to_string).collect();
             let script = program.folder.path().join("replies.jsonl");
@@ -117,7 +119,11 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        answer(request.header("content-type", "application/json").send(body))
+        answer(
+            request
+                .header("content-type", "application/json")
+                .send(body),
+        )
     }
 
     /// A request that must go well.

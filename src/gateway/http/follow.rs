@@ -78,7 +78,7 @@ pub fn begin(gateway: &Gateway, mut ask: Ask) -> Result<Work, Refusal> {
     };
     drop(db);
     let input = input(new)?;
-    let session = gateway.open(Opening {
+    let session = gateway.service().open(Opening {
         open,
         new: NewSession {
             folder: gateway.settings().folder.clone(),

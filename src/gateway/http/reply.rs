@@ -110,6 +110,7 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
     let mut response = match show.stream {
         true => {
             let first = first(&mut work).await?;
+            gateway.keep(work.session());
             let (sender, response) = sse::channel();
             let pump = Pump {
                 writer: manner.stream(head),
@@ -126,6 +127,7 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
         }
         false => {
             let (reply, receipts) = whole(&mut work).await?;
+            gateway.keep(work.session());
             receipts.iter().for_each(|r| gateway.metrics().count(r));
             let mut response = answer::ok(&manner.whole(&head, &reply));
             if let Some(receipt) = receipts.last() {

@@ -115,7 +115,10 @@ async fn try_create(gateway: Gateway, request: Request) -> Result<Response, Refu
             seed: create.seed,
             setup: None,
         };
-        Ok(gateway.open(opening(&gateway, create.name, new, create.agent))?)
+        let opening = opening(&gateway, create.name, new, create.agent);
+        let session = gateway.service().open(opening)?;
+        gateway.keep(&session);
+        Ok(session)
     });
     Ok(answer::ok(&json!(opened.await?.event())))
 }
@@ -244,7 +247,10 @@ fn stored(gateway: &Gateway, name: &str) -> Result<OpenSession, Refusal> {
         folder: gateway.settings().folder.clone(),
         ..NewSession::default()
     };
-    Ok(gateway.open(opening(gateway, name.to_owned(), new, false))?)
+    let opening = opening(gateway, name.to_owned(), new, false);
+    let session = gateway.service().open(opening)?;
+    gateway.keep(&session);
+    Ok(session)
 }
 
 fn found(db: &Db, name: &str) -> Result<session::Session, Refusal> {

@@ -14,7 +14,7 @@ use super::metrics::Metrics;
 use crate::agent::{AgentError, TurnOptions};
 use crate::chat::Script;
 use crate::gateway::wire::{Head, Kind, Refusal};
-use crate::service::{OpenSession, Opening, Service};
+use crate::service::{OpenSession, Service};
 use crate::session::Db;
 
 /// Sessions that stay open when no request runs in them.
@@ -120,12 +120,9 @@ impl Gateway {
         })
     }
 
-    /// Opens a session; it stays open for the next request. Blocks.
-    ///
-    /// # Errors
-    /// The service's.
-    pub fn open(&self, opening: Opening) -> Result<OpenSession, AgentError> {
-        let session = self.inner.service.open(opening)?;
+    /// Keeps a session open for the next request. One that was started for a request that was refused
+    /// is not kept, and leaves nothing behind.
+    pub fn keep(&self, session: &OpenSession) {
         let id = session.info().id;
         let open = &self.inner.open;
         let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,13 +131,6 @@ impl Gateway {
         if open.len() > OPEN {
             open.remove(0);
         }
-        Ok(session)
-    }
-
-    /// Lets all sessions go that no request runs in.
-    pub fn release(&self) {
-        let open = &self.inner.open;
-        open.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// An id that no other request has: of this start, counted.
