@@ -18,7 +18,7 @@ fn tools() -> Value {
     let tool = |name: &str, text: &str| {
         json!({"type": "function", "function": {"name": name, "description": text,
             "parameters": {"type": "object", "properties": {
-                "path": {"type": "string"}, "from": {"type": "integer"}, "all": {"type": "boolean"},
+                "path": {"type": "string"}, "from": {"type": "integer"}, "all": {"type": "string"},
             }, "required": ["path"]}}})
     };
     json!([
@@ -29,7 +29,7 @@ fn tools() -> Value {
 
 /// The reply of a step of the tool loop. Its arguments are in an order that no sorting gives.
 fn step_reply(n: usize) -> String {
-    let call = |name: &str| json!({"name": name, "arguments": {"path": format!("src/part {n}.rs"), "from": n, "all": true}});
+    let call = |name: &str| json!({"name": name, "arguments": {"path": format!("src/part {n}.rs"), "from": n, "all": "yes"}});
     let calls = match n % 3 {
         0 => vec![call("read_file"), call("list_files")],
         _ => vec![call("read_file")],
