@@ -1,6 +1,7 @@
 //! An open conversation: what npast.db says of it, held in memory while this process works on it.
 //! Everything is written to the database first and mirrored here, so that a turn costs O(new).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -50,7 +51,7 @@ pub struct Conversation {
     pub(super) passes: Arc<dyn Passes>,
     pub(super) db: Db,
     pub(super) row: Session,
-    resumed: bool,
+    pub(super) resumed: bool,
     _lock: Lock,
     /// Without withdrawn ones, in order.
     pub(super) messages: Vec<session::Message>,
@@ -73,7 +74,7 @@ pub struct Conversation {
     /// and why.
     pub(super) broken: Option<(usize, String)>,
     /// Why the slot may hold something else after the ledger's end: named if that costs something.
-    pub(super) left: Option<&'static str>,
+    pub(super) left: Option<Cow<'static, str>>,
     /// An operation on it did not end well: memory may say something else than npast.db.
     pub(super) stale: bool,
 }
@@ -382,10 +383,8 @@ impl Conversation {
     }
 
     /// A session of another vocabulary or template goes on as a child, rendered from the messages.
-    fn child(self, new: &NewSession) -> Result<Conversation, AgentError> {
+    fn child(mut self, new: &NewSession) -> Result<Conversation, AgentError> {
         let old = self.row.clone();
-        let shared = self.shared.clone();
-        let name = self.db.free_name(&old.name)?;
         let setup = old.runs_tools.then(|| Setup {
             system: old.system.clone().unwrap_or_default(),
             tools: old.tools.clone().unwrap_or_default(),
@@ -403,29 +402,7 @@ impl Conversation {
             setup,
         };
         let stand_ins = self.own_stand_ins()?;
-        let mut notices = self.notices;
-        let row = start_child(&shared, &self.db, &name, &frame, &old, &mut notices)?;
-        let mut child = Conversation {
-            frozen: Frozen::of(&shared, &row),
-            _lock: Lock::session(&shared.options.home, row.id)?,
-            ledger: Arc::new(self.db.ledger(row.id)?),
-            messages: Vec::new(),
-            decoded: Decoded::default(),
-            marks: Vec::new(),
-            formats: [None, None],
-            wished: None,
-            calls: 0,
-            settled: 0,
-            notices,
-            broken: None,
-            left: None,
-            stale: false,
-            resumed: true,
-            passes: self.passes,
-            db: shared.database()?,
-            shared,
-            row,
-        };
+        let mut child = self.begin_child(&frame)?;
         child.adopt(&self.messages, &stand_ins)?;
         let what = match old.vocab == child.shared.vocab {
             true => "chat template",
@@ -442,6 +419,35 @@ impl Conversation {
             None,
         ));
         Ok(child)
+    }
+
+    /// A session that continues this one and has nothing yet but its head. Takes the notices along.
+    pub(super) fn begin_child(&mut self, frame: &NewSession) -> Result<Conversation, AgentError> {
+        let shared = self.shared.clone();
+        let name = self.db.free_name(&self.row.name)?;
+        let mut notices = std::mem::take(&mut self.notices);
+        let row = start_child(&shared, &self.db, &name, frame, &self.row, &mut notices)?;
+        Ok(Conversation {
+            frozen: Frozen::of(&shared, &row),
+            _lock: Lock::session(&shared.options.home, row.id)?,
+            ledger: Arc::new(self.db.ledger(row.id)?),
+            messages: Vec::new(),
+            decoded: Decoded::default(),
+            marks: Vec::new(),
+            formats: [None, None],
+            wished: None,
+            calls: 0,
+            settled: 0,
+            notices,
+            broken: None,
+            left: None,
+            stale: false,
+            resumed: true,
+            passes: self.passes.clone(),
+            db: shared.database()?,
+            shared,
+            row,
+        })
     }
 
     /// Takes over the messages of another session, rendered anew, and with them what is known of

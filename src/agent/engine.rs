@@ -202,6 +202,7 @@ impl Engine {
         })
     }
 
+    /// What its conversations share.
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
     }

@@ -204,6 +204,16 @@ impl Frozen {
         Ok(shared.template.delta(&self.frame, reply, messages)?)
     }
 
+    /// A reply as the model would have written it after the generation prompt, and its end of turn.
+    pub fn written(
+        &self,
+        shared: &Shared,
+        reply: &Message,
+    ) -> Result<(Vec<pieces::Piece>, String), AgentError> {
+        let written = shared.template.reply(&self.frame, reply)?;
+        Ok((written.pieces, written.end_of_turn))
+    }
+
     /// A prepared reply as the model would have written it.
     pub fn sampled(&self, shared: &Shared, line: &Line) -> Result<Sampled, ScriptError> {
         line.sampled(&shared.template, &self.frame)

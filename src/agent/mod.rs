@@ -6,6 +6,8 @@
 //! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back; `record`: stored,
 //!   then shown; `fresh`: read again after a failure.
 //! - `branch`: undo, redo, edit, retry, fork.
+//! - `whose`: which session a client's history belongs to; `history`: what of it is stored; `follow`: the
+//!   rest is appended and answered; `foreign`: replies in it that no session sampled.
 //! - `steps`: a turn with tools; `calls`: the calls of one reply; `rounds`: budgets and loops;
 //!   `toolset`: what a call needs; `temp`: its temporary folder; `steering`: what the user says
 //!   meanwhile.
@@ -24,8 +26,11 @@ mod engine;
 mod error;
 mod event;
 mod fingerprint;
+mod follow;
+mod foreign;
 mod frame;
 mod fresh;
+mod history;
 mod host;
 mod kept;
 mod memory;
@@ -46,6 +51,7 @@ pub mod temp;
 mod tokens;
 mod toolset;
 mod turn;
+mod whose;
 
 pub use branch::{Taken, fork, redo, undo};
 pub use conversation::{Conversation, Info, kv_owner, preflight};
@@ -53,7 +59,9 @@ pub use cost::{Cost, cost, vocabulary};
 pub use engine::{Engine, Facts, Notice};
 pub use error::{AgentError, ErrorKind};
 pub use event::{Done, Event, OpenQuestion, Stage};
+pub use follow::Followed;
 pub use fresh::Mirror;
+pub use history::History;
 pub use notes::Notes;
 pub use offered::{Made, Maker};
 pub use options::{Input, NewSession, Open, Options, Policy, Setup, TurnOptions};
@@ -64,3 +72,4 @@ pub use rounds::Budget;
 pub use steering::Steering;
 pub use toolset::{Gate, Toolset};
 pub use turn::{Stopped, TurnEnd};
+pub use whose::{Whose, call_handle, key_handle, whose};

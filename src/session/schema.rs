@@ -14,6 +14,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("steps/2.sql"),
     include_str!("steps/3.sql"),
     include_str!("steps/4.sql"),
+    include_str!("steps/6.sql"),
 ];
 
 /// Refuses a database that is not ours or is newer than this program. Writes nothing.
@@ -308,7 +309,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "{} has format 99, and this npast knows formats up to 4",
+                "{} has format 99, and this npast knows formats up to 5",
                 path.display()
             )
         );

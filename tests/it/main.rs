@@ -3,6 +3,8 @@
 
 #[path = "../support/agent.rs"]
 mod agent;
+#[path = "../support/client.rs"]
+mod client;
 #[path = "../support/gallery.rs"]
 mod gallery;
 #[cfg(unix)]
@@ -105,6 +107,7 @@ mod random_talks;
 #[cfg(unix)]
 mod readers;
 mod refusals;
+mod reloads;
 mod retries;
 mod rewinds;
 mod schemas_in_use;

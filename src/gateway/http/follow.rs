@@ -1,9 +1,8 @@
-//! Which session a request belongs to, and what of its history is new there. A session is found by its
-//! name, by a key that the client keeps, by what npast gave out, or by the longest history that is the
-//! same; else one is started.
+//! Which session a request belongs to: the one that it names, the one of the response that it goes on
+//! from, else the one that the service finds by its history. There the history is followed, and its last
+//! message answered.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,93 +10,157 @@ use serde_json::json;
 
 use super::state::{Gateway, session_in};
 use super::work::Work;
-use crate::agent::{Input, NewSession, Open, TurnOptions};
+use crate::agent::{AgentError, History, NewSession, Open, TurnOptions};
 use crate::chat::Message;
-use crate::chat::message::Role;
+use crate::chat::pins::Rules;
 use crate::chat::wish::{Calls, Wish};
-use crate::gateway::wire::{Ask, Format, Kind, Refusal};
-use crate::service::{Opening, Request};
-use crate::session::{self, Db, SessionId};
+use crate::gateway::wire::{Ask, Format, Keys, Kind, Refusal};
+use crate::service::{OpenSession, Opening, Request};
+use crate::session::{self, SessionId};
 
-/// Keys that are remembered.
-const KEYS: usize = 4096;
-/// Sessions that are compared with a history, the last used first.
-const COMPARED: usize = 32;
+/// Responses whose places are remembered.
+const RESPONSES: usize = 4096;
 
-/// Keys that clients were seen with, and their sessions; bounded.
+/// In which session a response is, and how many messages that had after it. After a restart a response is gone on from at the
+/// end of its session.
 #[derive(Debug, Default)]
-pub struct Found {
-    keys: Mutex<(HashMap<String, i64>, VecDeque<String>)>,
+pub struct Responses {
+    places: Mutex<(HashMap<String, (i64, usize)>, VecDeque<String>)>,
 }
 
-impl Found {
-    fn get(&self, key: &str) -> Option<i64> {
-        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.0.get(key).copied()
+impl Responses {
+    fn get(&self, id: &str) -> Option<(i64, usize)> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.0.get(id).copied()
     }
 
-    /// A key belongs to a session.
-    pub fn learn(&self, key: String, session: i64) {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if keys.0.insert(key.clone(), session).is_none() {
-            keys.1.push_back(key);
-        }
-        while keys.1.len() > KEYS {
-            if let Some(oldest) = keys.1.pop_front() {
-                keys.0.remove(&oldest);
+    /// A response ended when its session had so many messages.
+    pub fn learn(&self, id: String, session: i64, messages: usize) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.1.push_back(id.clone());
+        places.0.insert(id, (session, messages));
+        while places.1.len() > RESPONSES {
+            if let Some(oldest) = places.1.pop_front() {
+                places.0.remove(&oldest);
             }
         }
     }
-}
-
-/// A session and the messages that it does not have.
-struct Match {
-    name: String,
-    new: Vec<Message>,
 }
 
 /// Finds the session of a request and asks for a reply there. Blocks.
 ///
 /// # Errors
 /// A refusal; nothing was changed then.
-pub fn begin(gateway: &Gateway, mut ask: Ask) -> Result<Work, Refusal> {
+pub fn begin(gateway: &Gateway, ask: Ask) -> Result<Work, Refusal> {
     let options = options(gateway, &ask);
-    let db = gateway.db()?;
-    let found = find(gateway, &db, &mut ask)?;
-    let (open, new) = match found {
-        Some(found) => (Open::Named(found.name), found.new),
-        None => {
-            let new = std::mem::take(&mut ask.messages);
-            let words = new.iter().find(|m| m.role == Role::User);
-            let words = words.map(|m| m.text.clone()).unwrap_or_default();
-            match &ask.keys.name {
-                Some(name) => (Open::Named(name.clone()), new),
-                None => (Open::FromWords(words), new),
-            }
+    let (keys, seed) = (ask.keys, ask.sampling.seed);
+    let mut history = History {
+        system: ask.system,
+        tools: ask.tools,
+        messages: ask.messages,
+    };
+    let new = NewSession {
+        folder: gateway.settings().folder.clone(),
+        seed,
+        ..NewSession::default()
+    };
+    let session = match (&keys.previous, &keys.name) {
+        (Some(id), _) => {
+            let name = before(gateway, id, &mut history)?;
+            named(gateway, name, &history, new)?
+        }
+        (None, Some(name)) => named(gateway, name.clone(), &history, new)?,
+        (None, None) => {
+            let names = names(&keys, &history);
+            let script = gateway.settings().script.clone();
+            let service = gateway.service();
+            service.open_of(&history, &names, Rules::all(), new, script)?
         }
     };
-    drop(db);
-    let input = input(new)?;
-    let session = gateway.service().open(Opening {
-        open,
+    let stop = Arc::new(AtomicBool::new(false));
+    let request = Request::Follow {
+        history,
+        rules: Rules::all(),
+        options,
+    };
+    let events = session.ask_until(request, &stop)?;
+    Ok(Work::new(session, events, stop))
+}
+
+/// By what the client calls its conversation. Title requests share such a name with the conversation
+/// that they belong to, so it names one conversation with tools and one without, of each agent. Claude
+/// Code's agents beside have tools and the same name too: its conversations are found by what they say.
+fn names(keys: &Keys, history: &History) -> Vec<String> {
+    let kind = match history.tools {
+        Some(_) => "tools",
+        None => "plain",
+    };
+    let agent = keys.agent.as_deref().unwrap_or_default();
+    let named = keys.conversation.iter();
+    let named = named.filter(|name| !name.starts_with("user_id:"));
+    named.map(|name| format!("{kind}/{agent}/{name}")).collect()
+}
+
+fn named(
+    gateway: &Gateway,
+    name: String,
+    history: &History,
+    new: NewSession,
+) -> Result<OpenSession, Refusal> {
+    let service = gateway.service();
+    let session = service.open(Opening {
+        open: Open::Named(name),
         new: NewSession {
-            folder: gateway.settings().folder.clone(),
-            system: ask.system.take(),
-            tools: ask.tools.take(),
-            seed: ask.sampling.seed,
-            setup: None,
+            system: history.system.clone(),
+            tools: history.tools.clone(),
+            ..new
         },
         agent: false,
         attended: false,
         script: gateway.settings().script.clone(),
     })?;
-    let id = session.info().id;
-    if let Some(key) = ask.keys.conversation.take() {
-        gateway.found().learn(key, id);
+    service.engine().belongs(&session.info(), history, &[])?;
+    Ok(session)
+}
+
+/// The history of a request that goes on from a response: what its session had then, and behind it what
+/// the request brings. The session's name.
+fn before(gateway: &Gateway, id: &str, history: &mut History) -> Result<String, Refusal> {
+    let unknown = || Refusal {
+        param: Some("previous_response_id".into()),
+        ..Refusal::new(Kind::NotFound, "no response of this id is stored here")
+    };
+    let known = gateway.responses().get(id);
+    let named = || id.strip_prefix("resp_").and_then(session_in);
+    let session = known.map(|(session, _)| session).or_else(named);
+    let db = gateway.db()?;
+    let row = session.and_then(|id| db.get(SessionId(id)).ok());
+    let row = row.ok_or_else(unknown)?;
+    let stored = db.messages(row.id).map_err(failed)?;
+    let had = known.map_or(stored.len(), |(_, messages)| messages);
+    let mut messages = Vec::with_capacity(had + history.messages.len());
+    for message in stored.into_iter().take(had) {
+        let message = Message::from_json(&message.body).map_err(AgentError::from)?;
+        // What npast told the model itself is no part of what the client said.
+        if !message.note {
+            messages.push(message);
+        }
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    let events = session.ask_until(Request::Say { input, options }, &stop)?;
-    Ok(Work::new(session, events, stop))
+    messages.append(&mut history.messages);
+    history.messages = messages;
+    if history.system.is_none() {
+        history.system = row.system;
+    }
+    if history.tools.is_none() {
+        history.tools = row.tools;
+    }
+    Ok(row.name)
+}
+
+/// How many messages a session has.
+pub fn messages(gateway: &Gateway, session: i64) -> Option<usize> {
+    let db = gateway.db().ok()?;
+    Some(db.messages(SessionId(session)).ok()?.len())
 }
 
 /// How the turn runs.
@@ -130,92 +193,6 @@ fn options(gateway: &Gateway, ask: &Ask) -> TurnOptions {
     options
 }
 
-fn find(gateway: &Gateway, db: &Db, ask: &mut Ask) -> Result<Option<Match>, Refusal> {
-    if let Some(id) = &ask.keys.previous {
-        let id = id.strip_prefix("resp_").and_then(session_in);
-        let row = id.and_then(|id| db.get(SessionId(id)).ok());
-        let row = row.ok_or_else(|| Refusal {
-            param: Some("previous_response_id".into()),
-            ..Refusal::new(Kind::NotFound, "no response of this id is stored here")
-        })?;
-        return Ok(Some(Match {
-            name: row.name,
-            new: std::mem::take(&mut ask.messages),
-        }));
-    }
-    if let Some(name) = &ask.keys.name {
-        let row = db.find(name).map_err(failed)?;
-        let Some(row) = row else {
-            return Ok(None);
-        };
-        return match rest(db, &row, ask)? {
-            Some(new) => Ok(Some(Match {
-                name: row.name,
-                new,
-            })),
-            None => Err(Refusal::new(
-                Kind::Conflict,
-                format!("the session {name} has another history than the request"),
-            )),
-        };
-    }
-    let key = ask.keys.conversation.as_deref();
-    let known = key.and_then(|key| gateway.found().get(key));
-    let known = known.and_then(|id| db.get(SessionId(id)).ok());
-    let listed = db.list().map_err(failed)?;
-    let listed = listed.into_iter().map(|summary| summary.session);
-    let mut best: Option<Match> = None;
-    for row in known.into_iter().chain(listed.take(COMPARED)) {
-        let same = !row.runs_tools && row.system == ask.system && row.tools == ask.tools;
-        if !same {
-            continue;
-        }
-        let Some(new) = rest(db, &row, ask)? else {
-            continue;
-        };
-        if best.as_ref().is_none_or(|best| new.len() < best.new.len()) {
-            best = Some(Match {
-                name: row.name,
-                new,
-            });
-        }
-    }
-    Ok(best)
-}
-
-/// What the history of a request has behind all messages of a session.
-fn rest(db: &Db, row: &session::Session, ask: &Ask) -> Result<Option<Vec<Message>>, Refusal> {
-    let stored = db.messages(row.id).map_err(failed)?;
-    if stored.is_empty() || stored.len() >= ask.messages.len() {
-        return Ok(None);
-    }
-    for (stored, asked) in stored.iter().zip(&ask.messages) {
-        let stored = Message::from_json(&stored.body);
-        if !stored.is_ok_and(|stored| stored.same(asked)) {
-            return Ok(None);
-        }
-    }
-    let new = &ask.messages[stored.len()..];
-    let answers = new.iter().all(|m| m.role != Role::Assistant);
-    Ok(answers.then(|| new.to_vec()))
-}
-
-fn input(new: Vec<Message>) -> Result<Input, Refusal> {
-    match new.as_slice() {
-        [one] if one.role == Role::User => Ok(Input::Text(one.text.clone())),
-        _ if new
-            .iter()
-            .any(|m| matches!(m.role, Role::Assistant | Role::System)) =>
-        {
-            Err(Refusal::field(
-                "messages",
-                "a history that was made elsewhere cannot be gone on with yet",
-            ))
-        }
-        _ => Ok(Input::Messages(new)),
-    }
-}
-
 fn failed(error: session::Error) -> Refusal {
-    crate::agent::AgentError::from(error).into()
+    AgentError::from(error).into()
 }

@@ -1,5 +1,7 @@
 //! The service's events become the parts of a reply.
 
+use serde_json::json;
+
 use crate::agent::{AgentError, Done, Event, Receipt};
 use crate::gateway::wire::{Call, End, Kind, Part, Progress, Refusal, Usage};
 use crate::ledger::Finish;
@@ -52,8 +54,7 @@ impl Parts {
                 self.receipts.push(*receipt);
                 Said::Nothing
             }
-            Event::Done(Done::Turn(end)) => Said::Part(Part::End(self.end(end.finish))),
-            Event::Done(_) => Said::Part(Part::End(self.end(Finish::Interrupted))),
+            Event::Done(done) => Said::Part(Part::End(self.end(&done))),
             Event::Error {
                 kind,
                 message,
@@ -74,7 +75,29 @@ impl Parts {
         &self.receipts
     }
 
-    fn end(&self, finish: Finish) -> End {
+    fn end(&self, done: &Done) -> End {
+        let mut npast = json!({ "receipt": self.receipts.last() });
+        let finish = match done {
+            Done::Turn(end) => end.finish,
+            Done::Followed {
+                end,
+                same,
+                sent,
+                difference,
+                overlooked,
+                renewed,
+            } => {
+                npast["history"] = json!({
+                    "same": same,
+                    "sent": sent,
+                    "difference": difference,
+                    "overlooked": overlooked,
+                    "renewed": renewed,
+                });
+                end.finish
+            }
+            _ => Finish::Interrupted,
+        };
         let mut usage = Usage::default();
         for receipt in &self.receipts {
             let one = Usage::of(receipt);
@@ -84,7 +107,11 @@ impl Parts {
             usage.prompt_ms += one.prompt_ms;
             usage.decode_ms += one.decode_ms;
         }
-        End { finish, usage }
+        End {
+            finish,
+            usage,
+            npast: Some(npast),
+        }
     }
 }
 
@@ -107,5 +134,86 @@ pub fn refusal(kind: &str, message: String, hint: Option<String>) -> Refusal {
 impl From<AgentError> for Refusal {
     fn from(error: AgentError) -> Refusal {
         refusal(error.kind(), error.to_string(), error.hint())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::TurnEnd;
+
+    fn all(events: Vec<Event>) -> Vec<Said> {
+        let mut parts = Parts::default();
+        events.into_iter().map(|event| parts.read(event)).collect()
+    }
+
+    #[test]
+    fn events_become_parts_and_what_is_no_part_of_a_reply_is_left_out() {
+        let end = TurnEnd {
+            finish: Finish::Stop,
+            withdrawn: None,
+            stopped: None,
+        };
+        let said = all(vec![
+            Event::Queued { place: 2 },
+            Event::Restoring { tokens: 90 },
+            Event::Prefill { done: 4, total: 8 },
+            Event::Text { text: "a".into() },
+            Event::Notice {
+                text: "n".into(),
+                hint: None,
+            },
+            Event::Done(Done::Followed {
+                end,
+                same: 2,
+                sent: 3,
+                difference: None,
+                overlooked: vec!["date".into()],
+                renewed: None,
+            }),
+        ]);
+        let progress = Progress {
+            done: 4,
+            total: 8,
+            cached: 90,
+        };
+        assert_eq!(
+            said[..5],
+            [
+                Said::Waiting("waits behind 2 others".into()),
+                Said::Waiting("puts back 90 tokens".into()),
+                Said::Part(Part::Prefill(progress)),
+                Said::Part(Part::Text("a".into())),
+                Said::Nothing,
+            ]
+        );
+        let Said::Part(Part::End(end)) = &said[5] else {
+            panic!("an end: {said:?}");
+        };
+        assert_eq!(end.finish, Finish::Stop);
+        let history = &end.npast.as_ref().expect("a note")["history"];
+        assert_eq!(history["overlooked"], json!(["date"]));
+    }
+
+    #[test]
+    fn an_error_of_the_service_has_the_status_of_its_kind() {
+        let status = |kind: &str| refusal(kind, "m".into(), Some("h".into())).kind.status();
+        let table = [
+            ("too_long", 400),
+            ("input", 400),
+            ("template", 400),
+            ("locked", 409),
+            ("session", 503),
+            ("memory", 503),
+            ("engine", 503),
+            ("anything", 503),
+        ];
+        for (kind, want) in table {
+            assert_eq!(status(kind), want, "{kind}");
+        }
+        assert_eq!(
+            refusal("input", "m".into(), Some("h".into())).message,
+            "m: h"
+        );
     }
 }

@@ -26,7 +26,6 @@ const CONVERSATION: &[&str] = &[
     "x-session-id",
     "session-id",
     "session_id",
-    "x-claude-code-session-id",
     "x-conversation-id",
 ];
 /// Longest key that is taken from a header or a body, in bytes.
@@ -66,8 +65,8 @@ pub async fn completions(State(gateway): State<Gateway>, request: Request) -> Re
     make(gateway, request, Api::Completions, |body| {
         completions::read(body)?;
         Err(Refusal::new(
-            Kind::NotFound,
-            "replies without a chat template are not made by this server yet; use \
+            Kind::Invalid,
+            "replies without a chat template are not made by this server; use \
              /v1/chat/completions",
         ))
     })
@@ -95,6 +94,7 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
     drop(body);
     keys(&parts.headers, caller, &mut ask)?;
     let place = gateway.place()?;
+    let stored = ask.keys.store;
     let (model, show, ignored) = (ask.model.take(), ask.show, ask.ignored.join(", "));
     let own = gateway.clone();
     let begun = tokio::task::spawn_blocking(move || follow::begin(&own, ask)).await;
@@ -105,7 +105,8 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
         )
     })??;
     let head = gateway.head(model, work.session().info().id);
-    let session = work.session().info().name;
+    let id = format!("resp_{}", head.id);
+    let mut session = work.session().info().name;
     let running = gateway.metrics().begin();
     let mut response = match show.stream {
         true => {
@@ -119,15 +120,23 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
                 running,
                 metrics: gateway.metrics().clone(),
             };
+            let (own, id) = (gateway.clone(), id);
             tokio::spawn(async move {
-                pump.run(first, sender).await;
+                let session = pump.run(first, sender).await;
                 drop(place);
+                if stored {
+                    learn(own, id, session).await;
+                }
             });
             response
         }
         false => {
             let (reply, receipts) = whole(&mut work).await?;
             gateway.keep(work.session());
+            session = work.session().info().name;
+            if stored {
+                learn(gateway.clone(), id, work.session().info().id).await;
+            }
             receipts.iter().for_each(|r| gateway.metrics().count(r));
             let mut response = answer::ok(&manner.whole(&head, &reply));
             if let Some(receipt) = receipts.last() {
@@ -218,6 +227,15 @@ async fn whole(work: &mut Work) -> Result<(Reply, Vec<Receipt>), Refusal> {
         Kind::Broken,
         "the session ended before the reply did; nothing stored is lost",
     ))
+}
+
+/// Remembers where a response stands in its session, for requests that go on from it.
+async fn learn(gateway: Gateway, id: String, session: i64) {
+    let own = gateway.clone();
+    let count = tokio::task::spawn_blocking(move || follow::messages(&own, session));
+    if let Ok(Some(messages)) = count.await {
+        gateway.responses().learn(id, session, messages);
+    }
 }
 
 /// A receipt as a header can carry it.

@@ -10,6 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::answer;
@@ -17,7 +18,7 @@ use super::metrics::{Metrics, Running};
 use super::parts::{Parts, Said};
 use super::work::Work;
 use crate::agent::Event;
-use crate::gateway::wire::{Frame, Part, Writer};
+use crate::gateway::wire::{Frame, Writer};
 
 /// Frames that wait for a client; behind them events are joined.
 const WAITING: usize = 16;
@@ -92,8 +93,8 @@ pub struct Pump {
 }
 
 impl Pump {
-    /// Sends what `first` says, and then the events of the request until its end.
-    pub async fn run(mut self, first: Vec<Event>, sender: Sender) {
+    /// Sends what `first` says, and then the events of the request until its end. Gives the session.
+    pub async fn run(mut self, first: Vec<Event>, sender: Sender) -> i64 {
         if self.send(first, &sender).await.is_err() {
             self.metrics.left();
         }
@@ -101,6 +102,7 @@ impl Pump {
             self.metrics.count(receipt);
         }
         drop(self.running);
+        self.work.session().info().id
     }
 
     async fn send(&mut self, first: Vec<Event>, sender: &Sender) -> Result<(), Gone> {
@@ -108,48 +110,76 @@ impl Pump {
             sender.frame(&frame).await?;
         }
         for event in first {
-            if self.event(event, sender).await? {
+            if self.event(event, sender).await? == Went::End {
                 return Ok(());
             }
         }
         let mut said = String::from("the reply is being made");
+        let mut due = Instant::now() + QUIET;
         loop {
             let next = tokio::select! {
-                next = tokio::time::timeout(QUIET, self.work.next()) => next,
+                next = timeout_at(due, self.work.next()) => next,
                 () = sender.closed() => return Err(Gone),
             };
-            match next {
+            let went = match next {
                 Ok(Some(event)) => {
                     if let Some(more) = waiting(&event) {
                         said = more;
                     }
-                    if self.event(event, sender).await? {
-                        return Ok(());
-                    }
+                    self.event(event, sender).await?
                 }
                 Ok(None) => return Ok(()),
-                Err(_) => match self.writer.ping() {
-                    Some(ping) => sender.frame(&ping).await?,
-                    None => sender.comment(&said).await?,
-                },
+                Err(_) => {
+                    match self.writer.ping() {
+                        Some(ping) => sender.frame(&ping).await?,
+                        None => sender.comment(&said).await?,
+                    }
+                    Went::Sent
+                }
+            };
+            match went {
+                Went::End => return Ok(()),
+                Went::Sent => due = Instant::now() + QUIET,
+                // A prompt that is read says how far it is, and most clients are told nothing of it.
+                Went::Silent => {}
             }
         }
     }
 
-    /// Sends what an event says; whether it was the last.
-    async fn event(&mut self, event: Event, sender: &Sender) -> Result<bool, Gone> {
+    /// Sends what an event says.
+    async fn event(&mut self, event: Event, sender: &Sender) -> Result<Went, Gone> {
         let ends = event.ends();
+        let mut sent = false;
         match self.parts.read(event) {
             Said::Part(part) => {
                 for frame in self.writer.part(&part) {
                     sender.frame(&frame).await?;
+                    sent = true;
                 }
-                Ok(ends || matches!(part, Part::End(_) | Part::Failed(_)))
             }
-            Said::Waiting(text) => sender.comment(&text).await.map(|()| false),
-            Said::Nothing => Ok(ends),
+            Said::Waiting(text) => {
+                sender.comment(&text).await?;
+                sent = true;
+            }
+            Said::Nothing => {}
         }
+        Ok(match (ends, sent) {
+            (true, _) => Went::End,
+            (false, true) => Went::Sent,
+            (false, false) => Went::Silent,
+        })
     }
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Went {
+    /// The client got something.
+    Sent,
+    /// The client got nothing.
+    Silent,
+    /// It was the last one.
+    End,
 }
 
 /// How far a prompt is, for the comments.

@@ -52,7 +52,7 @@ struct Inner {
     replies: Arc<Semaphore>,
     /// The last used last.
     open: Mutex<Vec<OpenSession>>,
-    found: super::follow::Found,
+    responses: super::follow::Responses,
     /// Told apart from those of another start.
     start: u64,
     count: AtomicU64,
@@ -68,7 +68,7 @@ impl Gateway {
                 replies: Arc::new(Semaphore::new(settings.replies)),
                 settings,
                 open: Mutex::default(),
-                found: super::follow::Found::default(),
+                responses: super::follow::Responses::default(),
                 // A random number of the standard library's, for ids only.
                 start: RandomState::new().build_hasher().finish(),
                 count: AtomicU64::new(0),
@@ -91,9 +91,9 @@ impl Gateway {
         &self.inner.metrics
     }
 
-    /// What was learned of clients' conversations.
-    pub fn found(&self) -> &super::follow::Found {
-        &self.inner.found
+    /// Where responses stand in their sessions.
+    pub fn responses(&self) -> &super::follow::Responses {
+        &self.inner.responses
     }
 
     /// npast.db.

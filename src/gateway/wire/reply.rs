@@ -60,12 +60,15 @@ pub struct Call {
 }
 
 /// How a reply ended, and what it cost.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct End {
     /// Why.
     pub finish: Finish,
     /// What it cost.
     pub usage: Usage,
+    /// What npast has to say of it besides, as the field `npast` of every API: the receipt, and how the
+    /// history was followed.
+    pub npast: Option<Value>,
 }
 
 /// What a reply cost; tokens and milliseconds.
@@ -162,7 +165,21 @@ impl Reply {
 
     /// What it cost.
     pub fn usage(&self) -> Usage {
-        self.end.map(|end| end.usage).unwrap_or_default()
+        self.end.as_ref().map(|end| end.usage).unwrap_or_default()
+    }
+
+    /// Why it ended.
+    pub fn finish(&self) -> Finish {
+        self.end
+            .as_ref()
+            .map_or(Finish::Interrupted, |end| end.finish)
+    }
+
+    /// Adds what npast has to say besides to a response.
+    pub fn note(&self, response: &mut Value) {
+        if let Some(note) = self.end.as_ref().and_then(|end| end.npast.as_ref()) {
+            response["npast"] = note.clone();
+        }
     }
 }
 

@@ -30,6 +30,7 @@ fn end(finish: Finish) -> Part {
             prompt_ms: 20,
             decode_ms: 70,
         },
+        npast: None,
     })
 }
 

@@ -65,10 +65,11 @@ pub fn whole(head: &Head, reply: &Reply, stops: &[String]) -> Value {
             "type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments,
         }));
     }
-    let end = reply.end.map_or(Finish::Interrupted, |end| end.finish);
+    let end = reply.finish();
     let mut whole = message(head, content, &reply.usage());
     whole["stop_reason"] = reason(end).into();
     whole["stop_sequence"] = sequence(end, stops).into();
+    reply.note(&mut whole);
     whole
 }
 
@@ -148,7 +149,7 @@ impl Stream {
     }
 
     fn end(&self, end: &End) -> Vec<Frame> {
-        let delta = json!({
+        let mut delta = json!({
             "type": "message_delta",
             "delta": {
                 "stop_reason": reason(end.finish),
@@ -156,6 +157,9 @@ impl Stream {
             },
             "usage": usage(&end.usage),
         });
+        if let Some(note) = &end.npast {
+            delta["npast"] = note.clone();
+        }
         vec![
             Frame::named("message_delta", &delta),
             Frame::named("message_stop", &json!({ "type": "message_stop" })),

@@ -120,8 +120,8 @@ fn finish(finish: Finish) -> &'static str {
 
 /// The whole response.
 pub fn whole(head: &Head, reply: &Reply) -> Value {
-    let end = reply.end.map_or(Finish::Interrupted, |end| end.finish);
-    json!({
+    let end = reply.finish();
+    let mut whole = json!({
         "id": id(head),
         "object": "text_completion",
         "created": head.created,
@@ -131,7 +131,9 @@ pub fn whole(head: &Head, reply: &Reply) -> Value {
         }],
         "usage": reply.usage().openai(),
         "timings": reply.usage().timings(),
-    })
+    });
+    reply.note(&mut whole);
+    whole
 }
 
 /// A completion as chunks.
@@ -160,6 +162,9 @@ impl Stream {
     fn end(&self, end: &End) -> Vec<Frame> {
         let mut last = self.chunk("", Some(finish(end.finish)));
         last["timings"] = end.usage.timings();
+        if let Some(note) = &end.npast {
+            last["npast"] = note.clone();
+        }
         let mut frames = vec![Frame::data(&last)];
         if self.show.usage {
             frames.push(self.usage(&end.usage));

@@ -41,8 +41,8 @@ pub fn whole(head: &Head, reply: &Reply) -> Value {
     if !reply.calls.is_empty() {
         message.insert("tool_calls".into(), reply.calls.iter().map(call).collect());
     }
-    let end = reply.end.map_or(Finish::Interrupted, |end| end.finish);
-    json!({
+    let end = reply.finish();
+    let mut whole = json!({
         "id": id(head),
         "object": "chat.completion",
         "created": head.created,
@@ -55,7 +55,9 @@ pub fn whole(head: &Head, reply: &Reply) -> Value {
         }],
         "usage": reply.usage().openai(),
         "timings": reply.usage().timings(),
-    })
+    });
+    reply.note(&mut whole);
+    whole
 }
 
 /// A completion as chunks.
@@ -112,6 +114,9 @@ impl Stream {
             { "index": 0, "delta": {}, "logprobs": null, "finish_reason": finish(end.finish) },
         ]));
         last["timings"] = end.usage.timings();
+        if let Some(note) = &end.npast {
+            last["npast"] = note.clone();
+        }
         let mut frames = vec![Frame::data(&last)];
         if self.show.usage {
             frames.push(self.usage(&end.usage));

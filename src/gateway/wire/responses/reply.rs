@@ -167,9 +167,9 @@ pub(super) fn object(head: &Head, echo: &Echo, state: &State<'_>) -> Value {
     match state {
         State::Begun => {}
         State::Ended(reply) => {
-            let why = match reply.end.map(|end| end.finish) {
-                Some(Finish::Length | Finish::Context) => Some("max_output_tokens"),
-                Some(Finish::Interrupted) | None => Some("interrupted"),
+            let why = match reply.finish() {
+                Finish::Length | Finish::Context => Some("max_output_tokens"),
+                Finish::Interrupted => Some("interrupted"),
                 _ => None,
             };
             object["status"] = match why {
@@ -181,6 +181,7 @@ pub(super) fn object(head: &Head, echo: &Echo, state: &State<'_>) -> Value {
             }
             object["output"] = output(head, echo, reply).into();
             object["usage"] = usage(&reply.usage());
+            reply.note(&mut object);
         }
         State::Failed(refusal) => {
             object["status"] = "failed".into();

@@ -75,7 +75,7 @@ impl Stream {
             Part::Call(call) => self.call(call, &mut frames),
             Part::End(end) => {
                 self.close(&mut frames);
-                self.sent.end = Some(*end);
+                self.sent.end = Some(end.clone());
                 let mut object = reply::object(&self.head, &self.echo, &State::Ended(&self.sent));
                 object["output"] = std::mem::take(&mut self.ended).into();
                 let name = match object["status"] == "completed" {
