@@ -16,6 +16,7 @@
 //! - [`models`]: the models of this machine, whoever brought them, and bringing another.
 //! - [`config`]: defaults, file, environment.
 //! - [`service`]: what one process is to all its clients: engine, scheduler, open sessions.
+//! - [`gateway`]: HTTP: the APIs of OpenAI and Anthropic, npast's own paths, who may call.
 //! - [`cli`]: arguments, subcommands, terminal output.
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
@@ -26,6 +27,7 @@ pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod durable;
+pub mod gateway;
 pub mod harmless;
 pub mod kv;
 pub mod ledger;

@@ -82,7 +82,7 @@ impl Conversation {
             }
             if self.unsent() {
                 // Its tokens were not committed with it; they are made now.
-                return self.append_messages(Vec::new(), &open);
+                return self.append_messages(Vec::new(), &open, true);
             }
             return Ok(Appended {
                 // The reply changes them: they are answered then.
@@ -103,7 +103,7 @@ impl Conversation {
             )
             .hinted("user messages and tool results can be"));
         }
-        self.append_messages(new, &open)
+        self.append_messages(new, &open, true)
     }
 
     /// An open message without tokens in the ledger.
@@ -159,18 +159,20 @@ impl Conversation {
         }
     }
 
-    fn append_messages(
+    /// Makes messages durable behind those that are open. `joined`: a message that a crash left open
+    /// and the user's next one become one message; a client's history keeps them apart.
+    pub(super) fn append_messages(
         &mut self,
         new: Vec<Message>,
         open: &[MessageId],
+        joined: bool,
     ) -> Result<Appended, AgentError> {
-        // Messages that a crash left open are joined with the new ones.
         let mut all = Vec::new();
         for message in self.open_messages() {
             all.push(Message::from_json(&message.body)?);
         }
         let spoken = new.iter().any(|m| m.role == Role::User);
-        if spoken && all.iter().any(|m| m.role == Role::User) {
+        if joined && spoken && all.iter().any(|m| m.role == Role::User) {
             self.notices.push((
                 "the message that was left without an answer was joined with this one".to_owned(),
                 None,
@@ -178,7 +180,7 @@ impl Conversation {
         }
         for message in new {
             match all.last_mut() {
-                Some(last) if last.role == Role::User && message.role == Role::User => {
+                Some(last) if joined && last.role == Role::User && message.role == Role::User => {
                     last.text = format!("{}\n\n{}", last.text, message.text);
                 }
                 _ => all.push(message),
@@ -217,6 +219,7 @@ impl Conversation {
             end: from + tokens.len(),
         };
         let answered = self.unanswered_reply();
+        let trails = self.trails(before.messages, &all)?;
         let stays = self.stays(from, &tokens);
         let mut unit = self.db.begin(self.row.id)?;
         if from < self.ledger.len() {
@@ -242,6 +245,9 @@ impl Conversation {
                 None => unit.add_message(message.role.as_str(), &body, State::Open)?,
             };
             unit.set_span(id, span)?;
+            if let Some(trail) = trails[i] {
+                unit.set_trail(id, trail)?;
+            }
             inputs.push(id);
         }
         for spare in open.iter().skip(all.len()) {
@@ -278,7 +284,7 @@ impl Conversation {
         ledger.extend_from_slice(tokens);
         self.marks.retain(|mark| mark.len() <= stays);
         if let Some(words) = self.decoded.changed(stays, &gone, &self.ledger) {
-            self.left.get_or_insert(words);
+            self.left.get_or_insert(words.into());
         }
     }
 
@@ -328,29 +334,46 @@ impl Conversation {
                 ..Tokens::at(same, tokens)
             });
         }
-        self.tokens_after(&row, &reply, new, kept)
+        self.tokens_behind(&row, &reply, new, kept)
     }
 
-    /// Where the tokens of new messages after a reply go, and the tokens: by a delta. `kept` is where the
-    /// ledger ends for them, behind that reply.
-    pub(super) fn tokens_after(
+    /// Where the tokens of new messages after a reply of the ledger go, and the tokens. `kept` is where
+    /// the ledger ends for them, behind that reply.
+    pub(super) fn tokens_behind(
         &mut self,
         row: &crate::session::Message,
         reply: &Message,
         new: &[Message],
         kept: usize,
     ) -> Result<Tokens, AgentError> {
-        let shared = self.shared.clone();
-        let (finish, reply_end) = (row.finish, row.span.as_ref().map_or(kept, |s| s.end));
+        let ledger = self.ledger.clone();
+        let kept = kept.min(ledger.len());
+        let span = row.span.unwrap_or(Span {
+            start: kept,
+            end: kept,
+        });
+        self.tokens_after(&ledger[..kept], reply, row.finish, span, new)
+    }
+
+    /// Where the tokens of new messages go behind a ledger whose last reply has this finish and span,
+    /// and the tokens. Costs O(new).
+    pub(super) fn tokens_after(
+        &mut self,
+        ledger: &[Token],
+        reply: &Message,
+        finish: Option<Finish>,
+        span: Span,
+        new: &[Message],
+    ) -> Result<Tokens, AgentError> {
+        let (shared, kept, reply_end) = (self.shared.clone(), ledger.len(), span.end);
         let delta = self.frozen.delta(&shared, reply, new)?;
         let closed = matches!(finish, Some(Finish::Stop | Finish::ToolCalls));
         // The reply's own last token is looked at: is it an end of turn?
-        let kept = kept.min(self.ledger.len());
-        let last = self.ledger[..kept].last().copied();
+        let last = ledger.last().copied();
         if closed && kept == reply_end && kept > 0 {
             // It was sampled and not decoded; it takes the form that history has (and has it
             // already where a message after it was cut off again).
-            let text = &self.ledger[..kept - 1];
+            let text = &ledger[..kept - 1];
             let tokens = Frozen::continuation(&shared, text, "", delta.pieces.clone())?;
             if tokens.first() == last.as_ref() {
                 return Ok(Tokens::at(kept, tokens[1..].to_vec()));
@@ -362,16 +385,12 @@ impl Conversation {
         // A reply that was cut is closed first: open reasoning, then what stands before the end.
         let mut before = String::new();
         if !closed {
-            let span = row.span.unwrap_or(Span {
-                start: kept,
-                end: kept,
-            });
             if self.reasoning_open(span)? {
                 before.push_str(&shared.template.battery().thinking.close);
             }
             before.push_str(&delta.closing);
         }
-        let tokens = Frozen::continuation(&shared, &self.ledger[..kept], &before, delta.pieces)?;
+        let tokens = Frozen::continuation(&shared, ledger, &before, delta.pieces)?;
         Ok(Tokens::at(kept, tokens))
     }
 

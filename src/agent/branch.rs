@@ -70,8 +70,9 @@ fn turns(messages: &[Message], head: usize) -> Vec<Turn> {
     turns
 }
 
-/// The cut before a message that follows a reply, or begins the conversation.
-fn before(messages: &[Message], i: usize, head: usize) -> Option<Cut> {
+/// The cut before the message at `i`, or before one that will stand there: it follows a reply, or begins
+/// the conversation.
+pub(super) fn before(messages: &[Message], i: usize, head: usize) -> Option<Cut> {
     let Some(last) = messages[..i].last() else {
         return Some(Cut {
             after: None,
@@ -80,7 +81,7 @@ fn before(messages: &[Message], i: usize, head: usize) -> Option<Cut> {
         });
     };
     let after = Some(last.id);
-    let start = messages[i].span.map(|s| s.start);
+    let start = messages.get(i).and_then(|m| m.span).map(|s| s.start);
     match last.span {
         // A history that was taken over from another vocabulary is one rendering.
         Some(span) if span.end <= head => None,
@@ -267,6 +268,25 @@ pub fn fork(
     Ok(db.fork(session.id, &name, cut, &messages)?)
 }
 
+/// Makes a session with the messages of another up to and with one; nothing where the tokens behind that
+/// one are not told apart from others.
+pub(super) fn fork_after(
+    db: &Db,
+    session: &Session,
+    message: MessageId,
+) -> Result<Option<Session>, AgentError> {
+    let messages = db.messages(session.id)?;
+    let Some(last) = messages.iter().position(|m| m.id == message) else {
+        return Ok(None);
+    };
+    let Some(cut) = before(&messages, last + 1, session.head).filter(|_| last + 1 < messages.len())
+    else {
+        return Ok(None);
+    };
+    let name = db.free_name(&session.name)?;
+    Ok(Some(db.fork(session.id, &name, cut, &messages)?))
+}
+
 impl Conversation {
     /// Takes the last `n` turns back.
     ///
@@ -298,10 +318,11 @@ impl Conversation {
             }
             let taken = taken?;
             talk.row = talk.db.get(talk.row.id)?;
-            talk.left = Some(match why {
+            let words = match why {
                 Why::Edit => "what stood here was replaced by edit",
                 _ => "what stood here was taken back by undo",
-            });
+            };
+            talk.left = Some(words.into());
             talk.read_again()?;
             Ok(taken)
         })
@@ -314,7 +335,7 @@ impl Conversation {
     pub fn redo(&mut self, branch: Option<i64>) -> Result<usize, AgentError> {
         self.operation(|talk| {
             let len = redo(&mut talk.db, &talk.row, branch)?;
-            talk.left = Some("another branch was put back here by redo");
+            talk.left = Some("another branch was put back here by redo".into());
             talk.read_again()?;
             Ok(len)
         })
@@ -359,7 +380,22 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: &mut dyn FnMut(Event),
     ) -> Result<TurnEnd, AgentError> {
-        let off = self.take_reply_off()?;
+        let reply = self.reply_to_take_off()?;
+        self.reply_instead_of(reply, options, tools, script, cancel, on)
+    }
+
+    /// Samples another reply in the place of the one at `reply` among the messages, and of all that
+    /// follows it. It comes after a message that was answered, and its tokens are known.
+    pub(super) fn reply_instead_of(
+        &mut self,
+        reply: usize,
+        options: &TurnOptions,
+        tools: Option<&mut Toolset<'_>>,
+        script: Option<&mut Script>,
+        cancel: &Arc<AtomicBool>,
+        on: &mut dyn FnMut(Event),
+    ) -> Result<TurnEnd, AgentError> {
+        let off = self.take_reply_off(reply)?;
         let ended = self
             .hold_prompt(off.at)
             .and_then(|()| self.whole_turn(Input::Open, options, tools, script, cancel, on));
@@ -389,7 +425,7 @@ impl Conversation {
 
     /// After the cut of a retry. All of the prompt was decoded, or there would have been no reply.
     fn hold_prompt(&mut self, prompt: usize) -> Result<(), AgentError> {
-        self.left = Some("another reply is sampled here by retry");
+        self.left = Some("another reply is sampled here by retry".into());
         self.read_again()?;
         self.decoded.reached(prompt);
         Ok(())
@@ -409,10 +445,11 @@ impl Conversation {
         reply.map(|m| m.id)
     }
 
-    fn take_reply_off(&mut self) -> Result<TakenOff, AgentError> {
+    /// The last message, where it is a reply.
+    fn reply_to_take_off(&self) -> Result<usize, AgentError> {
         let place = self.messages.iter().rposition(|m| m.role != "assistant");
         let reply = self.messages.last().filter(|m| m.role == "assistant");
-        let (Some(reply), Some(last)) = (reply, place) else {
+        let (Some(_), Some(last)) = (reply, place) else {
             return Err(match self.open_messages().next() {
                 Some(_) => refused(
                     "the last message has no reply yet",
@@ -421,12 +458,17 @@ impl Conversation {
                 None => refused("there is no reply to sample again", "say something first"),
             });
         };
-        if is_handover(reply) {
+        if reply.is_some_and(is_handover) {
             return Err(refused(
                 "the last reply was written before the conversation was compressed",
                 "undo goes back to the session before the compression",
             ));
         }
+        Ok(last + 1)
+    }
+
+    fn take_reply_off(&mut self, place: usize) -> Result<TakenOff, AgentError> {
+        let (reply, last) = (&self.messages[place], place - 1);
         let Some(span) = reply.span.filter(|s| s.start > self.row.head) else {
             return Err(refused(
                 "this reply was taken over from another vocabulary and cannot be sampled again",
@@ -492,7 +534,7 @@ impl Conversation {
     }
 
     /// After a change of the stored conversation: everything again, as at its opening.
-    fn read_again(&mut self) -> Result<(), AgentError> {
+    pub(super) fn read_again(&mut self) -> Result<(), AgentError> {
         let stored = Arc::new(self.db.ledger(self.row.id)?);
         let before = std::mem::replace(&mut self.ledger, stored);
         self.messages = self.db.messages(self.row.id)?;
@@ -527,6 +569,7 @@ mod tests {
             finish: None,
             span: span.map(|(start, end)| Span { start, end }),
             created_ms: 0,
+            trail: None,
         };
         rows.iter().enumerate().map(message).collect()
     }

@@ -1,6 +1,7 @@
 //! An open conversation: what npast.db says of it, held in memory while this process works on it.
 //! Everything is written to the database first and mirrored here, so that a turn costs O(new).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,8 @@ use super::frame::Frozen;
 use super::{AgentError, NewSession, Open, Options, Passes, Policy, Setup};
 use crate::chat::Message;
 use crate::chat::battery::Mode;
-use crate::chat::template::ReplyFormat;
+use crate::chat::template::{After, ReplyFormat};
+use crate::chat::wish::Wish;
 use crate::kv::{self, Warming};
 use crate::ledger::{Digest, Finish, Mark, Token};
 use crate::session::{
@@ -51,7 +53,7 @@ pub struct Conversation {
     pub(super) passes: Arc<dyn Passes>,
     pub(super) db: Db,
     pub(super) row: Session,
-    resumed: bool,
+    pub(super) resumed: bool,
     _lock: Lock,
     /// Without withdrawn ones, in order.
     pub(super) messages: Vec<session::Message>,
@@ -64,6 +66,8 @@ pub struct Conversation {
     pub(super) frozen: Frozen,
     /// Formats of replies, after a user's message and after results; made when first needed.
     pub(super) formats: [Option<ReplyFormat>; 2],
+    /// The format of the last reply of which more was asked.
+    pub(super) wished: Option<(After, Wish, ReplyFormat)>,
     pub(super) calls: u64,
     /// Bytes of snapshots that were stored between calls; the next receipt counts them.
     pub(super) settled: u64,
@@ -72,7 +76,7 @@ pub struct Conversation {
     /// and why.
     pub(super) broken: Option<(usize, String)>,
     /// Why the slot may hold something else after the ledger's end: named if that costs something.
-    pub(super) left: Option<&'static str>,
+    pub(super) left: Option<Cow<'static, str>>,
     /// What the next receipt has to say of results that became lines.
     pub(super) pruned: Option<super::Pruned>,
     /// A compression of this session was refused at this length in tokens.
@@ -169,6 +173,7 @@ impl Conversation {
             decoded: Decoded::default(),
             marks: Vec::new(),
             formats: [None, None],
+            wished: None,
             notices,
             broken: None,
             left: None,
@@ -387,10 +392,8 @@ impl Conversation {
     }
 
     /// A session of another vocabulary or template goes on as a child, rendered from the messages.
-    fn child(self, new: &NewSession) -> Result<Conversation, AgentError> {
+    fn child(mut self, new: &NewSession) -> Result<Conversation, AgentError> {
         let old = self.row.clone();
-        let shared = self.shared.clone();
-        let name = self.db.free_name(&old.name)?;
         let setup = old.runs_tools.then(|| Setup {
             system: old.system.clone().unwrap_or_default(),
             tools: old.tools.clone().unwrap_or_default(),
@@ -408,15 +411,16 @@ impl Conversation {
             setup,
         };
         let stand_ins = self.own_stand_ins()?;
-        let mut notices = self.notices;
+        let name = self.db.free_name(&old.name)?;
+        let mut notices = std::mem::take(&mut self.notices);
         let row = made(
-            &shared,
+            &self.shared,
             &name,
             &frame,
             Some(&old),
             &mut notices,
             |row, frozen| {
-                let taken = rendered(&shared, frozen, row.head, &self.messages)?;
+                let taken = rendered(&self.shared, frozen, row.head, &self.messages)?;
                 let (tokens, messages) = taken.unwrap_or_default();
                 // What is known of the last reply's calls, where they have no results.
                 let reply = messages.len().saturating_sub(1);
@@ -432,28 +436,7 @@ impl Conversation {
                 Ok(self.db.succeed(row, &heir)?)
             },
         )?;
-        let mut child = Conversation {
-            frozen: Frozen::of(&shared, &row),
-            _lock: Lock::session(&shared.options.home, row.id)?,
-            ledger: Arc::new(self.db.ledger(row.id)?),
-            messages: self.db.messages(row.id)?,
-            decoded: Decoded::default(),
-            marks: Vec::new(),
-            formats: [None, None],
-            calls: 0,
-            settled: 0,
-            notices,
-            broken: None,
-            left: None,
-            pruned: None,
-            refused: None,
-            stale: false,
-            resumed: true,
-            passes: self.passes,
-            db: shared.database()?,
-            shared,
-            row,
-        };
+        let mut child = self.newborn(row, notices)?;
         let what = match old.vocab == child.shared.vocab {
             true => "chat template",
             false => "vocabulary",
@@ -469,6 +452,45 @@ impl Conversation {
             None,
         ));
         Ok(child)
+    }
+
+    /// A session with another head that has nothing of this one yet. Takes the notices along.
+    pub(super) fn begin_child(&mut self, frame: &NewSession) -> Result<Conversation, AgentError> {
+        let name = self.db.free_name(&self.row.name)?;
+        let mut notices = std::mem::take(&mut self.notices);
+        let (shared, parent) = (&self.shared, Some(&self.row));
+        let row = made(shared, &name, frame, parent, &mut notices, |row, _| {
+            Ok(self.db.create(row)?)
+        })?;
+        self.newborn(row, notices)
+    }
+
+    /// A session that was just stored, open beside this one.
+    fn newborn(&self, row: Session, notices: Vec<Notice>) -> Result<Conversation, AgentError> {
+        let shared = self.shared.clone();
+        Ok(Conversation {
+            frozen: Frozen::of(&shared, &row),
+            _lock: Lock::session(&shared.options.home, row.id)?,
+            ledger: Arc::new(self.db.ledger(row.id)?),
+            messages: self.db.messages(row.id)?,
+            decoded: Decoded::default(),
+            marks: Vec::new(),
+            formats: [None, None],
+            wished: None,
+            calls: 0,
+            settled: 0,
+            notices,
+            broken: None,
+            left: None,
+            pruned: None,
+            refused: None,
+            stale: false,
+            resumed: true,
+            passes: self.passes.clone(),
+            db: shared.database()?,
+            shared,
+            row,
+        })
     }
 
     /// A line for people, once.

@@ -95,6 +95,7 @@ impl Decoded {
                     Some(Why::Retry) => "another reply stood here before retry",
                     Some(Why::Edit) => "what stood here was replaced by edit",
                     Some(Why::Redo) => "another branch was put back here by redo",
+                    Some(Why::History) => "the client sent another history here before",
                     None => "a message that stood here was withdrawn",
                 });
             }

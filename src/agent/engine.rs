@@ -212,6 +212,11 @@ impl Engine {
         })
     }
 
+    /// What its conversations share.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// What it is.
     pub fn facts(&self) -> Facts {
         self.facts.clone()

@@ -140,6 +140,21 @@ pub struct OpenQuestion {
 pub enum Done {
     /// A turn.
     Turn(TurnEnd),
+    /// A client's history was followed.
+    Followed {
+        /// How the turn ended.
+        end: TurnEnd,
+        /// Messages of the history that were stored already.
+        same: usize,
+        /// Messages of the history.
+        sent: usize,
+        /// The first message that was stored otherwise, in words.
+        difference: Option<String>,
+        /// The rules by which changes of system text, tools and first message were let pass.
+        overlooked: Vec<String>,
+        /// Why the conversation has another head now, and is another session.
+        renewed: Option<String>,
+    },
     /// Turns were taken back.
     Undone(Taken),
     /// A branch was put back.

@@ -12,8 +12,9 @@ use super::offered::{Made, Maker};
 use crate::chat::Message;
 use crate::chat::pieces::{self, Owner, for_tokenizer};
 use crate::chat::script::{Line, Sampled, ScriptError};
-use crate::chat::template::{After, ChatError, ChatTemplate, Delta, Frame};
+use crate::chat::template::{After, ChatError, ChatTemplate, Delta, Frame, ReplyFormat};
 use crate::chat::tokenize::{Piece, TokenizeError, Tokenizer};
+use crate::chat::wish::Wish;
 use crate::ledger::{Token, common_prefix};
 use crate::llama::bridge::BridgeError;
 use crate::session::Session;
@@ -203,6 +204,16 @@ impl Frozen {
         Ok(shared.template.delta(&self.frame, reply, messages)?)
     }
 
+    /// A reply as the model would have written it after the generation prompt, and its end of turn.
+    pub fn written(
+        &self,
+        shared: &Shared,
+        reply: &Message,
+    ) -> Result<(Vec<pieces::Piece>, String), AgentError> {
+        let written = shared.template.reply(&self.frame, reply)?;
+        Ok((written.pieces, written.end_of_turn))
+    }
+
     /// A prepared reply as the model would have written it.
     pub fn sampled(&self, shared: &Shared, line: &Line) -> Result<Sampled, ScriptError> {
         line.sampled(&shared.template, &self.frame)
@@ -216,6 +227,18 @@ impl Frozen {
         cancel: &AtomicBool,
     ) -> Result<Option<Made>, AgentError> {
         Maker::of(shared).format(&self.frame, after, cancel)
+    }
+
+    /// How one reply is read and constrained of which more is asked; nothing where `cancel` came
+    /// first.
+    pub fn wished(
+        &self,
+        shared: &Shared,
+        after: After,
+        wish: &Wish,
+        cancel: &AtomicBool,
+    ) -> Result<Option<ReplyFormat>, AgentError> {
+        Maker::of(shared).wished(&self.frame, after, wish, cancel)
     }
 
     /// Tokens of pieces that follow `ledger`.

@@ -100,7 +100,7 @@ impl Conversation {
             ),
         };
         self.notices.push((text, None));
-        self.left = Some("what stood here could not be stored");
+        self.left = Some("what stood here could not be stored".into());
     }
 
     /// After a failed write: a line that the user said meanwhile waits again, unless it is stored.

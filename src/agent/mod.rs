@@ -7,11 +7,14 @@
 //!   then shown; `fresh`: read again after a failure.
 //! - `compress`: a conversation near the context's end goes on with a summary of its middle.
 //! - `branch`: undo, redo, edit, retry, fork.
+//! - `whose`: which session a client's history belongs to; `history`: what of it is stored; `follow`: the
+//!   rest is appended and answered; `foreign`: replies in it that no session sampled.
 //! - `steps`: a turn with tools; `calls`: the calls of one reply; `rounds`: budgets and loops;
 //!   `toolset`: what a call needs; `temp`: its temporary folder; `steering`: what the user says
 //!   meanwhile.
 //! - `prompt`: the system prompt, built once; `cost`: its tokens; `notes`: the memory;
 //!   `host`: what tools need of us.
+//! - `tokens`: tokens without a session.
 //! - `frame`: what a session froze at its start; `offered`: its tools; `reason`: a miss in words; `fit`: what a
 //!   model is loaded with where nobody says; `memory`: what a context surely needs.
 
@@ -28,8 +31,11 @@ mod error;
 mod event;
 mod fingerprint;
 mod fit;
+mod follow;
+mod foreign;
 mod frame;
 mod fresh;
+mod history;
 mod host;
 mod kept;
 mod memory;
@@ -47,8 +53,10 @@ mod rounds;
 mod steering;
 mod steps;
 pub mod temp;
+mod tokens;
 mod toolset;
 mod turn;
+mod whose;
 
 pub use branch::{Taken, behind, fork, redo, undo};
 pub use compress::{CompressOptions, CompressStage, Compressed, Pruned, Refused};
@@ -58,7 +66,9 @@ pub use engine::{Engine, Facts, Notice};
 pub use error::{AgentError, ErrorKind};
 pub use event::{Done, Event, OpenQuestion, Stage};
 pub use fit::{demand, words as fit_words};
+pub use follow::Followed;
 pub use fresh::Mirror;
+pub use history::History;
 pub use notes::Notes;
 pub use offered::{Made, Maker};
 pub use options::{Input, Leeway, NewSession, Open, Options, Policy, Setup, TurnOptions};
@@ -69,3 +79,4 @@ pub use rounds::Budget;
 pub use steering::Steering;
 pub use toolset::{Gate, Toolset};
 pub use turn::{Stopped, TurnEnd};
+pub use whose::{Whose, call_handle, key_handle, whose};

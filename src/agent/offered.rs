@@ -17,10 +17,12 @@ use serde_json::{Value, json};
 
 use super::AgentError;
 use super::engine::{Notice, Shared};
+use super::error::ErrorKind;
 use super::reply::grammar;
 use crate::chat::Message;
 use crate::chat::names;
 use crate::chat::template::{After, ChatTemplate, Frame, ReplyFormat};
+use crate::chat::wish::{Calls, Wish};
 use crate::llama::Vocab;
 use crate::tools::Spec;
 use crate::tools::schema::{self, Level, Room};
@@ -246,6 +248,68 @@ impl Maker {
     /// The format with the grammar of each tool at its level; without it where it has none. All
     /// whole where `levels` is empty.
     fn at(&self, frame: &Frame, after: After, levels: &[Option<Level>]) -> Option<ReplyFormat> {
+        self.at_for(frame, after, levels, &Wish::default())
+    }
+
+    /// The format of one reply of which more is asked; nothing where `cancel` came first.
+    ///
+    /// # Errors
+    /// When no grammar can be made that holds the reply to it.
+    pub(super) fn wished(
+        &self,
+        frame: &Frame,
+        after: After,
+        wish: &Wish,
+        cancel: &AtomicBool,
+    ) -> Result<Option<ReplyFormat>, AgentError> {
+        let refused = |why: &str| {
+            let text = format!("the reply cannot be held to what is asked: {why}");
+            Err(AgentError::new(ErrorKind::Input, text))
+        };
+        let frame = Frame {
+            tools: wish.tools(frame.tools.as_ref()),
+            ..frame.clone()
+        };
+        let calls = matches!(wish.calls, Calls::Required | Calls::Only(_));
+        if calls && frame.tools.is_none() {
+            return refused("the session has no such tool");
+        }
+        let (maker, wish) = (self.clone(), wish.clone());
+        match within(cancel, move || maker.first_wished(&frame, after, &wish)) {
+            Waited::Done(Some(format)) => Ok(Some(format)),
+            Waited::Done(None) => refused("no grammar can be made of it under this chat template"),
+            Waited::TooLong => refused("its grammar was not made in time"),
+            Waited::Cancelled => Ok(None),
+        }
+    }
+
+    /// The most exact format that can be had.
+    fn first_wished(&self, frame: &Frame, after: After, wish: &Wish) -> Option<ReplyFormat> {
+        let tools = frame.tools.as_ref().and_then(Value::as_array);
+        let tools = tools.map_or(0, Vec::len);
+        [Level::Whole, Level::Types].into_iter().find_map(|level| {
+            let schema = wish.schema.as_ref().map(|given| {
+                let normal = schema::normal(given, schema::MOST_BYTES).schema;
+                schema::for_grammar(&normal, level, &mut Room::default())
+            });
+            let wish = Wish {
+                schema,
+                ..wish.clone()
+            };
+            let levels = vec![Some(level); tools];
+            let format = self.at_for(frame, after, &levels, &wish)?;
+            let held = !format.applied.grammar.is_empty() && !format.applied.grammar_lazy;
+            (held || !wish.needs_grammar()).then_some(format)
+        })
+    }
+
+    fn at_for(
+        &self,
+        frame: &Frame,
+        after: After,
+        levels: &[Option<Level>],
+        wish: &Wish,
+    ) -> Option<ReplyFormat> {
         let tools = frame.tools.as_ref().and_then(Value::as_array);
         let mut room = Room::default();
         let tools = tools.into_iter().flatten().enumerate();
@@ -265,7 +329,7 @@ impl Maker {
             tools: (!tools.is_empty()).then(|| tools.into()),
             ..frame.clone()
         };
-        let format = self.template.format(&frame, after).ok()?;
+        let format = self.template.format_for(&frame, after, wish).ok()?;
         let fits = match grammar(&self.vocab, &format) {
             Some(grammar) => {
                 grammar.text.len() <= MOST_GRAMMAR && grammar.check(&self.vocab).is_ok()

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::CompressOptions;
 use super::engine::Notice;
 use crate::chat::Message;
+use crate::chat::wish::Wish;
 use crate::llama::{Apart, ContextOptions, ModelOptions, Sampling};
 
 /// How history is kept when a template would write it differently.
@@ -154,4 +155,6 @@ pub struct TurnOptions {
     pub stop: Vec<String>,
     /// Compress the conversation when it comes near the context's end; `None` never does so by itself.
     pub compress: Option<CompressOptions>,
+    /// What each reply must be besides.
+    pub wish: Wish,
 }

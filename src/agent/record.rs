@@ -141,7 +141,7 @@ impl Conversation {
         Arc::make_mut(&mut self.ledger).extend_from_slice(&tokens);
         // A reply that is sampled again may begin as the one before it.
         if let Some(words) = self.decoded.follow(&self.ledger) {
-            self.left.get_or_insert(words);
+            self.left.get_or_insert(words.into());
         }
         Ok(())
     }

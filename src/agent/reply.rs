@@ -10,6 +10,7 @@ use crate::chat::Message;
 use crate::chat::reply::{ReplyEvent, ReplyReader};
 use crate::chat::stream::{StopHold, Utf8Hold};
 use crate::chat::template::{After, ReplyFormat};
+use crate::chat::wish::Wish;
 use crate::ledger::{Finish, Token};
 use crate::llama::{Grammar, Vocab};
 use crate::session::MessageId;
@@ -276,6 +277,28 @@ impl Conversation {
             self.formats[place] = Some(made.format);
         }
         Ok(self.formats[place].as_ref())
+    }
+
+    /// The format of one reply of which more is asked; nothing where `cancel` came first. The last
+    /// one is kept: a program asks the same of many.
+    ///
+    /// # Errors
+    /// When no grammar holds the reply to it.
+    pub(super) fn wished(
+        &mut self,
+        after: After,
+        wish: &Wish,
+        cancel: &AtomicBool,
+    ) -> Result<Option<ReplyFormat>, AgentError> {
+        if let Some((made_after, made_for, format)) = &self.wished
+            && (*made_after, made_for) == (after, wish)
+        {
+            return Ok(Some(format.clone()));
+        }
+        let format = self.frozen.wished(&self.shared, after, wish, cancel)?;
+        let kept = format.clone();
+        self.wished = kept.map(|format| (after, wish.clone(), format));
+        Ok(format)
     }
 
     /// The text of a reply's tokens, markup included, without its end of turn.

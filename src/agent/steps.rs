@@ -10,6 +10,7 @@ use super::rounds::Rounds;
 use super::turn::{On, Sum};
 use super::{AgentError, Conversation, Event, Input, Stopped, Toolset, TurnEnd, TurnOptions};
 use crate::chat::message::Role;
+use crate::chat::template::After;
 use crate::chat::{Message, Script};
 use crate::ledger::Finish;
 
@@ -80,6 +81,10 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
+        if !options.wish.is_none() {
+            // What cannot be done is said before the input is stored.
+            self.wished(after(&input), &options.wish, cancel)?;
+        }
         let Some(tools) = tools else {
             let mut sum = Sum::begin();
             let mut script = script;
@@ -230,6 +235,14 @@ impl Conversation {
             Some("start a new session, or give a larger --ctx".into()),
         ));
         self.append(Input::Messages(all.into_iter().map(shortened).collect()))
+    }
+}
+
+/// What the reply to an input comes after.
+fn after(input: &Input) -> After {
+    match input {
+        Input::Messages(all) if all.last().is_some_and(|m| m.role == Role::Tool) => After::Results,
+        _ => After::User,
     }
 }
 

@@ -133,9 +133,12 @@ impl Conversation {
     ) -> Result<TurnEnd, AgentError> {
         self.say(on);
         let prepared = script.map(|s| self.prepared(s)).transpose()?;
-        let format = self.format_unless(appended.after, cancel)?;
+        let format = match options.wish.is_none() {
+            true => self.format_unless(appended.after, cancel)?.cloned(),
+            false => self.wished(appended.after, &options.wish, cancel)?,
+        };
         // Nothing will be sampled.
-        let format = format.cloned().unwrap_or_else(ReplyFormat::plain);
+        let format = format.unwrap_or_else(ReplyFormat::plain);
         let vocab = self.shared.model.vocab().clone();
 
         let mut coming = Coming::new(
@@ -238,7 +241,7 @@ impl Conversation {
             stopped: None,
         };
         let stored = stored
-            .and_then(|()| self.store_end(&outcome, &receipt, message.as_ref()))
+            .and_then(|()| self.store_end(&outcome, &receipt, message.as_ref(), appended.continued))
             .and_then(|()| match said {
                 true => self.reload_last(appended),
                 false => Ok(()),
@@ -272,12 +275,27 @@ impl Conversation {
         outcome: &Outcome,
         receipt: &Receipt,
         message: Option<&(MessageId, serde_json::Value)>,
+        continued: bool,
     ) -> Result<(), AgentError> {
+        let reply = message
+            .map(|(_, body)| Message::from_json(body))
+            .transpose()?;
+        let before = self.messages.len() - usize::from(continued && reply.is_some());
+        let trail = self.trails(before, reply.as_slice())?.pop().flatten();
         let mut unit = self.db.begin(self.row.id)?;
         if let Some((id, body)) = message {
             unit.set_body(*id, body)?;
             unit.set_finish(*id, receipt.finish)?;
             unit.set_pending(outcome.pending)?;
+            if let Some(trail) = trail {
+                unit.set_trail(*id, trail)?;
+            }
+        }
+        if !self.row.runs_tools {
+            // A client that sends the calls back says by their ids whose they are.
+            for call in reply.iter().flat_map(|reply| &reply.calls) {
+                unit.add_handle(&super::whose::call_handle(&call.id))?;
+            }
         }
         unit.set_decoded(self.decoded.len())?;
         unit.add_receipt("turn", Some(receipt.finish), &json!(receipt))?;
@@ -341,7 +359,8 @@ impl Conversation {
         let (messages, head) = (&self.messages, self.row.head);
         match (&outcome.miss, broken) {
             (Some(miss), broken) => {
-                let why = broken.as_ref().map(|(_, why)| why.as_str()).or(left);
+                let why = broken.as_ref().map(|(_, why)| why.as_str());
+                let why = why.or(left.as_deref());
                 let vocab = self.shared.model.vocab();
                 Some(reason::note(miss, messages, head, vocab, why))
             }
@@ -420,7 +439,6 @@ fn only_thinking(reply: &Message, finish: Finish) -> Option<Notice> {
     }
 }
 
-/// A text of the template's as tokens.
 pub(super) fn tokenized(vocab: &Vocab, text: &str) -> Result<Vec<Token>, AgentError> {
     vocab
         .tokenize(text, true)

@@ -15,6 +15,7 @@ use super::message::{Message, Role, ToolCall};
 use super::names::{self, TrueNames};
 use super::pieces::{self, Owner, Piece, Slot};
 use super::template::{After, ChatError, Delta, Engine, Frame, Opening, Rendered, ReplyFormat};
+use super::wish::Wish;
 use crate::llama::bridge::{Applied, BridgeError};
 
 const ANCHOR_USER: &str = "Anchor user text";
@@ -330,6 +331,15 @@ impl Engine {
     }
 
     pub fn format(&self, frame: &Frame, after: After) -> Result<ReplyFormat, ChatError> {
+        self.format_for(frame, after, &Wish::default())
+    }
+
+    pub fn format_for(
+        &self,
+        frame: &Frame,
+        after: After,
+        wish: &Wish,
+    ) -> Result<ReplyFormat, ChatError> {
         let mut head = adapt::head(
             frame.system.as_ref().map(|_| ANCHOR_SYSTEM),
             frame.tools.as_ref(),
@@ -364,7 +374,8 @@ impl Engine {
             }
             None => (None, names::Exchanged::default()),
         };
-        let request = self.request(frame, tools.as_ref(), messages, true);
+        let mut request = self.request(frame, tools.as_ref(), messages, true);
+        wish.lay(&mut request);
         let plain_calls = self.plan.plain_tools && frame.tools.is_some();
         let applied = match self.bridge.apply(&request) {
             Ok(mut applied) => {
@@ -381,6 +392,7 @@ impl Engine {
             plain_calls,
             ends: Vec::new(),
             names: TrueNames::of(frame.tools.as_ref()),
+            held: wish.schema.is_some(),
         })
     }
 

@@ -64,6 +64,9 @@ pub struct Message {
     pub calls: Vec<ToolCall>,
     /// The last call is what could be read of one that lacks the template's form: it is never run.
     pub unread: bool,
+    /// npast says it to the model beside what a client said (see [`super::pins`]): no client knows of
+    /// it or sends it back.
+    pub note: bool,
     /// For a tool result: the id of its call.
     pub call_id: Option<String>,
     /// For a tool result: the name of the tool.
@@ -130,6 +133,7 @@ impl Message {
             reasoning: None,
             calls: Vec::new(),
             unread: false,
+            note: false,
             call_id: None,
             name: None,
         }
@@ -164,7 +168,7 @@ impl Message {
     }
 
     /// The OpenAI form: `role`, `content`, and where there is something to say `reasoning_content`,
-    /// `tool_calls` (arguments as a JSON string), `tool_call_id`, `name`; of ours, `unread`.
+    /// `tool_calls` (arguments as a JSON string), `tool_call_id`, `name`; of ours, `unread` and `note`.
     pub fn to_json(&self) -> Value {
         let mut object = Map::new();
         object.insert("role".into(), self.role.as_str().into());
@@ -184,6 +188,9 @@ impl Message {
         }
         if self.unread {
             object.insert("unread".into(), true.into());
+        }
+        if self.note {
+            object.insert("note".into(), true.into());
         }
         if let Some(id) = &self.call_id {
             object.insert("tool_call_id".into(), id.as_str().into());
@@ -233,23 +240,10 @@ impl Message {
             reasoning,
             unread: !calls.is_empty() && object.get("unread") == Some(&Value::Bool(true)),
             calls,
+            note: object.get("note") == Some(&Value::Bool(true)),
             call_id: string(object, "tool_call_id")?,
             name: string(object, "name")?,
         })
-    }
-
-    /// Whether two messages are the same in canonical form: role, text without trailing white
-    /// space, calls as (name, arguments as JSON values) in order. Ids, reasoning and the name of a
-    /// result are ignored, for clients rewrite or drop them.
-    pub fn same(&self, other: &Message) -> bool {
-        self.role == other.role
-            && self.text.trim_end() == other.text.trim_end()
-            && self.calls.len() == other.calls.len()
-            && self
-                .calls
-                .iter()
-                .zip(&other.calls)
-                .all(|(a, b)| a.name == b.name && same_value(&a.arguments, &b.arguments))
     }
 }
 
@@ -350,24 +344,6 @@ fn call(at: usize, value: &Value) -> Result<ToolCall, MessageError> {
     })
 }
 
-/// Equality of JSON values: the order of keys does not count, and 1 is 1.0.
-fn same_value(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => {
-            a == b || (a.is_f64() != b.is_f64() && a.as_f64() == b.as_f64())
-        }
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_value(a, b))
-        }
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .all(|(key, a)| b.get(key).is_some_and(|b| same_value(a, b)))
-        }
-        _ => a == b,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -466,32 +442,5 @@ mod tests {
         }
         let broken = r#"{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{\"a\":"}}]}"#;
         assert!(matches!(read(broken), Err(MessageError::Arguments { .. })));
-    }
-
-    #[test]
-    fn sameness_ignores_what_clients_rewrite_and_nothing_else() {
-        let call = |id: &str, arguments: Value| ToolCall {
-            id: id.into(),
-            name: "f".into(),
-            arguments,
-        };
-        let mut a = Message::assistant("done \n");
-        a.reasoning = Some("long".into());
-        a.calls = vec![call("1", json!({"x": 1, "y": [2.0]}))];
-        let mut b = Message::assistant("done");
-        b.calls = vec![call("2", json!({"y": [2], "x": 1.0}))];
-        assert!(a.same(&b));
-        b.calls[0].arguments = json!({"y": [2], "x": "1"});
-        assert!(!a.same(&b));
-        assert!(!Message::user("x").same(&Message::system("x")));
-        assert!(!Message::user(" x").same(&Message::user("x")));
-        assert!(!Message::user("x").same(&Message::user("x y")));
-        assert!(Message::tool_result("a", "f", "r").same(&Message::tool_result("b", "g", "r\n\n")));
-        let big = |n: u64| {
-            let mut message = Message::assistant("");
-            message.calls = vec![call("", json!({ "n": n }))];
-            message
-        };
-        assert!(!big(9_007_199_254_740_993).same(&big(9_007_199_254_740_992)));
     }
 }

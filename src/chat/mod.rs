@@ -9,12 +9,15 @@ mod delta;
 pub mod message;
 pub mod names;
 pub mod pieces;
+pub mod pins;
 pub mod plain;
 pub mod reply;
+pub mod same;
 pub mod script;
 pub mod stream;
 pub mod template;
 pub mod tokenize;
+pub mod wish;
 
 pub use message::Message;
 pub use script::{Script, ScriptError};

@@ -125,6 +125,9 @@ impl ReplyReader {
                 ..message(parsed.reasoning, String::new())
             };
         }
+        if self.format.held && !cut {
+            return message(parsed.reasoning, parsed.content);
+        }
         let unread = self.unread(&parsed, cut);
         let whole = message(parsed.reasoning, parsed.content + unread);
         self.attempted(whole, cut, seed)

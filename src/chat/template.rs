@@ -11,6 +11,7 @@ use super::message::Message;
 use super::names::TrueNames;
 use super::pieces::{Piece, PlaceError};
 use super::tokenize::Tokenizer;
+use super::wish::Wish;
 use crate::llama::Apart;
 use crate::llama::bridge::{Applied, BridgeError, Template};
 
@@ -105,6 +106,9 @@ pub struct ReplyFormat {
     pub ends: Vec<String>,
     /// What the tools' own names are, where others are written.
     pub names: TrueNames,
+    /// The text is held to a JSON schema: what the grammar has around it (a fence of Markdown) is no
+    /// part of it.
+    pub held: bool,
 }
 
 impl ReplyFormat {
@@ -115,6 +119,7 @@ impl ReplyFormat {
             plain_calls: false,
             ends: Vec::new(),
             names: TrueNames::default(),
+            held: false,
         }
     }
 }
@@ -220,7 +225,17 @@ impl ChatTemplate {
 
     /// Grammar and parser for the replies of a session. Cost: O(tools); worth keeping.
     pub fn format(&self, frame: &Frame, after: After) -> Result<ReplyFormat, ChatError> {
-        let mut format = self.engine.format(frame, after)?;
+        self.format_for(frame, after, &Wish::default())
+    }
+
+    /// The same for one reply of which more is asked.
+    pub fn format_for(
+        &self,
+        frame: &Frame,
+        after: After,
+        wish: &Wish,
+    ) -> Result<ReplyFormat, ChatError> {
+        let mut format = self.engine.format_for(frame, after, wish)?;
         let next = &self.battery.next_messages;
         format.ends.clone_from(&format.applied.stops);
         format.ends.extend(next.iter().cloned());

@@ -2,6 +2,7 @@
 
 mod model;
 mod sampling;
+mod serve;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 
 pub use model::ModelArgs;
 pub use sampling::SamplingArgs;
+pub use serve::ServeArgs;
 
 use super::error::Failure;
 use crate::config::Layer;
@@ -201,6 +203,8 @@ impl ToolArgs {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Serve the model over HTTP: the APIs of OpenAI and Anthropic, and npast's own sessions
+    Serve(Box<ServeArgs>),
     /// List, show, fork, rename and remove sessions; take turns back
     Sessions(SessionsArgs),
     /// List, fetch, examine and remove models; name the one that is taken without -m

@@ -95,6 +95,7 @@ impl Start {
                 max_tokens: settings.max_tokens,
                 stop: settings.stop.clone(),
                 compress: settings.compress,
+                ..TurnOptions::default()
             },
             script,
             new,
@@ -219,7 +220,14 @@ impl Start {
 }
 
 /// The settings, with a model that somebody chose now where there was none.
-fn with_a_model(run: &Run, settings: Settings, usual: Option<&str>) -> Result<Settings, Failure> {
+///
+/// # Errors
+/// When none was chosen.
+pub fn with_a_model(
+    run: &Run,
+    settings: Settings,
+    usual: Option<&str>,
+) -> Result<Settings, Failure> {
     let places = models::places(run);
     let has_one = settings.model.is_some()
         || settings.default_model.is_some()

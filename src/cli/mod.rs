@@ -22,6 +22,7 @@ mod output;
 mod prompt;
 mod question;
 mod raw;
+mod serve;
 mod sessions;
 mod state;
 mod version;
@@ -104,6 +105,10 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
         })) => {
             let settings = run.places.resolve(&env, args.layer())?;
             sessions::compress(&run, args, settings)
+        }
+        Some(Command::Serve(args)) => {
+            let settings = run.places.resolve(&env, args.layer())?;
+            serve::run(&run, args, settings)
         }
         Some(Command::Sessions(args)) => sessions::run(&run, args),
         Some(Command::Models(args)) => models::run(&run, args),

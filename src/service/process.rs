@@ -9,8 +9,11 @@ use super::client::{Handle, OpenSession};
 use super::projects::{Projects, held};
 use super::scheduler::Scheduler;
 use super::worker::{self, Job};
-use crate::agent::{AgentError, Engine, ErrorKind, Facts, NewSession, Notice, Open, Passes};
+use crate::agent::{
+    AgentError, Engine, ErrorKind, Facts, History, NewSession, Notice, Open, Passes,
+};
 use crate::chat::Script;
+use crate::chat::pins::Rules;
 use crate::session::Db;
 
 /// How a session is opened.
@@ -131,6 +134,32 @@ impl Service {
         };
         held(&inner.sessions).insert(id, entry);
         Ok(OpenSession::of(handle))
+    }
+
+    /// Opens the session that a client's history belongs to, or starts one; `keys` are names that the
+    /// client gives it. Of `new` the folder and the seed are used.
+    ///
+    /// # Errors
+    /// When the history is no conversation; as [`Service::open`].
+    pub fn open_of(
+        &self,
+        history: &History,
+        keys: &[String],
+        rules: Rules,
+        new: NewSession,
+        script: Option<Script>,
+    ) -> Result<OpenSession, AgentError> {
+        let engine = &self.inner.engine;
+        let (open, new) = engine.session_of(history, keys, rules, new)?;
+        let session = self.open(Opening {
+            open,
+            new,
+            agent: false,
+            attended: false,
+            script,
+        })?;
+        engine.belongs(&session.info(), history, keys)?;
+        Ok(session)
     }
 
     /// The session, if it is open here. One that is being closed is waited for.

@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{Input, TurnOptions};
+use crate::agent::{History, Input, TurnOptions};
 use crate::approve::Grant;
+use crate::chat::pins::Rules;
 
 /// A request to one session. As JSON it is an object whose field `request` is the variant's name in
 /// snake case. [`Request::Steer`], [`Request::Interrupt`] and [`Request::Answer`] are about the
@@ -16,6 +17,17 @@ pub enum Request {
     Say {
         /// What is answered.
         input: Input,
+        /// How the turn runs.
+        #[serde(default)]
+        options: TurnOptions,
+    },
+    /// The session becomes what a client's whole history says, and the last message is answered.
+    Follow {
+        /// What the client sent.
+        history: History,
+        /// Which changes of system text, tools and first message keep the tokens.
+        #[serde(default)]
+        rules: Rules,
         /// How the turn runs.
         #[serde(default)]
         options: TurnOptions,

@@ -179,6 +179,27 @@ impl Worker {
     ) -> Result<Done, AgentError> {
         match request {
             Request::Say { input, options } => self.say(input, &options, cancel, on),
+            Request::Follow {
+                history,
+                rules,
+                options,
+            } => {
+                let script = self.script.as_mut();
+                let talk = &mut self.conversation;
+                let followed = talk.follow(&history, rules, &options, script, cancel, on)?;
+                Ok(Done::Followed {
+                    end: followed.end,
+                    same: followed.same,
+                    sent: followed.sent,
+                    difference: followed.difference.map(|d| d.to_string()),
+                    overlooked: followed
+                        .overlooked
+                        .iter()
+                        .map(|seen| seen.rule.name().to_owned())
+                        .collect(),
+                    renewed: followed.renewed,
+                })
+            }
             Request::Retry { options } => {
                 let (tools, script) = (self.tools.as_mut(), self.script.as_mut());
                 let talk = &mut self.conversation;

@@ -25,6 +25,8 @@ pub enum Why {
     Edit,
     /// Another branch was put back in its place.
     Redo,
+    /// A client sent another history.
+    History,
 }
 
 impl Why {
@@ -35,12 +37,13 @@ impl Why {
             Why::Retry => "retry",
             Why::Edit => "edit",
             Why::Redo => "redo",
+            Why::History => "history",
         }
     }
 
     /// The inverse of [`Why::as_str`].
     pub fn parse(word: &str) -> Option<Why> {
-        [Why::Undo, Why::Retry, Why::Edit, Why::Redo]
+        [Why::Undo, Why::Retry, Why::Edit, Why::Redo, Why::History]
             .into_iter()
             .find(|w| w.as_str() == word)
     }

@@ -137,6 +137,7 @@ impl Db {
             "DELETE FROM chunks WHERE session = ?",
             "DELETE FROM receipts WHERE session = ?",
             "DELETE FROM ways WHERE session = ?",
+            "DELETE FROM handles WHERE session = ?",
             "DELETE FROM branches WHERE session = ?",
             "DELETE FROM sessions WHERE id = ?",
         ] {

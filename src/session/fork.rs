@@ -43,10 +43,10 @@ impl Db {
         tx.execute(
             "INSERT INTO sessions (name, folder, model, class, vocab, template, fingerprint, system,
                  tools, head, started_ms, seed, policy, parent, pending, created_ms, used_ms, tries,
-                 forked, runs_tools, thinking)
+                 forked, runs_tools, thinking, given)
              SELECT ?2, folder, model, class, vocab, template, fingerprint, system,
                  tools, head, started_ms, seed, policy, id, ?3, ?4, ?4, tries, ?5, runs_tools,
-                 thinking
+                 thinking, given
              FROM sessions WHERE id = ?1",
             params![parent.0, name, cut.pending, now_ms(), cut.at],
         )
@@ -63,9 +63,9 @@ impl Db {
             })?;
             tx.execute(
                 "INSERT INTO messages (session, seq, role, state, finish, span_start, span_end,
-                     created_ms, body)
+                     created_ms, body, trail)
                  SELECT ?2, seq, role, state, finish, CASE WHEN span_end <= ?4 THEN span_start END,
-                     CASE WHEN span_end <= ?4 THEN span_end END, created_ms, body
+                     CASE WHEN span_end <= ?4 THEN span_end END, created_ms, body, trail
                  FROM messages
                  WHERE session = ?1 AND branch IS NULL AND state <> 'withdrawn' AND seq <= ?3
                  ORDER BY seq",

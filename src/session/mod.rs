@@ -11,6 +11,7 @@
 //!   `fork`: a session made from another
 //! - `lineage`: the session that continues another one
 //! - `chunks`: ledger tokens as rows
+//! - `trail`: whose history a client sends
 //! - `runs`: marks of tool calls; `search`: words over all sessions
 //! - `words`: the search index, made again when it is damaged
 //! - `schema`: the migration ladder
@@ -55,6 +56,7 @@ mod schema;
 mod search;
 #[cfg(test)]
 mod testing;
+mod trail;
 mod unit;
 mod watch;
 mod ways;
@@ -73,6 +75,7 @@ pub use salvage::{Damaged, Found, Salvage, Survey};
 pub use search::{Hit, local_day};
 #[cfg(test)]
 pub(crate) use testing::harm;
+pub use trail::{MAX_HANDLE, Place};
 pub use unit::Unit;
 pub use watch::{Watcher, watch};
 pub use ways::Way;

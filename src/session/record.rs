@@ -172,6 +172,9 @@ pub struct Message {
     pub span: Option<Span>,
     /// Unix milliseconds.
     pub created_ms: i64,
+    /// The digest of the conversation up to and with it, as clients' histories are compared; `None`
+    /// where it is not known, or the message is no part of that.
+    pub trail: Option<Digest>,
 }
 
 /// The beginning of a message's text on one line, at most `limit` characters.

@@ -76,7 +76,7 @@ impl Session {
 }
 
 pub(super) const MESSAGE: &str =
-    "id, seq, role, state, finish, span_start, span_end, created_ms, body";
+    "id, seq, role, state, finish, span_start, span_end, created_ms, body, trail";
 
 impl Message {
     /// From a row of [`MESSAGE`] columns; `place` names the session.
@@ -119,8 +119,15 @@ impl Message {
             },
             span,
             created_ms: field!("created_ms"),
+            trail: trail(row),
         })
     }
+}
+
+/// The digest of a conversation; one that cannot be read is not known, and can be made again.
+fn trail(row: &Row<'_>) -> Option<Digest> {
+    let bytes: Option<Vec<u8>> = row.get("trail").ok()?;
+    Some(Digest(<[u8; 32]>::try_from(bytes?.as_slice()).ok()?))
 }
 
 /// How an error names a session; one whose name cannot be read is called by its id.

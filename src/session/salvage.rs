@@ -290,6 +290,7 @@ fn legible(row: &Row<'_>) -> Result<Message> {
         finish: None,
         span: None,
         created_ms: row.get("created_ms").unwrap_or_default(),
+        trail: None,
     })
 }
 

@@ -15,6 +15,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("steps/3.sql"),
     include_str!("steps/4.sql"),
     include_str!("steps/5.sql"),
+    include_str!("steps/6.sql"),
 ];
 
 /// Refuses a database that is not ours or is newer than this program. Writes nothing.

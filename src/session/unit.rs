@@ -76,7 +76,7 @@ impl<'a> Unit<'a> {
     pub fn set_body(&mut self, message: MessageId, body: &Value) -> Result<()> {
         self.step(|unit| {
             let body = unit.json(body)?;
-            unit.update(message, "body = ?", params![body])
+            unit.update(message, "body = ?, trail = NULL", params![body])
         })
     }
 
@@ -258,7 +258,12 @@ impl<'a> Unit<'a> {
         self.claim.note(done)
     }
 
-    fn update(&self, message: MessageId, set: &str, values: &[&dyn rusqlite::ToSql]) -> Result<()> {
+    pub(super) fn update(
+        &self,
+        message: MessageId,
+        set: &str,
+        values: &[&dyn rusqlite::ToSql],
+    ) -> Result<()> {
         let sql = format!("UPDATE messages SET {set} WHERE id = ? AND session = ?");
         let ids: [&dyn rusqlite::ToSql; 2] = [&message.0, &self.session.0];
         let all = [values, &ids[..]].concat();

@@ -61,7 +61,7 @@ fn a_call_is_enforced_from_its_mark_on_and_not_before() {
         },
         max_tokens: Some(80),
         stop: Vec::new(),
-        compress: None,
+        ..TurnOptions::default()
     };
     let frame = r#"{"name":"echo","arguments":{"x":""#;
     let (mut whole, mut noise) = (0, 0);

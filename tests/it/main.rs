@@ -3,8 +3,13 @@
 
 #[path = "../support/agent.rs"]
 mod agent;
+#[path = "../support/client.rs"]
+mod client;
 #[path = "../support/gallery.rs"]
 mod gallery;
+#[cfg(unix)]
+#[path = "../support/gateway.rs"]
+mod gateway;
 #[path = "../support/history.rs"]
 mod history;
 #[path = "../support/house.rs"]
@@ -70,6 +75,12 @@ mod forks;
 mod frozen_head;
 #[cfg(target_os = "linux")]
 mod full_disk;
+#[cfg(unix)]
+mod gateway_apis;
+#[cfg(unix)]
+mod gateway_doors;
+#[cfg(unix)]
+mod gateway_lives;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod hostile_commands;
@@ -101,6 +112,7 @@ mod readers;
 #[cfg(unix)]
 mod real;
 mod refusals;
+mod reloads;
 mod retries;
 mod rewinds;
 mod schemas_in_use;

@@ -211,7 +211,7 @@ fn another_try_draws_from_another_seed_also_after_a_restart() {
         sampling: Sampling::default(),
         max_tokens: Some(24),
         stop: Vec::new(),
-        compress: None,
+        ..TurnOptions::default()
     };
     let texts = |restart: bool| {
         let desk = Desk::new(Class::Dense, None);

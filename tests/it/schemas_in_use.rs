@@ -497,7 +497,7 @@ fn a_cut_call_goes_on_under_its_grammar() {
             },
             max_tokens: Some(12),
             stop: Vec::new(),
-            compress: None,
+            ..npast::agent::TurnOptions::default()
         };
         crate::talk::turn(&mut at.talk, Input::Continue, &options, None, &|_| false).expect("more");
         at.close();

@@ -181,7 +181,7 @@ pub fn greedy(n: usize) -> TurnOptions {
         },
         max_tokens: Some(n),
         stop: Vec::new(),
-        compress: None,
+        ..TurnOptions::default()
     }
 }
 

@@ -137,7 +137,7 @@ impl Conversation {
         }
         new.push(instruction.clone());
         let kept = self.answered_end();
-        self.tokens_after(&row, &reply, &new, kept).map_err(failed)
+        self.tokens_behind(&row, &reply, &new, kept).map_err(failed)
     }
 
     /// Makes the slot hold the conversation up to its last reply; what it holds then. Nothing where the

@@ -107,7 +107,8 @@ impl Conversation {
             Some(row) => {
                 let (row, reply) = (row.clone(), Message::from_json(&row.body)?);
                 let kept = row.span.map_or(self.row.head, |s| s.end);
-                let Tokens { from, tokens, .. } = self.tokens_after(&row, &reply, &[said], kept)?;
+                let Tokens { from, tokens, .. } =
+                    self.tokens_behind(&row, &reply, &[said], kept)?;
                 ([&self.ledger[..from], &tokens].concat(), kept)
             }
             None => (self.frozen.opening(&shared, &[said])?, self.row.head),
@@ -222,6 +223,7 @@ impl Conversation {
             finish: (role == "assistant").then_some(Finish::Stop),
             span: None,
             created_ms: 0,
+            trail: None,
         };
         let mut all = self.messages[..cut.first].to_vec();
         all.push(stored("user", note.body()));
@@ -286,7 +288,7 @@ impl Conversation {
             },
         )?;
         self.enter(row)?;
-        self.left = Some("the conversation was compressed here");
+        self.left = Some("the conversation was compressed here".into());
         Ok(())
     }
 

@@ -177,7 +177,7 @@ impl Conversation {
         }
         self.take_open_along(&mut child);
         self.go_on_as(child)?;
-        self.left = Some("long results before this were shortened");
+        self.left = Some("long results before this were shortened".into());
         self.pruned = Some(pruned);
         let read = self.read_ahead(cancel, on);
         self.pruned = None;

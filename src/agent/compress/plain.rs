@@ -94,6 +94,7 @@ mod tests {
             finish: None,
             span: None,
             created_ms: 0,
+            trail: None,
         }
     }
 

@@ -128,7 +128,7 @@ impl Conversation {
                     from: at,
                     tokens: more,
                     ..
-                } = self.tokens_after(&reply, &parsed, &new, end)?;
+                } = self.tokens_behind(&reply, &parsed, &new, end)?;
                 // The reply's end of turn may take the form that the history has.
                 tokens.truncate(tokens.len() - (end - at));
                 tokens.extend(more);

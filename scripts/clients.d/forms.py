@@ -1,0 +1,54 @@
+"""Structured output and required calls: what the model samples is random, and its form is not."""
+
+import json
+from typing import Literal
+
+from anthropic import Anthropic
+from openai import OpenAI
+from pydantic import BaseModel
+
+from common import URL, check, passed, token
+
+openai = OpenAI(base_url=f"{URL}/v1", api_key=token(), max_retries=0)
+anthropic = Anthropic(base_url=URL, api_key=token(), max_retries=0)
+
+
+class Verdict(BaseModel):
+    sure: bool
+    colour: Literal["red", "green"]
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"sure": {"type": "boolean"}, "colour": {"enum": ["red", "green"]}},
+    "required": ["sure", "colour"],
+    "additionalProperties": False,
+}
+ASK = [{"role": "user", "content": "Which colour?"}]
+
+reply = openai.beta.chat.completions.parse(model="npast", messages=ASK, response_format=Verdict, max_tokens=12000)
+check(isinstance(reply.choices[0].message.parsed, Verdict), "chat: a parsed reply")
+passed("openai chat, parsed", reply.usage.prompt_tokens, reply.usage.prompt_tokens_details.cached_tokens)
+
+reply = openai.responses.parse(model="npast", input="Which colour, then?", text_format=Verdict, max_output_tokens=12000)
+check(isinstance(reply.output_parsed, Verdict), "responses: a parsed reply")
+passed("openai responses, parsed", reply.usage.input_tokens, reply.usage.input_tokens_details.cached_tokens)
+
+tools = [{"type": "function", "function": {"name": "paint", "parameters": SCHEMA}}]
+reply = openai.chat.completions.create(
+    model="npast", messages=ASK, tools=tools, tool_choice="required", parallel_tool_calls=False, max_tokens=12000
+)
+call = reply.choices[0].message.tool_calls[0].function
+check(call.name == "paint", "chat: a required call")
+Verdict.model_validate_json(call.arguments)
+passed("openai chat, a required call", reply.usage.prompt_tokens, reply.usage.prompt_tokens_details.cached_tokens)
+
+tools = [{"name": "paint", "input_schema": SCHEMA}]
+reply = anthropic.messages.create(
+    model="npast", max_tokens=12000, messages=ASK, tools=tools, tool_choice={"type": "tool", "name": "paint"}
+)
+call = [block for block in reply.content if block.type == "tool_use"][0]
+Verdict.model_validate(call.input)
+usage = reply.usage
+passed("anthropic messages, a required call", usage.input_tokens + usage.cache_read_input_tokens, usage.cache_read_input_tokens)
+print(f"  the last call: {json.dumps(call.input)}")

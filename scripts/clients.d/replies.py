@@ -1,0 +1,11 @@
+"""The prepared replies of loops.py: one tool loop after the other."""
+
+import json
+
+LOOPS = 9
+
+for _ in range(LOOPS):
+    call = {"name": "find", "arguments": {"path": "/", "deep": True}}
+    print(json.dumps({"reasoning": "Where?", "content": "I look.", "tool_calls": [call]}))
+    print(json.dumps({"reasoning": "There.", "content": "It is in b."}))
+    print(json.dumps({"content": "Yes."}))

@@ -1,0 +1,93 @@
+//! Connections: accepted up to a number, each with a time for its headers, and ended gracefully. The
+//! router above knows nothing of them.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// How long a server waits, and how many it serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections that are open at the same time; others wait to be accepted.
+    pub connections: usize,
+    /// For a request's headers, also between two requests of a connection.
+    pub headers: Duration,
+    /// For requests that run when the server is told to stop.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 512,
+            headers: Duration::from_secs(30),
+            drain: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Most bytes of a request's line and headers.
+const MOST_HEADER_BYTES: usize = 64 << 10;
+/// A pause after a connection could not be accepted: the process may be out of files.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `stop` is done, then lets what runs come to its end for a while. Requests that run
+/// longer are dropped, which cancels their work.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.headers)
+        .max_buf_size(MOST_HEADER_BYTES);
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let graceful = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place,
+            () = &mut stop => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        // Each token is a packet of its own.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.drain, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::info!("requests that still ran were stopped");
+    }
+}

@@ -1,0 +1,43 @@
+//! A request that runs in the service. When this is dropped, which is also what happens when a client
+//! goes away, the request is stopped between two decode calls; what was decoded stays.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::agent::Event;
+use crate::service::{Events, OpenSession};
+
+/// A request, its events, and the flag that stops it.
+pub struct Work {
+    events: Events,
+    stop: Arc<AtomicBool>,
+    /// The session stays open as long as its request runs.
+    session: OpenSession,
+}
+
+impl Work {
+    /// Of a request that was made with this flag.
+    pub fn new(session: OpenSession, events: Events, stop: Arc<AtomicBool>) -> Work {
+        Work {
+            events,
+            stop,
+            session,
+        }
+    }
+
+    /// The next event; `None` when there are no more.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// Whose request it is.
+    pub fn session(&self) -> &OpenSession {
+        &self.session
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+}

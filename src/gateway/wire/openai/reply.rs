@@ -1,0 +1,154 @@
+//! Writing a chat completion: whole, or as chunks.
+
+use serde_json::{Map, Value, json};
+
+use super::super::{Api, Call, End, Frame, Head, Part, Reply, Show, Usage};
+use crate::ledger::Finish;
+
+/// `finish_reason`.
+pub fn finish(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stop | Finish::StopString | Finish::Interrupted => "stop",
+        Finish::Length | Finish::Context => "length",
+        Finish::ToolCalls => "tool_calls",
+    }
+}
+
+fn id(head: &Head) -> String {
+    format!("chatcmpl-{}", head.id)
+}
+
+fn call(call: &Call) -> Value {
+    json!({
+        "id": call.id,
+        "type": "function",
+        "function": { "name": call.name, "arguments": call.arguments.to_string() },
+    })
+}
+
+/// The whole response.
+pub fn whole(head: &Head, reply: &Reply) -> Value {
+    let text = match (reply.text.is_empty(), reply.calls.is_empty()) {
+        (true, false) => Value::Null,
+        _ => reply.text.as_str().into(),
+    };
+    let mut message = Map::new();
+    message.insert("role".into(), "assistant".into());
+    message.insert("content".into(), text);
+    if !reply.reasoning.is_empty() {
+        message.insert("reasoning_content".into(), reply.reasoning.as_str().into());
+    }
+    if !reply.calls.is_empty() {
+        message.insert("tool_calls".into(), reply.calls.iter().map(call).collect());
+    }
+    let end = reply.finish();
+    let mut whole = json!({
+        "id": id(head),
+        "object": "chat.completion",
+        "created": head.created,
+        "model": head.model,
+        "choices": [{
+            "index": 0,
+            "message": message,
+            "logprobs": null,
+            "finish_reason": finish(end),
+        }],
+        "usage": reply.usage().openai(),
+        "timings": reply.usage().timings(),
+    });
+    reply.note(&mut whole);
+    whole
+}
+
+/// A completion as chunks.
+#[derive(Debug)]
+pub struct Stream {
+    head: Head,
+    show: Show,
+    calls: usize,
+}
+
+impl Stream {
+    /// A stream that nothing was sent of yet.
+    pub fn new(head: Head, show: Show) -> Stream {
+        Stream {
+            head,
+            show,
+            calls: 0,
+        }
+    }
+
+    /// The first chunk: whose message it is.
+    pub fn start(&mut self) -> Vec<Frame> {
+        vec![self.delta(json!({ "role": "assistant", "content": "" }))]
+    }
+
+    /// What a client is told of a part.
+    pub fn part(&mut self, part: &Part) -> Vec<Frame> {
+        match part {
+            Part::Prefill(at) if self.show.progress => {
+                let mut chunk = self.chunk(json!([]));
+                chunk["prompt_progress"] = json!({
+                    "total": at.total + at.cached,
+                    "cache": at.cached,
+                    "processed": at.done + at.cached,
+                });
+                vec![Frame::data(&chunk)]
+            }
+            Part::Prefill(_) => Vec::new(),
+            Part::Reasoning(more) => vec![self.delta(json!({ "reasoning_content": more }))],
+            Part::Text(more) => vec![self.delta(json!({ "content": more }))],
+            Part::Call(whole) => {
+                let mut value = call(whole);
+                value["index"] = self.calls.into();
+                self.calls += 1;
+                vec![self.delta(json!({ "tool_calls": [value] }))]
+            }
+            Part::End(end) => self.end(end),
+            Part::Failed(refusal) => vec![Frame::data(&refusal.body(Api::Chat))],
+        }
+    }
+
+    fn end(&self, end: &End) -> Vec<Frame> {
+        let mut last = self.chunk(json!([
+            { "index": 0, "delta": {}, "logprobs": null, "finish_reason": finish(end.finish) },
+        ]));
+        last["timings"] = end.usage.timings();
+        if let Some(note) = &end.npast {
+            last["npast"] = note.clone();
+        }
+        let mut frames = vec![Frame::data(&last)];
+        if self.show.usage {
+            frames.push(self.usage(&end.usage));
+        }
+        frames.push(Frame::done());
+        frames
+    }
+
+    fn usage(&self, usage: &Usage) -> Frame {
+        let mut chunk = self.chunk(json!([]));
+        chunk["usage"] = usage.openai();
+        Frame::data(&chunk)
+    }
+
+    fn delta(&self, delta: Value) -> Frame {
+        Frame::data(&self.chunk(json!([
+            { "index": 0, "delta": delta, "logprobs": null, "finish_reason": null },
+        ])))
+    }
+
+    fn chunk(&self, choices: Value) -> Value {
+        let mut chunk = json!({
+            "id": id(&self.head),
+            "object": "chat.completion.chunk",
+            "created": self.head.created,
+            "model": self.head.model,
+            "choices": choices,
+        });
+        if self.show.usage {
+            // Null in every chunk but the one that has it, as OpenAI's API sends it.
+            chunk["usage"] = Value::Null;
+        }
+        chunk
+    }
+}
