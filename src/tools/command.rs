@@ -3,28 +3,25 @@
 //!
 //! A line is read twice. `certain` reads a small part of bash, and what it reads is all that runs:
 //! on this rules that allow and the policy `auto` stand. What it does not read has
-//! [`Script::unknown`]. `walk`, `word` and `unwrap` guess at all of bash, and at programs that run
-//! others: for the hard list and for rules that deny, which are reminders and no protection.
+//! [`Script::unknown`]. `guess` reads all of bash, and programs that run others: for the hard list
+//! and for rules that deny, which are reminders and no protection. `steps` bounds what both cost.
 
-mod ansi;
 mod certain;
+mod guess;
 mod hard;
-mod unwrap;
-mod walk;
-mod word;
+mod steps;
 
 use std::path::{Path, PathBuf};
 
 pub use hard::hard;
 
 use certain::Shell;
+use guess::Walk;
 
 /// Longest command line that is read, in bytes.
 pub const MAX_BYTES: usize = 64 << 10;
 /// Most simple commands that are told apart in one line.
 const MAX_COMMANDS: usize = 2_000;
-/// Most text that variables and braces may make of one line, in bytes.
-const MAX_TEXT: usize = 4 << 20;
 /// Most brackets and blocks that may be open at once, and how deep shells may start shells.
 const MAX_NESTING: usize = 40;
 const MAX_SHELLS: usize = 8;
@@ -132,19 +129,6 @@ impl Command {
             && self.words.iter().all(known)
             && self.redirects.iter().all(harmless)
     }
-
-    /// Whether all that is certain of `other` stands here too.
-    fn tells(&self, other: &Command) -> bool {
-        let certain = |command: &Command| {
-            let words = command.words.iter();
-            let texts = words.map(|w| (w.known == Known::Fixed).then(|| w.text.clone()));
-            let mut texts: Vec<Option<String>> = texts.collect();
-            // What is not known can be several words.
-            texts.dedup_by(|a, b| a.is_none() && b.is_none());
-            texts
-        };
-        self.is_plain() == other.is_plain() && certain(self) == certain(other)
-    }
 }
 
 /// A command line that was read.
@@ -161,17 +145,8 @@ pub struct Script {
     pub bomb: bool,
     /// Whether other shells in it read texts, with the variables that they are given.
     shells: bool,
-}
-
-impl Script {
-    /// Adds what was read with certainty, where no guess says the same.
-    fn add(&mut self, certain: Vec<Command>) {
-        for command in certain {
-            if !self.commands.iter().any(|guess| guess.tells(&command)) {
-                self.commands.push(command);
-            }
-        }
-    }
+    /// What reading it cost, in steps.
+    steps: usize,
 }
 
 /// Reads a command line as bash would. Never fails: what cannot be read has `unknown`.
@@ -180,7 +155,7 @@ pub fn parse(text: &str, places: &Places) -> Script {
         unknown: Some(why.to_owned()),
         ..Script::default()
     };
-    if let Some(why) = unreadable(text) {
+    if let Some(why) = unfit(text) {
         return refused(why);
     }
     std::thread::scope(|scope| {
@@ -197,21 +172,31 @@ pub fn parse(text: &str, places: &Places) -> Script {
 
 /// What both readings found.
 fn twice(text: &str, places: &Places) -> Script {
-    let mut script = walk::read(text, places);
+    let mut walk = Walk::new(places);
     let shell = match bash() {
         Some(_) => Shell::Bash,
         None => Shell::Posix,
     };
-    match certain::read(text, places, shell, true) {
-        Ok(reading) if reading.moves_home && script.shells => {
-            script.unknown = Some(certain::EXOTIC.to_owned());
-        }
+    let certain = match unreadable(text) {
+        Some(why) => Err(why),
+        None => certain::read(text, places, shell, true, &mut walk.steps),
+    };
+    walk.text(text);
+    match certain {
         Ok(reading) => {
-            script.renames |= reading.renames;
-            script.add(reading.commands);
+            let moves_home = reading.moves_home;
+            walk.certain(reading);
+            if moves_home && walk.script.shells {
+                walk.script.unknown = Some(certain::EXOTIC.to_owned());
+            }
         }
-        Err(why) => script.unknown = Some(why.to_owned()),
+        Err(why) => walk.script.unknown = Some(why.to_owned()),
     }
+    let mut script = walk.script;
+    if walk.steps.spent() {
+        script.unknown.get_or_insert_with(|| certain::LONG.into());
+    }
+    script.steps = walk.steps.taken();
     script
 }
 
@@ -221,15 +206,19 @@ pub fn bash() -> Option<&'static Path> {
     all.into_iter().map(Path::new).find(|path| path.exists())
 }
 
-/// Why `text` is not even given to the grammar.
+/// Why nothing of `text` is looked at.
+fn unfit(text: &str) -> Option<&'static str> {
+    match () {
+        () if text.len() > MAX_BYTES => Some("it is longer than 64 KiB"),
+        () if text.contains('\0') => Some("it holds a NUL character"),
+        () => None,
+    }
+}
+
+/// Why `text` can only be guessed at.
 fn unreadable(text: &str) -> Option<&'static str> {
-    if text.len() > MAX_BYTES {
-        return Some("it is longer than 64 KiB");
-    }
-    if text.contains('\0') {
-        return Some("it holds a NUL character");
-    }
-    (nesting(text) > MAX_NESTING).then_some("it is nested too deeply")
+    let deep = || (nesting(text) > MAX_NESTING).then_some("it is nested too deeply");
+    unfit(text).or_else(deep)
 }
 
 /// How many brackets, quotes of commands and blocks are open at once at most: more than there

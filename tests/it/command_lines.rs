@@ -1,7 +1,11 @@
 //! What a command line was judged to run, against what bash runs of it. Lines are made up at random
 //! ([`Lines`]) and run in a scratch folder where each program is a marker that writes its name and
 //! its arguments down. Nothing may run that the judgement did not name, and of a line that rules
-//! allow nothing that no rule allows. `NPAST_LINES` says how many lines each test runs in bash.
+//! allow nothing that no rule allows.
+//!
+//! `NPAST_LINES` says how many lines each test runs in bash, `NPAST_FIRST` behind how many. Each
+//! thousand is made from a seed of its own, so runs add up: 3,000 lines behind none and 2,000 behind
+//! 3,000 are the lines of one run of 5,000.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -159,15 +163,18 @@ impl Ground {
     fn compare<J>(
         &self,
         seed: u64,
-        mut next: impl FnMut(&mut Lines) -> String,
+        next: impl Fn(&mut Lines) -> String,
         good: impl Fn(&str) -> Option<J>,
         allowed: impl Fn(&J, &Ran) -> bool,
     ) -> Vec<String> {
-        let (start, wanted) = (Instant::now(), wanted());
-        let (mut lines, mut seen, mut wrong) = (Lines::new(seed), HashSet::new(), Vec::new());
+        let (start, first, wanted) = (Instant::now(), number("NPAST_FIRST", 0), wanted());
+        assert!(first % BATCH == 0, "NPAST_FIRST is a number of thousands");
+        let (mut all, mut wrong) = (HashSet::new(), Vec::new());
         let (mut made, mut run, mut programs) = (0, 0, 0);
         while run < wanted {
-            let (mut batch, mut judged) = (Vec::new(), Vec::new());
+            let batch = (first + run) / BATCH;
+            let mut lines = Lines::new(seed + 1_000 * batch as u64);
+            let (mut batch, mut judged, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
             while batch.len() < BATCH.min(wanted - run) {
                 let line = next(&mut lines);
                 made += 1;
@@ -188,19 +195,37 @@ impl Ground {
                 }
             }
             run += batch.len();
+            all.extend(batch);
             if run % 10_000 == 0 || run == wanted {
-                let took = start.elapsed().as_secs();
-                eprintln!("{made} lines made, {run} run in {took} s, {programs} programs seen");
+                let (took, different) = (start.elapsed().as_secs(), all.len());
+                eprintln!(
+                    "{made} lines made, {run} run behind {first} in {took} s, {different} different, \
+                     {programs} programs seen, {} wrong, at most {} MiB held",
+                    wrong.len(),
+                    peak(),
+                );
             }
         }
         wrong
     }
 }
 
+/// The most memory that this process held, in MiB.
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    kilobytes.unwrap_or(0) >> 10
+}
+
 /// How many lines each test runs.
 fn wanted() -> usize {
-    let set = std::env::var("NPAST_LINES").ok();
-    set.and_then(|n| n.parse().ok()).unwrap_or(1_200)
+    number("NPAST_LINES", 1_200)
+}
+
+fn number(variable: &str, usual: usize) -> usize {
+    let set = std::env::var(variable).ok();
+    set.map_or(usual, |n| n.parse().expect("a number"))
 }
 
 fn name(path: &str) -> &str {

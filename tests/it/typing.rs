@@ -4,6 +4,8 @@
 use npast::session::Db;
 use serde_json::json;
 
+use rustix::process::Signal;
+
 use crate::chats::{chat, project, says};
 use crate::model::Class;
 use crate::program::Program;
@@ -184,6 +186,38 @@ fn a_second_ctrl_c_leaves_when_the_turn_has_stopped() {
     screen.until("Good day.");
     screen.until(" written");
     quits(screen);
+}
+
+#[test]
+fn a_terminal_is_as_it_was_however_a_chat_ends() {
+    let program = Program::new(Class::Dense);
+    let replies = [says(&long()), says(&long()), says("Good day.")];
+    type Way<'a> = (&'a str, &'a dyn Fn(&mut Screen));
+    let ways: [Way; 5] = [
+        ("at the prompt by a word", &|screen| screen.keys("/quit\r")),
+        ("at the prompt by its end", &|screen| screen.keys("\u{4}")),
+        ("at the prompt by a signal", &|screen| {
+            screen.signal(Signal::TERM)
+        }),
+        ("in a reply by a signal", &|screen| {
+            screen.keys("first\r");
+            screen.until("0, 1, ");
+            screen.signal(Signal::TERM);
+        }),
+        ("in a reply by two Ctrl-C", &|screen| {
+            screen.keys("first\r");
+            screen.until("0, 1, ");
+            screen.keys("\u{3}\u{3}");
+        }),
+    ];
+    for (name, end) in ways {
+        let mut screen = chat(&program, name, &replies);
+        screen.until("> ");
+        assert!(!screen.is_as_it_was(), "{name}: keys are read one by one");
+        end(&mut screen);
+        let (_, last) = screen.leave();
+        assert!(screen.is_as_it_was(), "{name}: {last}");
+    }
 }
 
 #[test]

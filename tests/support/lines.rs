@@ -73,6 +73,9 @@ const SEEDS: &[&str] = &[
     "! m1 | m2 |& git status &> f",
     "cd sub && ./prog || { m1; (m2; git); }",
     "m1 <(m2) > >(git) <<< \"$x\"",
+    "m1 2>&-1 m2 <&-a",
+    "x='a[$(evil)]' bash -c '[[ $x -eq 1 ]]; x=1'",
+    "export y='a[$(evil)]'; bash -c 'x=$y; y=1; m1 $((x))'",
 ];
 
 impl Lines {

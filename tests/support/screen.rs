@@ -10,7 +10,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Termios, tcgetattr};
 
 /// Longer than anything takes; a test that waits so long fails.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -24,6 +26,8 @@ pub struct Screen {
     /// Bytes of the cleaned text that were waited for already.
     at: usize,
     size: (u16, u16),
+    /// How the terminal was before the program began.
+    modes: Termios,
 }
 
 fn resize(terminal: &File, columns: u16, rows: u16) {
@@ -57,6 +61,7 @@ impl Screen {
         let theirs = rustix::fs::open(path, flags, Mode::empty()).expect("its other side");
         let theirs = File::from(theirs);
         resize(&theirs, columns, rows);
+        let modes = tcgetattr(&own).expect("its modes");
         let stream = || Stdio::from(theirs.try_clone().expect("a stream"));
         let program = command
             .env("TERM", "xterm")
@@ -86,16 +91,28 @@ impl Screen {
             raw: Vec::new(),
             at: 0,
             size: (columns, rows),
+            modes,
         }
+    }
+
+    /// Whether the terminal makes lines, shows what is typed and sends signals as it did before.
+    pub fn is_as_it_was(&self) -> bool {
+        let now = tcgetattr(&self.keys).expect("its modes");
+        let all = |modes: &Termios| (modes.local_modes, modes.input_modes, modes.output_modes);
+        all(&now) == all(&self.modes)
+    }
+
+    /// Sends the program a signal.
+    pub fn signal(&self, signal: Signal) {
+        let program = Pid::from_child(&self.program);
+        kill_process(program, signal).expect("the program runs");
     }
 
     /// Another size of the window. The program gets no signal: the terminal is not its controlling one.
     pub fn resize(&mut self, columns: u16, rows: u16) {
         resize(&self.keys, columns, rows);
         self.size = (columns, rows);
-        let program = rustix::process::Pid::from_child(&self.program);
-        let signal = rustix::process::Signal::WINCH;
-        rustix::process::kill_process(program, signal).expect("the program runs");
+        self.signal(Signal::WINCH);
     }
 
     /// Types bytes that are no text.

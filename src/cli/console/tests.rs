@@ -1,4 +1,12 @@
-use std::io::Write;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
+
+use rustix::fs::{Mode as Rights, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 
 use super::*;
 
@@ -104,4 +112,56 @@ fn what_is_steered_reaches_the_turn() {
     }
     let left = lock(&console.shared.steering).left();
     assert_eq!(left.as_deref(), Some("not there"));
+}
+
+/// This test is two programs: the second one is on a terminal and panics.
+#[test]
+fn a_fault_of_npast_is_named_and_the_terminal_is_as_it_was() {
+    const ON_A_TERMINAL: &str = "NPAST_TEST_ON_A_TERMINAL";
+    let by_keys = |of: &File| {
+        !tcgetattr(of)
+            .unwrap()
+            .local_modes
+            .contains(LocalModes::ICANON)
+    };
+    if std::env::var_os(ON_A_TERMINAL).is_some() {
+        crate::cli::output::harmless_panics();
+        let console = Console::new(Steering::default(), Arc::default(), Showing::default());
+        console.start();
+        let input = File::from(rustix::io::dup(std::io::stdin()).unwrap());
+        match by_keys(&input) {
+            true => panic!("a fault of npast"),
+            false => panic!("the terminal was not taken"),
+        }
+    }
+    let own = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&own).unwrap();
+    unlockpt(&own).unwrap();
+    let name = ptsname(&own, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let theirs = rustix::fs::open(OsStr::from_bytes(name.as_bytes()), flags, Rights::empty());
+    let theirs = File::from(theirs.unwrap());
+    let before = tcgetattr(&theirs).unwrap().local_modes;
+    let stream = || Stdio::from(theirs.try_clone().unwrap());
+    let this = "cli::console::tests::a_fault_of_npast_is_named_and_the_terminal_is_as_it_was";
+    let ended = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", this, "--nocapture"])
+        .env(ON_A_TERMINAL, "1")
+        .env("TERM", "xterm")
+        .env_remove("RUST_BACKTRACE")
+        .stdin(stream())
+        .stdout(stream())
+        .stderr(stream())
+        .status();
+    assert_eq!(ended.unwrap().code(), Some(101));
+    // Closed, it would end the terminal. What the program showed comes before this word.
+    let mut screen = File::from(own);
+    (&theirs).write_all(b"the end").unwrap();
+    let (mut shown, mut bytes) = (String::new(), vec![0; 4096]);
+    while !shown.contains("the end") {
+        let read = screen.read(&mut bytes).unwrap();
+        shown.push_str(&String::from_utf8_lossy(&bytes[..read]));
+    }
+    assert!(shown.contains("a fault of npast"), "{shown}");
+    assert_eq!(tcgetattr(&theirs).unwrap().local_modes, before, "{shown}");
 }

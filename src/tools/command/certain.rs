@@ -14,6 +14,7 @@ mod word;
 #[cfg(test)]
 mod tests;
 
+use super::steps::Steps;
 use super::{Command, Known, MAX_COMMANDS, MAX_SHELLS, Places, Redirect, Word};
 use lex::{Lexer, Part, Token};
 use value::Values;
@@ -26,7 +27,7 @@ pub(super) const EXOTIC: Unsure = "a part of it cannot be read with certainty be
 const NAMELESS: Unsure = "it runs a program whose name is not known";
 const VALUE: Unsure = "a variable in it may hold a command";
 const DEEP: Unsure = "shells are nested too deeply in it";
-const LONG: Unsure = "it has too many parts";
+pub(super) const LONG: Unsure = "it has too many parts";
 
 /// Which shell runs the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,19 +61,21 @@ pub(super) fn read(
     places: &Places,
     shell: Shell,
     own: bool,
+    steps: &mut Steps,
 ) -> Result<Reading, Unsure> {
     let mut reader = Reader {
-        lexer: Lexer::new(text)?,
+        lexer: Lexer::new(text, steps)?,
         home: places.home.to_string_lossy().into_owned(),
         shell,
         reading: Reading::default(),
         values: Values::new(own),
         depth: 0,
+        steps,
     };
     reader.whole()?;
     let reading = reader.reading;
     match () {
-        () if !reader.values.hold() => Err(VALUE),
+        () if !reader.values.hold(reader.steps) => Err(VALUE),
         () if reading.moves_home && reading.uses_home => Err(EXOTIC),
         () => Ok(reading),
     }
@@ -84,7 +87,7 @@ const RESERVED: &[&str] = &[
     "function", "if", "in", "select", "then", "time", "until", "while", "{", "}",
 ];
 
-struct Reader {
+struct Reader<'s> {
     lexer: Lexer,
     home: String,
     shell: Shell,
@@ -92,9 +95,10 @@ struct Reader {
     values: Values,
     /// Texts around this one that run as commands.
     depth: usize,
+    steps: &'s mut Steps,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn whole(&mut self) -> Result<(), Unsure> {
         self.list()?;
         match self.next()? {
@@ -111,7 +115,7 @@ impl Reader {
         if let Some(why) = super::unreadable(text) {
             return Err(why);
         }
-        let outer = std::mem::replace(&mut self.lexer, Lexer::new(text)?);
+        let outer = std::mem::replace(&mut self.lexer, Lexer::new(text, self.steps)?);
         self.depth += 1;
         let read = self.whole();
         self.depth -= 1;
@@ -120,7 +124,12 @@ impl Reader {
     }
 
     fn push(&mut self, command: Command) -> Result<(), Unsure> {
-        if self.reading.commands.len() >= MAX_COMMANDS {
+        let words = command
+            .words
+            .iter()
+            .map(|w| size_of::<Word>() + w.text.len());
+        let paid = self.steps.pay(words.sum());
+        if self.reading.commands.len() >= MAX_COMMANDS || !paid {
             return Err(LONG);
         }
         self.reading.commands.push(command);
@@ -171,9 +180,14 @@ impl Reader {
             if ends {
                 return Ok(());
             }
+            let sure = self.values.sure();
             self.chain()?;
             match self.peek()? {
-                Token::Op(";" | "&" | "\n") => self.next()?,
+                Token::Op("&") => {
+                    self.values.back(sure);
+                    self.next()?
+                }
+                Token::Op(";" | "\n") => self.next()?,
                 _ => return Ok(()),
             };
         }
@@ -185,8 +199,16 @@ impl Reader {
         while let Token::Op("&&" | "||") = self.peek()? {
             self.next()?;
             self.newlines()?;
-            self.pipeline()?;
+            self.maybe(Self::pipeline)?;
         }
+        Ok(())
+    }
+
+    /// Reads what may not run, or runs in a shell of its own: no variable has its value from there.
+    fn maybe(&mut self, read: impl FnOnce(&mut Self) -> Result<(), Unsure>) -> Result<(), Unsure> {
+        let sure = self.values.sure();
+        read(self)?;
+        self.values.back(sure);
         Ok(())
     }
 
@@ -204,14 +226,16 @@ impl Reader {
                 self.next()?;
             }
         }
+        let sure = self.values.sure();
         self.command()?;
         while let Token::Op(op @ ("|" | "|&")) = *self.peek()? {
             if op == "|&" {
                 self.only_bash()?;
             }
+            self.values.back(sure);
             self.next()?;
             self.newlines()?;
-            self.command()?;
+            self.maybe(Self::command)?;
         }
         Ok(())
     }
@@ -224,7 +248,7 @@ impl Reader {
             if self.lexer.follows('(') {
                 return Err(EXOTIC);
             }
-            self.list()?;
+            self.maybe(Self::list)?;
             self.operator(")")?;
             return self.redirects();
         }
@@ -233,8 +257,10 @@ impl Reader {
             Some("if") => self.condition()?,
             Some("while" | "until") => {
                 self.next()?;
-                self.list()?;
-                self.body()?;
+                self.maybe(|reader| {
+                    reader.list()?;
+                    reader.body()
+                })?;
             }
             Some("for") => self.each()?,
             Some("[[") => self.test()?,
@@ -258,14 +284,14 @@ impl Reader {
 
     fn condition(&mut self) -> Result<(), Unsure> {
         self.keyword("if")?;
+        self.list()?;
         loop {
-            self.list()?;
             self.keyword("then")?;
-            self.list()?;
+            self.maybe(Self::list)?;
             match self.next()?.reserved() {
-                Some("elif") => {}
+                Some("elif") => self.maybe(Self::list)?,
                 Some("else") => {
-                    self.list()?;
+                    self.maybe(Self::list)?;
                     return self.keyword("fi");
                 }
                 Some("fi") => return Ok(()),
@@ -294,7 +320,10 @@ impl Reader {
             || (name.len() == 1 && name.as_bytes()[0].is_ascii_lowercase());
         self.reading.renames |= !common;
         self.newlines()?;
-        self.body()
+        self.maybe(|reader| {
+            reader.values.assigned(&name);
+            reader.body()
+        })
     }
 
     /// `[[ … ]]` of plain terms. Its numbers are arithmetic, which runs what a text hides.
@@ -368,7 +397,9 @@ impl Reader {
         match op {
             "<<<" => return Ok(()),
             ">&" | "<&" => {
-                let plain = word.bare && (word.text == "-" || word.is_number());
+                // `>&-1` is `>&-` and a word, `>& -1` a file.
+                let number = word.text.chars().all(|c| c.is_ascii_digit());
+                let plain = word.bare && (word.text == "-" || number);
                 return plain.then_some(()).ok_or(EXOTIC);
             }
             _ => {}
@@ -420,6 +451,10 @@ impl Reader {
             return Err(NOT_READ);
         }
         command.words = parts.iter().map(Part::word).collect();
+        if parts.is_empty() {
+            let names = command.assigns.iter().map(|(name, _)| name);
+            names.for_each(|name| self.values.assigned(name));
+        }
         self.push(command)?;
         self.program(&parts)
     }
@@ -436,7 +471,7 @@ impl Reader {
         self.reading.renames = true;
         let block = self.peek()?;
         match block.is("(") || block.reserved() == Some("{") {
-            true => self.command(),
+            true => self.maybe(Self::command),
             false => Err(EXOTIC),
         }
     }

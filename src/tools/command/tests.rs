@@ -146,7 +146,7 @@ fn every_command_is_found_however_it_is_written() {
         ),
         (
             "bash -c 'ls ~`rm a`'",
-            &["bash -c ls ~`rm a`", "ls ‹/home/`rm a`›", "rm a"],
+            &["bash -c ls ~`rm a`", "rm a", "ls ‹~›"],
         ),
         (
             "export HOME=.; bash -c '~/x'",
@@ -167,8 +167,12 @@ fn every_command_is_found_however_it_is_written() {
             &["‹› a", "? it runs a program whose name is not known"],
         ),
         (
-            "echo 'unfinished",
-            &["? it is not a command line that can be read"],
+            "rm a\necho 'unfinished",
+            &[
+                "rm a",
+                "echo unfinished",
+                "? it is not a command line that can be read",
+            ],
         ),
         ("", &[]),
     ];
@@ -383,45 +387,155 @@ fn only_plain_known_words_can_be_matched_by_a_rule() {
 }
 
 #[test]
-fn bounds_hold() {
-    let places = places();
-    let unknown = |text: &str| parse(text, &places).unknown;
+fn what_no_bound_lets_in_is_not_read() {
+    let unknown = |text: &str| parse(text, &places()).unknown;
     assert!(unknown(&"a ".repeat(40 << 10)).is_some());
     assert!(unknown("ls\0rm").is_some());
-    let start = std::time::Instant::now();
-    let nasty = [
+}
+
+/// Most steps of a line: what it may cost, and what the readers still take while they end.
+const MOST: usize = steps::MAX_STEPS + MAX_BYTES;
+
+/// Lines of all kinds that took a reader much time or memory, or could.
+fn growing() -> Vec<String> {
+    let lines = [
         "(".repeat(5_000),
         "$(".repeat(5_000),
         "{ ".repeat(5_000),
         "\\`".repeat(5_000),
+        "`".repeat(5_000),
         "${".repeat(5_000),
         "if a; then ".repeat(5_000),
         "$((".repeat(5_000),
         "((".repeat(20) + &"))".repeat(20),
         "$(".repeat(30) + "ls" + &")".repeat(30),
+        "$((".repeat(19) + "1" + &"))".repeat(19),
+        "\"$(".repeat(38) + "ls" + &")\"".repeat(38),
         "${x:-".repeat(30) + &"}".repeat(30),
         "{a,b}".repeat(2_000),
+        "{a,{b,".repeat(19) + &"}}".repeat(19),
+        "{'}'a,".repeat(8_000),
+        "{'}'a,".repeat(4_000) + &"}".repeat(4_000),
+        "{1..99999}{1..99999}{1..99999}".to_owned(),
+        "x{".repeat(39) + &",".repeat(20_000),
         "for i in 1 2 3 4 5 6 7 8 9; do ".repeat(9) + "ls" + &"; done".repeat(9),
+        "for i in 1 2 3 4 5 6 7 8 9; do ".repeat(9) + "[[ a ]]" + &"; done".repeat(9),
         "f() { f; f; f; }; ".repeat(500) + "f",
         "eval ".repeat(3_000) + "ls",
         "sudo ".repeat(3_000) + "ls",
         "a|".repeat(20_000) + "b",
         "<<E ".repeat(500),
+        "<<E\n".repeat(16_000),
+        (0..9_000).map(|n| format!("<<{n}\n")).collect(),
+        "$(<<E\n".repeat(30) + &"x\n".repeat(30_000),
+        "echo $(cat <<E\nx".to_owned(),
+        "$($(\"\"<< )''$(".to_owned(),
+        "<\\\n".repeat(20_000),
         "[[ ".to_owned() + &"( ".repeat(30) + "a" + &" )".repeat(30) + " ]]",
         "case x in ".repeat(30),
+        "case x in a) ".repeat(39),
         "a=(".repeat(30),
+        "a[".repeat(39) + &"=".repeat(60_000),
+        "a".repeat(30_000) + &"=".repeat(30_000),
         "'\"".repeat(5_000),
         "x() ".repeat(3_000),
-        "$($(\"\"<< )''$(".to_owned(),
+        "$((')) ".repeat(9_000),
+        "in ".repeat(9_000),
+        "&& ".repeat(9_000),
+        "coproc ".repeat(9_000),
         "for i in {1..60}; do x=$x$x$x$x; x=${x:-a}; done; echo $x$x$x".to_owned(),
         "f() { f \"$@\" \"$@\"; }; set -- a a; ".to_owned()
             + &"f $@ $@; set -- $@ $@; ".repeat(300),
+        format!("x={}; ", "a".repeat(30_000)) + &"sh -c \"$x\"; ".repeat(2_000),
+        format!("cd {}; ", "a".repeat(30_000)) + &"b; ".repeat(9_000),
+        "a=1;".repeat(8_000) + &"(b);".repeat(7_000),
+        (1..5_000)
+            .map(|n| format!("a{}=$a{n};", n - 1))
+            .collect::<String>()
+            + "((a0))",
+        format!(
+            "find {}-exec rm {}\\;",
+            "a ".repeat(15_000),
+            "{} ".repeat(10_000)
+        ),
+        "find a -exec rm {} \\; ".repeat(2_500),
+        format!(
+            "printf {} {}",
+            "%s".to_owned() + &"a".repeat(30_000),
+            "b ".repeat(15_000)
+        ),
+        format!("echo {}| ", "a ".repeat(20_000)) + &"xargs ".repeat(3_000),
+        "echo $(".repeat(38) + "echo a" + &")".repeat(38),
+        "echo $(echo a;".repeat(38) + &")".repeat(38),
+        "let '$(let '".repeat(4_000),
+        "sh -c 'a' ".repeat(6_000),
+        "sh -c 'a'; ".repeat(5_000),
+        "trap 'a' 0; eval 'b'; ".repeat(2_500),
+        "bash -c ".repeat(8_000),
+        "( ".repeat(30_000),
+        "$(a ".repeat(15_000),
+        "${x:-".repeat(10_000),
+        "\"$(a ".repeat(12_000),
+        "a=(b[".repeat(10_000),
+        "`\\`".repeat(10_000),
+        "<(".repeat(20_000),
+        "x() { ".repeat(10_000),
+        "coproc { ".repeat(7_000),
+        "sh -c '".repeat(9_000),
+        "$((1+".repeat(12_000),
     ];
-    for text in nasty {
-        parse(&text, &places);
-        let took = start.elapsed();
-        assert!(took.as_secs() < 60, "{took:?} {}", &text[..40]);
+    lines.into()
+}
+
+#[test]
+fn no_line_of_the_kinds_that_grow_takes_more_than_a_line_may() {
+    let mut most = (0, String::new());
+    for text in growing() {
+        assert!(
+            text.len() <= MAX_BYTES,
+            "{} bytes: {:.40}",
+            text.len(),
+            text
+        );
+        let script = parse(&text, &places());
+        let kept: usize = script.commands.iter().map(kept).sum();
+        assert!(script.steps <= MOST, "{} steps: {:.40}", script.steps, text);
+        assert!(kept <= 2 * steps::MAX_STEPS, "{kept} bytes: {text:.40}");
+        assert!(
+            script.unknown.as_deref() != Some("it could not be read"),
+            "{text:.40}"
+        );
+        most = most.max((script.steps, text.chars().take(40).collect()));
     }
+    // The bound is reached: it is what keeps the largest of them small.
+    assert!(most.0 > steps::MAX_STEPS, "{most:?}");
+}
+
+/// What a command holds, in bytes.
+fn kept(command: &Command) -> usize {
+    let words = command.words.iter();
+    let words: usize = words.map(|w| size_of::<Word>() + w.text.len()).sum();
+    size_of::<Command>() + words + command.folder.as_ref().map_or(0, |f| f.as_os_str().len())
+}
+
+#[test]
+fn a_line_that_costs_too_much_is_asked_about() {
+    // Each of these runs in a folder whose name is long.
+    let deep = |times| format!("cd {}; ", "a".repeat(30_000)) + &"b; ".repeat(times);
+    let unknown = |text: &str| parse(text, &places()).unknown;
+    assert_eq!(unknown(&deep(100)), None);
+    assert_eq!(unknown(&deep(1_000)).as_deref(), Some(certain::LONG));
+    // An ordinary one of the same length costs a fraction.
+    let script = parse(
+        &format!("cat > a <<'E'\n{}E\n", "a b $c\n".repeat(9_000)),
+        &places(),
+    );
+    assert_eq!(script.unknown, None);
+    assert!(
+        script.steps < steps::MAX_STEPS / 16,
+        "{} steps",
+        script.steps
+    );
 }
 
 proptest! {
@@ -442,6 +556,26 @@ proptest! {
     ]), 0..40)) {
         let places = places();
         hard(&parse(&parts.concat(), &places), &places);
+    }
+
+    /// Any bytes up to the longest line are read in a bounded number of steps.
+    #[test]
+    fn no_bytes_take_more_steps_than_a_line_may(
+        parts in prop::collection::vec((prop::sample::select(vec![
+            "rm", "-rf", "/", "$(", ")", "`", "'", "\"", "${", "}", "|", "&&", ";", "&", "(", "((", "))", "{ ", "; }",
+            "if ", "then ", "fi ", "for x in ", "in ", "do ", "done ", "case x in ", "esac ", "<<E", "\n", "E", "<", ">",
+            "$x", "x=$x$x;", "~", "*", "[[ ", " ]]", "sh -c ", "eval ", "xargs ", "find / ", "-exec ", "f() ", "\\", "=",
+            "a", " ", "{a,b}", "{1..9}", "$((", "$[", "]", "a=(", "a[", "$'", "$\"", "<(", "<<<", "#", "coproc ",
+            "set -- $@ $@;", "f $@ $@;", "sudo ", "cd a;", "\u{fffd}", "é",
+        ]), 1usize..3_000), 0..12),
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let mut text: String = parts.iter().map(|(part, times)| part.repeat(1 + times % 3_000 / (1 + times % 7 * 100))).collect();
+        text.push_str(&String::from_utf8_lossy(&bytes).replace('\0', ""));
+        let end = (0..=MAX_BYTES.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        let script = parse(&text, &places());
+        prop_assert!(script.steps <= MOST, "{} steps: {:?}", script.steps, text);
     }
 
     /// However a word is quoted, it is the same word.

@@ -57,7 +57,7 @@ impl Part {
     }
 }
 
-impl Reader {
+impl Reader<'_> {
     /// What a command does beside what its words say.
     pub fn program(&mut self, parts: &[Part]) -> Result<(), Unsure> {
         let Some((first, rest)) = parts.split_first() else {
@@ -87,7 +87,7 @@ impl Reader {
             "trap" => match rest {
                 [text, ..] if text.is_no_option() && text.is_fixed() => {
                     all(&Part::is_fixed)?;
-                    self.text(&text.text)
+                    self.maybe(|reader| reader.text(&text.text))
                 }
                 _ => Err(EXOTIC),
             },
@@ -117,7 +117,10 @@ impl Reader {
                 self.reading.renames = true;
                 for part in rest {
                     match part.assigned() {
-                        Some((name, value)) => self.assign(name, &value)?,
+                        Some((name, value)) => {
+                            self.assign(name, &value)?;
+                            self.values.assigned(name);
+                        }
                         None => self.named(part)?,
                     }
                 }
@@ -140,6 +143,7 @@ impl Reader {
                 for part in names {
                     self.named(part)?;
                     self.assign(&part.text, &Part::anything())?;
+                    self.values.assigned(&part.text);
                 }
                 Ok(())
             }

@@ -1,8 +1,9 @@
 //! Characters to tokens, with the texts of here-documents. Every character that is not known to mean
 //! to bash what it means here is refused.
 
-use super::{EXOTIC, NOT_READ, RESERVED, Reader, Unsure};
+use super::{EXOTIC, LONG, NOT_READ, RESERVED, Reader, Unsure};
 use crate::tools::command::Known;
+use crate::tools::command::steps::Steps;
 
 /// A token.
 #[derive(Clone, Debug)]
@@ -151,7 +152,11 @@ pub(super) struct Lexer {
 }
 
 impl Lexer {
-    pub fn new(text: &str) -> Result<Lexer, Unsure> {
+    /// Each character of `text` is read once, and paid for here.
+    pub fn new(text: &str, steps: &mut Steps) -> Result<Lexer, Unsure> {
+        if !steps.pay(text.len()) {
+            return Err(LONG);
+        }
         let text: Vec<char> = text.chars().collect();
         let odd = |c: &char| c.is_control() && !matches!(c, '\n' | '\t');
         // In some character sets these can be the second byte of a character.
@@ -223,7 +228,7 @@ impl Lexer {
     }
 }
 
-impl Reader {
+impl Reader<'_> {
     pub fn peek(&mut self) -> Result<&Token, Unsure> {
         let token = match self.lexer.peeked.take() {
             Some(token) => token,
@@ -240,6 +245,9 @@ impl Reader {
     }
 
     fn token(&mut self) -> Result<Token, Unsure> {
+        if !self.steps.pay(size_of::<Token>()) {
+            return Err(LONG);
+        }
         self.lexer.skip()?;
         let Some(c) = self.lexer.look(0) else {
             return match self.lexer.here.is_empty() {
@@ -354,7 +362,7 @@ impl Reader {
                 body.push('\n');
             }
             if !here.quoted {
-                let outer = std::mem::replace(&mut self.lexer, Lexer::new(&body)?);
+                let outer = std::mem::replace(&mut self.lexer, Lexer::new(&body, self.steps)?);
                 self.quoted(&mut Part::default(), None)?;
                 self.lexer = outer;
             }

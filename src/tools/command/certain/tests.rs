@@ -11,7 +11,7 @@ fn places() -> Places {
 }
 
 fn bash(text: &str) -> Result<Reading, Unsure> {
-    read(text, &places(), Shell::Bash, true)
+    read(text, &places(), Shell::Bash, true, &mut Steps::default())
 }
 
 /// The commands as lines; `‹…›` is not known, `*…` a glob.
@@ -318,6 +318,10 @@ fn what_bash_could_read_otherwise_is_not_read() {
         "12>x make",
         "2>&x make",
         "make >&x",
+        "make 2>&-1",
+        "make 2>&-x",
+        "make <& -1",
+        "make >&1-",
         "sudo ( a )",
         "bash -c 'a' <<E",
     ];
@@ -330,7 +334,8 @@ fn what_bash_could_read_otherwise_is_not_read() {
 
 #[test]
 fn a_shell_of_another_kind_is_given_less() {
-    let posix = |text: &str| read(text, &places(), Shell::Posix, false).is_ok();
+    let posix =
+        |text: &str| read(text, &places(), Shell::Posix, false, &mut Steps::default()).is_ok();
     for text in [
         "a && b | c > d",
         "for x in 1 2; do [ $x = 1 ]; done",
@@ -349,6 +354,50 @@ fn a_shell_of_another_kind_is_given_less() {
         "[ $x -lt 2 ]",
     ] {
         assert!(!posix(text), "{text}");
+    }
+}
+
+/// The texts of `bash -c` begin with variables that the text around them may have filled.
+#[test]
+fn a_variable_counts_as_filled_by_others_until_it_surely_has_a_value() {
+    let inner =
+        |text: &str| read(text, &places(), Shell::Bash, false, &mut Steps::default()).is_ok();
+    for text in [
+        "x=1; [[ $x -eq 1 ]]",
+        "x=1; y=$x; echo $((y + 1))",
+        "x=1 && [[ $x -eq 1 ]]",
+        "for x in 1 2; do [[ $x -eq 1 ]]; done",
+        "if x=1; then [[ $x -eq 1 ]]; fi",
+        "while x=1; do echo $((x)); done",
+        "x=1; { (echo $((x))); }",
+        "export x=1; echo $((x))",
+        "[[ $x == 1 ]]",
+    ] {
+        assert!(inner(text), "{text}");
+        assert!(bash(text).is_ok(), "{text}");
+    }
+    for text in [
+        "[[ $x -eq 1 ]]; x=1",
+        "echo $((x)); x=1",
+        "y=$x; x=1; [[ $y -eq 1 ]]",
+        "false && x=1; [[ $x -eq 1 ]]",
+        "if a; then x=1; fi; [[ $x -eq 1 ]]",
+        "if a; then b; elif x=1; then c; else [[ $x -eq 1 ]]; fi",
+        "while a; do x=1; done; echo $((x))",
+        "while break; x=1; do :; done; echo $((x))",
+        "for x in $y; do :; done; echo $((x))",
+        "x=1 | a; echo $((x))",
+        "a | x=1; echo $((x))",
+        "x=1 & echo $((x))",
+        "(x=1); echo $((x))",
+        "a $(x=1); echo $((x))",
+        "a `x=1`; echo $((x))",
+        "x=1 a; echo $((x))",
+        "f() { x=1; }; echo $((x))",
+        "trap 'x=1' EXIT; echo $((x))",
+        "x=1; read -r x; echo $((x))",
+    ] {
+        assert!(!inner(text), "{text}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::super::Known;
 use super::lex::Part;
+use crate::tools::command::steps::Steps;
 
 /// How tame a value is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -83,6 +84,11 @@ pub(super) struct Values {
     outside: Tame,
     given: Vec<(String, Use)>,
     needed: Vec<(Use, Tame)>,
+    /// Names that have their value from this text wherever reading is now, in the order in which they
+    /// got it.
+    sure: Vec<String>,
+    /// How often each of them got one.
+    times: HashMap<String, usize>,
 }
 
 /// A value: what is written in it, and the variables in it.
@@ -92,15 +98,6 @@ struct Use {
     variables: Vec<String>,
 }
 
-impl Use {
-    fn of(part: &Part) -> Use {
-        Use {
-            written: part.tame(),
-            variables: part.variables.clone(),
-        }
-    }
-}
-
 impl Values {
     /// The variables that are there are the user's `own`, or may hold anything.
     pub fn new(own: bool) -> Values {
@@ -108,59 +105,122 @@ impl Values {
             outside: if own { Tame::Number } else { Tame::Not },
             given: Vec::new(),
             needed: Vec::new(),
+            sure: Vec::new(),
+            times: HashMap::new(),
         }
     }
 
     pub fn assign(&mut self, name: &str, value: &Part) {
-        self.given.push((name.to_owned(), Use::of(value)));
+        let value = self.used(value.tame(), value.variables.clone());
+        self.given.push((name.to_owned(), value));
+    }
+
+    /// What comes behind this runs only after `name` got its value here.
+    pub fn assigned(&mut self, name: &str) {
+        *self.times.entry(name.to_owned()).or_default() += 1;
+        self.sure.push(name.to_owned());
+    }
+
+    /// How many values are sure here: for [`Self::back`].
+    pub fn sure(&self) -> usize {
+        self.sure.len()
+    }
+
+    /// Behind a part that may not have run, or ran in a shell of its own, only the first `sure` are.
+    pub fn back(&mut self, sure: usize) {
+        for name in self.sure.drain(sure..) {
+            if let Some(times) = self.times.get_mut(&name) {
+                *times -= 1;
+            }
+        }
+    }
+
+    /// A value at this place. A variable that is not sure holds what was outside.
+    fn used(&self, written: Tame, variables: Vec<String>) -> Use {
+        let sure = |name: &String| self.times.get(name).is_some_and(|times| *times > 0);
+        let written = match variables.iter().all(sure) {
+            true => written,
+            false => written.min(self.outside),
+        };
+        Use { written, variables }
     }
 
     /// `part` is evaluated as arithmetic.
     pub fn need_number(&mut self, part: &Part) {
-        self.needed.push((Use::of(part), Tame::Number));
+        self.need(part.tame(), part.variables.clone(), Tame::Number);
     }
 
     /// `part` may be split, and stands where an operator could.
     pub fn need_word(&mut self, part: &Part) {
-        self.needed.push((Use::of(part), Tame::Word));
+        self.need(part.tame(), part.variables.clone(), Tame::Word);
     }
 
     /// A variable in arithmetic.
     pub fn need_variable(&mut self, name: &str) {
-        let variables = vec![name.to_owned()];
-        let written = Tame::Number;
-        self.needed.push((Use { written, variables }, Tame::Number));
+        self.need(Tame::Number, vec![name.to_owned()], Tame::Number);
+    }
+
+    fn need(&mut self, written: Tame, variables: Vec<String>, most: Tame) {
+        let value = self.used(written, variables);
+        self.needed.push((value, most));
     }
 
     /// Whether all values are as tame as they must be.
-    pub fn hold(&self) -> bool {
+    pub fn hold(&self, steps: &mut Steps) -> bool {
         if self.needed.is_empty() {
             return true;
         }
-        // How tame each name is at most; less with every round until nothing changes.
-        let mut names: HashMap<&str, Tame> = HashMap::new();
-        let tame = |names: &HashMap<&str, Tame>, value: &Use| {
-            let all = value.variables.iter().map(|name| match is_bashs(name) {
-                true => Tame::Not,
-                false => names.get(name.as_str()).copied().unwrap_or(self.outside),
-            });
-            all.fold(value.written, Tame::min)
-        };
-        loop {
-            let mut changed = false;
-            for (name, value) in &self.given {
-                let now = tame(&names, value);
-                let held = names.entry(name).or_insert(Tame::Number);
-                changed |= now < *held;
-                *held = now.min(*held);
-            }
-            if !changed {
-                break;
+        let variables = self.given.iter().map(|(_, value)| value.variables.len());
+        // Each name becomes less tame twice at most, and each time its readers are looked at.
+        let price = self.given.len() + 3 * variables.sum::<usize>();
+        if !steps.pay(price * size_of::<&str>()) {
+            return false;
+        }
+        let names = self.tame();
+        self.needed.iter().all(|(value, most)| {
+            let all = value
+                .variables
+                .iter()
+                .map(|name| self.at_most(&names, name));
+            all.fold(value.written, Tame::min) >= *most
+        })
+    }
+
+    /// How tame each name that the text assigns is at most.
+    fn tame(&self) -> HashMap<&str, Tame> {
+        let assigned = self
+            .given
+            .iter()
+            .map(|(name, _)| (name.as_str(), Tame::Number));
+        let mut names: HashMap<&str, Tame> = assigned.collect();
+        // Which names get a value that holds a name.
+        let mut readers: HashMap<&str, Vec<&str>> = HashMap::new();
+        let mut lowered: Vec<(&str, Tame)> = Vec::new();
+        for (name, value) in &self.given {
+            lowered.push((name, value.written));
+            for variable in &value.variables {
+                if names.contains_key(variable.as_str()) {
+                    readers.entry(variable).or_default().push(name);
+                }
+                lowered.push((name, self.at_most(&names, variable)));
             }
         }
-        self.needed
-            .iter()
-            .all(|(value, most)| tame(&names, value) >= *most)
+        while let Some((name, tame)) = lowered.pop() {
+            match names.get_mut(name) {
+                Some(held) if tame < *held => *held = tame,
+                _ => continue,
+            }
+            let readers = readers.get(name).into_iter().flatten();
+            lowered.extend(readers.map(|reader| (*reader, tame)));
+        }
+        names
+    }
+
+    fn at_most(&self, names: &HashMap<&str, Tame>, name: &str) -> Tame {
+        match is_bashs(name) {
+            true => Tame::Not,
+            false => names.get(name).copied().unwrap_or(self.outside),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::lex::{Part, is_meta, is_name};
 use super::{EXOTIC, NOT_READ, Reader, Unsure};
 use crate::tools::command::Known;
 
-impl Reader {
+impl Reader<'_> {
     /// `<(…)` and `>(…)`.
     pub fn process(&mut self) -> Result<Part, Unsure> {
         self.only_bash()?;
@@ -23,7 +23,7 @@ impl Reader {
     fn commands(&mut self) -> Result<(), Unsure> {
         let comments = std::mem::replace(&mut self.lexer.comments, true);
         self.lexer.nested += 1;
-        self.list()?;
+        self.maybe(Self::list)?;
         self.operator(")")?;
         self.lexer.nested -= 1;
         self.lexer.comments = comments;
@@ -295,7 +295,7 @@ impl Reader {
         if !self.lexer.take("`") {
             return Err(EXOTIC);
         }
-        self.text(&text)?;
+        self.maybe(|reader| reader.text(&text))?;
         part.expands(quoted);
         part.wild = true;
         Ok(())

@@ -1,118 +1,12 @@
 //! Commands that run other commands: `sudo`, `env`, `xargs`, `sh -c`, `eval`, `find -exec`.
 
-use super::certain::{EXOTIC, Shell};
+mod table;
+
+use super::ansi;
 use super::walk::Walk;
-use super::{Command, Known, Word};
-
-/// A program whose arguments end in another command.
-struct Wrapper {
-    name: &'static str,
-    /// Letters of options that take the next word when nothing stands behind them.
-    short: &'static str,
-    /// Long options that take the next word.
-    long: &'static [&'static str],
-    /// Words before the command.
-    before: usize,
-}
-
-const fn wrapper(name: &'static str, short: &'static str, before: usize) -> Wrapper {
-    Wrapper {
-        name,
-        short,
-        long: &[],
-        before,
-    }
-}
-
-/// From the programs' manuals.
-const WRAPPERS: &[Wrapper] = &[
-    Wrapper {
-        name: "env",
-        short: "uCa",
-        long: &["--unset", "--chdir", "--argv0"],
-        before: 0,
-    },
-    Wrapper {
-        name: "sudo",
-        short: "ugpCDhRTrtU",
-        long: &[
-            "--user", "--group", "--prompt", "--chdir", "--host", "--chroot", "--role",
-        ],
-        before: 0,
-    },
-    Wrapper {
-        name: "timeout",
-        short: "ks",
-        long: &["--kill-after", "--signal"],
-        before: 1,
-    },
-    Wrapper {
-        name: "xargs",
-        short: "adEILnPs",
-        long: &[
-            "--arg-file",
-            "--delimiter",
-            "--max-args",
-            "--max-procs",
-            "--max-lines",
-        ],
-        before: 0,
-    },
-    Wrapper {
-        name: "nice",
-        short: "n",
-        long: &["--adjustment"],
-        before: 0,
-    },
-    Wrapper {
-        name: "stdbuf",
-        short: "ioe",
-        long: &["--input", "--output", "--error"],
-        before: 0,
-    },
-    Wrapper {
-        name: "time",
-        short: "fo",
-        long: &["--format", "--output"],
-        before: 0,
-    },
-    wrapper("doas", "uC", 0),
-    wrapper("pkexec", "", 0),
-    wrapper("nohup", "", 0),
-    wrapper("setsid", "", 0),
-    wrapper("ionice", "cnpPu", 0),
-    wrapper("chrt", "TPD", 1),
-    wrapper("taskset", "", 1),
-    wrapper("numactl", "NCmipl", 0),
-    wrapper("command", "", 0),
-    wrapper("builtin", "", 0),
-    wrapper("exec", "a", 0),
-    wrapper("parallel", "jILnNPS", 0),
-    wrapper("watch", "n", 0),
-    wrapper("strace", "abeEoOpPsSuX", 0),
-    wrapper("ltrace", "aAeFlnopsu", 0),
-    wrapper("chroot", "", 1),
-    wrapper("unshare", "RwSG", 0),
-    wrapper("nsenter", "tSG", 0),
-    wrapper("setpriv", "", 0),
-    wrapper("prlimit", "p", 0),
-    wrapper("busybox", "", 0),
-    wrapper("toybox", "", 0),
-    wrapper("flock", "wE", 1),
-    wrapper("unbuffer", "", 0),
-    wrapper("fakeroot", "lsi", 0),
-    wrapper("chronic", "", 0),
-    wrapper("systemd-run", "pEtMHu", 0),
-    wrapper("script", "cIOBTmo", 0),
-    wrapper("runuser", "cugGs", 1),
-    wrapper("su", "cgGs", 1),
-    wrapper("dbus-run-session", "", 0),
-    wrapper("xvfb-run", "efnsp", 0),
-];
-
-const SHELLS: &[&str] = &[
-    "sh", "bash", "dash", "zsh", "ksh", "ash", "mksh", "fish", "rbash",
-];
+use crate::tools::command::certain::{EXOTIC, Shell};
+use crate::tools::command::{self, Command, Known, MAX_BYTES, Word};
+use table::{SHELLS, WRAPPERS, Wrapper};
 
 /// What a command writes, where that stands in its words: for `… | sh` and `$(…)`.
 pub(super) fn says(command: &Command) -> Option<String> {
@@ -137,15 +31,17 @@ fn printf(words: &[&str]) -> String {
     let Some((format, rest)) = words.split_first() else {
         return String::new();
     };
-    let text = super::ansi::text(format);
+    let text = ansi::text(format);
     let text = text.trim_matches('\0');
     match text.contains('%') {
         false => text.to_owned(),
         // A format that only strings words together.
         true => {
             let glue = text.replace("%s", "").replace("%b", "");
-            let joined = rest.join(&glue);
-            super::ansi::text(&joined)
+            match rest.len().saturating_mul(glue.len()) <= MAX_BYTES {
+                true => ansi::text(&rest.join(&glue)),
+                false => String::new(),
+            }
         }
     }
 }
@@ -159,7 +55,7 @@ pub(super) fn look(walk: &mut Walk<'_>, command: &Command) {
         return walk.not_known("it runs a program whose name is not known");
     }
     // A guessed name is followed too: it may be right.
-    let program = super::name(&first.text).to_owned();
+    let program = command::name(&first.text).to_owned();
     if first.known != Known::Fixed {
         walk.not_known("it runs a program whose name is not known");
     }
@@ -174,7 +70,8 @@ pub(super) fn look(walk: &mut Walk<'_>, command: &Command) {
         "popd" => walk.folder = None,
         "set" => {
             if let Some(at) = rest.iter().position(|w| w.text == "--") {
-                walk.names.positional = rest[at + 1..].iter().map(|w| w.text.clone()).collect();
+                let texts = rest[at + 1..].iter().map(|w| w.text.clone());
+                walk.names.positional = texts.collect();
             }
         }
         "alias" => {
@@ -193,6 +90,11 @@ pub(super) fn look(walk: &mut Walk<'_>, command: &Command) {
             if let Some(word) = rest.iter().find(|w| !w.text.starts_with('-')) {
                 here(walk, &word.text, fixed(word));
             }
+        }
+        // They evaluate what they are given as arithmetic or as names.
+        "let" | "declare" | "typeset" | "local" | "readonly" | "export" | "unset" | "read"
+        | "printf" | "test" | "[" | "wait" => {
+            rest.iter().for_each(|word| walk.hidden(&word.text));
         }
         "find" => find(walk, command),
         "fd" | "fdfind" => {
@@ -384,7 +286,11 @@ fn wrapped(walk: &mut Walk<'_>, command: &Command, wrapper: &Wrapper) {
     let given = match wrapper.name {
         "xargs" | "parallel" => {
             let said = walk.piped.take().unwrap_or_default();
-            let mut more: Vec<Word> = said.split_whitespace().map(Word::guess).collect();
+            let price = said.split_whitespace().count() * size_of::<Word>();
+            let mut more: Vec<Word> = match walk.steps.pay(price + said.len()) {
+                true => said.split_whitespace().map(Word::guess).collect(),
+                false => Vec::new(),
+            };
             // At least one word is not known.
             if more.is_empty() {
                 more.push(Word::guess(""));
@@ -454,11 +360,15 @@ fn find(walk: &mut Walk<'_>, command: &Command) {
             match word.text.contains("{}") {
                 // Any of the files: the folders it starts in stand for them.
                 true if starts.is_empty() => words.push(Word::guess(".")),
-                true => words.extend(
-                    starts
-                        .iter()
-                        .map(|s| Word::guess(word.text.replace("{}", &s.text))),
-                ),
+                true => {
+                    for start in &starts {
+                        let text = word.text.replace("{}", &start.text);
+                        if !walk.steps.pay(size_of::<Word>() + text.len()) {
+                            return;
+                        }
+                        words.push(Word::guess(text));
+                    }
+                }
                 false => words.push(word.clone()),
             }
         }
