@@ -54,7 +54,7 @@ impl Error {
         }
     }
 
-    pub(super) fn folder(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+    pub(in crate::kv) fn folder(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
         move |source| Error::Folder {
             path: path.to_path_buf(),
             source,

@@ -27,11 +27,11 @@ struct State {
 
 /// The notices of one store.
 #[derive(Default)]
-pub(super) struct Notices(Mutex<State>);
+pub(in crate::kv) struct Notices(Mutex<State>);
 
 impl Notices {
     /// Puts a notice down.
-    pub(super) fn add(&self, text: String, hint: &str) {
+    pub(in crate::kv) fn add(&self, text: String, hint: &str) {
         tracing::warn!(%text, "kv notice");
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.waiting.len() < MOST {
@@ -45,7 +45,7 @@ impl Notices {
     }
 
     /// Puts a notice down unless `reason` was told since the last [`Notices::well`].
-    pub(super) fn add_once(&self, reason: &str, text: String, hint: &str) {
+    pub(in crate::kv) fn add_once(&self, reason: &str, text: String, hint: &str) {
         let fresh = {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             state.told.insert(reason.to_string())
@@ -57,7 +57,7 @@ impl Notices {
 
     /// A write went through: the same trouble, if it comes back, is told again. Not before the user
     /// was shown it: on a full disk small files pass between large ones.
-    pub(super) fn well(&self) {
+    pub(in crate::kv) fn well(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.waiting.is_empty() {
             state.told.clear();
@@ -65,7 +65,7 @@ impl Notices {
     }
 
     /// Hands over what was not told yet; of what was too much, how many.
-    pub(super) fn take(&self) -> Vec<Notice> {
+    pub(in crate::kv) fn take(&self) -> Vec<Notice> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut told = std::mem::take(&mut state.waiting);
         match std::mem::take(&mut state.more) {

@@ -24,7 +24,7 @@ struct State<T> {
 }
 
 /// Jobs of some bytes each, from any thread to one.
-pub(super) struct Queue<T> {
+pub(in crate::kv) struct Queue<T> {
     limit: usize,
     state: Mutex<State<T>>,
     /// Something was pushed, or closed.
@@ -34,7 +34,7 @@ pub(super) struct Queue<T> {
 }
 
 /// What there is to do.
-pub(super) enum Next<T> {
+pub(in crate::kv) enum Next<T> {
     /// A job and its bytes, which count until [`Queue::done`].
     Job(T, usize),
     /// Nothing, and nothing has stirred for as long as the caller had patience.
@@ -45,7 +45,7 @@ pub(super) enum Next<T> {
 
 /// What became of the queue's end of a job.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) enum Ended {
+pub(in crate::kv) enum Ended {
     /// All is done.
     Done,
     /// The writer died before it got there.
@@ -53,7 +53,7 @@ pub(super) enum Ended {
 }
 
 impl<T> Queue<T> {
-    pub(super) fn new(limit: usize) -> Queue<T> {
+    pub(in crate::kv) fn new(limit: usize) -> Queue<T> {
         Queue {
             limit,
             state: Mutex::new(State {
@@ -77,7 +77,7 @@ impl<T> Queue<T> {
     }
 
     /// Hands a job over; blocks while it does not fit. False when there is no writer any more.
-    pub(super) fn push(&self, job: T, bytes: usize) -> bool {
+    pub(in crate::kv) fn push(&self, job: T, bytes: usize) -> bool {
         let mut state = self.lock();
         state.waiting += 1;
         // A job larger than the whole bound must pass some time: alone.
@@ -101,12 +101,12 @@ impl<T> Queue<T> {
     }
 
     /// Something was asked of the store that is no job: it is not idle.
-    pub(super) fn stir(&self) {
+    pub(in crate::kv) fn stir(&self) {
         self.lock().stirred = Instant::now();
     }
 
     /// The next job. Waits for one; with `patience` only until nothing has stirred for so long.
-    pub(super) fn next(&self, patience: Option<Duration>) -> Next<T> {
+    pub(in crate::kv) fn next(&self, patience: Option<Duration>) -> Next<T> {
         let mut state = self.lock();
         loop {
             if let Some((job, bytes)) = state.jobs.pop_front() {
@@ -135,7 +135,7 @@ impl<T> Queue<T> {
     }
 
     /// The job of `bytes` is over, well or not.
-    pub(super) fn done(&self, bytes: usize) {
+    pub(in crate::kv) fn done(&self, bytes: usize) {
         let mut state = self.lock();
         state.bytes -= bytes;
         state.done += 1;
@@ -143,7 +143,7 @@ impl<T> Queue<T> {
     }
 
     /// Waits until all that was pushed before this call is over.
-    pub(super) fn flush(&self) -> Ended {
+    pub(in crate::kv) fn flush(&self) -> Ended {
         let mut state = self.lock();
         let goal = state.pushed;
         while state.done < goal && !state.dead {
@@ -156,13 +156,13 @@ impl<T> Queue<T> {
     }
 
     /// Lets the writer end once it has drained.
-    pub(super) fn close(&self) {
+    pub(in crate::kv) fn close(&self) {
         self.lock().closed = true;
         self.work.notify_all();
     }
 
     /// The writer is gone: nothing waits for it any more, and what waited is dropped.
-    pub(super) fn die(&self) {
+    pub(in crate::kv) fn die(&self) {
         let mut state = self.lock();
         state.dead = true;
         state.jobs.clear();
@@ -173,7 +173,7 @@ impl<T> Queue<T> {
 
     /// Callers held back now, and the most bytes that ever waited.
     #[cfg(test)]
-    pub(super) fn pressure(&self) -> (usize, usize) {
+    pub(in crate::kv) fn pressure(&self) -> (usize, usize) {
         let state = self.lock();
         (state.waiting, state.peak)
     }

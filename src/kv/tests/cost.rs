@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::crash::in_memory;
 use super::*;
-use crate::kv::rebuild::AT_ONCE;
+use crate::kv::index::rebuild::AT_ONCE;
 
 /// Others whose chains a rebuild found, and nobody came back for.
 const OTHERS: i32 = 3000;

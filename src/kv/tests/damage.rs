@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
-use crate::kv::format::{HEADER, Header, Kind, Sums};
-use crate::kv::read;
+use crate::kv::record::format::{HEADER, Header, Kind, Sums};
+use crate::kv::record::read;
 
 /// One edge and one node with every section, and how to read each again.
 struct Pair {
@@ -166,7 +166,7 @@ fn files_that_were_moved_to_another_model_are_refused_and_set_aside() {
         payload: b"of q8_0".to_vec(),
     });
     q8.flush().unwrap();
-    let own = crate::kv::files::name(Kind::Edge, at(0), at(40));
+    let own = crate::kv::record::files::name(Kind::Edge, at(0), at(40));
     let folder = kv.join("v1").join(&other.hard.hex()[..16]);
     let mine: Vec<PathBuf> = records(&home)
         .into_iter()

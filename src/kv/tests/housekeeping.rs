@@ -1,7 +1,7 @@
 //! Quota and collection: what goes, in which order, and what stays whatever the quota says.
 
 use super::*;
-use crate::kv::files::MOST_ASIDE;
+use crate::kv::record::files::MOST_ASIDE;
 
 fn open_with(home: &TempDir, quota: u64) -> Store {
     let limits = Limits {
@@ -350,7 +350,11 @@ fn quarantine_is_bounded() {
         store.flush().unwrap();
         let edge = find(&store, &target).edges[0].clone();
         store.quarantine_edge(&edge, "on purpose");
-        let name = crate::kv::files::name(crate::kv::format::Kind::Edge, edge.from, edge.to);
+        let name = crate::kv::record::files::name(
+            crate::kv::record::format::Kind::Edge,
+            edge.from,
+            edge.to,
+        );
         let aside = home.path().join("kv/quarantine");
         assert!(aside.join(name).exists(), "the newest stays");
         let count = std::fs::read_dir(aside).unwrap().count();

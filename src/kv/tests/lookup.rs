@@ -4,15 +4,15 @@ use proptest::prelude::*;
 
 use super::crash::in_memory;
 use super::*;
-use crate::kv::ways::sql;
+use crate::kv::index::search::sql;
 use crate::ledger::common_prefix;
 
 #[test]
 fn every_statement_of_a_lookup_and_of_a_turns_end_is_a_search_in_an_index() {
     let (_home, store) = store();
-    let plans = sql::ALL.iter().chain(&crate::kv::joints::JOINT_SQL);
+    let plans = sql::ALL.iter().chain(&crate::kv::index::joints::JOINT_SQL);
     let plans = plans.map(|statement| (*statement, "SEARCH"));
-    for (statement, found) in plans.chain(crate::kv::holdings::PIN_SQL) {
+    for (statement, found) in plans.chain(crate::kv::index::holdings::PIN_SQL) {
         let plan: Vec<String> = store.with_index(|index, _| {
             let mut explain = index
                 .db

@@ -27,9 +27,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::storage::{Disk, Output, Storage};
 use super::*;
 use crate::durable::Space;
+use crate::kv::record::storage::{Disk, Output, Storage};
 use crate::ledger::{Digest, Running, Token};
 
 /// The fingerprint of the tests' model, with one fact to vary.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::*;
-use crate::kv::index::{Index, ModelId};
-use crate::kv::writer::Failure;
+use crate::kv::index::connection::{Index, ModelId};
+use crate::kv::write::writer::Failure;
 
 thread_local! {
     /// Another process in the middle of a change.
@@ -97,7 +97,7 @@ const CHANGES: [(&str, Change); 21] = [
         i.agree(m, "a", (digest(t, 40), Digest([1; 32])))
     }),
     ("hold_tips", |i, _, _| {
-        crate::kv::rebuild::hold_tips(i).unwrap();
+        crate::kv::index::rebuild::hold_tips(i).unwrap();
         Ok(())
     }),
 ];

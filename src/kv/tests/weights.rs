@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::kv::weights::{Plan, Tensors, Weights};
+use crate::kv::model::weights::{Plan, Tensors, Weights};
 
 const LEN: u64 = 3 << 20;
 

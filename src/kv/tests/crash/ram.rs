@@ -6,7 +6,7 @@ use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::kv::storage::{Output, Storage};
+use crate::kv::record::storage::{Output, Storage};
 use crate::kv::tests::Draw;
 
 /// What happens at the chosen operation.

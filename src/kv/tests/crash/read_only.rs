@@ -22,14 +22,14 @@ fn ends<T: Send + 'static>(what: &str, run: impl FnOnce() -> T + Send + 'static)
 /// Makes disk and index read-only, or writable again.
 fn close(store: &Store, ram: &Arc<Ram>, closed: bool) {
     ram.set_read_only(closed);
-    let set = |index: &crate::kv::index::Index, _| {
+    let set = |index: &crate::kv::index::connection::Index, _| {
         index.db.pragma_update(None, "query_only", closed).unwrap();
     };
     store.with_index(set);
 }
 
 fn edge_name(edge: &Edge) -> String {
-    crate::kv::files::name(crate::kv::format::Kind::Edge, edge.from, edge.to)
+    crate::kv::record::files::name(crate::kv::record::format::Kind::Edge, edge.from, edge.to)
 }
 
 fn place(ram: &Arc<Ram>, name: &str) -> PathBuf {

@@ -1,0 +1,2 @@
+pub(in crate::kv) mod deep;
+pub(in crate::kv) mod inspect;

@@ -1,0 +1,2 @@
+pub(in crate::kv) mod handle;
+pub(in crate::kv) mod share;

@@ -1,0 +1,281 @@
+//! One model's edges and nodes as a graph, and who reaches what. Pure: made from the index's rows,
+//! asked by housekeeping.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::ledger::{Digest, Running};
+
+use crate::kv::index::connection::{Edge, Index, ModelId, Node};
+use crate::kv::index::holdings::{Hold, Model};
+use crate::kv::record::files;
+use crate::kv::record::format::Kind;
+use crate::kv::record::put::SnapshotRole;
+
+/// A file of the graph: an edge below the number of edges, else a node.
+pub(in crate::kv) type Item = usize;
+
+/// All that is stored for a model.
+pub(in crate::kv) struct Graph {
+    pub(in crate::kv) model: ModelId,
+    pub(in crate::kv) hard: Digest,
+    pub(in crate::kv) edges: Vec<Edge>,
+    pub(in crate::kv) nodes: Vec<(Node, Option<SnapshotRole>)>,
+    pub(in crate::kv) holds: Vec<Hold>,
+    root: Digest,
+    ends: HashMap<Digest, Vec<Item>>,
+    starts: HashMap<Digest, Vec<Item>>,
+    at: HashMap<Digest, Vec<Item>>,
+    /// Digests that a chain of whole edges reaches from position 0.
+    anchored: HashSet<Digest>,
+}
+
+impl Graph {
+    /// Reads a model's rows.
+    pub(in crate::kv) fn load(index: &Index, model: &Model) -> Result<Graph, rusqlite::Error> {
+        let (edges, nodes) = index.all(model.id)?;
+        let roles = index.roles(model.id)?;
+        let nodes = nodes.into_iter().map(|node| {
+            let role = roles.get(&node.id).copied();
+            (node, role)
+        });
+        let mut graph = Graph {
+            model: model.id,
+            hard: model.hard,
+            holds: index.holds(model.id)?,
+            root: Running::new(model.hard).digest(),
+            ends: HashMap::new(),
+            starts: HashMap::new(),
+            at: HashMap::new(),
+            anchored: HashSet::new(),
+            edges,
+            nodes: nodes.collect(),
+        };
+        for (i, edge) in graph.edges.iter().enumerate() {
+            graph.ends.entry(edge.to).or_default().push(i);
+            graph.starts.entry(edge.from).or_default().push(i);
+        }
+        for (i, (node, _)) in graph.nodes.iter().enumerate() {
+            let item = graph.edges.len() + i;
+            graph.at.entry(node.digest).or_default().push(item);
+        }
+        let mut open = vec![graph.root];
+        while let Some(digest) = open.pop() {
+            if graph.anchored.insert(digest) {
+                let next = graph.starting(digest).iter();
+                open.extend(next.map(|i| graph.edges[*i].to));
+            }
+        }
+        Ok(graph)
+    }
+
+    pub(in crate::kv) fn items(&self) -> std::ops::Range<Item> {
+        0..self.edges.len() + self.nodes.len()
+    }
+
+    /// The edge or the node that an item is.
+    pub(in crate::kv) fn edge(&self, item: Item) -> Option<&Edge> {
+        self.edges.get(item)
+    }
+
+    pub(in crate::kv) fn node(&self, item: Item) -> Option<&Node> {
+        let at = item.checked_sub(self.edges.len())?;
+        self.nodes.get(at).map(|(node, _)| node)
+    }
+
+    /// Bytes of its file.
+    pub(in crate::kv) fn bytes(&self, item: Item) -> u64 {
+        let node = || self.node(item).map_or(0, |n| n.bytes);
+        self.edge(item).map_or_else(node, |e| e.bytes)
+    }
+
+    /// Where it ends, in tokens.
+    pub(in crate::kv) fn end(&self, item: Item) -> usize {
+        let node = || self.node(item).map_or(0, |n| n.at);
+        self.edge(item).map_or_else(node, |e| e.p1)
+    }
+
+    /// The name of its file.
+    pub(in crate::kv) fn name(&self, item: Item) -> String {
+        match (self.edge(item), self.node(item)) {
+            (Some(edge), _) => files::name(Kind::Edge, edge.from, edge.to),
+            (None, Some(node)) => files::name(Kind::Node, node.digest, node.digest),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// Edges that end at a digest.
+    pub(in crate::kv) fn ending(&self, digest: Digest) -> &[Item] {
+        self.ends.get(&digest).map_or(&[], Vec::as_slice)
+    }
+
+    /// Edges that start at a digest.
+    pub(in crate::kv) fn starting(&self, digest: Digest) -> &[Item] {
+        self.starts.get(&digest).map_or(&[], Vec::as_slice)
+    }
+
+    /// Nodes at a digest.
+    pub(in crate::kv) fn standing(&self, digest: Digest) -> &[Item] {
+        self.at.get(&digest).map_or(&[], Vec::as_slice)
+    }
+
+    /// All that a state at `digest` is made from or could be: every edge on the way back to
+    /// position 0, however it is cut, and the nodes between. Edges that no chain reaches from
+    /// position 0 are of use to nobody.
+    pub(in crate::kv) fn behind(&self, digest: Digest) -> HashSet<Item> {
+        let mut found = HashSet::new();
+        let mut seen = HashSet::new();
+        let mut open = vec![digest];
+        while let Some(digest) = open.pop() {
+            if !seen.insert(digest) {
+                continue;
+            }
+            found.extend(self.standing(digest));
+            for item in self.ending(digest) {
+                let edge = &self.edges[*item];
+                if self.anchored.contains(&edge.from) {
+                    found.insert(*item);
+                    open.push(edge.from);
+                }
+            }
+        }
+        if self.edges.is_empty() {
+            // Only whole states: nothing tells whose prefix a head is, so it is everybody's.
+            let shared = |role: &Option<SnapshotRole>| *role != Some(SnapshotRole::Turn);
+            let heads = self.nodes.iter().enumerate().filter(|(_, n)| shared(&n.1));
+            found.extend(heads.map(|(i, _)| i));
+        }
+        found
+    }
+
+    /// All that the holds of some owners reach.
+    pub(in crate::kv) fn reached(&self, whose: impl Fn(&str) -> bool) -> HashSet<Item> {
+        let mut found = HashSet::new();
+        for hold in self.holds.iter().filter(|h| whose(&h.owner)) {
+            found.extend(self.behind(hold.digest));
+        }
+        found
+    }
+
+    /// Whether snapshots hold states, which the segments alone cannot give.
+    pub(in crate::kv) fn has_states(&self) -> bool {
+        let state = |role: &Option<SnapshotRole>| *role != Some(SnapshotRole::Row);
+        self.nodes.iter().any(|(_, role)| state(role))
+    }
+
+    /// Whether a node holds a state, and not a logits row alone.
+    fn is_state(&self, item: Item) -> bool {
+        let node = item.checked_sub(self.edges.len()).map(|at| &self.nodes[at]);
+        node.is_some_and(|(_, role)| *role != Some(SnapshotRole::Row))
+    }
+
+    /// Whether a new process can begin at a digest with what is stored.
+    pub(in crate::kv) fn restores(&self, digest: Digest) -> bool {
+        let whole = self.edges.is_empty() || self.anchored.contains(&digest);
+        match self.has_states() {
+            true => whole && self.standing(digest).iter().any(|i| self.is_state(*i)),
+            false => whole && !self.ending(digest).is_empty(),
+        }
+    }
+
+    /// How many tokens an owner's process would find restorable: up to its deepest pin, and where
+    /// snapshots are needed, to the deepest of them before it.
+    pub(in crate::kv) fn restorable(&self, digest: Digest) -> usize {
+        let behind = self.behind(digest);
+        let whole = |d: Digest| self.edges.is_empty() || self.anchored.contains(&d);
+        if !self.has_states() {
+            let edges = behind.iter().filter_map(|i| self.edge(*i));
+            return edges.map(|e| e.p1).max().unwrap_or(0);
+        }
+        let nodes = behind.iter().filter_map(|i| self.node(*i));
+        let usable = nodes.filter(|n| whole(n.digest)).map(|n| n.at);
+        usable.max().unwrap_or(0)
+    }
+
+    /// True when a chain of whole edges reaches a digest from position 0.
+    pub(in crate::kv) fn is_anchored(&self, digest: Digest) -> bool {
+        self.anchored.contains(&digest)
+    }
+
+    /// What ends at one of some digests.
+    pub(in crate::kv) fn on(&self, digests: &HashSet<Digest>) -> HashSet<Item> {
+        let at = |d: &Digest| self.ending(*d).iter().chain(self.standing(*d));
+        digests.iter().flat_map(at).copied().collect()
+    }
+
+    /// Edges that another edge holds all of, and that nobody needs by themselves: what a crash left
+    /// of a merge. The other has the same two ends, and nothing else meets between them.
+    pub(in crate::kv) fn covered(&self) -> HashSet<Item> {
+        let held: HashSet<Digest> = self.holds.iter().map(|h| h.digest).collect();
+        let mut covered = HashSet::new();
+        for (whole, edge) in self.edges.iter().enumerate() {
+            for end in self.ending(edge.to).iter().filter(|i| **i != whole) {
+                let mut path = vec![*end];
+                let mut at = &self.edges[*end];
+                while at.p0 > edge.p0
+                    && !held.contains(&at.from)
+                    && self.standing(at.from).is_empty()
+                    && self.starting(at.from).len() == 1
+                    && let [before] = self.ending(at.from)
+                {
+                    path.push(*before);
+                    at = &self.edges[*before];
+                }
+                // From the same start, or from the middle, when its first parts are gone already.
+                let air = at.p0 > edge.p0 && self.ending(at.from).is_empty();
+                if at.from == edge.from || air {
+                    covered.extend(path);
+                }
+            }
+        }
+        covered
+    }
+
+    /// Adds what continues some items and is not among the `kept`.
+    pub(in crate::kv) fn add_later(&self, items: &mut HashSet<Item>, kept: &HashSet<Item>) {
+        let mut open: Vec<Item> = items.iter().copied().collect();
+        while let Some(item) = open.pop() {
+            let Some(edge) = self.edge(item) else {
+                continue;
+            };
+            for next in self.starting(edge.to).iter().chain(self.standing(edge.to)) {
+                if !kept.contains(next) && items.insert(*next) {
+                    open.push(*next);
+                }
+            }
+        }
+    }
+
+    /// Edges that end where no other begins, on a chain from position 0.
+    pub(in crate::kv) fn tips(&self) -> Vec<Item> {
+        let tip = |i: &Item| {
+            let edge = &self.edges[*i];
+            self.starting(edge.to).is_empty() && self.anchored.contains(&edge.from)
+        };
+        (0..self.edges.len()).filter(tip).collect()
+    }
+
+    /// Tokens that must be evaluated again when an item goes, as far as tokens can say it: an edge's
+    /// own; for a node, those back to the next node on its way.
+    pub(in crate::kv) fn saves(&self, item: Item) -> usize {
+        let Some(node) = self.node(item) else {
+            return self.edge(item).map_or(0, |e| e.p1 - e.p0);
+        };
+        if !self.is_state(item) {
+            // Without its row the last token of a prompt is evaluated again.
+            return 1;
+        }
+        let mut seen = HashSet::new();
+        let mut open = vec![node.digest];
+        let mut before = 0;
+        while let Some(digest) = open.pop() {
+            for edge in self.ending(digest).iter().map(|i| &self.edges[*i]) {
+                if !self.standing(edge.from).is_empty() {
+                    before = before.max(edge.p0);
+                } else if edge.p0 > before && seen.insert(edge.from) {
+                    open.push(edge.from);
+                }
+            }
+        }
+        node.at - before.min(node.at)
+    }
+}

@@ -1,0 +1,2 @@
+pub(in crate::kv) mod fingerprint;
+pub(in crate::kv) mod weights;

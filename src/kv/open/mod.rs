@@ -1,0 +1,1 @@
+pub(in crate::kv) mod repair;

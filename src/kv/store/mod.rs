@@ -1,0 +1,3 @@
+pub(in crate::kv) mod handle;
+pub(in crate::kv) mod quarantine;
+pub(in crate::kv) mod query;
