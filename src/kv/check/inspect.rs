@@ -1,20 +1,20 @@
-//! Proving a record by itself, without a target: what `verify` does with every file, and what fuzzing
-//! feeds with anything at all. The payload is hashed as it is read, never held.
+//! Proves a record by itself, without the tokens of a conversation: for `npast kv verify`, and for
+//! fuzzing. It hashes the payload while it reads, and never holds all of it.
 
 use std::io::Read;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use crate::ledger::{Running, Token};
-
 use crate::kv::error::Damage;
-use crate::kv::record::format::{Header, Kind, Limits};
-use crate::kv::record::read::{self, Fault};
+use crate::kv::limits::Limits;
+use crate::kv::record::format::{Header, RecordKind};
+use crate::kv::record::read::{self, ReadFault};
+use crate::ledger::{Running, Token};
 
 /// Bytes of payload in memory at a time.
 const CHUNK: usize = 1 << 20;
 
-/// What a record that is whole says.
+/// A proven record without its payload.
 #[derive(Debug)]
 pub(in crate::kv) struct Inspected {
     pub(in crate::kv) header: Header,
@@ -27,7 +27,7 @@ pub(in crate::kv) fn record(
     input: &mut dyn Read,
     file_len: u64,
     limits: &Limits,
-) -> Result<Inspected, Fault> {
+) -> Result<Inspected, ReadFault> {
     let (header, tokens) = read::head(input, file_len, limits)?;
     read::owner(input, &header)?;
     if xxh3_64(&read::take(input, header.logits * 4)?) != header.sums.logits {
@@ -46,10 +46,10 @@ pub(in crate::kv) fn record(
         return Err(Damage::Checksum("payload").into());
     }
     read::at_end(input, &header)?;
-    if header.kind == Kind::Node && header.from != header.to {
+    if header.kind == RecordKind::Node && header.from != header.to {
         return Err(Damage::Field("digest").into());
     }
-    if header.kind == Kind::Edge && header.p0 == 0 {
+    if header.kind == RecordKind::Edge && header.p0 == 0 {
         let mut running = Running::new(header.hard);
         if running.digest() != header.from {
             return Err(Damage::Other("prefix").into());
@@ -69,8 +69,8 @@ pub(in crate::kv) fn record(
 pub fn inspect(bytes: &[u8], limits: &Limits) -> Result<(), Damage> {
     match record(&mut &bytes[..], bytes.len() as u64, limits) {
         Ok(_) => Ok(()),
-        Err(Fault::Damage(damage)) => Err(damage),
-        // Memory has no other trouble than its end.
-        Err(Fault::Io(_)) => Err(Damage::Short),
+        Err(ReadFault::Damage(damage)) => Err(damage),
+        // Reading from memory fails only at its end.
+        Err(ReadFault::Io(_)) => Err(Damage::Short),
     }
 }

@@ -1,51 +1,29 @@
-//! One version of a prefix's KV. Two chains that agree on the tokens of [0, p) must agree on the bytes
-//! of [0, p): else a process that restarts could be given other bytes than the slot holds that never
-//! stopped. So who wants to store a segment first asks what is stored of its tokens, takes those
-//! bytes, and stores what is new; the writer asks again when the file gets its name.
+//! One version of a prefix's KV. Two stored chains with the same tokens in [0, p) must have the same
+//! bytes there. Otherwise a restarted process could restore other bytes than a process has that never
+//! stopped. So the slot looks up what is stored of a segment's tokens before it stores the segment, takes
+//! those bytes, and stores only what is new. The writer looks again when it gives the file its name.
 
+use crate::kv::index::connection::Index;
+use crate::kv::index::edges::{EdgeRow, MOST_ALIKE};
+use crate::kv::index::table::SqlResult;
+use crate::kv::open::store::OpenStore;
+use crate::kv::record::item::Edge;
+use crate::kv::record::read;
 use crate::ledger::{Digest, Token, common_prefix};
 
-use crate::kv::index::connection::{Edge, EdgeRow, Index, Node};
-use crate::kv::index::search::MOST_ALIKE;
-use crate::kv::record::read;
-use crate::kv::store::handle::{Live, Store};
-
-impl Store {
-    /// Of the stored segments that begin at `from`, which is D(p0), the one that has the most of
-    /// `tokens`, those that follow p0; and the position up to which it has them, above p0. `None`
-    /// where no segment has the first one. What waits for the writer is not seen.
-    pub fn ahead(&self, from: Digest, p0: usize, tokens: &[Token]) -> Option<(Edge, usize)> {
-        let live = self.live()?;
-        let found = live.sound(|| ahead(live, &live.asked(), (from, p0), tokens));
-        found
-            .inspect_err(|error| tracing::warn!(%error, "what is stored ahead is not known"))
-            .ok()?
-    }
-
-    /// The snapshot that is stored at a digest.
-    pub fn node(&self, digest: Digest) -> Option<Node> {
-        let live = self.live()?;
-        live.sound(|| live.asked().node(live.model(), digest))
-            .ok()?
-    }
-
-    /// Ends of segments and places of snapshots that were handed over since the last call, and that
-    /// somebody else had stored meanwhile in other bytes. Counted in `Changes::other`.
-    pub fn take_others(&self) -> Vec<Digest> {
-        self.live().map_or_else(Vec::new, Live::take_others)
-    }
-}
-
-/// [`Store::ahead`] on either connection.
+/// Of the stored segments that begin at `from`, which is D(p0), the one that has the most of `tokens`,
+/// those that follow p0; and the position up to which it has them, above p0. `None` where no segment
+/// has the first token. `index` is one of the store's two connections.
 pub(in crate::kv) fn ahead(
-    live: &Live,
+    store: &OpenStore,
     index: &Index,
     (from, p0): (Digest, usize),
     tokens: &[Token],
-) -> Result<Option<(Edge, usize)>, rusqlite::Error> {
+) -> SqlResult<Option<(Edge, usize)>> {
     let mut best: Option<(Edge, usize)> = None;
     let mut files = 0;
-    for EdgeRow { edge, head, .. } in index.ways(live.model(), from, p0, tokens)? {
+    let candidates = index.edges(store.model()).candidates(from, p0, tokens)?;
+    for EdgeRow { edge, head, .. } in candidates {
         let len = edge.p1.saturating_sub(edge.p0);
         let mut same = common_prefix(&head, tokens);
         // The row holds the first tokens; the others are in the file.
@@ -54,8 +32,8 @@ pub(in crate::kv) fn ahead(
             if files > MOST_ALIKE {
                 continue;
             }
-            // A file that cannot be read has nothing to take; who wants it whole is told.
-            let Ok(stored) = read::tokens(&live.files, &live.limits, &edge) else {
+            // From a file that cannot be read nothing is taken. Reading it whole gives the error.
+            let Ok(stored) = read::tokens(&store.files, &store.limits, &edge) else {
                 continue;
             };
             same = common_prefix(&stored, tokens);

@@ -1,25 +1,24 @@
-//! From tokens to what is stored for them. Candidates come from the index; equality is by digest of
-//! the target, computed only where the few tokens kept in a row agree.
+//! The lookup: from the tokens of a conversation to what is stored for them. The index gives candidates;
+//! the digest of the target decides, and is computed only where the few tokens kept in a row agree.
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::ledger::{Digest, Token, common_prefix};
-
 use crate::kv::error::Error;
-use crate::kv::index::connection::{Edge, EdgeRow, Node};
-use crate::kv::index::search::MOST_ALIKE;
+use crate::kv::index::edges::{EdgeRow, MOST_ALIKE};
+use crate::kv::open::store::OpenStore;
+use crate::kv::record::item::{Edge, Node};
 use crate::kv::record::read;
-use crate::kv::store::handle::Live;
+use crate::ledger::{Digest, Token, common_prefix};
 
 /// What is stored for a target.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Found {
+pub struct StoredPrefix {
     /// A contiguous chain from position 0, as far as whole edges reach; of chains that reach as
     /// far, one with the fewest edges.
     pub edges: Vec<Edge>,
-    /// An edge of another conversation that goes on matching after the chain's end: up to m,
+    /// An edge of another conversation that matches after the chain's end too: up to m,
     /// p0 < m < p1. Its p0 is a boundary of the chain, so the edges before p0 and its first m - p0
-    /// rows cover [0, m). Read it with [`crate::kv::store::handle::Store::read_first_rows`].
+    /// rows cover [0, m). Read it with `Store::read_first_rows`.
     pub partial: Option<(Edge, usize)>,
     /// Every snapshot at a boundary that whole edges reach, ascending; where no edges are stored at
     /// all, every snapshot on the target.
@@ -29,12 +28,12 @@ pub struct Found {
 /// Positions that whole edges reach, with how many it takes and the last of them.
 type Reached = BTreeMap<usize, (usize, Option<Edge>)>;
 
-/// Also how many rows were read for it.
+/// What is stored for `target`; also how many rows of the index were read. `digests(p)` is D(p).
 pub(in crate::kv) fn lookup(
-    live: &Live,
+    store: &OpenStore,
     target: &[Token],
     digests: &dyn Fn(usize) -> Digest,
-) -> Result<(Found, usize), Error> {
+) -> Result<(StoredPrefix, usize), Error> {
     let mut known: HashMap<usize, Digest> = HashMap::new();
     let mut digest = |at: usize| *known.entry(at).or_insert_with(|| digests(at));
 
@@ -46,13 +45,15 @@ pub(in crate::kv) fn lookup(
     while let Some(here) = at {
         let steps = reached[&here].0 + 1;
         let from = digest(here);
-        // Held for one boundary at a time: the writer has its turns.
-        let index = live.asked();
-        let ways = index.ways(live.model(), from, here, &target[here..])?;
-        nodes.extend(index.node(live.model(), from)?);
+        // Locked for one boundary at a time: a rebuild of the index waits for the lock.
+        let index = store.reader();
+        let candidates = index
+            .edges(store.model())
+            .candidates(from, here, &target[here..])?;
+        nodes.extend(index.nodes(store.model()).get(from)?);
         drop(index);
-        rows += ways.len() + 1;
-        for row in ways {
+        rows += candidates.len() + 1;
+        for row in candidates {
             let edge = &row.edge;
             if edge.p0 != here || edge.p1 <= here {
                 continue;
@@ -70,13 +71,13 @@ pub(in crate::kv) fn lookup(
     }
 
     let edges = chain(&reached);
-    let partial = partial(live, target, &edges, open);
-    if edges.is_empty() && !live.asked().has_edges(live.model())? {
-        nodes = live.asked().nodes_along(live.model(), target)?;
+    let partial = partial(store, target, &edges, open);
+    if edges.is_empty() && !store.reader().edges(store.model()).any()? {
+        nodes = store.reader().nodes(store.model()).along(target)?;
         rows += nodes.len();
         nodes.retain(|node| digest(node.at) == node.digest);
     }
-    let found = Found {
+    let found = StoredPrefix {
         edges,
         partial,
         nodes,
@@ -103,7 +104,7 @@ fn chain(reached: &Reached) -> Vec<Edge> {
 
 /// The edge that matches farthest beyond the chain's end, if any.
 fn partial(
-    live: &Live,
+    store: &OpenStore,
     target: &[Token],
     edges: &[Edge],
     open: Vec<EdgeRow>,
@@ -127,8 +128,8 @@ fn partial(
                 continue;
             }
             files += 1;
-            // A file that cannot be read is no candidate; who wants it whole will be told.
-            let Ok(tokens) = read::tokens(&live.files, &live.limits, &edge) else {
+            // A file that cannot be read is no candidate. Reading it whole gives the error.
+            let Ok(tokens) = read::tokens(&store.files, &store.limits, &edge) else {
                 continue;
             };
             matching = common_prefix(&tokens, ahead);

@@ -1,5 +1,6 @@
 //! Reading ahead: a thread reads and proves the segments of a chain, one after another, while the
-//! caller puts those before into the slot. Bounded in bytes, and buffers come back to be used again.
+//! caller restores the earlier ones into the slot. The bytes that wait for the caller are bounded, and
+//! the caller gives buffers back to be used again.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,16 +11,16 @@ use std::thread::{self, JoinHandle};
 use crate::ledger::{Running, Token};
 
 use crate::kv::error::Error;
-use crate::kv::index::connection::Edge;
-use crate::kv::queue::{Next, Queue};
+use crate::kv::open::store::OpenStore;
+use crate::kv::queue::{NextJob, Queue};
 use crate::kv::record::format::HEADER;
-use crate::kv::record::read::{self, Segment};
-use crate::kv::store::handle::Live;
+use crate::kv::record::item::Edge;
+use crate::kv::record::read::{self, ProvenSegment};
 
 /// Buffers that are kept for later segments.
 const SPARE: usize = 4;
 
-type Segments = Queue<Result<Segment, Error>>;
+type Segments = Queue<Result<ProvenSegment, Error>>;
 
 /// Proven segments of a chain in its order, read ahead by a thread. It ends after the first error,
 /// and a panic of the thread is one; dropping it ends the reading.
@@ -35,20 +36,20 @@ impl Chain {
     /// Starts reading `edges`, each with the position up to which it is wanted (its p1, or less for
     /// the last one), for a target whose tokens they hold.
     pub(in crate::kv) fn start(
-        live: Arc<Live>,
+        store: Arc<OpenStore>,
         edges: Vec<(Edge, usize)>,
         target: Arc<[Token]>,
     ) -> Result<Chain, Error> {
-        let segments = Arc::new(Queue::new(live.limits.ahead_bytes));
+        let segments = Arc::new(Queue::new(store.limits.ahead_bytes));
         let (spare, buffers) = mpsc::channel();
-        let (queue, folder) = (segments.clone(), live.files.folder.clone());
+        let (queue, folder) = (segments.clone(), store.files.folder.clone());
         let reader = thread::Builder::new()
             .name("npast-kv-read".to_string())
             .spawn(move || {
                 let queue = Closes(queue);
-                let read = || read_all(&live, &edges, &target, &queue.0, &buffers);
+                let read = || read_all(&store, &edges, &target, &queue.0, &buffers);
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(read)) {
-                    let error = Error::Panicked(said(panic.as_ref()));
+                    let error = Error::Panicked(message(panic.as_ref()));
                     tracing::error!(%error, "reading ahead");
                     queue.0.push(Err(error), 0);
                 }
@@ -64,12 +65,12 @@ impl Chain {
 
     /// Takes back the buffer of a segment that is not needed any more.
     pub fn give_back(&self, payload: Vec<u8>) {
-        // After the last segment nobody takes it.
+        // After the last segment the reading thread has ended, and the buffer is dropped.
         let _ = self.spare.send(payload);
     }
 }
 
-/// Closes the queue when the reading thread ends, however it ends: the engine waits for the queue.
+/// Closes the queue when the reading thread ends, also by a panic: the engine waits for the queue.
 struct Closes(Arc<Segments>);
 
 impl Drop for Closes {
@@ -78,43 +79,43 @@ impl Drop for Closes {
     }
 }
 
-/// What a panic said.
-fn said(panic: &(dyn Any + Send)) -> String {
+/// The message of a panic.
+fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no reason was given".to_owned())
 }
 
 fn read_all(
-    live: &Live,
+    store: &OpenStore,
     edges: &[(Edge, usize)],
     target: &[Token],
     queue: &Segments,
     buffers: &Receiver<Vec<u8>>,
 ) {
-    let hard = live.fingerprint.hard;
+    let hard = store.fingerprint.hard;
     let mut running = Running::new(hard);
     let mut spare: Vec<Vec<u8>> = Vec::new();
     for (edge, upto) in edges {
-        live.queue.stir();
+        store.activity.touch();
         spare.extend(buffers.try_iter());
         spare.drain(..spare.len().saturating_sub(SPARE));
         let small = HEADER + edge.p1.saturating_sub(edge.p0) * 4;
         let want = usize::try_from(edge.bytes)
             .unwrap_or(usize::MAX)
             .saturating_sub(small);
-        // The one that came back last is likely to be in the processor's cache still.
+        // The buffer that came back last is probably still in the processor's cache.
         let fits = spare.iter().rposition(|b| b.capacity() >= want);
         let buffer = fits.map_or_else(Vec::new, |i| spare.remove(i));
-        let wanted = read::Wanted {
+        let wanted = read::WantedEdge {
             edge,
             target,
             upto: *upto,
         };
         let read = read::segment(
-            &live.files,
+            &store.files,
             hard,
-            &live.limits,
+            &store.limits,
             &wanted,
             &mut running,
             buffer,
@@ -130,25 +131,25 @@ fn read_all(
 }
 
 impl Iterator for Chain {
-    type Item = Result<Segment, Error>;
+    type Item = Result<ProvenSegment, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(bytes) = self.given.take() {
             self.segments.done(bytes);
         }
         match self.segments.next(None) {
-            Next::Job(segment, bytes) => {
+            NextJob::Job(segment, bytes) => {
                 self.given = Some(bytes);
                 Some(segment)
             }
-            Next::Idle | Next::Closed => None,
+            NextJob::Idle | NextJob::Closed => None,
         }
     }
 }
 
 impl Drop for Chain {
     fn drop(&mut self) {
-        // A push that waits gives up; what is being read is read to its end.
+        // A push that waits returns; the segment that is being read is read to its end.
         self.segments.die();
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();

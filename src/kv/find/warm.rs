@@ -1,30 +1,26 @@
-//! Warming: before a model is loaded nothing can be proven yet, but the kernel can be asked to read
-//! an owner's files while weights load. Proof then runs at the speed of memory. It touches nothing,
-//! and what goes wrong is of no importance.
+//! Warming: while a model is loaded, the kernel reads an owner's files into the page cache. They cannot
+//! be proven yet, but their proof will then read from memory. Warming changes nothing, and its errors
+//! only cost time.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
-
-use crate::ledger::Digest;
-
-use crate::kv::index::connection::{Index, ModelId};
-use crate::kv::index::rebuild::short;
+use crate::kv::index::connection::Index;
+use crate::kv::index::table::SqlResult;
+use crate::kv::model::facts::short;
 use crate::kv::record::files;
-use crate::kv::record::format::Kind;
+use crate::kv::record::format::RecordKind;
 
 /// Bytes that one call asks for: the kernel reads no more ahead than its own limit, 128 KiB at
 /// least, so a whole file takes many.
 const STEP: u64 = 128 << 10;
-/// Without a word of the system about free memory.
+/// The bytes that are warmed where the system does not say how much memory is free.
 const MOST: u64 = 2 << 30;
 
-/// A thread that asks the kernel for files; dropping it ends that.
+/// A thread that asks the kernel to read files; it ends when this is dropped.
 pub struct Warming {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<u64>>,
@@ -53,7 +49,7 @@ pub fn warm(dir: &Path, owner: &str) -> Warming {
 }
 
 impl Warming {
-    /// Waits until all was asked for; the bytes of it.
+    /// Waits until the kernel was asked for all files; returns their bytes.
     pub fn wait(mut self) -> u64 {
         let thread = self.thread.take();
         thread.map_or(0, |t| t.join().unwrap_or(0))
@@ -67,30 +63,20 @@ impl Drop for Warming {
 }
 
 /// The files that lead to the owner's latest pin, from position 0 on, and the snapshot there.
-fn files_of(dir: &Path, owner: &str) -> Result<Vec<PathBuf>, rusqlite::Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(dir.join("index.db"), flags)?;
-    db.busy_timeout(Duration::from_secs(1))?;
-    let pinned = db
-        .query_row(
-            "SELECT pin.model, model.hard, pin.digest FROM pin JOIN model ON model.id = pin.model
-             WHERE owner = ?1 ORDER BY pin.id DESC LIMIT 1",
-            params![owner],
-            |r| Ok((ModelId(r.get(0)?), Digest(r.get(1)?), Digest(r.get(2)?))),
-        )
-        .optional()?;
-    let Some((model, hard, end)) = pinned else {
+fn files_of(dir: &Path, owner: &str) -> SqlResult<Vec<PathBuf>> {
+    let index = Index::read_only(&dir.join("index.db"))?;
+    let Some((model, end)) = index.owners().last_pin(owner)? else {
         return Ok(Vec::new());
     };
-    let index = Index { db };
-    let mut names = vec![files::name(Kind::Node, end, end)];
+    let edges = index.edges(model.id);
+    let mut names = vec![files::name(RecordKind::Node, end, end)];
     let (mut at, mut before) = (end, usize::MAX);
-    // Positions fall, so it ends whatever the rows say.
-    while let Some(edge) = index.edge_to(model, at)?.filter(|e| e.p0 < before) {
-        names.push(files::name(Kind::Edge, edge.from, edge.to));
+    // Each step is to a lower position, so the walk ends even where rows are wrong.
+    while let Some(edge) = edges.longest_to(at)?.filter(|e| e.p0 < before) {
+        names.push(edge.name());
         (at, before) = (edge.from, edge.p0);
     }
-    let folder = dir.join("v1").join(short(hard));
+    let folder = dir.join("v1").join(short(model.hard));
     let paths = names.iter().rev().map(|name| folder.join(name));
     Ok(paths.collect())
 }
@@ -137,7 +123,7 @@ fn will_need(file: &File, at: u64, length: u64) -> bool {
     }
 }
 
-/// Bytes of memory that can be used without anybody missing them.
+/// Bytes of memory that are free, or can be made free without swapping.
 fn free() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"));

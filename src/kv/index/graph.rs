@@ -1,18 +1,19 @@
-//! One model's edges and nodes as a graph, and who reaches what. Pure: made from the index's rows,
-//! asked by housekeeping.
+//! One model's edges and nodes as a graph in memory, and which owners reach which of them. Eviction, status
+//! and forgetting an owner load it from the index; a lookup never does.
 
 use std::collections::{HashMap, HashSet};
 
+use crate::kv::record::item::{Edge, Node};
+use crate::kv::record::role::SnapshotRole;
 use crate::ledger::{Digest, Running};
 
-use crate::kv::index::connection::{Edge, Index, ModelId, Node};
-use crate::kv::index::holdings::{Hold, Model};
-use crate::kv::record::files;
-use crate::kv::record::format::Kind;
-use crate::kv::record::put::SnapshotRole;
+use super::connection::Index;
+use super::models::{ModelId, StoredModel};
+use super::owners::Hold;
+use super::table::SqlResult;
 
 /// A file of the graph: an edge below the number of edges, else a node.
-pub(in crate::kv) type Item = usize;
+pub(in crate::kv) type GraphItem = usize;
 
 /// All that is stored for a model.
 pub(in crate::kv) struct Graph {
@@ -22,18 +23,19 @@ pub(in crate::kv) struct Graph {
     pub(in crate::kv) nodes: Vec<(Node, Option<SnapshotRole>)>,
     pub(in crate::kv) holds: Vec<Hold>,
     root: Digest,
-    ends: HashMap<Digest, Vec<Item>>,
-    starts: HashMap<Digest, Vec<Item>>,
-    at: HashMap<Digest, Vec<Item>>,
+    ends: HashMap<Digest, Vec<GraphItem>>,
+    starts: HashMap<Digest, Vec<GraphItem>>,
+    at: HashMap<Digest, Vec<GraphItem>>,
     /// Digests that a chain of whole edges reaches from position 0.
     anchored: HashSet<Digest>,
 }
 
 impl Graph {
     /// Reads a model's rows.
-    pub(in crate::kv) fn load(index: &Index, model: &Model) -> Result<Graph, rusqlite::Error> {
-        let (edges, nodes) = index.all(model.id)?;
-        let roles = index.roles(model.id)?;
+    pub(in crate::kv) fn load(index: &Index, model: &StoredModel) -> SqlResult<Graph> {
+        let edges = index.edges(model.id).all()?;
+        let nodes = index.nodes(model.id).all()?;
+        let roles = index.nodes(model.id).roles()?;
         let nodes = nodes.into_iter().map(|node| {
             let role = roles.get(&node.id).copied();
             (node, role)
@@ -41,7 +43,7 @@ impl Graph {
         let mut graph = Graph {
             model: model.id,
             hard: model.hard,
-            holds: index.holds(model.id)?,
+            holds: index.owners().holds(model.id)?,
             root: Running::new(model.hard).digest(),
             ends: HashMap::new(),
             starts: HashMap::new(),
@@ -68,60 +70,60 @@ impl Graph {
         Ok(graph)
     }
 
-    pub(in crate::kv) fn items(&self) -> std::ops::Range<Item> {
+    pub(in crate::kv) fn items(&self) -> std::ops::Range<GraphItem> {
         0..self.edges.len() + self.nodes.len()
     }
 
     /// The edge or the node that an item is.
-    pub(in crate::kv) fn edge(&self, item: Item) -> Option<&Edge> {
+    pub(in crate::kv) fn edge(&self, item: GraphItem) -> Option<&Edge> {
         self.edges.get(item)
     }
 
-    pub(in crate::kv) fn node(&self, item: Item) -> Option<&Node> {
+    pub(in crate::kv) fn node(&self, item: GraphItem) -> Option<&Node> {
         let at = item.checked_sub(self.edges.len())?;
         self.nodes.get(at).map(|(node, _)| node)
     }
 
     /// Bytes of its file.
-    pub(in crate::kv) fn bytes(&self, item: Item) -> u64 {
+    pub(in crate::kv) fn bytes(&self, item: GraphItem) -> u64 {
         let node = || self.node(item).map_or(0, |n| n.bytes);
         self.edge(item).map_or_else(node, |e| e.bytes)
     }
 
     /// Where it ends, in tokens.
-    pub(in crate::kv) fn end(&self, item: Item) -> usize {
+    pub(in crate::kv) fn end(&self, item: GraphItem) -> usize {
         let node = || self.node(item).map_or(0, |n| n.at);
         self.edge(item).map_or_else(node, |e| e.p1)
     }
 
     /// The name of its file.
-    pub(in crate::kv) fn name(&self, item: Item) -> String {
+    pub(in crate::kv) fn name(&self, item: GraphItem) -> String {
         match (self.edge(item), self.node(item)) {
-            (Some(edge), _) => files::name(Kind::Edge, edge.from, edge.to),
-            (None, Some(node)) => files::name(Kind::Node, node.digest, node.digest),
+            (Some(edge), _) => edge.name(),
+            (None, Some(node)) => node.name(),
             (None, None) => String::new(),
         }
     }
 
     /// Edges that end at a digest.
-    pub(in crate::kv) fn ending(&self, digest: Digest) -> &[Item] {
+    pub(in crate::kv) fn ending(&self, digest: Digest) -> &[GraphItem] {
         self.ends.get(&digest).map_or(&[], Vec::as_slice)
     }
 
     /// Edges that start at a digest.
-    pub(in crate::kv) fn starting(&self, digest: Digest) -> &[Item] {
+    pub(in crate::kv) fn starting(&self, digest: Digest) -> &[GraphItem] {
         self.starts.get(&digest).map_or(&[], Vec::as_slice)
     }
 
     /// Nodes at a digest.
-    pub(in crate::kv) fn standing(&self, digest: Digest) -> &[Item] {
+    pub(in crate::kv) fn standing(&self, digest: Digest) -> &[GraphItem] {
         self.at.get(&digest).map_or(&[], Vec::as_slice)
     }
 
-    /// All that a state at `digest` is made from or could be: every edge on the way back to
-    /// position 0, however it is cut, and the nodes between. Edges that no chain reaches from
-    /// position 0 are of use to nobody.
-    pub(in crate::kv) fn behind(&self, digest: Digest) -> HashSet<Item> {
+    /// All that a restore to `digest` can use: every edge on the way back to position 0, also where
+    /// several segments cover the same positions, and the nodes between. Edges that no chain from
+    /// position 0 reaches are left out: no restore can use them.
+    pub(in crate::kv) fn behind(&self, digest: Digest) -> HashSet<GraphItem> {
         let mut found = HashSet::new();
         let mut seen = HashSet::new();
         let mut open = vec![digest];
@@ -139,7 +141,8 @@ impl Graph {
             }
         }
         if self.edges.is_empty() {
-            // Only whole states: nothing tells whose prefix a head is, so it is everybody's.
+            // Only whole states are stored: without edges it is unknown which conversations begin with a
+            // head, so every owner reaches it.
             let shared = |role: &Option<SnapshotRole>| *role != Some(SnapshotRole::Turn);
             let heads = self.nodes.iter().enumerate().filter(|(_, n)| shared(&n.1));
             found.extend(heads.map(|(i, _)| i));
@@ -148,7 +151,7 @@ impl Graph {
     }
 
     /// All that the holds of some owners reach.
-    pub(in crate::kv) fn reached(&self, whose: impl Fn(&str) -> bool) -> HashSet<Item> {
+    pub(in crate::kv) fn reached(&self, whose: impl Fn(&str) -> bool) -> HashSet<GraphItem> {
         let mut found = HashSet::new();
         for hold in self.holds.iter().filter(|h| whose(&h.owner)) {
             found.extend(self.behind(hold.digest));
@@ -163,7 +166,7 @@ impl Graph {
     }
 
     /// Whether a node holds a state, and not a logits row alone.
-    fn is_state(&self, item: Item) -> bool {
+    fn is_state(&self, item: GraphItem) -> bool {
         let node = item.checked_sub(self.edges.len()).map(|at| &self.nodes[at]);
         node.is_some_and(|(_, role)| *role != Some(SnapshotRole::Row))
     }
@@ -197,14 +200,14 @@ impl Graph {
     }
 
     /// What ends at one of some digests.
-    pub(in crate::kv) fn on(&self, digests: &HashSet<Digest>) -> HashSet<Item> {
+    pub(in crate::kv) fn on(&self, digests: &HashSet<Digest>) -> HashSet<GraphItem> {
         let at = |d: &Digest| self.ending(*d).iter().chain(self.standing(*d));
         digests.iter().flat_map(at).copied().collect()
     }
 
-    /// Edges that another edge holds all of, and that nobody needs by themselves: what a crash left
-    /// of a merge. The other has the same two ends, and nothing else meets between them.
-    pub(in crate::kv) fn covered(&self) -> HashSet<Item> {
+    /// The parts of merged edges that a crash left: edges of which another edge, with the same two ends,
+    /// holds all, and that nothing else needs.
+    pub(in crate::kv) fn covered(&self) -> HashSet<GraphItem> {
         let held: HashSet<Digest> = self.holds.iter().map(|h| h.digest).collect();
         let mut covered = HashSet::new();
         for (whole, edge) in self.edges.iter().enumerate() {
@@ -220,9 +223,9 @@ impl Graph {
                     path.push(*before);
                     at = &self.edges[*before];
                 }
-                // From the same start, or from the middle, when its first parts are gone already.
-                let air = at.p0 > edge.p0 && self.ending(at.from).is_empty();
-                if at.from == edge.from || air {
+                // Where the first parts are removed already, nothing leads to the rest of them.
+                let parent_is_gone = at.p0 > edge.p0 && self.ending(at.from).is_empty();
+                if at.from == edge.from || parent_is_gone {
                     covered.extend(path);
                 }
             }
@@ -231,8 +234,12 @@ impl Graph {
     }
 
     /// Adds what continues some items and is not among the `kept`.
-    pub(in crate::kv) fn add_later(&self, items: &mut HashSet<Item>, kept: &HashSet<Item>) {
-        let mut open: Vec<Item> = items.iter().copied().collect();
+    pub(in crate::kv) fn add_later(
+        &self,
+        items: &mut HashSet<GraphItem>,
+        kept: &HashSet<GraphItem>,
+    ) {
+        let mut open: Vec<GraphItem> = items.iter().copied().collect();
         while let Some(item) = open.pop() {
             let Some(edge) = self.edge(item) else {
                 continue;
@@ -246,8 +253,8 @@ impl Graph {
     }
 
     /// Edges that end where no other begins, on a chain from position 0.
-    pub(in crate::kv) fn tips(&self) -> Vec<Item> {
-        let tip = |i: &Item| {
+    pub(in crate::kv) fn tips(&self) -> Vec<GraphItem> {
+        let tip = |i: &GraphItem| {
             let edge = &self.edges[*i];
             self.starting(edge.to).is_empty() && self.anchored.contains(&edge.from)
         };
@@ -256,12 +263,12 @@ impl Graph {
 
     /// Tokens that must be evaluated again when an item goes, as far as tokens can say it: an edge's
     /// own; for a node, those back to the next node on its way.
-    pub(in crate::kv) fn saves(&self, item: Item) -> usize {
+    pub(in crate::kv) fn saves(&self, item: GraphItem) -> usize {
         let Some(node) = self.node(item) else {
             return self.edge(item).map_or(0, |e| e.p1 - e.p0);
         };
         if !self.is_state(item) {
-            // Without its row the last token of a prompt is evaluated again.
+            // Without its logits row the last token of a prompt is evaluated again.
             return 1;
         }
         let mut seen = HashSet::new();

@@ -1,142 +1,99 @@
-//! The index as merging and a writer's checks need it: what ends at a digest, whether a joint is of
-//! no use to anybody else, and the exchange of a run of edges for one.
+//! Joints, the digests at which one segment ends and the next begins: whether anything but these two
+//! needs a joint, and the exchange of edges when a joint goes (a merge) or comes (a split).
 
-use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, params};
 
-use crate::ledger::{Digest, Token};
+use crate::kv::record::item::Edge;
+use crate::ledger::Digest;
 
-use crate::kv::index::connection::{Edge, EdgeId, Index, ModelId};
-use crate::kv::write::writer::Failure;
+use super::edges::{Edges, NewEdge};
+use super::models::ModelId;
+use super::table::SqlResult;
+use super::totals::Totals;
+use super::transaction::{at_once, begin};
 
-type Result<T> = std::result::Result<T, rusqlite::Error>;
+const IS_PLAIN: &str = "SELECT (SELECT count(*) FROM edge WHERE model = ?1 AND \"to\" = ?2) = 1
+    AND (SELECT count(*) FROM edge WHERE model = ?1 AND \"from\" = ?2) = 1
+    AND NOT EXISTS (SELECT 1 FROM node WHERE model = ?1 AND digest = ?2)
+    AND NOT EXISTS (SELECT 1 FROM pin WHERE model = ?1 AND digest = ?2)
+    AND NOT EXISTS (SELECT 1 FROM turn WHERE model = ?1 AND digest = ?2)";
+const IS_STORED: &str = "SELECT 1 FROM edge WHERE model = ?1 AND \"to\" = ?2
+    UNION ALL SELECT 1 FROM node WHERE model = ?1 AND digest = ?2";
 
-/// An edge to be noted: its ends and positions, the bytes of its file, its tokens.
-pub(in crate::kv) type NewEdge<'a> = ((Digest, Digest, usize, usize), u64, &'a [Token]);
+/// The statements of a merge and of a turn's end, each with what its query plan must contain.
+#[cfg(test)]
+pub(in crate::kv) const SEARCHES: [(&str, &str); 2] =
+    [(IS_PLAIN, "SEARCH"), (IS_STORED, "(model=? AND to=?)")];
 
-/// Statements that look at one joint; each is a search in an index.
-pub(in crate::kv) const JOINT_SQL: [&str; 2] = [
-    "SELECT id, \"from\", \"to\", p0, p1, bytes FROM edge
-     WHERE model = ?1 AND \"to\" = ?2 ORDER BY p0 LIMIT 1",
-    "SELECT (SELECT count(*) FROM edge WHERE model = ?1 AND \"to\" = ?2) = 1
-     AND (SELECT count(*) FROM edge WHERE model = ?1 AND \"from\" = ?2) = 1
-     AND NOT EXISTS (SELECT 1 FROM node WHERE model = ?1 AND digest = ?2)
-     AND NOT EXISTS (SELECT 1 FROM pin WHERE model = ?1 AND digest = ?2)
-     AND NOT EXISTS (SELECT 1 FROM turn WHERE model = ?1 AND digest = ?2)",
-];
+/// Statements about joints, for one model.
+pub(in crate::kv) struct Joints<'a> {
+    db: &'a Connection,
+    model: ModelId,
+}
 
-impl Index {
-    /// The longest edge that ends at `to`.
-    pub(in crate::kv) fn edge_to(&self, model: ModelId, to: Digest) -> Result<Option<Edge>> {
-        self.db
-            .prepare_cached(JOINT_SQL[0])?
-            .query_row(params![model.0, to.0], |r| {
-                Ok(Edge {
-                    id: EdgeId(r.get(0)?),
-                    from: Digest(r.get(1)?),
-                    to: Digest(r.get(2)?),
-                    p0: r.get(3)?,
-                    p1: r.get(4)?,
-                    bytes: r.get(5)?,
-                })
-            })
-            .optional()
+impl<'a> Joints<'a> {
+    pub(in crate::kv) fn new(db: &'a Connection, model: ModelId) -> Joints<'a> {
+        Joints { db, model }
     }
 
-    /// True when one edge ends at `at`, one begins there, and nothing and nobody else is there.
-    pub(in crate::kv) fn is_plain(&self, model: ModelId, at: Digest) -> Result<bool> {
+    /// True when one edge ends at the digest, one begins there, and no node, pin or turn is there.
+    pub(in crate::kv) fn is_plain(&self, at: Digest) -> SqlResult<bool> {
         self.db
-            .prepare_cached(JOINT_SQL[1])?
-            .query_row(params![model.0, at.0], |r| r.get(0))
+            .prepare_cached(IS_PLAIN)?
+            .query_row(params![self.model.0, at.0], |r| r.get(0))
     }
 
-    /// True when a segment ends at `to`.
-    pub(in crate::kv) fn has_end(&self, model: ModelId, to: Digest) -> Result<bool> {
+    /// True when an edge ends at the digest, or a node is there.
+    pub(in crate::kv) fn is_stored(&self, digest: Digest) -> SqlResult<bool> {
         self.db
-            .prepare_cached("SELECT 1 FROM edge WHERE model = ?1 AND \"to\" = ?2 LIMIT 1")?
-            .exists(params![model.0, to.0])
+            .prepare_cached(IS_STORED)?
+            .exists(params![self.model.0, digest.0])
     }
 
-    /// Exchanges a run of edges for the one that holds all of it; false, and nothing is changed,
-    /// when the run is not what it was.
-    pub(in crate::kv) fn replace(
-        &self,
-        model: ModelId,
-        run: &[Edge],
-        edge: (Digest, Digest, usize, usize),
-        bytes: u64,
-        tokens: &[Token],
-    ) -> Result<bool> {
-        self.at_once(|| {
-            for (i, old) in run.iter().enumerate() {
-                let there = self.has_edge(model, old.from, old.to)?;
-                if !there || (i > 0 && !self.is_plain(model, old.from)?) {
+    /// Replaces edges that follow each other by the one that holds all of them. Returns false, and
+    /// changes nothing, when one of them is gone or a joint between them is not plain any more.
+    pub(in crate::kv) fn merge(&self, parts: &[Edge], whole: &NewEdge<'_>) -> SqlResult<bool> {
+        let edges = Edges::new(self.db, self.model);
+        at_once(self.db, || {
+            for (i, part) in parts.iter().enumerate() {
+                let there = edges.has(part.from, part.to)?;
+                if !there || (i > 0 && !self.is_plain(part.from)?) {
                     return Ok(false);
                 }
             }
-            self.add_edge(model, edge, bytes, tokens)?;
-            for old in run {
-                self.drop_edge(model, old)?;
+            edges.add(whole)?;
+            for part in parts {
+                edges.remove(part)?;
             }
-            self.db.execute(
-                "INSERT INTO merged(model, bytes) VALUES (?1, ?2)
-                 ON CONFLICT DO UPDATE SET bytes = bytes + ?2",
-                params![model.0, bytes],
-            )?;
+            Totals::new(self.db).add_merged(self.model, whole.bytes)?;
             Ok(true)
         })
     }
 
-    /// Exchanges an edge for the two parts of it; false, and nothing is changed, when it is not there
-    /// any more, or one of the parts is.
-    pub(in crate::kv) fn exchange(
+    /// Replaces an edge by its two parts; `publish` gives their files their names, within the
+    /// transaction. Returns false, and changes nothing, when the edge is gone or a part is stored.
+    pub(in crate::kv) fn split<E: From<rusqlite::Error>>(
         &self,
-        model: ModelId,
         whole: &Edge,
-        parts: [NewEdge<'_>; 2],
-        publish: impl FnOnce() -> std::io::Result<()>,
-    ) -> std::result::Result<bool, Failure> {
-        let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
-        if !self.has_edge(model, whole.from, whole.to)? {
+        parts: &[NewEdge<'_>; 2],
+        publish: impl FnOnce() -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let edges = Edges::new(self.db, self.model);
+        let tx = begin(self.db)?;
+        if !edges.has(whole.from, whole.to)? {
             return Ok(false);
         }
-        for ((from, to, ..), ..) in &parts {
-            if self.has_edge(model, *from, *to)? {
+        for part in parts {
+            if edges.has(part.from, part.to)? {
                 return Ok(false);
             }
         }
         publish()?;
-        for (edge, bytes, tokens) in parts {
-            self.add_edge(model, edge, bytes, tokens)?;
+        for part in parts {
+            edges.add(part)?;
         }
-        self.drop_edge(model, whole)?;
+        edges.remove(whole)?;
         tx.commit()?;
         Ok(true)
-    }
-
-    /// Bytes that merging has written for a model since the index was made.
-    pub(in crate::kv) fn merged(&self, model: ModelId) -> Result<u64> {
-        let bytes = self
-            .db
-            .query_row(
-                "SELECT bytes FROM merged WHERE model = ?1",
-                [model.0],
-                |r| r.get(0),
-            )
-            .optional()?;
-        Ok(bytes.unwrap_or(0))
-    }
-
-    /// Owners and where they pinned last, the latest first.
-    pub(in crate::kv) fn latest_pins(
-        &self,
-        model: ModelId,
-        most: usize,
-    ) -> Result<Vec<(String, Digest)>> {
-        self.db
-            .prepare("SELECT owner, digest FROM pin WHERE model = ?1 ORDER BY id DESC LIMIT ?2")?
-            .query_map(params![model.0, most], |r| {
-                Ok((r.get(0)?, Digest(r.get(1)?)))
-            })?
-            .collect()
     }
 }

@@ -1,91 +1,70 @@
-//! Making index and files agree at open: rows without files go, files without rows are read and
-//! added. With an empty index that is a rebuild.
+//! Makes index and files agree when the index is opened: rows without files are removed, files without
+//! rows are read and get rows. With an empty index that is a rebuild.
 
 use std::collections::HashSet;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
-use crate::ledger::{Digest, Token};
-
 use crate::kv::error::{Damage, Error};
-use crate::kv::index::connection::{Edge, Index, ModelId, Node};
-use crate::kv::index::graph::Graph;
-use crate::kv::index::holdings::UNCLAIMED;
+use crate::kv::limits::Limits;
+use crate::kv::model::facts::{self, short};
 use crate::kv::model::fingerprint::{Fingerprint, canonical};
 use crate::kv::record::files::{self, Files};
-use crate::kv::record::format::{Header, Kind, Limits};
-use crate::kv::record::put::SnapshotRole;
-use crate::kv::record::read::{self, Fault};
+use crate::kv::record::format::{Header, RecordKind};
+use crate::kv::record::item::{Edge, Node};
+use crate::kv::record::read::{self, ReadFault};
+use crate::kv::record::role::SnapshotRole;
 use crate::kv::record::storage::Storage;
+use crate::ledger::{Digest, Token};
 
-/// The file that says what a folder's hard fingerprint means.
-pub(in crate::kv) const FACTS: &str = "facts.json";
-/// Bytes of it that a reader accepts.
-const MOST_FACTS: u64 = 1 << 20;
+use super::connection::Index;
+use super::edges::NewEdge;
+use super::graph::Graph;
+use super::models::ModelId;
+use super::nodes::NewNode;
+use super::pins::UNCLAIMED;
+use super::table::SqlResult;
+
 /// Files whose rows are added in one transaction.
 pub(in crate::kv) const AT_ONCE: usize = 256;
 
-/// What was found out of step.
+/// How far index and files did not agree.
 #[derive(Clone, Copy, Default, Debug)]
-pub(in crate::kv) struct Mended {
+pub(in crate::kv) struct Reconciled {
     /// Files that had no row.
     pub(in crate::kv) added: usize,
-    /// Files that were refused and set aside.
+    /// Files that were refused and moved to quarantine.
     pub(in crate::kv) refused: usize,
     /// Rows that had no file.
     pub(in crate::kv) dropped: usize,
 }
 
-/// The folder of a hard fingerprint.
-pub(in crate::kv) fn short(hard: Digest) -> String {
-    hard.hex()[..16].to_string()
-}
-
-/// The contents of [`FACTS`].
-pub(in crate::kv) fn facts_text(hard: Digest, facts: &Value) -> String {
-    canonical(&json!({"hard": hard.hex(), "facts": facts}))
-}
-
-/// Reads [`FACTS`]: the hard fingerprint and the facts. `None` when there is nothing of use.
-pub(in crate::kv) fn read_facts(files: &Files) -> Option<(Digest, Value)> {
-    let (input, len) = files.open(FACTS).ok()?;
-    if len > MOST_FACTS {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    input.take(MOST_FACTS).read_to_end(&mut bytes).ok()?;
-    let mut value: Value = serde_json::from_slice(&bytes).ok()?;
-    let hard = Digest::from_hex(value.get("hard")?.as_str()?)?;
-    Some((hard, value.get_mut("facts")?.take()))
-}
-
-/// Notes a fingerprint, and makes the rows of its model agree with its folder.
+/// Adds the model of a fingerprint, and makes its rows agree with its folder.
 pub(in crate::kv) fn own_model(
     index: &Index,
     print: &Fingerprint,
     files: &Files,
     limits: &Limits,
-) -> Result<(ModelId, Mended), Error> {
+) -> Result<(ModelId, Reconciled), Error> {
     let (facts, soft) = (canonical(&print.facts), canonical(&print.soft));
-    let model = index.model(print.hard, &facts, &soft)?;
-    let mended = mend(index, model, files, print.hard, limits)?;
-    Ok((model, mended))
+    let model = index.models().put(print.hard, &facts, &soft)?;
+    let reconciled = reconcile(index, model, files, print.hard, limits)?;
+    Ok((model, reconciled))
 }
 
 /// Makes the rows of one model agree with its folder.
-pub(in crate::kv) fn mend(
+pub(in crate::kv) fn reconcile(
     index: &Index,
     model: ModelId,
     files: &Files,
     hard: Digest,
     limits: &Limits,
-) -> Result<Mended, Error> {
-    let mut mended = Mended::default();
+) -> Result<Reconciled, Error> {
+    let mut reconciled = Reconciled::default();
     // Rows before files: another process may be writing, and its rows come after its files.
-    let (edges, nodes) = index.all(model)?;
+    let edges = index.edges(model).all()?;
+    let nodes = index.nodes(model).all()?;
     let names: HashSet<String> = files
         .list()
         .map_err(Error::folder(&files.folder))?
@@ -96,47 +75,50 @@ pub(in crate::kv) fn mend(
     let mut there = |name: String| names.contains(&name) && noted.insert(name);
     let edges: Vec<(String, &Edge)> = edges
         .iter()
-        .map(|e| (files::name(Kind::Edge, e.from, e.to), e))
+        .map(|e| (e.name(), e))
         .filter(|(name, _)| !there(name.clone()))
         .collect();
     let nodes: Vec<(String, &Node)> = nodes
         .iter()
-        .map(|n| (files::name(Kind::Node, n.digest, n.digest), n))
+        .map(|n| (n.name(), n))
         .filter(|(name, _)| !there(name.clone()))
         .collect();
     if !edges.is_empty() || !nodes.is_empty() {
-        // Another process may have stored one of them again since: look once more, where it cannot
-        // add a row.
+        // Another process may have stored one of them again since: look once more in a transaction, in
+        // which no other process can add a row.
         let gone = |name: &str| {
             let opened = files.open(name);
             opened.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
         };
-        mended.dropped = index.at_once(|| {
+        reconciled.dropped = index.at_once(|| {
             let mut dropped = 0;
             for (_, edge) in edges.iter().filter(|(name, _)| gone(name)) {
-                index.drop_edge(model, edge)?;
+                index.edges(model).remove(edge)?;
                 dropped += 1;
             }
             for (_, node) in nodes.iter().filter(|(name, _)| gone(name)) {
-                index.drop_node(model, node.digest)?;
+                index.nodes(model).remove(node.digest)?;
                 dropped += 1;
             }
             Ok(dropped)
         })?;
     }
     let unknown: Vec<&String> = names.difference(&noted).collect();
-    let found_edges = unknown.iter().any(|n| n.ends_with(Kind::Edge.ending()));
-    // Files are read before rows are written: others have their turns between two steps.
+    let found_edges = unknown
+        .iter()
+        .any(|n| n.ends_with(RecordKind::Edge.ending()));
+    // Files are read outside of the transactions that add their rows: other processes can write
+    // between two of them.
     for names in unknown.chunks(AT_ONCE) {
         let mut found = Vec::new();
         for name in names {
             match look(files, hard, limits, name) {
                 Ok(record) => found.push(record),
-                Err(Fault::Damage(Damage::Gone | Damage::Memory(_)) | Fault::Io(_)) => {}
-                Err(Fault::Damage(damage)) => {
+                Err(ReadFault::Damage(Damage::Gone | Damage::Memory(_)) | ReadFault::Io(_)) => {}
+                Err(ReadFault::Damage(damage)) => {
                     tracing::warn!(%name, %damage, "kv file refused");
                     let _ = files.quarantine(name);
-                    mended.refused += 1;
+                    reconciled.refused += 1;
                 }
             }
         }
@@ -145,37 +127,39 @@ pub(in crate::kv) fn mend(
                 .iter()
                 .try_for_each(|record| add(index, model, record))
         })?;
-        mended.added += found.len();
+        reconciled.added += found.len();
     }
     if found_edges {
         drop_covered(index, model, files)?;
     }
-    Ok(mended)
+    Ok(reconciled)
 }
 
-/// Finishes what a crash left of a merge: the merged edge is there, and its parts are.
+/// Completes a merge that a crash ended: the merged edge is stored, and its parts are not removed yet.
 fn drop_covered(index: &Index, model: ModelId, files: &Files) -> Result<(), Error> {
-    for model in index.models()?.iter().filter(|m| m.id == model) {
-        // Row first: if the file cannot be removed it is found again at the next open.
-        let (graph, covered) = index.at_once(|| {
-            let graph = Graph::load(index, model)?;
-            let covered = graph.covered();
-            let mut edges = covered.iter().filter_map(|item| graph.edge(*item));
-            edges.try_for_each(|edge| index.drop_edge(graph.model, edge))?;
-            Ok((graph, covered))
-        })?;
-        for item in &covered {
-            if let Err(error) = files.remove(&graph.name(*item)) {
-                tracing::warn!(%error, "a merged kv segment cannot be removed");
-            }
+    let Some(model) = index.models().get(model)? else {
+        return Ok(());
+    };
+    // Row first: if the file cannot be removed it is found again at the next open.
+    let (graph, covered) = index.at_once(|| {
+        let graph = Graph::load(index, &model)?;
+        let covered = graph.covered();
+        let edges = index.edges(graph.model);
+        let mut parts = covered.iter().filter_map(|item| graph.edge(*item));
+        parts.try_for_each(|edge| edges.remove(edge))?;
+        Ok((graph, covered))
+    })?;
+    for item in &covered {
+        if let Err(error) = files.remove(&graph.name(*item)) {
+            tracing::warn!(%error, "a merged kv segment cannot be removed");
         }
-        tracing::debug!(covered = covered.len(), "merged kv segments removed");
     }
+    tracing::debug!(covered = covered.len(), "merged kv segments removed");
     Ok(())
 }
 
-/// What a file says of itself.
-struct Record {
+/// All of a record but its payload.
+struct RecordHead {
     header: Header,
     tokens: Vec<Token>,
     owner: String,
@@ -183,7 +167,7 @@ struct Record {
 }
 
 /// Reads all of a file but its payload, which is proven when it is used.
-fn look(files: &Files, hard: Digest, limits: &Limits, name: &str) -> Result<Record, Fault> {
+fn look(files: &Files, hard: Digest, limits: &Limits, name: &str) -> Result<RecordHead, ReadFault> {
     let (mut input, len) = files.open(name)?;
     let (header, tokens) = read::head(&mut input, len, limits)?;
     if header.hard != hard {
@@ -193,7 +177,7 @@ fn look(files: &Files, hard: Digest, limits: &Limits, name: &str) -> Result<Reco
         return Err(Damage::Other("digest").into());
     }
     let owner = read::owner(&mut input, &header)?;
-    Ok(Record {
+    Ok(RecordHead {
         header,
         tokens,
         owner,
@@ -201,153 +185,108 @@ fn look(files: &Files, hard: Digest, limits: &Limits, name: &str) -> Result<Reco
     })
 }
 
-/// Adds a file's row, and what it says of its owner.
-fn add(index: &Index, model: ModelId, record: &Record) -> Result<(), rusqlite::Error> {
-    let Record {
+/// Adds the row of a file, and the rows of the owner that the file names.
+fn add(index: &Index, model: ModelId, record: &RecordHead) -> SqlResult<()> {
+    let RecordHead {
         header,
         tokens,
         owner,
         len,
     } = record;
     let Some(role) = header.role else {
-        let edge = (header.from, header.to, header.p0, header.p1);
-        return index.add_edge(model, edge, *len, tokens);
+        return index.edges(model).add(&NewEdge {
+            from: header.from,
+            to: header.to,
+            p0: header.p0,
+            p1: header.p1,
+            bytes: *len,
+            tokens,
+        });
     };
-    let node = (header.to, header.p1, role);
-    index.add_node(model, node, *len, header.logits > 0, tokens)?;
-    if !owner.is_empty() && role != SnapshotRole::Row {
-        index.found_state(model, owner, header.to)?;
+    index.nodes(model).add(&NewNode {
+        digest: header.to,
+        at: header.p1,
+        role,
+        bytes: *len,
+        logits: header.logits > 0,
+        tail: tokens,
+    })?;
+    if owner.is_empty() {
+        return Ok(());
     }
-    if matches!(role, SnapshotRole::Turn | SnapshotRole::Row) && !owner.is_empty() {
-        index.turn_if_deeper(model, owner, header.to)?;
+    if role != SnapshotRole::Row {
+        index.states(model).found(owner, header.to)?;
     }
-    Ok(())
-}
-
-/// Reads from the files whose the snapshots are, for an index that is older than `state`: of those
-/// who hold something still.
-pub(in crate::kv) fn own_states(
-    index: &Index,
-    storage: &Arc<dyn Storage>,
-    root: &Path,
-    limits: &Limits,
-) -> Result<(), Error> {
-    for model in index.models()? {
-        let files = Files::new(storage.clone(), root, &short(model.hard));
-        let owners: HashSet<String> = index
-            .holds(model.id)?
-            .into_iter()
-            .map(|h| h.owner)
-            .collect();
-        let (_, nodes) = index.all(model.id)?;
-        let mut found = Vec::new();
-        for node in nodes {
-            let name = files::name(Kind::Node, node.digest, node.digest);
-            // What is not as it was is told when it is used.
-            if let Ok(record) = look(&files, model.hard, limits, &name)
-                && owners.contains(&record.owner)
-                && record.header.role != Some(SnapshotRole::Row)
-            {
-                found.push((node.at, record));
-            }
-        }
-        // The highest id was put last.
-        found.sort_by_key(|(at, _)| *at);
-        index.at_once(|| {
-            let mut found = found.iter();
-            found.try_for_each(|(_, r)| index.found_state(model.id, &r.owner, r.header.to))
-        })?;
+    if matches!(role, SnapshotRole::Turn | SnapshotRole::Row) {
+        index.turns(model).set_if_deeper(owner, header.to)?;
     }
     Ok(())
 }
 
-/// Puts the lengths of all files right.
-pub(in crate::kv) fn measure(
+/// Corrects the lengths of all files in the index.
+pub(in crate::kv) fn correct_lengths(
     index: &Index,
     storage: &Arc<dyn Storage>,
     root: &Path,
 ) -> Result<(), Error> {
-    for model in index.models()? {
+    for model in index.models().all()? {
         let files = Files::new(storage.clone(), root, &short(model.hard));
         let len = |name: String| files.open(&name).ok().map(|(_, len)| len);
-        let (edges, nodes) = index.all(model.id)?;
-        for edge in &edges {
-            let len = len(files::name(Kind::Edge, edge.from, edge.to));
+        let (edges, nodes) = (index.edges(model.id), index.nodes(model.id));
+        for edge in &edges.all()? {
+            let len = len(edge.name());
             if let Some(len) = len.filter(|len| *len != edge.bytes) {
-                index.set_edge_bytes(model.id, edge, len)?;
+                edges.set_bytes(edge, len)?;
             }
         }
-        for node in &nodes {
-            let len = len(files::name(Kind::Node, node.digest, node.digest));
+        for node in &nodes.all()? {
+            let len = len(node.name());
             if let Some(len) = len.filter(|len| *len != node.bytes) {
-                index.set_node_bytes(model.id, node.digest, len)?;
+                nodes.set_bytes(node.digest, len)?;
             }
         }
     }
-    index.count_total()?;
+    index.totals().recount()?;
     Ok(())
 }
 
 /// Makes the rows of all models agree with their folders.
-pub(in crate::kv) fn mend_all(
+pub(in crate::kv) fn reconcile_all(
     index: &Index,
     storage: &Arc<dyn Storage>,
     root: &Path,
     limits: &Limits,
-) -> Result<Mended, Error> {
-    let mut all = Mended::default();
-    for folder in &folders(storage, root)? {
+) -> Result<Reconciled, Error> {
+    let mut all = Reconciled::default();
+    for folder in &files::folders(storage, root)? {
         let files = Files::new(storage.clone(), root, folder);
         // Without facts the folder waits for a run of its own model, which writes them again.
-        let Some((hard, facts)) = read_facts(&files).filter(|(h, _)| short(*h) == *folder) else {
+        let Some((hard, facts)) = facts::read(&files).filter(|(h, _)| short(*h) == *folder) else {
             continue;
         };
-        let model = index.model(hard, &canonical(&facts), "{}")?;
-        let mended = mend(index, model, &files, hard, limits)?;
-        all.added += mended.added;
-        all.refused += mended.refused;
+        let model = index.models().put(hard, &canonical(&facts), "{}")?;
+        let reconciled = reconcile(index, model, &files, hard, limits)?;
+        all.added += reconciled.added;
+        all.refused += reconciled.refused;
     }
     Ok(all)
 }
 
-/// After an index was made anew nobody holds anything: what no turn reaches is held in nobody's name,
-/// until its owner pins again or the quota needs it.
-pub(in crate::kv) fn hold_tips(index: &Index) -> Result<(), Error> {
-    for model in index.models()? {
+/// Pins in nobody's name what no owner holds after a rebuild: the files do not say who pinned them.
+/// Such a pin is removed when an owner pins there or further on, or when the quota needs the room.
+pub(in crate::kv) fn pin_unheld(index: &Index) -> Result<(), Error> {
+    for model in index.models().all()? {
         index.at_once(|| {
             let graph = Graph::load(index, &model)?;
             let reached = graph.reached(|_| true);
             for item in graph.tips().into_iter().filter(|i| !reached.contains(i)) {
                 if let Some(edge) = graph.edge(item) {
                     let owner = format!("{UNCLAIMED}{}", short(edge.to));
-                    index.pin(model.id, &owner, edge.to)?;
+                    index.pins(model.id).set(&owner, edge.to)?;
                 }
             }
             Ok(())
         })?;
     }
     Ok(())
-}
-
-/// Removes what crashed writes left, under every fingerprint.
-pub(in crate::kv) fn sweep(storage: &Arc<dyn Storage>, root: &Path) -> Result<(), Error> {
-    for folder in folders(storage, root)? {
-        let files = Files::new(storage.clone(), root, &folder);
-        let swept = files.sweep().map_err(Error::folder(&files.folder))?;
-        if swept > 0 {
-            tracing::info!(swept, "unfinished kv files removed");
-        }
-    }
-    Ok(())
-}
-
-/// The folders of all fingerprints.
-pub(in crate::kv) fn folders(
-    storage: &Arc<dyn Storage>,
-    root: &Path,
-) -> Result<Vec<String>, Error> {
-    let place = root.join("v1");
-    let mut names = storage.list(&place).map_err(Error::folder(&place))?;
-    names.retain(|n| n.len() == 16 && n.bytes().all(|b| b.is_ascii_hexdigit()));
-    Ok(names)
 }

@@ -1,5 +1,5 @@
-//! What must be equal before stored KV may be used, kept readable so that a refusal can say what
-//! differs instead of showing two hashes.
+//! The fingerprint: what must be equal before stored KV may be used. The facts are kept in readable form, so
+//! that a refusal names what differs and does not show two hashes.
 
 use std::collections::BTreeSet;
 
@@ -70,7 +70,7 @@ pub(in crate::kv) fn differs(run: &Value, other: &Value) -> Option<String> {
     })
 }
 
-/// Hashes tell a reader nothing; their name does.
+/// True for a hash: a user learns from its name, and not from its digits.
 fn is_hash(value: &Value) -> bool {
     value
         .as_str()

@@ -1,8 +1,7 @@
-//! Which bytes a model's tensors hold. Samples tell two models apart and not two copies of which one
-//! has a hole, and reading tens of gigabytes before a start takes a minute. So a file is known by what
-//! the file system says of it, under a name for its bytes that it keeps; all of its tensors are hashed
-//! once, at once where they are few and else in the background, and that decides which files have one
-//! name.
+//! A name for the bytes of a model's tensors, one of the hard facts. Samples of the tensors do not find a
+//! hole in a copy, and hashing tens of gigabytes at each start would take a minute. So a file keeps the
+//! name that it had when the file system says that it is the same file. All tensors are hashed once, small
+//! models at once and large ones in the background. Files with equal hashes get the same name.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,25 +15,25 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::durable::{self, Attributes, Links};
-use crate::kv::record::storage::{Disk, Storage, private};
+use crate::kv::record::storage::{Disk, Storage, private_file};
 
-/// Bytes that are hashed before the start goes on: half a second at most, and the loader wants them
-/// next.
+/// The most bytes that are hashed at once, before the start continues: half a second of work, and the
+/// loader reads the same bytes next.
 const AT_ONCE: u64 = 512 << 20;
-/// Bytes whose hash is kept by itself, so that a process that ends soon has not read for nothing.
+/// Bytes of a piece. Hashes of pieces are stored, so a process that ends soon has not read for nothing.
 const PIECE: u64 = 64 << 20;
 /// Bytes that are read at a time.
 const STEP: usize = 1 << 20;
-/// In the background so many times as long as a read and its hash took nothing is done: decoding goes
-/// on as it would.
+/// After each read and its hash the background thread sleeps this many times as long, so that decoding is
+/// not slowed down.
 const REST: u32 = 3;
-/// Files that are remembered; those that were seen first go.
+/// The most models in the list; the oldest are removed.
 const MOST: usize = 64;
 /// Bytes of the list that a reader accepts.
 const MOST_BYTES: u64 = 16 << 20;
 
 /// Tensor data of a model: in which of its files, from which offset, how many bytes.
-pub type Range = (usize, u64, u64);
+pub type TensorRange = (usize, u64, u64);
 
 /// The files of a model, and where in them the data of its tensors is, in the order of their names.
 #[derive(Clone, Debug)]
@@ -42,7 +41,7 @@ pub struct Tensors {
     /// All files.
     pub files: Vec<PathBuf>,
     /// All data.
-    pub ranges: Vec<Range>,
+    pub ranges: Vec<TensorRange>,
     /// The hash of names, shapes and samples, in hexadecimal: files that differ in it are never one.
     pub samples: String,
 }
@@ -52,15 +51,15 @@ pub struct Tensors {
 pub struct Weights {
     id: String,
     stop: Arc<AtomicBool>,
-    hashing: Option<JoinHandle<Option<Told>>>,
+    hashing: Option<JoinHandle<Option<ModelChanged>>>,
 }
 
 /// A sentence for the user, and what to do.
-pub type Told = (String, String);
+pub type ModelChanged = (String, String);
 
 /// What the file system says of a file.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
-struct Seen {
+struct FileStamp {
     path: String,
     size: u64,
     modified: (i64, i64),
@@ -68,11 +67,11 @@ struct Seen {
     changed: (i64, i64),
 }
 
-impl Seen {
-    fn of(path: &Path) -> io::Result<Seen> {
+impl FileStamp {
+    fn of(path: &Path) -> io::Result<FileStamp> {
         let meta = fs::metadata(path)?;
         let path = fs::canonicalize(path)?;
-        Ok(Seen {
+        Ok(FileStamp {
             path: path.to_string_lossy().into_owned(),
             size: meta.len(),
             modified: (meta.mtime(), meta.mtime_nsec()),
@@ -81,9 +80,9 @@ impl Seen {
         })
     }
 
-    /// Likely the same file: it may have been moved, or its file system may number files anew each time
-    /// it is mounted.
-    fn is_like(&self, other: &Seen) -> bool {
+    /// Whether it is probably the same file. It may have been moved, and some file systems number inodes
+    /// again at each mount.
+    fn is_like(&self, other: &FileStamp) -> bool {
         (self.size, self.modified) == (other.size, other.modified)
             && (self.path == other.path || self.inode == other.inode)
     }
@@ -91,8 +90,8 @@ impl Seen {
 
 /// A model as it was seen once.
 #[derive(Clone, Serialize, Deserialize, Debug)]
-struct Entry {
-    files: Vec<Seen>,
+struct KnownModel {
+    files: Vec<FileStamp>,
     samples: String,
     /// The name of its bytes.
     id: String,
@@ -100,20 +99,19 @@ struct Entry {
     pieces: Vec<String>,
     /// The hash of all of it.
     whole: Option<String>,
-    /// The hash of all of what was here when it was last seen, where something says that it may be
-    /// another file.
+    /// The hash of the file that was here before, where this one may be another: a hash proves which.
     was: Option<String>,
 }
 
 /// The list of all models that were seen; it is a cache, in `weights.json`.
 #[derive(Default, Serialize, Deserialize)]
-struct List {
-    models: Vec<Entry>,
+struct KnownModels {
+    models: Vec<KnownModel>,
 }
 
 /// Where the list is, and what of a model is hashed when.
 #[derive(Clone)]
-pub(in crate::kv) struct Plan {
+pub(in crate::kv) struct Hashing {
     pub(in crate::kv) dir: PathBuf,
     pub(in crate::kv) at_once: u64,
     pub(in crate::kv) piece: u64,
@@ -123,7 +121,7 @@ impl Weights {
     /// Finds or makes the name of a model's bytes; `dir` is $NPAST_HOME/kv. What cannot be read or
     /// written costs a later start its stored KV at most.
     pub fn of(dir: &Path, tensors: &Tensors) -> Weights {
-        let plan = Plan {
+        let plan = Hashing {
             dir: dir.to_path_buf(),
             at_once: AT_ONCE,
             piece: PIECE,
@@ -131,7 +129,7 @@ impl Weights {
         Weights::by(&plan, tensors)
     }
 
-    pub(in crate::kv) fn by(plan: &Plan, tensors: &Tensors) -> Weights {
+    pub(in crate::kv) fn by(plan: &Hashing, tensors: &Tensors) -> Weights {
         let stop = Arc::new(AtomicBool::new(false));
         let look = look(plan, tensors).unwrap_or_else(|error| {
             tracing::warn!(%error, "the model's bytes are known by samples alone");
@@ -158,8 +156,8 @@ impl Weights {
         &self.id
     }
 
-    /// What the background found, once it is through.
-    pub fn told(&mut self) -> Option<Told> {
+    /// What the background thread found, when it has ended: a sentence for the user, and what to do.
+    pub fn told(&mut self) -> Option<ModelChanged> {
         match &self.hashing {
             Some(thread) if thread.is_finished() => self.wait(),
             _ => None,
@@ -167,7 +165,7 @@ impl Weights {
     }
 
     /// Waits for the background.
-    pub(in crate::kv) fn wait(&mut self) -> Option<Told> {
+    pub(in crate::kv) fn wait(&mut self) -> Option<ModelChanged> {
         self.hashing.take().and_then(|t| t.join().ok().flatten())
     }
 }
@@ -183,16 +181,16 @@ impl Drop for Weights {
 }
 
 /// The name of a model's bytes, and its files if they are to be hashed in the background.
-fn look(plan: &Plan, tensors: &Tensors) -> io::Result<(String, Option<Vec<Seen>>)> {
-    let files: Vec<Seen> = tensors
+fn look(plan: &Hashing, tensors: &Tensors) -> io::Result<(String, Option<Vec<FileStamp>>)> {
+    let files: Vec<FileStamp> = tensors
         .files
         .iter()
-        .map(|path| Seen::of(path))
+        .map(|path| FileStamp::of(path))
         .collect::<io::Result<_>>()?;
     let bytes: u64 = tensors.ranges.iter().map(|(_, _, len)| len).sum();
     let mut entry = {
         let list = load(plan);
-        let like = |e: &&Entry| {
+        let like = |e: &&KnownModel| {
             let mut pairs = e.files.iter().zip(&files);
             e.samples == tensors.samples
                 && e.files.len() == files.len()
@@ -200,15 +198,15 @@ fn look(plan: &Plan, tensors: &Tensors) -> io::Result<(String, Option<Vec<Seen>>
         };
         match list.models.iter().rfind(like) {
             Some(entry) if entry.files == files => entry.clone(),
-            // By all that it shows it is the file of before. Its hash will tell.
-            Some(entry) => Entry {
+            // It is probably the same file; its hash will prove it.
+            Some(entry) => KnownModel {
                 files: files.clone(),
                 pieces: Vec::new(),
                 whole: None,
                 was: entry.whole.clone().or(entry.was.clone()),
                 ..entry.clone()
             },
-            None => Entry {
+            None => KnownModel {
                 id: provisional(&files, &tensors.samples),
                 files: files.clone(),
                 samples: tensors.samples.clone(),
@@ -224,7 +222,7 @@ fn look(plan: &Plan, tensors: &Tensors) -> io::Result<(String, Option<Vec<Seen>>
         while let Some(piece) = data.piece(plan, entry.pieces.len(), &mut || true)? {
             entry.pieces.push(piece);
         }
-        // What was never seen without its hash needs no other name.
+        // A file whose hash was known from the start is named by the hash.
         let unseen = !load(plan).models.iter().any(|e| e.id == entry.id);
         if unseen {
             entry.id = whole(&entry.pieces);
@@ -239,8 +237,8 @@ fn look(plan: &Plan, tensors: &Tensors) -> io::Result<(String, Option<Vec<Seen>>
     Ok((entry.id, files))
 }
 
-/// The name of bytes that nobody has read yet: that of the file as it is seen.
-fn provisional(files: &[Seen], samples: &str) -> String {
+/// The name of bytes that are not hashed yet: a hash of what the file system says of the files.
+fn provisional(files: &[FileStamp], samples: &str) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(samples.as_bytes());
     for file in files {
@@ -258,13 +256,13 @@ fn whole(pieces: &[String]) -> String {
 
 /// Hashes what is left, and notes it piece by piece.
 fn hash_on(
-    plan: &Plan,
+    plan: &Hashing,
     tensors: &Tensors,
-    files: &[Seen],
+    files: &[FileStamp],
     stop: &AtomicBool,
-) -> io::Result<Option<Told>> {
+) -> io::Result<Option<ModelChanged>> {
     let data = Data::open(tensors)?;
-    let known = |list: &List| list.models.iter().find(|e| e.files == files).cloned();
+    let known = |list: &KnownModels| list.models.iter().find(|e| e.files == files).cloned();
     let Some(mut entry) = known(&load(plan)) else {
         return Ok(None);
     };
@@ -279,9 +277,9 @@ fn hash_on(
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        // Replaced meanwhile: what was read is of no file that can be named.
+        // If a file was replaced meanwhile, the hash is of no file.
         for (path, file) in tensors.files.iter().zip(files) {
-            if Seen::of(path)? != *file {
+            if FileStamp::of(path)? != *file {
                 return Ok(None);
             }
         }
@@ -294,16 +292,16 @@ fn hash_on(
     Ok(change(plan, |list| settle(list, &mut entry)))
 }
 
-/// All pieces are known: what is the name of the bytes from now on?
-fn settle(list: &mut List, entry: &mut Entry) -> Option<Told> {
+/// All pieces are hashed: decides the name of the bytes from the next start on.
+fn settle(list: &mut KnownModels, entry: &mut KnownModel) -> Option<ModelChanged> {
     let hash = whole(&entry.pieces);
     entry.pieces.clear();
     entry.whole = Some(hash.clone());
     let was = entry.was.take();
-    let mut told = None;
+    let mut changed = None;
     if was.is_some_and(|was| was != hash) {
         entry.id.clone_from(&hash);
-        told = Some((
+        changed = Some((
             "The model file is another one than the one that stored KV was made with, though size, \
              time and samples are the same."
                 .to_owned(),
@@ -311,18 +309,18 @@ fn settle(list: &mut List, entry: &mut Entry) -> Option<Told> {
                 .to_owned(),
         ));
     }
-    let same = |e: &&Entry| e.whole.as_ref() == Some(&hash) && e.samples == entry.samples;
+    let same = |e: &&KnownModel| e.whole.as_ref() == Some(&hash) && e.samples == entry.samples;
     if let Some(other) = list.models.iter().find(same) {
         entry.id.clone_from(&other.id);
     }
     list.put(entry.clone());
-    told
+    changed
 }
 
-impl List {
+impl KnownModels {
     /// Puts an entry in the place of that of the same files.
-    fn put(&mut self, entry: Entry) {
-        let same = |e: &Entry| {
+    fn put(&mut self, entry: KnownModel) {
+        let same = |e: &KnownModel| {
             let mut pairs = e.files.iter().zip(&entry.files);
             e.files.len() == entry.files.len()
                 && e.samples == entry.samples
@@ -336,7 +334,7 @@ impl List {
 }
 
 /// Reads the list; one that cannot be read is empty.
-fn load(plan: &Plan) -> List {
+fn load(plan: &Hashing) -> KnownModels {
     let path = plan.dir.join("weights.json");
     let small = fs::metadata(&path).is_ok_and(|m| m.len() <= MOST_BYTES);
     let text = small.then(|| fs::read_to_string(&path).ok()).flatten();
@@ -345,15 +343,10 @@ fn load(plan: &Plan) -> List {
 }
 
 /// Changes the list, one process at a time.
-fn change<T>(plan: &Plan, change: impl FnOnce(&mut List) -> T) -> T {
-    let open = |name: &str| {
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        private(&mut options, &plan.dir.join(name))
-    };
+fn change<T>(plan: &Hashing, change: impl FnOnce(&mut KnownModels) -> T) -> T {
     let _lock = Disk
         .make_folder(&plan.dir)
-        .and_then(|()| open("weights.lock"))
+        .and_then(|()| private_file(&plan.dir.join("weights.lock")))
         .and_then(|file| file.lock().map(|()| file));
     let mut list = load(plan);
     let done = change(&mut list);
@@ -372,7 +365,7 @@ fn change<T>(plan: &Plan, change: impl FnOnce(&mut List) -> T) -> T {
 /// All tensor data one after another.
 struct Data<'a> {
     files: Vec<File>,
-    ranges: &'a [Range],
+    ranges: &'a [TensorRange],
     len: u64,
 }
 
@@ -386,11 +379,11 @@ impl Data<'_> {
         })
     }
 
-    /// The hash of the n-th piece; `None` behind the last one, and when `go_on`, which is asked after
-    /// each read, says no.
+    /// The hash of the n-th piece; `None` after the last one, and when `go_on`, which is called after each
+    /// read, returns false.
     fn piece(
         &self,
-        plan: &Plan,
+        plan: &Hashing,
         n: usize,
         go_on: &mut dyn FnMut() -> bool,
     ) -> io::Result<Option<String>> {

@@ -1,18 +1,22 @@
-//! The files of one fingerprint: names, the commit of one file, quarantine, sweeping. Knows
-//! nothing of what is in them.
+//! The files of one fingerprint: their names, the commit of one file, quarantine, and removing what crashed
+//! writes left. What is in a file does not matter here.
+//!
+//! The commit is atomic replacement through [`Storage`]: crash tests stop it between any two operations,
+//! which `durable::replace` does not let them do.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::kv::error::Error;
 use crate::ledger::Digest;
 
-use crate::kv::record::format::Kind;
-use crate::kv::record::storage::Storage;
+use super::format::RecordKind;
+use super::storage::Storage;
 
 /// The name of an edge's or node's file; it follows from what the file holds.
-pub(in crate::kv) fn name(kind: Kind, from: Digest, to: Digest) -> String {
+pub(in crate::kv) fn name(kind: RecordKind, from: Digest, to: Digest) -> String {
     let mut bytes = [0u8; 65];
     bytes[0] = kind as u8;
     bytes[1..33].copy_from_slice(&from.0);
@@ -23,17 +27,17 @@ pub(in crate::kv) fn name(kind: Kind, from: Digest, to: Digest) -> String {
 /// True for names that [`name`] makes.
 pub(in crate::kv) fn is_record(name: &str) -> bool {
     name.split_once('.').is_some_and(|(stem, ending)| {
-        [Kind::Edge, Kind::Node]
+        [RecordKind::Edge, RecordKind::Node]
             .iter()
             .any(|k| k.ending() == ending)
             && Digest::from_hex(stem).is_some()
     })
 }
 
-/// Files in quarantine/.
-pub(in crate::kv) const MOST_ASIDE: usize = 64;
-/// Bytes of them.
-const MOST_ASIDE_BYTES: u64 = 1 << 30;
+/// The most files in quarantine/.
+pub(in crate::kv) const MOST_QUARANTINED: usize = 64;
+/// Their most bytes.
+const MOST_QUARANTINED_BYTES: u64 = 1 << 30;
 
 /// Two stores in one process must not choose the same temporary name.
 static WRITES: AtomicU64 = AtomicU64::new(0);
@@ -72,12 +76,16 @@ impl Files {
         self.prepare(name, parts)?.publish()
     }
 
-    /// Writes `parts` one after another into a durable temporary file, which [`Draft::publish`] makes
+    /// Writes `parts` one after another into a durable temporary file, which [`RecordDraft::publish`] makes
     /// the file `name`. On an error nothing is left behind.
-    pub(in crate::kv) fn prepare(&self, name: &str, parts: &[&[u8]]) -> io::Result<Draft<'_>> {
+    pub(in crate::kv) fn prepare(
+        &self,
+        name: &str,
+        parts: &[&[u8]],
+    ) -> io::Result<RecordDraft<'_>> {
         let count = WRITES.fetch_add(1, Ordering::Relaxed);
         let temporary = format!("{name}.{}.{count}.tmp", std::process::id());
-        let draft = Draft {
+        let draft = RecordDraft {
             temporary: Some(self.folder.join(temporary)),
             place: self.folder.join(name),
             files: self,
@@ -112,7 +120,7 @@ impl Files {
         }
     }
 
-    /// Moves a file out of use. Where it cannot be moved it is removed.
+    /// Moves a file to quarantine/; removes it where it cannot be moved.
     pub(in crate::kv) fn quarantine(&self, name: &str) -> io::Result<()> {
         let place = self.folder.join(name);
         let moved = self
@@ -123,12 +131,12 @@ impl Files {
             Ok(()) => self.trim(name)?,
             Err(_) => self.remove(name)?,
         }
-        // Or a power cut brings it back, to be refused and told again.
+        // Without the syncs a power cut may bring the file back, to be refused and reported again.
         self.storage.sync_folder(&self.quarantine)?;
         self.storage.sync_folder(&self.folder)
     }
 
-    /// Empties quarantine/: nothing tells whose files are in there.
+    /// Empties quarantine/; returns how many files it removed.
     pub(in crate::kv) fn empty_quarantine(&self) -> io::Result<u64> {
         let mut removed = 0;
         for name in self.storage.list(&self.quarantine)? {
@@ -138,21 +146,21 @@ impl Files {
         Ok(removed)
     }
 
-    /// Bounds quarantine/: it is there to be looked at, not to fill the disk. The file that was
-    /// just set aside goes last, if it must.
+    /// Removes files from quarantine/ until it is within its bounds, in the order of their names; the one
+    /// named `newest`, which was moved there last, only at the end.
     fn trim(&self, newest: &str) -> io::Result<()> {
         let mut names = self.storage.list(&self.quarantine)?;
         names.sort_by_key(|name| name == newest);
         let mut sizes = Vec::new();
         for name in &names {
-            // What cannot be opened has no size that could be known.
+            // A file that cannot be opened counts as empty.
             let opened = self.storage.open(&self.quarantine.join(name));
             sizes.push(opened.map_or(0, |(_, len)| len));
         }
         let mut bytes: u64 = sizes.iter().sum();
         let mut count = names.len();
         for (name, size) in names.iter().zip(sizes) {
-            if count <= MOST_ASIDE && bytes <= MOST_ASIDE_BYTES {
+            if count <= MOST_QUARANTINED && bytes <= MOST_QUARANTINED_BYTES {
                 break;
             }
             self.storage.remove(&self.quarantine.join(name))?;
@@ -162,7 +170,8 @@ impl Files {
         Ok(())
     }
 
-    /// Removes what crashed writes left. Only for a process that has the folder to itself.
+    /// Removes what crashed writes left. Only for a process that has the folder to itself: the unfinished
+    /// files of another one are in use.
     pub(in crate::kv) fn sweep(&self) -> io::Result<usize> {
         let mut swept = 0;
         for name in self.list()?.iter().filter(|n| n.ends_with(".tmp")) {
@@ -172,8 +181,8 @@ impl Files {
         Ok(swept)
     }
 
-    /// Proves that the folder can be written, so that "KV not saved" is said at the start and not
-    /// after the first turn.
+    /// Proves that the folder can be written: then "KV not saved" is said at the start, and not after the
+    /// first turn.
     pub(in crate::kv) fn probe(&self) -> io::Result<()> {
         let count = WRITES.fetch_add(1, Ordering::Relaxed);
         let path = self
@@ -184,15 +193,15 @@ impl Files {
     }
 }
 
-/// A durable temporary file without its name; dropped, it is removed.
-pub(in crate::kv) struct Draft<'a> {
+/// A durable temporary file that does not have its final name yet. It is removed when this is dropped.
+pub(in crate::kv) struct RecordDraft<'a> {
     files: &'a Files,
     temporary: Option<PathBuf>,
     place: PathBuf,
 }
 
-impl Draft<'_> {
-    /// Gives the file its name, in place of one that has it.
+impl RecordDraft<'_> {
+    /// Gives the file its name, in the place of a file that has it.
     pub(in crate::kv) fn publish(mut self) -> io::Result<()> {
         let Files {
             storage, folder, ..
@@ -207,10 +216,36 @@ impl Draft<'_> {
     }
 }
 
-impl Drop for Draft<'_> {
+impl Drop for RecordDraft<'_> {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
             let _ = self.files.storage.remove(temporary);
         }
     }
+}
+
+/// The folders of all fingerprints in a KV folder.
+pub(in crate::kv) fn folders(
+    storage: &Arc<dyn Storage>,
+    root: &Path,
+) -> Result<Vec<String>, Error> {
+    let versioned = root.join("v1");
+    let mut names = storage
+        .list(&versioned)
+        .map_err(Error::folder(&versioned))?;
+    names.retain(|n| n.len() == 16 && n.bytes().all(|b| b.is_ascii_hexdigit()));
+    Ok(names)
+}
+
+/// Removes what crashed writes left, under every fingerprint. Only for a process that has the KV
+/// folder to itself.
+pub(in crate::kv) fn sweep_all(storage: &Arc<dyn Storage>, root: &Path) -> Result<(), Error> {
+    for folder in folders(storage, root)? {
+        let files = Files::new(storage.clone(), root, &folder);
+        let swept = files.sweep().map_err(Error::folder(&files.folder))?;
+        if swept > 0 {
+            tracing::info!(swept, "unfinished kv files removed");
+        }
+    }
+    Ok(())
 }

@@ -1,15 +1,14 @@
-//! The bytes of a record (docs/kv-format.md): pure, no I/O. Parsing is bounded by the limits and by
-//! the file's length before anything is allocated.
-
-use std::time::Duration;
+//! The bytes of a record's header (docs/kv-format.md): pure, no I/O. A parsed header is within the limits
+//! and agrees with the file's length, before anything is allocated by its counts.
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::kv::error::Damage;
+use crate::kv::limits::Limits;
 use crate::ledger::{Digest, Token};
 
-use crate::kv::error::Damage;
-use crate::kv::record::put::SnapshotRole;
-use crate::kv::record::runs;
+use super::role::SnapshotRole;
+use super::runs;
 
 /// Bytes of a header.
 pub(in crate::kv) const HEADER: usize = 256;
@@ -25,63 +24,20 @@ const VERSION: u32 = 1;
 const LOGITS: u16 = 1;
 const SUMMED: usize = 248;
 
-/// Bounds of the store: on memory that waits for the disk, and on what a reader will allocate.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes waiting for the writer; a put past it blocks until there is room. One put larger than
-    /// all of it passes when nothing else waits.
-    pub queue_bytes: usize,
-    /// Payload bytes of one segment.
-    pub segment_bytes: u64,
-    /// Tokens of one segment.
-    pub segment_tokens: u64,
-    /// Payload bytes of one snapshot (a whole state, where only whole states work).
-    pub snapshot_bytes: u64,
-    /// Values of a logits row.
-    pub logits: u64,
-    /// Bytes of all files of the folder, of all models; `None` is 20 GiB or a tenth of the disk,
-    /// whichever is less. What is in use is kept above it.
-    pub quota_bytes: Option<u64>,
-    /// Payload bytes that a chain's reader is ahead of its caller; one larger segment passes alone.
-    pub ahead_bytes: usize,
-    /// Small segments are merged when nothing was asked of the store for so long.
-    pub merge_after: Duration,
-    /// A change of the index waits so long for a change of another process. After one waited in vain,
-    /// the next ones wait a hundredth of it each, until one goes through: however much waits for the
-    /// writer, it is done with it soon.
-    pub index_wait: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            queue_bytes: 256 << 20,
-            segment_bytes: 16 << 30,
-            segment_tokens: 1 << 20,
-            snapshot_bytes: 64 << 30,
-            logits: 1 << 22,
-            quota_bytes: None,
-            ahead_bytes: 64 << 20,
-            merge_after: Duration::from_millis(500),
-            index_wait: Duration::from_secs(10),
-        }
-    }
-}
-
-/// Edge or node; the byte in headers and names.
+/// Edge or node: the byte in a header, and the ending of a file's name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub(in crate::kv) enum Kind {
+pub(in crate::kv) enum RecordKind {
     Edge = 1,
     Node = 2,
 }
 
-impl Kind {
+impl RecordKind {
     /// The ending of its files' names.
     pub(in crate::kv) fn ending(self) -> &'static str {
         match self {
-            Kind::Edge => "edge",
-            Kind::Node => "node",
+            RecordKind::Edge => "edge",
+            RecordKind::Node => "node",
         }
     }
 }
@@ -95,8 +51,8 @@ pub(in crate::kv) struct Sums {
     pub(in crate::kv) owner: u64,
 }
 
-/// The small sections as bytes; the payload is passed beside them and never copied. In the place of
-/// a node's owner an edge has its runs.
+/// All sections but the payload, which is large and never copied. `owner` holds a node's owner, or an
+/// edge's runs.
 pub(in crate::kv) struct Sections {
     pub(in crate::kv) tokens: Vec<u8>,
     pub(in crate::kv) owner: Vec<u8>,
@@ -117,7 +73,7 @@ impl Sections {
 /// A header. Counts are in tokens, values (logits) and bytes (owner, payload).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::kv) struct Header {
-    pub(in crate::kv) kind: Kind,
+    pub(in crate::kv) kind: RecordKind,
     pub(in crate::kv) role: Option<SnapshotRole>,
     pub(in crate::kv) p0: usize,
     pub(in crate::kv) p1: usize,
@@ -182,8 +138,8 @@ impl Header {
             return Err(Damage::Checksum("header"));
         }
         let (kind, role) = match (bytes[12], SnapshotRole::from_u8(bytes[13])) {
-            (1, None) if bytes[13] == 0 => (Kind::Edge, None),
-            (2, Some(role)) => (Kind::Node, Some(role)),
+            (1, None) if bytes[13] == 0 => (RecordKind::Edge, None),
+            (2, Some(role)) => (RecordKind::Node, Some(role)),
             (1 | 2, _) => return Err(Damage::Field("role")),
             _ => return Err(Damage::Field("kind")),
         };
@@ -199,18 +155,18 @@ impl Header {
         let payload = u64_at(bytes, 136);
         let logits = u64_at(bytes, 144);
         let owner = u64_at(bytes, 152);
-        let edge = kind == Kind::Edge;
+        let edge = kind == RecordKind::Edge;
         if p1 > MOST_POSITION || p0 > p1 || (edge && p0 == p1) {
             return Err(Damage::Field("position"));
         }
         let (most_tokens, most_payload) = match kind {
-            Kind::Edge => (limits.segment_tokens, limits.segment_bytes),
-            Kind::Node => (MOST_TAIL as u64, limits.snapshot_bytes),
+            RecordKind::Edge => (limits.segment_tokens, limits.segment_bytes),
+            RecordKind::Node => (MOST_TAIL as u64, limits.snapshot_bytes),
         };
         let most_logits = if edge { 0 } else { limits.logits };
         let (owner_bytes, most_owner) = match kind {
-            Kind::Edge => ("run bytes", (runs::MOST * runs::BYTES) as u64),
-            Kind::Node => ("owner bytes", MOST_OWNER as u64),
+            RecordKind::Edge => ("run bytes", (runs::MOST * runs::BYTES) as u64),
+            RecordKind::Node => ("owner bytes", MOST_OWNER as u64),
         };
         for (what, said, limit) in [
             ("tokens", tokens, most_tokens),

@@ -1,13 +1,15 @@
-//! What callers hand over to be stored. They give owned bytes away: the writer thread computes
-//! checksums and touches the disk, so a put costs the caller nothing but the copy it made.
+//! What callers hand over to be stored. They give owned bytes away, and the writer thread computes checksums
+//! and writes: so a put costs its caller only the copy that it made.
 
 use std::sync::Arc;
 
+use crate::kv::error::Damage;
+use crate::kv::limits::Limits;
 use crate::ledger::{Digest, Token};
 
-use crate::kv::error::Damage;
-use crate::kv::record::format::{Header, Kind, Limits, MOST_TAIL, Sections};
-use crate::kv::record::runs::{self, Run};
+use super::format::{HEADER, Header, MOST_TAIL, RecordKind, Sections};
+use super::role::SnapshotRole;
+use super::runs::{self, TokenRun};
 
 /// A segment to store: the edge `from`→`to`.
 #[derive(Debug)]
@@ -41,8 +43,8 @@ pub struct PutSnapshot<'a> {
     pub logits: Option<Vec<f32>>,
     /// Why it is kept.
     pub role: SnapshotRole,
-    /// Whose it is: an opaque id. What the owner had before is thinned when it is stored; a row
-    /// replaces the owner's previous one.
+    /// Whose it is: an opaque id. When it is stored, some older snapshots of the owner are removed; a
+    /// logits row replaces the owner's previous one.
     pub owner: Option<&'a str>,
     /// What its conversation has stored before it.
     pub past: Past,
@@ -51,41 +53,16 @@ pub struct PutSnapshot<'a> {
 /// What a conversation has stored before a snapshot: decides which older snapshots stay.
 #[derive(Clone, Default, Debug)]
 pub struct Past {
-    /// Snapshots on the way: positions and digests. An owner's snapshot that is not among them is
-    /// on a way that was left.
+    /// The snapshots that lead to it: positions and digests. An owner's snapshot that is not among them
+    /// belongs to messages that were taken back.
     pub nodes: Vec<(usize, Digest)>,
     /// Bytes of KV that is kept by position, up to the snapshot; `None` where a model has none.
     pub kv_bytes: Option<u64>,
 }
 
-/// Why a snapshot is kept. The order is by strength: a digest put twice keeps the stronger role.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum SnapshotRole {
-    /// The end of a frozen head; shared by every conversation that starts with it.
-    Head = 1,
-    /// The head of a conversation; later ones of its owner thin it out.
-    Turn = 2,
-    /// A point inside a long prefix, or where a call was cut: with an owner it goes at the next such
-    /// point and at the end of the turn.
-    Step = 3,
-    /// The logits row at the end of a prompt, where the memory can be cut and needs no state: the
-    /// payload is empty. Replaced at each of its owner's turns, as a turn is.
-    Row = 4,
-}
-
-impl SnapshotRole {
-    pub(in crate::kv) fn from_u8(byte: u8) -> Option<SnapshotRole> {
-        use SnapshotRole::*;
-        [Head, Turn, Step, Row]
-            .into_iter()
-            .find(|r| *r as u8 == byte)
-    }
-}
-
-/// A put on its way to the disk.
+/// A segment or a snapshot on its way to the disk.
 pub(in crate::kv) struct Record {
-    pub(in crate::kv) kind: Kind,
+    pub(in crate::kv) kind: RecordKind,
     pub(in crate::kv) role: Option<SnapshotRole>,
     pub(in crate::kv) p0: usize,
     pub(in crate::kv) p1: usize,
@@ -96,16 +73,16 @@ pub(in crate::kv) struct Record {
     pub(in crate::kv) logits: Vec<f32>,
     pub(in crate::kv) payload: Arc<Vec<u8>>,
     pub(in crate::kv) past: Past,
-    pub(in crate::kv) runs: Vec<Run>,
-    /// Of an edge's tokens so many have the bytes that are stored for them already, see
-    /// [`crate::kv::store::handle::Store::ahead`].
+    pub(in crate::kv) runs: Vec<TokenRun>,
+    /// For an edge: how many of its first tokens have the bytes that were stored for them when the
+    /// caller looked. `usize::MAX` where the caller did not look.
     pub(in crate::kv) shared: usize,
 }
 
 impl From<PutSegment> for Record {
     fn from(put: PutSegment) -> Record {
         Record {
-            kind: Kind::Edge,
+            kind: RecordKind::Edge,
             role: None,
             p0: put.p0,
             p1: put.p1,
@@ -128,7 +105,7 @@ impl From<PutSnapshot<'_>> for Record {
         let keep = MOST_TAIL.min(put.at);
         tokens.drain(..tokens.len().saturating_sub(keep));
         Record {
-            kind: Kind::Node,
+            kind: RecordKind::Node,
             role: Some(put.role),
             p0: put.at - tokens.len(),
             p1: put.at,
@@ -168,23 +145,23 @@ impl Record {
         self.payload.len() + self.tokens.len() * 4 + self.logits.len() * 4 + self.owner.len()
     }
 
-    /// The header and sections as they are written, with the runs given. Refuses what a reader would
-    /// refuse, so that nothing unreadable is ever stored.
+    /// The header and sections as they are written, with `runs`. Refuses what a reader would refuse, so
+    /// that no unreadable record is stored.
     pub(in crate::kv) fn encode(
         &self,
-        runs: &[Run],
+        runs: &[TokenRun],
         hard: Digest,
         soft: Digest,
         limits: &Limits,
-    ) -> Result<([u8; crate::kv::record::format::HEADER], Sections), Damage> {
+    ) -> Result<([u8; HEADER], Sections), Damage> {
         let sections = Sections {
             tokens: Token::to_bytes(&self.tokens),
             owner: match self.kind {
-                // A reader would refuse the whole record for runs that make no sense.
-                Kind::Edge => Some(runs::to_bytes(runs))
+                // A reader would refuse the whole record for invalid runs: without runs it is readable.
+                RecordKind::Edge => Some(runs::to_bytes(runs))
                     .filter(|bytes| runs::from_bytes(bytes, self.p0, self.p1).is_ok())
                     .unwrap_or_default(),
-                Kind::Node => self.owner.as_bytes().to_vec(),
+                RecordKind::Node => self.owner.as_bytes().to_vec(),
             },
             logits: self.logits.iter().flat_map(|f| f.to_le_bytes()).collect(),
         };

@@ -1,24 +1,25 @@
-//! Reading a record and proving it, in the order of docs/kv-format.md. What comes out of here has
-//! been checked to the last byte and stands in host memory; llama.cpp has not been touched.
+//! Reads a record and proves it, in the order of docs/kv-format.md. A result is proven to its last byte and
+//! lies in host memory; llama.cpp is not used here.
 
 use std::io::{self, Read};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use crate::kv::error::{Damage, Error};
+use crate::kv::limits::Limits;
 use crate::ledger::{Digest, Running, Token};
 
-use crate::kv::error::{Damage, Error};
-use crate::kv::index::connection::{Edge, Node};
-use crate::kv::record::files::{self, Files};
-use crate::kv::record::format::{HEADER, Header, Kind, Limits, tokens_of};
-use crate::kv::record::runs::{self, Run};
+use super::files::Files;
+use super::format::{HEADER, Header, RecordKind, tokens_of};
+use super::item::{Edge, Node};
+use super::runs::{self, TokenRun};
 
 /// Bytes of a payload that are read, then hashed, at a time.
 const PIECE: usize = 128 << 10;
 
 /// A proven segment.
 #[derive(Debug)]
-pub struct Segment {
+pub struct ProvenSegment {
     /// First position.
     pub p0: usize,
     /// One past the last position.
@@ -31,7 +32,7 @@ pub struct Segment {
 
 /// A proven snapshot.
 #[derive(Debug)]
-pub struct Snapshot {
+pub struct ProvenSnapshot {
     /// Position P.
     pub at: usize,
     /// The state bytes as they were put.
@@ -44,46 +45,46 @@ pub struct Snapshot {
 
 /// Why reading stopped.
 #[derive(Debug)]
-pub(in crate::kv) enum Fault {
+pub(in crate::kv) enum ReadFault {
     Io(io::Error),
     Damage(Damage),
 }
 
-impl From<Damage> for Fault {
-    fn from(damage: Damage) -> Fault {
-        Fault::Damage(damage)
+impl From<Damage> for ReadFault {
+    fn from(damage: Damage) -> ReadFault {
+        ReadFault::Damage(damage)
     }
 }
 
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Fault {
+impl From<io::Error> for ReadFault {
+    fn from(error: io::Error) -> ReadFault {
         match error.kind() {
-            io::ErrorKind::NotFound => Fault::Damage(Damage::Gone),
-            io::ErrorKind::UnexpectedEof => Fault::Damage(Damage::Short),
-            _ => Fault::Io(error),
+            io::ErrorKind::NotFound => ReadFault::Damage(Damage::Gone),
+            io::ErrorKind::UnexpectedEof => ReadFault::Damage(Damage::Short),
+            _ => ReadFault::Io(error),
         }
     }
 }
 
-impl Fault {
+impl ReadFault {
     pub(in crate::kv) fn of(self, name: &str) -> Error {
         let name = name.to_string();
         match self {
-            Fault::Io(source) => Error::Read { name, source },
-            Fault::Damage(damage) => Error::Refused { name, damage },
+            ReadFault::Io(source) => Error::Read { name, source },
+            ReadFault::Damage(damage) => Error::Refused { name, damage },
         }
     }
 }
 
-/// Opens a record of which a row says that its file has so many bytes. One that is longer by more
-/// than all that may differ (who else put it gave it runs, or a logits row) is refused here: its
-/// checksum would be asked only after all of it was in memory.
+/// Opens a record whose row in the index says that its file has `bytes` bytes. The file may be longer by
+/// runs and a logits row, because another process may have stored it with them. A longer one is refused
+/// here: otherwise all of it would be read into memory before its checksum fails.
 fn open(
     files: &Files,
     limits: &Limits,
     name: &str,
     bytes: u64,
-) -> Result<(Box<dyn Read>, u64), Fault> {
+) -> Result<(Box<dyn Read>, u64), ReadFault> {
     let (input, len) = files.open(name)?;
     let small = limits.logits.saturating_mul(4) + (runs::MOST * runs::BYTES) as u64;
     match len > bytes.saturating_add(small) {
@@ -96,18 +97,18 @@ fn open(
     }
 }
 
-/// The sections behind the tokens.
+/// The sections after the owner.
 pub(in crate::kv) struct Rest {
     pub(in crate::kv) logits: Vec<f32>,
     pub(in crate::kv) payload: Vec<u8>,
 }
 
-/// Header and tokens, proven but for what the caller asked for.
+/// Header and tokens, proven by themselves: not yet that they are the caller's.
 pub(in crate::kv) fn head(
     input: &mut dyn Read,
     file_len: u64,
     limits: &Limits,
-) -> Result<(Header, Vec<Token>), Fault> {
+) -> Result<(Header, Vec<Token>), ReadFault> {
     let mut bytes = [0u8; HEADER];
     input.read_exact(&mut bytes)?;
     let header = Header::parse(&bytes, file_len, limits)?;
@@ -116,8 +117,8 @@ pub(in crate::kv) fn head(
 }
 
 /// The owner, which follows the tokens; empty for an edge, whose runs stand there.
-pub(in crate::kv) fn owner(input: &mut dyn Read, header: &Header) -> Result<String, Fault> {
-    if header.kind == Kind::Edge {
+pub(in crate::kv) fn owner(input: &mut dyn Read, header: &Header) -> Result<String, ReadFault> {
+    if header.kind == RecordKind::Edge {
         return runs(input, header).map(|_| String::new());
     }
     let bytes = take(input, header.owner)?;
@@ -128,7 +129,10 @@ pub(in crate::kv) fn owner(input: &mut dyn Read, header: &Header) -> Result<Stri
 }
 
 /// The runs of an edge, which follow the tokens.
-pub(in crate::kv) fn runs(input: &mut dyn Read, header: &Header) -> Result<Vec<Run>, Fault> {
+pub(in crate::kv) fn runs(
+    input: &mut dyn Read,
+    header: &Header,
+) -> Result<Vec<TokenRun>, ReadFault> {
     let bytes = take(input, header.owner)?;
     if xxh3_64(&bytes) != header.sums.owner {
         return Err(Damage::Checksum("runs").into());
@@ -141,12 +145,12 @@ pub(in crate::kv) fn edge_head(
     files: &Files,
     limits: &Limits,
     edge: &Edge,
-) -> Result<(Header, Vec<Token>, Vec<Run>), Error> {
-    let name = files::name(Kind::Edge, edge.from, edge.to);
-    let look = || -> Result<_, Fault> {
+) -> Result<(Header, Vec<Token>, Vec<TokenRun>), Error> {
+    let name = edge.name();
+    let look = || -> Result<_, ReadFault> {
         let (mut input, len) = open(files, limits, &name, edge.bytes)?;
         let (header, tokens) = head(&mut input, len, limits)?;
-        if (header.kind, header.from, header.to) != (Kind::Edge, edge.from, edge.to) {
+        if (header.kind, header.from, header.to) != (RecordKind::Edge, edge.from, edge.to) {
             return Err(Damage::Other("digest").into());
         }
         let runs = runs(&mut input, &header)?;
@@ -155,13 +159,13 @@ pub(in crate::kv) fn edge_head(
     look().map_err(|fault| fault.of(&name))
 }
 
-/// Everything after the owner, to the end of the file. The payload goes into `buffer`, whatever was
-/// in there.
+/// Reads and proves everything after the owner, to the end of the file. The payload is read into `buffer`,
+/// over what it holds.
 pub(in crate::kv) fn rest(
     input: &mut dyn Read,
     header: &Header,
     buffer: Vec<u8>,
-) -> Result<Rest, Fault> {
+) -> Result<Rest, ReadFault> {
     let logits = take(input, header.logits * 4)?;
     if xxh3_64(&logits) != header.sums.logits {
         return Err(Damage::Checksum("logits").into());
@@ -175,9 +179,9 @@ pub(in crate::kv) fn rest(
     })
 }
 
-/// The payload, hashed piece by piece while it is still in the processor's cache. A buffer that was
-/// used before is filled as it is: no byte of it is made zero first, or counted into it afterwards.
-fn payload(input: &mut dyn Read, header: &Header, buffer: Vec<u8>) -> Result<Vec<u8>, Fault> {
+/// The payload, hashed piece by piece while a piece is in the processor's cache. A used buffer is
+/// overwritten as it is, without being zeroed first.
+fn payload(input: &mut dyn Read, header: &Header, buffer: Vec<u8>) -> Result<Vec<u8>, ReadFault> {
     let mut bytes = buffer;
     let more = header.payload.saturating_sub(bytes.len());
     bytes
@@ -196,7 +200,7 @@ fn payload(input: &mut dyn Read, header: &Header, buffer: Vec<u8>) -> Result<Vec
 }
 
 /// The length was right when the file was opened; it must not have grown since.
-pub(in crate::kv) fn at_end(input: &mut dyn Read, header: &Header) -> Result<(), Fault> {
+pub(in crate::kv) fn at_end(input: &mut dyn Read, header: &Header) -> Result<(), ReadFault> {
     if input.read(&mut [0u8; 1])? != 0 {
         let said = header.file_len();
         return Err(Damage::Length { said, is: said + 1 }.into());
@@ -204,8 +208,8 @@ pub(in crate::kv) fn at_end(input: &mut dyn Read, header: &Header) -> Result<(),
     Ok(())
 }
 
-/// Exactly `count` bytes. The count was held against the file's length before.
-pub(in crate::kv) fn take(input: &mut dyn Read, count: usize) -> Result<Vec<u8>, Fault> {
+/// Exactly `count` bytes. The header's proof has compared the count with the file's length.
+pub(in crate::kv) fn take(input: &mut dyn Read, count: usize) -> Result<Vec<u8>, ReadFault> {
     let mut bytes = Vec::new();
     bytes
         .try_reserve_exact(count)
@@ -217,7 +221,7 @@ pub(in crate::kv) fn take(input: &mut dyn Read, count: usize) -> Result<Vec<u8>,
 }
 
 /// An edge of which the rows of [p0, upto) are wanted for a target that has its tokens there.
-pub(in crate::kv) struct Wanted<'a> {
+pub(in crate::kv) struct WantedEdge<'a> {
     pub(in crate::kv) edge: &'a Edge,
     pub(in crate::kv) target: &'a [Token],
     pub(in crate::kv) upto: usize,
@@ -229,16 +233,16 @@ pub(in crate::kv) fn segment(
     files: &Files,
     hard: Digest,
     limits: &Limits,
-    wanted: &Wanted<'_>,
+    wanted: &WantedEdge<'_>,
     before: &mut Running,
     buffer: Vec<u8>,
-) -> Result<Segment, Error> {
-    let Wanted { edge, target, upto } = wanted;
-    let name = files::name(Kind::Edge, edge.from, edge.to);
-    let prove = || -> Result<Segment, Fault> {
+) -> Result<ProvenSegment, Error> {
+    let WantedEdge { edge, target, upto } = wanted;
+    let name = edge.name();
+    let prove = || -> Result<ProvenSegment, ReadFault> {
         let (mut input, len) = open(files, limits, &name, edge.bytes)?;
         let (header, tokens) = head(&mut input, len, limits)?;
-        same(&header, Kind::Edge, hard, edge.from, edge.to)?;
+        same(&header, RecordKind::Edge, hard, edge.from, edge.to)?;
         if (header.p0, header.p1) != (edge.p0, edge.p1) {
             return Err(Damage::Other("position").into());
         }
@@ -263,7 +267,7 @@ pub(in crate::kv) fn segment(
         }
         owner(&mut input, &header)?;
         let rest = rest(&mut input, &header, buffer)?;
-        Ok(Segment {
+        Ok(ProvenSegment {
             p0: header.p0,
             p1: header.p1,
             payload: rest.payload,
@@ -273,10 +277,10 @@ pub(in crate::kv) fn segment(
     prove().map_err(|fault| fault.of(&name))
 }
 
-/// What an edge's record says, proven without a target: for merging, file to file.
+/// An edge's record, proven without the tokens of a target: for merging and splitting.
 pub(in crate::kv) struct Whole {
     pub(in crate::kv) tokens: Vec<Token>,
-    pub(in crate::kv) runs: Vec<Run>,
+    pub(in crate::kv) runs: Vec<TokenRun>,
     pub(in crate::kv) payload: Vec<u8>,
     pub(in crate::kv) soft: Digest,
 }
@@ -287,11 +291,11 @@ pub(in crate::kv) fn part(
     hard: Digest,
     limits: &Limits,
     edge: &Edge,
-) -> Result<Whole, Fault> {
-    let name = files::name(Kind::Edge, edge.from, edge.to);
+) -> Result<Whole, ReadFault> {
+    let name = edge.name();
     let (mut input, len) = open(files, limits, &name, edge.bytes)?;
     let (header, tokens) = head(&mut input, len, limits)?;
-    same(&header, Kind::Edge, hard, edge.from, edge.to)?;
+    same(&header, RecordKind::Edge, hard, edge.from, edge.to)?;
     if (header.p0, header.p1) != (edge.p0, edge.p1) {
         return Err(Damage::Other("position").into());
     }
@@ -309,18 +313,18 @@ pub(in crate::kv) fn snapshot(
     hard: Digest,
     limits: &Limits,
     node: &Node,
-) -> Result<Snapshot, Error> {
-    let name = files::name(Kind::Node, node.digest, node.digest);
-    let prove = || -> Result<Snapshot, Fault> {
+) -> Result<ProvenSnapshot, Error> {
+    let name = node.name();
+    let prove = || -> Result<ProvenSnapshot, ReadFault> {
         let (mut input, len) = open(files, limits, &name, node.bytes)?;
         let (header, _) = head(&mut input, len, limits)?;
-        same(&header, Kind::Node, hard, node.digest, node.digest)?;
+        same(&header, RecordKind::Node, hard, node.digest, node.digest)?;
         if header.p1 != node.at {
             return Err(Damage::Other("position").into());
         }
         owner(&mut input, &header)?;
         let rest = rest(&mut input, &header, Vec::new())?;
-        Ok(Snapshot {
+        Ok(ProvenSnapshot {
             at: header.p1,
             payload: rest.payload,
             logits: Some(rest.logits).filter(|row| !row.is_empty()),
@@ -330,14 +334,14 @@ pub(in crate::kv) fn snapshot(
     prove().map_err(|fault| fault.of(&name))
 }
 
-/// The first tokens of an edge, to see how far they match; the payload is left alone.
+/// The tokens of an edge, to see how far they match a target. The payload is not read.
 pub(in crate::kv) fn tokens(
     files: &Files,
     limits: &Limits,
     edge: &Edge,
 ) -> Result<Vec<Token>, Error> {
-    let name = files::name(Kind::Edge, edge.from, edge.to);
-    let read = || -> Result<Vec<Token>, Fault> {
+    let name = edge.name();
+    let read = || -> Result<Vec<Token>, ReadFault> {
         let (mut input, len) = open(files, limits, &name, edge.bytes)?;
         let (header, tokens) = head(&mut input, len, limits)?;
         if (header.from, header.to) != (edge.from, edge.to) {
@@ -348,7 +352,13 @@ pub(in crate::kv) fn tokens(
     read().map_err(|fault| fault.of(&name))
 }
 
-fn same(header: &Header, kind: Kind, hard: Digest, from: Digest, to: Digest) -> Result<(), Damage> {
+fn same(
+    header: &Header,
+    kind: RecordKind,
+    hard: Digest,
+    from: Digest,
+    to: Digest,
+) -> Result<(), Damage> {
     if header.kind != kind {
         return Err(Damage::Other("kind"));
     }

@@ -5,7 +5,7 @@ use crate::kv::error::Damage;
 
 /// Tokens evaluated in one go: first in batches, then one by one, as a prompt and its reply are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Run {
+pub struct TokenRun {
     /// First position; where an append or the part of it after a snapshot point began.
     pub start: usize,
     /// [start, prompt) in batches of `batch` tokens counted from `start`.
@@ -16,24 +16,28 @@ pub struct Run {
     pub batch: usize,
 }
 
-/// Bytes of one.
+/// Bytes of one run.
 pub(in crate::kv) const BYTES: usize = 32;
-/// Of one segment. More are not worth it: then none are kept.
+/// The most runs of one segment. Of a segment with more, none are stored.
 pub(in crate::kv) const MOST: usize = 1024;
 
-/// As they stand in a record.
-pub(in crate::kv) fn to_bytes(runs: &[Run]) -> Vec<u8> {
+/// Runs as a record stores them.
+pub(in crate::kv) fn to_bytes(runs: &[TokenRun]) -> Vec<u8> {
     if runs.len() > MOST {
         return Vec::new();
     }
-    let words = |r: &Run| [r.start, r.prompt, r.end, r.batch];
+    let words = |r: &TokenRun| [r.start, r.prompt, r.end, r.batch];
     let words = runs.iter().flat_map(words);
     words.flat_map(|w| (w as u64).to_le_bytes()).collect()
 }
 
 /// The runs of a segment of [p0, p1): they follow each other without a gap from p0 or before it to
 /// p1.
-pub(in crate::kv) fn from_bytes(bytes: &[u8], p0: usize, p1: usize) -> Result<Vec<Run>, Damage> {
+pub(in crate::kv) fn from_bytes(
+    bytes: &[u8],
+    p0: usize,
+    p1: usize,
+) -> Result<Vec<TokenRun>, Damage> {
     let damage = Damage::Field("runs");
     let (words, rest) = bytes.as_chunks::<8>();
     let words: Option<Vec<usize>> = words
@@ -42,15 +46,15 @@ pub(in crate::kv) fn from_bytes(bytes: &[u8], p0: usize, p1: usize) -> Result<Ve
         .collect();
     let words = words.filter(|_| rest.is_empty()).ok_or(damage)?;
     let (quads, rest) = words.as_chunks::<4>();
-    let run = |[start, prompt, end, batch]: &[usize; 4]| Run {
+    let run = |[start, prompt, end, batch]: &[usize; 4]| TokenRun {
         start: *start,
         prompt: *prompt,
         end: *end,
         batch: *batch,
     };
-    let runs: Vec<Run> = quads.iter().map(run).collect();
+    let runs: Vec<TokenRun> = quads.iter().map(run).collect();
     let whole =
-        |r: &Run| r.start <= r.prompt && r.prompt <= r.end && r.start < r.end && r.batch > 0;
+        |r: &TokenRun| r.start <= r.prompt && r.prompt <= r.end && r.start < r.end && r.batch > 0;
     let joined = runs.windows(2).all(|r| r[0].end == r[1].start);
     let covers = match (runs.first(), runs.last()) {
         (Some(first), Some(last)) => first.start <= p0 && p0 < first.end && last.end == p1,
@@ -62,9 +66,9 @@ pub(in crate::kv) fn from_bytes(bytes: &[u8], p0: usize, p1: usize) -> Result<Ve
     }
 }
 
-/// The runs of two neighbours as those of one segment. A run that goes on over the joint stands in
-/// both, whole in the later one. `None` where one has none, or they do not follow each other.
-pub(in crate::kv) fn join(earlier: &[Run], later: &[Run]) -> Option<Vec<Run>> {
+/// The runs of two neighbours as those of one segment. A run that continues over the joint is in both, and
+/// whole in the later one. `None` where a neighbour has no runs, or they do not follow each other.
+pub(in crate::kv) fn join(earlier: &[TokenRun], later: &[TokenRun]) -> Option<Vec<TokenRun>> {
     let begin = later.first()?.start;
     let before = earlier.iter().take_while(|r| r.end <= begin).count();
     let (before, over) = earlier.split_at(before);
@@ -93,19 +97,19 @@ mod tests {
             for (batched, single) in lens {
                 let (start, prompt) = (at, at + batched);
                 at = prompt + single + usize::from(batched + single == 0);
-                whole.push(Run { start, prompt, end: at, batch: 16 });
+                whole.push(TokenRun { start, prompt, end: at, batch: 16 });
             }
             let mut cuts: Vec<usize> = cuts.iter().map(|c| 8 + c.index(at - 7)).collect();
             cuts.extend([7, at]);
             cuts.sort_unstable();
             cuts.dedup();
             // As they are kept: those in reach of a part, the last one only so far as it is there.
-            let part = |p0: usize, p1: usize| -> Vec<Run> {
+            let part = |p0: usize, p1: usize| -> Vec<TokenRun> {
                 let within = whole.iter().filter(|r| r.start < p1 && r.end > p0);
-                within.map(|r| Run { prompt: r.prompt.min(p1), end: r.end.min(p1), ..*r }).collect()
+                within.map(|r| TokenRun { prompt: r.prompt.min(p1), end: r.end.min(p1), ..*r }).collect()
             };
-            let mut parts: Vec<Vec<Run>> = cuts.windows(2).map(|w| part(w[0], w[1])).collect();
-            let all = |parts: &[Vec<Run>]| {
+            let mut parts: Vec<Vec<TokenRun>> = cuts.windows(2).map(|w| part(w[0], w[1])).collect();
+            let all = |parts: &[Vec<TokenRun>]| {
                 let mut rest = parts.iter();
                 let first = rest.next().cloned();
                 rest.fold(first, |joined, part| join(&joined?, part))
@@ -137,7 +141,7 @@ mod tests {
             for (batched, single) in lens {
                 let (start, prompt) = (at, at + batched);
                 at = prompt + single + usize::from(batched + single == 0);
-                runs.push(Run { start, prompt, end: at, batch: 16 });
+                runs.push(TokenRun { start, prompt, end: at, batch: 16 });
             }
             let bytes = to_bytes(&runs);
             prop_assert_eq!(from_bytes(&bytes, 7, at), Ok(runs));

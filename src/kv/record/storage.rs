@@ -1,9 +1,9 @@
-//! The file operations that durability depends on, behind a trait: the real one is [`Disk`], a
-//! test's double can fail them, freeze between any two, or forget what was not synced.
+//! The file operations that durability depends on, behind a trait. [`Disk`] is the file system; a test's
+//! double can let operations fail, stop between any two of them, or forget what was not synced.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use crate::durable::{self, Space};
@@ -22,7 +22,7 @@ pub trait Storage: Send + Sync {
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// The names in a folder; those that are not UTF-8 are left out, nobody here wrote them.
+    /// The names in a folder, without those that are not UTF-8: npast did not write those.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
     /// The room on the disk of a folder, if that is known.
     fn space(&self, path: &Path) -> Option<Space> {
@@ -43,7 +43,7 @@ pub struct Disk;
 impl Storage for Disk {
     fn make_folder(&self, path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        // A folder may be older than this program, or the umask may have taken bits away.
+        // The folder may have been there with another mode, or the umask may have taken bits away.
         fs::set_permissions(path, Permissions::from_mode(0o700))
     }
 
@@ -94,9 +94,10 @@ impl Output for File {
     }
 }
 
-/// Opens with 0600 whatever the umask, and whatever the file had before.
-pub(in crate::kv) fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let file = options.mode(0o600).open(path)?;
+/// Opens a file for reading and writing, made empty if it is missing. Its mode is 0600 then, whatever
+/// the umask is and whatever the mode was.
+pub(in crate::kv) fn private_file(path: &Path) -> io::Result<File> {
+    let file = durable::private::file(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
 }

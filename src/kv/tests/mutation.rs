@@ -58,7 +58,7 @@ fn written_today() -> Vec<(&'static str, Vec<u8>)> {
         let path = listed(&home, |n| n == name).remove(0);
         fs::read(path).unwrap()
     };
-    use crate::kv::record::format::Kind::{Edge, Node};
+    use crate::kv::record::format::RecordKind::{Edge, Node};
     vec![
         ("v1-edge-first", file(Edge, 0, 40)),
         ("v1-edge-later", file(Edge, 40, 70)),

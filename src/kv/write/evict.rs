@@ -1,23 +1,22 @@
-//! What is removed when the store is too large, and in which order. Files nobody reaches go first;
-//! among the others leaves go first, by the tokens they save per byte, and what is in use stays.
+//! Eviction: which files are removed when there are too many, and in which order. Files that no owner
+//! reaches go first. Of the others leaves go first, those that save the fewest tokens per byte; what is
+//! in use stays.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::kv::error::Error;
+use crate::kv::index::graph::{Graph, GraphItem};
+use crate::kv::model::facts::short;
+use crate::kv::open::index::{IndexError, OpenIndex};
+use crate::kv::record::files::Files;
 use crate::ledger::Digest;
 
-use crate::kv::index::connection::{Index, ModelId};
-use crate::kv::index::graph::{Graph, Item};
-use crate::kv::index::rebuild::short;
-use crate::kv::record::files::Files;
+use super::in_use::InUse;
 
-/// Without a setting: this, or a tenth of the disk, whichever is less.
-const QUOTA: u64 = 20 << 30;
-
-/// What a collection removed.
+/// What an eviction removed.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Collected {
     /// Files.
@@ -26,65 +25,55 @@ pub struct Collected {
     pub bytes: u64,
 }
 
-/// Why a collection stopped.
-#[derive(Debug)]
-pub(in crate::kv) enum Trouble {
-    Io(io::Error),
-    Index(rusqlite::Error),
+/// Why an eviction stopped.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::kv) enum EvictError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Index(#[from] rusqlite::Error),
 }
 
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Trouble {
-        Trouble::Io(error)
+impl EvictError {
+    /// As an error of the folder at `path`.
+    pub(in crate::kv) fn at(self, path: &Path) -> Error {
+        match self {
+            EvictError::Io(source) => Error::folder(path)(source),
+            EvictError::Index(error) => Error::Index(error),
+        }
     }
 }
 
-impl From<rusqlite::Error> for Trouble {
-    fn from(error: rusqlite::Error) -> Trouble {
-        Trouble::Index(error)
+impl IndexError for EvictError {
+    fn of_index(&self) -> Option<&rusqlite::Error> {
+        match self {
+            EvictError::Index(error) => Some(error),
+            EvictError::Io(_) => None,
+        }
     }
 }
 
-/// What must stay whatever the quota says.
-#[derive(Default)]
-pub(in crate::kv) struct InUse {
-    /// Owners whose conversations are held.
-    pub(in crate::kv) owners: HashSet<String>,
-    /// Ends of what was written for this model since the last pin: nobody holds it yet.
-    pub(in crate::kv) fresh: Option<(ModelId, Vec<Digest>)>,
-}
-
-/// What is to be removed.
+/// What an eviction removes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::kv) enum Want {
-    /// Only as much as the quota asks for.
-    Quota,
-    /// Also everything that nobody reaches.
+pub(in crate::kv) enum EvictWhat {
+    /// Only as much as is above the quota.
+    OverQuota,
+    /// Also everything that no owner reaches.
     Unreached,
 }
 
-/// The quota of a folder, in bytes: as `given`, else 20 GiB or a tenth of the disk that holds `dir`,
-/// whichever is less.
-pub fn quota(dir: &Path, given: Option<u64>) -> u64 {
-    given.unwrap_or_else(|| {
-        let disk = rustix::fs::statvfs(dir);
-        let size = disk.map_or(u64::MAX, |d| d.f_blocks.saturating_mul(d.f_frsize));
-        QUOTA.min(size / 10)
-    })
-}
-
-/// Removes what `want` says, and what the quota asks for; nothing that is in use. Also the bytes
-/// that are left, which are above the quota when what is in use is.
-pub(in crate::kv) fn collect(
-    index: &Mutex<Index>,
+/// Removes files until the others fit into `quota` bytes, and what `what` says; nothing that is in use.
+/// Also returns the bytes that are left, which are above the quota when what is in use is.
+pub(in crate::kv) fn evict(
+    index: &OpenIndex,
     files: &Files,
     quota: u64,
-    want: Want,
+    what: EvictWhat,
     used: &InUse,
-) -> Result<(Collected, u64), Trouble> {
+) -> Result<(Collected, u64), EvictError> {
     let graphs = {
-        let index = locked(index);
-        let models = index.models()?;
+        let index = index.lock();
+        let models = index.models().all()?;
         let graphs = models.iter().map(|model| Graph::load(&index, model));
         graphs.collect::<Result<Vec<_>, _>>()?
     };
@@ -94,7 +83,7 @@ pub(in crate::kv) fn collect(
         .sum();
     let mut collected = Collected::default();
     let mut covered = vec![HashSet::new(); graphs.len()];
-    if want == Want::Unreached {
+    if what == EvictWhat::Unreached {
         for (graph, covered) in graphs.iter().zip(&mut covered) {
             *covered = graph.covered();
             let done = remove_all(index, files, graph, covered)?;
@@ -103,15 +92,15 @@ pub(in crate::kv) fn collect(
             left -= done.bytes;
         }
     }
-    let mut round = Round::new(&graphs, used, covered);
-    while let Some(candidate) = round.next() {
-        let unreached = want == Want::Unreached && !candidate.reached;
+    let mut eviction = Eviction::new(&graphs, used, covered);
+    while let Some(candidate) = eviction.next() {
+        let unreached = what == EvictWhat::Unreached && !candidate.reached;
         if left <= quota && !unreached {
             break;
         }
         let graph = &graphs[candidate.graph];
         let bytes = remove(index, files, graph, candidate.item)?;
-        round.gone(candidate.graph, candidate.item);
+        eviction.gone(candidate.graph, candidate.item);
         collected.files += 1;
         collected.bytes += bytes;
         left -= bytes;
@@ -122,12 +111,12 @@ pub(in crate::kv) fn collect(
 
 /// Removes some items of a graph, the deepest first.
 pub(in crate::kv) fn remove_all(
-    index: &Mutex<Index>,
+    index: &OpenIndex,
     files: &Files,
     graph: &Graph,
-    items: &HashSet<Item>,
-) -> Result<Collected, Trouble> {
-    let mut order: Vec<Item> = items.iter().copied().collect();
+    items: &HashSet<GraphItem>,
+) -> Result<Collected, EvictError> {
+    let mut order: Vec<GraphItem> = items.iter().copied().collect();
     // Nodes before the edge that ends there.
     order.sort_by_key(|i| Reverse((graph.end(*i), graph.node(*i).is_some(), *i)));
     let mut collected = Collected::default();
@@ -139,31 +128,33 @@ pub(in crate::kv) fn remove_all(
     Ok(collected)
 }
 
-/// File first, then row: a crash in between leaves a row without a file, which open drops. Pins at
-/// the end of an edge go back to its start, so that an owner goes on holding what is left.
-fn remove(index: &Mutex<Index>, files: &Files, graph: &Graph, item: Item) -> Result<u64, Trouble> {
+/// Removes the file, then the row: a crash in between leaves a row without a file, which the next open
+/// removes. Pins at the end of an edge move to its start, so their owners hold what is left.
+fn remove(
+    index: &OpenIndex,
+    files: &Files,
+    graph: &Graph,
+    item: GraphItem,
+) -> Result<u64, EvictError> {
     let files = files.of(&short(graph.hard));
     files.remove(&graph.name(item))?;
-    let index = locked(index);
-    // Another process may store what ends there again: look and move the pins in one step.
+    // Locked for one row at a time: other threads use the index in between.
+    let index = index.lock();
+    let model = graph.model;
+    // In one transaction, because another process may store again what ends there.
     index.at_once(|| {
         if let Some(edge) = graph.edge(item) {
-            index.drop_edge(graph.model, edge)?;
-            if !index.has_at(graph.model, edge.to)? {
-                index.move_pins(graph.model, edge.to, edge.from)?;
+            index.edges(model).remove(edge)?;
+            if !index.joints(model).is_stored(edge.to)? {
+                index.pins(model).move_all(edge.to, edge.from)?;
             }
         }
         if let Some(node) = graph.node(item) {
-            index.drop_node(graph.model, node.digest)?;
+            index.nodes(model).remove(node.digest)?;
         }
         Ok(())
     })?;
     Ok(graph.bytes(item))
-}
-
-/// Held for a row at a time: others look things up meanwhile.
-fn locked(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
-    index.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn sync(files: &Files, graphs: &[Graph], collected: Collected) -> io::Result<()> {
@@ -180,9 +171,9 @@ fn sync(files: &Files, graphs: &[Graph], collected: Collected) -> io::Result<()>
     Ok(())
 }
 
-/// A leaf that may go. The order is that of going: what nobody reaches, then what saves fewer
-/// tokens per byte (in powers of two, so that headers decide nothing), then what was pinned longest
-/// ago, then the deepest.
+/// A leaf that may be evicted. The least goes first: what no owner reaches, then what saves the fewest
+/// tokens per byte (in powers of two, so the size of a header decides nothing), then what was pinned the
+/// longest ago, then the deepest.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     reached: bool,
@@ -190,23 +181,23 @@ struct Candidate {
     pinned: i64,
     depth: Reverse<usize>,
     graph: usize,
-    item: Item,
+    item: GraphItem,
 }
 
-/// One collection: the leaves of all graphs, and what becomes a leaf as they go.
-struct Round<'a> {
+/// One eviction: the leaves of all graphs, and what becomes a leaf when they are removed.
+struct Eviction<'a> {
     graphs: &'a [Graph],
     /// The latest pin that reaches an item.
-    pinned: Vec<HashMap<Item, i64>>,
-    used: Vec<HashSet<Item>>,
-    removed: Vec<HashSet<Item>>,
+    pinned: Vec<HashMap<GraphItem, i64>>,
+    used: Vec<HashSet<GraphItem>>,
+    removed: Vec<HashSet<GraphItem>>,
     heap: BinaryHeap<Reverse<Candidate>>,
 }
 
-impl<'a> Round<'a> {
-    /// A round over what is there but for the `removed` items.
-    fn new(graphs: &'a [Graph], used: &InUse, removed: Vec<HashSet<Item>>) -> Round<'a> {
-        let mut round = Round {
+impl<'a> Eviction<'a> {
+    /// Over all items but the `removed` ones.
+    fn new(graphs: &'a [Graph], used: &InUse, removed: Vec<HashSet<GraphItem>>) -> Eviction<'a> {
+        let mut eviction = Eviction {
             graphs,
             pinned: Vec::new(),
             used: Vec::new(),
@@ -231,13 +222,13 @@ impl<'a> Round<'a> {
             for digest in fresh.flat_map(|(_, digests)| digests) {
                 kept.extend(graph.behind(*digest));
             }
-            round.pinned.push(pinned);
-            round.used.push(kept);
+            eviction.pinned.push(pinned);
+            eviction.used.push(kept);
             for item in graph.items() {
-                round.offer(i, item);
+                eviction.offer(i, item);
             }
         }
-        round
+        eviction
     }
 
     fn next(&mut self) -> Option<Candidate> {
@@ -249,8 +240,8 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Takes note of a removal; the edges it leaned on may be leaves now.
-    fn gone(&mut self, graph: usize, item: Item) {
+    /// An item was removed: the edges that end where it began may be leaves now.
+    fn gone(&mut self, graph: usize, item: GraphItem) {
         self.removed[graph].insert(item);
         let g = &self.graphs[graph];
         let digest = match (g.edge(item), g.node(item)) {
@@ -264,7 +255,7 @@ impl<'a> Round<'a> {
     }
 
     /// Makes an item a candidate if it is a leaf, and not in use.
-    fn offer(&mut self, graph: usize, item: Item) {
+    fn offer(&mut self, graph: usize, item: GraphItem) {
         let g = &self.graphs[graph];
         let removed = &self.removed[graph];
         if self.used[graph].contains(&item) || removed.contains(&item) {
@@ -272,7 +263,7 @@ impl<'a> Round<'a> {
         }
         if let Some(edge) = g.edge(item) {
             let after = g.starting(edge.to).iter().chain(g.standing(edge.to));
-            // What nothing leads to holds nothing up.
+            // An edge that no chain reaches is of no use, whatever follows it.
             if g.is_anchored(edge.from) && after.into_iter().any(|i| !removed.contains(i)) {
                 return;
             }

@@ -1,42 +1,44 @@
-//! One segment made into two, where another conversation ends inside of it: both have the same bytes
-//! up to there (one version, see `ahead`), and what each says next follows from one place. The
-//! reverse of a merge, with the same order of steps.
-
-use crate::ledger::Digest;
+//! Splitting: one segment becomes two where another conversation leaves it. Both conversations then share
+//! the first part (one version of the bytes, see `find::ahead`) and continue from its end. The reverse
+//! of a merge, with the same order of steps.
 
 use crate::kv::error::Damage;
-use crate::kv::index::connection::Edge;
+use crate::kv::index::edges::NewEdge;
+use crate::kv::open::quarantine;
+use crate::kv::open::store::OpenStore;
 use crate::kv::record::files;
-use crate::kv::record::format::Kind;
+use crate::kv::record::item::Edge;
 use crate::kv::record::put::Record;
-use crate::kv::record::read::{self, Fault};
-use crate::kv::record::runs::Run;
-use crate::kv::store::handle::Live;
-use crate::kv::write::merge::{Join, Part};
-use crate::kv::write::writer::Failure;
+use crate::kv::record::read::{self, ReadFault};
+use crate::kv::record::runs::TokenRun;
+use crate::ledger::Digest;
 
-/// Makes [p0, at) and [at, p1) of an edge. False when it is not there any more, or cannot be cut.
+use super::failure::WriteFailure;
+use super::join::{Join, PayloadPart};
+
+/// Makes [p0, at) and [at, p1) of an edge; `middle` is D(at). False when the edge is not stored any more,
+/// or cannot be cut.
 pub(in crate::kv) fn split(
-    live: &Live,
+    store: &OpenStore,
     join: &dyn Join,
     edge: &Edge,
     (at, middle): (usize, Digest),
-) -> Result<bool, Failure> {
+) -> Result<bool, WriteFailure> {
     if at <= edge.p0 || at >= edge.p1 {
         return Ok(false);
     }
-    let hard = live.fingerprint.hard;
-    let whole = match read::part(&live.files, hard, &live.limits, edge) {
+    let hard = store.fingerprint.hard;
+    let whole = match read::part(&store.files, hard, &store.limits, edge) {
         Ok(whole) => whole,
-        Err(Fault::Damage(Damage::Gone)) => return Ok(false),
-        Err(Fault::Damage(damage)) if !matches!(damage, Damage::Memory(_)) => {
-            live.set_aside_edge(edge, &damage.to_string());
+        Err(ReadFault::Damage(Damage::Gone)) => return Ok(false),
+        Err(ReadFault::Damage(damage)) if !matches!(damage, Damage::Memory(_)) => {
+            quarantine::edge(store, edge, &damage.to_string());
             return Ok(false);
         }
-        Err(Fault::Damage(damage)) => return Err(Failure::Invalid(damage)),
-        Err(Fault::Io(error)) => return Err(error.into()),
+        Err(ReadFault::Damage(damage)) => return Err(WriteFailure::Invalid(damage)),
+        Err(ReadFault::Io(error)) => return Err(error.into()),
     };
-    let part = Part {
+    let part = PayloadPart {
         p0: edge.p0,
         p1: edge.p1,
         payload: &whole.payload,
@@ -58,35 +60,46 @@ pub(in crate::kv) fn split(
             ..Record::edge(ends, (p0, p1), tokens.to_vec(), payload)
         };
         let (header, sections) = record
-            .encode(&record.runs, hard, whole.soft, &live.limits)
-            .map_err(Failure::Invalid)?;
+            .encode(&record.runs, hard, whole.soft, &store.limits)
+            .map_err(WriteFailure::Invalid)?;
         let parts = [
             &header[..],
             &sections.tokens,
             &sections.owner,
             &record.payload,
         ];
-        let name = files::name(Kind::Edge, ends.0, ends.1);
-        drafts.push(live.files.prepare(&name, &parts)?);
+        let name = files::name(record.kind, ends.0, ends.1);
+        drafts.push(store.files.prepare(&name, &parts)?);
         let bytes: u64 = parts.iter().map(|p| p.len() as u64).sum();
-        rows.push(((ends.0, ends.1, p0, p1), bytes, tokens));
+        rows.push(NewEdge {
+            from: ends.0,
+            to: ends.1,
+            p0,
+            p1,
+            bytes,
+            tokens,
+        });
     }
     let (Ok(rows), mut drafts) = (<[_; 2]>::try_from(rows), drafts) else {
         return Ok(false);
     };
-    let publish = || drafts.drain(..).try_for_each(files::Draft::publish);
-    if !live.index().exchange(live.model(), edge, rows, publish)? {
+    let publish = || {
+        let published = drafts.drain(..).try_for_each(files::RecordDraft::publish);
+        published.map_err(WriteFailure::Io)
+    };
+    let index = store.index();
+    if !index.joints(store.model()).split(edge, &rows, publish)? {
         return Ok(false);
     }
-    live.files
-        .remove(&files::name(Kind::Edge, edge.from, edge.to))?;
-    live.files.storage.sync_folder(&live.files.folder)?;
+    drop(index);
+    store.files.remove(&edge.name())?;
+    store.files.storage.sync_folder(&store.files.folder)?;
     Ok(true)
 }
 
-/// The runs of an edge as those of a part of it: none where a batch is cut in its middle.
-fn within(runs: &[Run], p0: usize, p1: usize) -> Vec<Run> {
-    let mut part: Vec<Run> = runs
+/// The runs of an edge that evaluate a part of it; none where the part ends inside a batch.
+fn within(runs: &[TokenRun], p0: usize, p1: usize) -> Vec<TokenRun> {
+    let mut part: Vec<TokenRun> = runs
         .iter()
         .filter(|r| r.end > p0 && r.start < p1)
         .copied()

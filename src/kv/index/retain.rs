@@ -1,10 +1,10 @@
-//! Which of a conversation's older snapshots stay on disk. Pure; the writer asks at each put.
+//! Which of a conversation's older snapshots stay on disk. Pure; computed at each put of a snapshot.
 //!
-//! Thinned by the way back from the head: of three snapshots in a row the middle one goes when the
-//! one behind it is at most twice as far back as the one before it. Both distances grow by the same
-//! tokens as the conversation goes on, so their ratio only falls and the decision stays right: going
-//! back x tokens to where there ever was a snapshot never means evaluating more than x of them again,
-//! and at most two snapshots stand in each doubling of the distance.
+//! The rule goes by the distance of a snapshot from the new one, in tokens. Of three snapshots in a row the
+//! middle one is removed when the one behind it is at most twice as far away as the one before it. Both
+//! distances grow by the same tokens as the conversation continues, so their ratio only falls, and no
+//! decision has to be changed. To go back x tokens, to any earlier snapshot, evaluates at most x tokens
+//! again; and at most two snapshots are kept in each doubling of the distance.
 
 /// A snapshot of the owner's that is not the new one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,8 +13,7 @@ pub(in crate::kv) struct Older {
     pub(in crate::kv) at: usize,
     /// Of its file.
     pub(in crate::kv) bytes: u64,
-    /// It stands on the way to the new one; otherwise the conversation was taken back to before it
-    /// and went another way.
+    /// It leads to the new one. Otherwise the messages that it ends were taken back.
     pub(in crate::kv) on_way: bool,
 }
 
@@ -48,9 +47,9 @@ const MOST_RATIO: usize = 1 << 32;
 
 /// For each of `older`, in the order in which they were put, whether it stays.
 ///
-/// Of those on another way the last one put stays beside what was thinned least, as long as there is
-/// room: a message that was taken back can be had again. When there is no room, that one goes first,
-/// then the distances are thinned by a larger ratio, then the nearest goes too.
+/// Of the snapshots of messages that were taken back, the one put last stays as long as there is room, so that
+/// these messages can be restored. Without room that one is removed first; then the ratio of the distances is
+/// raised until there is room; then the nearest snapshot is removed too.
 pub(in crate::kv) fn retained(now: &Now, older: &[Older]) -> Vec<bool> {
     let mut way: Vec<usize> = (0..older.len())
         .filter(|i| older[*i].on_way && older[*i].at < now.at && older[*i].at > now.head.0)

@@ -1,6 +1,6 @@
-//! KV that goes so that something else has room. A store that is open removes what is of least use;
-//! where none is, on a disk that is too full even for the index, the oldest files go, and the index
-//! drops their rows when it is opened.
+//! Frees room on a disk without the index, for messages: the disk may be too full even to open the index.
+//! Files in quarantine are removed, then the oldest stored files. The index drops their rows at its next
+//! open.
 
 use std::fs;
 use std::path::Path;
@@ -8,14 +8,13 @@ use std::time::SystemTime;
 
 use crate::durable;
 use crate::kv::record::files::is_record;
-use crate::kv::store::handle::Store;
-use crate::kv::write::evict::Collected;
 
-/// Removes set-aside files, then the oldest stored ones, until `bytes` are free; `dir` is
-/// $NPAST_HOME/kv. Nothing there is in use by an open [`Store`] of this process: it has
-/// [`Store::make_room`].
+use super::evict::Collected;
+
+/// Removes files in quarantine, then the oldest stored files, until `bytes` are free; `dir` is
+/// $NPAST_HOME/kv. Only for a process that has no open store there: an open one has `Store::make_room`.
 pub fn give_way(dir: &Path, bytes: u64) -> Collected {
-    let mut done = quarantined(dir, bytes);
+    let mut done = empty_quarantine(dir, bytes);
     let models = fs::read_dir(dir.join("v1")).into_iter().flatten().flatten();
     let mut found: Vec<(SystemTime, std::path::PathBuf, u64)> = Vec::new();
     for model in models {
@@ -40,8 +39,8 @@ pub fn give_way(dir: &Path, bytes: u64) -> Collected {
     done
 }
 
-/// Removes files that were set aside: nobody reads them but a person.
-pub(in crate::kv) fn quarantined(dir: &Path, bytes: u64) -> Collected {
+/// Removes files in quarantine until `bytes` are free: only a person ever reads them.
+pub(in crate::kv) fn empty_quarantine(dir: &Path, bytes: u64) -> Collected {
     let mut done = Collected::default();
     for file in fs::read_dir(dir.join("quarantine"))
         .into_iter()
@@ -64,19 +63,5 @@ fn remove(path: &Path, len: u64, done: &mut Collected) {
     if fs::remove_file(path).is_ok() {
         done.files += 1;
         done.bytes += len;
-    }
-}
-
-impl Store {
-    /// Removes what is of least use until `bytes` are free, at the end also what is in use: it is
-    /// evaluated again after a restart. Done by the writer, after what was put before. A notice says
-    /// it.
-    pub fn make_room(&self, bytes: u64) -> u64 {
-        if self.changing().is_none() {
-            return 0;
-        }
-        let (reply, done) = std::sync::mpsc::channel();
-        self.push(crate::kv::write::writer::Job::MakeRoom { bytes, reply });
-        done.recv().map_or(0, |collected| collected.bytes)
     }
 }
