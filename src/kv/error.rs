@@ -1,4 +1,4 @@
-//! What can go wrong with stored KV, in sentences. A caller never loses more than time by any of it.
+//! The errors of kv/, as sentences. After each of them the conversation is whole: only time is lost.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// SQLite refused. One that is damaged was made anew before this is said, if that was possible.
+    /// SQLite failed. A damaged index was rebuilt before, if that was possible.
     #[error("the KV index failed: {0}")]
     Index(#[from] rusqlite::Error),
-    /// A file could not be read. It may be readable later: not a reason to quarantine it.
+    /// A file could not be read. It may be readable later, so it does not go to quarantine.
     #[error("KV file {name} cannot be read: {source}")]
     Read {
         /// The file's name.
@@ -33,20 +33,19 @@ pub enum Error {
         /// The first thing found wrong.
         damage: Damage,
     },
-    /// The thread that reads segments ahead panicked. Nothing is known against any file.
+    /// The thread that reads segments ahead panicked. No file is known to be damaged.
     #[error("stored KV was not read: the reading thread panicked: {0}")]
     Panicked(String),
-    /// Another process may be writing what nobody holds yet.
+    /// Another process uses the folder, and may be writing what no owner holds yet.
     #[error("another npast is using the KV folder")]
     Busy,
-    /// The writer stopped; KV is not saved any more in this process.
+    /// The writer thread has died: this process saves no more KV.
     #[error("the KV writer has stopped; nothing more is saved until a restart")]
     Stopped,
 }
 
 impl Error {
-    /// True when the file itself is to blame and should be quarantined; false when trying again
-    /// may help.
+    /// True when the file is damaged and must go to quarantine; false when a new attempt may succeed.
     pub fn is_damage(&self) -> bool {
         match self {
             Error::Refused { damage, .. } => !matches!(damage, Damage::Memory(_)),
@@ -54,7 +53,7 @@ impl Error {
         }
     }
 
-    pub(super) fn folder(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+    pub(in crate::kv) fn folder(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
         move |source| Error::Folder {
             path: path.to_path_buf(),
             source,
@@ -71,7 +70,7 @@ pub enum Damage {
     /// Fewer bytes than a header, or than the header promises while reading.
     #[error("it is cut short")]
     Short,
-    /// Another kind of file altogether.
+    /// It does not begin as a record does.
     #[error("it is not an npast KV file")]
     Magic,
     /// A format this build does not know.
@@ -83,7 +82,7 @@ pub enum Damage {
     /// A field has a value that no writer writes.
     #[error("its {0} has no valid value")]
     Field(&'static str),
-    /// A count is above what a reader is willing to allocate.
+    /// A count is above the most that a reader allocates.
     #[error("its {what} would be {said}, the limit is {limit}")]
     Limit {
         /// The counted thing.
@@ -101,7 +100,7 @@ pub enum Damage {
         /// Bytes it has.
         is: u64,
     },
-    /// It holds another edge or node than the one asked for.
+    /// It holds another edge or node than the one that its name or its row says.
     #[error("its {0} is not the one asked for")]
     Other(&'static str),
     /// There is not enough memory for it now.

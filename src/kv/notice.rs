@@ -1,5 +1,5 @@
-//! Law 10 for a room that may not print: what went wrong is put down here in words, once, and the
-//! caller shows it.
+//! Notices: sentences for the user about what went wrong in kv/. This room may not print, so it collects
+//! them, each trouble once, and the caller shows them.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -13,25 +13,25 @@ pub struct Notice {
     pub hint: String,
 }
 
-/// Untold notices are bounded; a caller that never asks must not make them grow.
+/// The most notices that wait: a caller that never takes them must not make them grow.
 const MOST: usize = 64;
 
 #[derive(Default)]
-struct State {
+struct NoticeState {
     waiting: Vec<Notice>,
-    /// How many did not fit.
+    /// How many notices were dropped, because [`MOST`] were waiting.
     more: usize,
-    /// Reasons told since the last success, so that a full disk is told once and not once per file.
-    told: HashSet<String>,
+    /// Reasons of notices since the last success: a full disk is reported once, and not for every file.
+    reported: HashSet<String>,
 }
 
 /// The notices of one store.
 #[derive(Default)]
-pub(super) struct Notices(Mutex<State>);
+pub(in crate::kv) struct Notices(Mutex<NoticeState>);
 
 impl Notices {
-    /// Puts a notice down.
-    pub(super) fn add(&self, text: String, hint: &str) {
+    /// Adds a notice.
+    pub(in crate::kv) fn add(&self, text: String, hint: &str) {
         tracing::warn!(%text, "kv notice");
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.waiting.len() < MOST {
@@ -44,38 +44,38 @@ impl Notices {
         }
     }
 
-    /// Puts a notice down unless `reason` was told since the last [`Notices::well`].
-    pub(super) fn add_once(&self, reason: &str, text: String, hint: &str) {
+    /// Adds a notice, unless one with this `reason` was added since the last [`Notices::well`].
+    pub(in crate::kv) fn add_once(&self, reason: &str, text: String, hint: &str) {
         let fresh = {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            state.told.insert(reason.to_string())
+            state.reported.insert(reason.to_string())
         };
         if fresh {
             self.add(text, hint);
         }
     }
 
-    /// A write went through: the same trouble, if it comes back, is told again. Not before the user
-    /// was shown it: on a full disk small files pass between large ones.
-    pub(super) fn well(&self) {
+    /// A write succeeded: if the same trouble comes back, it is reported again. But not before the caller
+    /// has taken its first notice: on a full disk small writes succeed between large ones that fail.
+    pub(in crate::kv) fn well(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.waiting.is_empty() {
-            state.told.clear();
+            state.reported.clear();
         }
     }
 
-    /// Hands over what was not told yet; of what was too much, how many.
-    pub(super) fn take(&self) -> Vec<Notice> {
+    /// Takes the notices that wait. A last one says how many were too many to be kept.
+    pub(in crate::kv) fn take(&self) -> Vec<Notice> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut told = std::mem::take(&mut state.waiting);
+        let mut notices = std::mem::take(&mut state.waiting);
         match std::mem::take(&mut state.more) {
             0 => {}
-            more => told.push(Notice {
+            more => notices.push(Notice {
                 text: format!("{more} more notices about stored KV were left out."),
                 hint: "They are in the log; `npast kv verify` looks at all files.".to_owned(),
             }),
         }
-        told
+        notices
     }
 }
 

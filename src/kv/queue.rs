@@ -1,62 +1,63 @@
-//! What waits for the writer thread, bounded by bytes. A crossbeam channel bounds by count, and one
-//! segment may be a thousand times another; a mutex and two condition variables say it directly.
+//! A queue of jobs between two threads, bounded by their bytes: what waits for the writer thread, and
+//! what the reading thread has ready. A crossbeam channel is bounded by the number of jobs, and one
+//! segment may be a thousand times as large as another.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-struct State<T> {
+use crate::kv::activity::Activity;
+
+struct QueueState<T> {
     jobs: VecDeque<(T, usize)>,
     /// Bytes waiting or being written.
     bytes: usize,
     /// The most that `bytes` ever was.
     peak: usize,
-    /// Callers held back now.
+    /// Callers that wait for room now.
     waiting: usize,
     pushed: u64,
     done: u64,
-    /// No more pushes; the writer drains and ends.
+    /// No more jobs are pushed; the thread ends after those that wait.
     closed: bool,
-    /// The writer is gone.
+    /// No thread does jobs any more.
     dead: bool,
-    /// When something was last asked of the store.
-    stirred: Instant,
 }
 
 /// Jobs of some bytes each, from any thread to one.
-pub(super) struct Queue<T> {
+pub(in crate::kv) struct Queue<T> {
     limit: usize,
-    state: Mutex<State<T>>,
-    /// Something was pushed, or closed.
+    state: Mutex<QueueState<T>>,
+    /// Signalled when a job is pushed, and at the close.
     work: Condvar,
-    /// Something was done, or the writer died.
+    /// Signalled when a job is done, and when the thread dies.
     room: Condvar,
 }
 
-/// What there is to do.
-pub(super) enum Next<T> {
+/// What [`Queue::next`] found.
+pub(in crate::kv) enum NextJob<T> {
     /// A job and its bytes, which count until [`Queue::done`].
     Job(T, usize),
-    /// Nothing, and nothing has stirred for as long as the caller had patience.
+    /// No job, and nobody has used the store for as long as the caller had patience.
     Idle,
-    /// Nothing, and nothing will come.
+    /// No job, and none will come.
     Closed,
 }
 
-/// What became of the queue's end of a job.
+/// How a flush ended.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) enum Ended {
+pub(in crate::kv) enum Flushed {
     /// All is done.
     Done,
-    /// The writer died before it got there.
+    /// The thread that does the jobs died before.
     Dead,
 }
 
 impl<T> Queue<T> {
-    pub(super) fn new(limit: usize) -> Queue<T> {
+    pub(in crate::kv) fn new(limit: usize) -> Queue<T> {
         Queue {
             limit,
-            state: Mutex::new(State {
+            state: Mutex::new(QueueState {
                 jobs: VecDeque::new(),
                 bytes: 0,
                 peak: 0,
@@ -65,22 +66,21 @@ impl<T> Queue<T> {
                 done: 0,
                 closed: false,
                 dead: false,
-                stirred: Instant::now(),
             }),
             work: Condvar::new(),
             room: Condvar::new(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands a job over; blocks while it does not fit. False when there is no writer any more.
-    pub(super) fn push(&self, job: T, bytes: usize) -> bool {
+    /// Adds a job; blocks while it does not fit. False when no thread takes jobs any more.
+    pub(in crate::kv) fn push(&self, job: T, bytes: usize) -> bool {
         let mut state = self.lock();
         state.waiting += 1;
-        // A job larger than the whole bound must pass some time: alone.
+        // A job larger than the whole bound passes when no other waits.
         while !state.dead && state.bytes > 0 && state.bytes.saturating_add(bytes) > self.limit {
             state = self
                 .room
@@ -95,36 +95,30 @@ impl<T> Queue<T> {
         state.bytes += bytes;
         state.peak = state.peak.max(state.bytes);
         state.pushed += 1;
-        state.stirred = Instant::now();
         self.work.notify_one();
         true
     }
 
-    /// Something was asked of the store that is no job: it is not idle.
-    pub(super) fn stir(&self) {
-        self.lock().stirred = Instant::now();
-    }
-
-    /// The next job. Waits for one; with `patience` only until nothing has stirred for so long.
-    pub(super) fn next(&self, patience: Option<Duration>) -> Next<T> {
+    /// The next job. Waits for one; with `patience` only until nobody used the store for that long.
+    pub(in crate::kv) fn next(&self, patience: Option<(&Activity, Duration)>) -> NextJob<T> {
         let mut state = self.lock();
         loop {
             if let Some((job, bytes)) = state.jobs.pop_front() {
-                return Next::Job(job, bytes);
+                return NextJob::Job(job, bytes);
             }
             if state.closed {
-                return Next::Closed;
+                return NextJob::Closed;
             }
-            let Some(patience) = patience else {
+            let Some((activity, patience)) = patience else {
                 state = self
                     .work
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let left = patience.saturating_sub(state.stirred.elapsed());
+            let left = patience.saturating_sub(activity.idle_for());
             if left.is_zero() {
-                return Next::Idle;
+                return NextJob::Idle;
             }
             state = self
                 .work
@@ -134,16 +128,16 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The job of `bytes` is over, well or not.
-    pub(super) fn done(&self, bytes: usize) {
+    /// A job of `bytes` is done, or has failed.
+    pub(in crate::kv) fn done(&self, bytes: usize) {
         let mut state = self.lock();
         state.bytes -= bytes;
         state.done += 1;
         self.room.notify_all();
     }
 
-    /// Waits until all that was pushed before this call is over.
-    pub(super) fn flush(&self) -> Ended {
+    /// Waits until all jobs that were pushed before this call are done.
+    pub(in crate::kv) fn flush(&self) -> Flushed {
         let mut state = self.lock();
         let goal = state.pushed;
         while state.done < goal && !state.dead {
@@ -152,17 +146,21 @@ impl<T> Queue<T> {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        if state.dead { Ended::Dead } else { Ended::Done }
+        if state.dead {
+            Flushed::Dead
+        } else {
+            Flushed::Done
+        }
     }
 
     /// Lets the writer end once it has drained.
-    pub(super) fn close(&self) {
+    pub(in crate::kv) fn close(&self) {
         self.lock().closed = true;
         self.work.notify_all();
     }
 
-    /// The writer is gone: nothing waits for it any more, and what waited is dropped.
-    pub(super) fn die(&self) {
+    /// The thread that does the jobs has ended: the waiting jobs are dropped, and no caller waits.
+    pub(in crate::kv) fn die(&self) {
         let mut state = self.lock();
         state.dead = true;
         state.jobs.clear();
@@ -171,9 +169,9 @@ impl<T> Queue<T> {
         self.room.notify_all();
     }
 
-    /// Callers held back now, and the most bytes that ever waited.
+    /// Callers that wait for room now, and the most bytes that ever waited.
     #[cfg(test)]
-    pub(super) fn pressure(&self) -> (usize, usize) {
+    pub(in crate::kv) fn pressure(&self) -> (usize, usize) {
         let state = self.lock();
         (state.waiting, state.peak)
     }

@@ -7,13 +7,13 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::crash::in_memory;
 use super::*;
-use crate::kv::rebuild::AT_ONCE;
+use crate::kv::index::rebuild::AT_ONCE;
 
 /// Others whose chains a rebuild found, and nobody came back for.
 const OTHERS: i32 = 3000;
 
 fn total(store: &Store) -> u64 {
-    store.with_index(|index, _| index.total()).unwrap()
+    store.with_index(|index, _| index.totals().bytes()).unwrap()
 }
 
 #[test]
@@ -24,29 +24,25 @@ fn a_turns_end_walks_what_is_new_of_its_chain_beside_thousands_that_nobody_claim
     store.with_index(|index, model| {
         for seed in 2..OTHERS {
             let other = text(seed, 20);
-            let edge = (at(0), digest(&other, 20), 0, 20);
-            index.add_edge(model, edge, 1000, &other).unwrap();
+            add_edge(index, model, &other, 0, 20);
             let owner = format!("rebuilt-{seed:016}");
-            index.pin(model, &owner, digest(&other, 20)).unwrap();
+            index.pins(model).set(&owner, digest(&other, 20)).unwrap();
         }
         for p0 in (0..500).step_by(10) {
-            let edge = (at(p0), at(p0 + 10), p0, p0 + 10);
-            index
-                .add_edge(model, edge, 1000, &target[p0..p0 + 10])
-                .unwrap();
+            add_edge(index, model, &target, p0, p0 + 10);
         }
-        index.pin(model, "rebuilt-own", at(300)).unwrap();
+        index.pins(model).set("rebuilt-own", at(300)).unwrap();
         let unclaimed = || {
             let rows = index
-                .db
+                .db()
                 .query_row("SELECT count(*) FROM pin", [], |r| r.get(0));
             rows.unwrap()
         };
         let mut walked = HashSet::new();
-        assert!(index.has_unclaimed(model).unwrap());
-        let first = index.claim(model, at(490), &mut walked).unwrap();
+        assert!(index.pins(model).has_unclaimed().unwrap());
+        let first = index.pins(model).claim(at(490), &mut walked).unwrap();
         assert_eq!((first, unclaimed()), (50, OTHERS - 2), "its own is claimed");
-        let next = index.claim(model, at(500), &mut walked).unwrap();
+        let next = index.pins(model).claim(at(500), &mut walked).unwrap();
         assert_eq!((next, unclaimed()), (1, OTHERS - 2));
     });
 }

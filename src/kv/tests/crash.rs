@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::fs;
 
 use super::*;
-use ram::{AtStop, Cut, Fault, Ram};
+use ram::{AtStop, Cut, Ram, ReadFault};
 
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
@@ -164,7 +164,7 @@ fn keep_index(home: &TempDir) -> (Arc<Mutex<IndexFiles>>, AtStop) {
 fn stop_at(n: usize) -> (TempDir, Arc<Ram>, IndexFiles, usize) {
     let home = home();
     let (kept, at_stop) = keep_index(&home);
-    let ram = Ram::new(Some((n, Fault::Stop)), Some(at_stop));
+    let ram = Ram::new(Some((n, ReadFault::Stop)), Some(at_stop));
     let durable = match open_ram(&home, &ram) {
         Ok(store) => live(&store),
         Err(error) => {
@@ -210,7 +210,7 @@ fn a_stop_in_the_middle_of_a_collection_leaves_chains_without_holes() {
         let full = store.usage();
         drop(store);
         let (kept, at_stop) = keep_index(&home);
-        let ram = ram.after_with(Cut::Process, Some((n, Fault::Stop)), Some(at_stop));
+        let ram = ram.after_with(Cut::Process, Some((n, ReadFault::Stop)), Some(at_stop));
         let stored = crowd(&home, &ram, full.bytes * 2 / 3).unwrap_or(false);
         if !ram.stopped() {
             // The whole of it, undisturbed: that was the last operation.
@@ -315,7 +315,7 @@ fn put_again(store: &Store, (who, from, _): (usize, usize, usize)) {
 }
 
 /// Fails the n-th operation, for all n.
-fn one_fault(fault: Fault) {
+fn one_fault(fault: ReadFault) {
     for n in 1..=operations() {
         let home = home();
         let ram = Ram::new(Some((n, fault)), None);
@@ -324,7 +324,7 @@ fn one_fault(fault: Fault) {
             Err(error) => {
                 // Said at the start, and the next start is well again.
                 assert!(matches!(error, Error::Folder { .. }), "{error}");
-                assert_ne!(fault, Fault::Short, "nothing failed at {n}");
+                assert_ne!(fault, ReadFault::Short, "nothing failed at {n}");
                 open_ram(&home, &ram).unwrap()
             }
         };
@@ -344,7 +344,7 @@ fn one_fault(fault: Fault) {
         assert!(made.len() + 1 >= TURNS.len(), "{fault:?} at {n}");
         let seen = check(&store);
         reaches(&seen, &made);
-        if fault == Fault::Short {
+        if fault == ReadFault::Short {
             assert_eq!(notices, [], "a short write is no failure");
         }
         store.collect().unwrap();
@@ -358,15 +358,15 @@ fn one_fault(fault: Fault) {
 
 #[test]
 fn a_full_disk_at_any_operation_is_said_once_and_costs_no_more_than_a_record() {
-    one_fault(Fault::Fails(ENOSPC));
+    one_fault(ReadFault::Fails(ENOSPC));
 }
 
 #[test]
 fn a_broken_disk_at_any_operation_is_said_once_and_costs_no_more_than_a_record() {
-    one_fault(Fault::Fails(EIO));
+    one_fault(ReadFault::Fails(EIO));
 }
 
 #[test]
 fn a_short_write_anywhere_is_finished_and_costs_nothing() {
-    one_fault(Fault::Short);
+    one_fault(ReadFault::Short);
 }

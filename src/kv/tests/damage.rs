@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
-use crate::kv::format::{HEADER, Header, Kind, Sums};
-use crate::kv::read;
+use crate::kv::record::format::{HEADER, Header, RecordKind, Sums};
+use crate::kv::record::read;
 
 /// One edge and one node with every section, and how to read each again.
 struct Pair {
@@ -166,7 +166,7 @@ fn files_that_were_moved_to_another_model_are_refused_and_set_aside() {
         payload: b"of q8_0".to_vec(),
     });
     q8.flush().unwrap();
-    let own = crate::kv::files::name(Kind::Edge, at(0), at(40));
+    let own = crate::kv::record::files::name(RecordKind::Edge, at(0), at(40));
     let folder = kv.join("v1").join(&other.hard.hex()[..16]);
     let mine: Vec<PathBuf> = records(&home)
         .into_iter()
@@ -267,7 +267,7 @@ fn counts_above_the_limits_are_refused_as_such_before_anything_is_allocated() {
             let old = u64::from_le_bytes(good[at..at + 8].try_into().unwrap());
             let len = good.len() as u64 + each * (count - old);
             match read::head(&mut &bad[..], len, &Limits::default()) {
-                Err(read::Fault::Damage(Damage::Limit { what: said, .. })) => {
+                Err(read::ReadFault::Damage(Damage::Limit { what: said, .. })) => {
                     assert_eq!(said, what)
                 }
                 other => panic!("{what}: {other:?}"),
@@ -422,7 +422,7 @@ fn an_index_whose_rows_say_what_no_writer_writes_is_made_again_from_the_files() 
         store
             .with_index(|index, model| {
                 let merged = "INSERT INTO merged(model, bytes) VALUES (?1, 7)";
-                index.db.execute(merged, [model.0])
+                index.db().execute(merged, [model.0])
             })
             .unwrap();
         let before = find(&store, &target);
@@ -526,7 +526,7 @@ proptest! {
         len in any::<u64>(),
     ) {
         let pair = Header {
-            kind: Kind::Edge, role: None, p0: 3, p1: 5,
+            kind: RecordKind::Edge, role: None, p0: 3, p1: 5,
             from: Digest([1; 32]), to: Digest([2; 32]), hard: Digest([3; 32]), soft: Digest([4; 32]),
             tokens: 2, owner: 0, logits: 0, payload: 9,
             sums: Sums { tokens: 0, payload: 0, logits: 0, owner: 0 },

@@ -1,9 +1,15 @@
-//! A folder that the first form of version 1 wrote (`first/`, its index as statements): an index
-//! that knew of a conversation's present snapshot, and of no others.
+//! Indexes of other versions are rebuilt from the files. One of them is that of a folder which the first
+//! form of version 1 wrote (`first/`, its index as statements): it had fewer tables.
 
 use std::fs;
 
+use rusqlite::Connection;
+
 use super::*;
+use crate::kv::index::schema::VERSION;
+
+const OTHER_VERSION: &str =
+    "The KV index was made by another version of npast; it is rebuilt from 12 files.";
 
 /// The folder as it was left: sessions 2 and 3 with one head, each with a point inside its last
 /// append.
@@ -19,10 +25,23 @@ fn left() -> TempDir {
             fs::copy(file.path(), place.join(file.file_name())).unwrap();
         }
     }
-    let db = rusqlite::Connection::open(home.path().join("kv/index.db")).unwrap();
+    let db = index_of(&home);
     let rows = fs::read_to_string(first.join("index.sql")).unwrap();
     db.execute_batch(&rows).unwrap();
     home
+}
+
+fn index_of(home: &TempDir) -> Connection {
+    Connection::open(home.path().join("kv/index.db")).unwrap()
+}
+
+fn version(home: &TempDir) -> i64 {
+    let version = "PRAGMA user_version";
+    index_of(home).query_row(version, [], |r| r.get(0)).unwrap()
+}
+
+fn texts(notices: &[Notice]) -> Vec<&str> {
+    notices.iter().map(|n| n.text.as_str()).collect()
 }
 
 fn own(seed: i32) -> Vec<Token> {
@@ -43,10 +62,10 @@ fn reads(store: &Store, target: &[Token]) -> Found {
 }
 
 #[test]
-fn an_index_of_the_first_form_loses_nothing_and_learns_whose_its_snapshots_are() {
+fn an_index_of_the_first_version_is_rebuilt_and_the_files_say_whose_its_snapshots_are() {
     let home = left();
     let store = open(&home);
-    assert_eq!(store.take_notices(), []);
+    assert_eq!(texts(&store.take_notices()), [OTHER_VERSION]);
     assert_eq!(store.collect().unwrap(), Collected::default());
     let ends = [(0, 20), (20, 35), (35, 50), (50, 60)];
     for seed in [2, 3] {
@@ -57,29 +76,56 @@ fn an_index_of_the_first_form_loses_nothing_and_learns_whose_its_snapshots_are()
         );
         let owner = format!("session-{seed}");
         let mut held: Vec<(Digest, bool)> = store.with_index(|index, model| {
-            let holds = index.holds(model).unwrap().into_iter();
+            let holds = index.owners().holds(model).unwrap().into_iter();
             let mine = holds.filter(|h| h.owner == owner);
             mine.map(|h| (h.digest, h.past)).collect()
         });
         let at = |p| digest(&own(seed), p);
-        let mut expected = vec![
-            (at(60), false),
-            (at(60), false),
-            (at(50), true),
-            (at(60), true),
-        ];
+        // Its pin comes back with its next turn.
+        let mut expected = vec![(at(60), false), (at(50), true), (at(60), true)];
         held.sort_by_key(|h| (h.0.0, h.1));
         expected.sort_by_key(|h| (h.0.0, h.1));
-        assert_eq!(held, expected, "{owner}: pin, turn and snapshots");
+        assert_eq!(held, expected, "{owner}: turn and snapshots");
     }
-    let total = store.with_index(|index, _| index.total()).unwrap();
+    let total = store.with_index(|index, _| index.totals().bytes()).unwrap();
     assert_eq!(total, store.usage().bytes);
+    drop(store);
+    assert_eq!(version(&home), VERSION);
+    assert_eq!(open(&home).take_notices(), [], "rebuilt once");
+}
+
+/// The tables are right, and a newer npast may mean something else by them.
+#[test]
+fn an_index_of_any_other_version_is_rebuilt_whoever_has_it_open() {
+    for other in [VERSION - 1, VERSION + 1, 99] {
+        for alone in [true, false] {
+            let what = format!("version {other}, alone: {alone}");
+            let home = left();
+            let first = open(&home);
+            first.pin("session-2", digest(&own(2), 60));
+            first.flush().unwrap();
+            let first = Some(first).filter(|_| !alone);
+            let db = index_of(&home);
+            db.pragma_update(None, "user_version", other).unwrap();
+            drop(db);
+            let store = open(&home);
+            assert_eq!(texts(&store.take_notices()), [OTHER_VERSION], "{what}");
+            assert_eq!(version(&home), VERSION, "{what}");
+            let found = reads(&store, &own(2));
+            assert_eq!(stops(&found), [20, 50, 60], "{what}");
+            // Rows that no file gives are gone: it was not migrated.
+            let pinned = store.with_index(|index, model| index.pins(model).has("session-2"));
+            assert!(!pinned.unwrap(), "{what}");
+            drop(first);
+        }
+    }
 }
 
 #[test]
 fn a_conversation_of_the_first_form_goes_on_and_its_older_snapshots_are_thinned() {
     let home = left();
     let store = open(&home);
+    assert_eq!(texts(&store.take_notices()), [OTHER_VERSION]);
     let target = own(2);
     let mut before = vec![20, 50, 60];
     let mut seen = Vec::new();

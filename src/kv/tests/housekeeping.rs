@@ -1,7 +1,7 @@
 //! Quota and collection: what goes, in which order, and what stays whatever the quota says.
 
 use super::*;
-use crate::kv::files::MOST_ASIDE;
+use crate::kv::record::files::MOST_QUARANTINED;
 
 fn open_with(home: &TempDir, quota: u64) -> Store {
     let limits = Limits {
@@ -327,7 +327,7 @@ fn three_hundred_sessions_stay_within_the_quota_at_every_turn() {
             talk(&store, seed);
             store.flush().unwrap();
             assert!(store.usage().bytes <= quota);
-            let total = store.with_index(|index, _| index.total()).unwrap();
+            let total = store.with_index(|index, _| index.totals().bytes()).unwrap();
             assert_eq!(total, store.usage().bytes);
             assert_eq!(reach(&store, seed), 50);
         }
@@ -344,17 +344,21 @@ fn three_hundred_sessions_stay_within_the_quota_at_every_turn() {
 fn quarantine_is_bounded() {
     let home = TempDir::new().unwrap();
     let store = open(&home);
-    for seed in 0..MOST_ASIDE as i32 + 10 {
+    for seed in 0..MOST_QUARANTINED as i32 + 10 {
         let target = text(seed, 10);
         put_edge(&store, &target, 0, 10);
         store.flush().unwrap();
         let edge = find(&store, &target).edges[0].clone();
         store.quarantine_edge(&edge, "on purpose");
-        let name = crate::kv::files::name(crate::kv::format::Kind::Edge, edge.from, edge.to);
+        let name = crate::kv::record::files::name(
+            crate::kv::record::format::RecordKind::Edge,
+            edge.from,
+            edge.to,
+        );
         let aside = home.path().join("kv/quarantine");
         assert!(aside.join(name).exists(), "the newest stays");
         let count = std::fs::read_dir(aside).unwrap().count();
-        assert_eq!(count, (seed as usize + 1).min(MOST_ASIDE));
+        assert_eq!(count, (seed as usize + 1).min(MOST_QUARANTINED));
     }
 }
 

@@ -4,18 +4,21 @@ use proptest::prelude::*;
 
 use super::crash::in_memory;
 use super::*;
-use crate::kv::ways::sql;
+use crate::kv::index::{edges, joints, nodes, pins, totals};
 use crate::ledger::common_prefix;
 
 #[test]
 fn every_statement_of_a_lookup_and_of_a_turns_end_is_a_search_in_an_index() {
     let (_home, store) = store();
-    let plans = sql::ALL.iter().chain(&crate::kv::joints::JOINT_SQL);
-    let plans = plans.map(|statement| (*statement, "SEARCH"));
-    for (statement, found) in plans.chain(crate::kv::holdings::PIN_SQL) {
+    let lookup = edges::SEARCHES.iter().chain(&nodes::SEARCHES);
+    let turn = joints::SEARCHES
+        .iter()
+        .chain(&pins::SEARCHES)
+        .chain(&totals::SEARCHES);
+    for (statement, found) in lookup.chain(turn) {
         let plan: Vec<String> = store.with_index(|index, _| {
             let mut explain = index
-                .db
+                .db()
                 .prepare(&format!("EXPLAIN QUERY PLAN {statement}"))
                 .unwrap();
             let nothing = vec![rusqlite::types::Null; explain.parameter_count()];
@@ -26,7 +29,7 @@ fn every_statement_of_a_lookup_and_of_a_turns_end_is_a_search_in_an_index() {
         let by = |column: &str| plan.iter().any(|step| step.contains(column));
         let head = statement.contains("head = ?3").then_some("head=?");
         let end = statement.contains("p1 = ?4").then_some("p1=? AND tail=?");
-        for column in head.iter().chain(&end).chain(&[found]) {
+        for column in head.iter().chain(&end).chain(&[*found]) {
             assert!(by(column), "{statement}: {plan:?}");
         }
         let slow = |step: &&String| {
@@ -38,10 +41,7 @@ fn every_statement_of_a_lookup_and_of_a_turns_end_is_a_search_in_an_index() {
 
 /// Rows without files, as another session's edges from `p0` on.
 fn noted(store: &Store, target: &[Token], p0: usize, p1: usize) {
-    let edge = (digest(target, p0), digest(target, p1), p0, p1);
-    store
-        .with_index(|index, model| index.add_edge(model, edge, 1000, &target[p0..p1]))
-        .unwrap();
+    store.with_index(|index, model| add_edge(index, model, target, p0, p1));
 }
 
 #[test]

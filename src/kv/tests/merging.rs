@@ -291,7 +291,11 @@ fn a_damaged_part_is_set_aside_and_said_once_and_the_others_stay() {
     talk(&store, "a", &target, 20);
     store.flush().unwrap();
     let bad = find(&store, &target).edges.remove(12);
-    let name = crate::kv::files::name(crate::kv::format::Kind::Edge, bad.from, bad.to);
+    let name = crate::kv::record::files::name(
+        crate::kv::record::format::RecordKind::Edge,
+        bad.from,
+        bad.to,
+    );
     let path = records(&home)
         .into_iter()
         .find(|p| p.ends_with(&name))

@@ -27,9 +27,12 @@ use std::sync::{Arc, Condvar, Mutex};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::storage::{Disk, Output, Storage};
 use super::*;
 use crate::durable::Space;
+use crate::kv::index::connection::Index;
+use crate::kv::index::edges::NewEdge;
+use crate::kv::index::models::ModelId;
+use crate::kv::record::storage::{Disk, Output, Storage};
 use crate::ledger::{Digest, Running, Token};
 
 /// The fingerprint of the tests' model, with one fact to vary.
@@ -83,6 +86,19 @@ fn digest(target: &[Token], at: usize) -> Digest {
 /// A payload that says what it belongs to.
 fn payload(target: &[Token], p0: usize, p1: usize) -> Vec<u8> {
     format!("kv of {p0}..{p1} {:?}", digest(target, p1)).into_bytes()
+}
+
+/// A row without a file: the edge [p0, p1) of a target.
+fn add_edge(index: &Index, model: ModelId, target: &[Token], p0: usize, p1: usize) {
+    let edge = NewEdge {
+        from: digest(target, p0),
+        to: digest(target, p1),
+        p0,
+        p1,
+        bytes: 1000,
+        tokens: &target[p0..p1],
+    };
+    index.edges(model).add(&edge).unwrap();
 }
 
 fn put_edge(store: &Store, target: &[Token], p0: usize, p1: usize) {

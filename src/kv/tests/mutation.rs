@@ -6,7 +6,7 @@ use std::fs;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
-use crate::kv::format::HEADER;
+use crate::kv::record::format::HEADER;
 
 const MUTATIONS: u64 = 1_000_000;
 
@@ -54,11 +54,11 @@ fn written_today() -> Vec<(&'static str, Vec<u8>)> {
     put_node(&store, &target, 60, SnapshotRole::Step, owner);
     store.flush().unwrap();
     let file = |kind, p0, p1| {
-        let name = crate::kv::files::name(kind, digest(&target, p0), digest(&target, p1));
+        let name = crate::kv::record::files::name(kind, digest(&target, p0), digest(&target, p1));
         let path = listed(&home, |n| n == name).remove(0);
         fs::read(path).unwrap()
     };
-    use crate::kv::format::Kind::{Edge, Node};
+    use crate::kv::record::format::RecordKind::{Edge, Node};
     vec![
         ("v1-edge-first", file(Edge, 0, 40)),
         ("v1-edge-later", file(Edge, 40, 70)),

@@ -95,7 +95,9 @@ fn a_chain_is_read_in_order_and_no_farther_ahead_than_the_limit() {
 #[test]
 fn a_chain_ends_with_the_first_segment_that_is_not_as_it_was() {
     let (home, _opened, store, target, edges) = chain();
-    let name = |e: &Edge| crate::kv::files::name(crate::kv::format::Kind::Edge, e.from, e.to);
+    let name = |e: &Edge| {
+        crate::kv::record::files::name(crate::kv::record::format::RecordKind::Edge, e.from, e.to)
+    };
     let bad = name(&edges[17].0);
     let path = records(&home)
         .into_iter()
@@ -199,7 +201,8 @@ fn a_panic_of_the_reading_thread_is_an_error_of_the_chain_and_nobody_waits_for_i
     let wanted: Chained = edges.iter().map(|e| (e.clone(), e.p1)).collect();
     for bad in [0, 4, 9] {
         let Edge { from, to, .. } = edges[bad];
-        let name = crate::kv::files::name(crate::kv::format::Kind::Edge, from, to);
+        let name =
+            crate::kv::record::files::name(crate::kv::record::format::RecordKind::Edge, from, to);
         *panics.0.lock().unwrap() = Some(name);
         let (reply, answer) = std::sync::mpsc::channel();
         let mut reading = store

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::*;
-use crate::kv::index::{Index, ModelId};
-use crate::kv::writer::Failure;
+use crate::kv::index::nodes::NewNode;
 
 thread_local! {
     /// Another process in the middle of a change.
@@ -30,74 +29,95 @@ fn other_changes(home: &TempDir) {
 
 type Change = fn(&Index, ModelId, &[Token]) -> rusqlite::Result<()>;
 
+/// The edge [p0, p1) of a target.
+fn edge(t: &[Token], p0: usize, p1: usize) -> NewEdge<'_> {
+    NewEdge {
+        from: digest(t, p0),
+        to: digest(t, p1),
+        p0,
+        p1,
+        bytes: 9,
+        tokens: &t[p0..p1],
+    }
+}
+
 /// Every change that a store or a folder makes.
 const CHANGES: [(&str, Change); 21] = [
-    ("model", |i, _, _| {
-        i.model(Digest([9; 32]), "{}", "{}").map(drop)
+    ("models: put", |i, _, _| {
+        i.models().put(Digest([9; 32]), "{}", "{}").map(drop)
     }),
-    ("add_edge", |i, m, t| {
-        i.add_edge(m, (digest(t, 40), digest(t, 50), 40, 50), 9, &t[40..50])
-    }),
-    ("exchange", |i, m, t| {
-        let edges = i.all(m)?.0;
-        let part = |p0, p1| ((digest(t, p0), digest(t, p1), p0, p1), 9, &t[p0..p1]);
+    ("edges: add", |i, m, t| i.edges(m).add(&edge(t, 40, 50))),
+    ("joints: split", |i, m, t| {
+        let edges = i.edges(m).all()?;
         let whole = edges.iter().find(|e| e.p0 == 0).unwrap();
-        let done = i.exchange(m, whole, [part(0, 10), part(10, 20)], || Ok(()));
-        done.map(|done| assert!(done)).map_err(|e| match e {
-            Failure::Index(error) => error,
-            _ => unreachable!("nothing else fails"),
+        let parts = [edge(t, 0, 10), edge(t, 10, 20)];
+        let done = i
+            .joints(m)
+            .split(whole, &parts, || Ok::<_, rusqlite::Error>(()));
+        done.map(|done| assert!(done))
+    }),
+    ("nodes: add", |i, m, t| {
+        i.nodes(m).add(&NewNode {
+            digest: digest(t, 20),
+            at: 20,
+            role: SnapshotRole::Step,
+            bytes: 9,
+            logits: true,
+            tail: t,
         })
     }),
-    ("add_node", |i, m, t| {
-        i.add_node(m, (digest(t, 20), 20, SnapshotRole::Step), 9, true, t)
+    ("nodes: strengthen", |i, m, t| {
+        i.nodes(m).strengthen(digest(t, 40), SnapshotRole::Head)
     }),
-    ("strengthen", |i, m, t| {
-        i.strengthen(m, digest(t, 40), SnapshotRole::Head)
+    ("joints: merge", |i, m, t| {
+        let parts = i.edges(m).all()?;
+        let done = i.joints(m).merge(&parts, &edge(t, 0, 40));
+        done.map(|done| assert!(done))
     }),
-    ("replace", |i, m, t| {
-        let run = i.all(m)?.0;
-        let edge = (digest(t, 0), digest(t, 40), 0, 40);
-        i.replace(m, &run, edge, 9, &t[..40])
-            .map(|done| assert!(done))
+    ("edges: remove", |i, m, _| {
+        i.edges(m).remove(&i.edges(m).all()?[0])
     }),
-    ("drop_edge", |i, m, _| i.drop_edge(m, &i.all(m)?.0[0])),
-    ("drop_node", |i, m, t| i.drop_node(m, digest(t, 40))),
-    ("pin", |i, m, t| i.pin(m, "b", digest(t, 40))),
-    ("unpin", |i, _, _| i.unpin("a")),
-    ("turn_if_deeper", |i, m, t| {
-        i.turn_if_deeper(m, "b", digest(t, 40))
+    ("nodes: remove", |i, m, t| i.nodes(m).remove(digest(t, 40))),
+    ("pins: set", |i, m, t| i.pins(m).set("b", digest(t, 40))),
+    ("owners: forget", |i, _, _| i.owners().forget("a")),
+    ("turns: set_if_deeper", |i, m, t| {
+        i.turns(m).set_if_deeper("b", digest(t, 40))
     }),
-    ("replace_row", |i, m, t| {
-        i.replace_row(m, "a", digest(t, 20)).map(drop)
+    ("turns: replace_row", |i, m, t| {
+        i.turns(m).replace_row("a", digest(t, 20)).map(drop)
     }),
-    ("new_state", |i, m, t| {
+    ("states: put", |i, m, t| {
         let past = Past {
             nodes: vec![(40, digest(t, 40))],
             kv_bytes: None,
         };
-        i.new_state(m, "b", (digest(t, 40), 40, SnapshotRole::Step), &past)
+        let new = (digest(t, 40), 40, SnapshotRole::Step);
+        i.states(m).put("b", new, &past).map(drop)
+    }),
+    ("states: release", |i, m, _| i.states(m).release("a", &[])),
+    ("states: found", |i, m, t| {
+        i.states(m).found("b", digest(t, 40))
+    }),
+    ("pins: move_all", |i, m, t| {
+        i.pins(m).move_all(digest(t, 40), digest(t, 20))
+    }),
+    ("pins: claim", |i, m, t| {
+        let mut walked = Default::default();
+        i.at_once(|| i.pins(m).claim(digest(t, 40), &mut walked))
             .map(drop)
     }),
-    ("let_go", |i, m, _| i.let_go(m, "a", &[])),
-    ("found_state", |i, m, t| {
-        i.found_state(m, "b", digest(t, 40))
+    ("owners: forget_under", |i, m, _| {
+        i.at_once(|| i.owners().forget_under(m, "a"))
     }),
-    ("move_pins", |i, m, t| {
-        i.move_pins(m, digest(t, 40), digest(t, 20))
+    ("samples: put", |i, m, t| {
+        let at = (digest(t, 40), Digest([1; 32]));
+        i.samples(m).put("a", at, &[1.0])
     }),
-    ("claim", |i, m, t| {
-        i.at_once(|| i.claim(m, digest(t, 40), &mut Default::default()))
-            .map(drop)
+    ("samples: agree", |i, m, t| {
+        i.samples(m).agree("a", (digest(t, 40), Digest([1; 32])))
     }),
-    ("release", |i, m, _| i.at_once(|| i.release(m, "a"))),
-    ("add_sample", |i, m, t| {
-        i.add_sample(m, "a", (digest(t, 40), Digest([1; 32])), &[1.0])
-    }),
-    ("agree", |i, m, t| {
-        i.agree(m, "a", (digest(t, 40), Digest([1; 32])))
-    }),
-    ("hold_tips", |i, _, _| {
-        crate::kv::rebuild::hold_tips(i).unwrap();
+    ("rebuild: pin_unheld", |i, _, _| {
+        crate::kv::index::rebuild::pin_unheld(i).unwrap();
         Ok(())
     }),
 ];
@@ -114,7 +134,7 @@ fn every_change_waits_for_the_change_of_another_process() {
         put_node(&store, &target, 40, SnapshotRole::Row, Some("a"));
         store.flush().unwrap();
         store.with_index(|index, model| {
-            index.db.busy_handler(Some(let_go)).unwrap();
+            index.db().busy_handler(Some(let_go)).unwrap();
             other_changes(&home);
             let done = change(index, model, &target);
             assert!(done.is_ok(), "{name}: {done:?}");

@@ -5,21 +5,21 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::kv::weights::{Plan, Tensors, Weights};
+use crate::kv::model::weights::{Hashing, Tensors, Weights};
 
 const LEN: u64 = 3 << 20;
 
 /// A model file of random bytes, of which the first thousand are no tensor data.
 struct Desk {
     dir: TempDir,
-    plan: Plan,
+    plan: Hashing,
 }
 
 impl Desk {
     /// All is hashed at once, or all in the background.
     fn new(at_once: bool) -> Desk {
         let dir = TempDir::new().unwrap();
-        let plan = Plan {
+        let plan = Hashing {
             dir: dir.path().join("kv"),
             at_once: if at_once { u64::MAX } else { 0 },
             piece: 1 << 20,

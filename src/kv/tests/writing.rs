@@ -112,7 +112,7 @@ fn an_index_that_cannot_be_written_is_told_once_with_what_helps() {
                 }
                 _ => db.pragma_update(None, pragma, value),
             };
-            store.with_index(|index, _| set(&index.db)).unwrap();
+            store.with_index(|index, _| set(index.db())).unwrap();
         };
         trouble(value);
         for seed in 0..100 {

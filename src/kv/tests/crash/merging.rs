@@ -62,7 +62,7 @@ fn a_stop_in_the_middle_of_a_merge_costs_nothing_and_leaves_nothing_twice() {
     for n in 1..=operations() {
         let home = home();
         let (kept, at_stop) = keep_index(&home);
-        let ram = Ram::new(Some((n, Fault::Stop)), Some(at_stop));
+        let ram = Ram::new(Some((n, ReadFault::Stop)), Some(at_stop));
         let durable = match open_ram(&home, &ram) {
             Ok(store) => live(&store),
             Err(_) => 0,
@@ -107,8 +107,16 @@ fn a_stop_in_the_middle_of_a_merge_costs_nothing_and_leaves_nothing_twice() {
 
 #[test]
 fn a_full_or_broken_disk_in_the_middle_of_a_merge_is_said_once_and_costs_nothing() {
-    for fault in [Fault::Fails(ENOSPC), Fault::Fails(EIO), Fault::Short] {
-        let step = if fault == Fault::Fails(ENOSPC) { 1 } else { 3 };
+    for fault in [
+        ReadFault::Fails(ENOSPC),
+        ReadFault::Fails(EIO),
+        ReadFault::Short,
+    ] {
+        let step = if fault == ReadFault::Fails(ENOSPC) {
+            1
+        } else {
+            3
+        };
         for n in (1..=operations()).step_by(step) {
             let home = home();
             let ram = Ram::new(Some((n, fault)), None);

@@ -6,12 +6,12 @@ use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::kv::storage::{Output, Storage};
+use crate::kv::record::storage::{Output, Storage};
 use crate::kv::tests::Draw;
 
 /// What happens at the chosen operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Fault {
+pub(super) enum ReadFault {
     /// It and all that follow do nothing and fail: the process is gone.
     Stop,
     /// It fails with this error and does nothing; a write has done half of its work.
@@ -77,7 +77,7 @@ struct State {
     /// Folders that were made, and whether their own names are durable.
     folders: BTreeMap<PathBuf, bool>,
     operations: usize,
-    fault: Option<(usize, Fault)>,
+    fault: Option<(usize, ReadFault)>,
     stopped: bool,
     read_only: bool,
 }
@@ -100,7 +100,7 @@ enum Go {
 }
 
 impl Ram {
-    pub(super) fn new(fault: Option<(usize, Fault)>, at_stop: Option<AtStop>) -> Arc<Ram> {
+    pub(super) fn new(fault: Option<(usize, ReadFault)>, at_stop: Option<AtStop>) -> Arc<Ram> {
         let state = Mutex::new(State {
             fault,
             ..State::default()
@@ -150,7 +150,7 @@ impl Ram {
     pub(super) fn after_with(
         &self,
         cut: Cut,
-        fault: Option<(usize, Fault)>,
+        fault: Option<(usize, ReadFault)>,
         at_stop: Option<AtStop>,
     ) -> Arc<Ram> {
         let state = self.lock();
@@ -229,25 +229,25 @@ impl Ram {
             state.operations += 1;
             match state.fault {
                 Some((at, fault)) if at == state.operations => fault,
-                _ if state.read_only => Fault::ReadOnly,
+                _ if state.read_only => ReadFault::ReadOnly,
                 _ => return Ok(Go::Whole),
             }
         };
         match fault {
-            Fault::Stop => {
+            ReadFault::Stop => {
                 if let Some(at_stop) = &self.at_stop {
                     at_stop();
                 }
                 self.lock().stopped = true;
                 Err(stopped())
             }
-            Fault::ReadOnly => {
+            ReadFault::ReadOnly => {
                 self.lock().read_only = true;
                 Err(io::Error::from_raw_os_error(EROFS))
             }
-            Fault::Fails(_) | Fault::Short if write => Ok(Go::Half),
-            Fault::Fails(code) => Err(io::Error::from_raw_os_error(code)),
-            Fault::Short => Ok(Go::Whole),
+            ReadFault::Fails(_) | ReadFault::Short if write => Ok(Go::Half),
+            ReadFault::Fails(code) => Err(io::Error::from_raw_os_error(code)),
+            ReadFault::Short => Ok(Go::Whole),
         }
     }
 }
@@ -277,7 +277,7 @@ impl io::Write for Writing {
             .live
             .extend_from_slice(&bytes[..taken]);
         match state.fault {
-            Some((_, Fault::Fails(code))) if go == Go::Half => {
+            Some((_, ReadFault::Fails(code))) if go == Go::Half => {
                 Err(io::Error::from_raw_os_error(code))
             }
             _ => Ok(taken),

@@ -22,14 +22,21 @@ fn ends<T: Send + 'static>(what: &str, run: impl FnOnce() -> T + Send + 'static)
 /// Makes disk and index read-only, or writable again.
 fn close(store: &Store, ram: &Arc<Ram>, closed: bool) {
     ram.set_read_only(closed);
-    let set = |index: &crate::kv::index::Index, _| {
-        index.db.pragma_update(None, "query_only", closed).unwrap();
+    let set = |index: &crate::kv::index::connection::Index, _| {
+        index
+            .db()
+            .pragma_update(None, "query_only", closed)
+            .unwrap();
     };
     store.with_index(set);
 }
 
 fn edge_name(edge: &Edge) -> String {
-    crate::kv::files::name(crate::kv::format::Kind::Edge, edge.from, edge.to)
+    crate::kv::record::files::name(
+        crate::kv::record::format::RecordKind::Edge,
+        edge.from,
+        edge.to,
+    )
 }
 
 fn place(ram: &Arc<Ram>, name: &str) -> PathBuf {
@@ -137,7 +144,7 @@ fn a_disk_that_becomes_read_only_at_any_operation_holds_nothing_up() {
     assert!(whole.merged > 0, "{whole:?}");
     for n in (1..=all).step_by(2) {
         let home = home();
-        let ram = Ram::new(Some((n, Fault::ReadOnly)), None);
+        let ram = Ram::new(Some((n, ReadFault::ReadOnly)), None);
         let Ok(store) = open(&home, &ram) else {
             continue;
         };

@@ -1,0 +1,77 @@
+//! Removes an owner and what it alone has stored: for `npast sessions rm`.
+
+use std::collections::HashSet;
+
+use crate::kv::error::Error;
+use crate::kv::index::graph::{Graph, GraphItem};
+use crate::kv::index::ledger::points;
+use crate::kv::index::models::StoredModel;
+use crate::kv::index::pins::UNCLAIMED;
+use crate::kv::index::table::SqlResult;
+use crate::kv::open::index::IndexOwner;
+use crate::kv::write::evict::{self, Collected};
+use crate::ledger::{Digest, Token};
+
+use super::handle::Folder;
+
+impl Folder {
+    /// Forgets an owner, and removes what it alone reached and what was written after that. `ledger`
+    /// is what it held: an index that was rebuilt does not know all owners. Files in quarantine are
+    /// removed too, since nothing says whose they were; they are not counted.
+    ///
+    /// # Errors
+    /// When files or index fail; then a part may be left, which [`Folder::collect`] removes.
+    pub fn forget(&self, owner: &str, ledger: &[Token]) -> Result<Collected, Error> {
+        self.sound(|| self.remove_owner(owner, ledger))
+    }
+
+    fn remove_owner(&self, owner: &str, ledger: &[Token]) -> Result<Collected, Error> {
+        let mut all = Collected::default();
+        let models = self.index().models().all()?;
+        for model in models {
+            let (graph, items) = self.release(&model, owner, ledger)?;
+            let done = evict::remove_all(self.open_index(), self.files(), &graph, &items)
+                .map_err(|error| error.at(self.root()))?;
+            all.files += done.files;
+            all.bytes += done.bytes;
+        }
+        let emptied = self.files().empty_quarantine();
+        emptied.map_err(Error::folder(self.root()))?;
+        Ok(all)
+    }
+
+    /// Removes an owner's pins, turns and snapshots under one model; returns what no other owner reaches
+    /// then. In one transaction, because another process may begin to hold what the owner reaches.
+    fn release(
+        &self,
+        model: &StoredModel,
+        owner: &str,
+        ledger: &[Token],
+    ) -> SqlResult<(Graph, HashSet<GraphItem>)> {
+        let index = self.index();
+        index.at_once(|| {
+            let graph = Graph::load(&index, model)?;
+            let points = points(&graph, ledger);
+            let on_ledger: HashSet<Digest> = points.iter().map(|p| p.digest).collect();
+            let mine = |hold: &str| hold == owner;
+            let unclaimed = graph
+                .holds
+                .iter()
+                .filter(|h| h.owner.starts_with(UNCLAIMED));
+            let released: HashSet<String> = unclaimed
+                .filter(|h| on_ledger.contains(&h.digest))
+                .map(|h| h.owner.clone())
+                .collect();
+            let goes = |hold: &str| mine(hold) || released.contains(hold);
+            let kept = graph.reached(|hold| !goes(hold));
+            let mut items = graph.reached(goes);
+            items.extend(graph.on(&on_ledger));
+            items.retain(|i| !kept.contains(i));
+            graph.add_later(&mut items, &kept);
+            for hold in released.iter().map(String::as_str).chain([owner]) {
+                index.owners().forget_under(graph.model, hold)?;
+            }
+            Ok((graph, items))
+        })
+    }
+}

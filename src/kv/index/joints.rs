@@ -1,0 +1,99 @@
+//! Joints, the digests at which one segment ends and the next begins: whether anything but these two
+//! needs a joint, and the exchange of edges when a joint goes (a merge) or comes (a split).
+
+use rusqlite::{Connection, params};
+
+use crate::kv::record::item::Edge;
+use crate::ledger::Digest;
+
+use super::edges::{Edges, NewEdge};
+use super::models::ModelId;
+use super::table::SqlResult;
+use super::totals::Totals;
+use super::transaction::{at_once, begin};
+
+const IS_PLAIN: &str = "SELECT (SELECT count(*) FROM edge WHERE model = ?1 AND \"to\" = ?2) = 1
+    AND (SELECT count(*) FROM edge WHERE model = ?1 AND \"from\" = ?2) = 1
+    AND NOT EXISTS (SELECT 1 FROM node WHERE model = ?1 AND digest = ?2)
+    AND NOT EXISTS (SELECT 1 FROM pin WHERE model = ?1 AND digest = ?2)
+    AND NOT EXISTS (SELECT 1 FROM turn WHERE model = ?1 AND digest = ?2)";
+const IS_STORED: &str = "SELECT 1 FROM edge WHERE model = ?1 AND \"to\" = ?2
+    UNION ALL SELECT 1 FROM node WHERE model = ?1 AND digest = ?2";
+
+/// The statements of a merge and of a turn's end, each with what its query plan must contain.
+#[cfg(test)]
+pub(in crate::kv) const SEARCHES: [(&str, &str); 2] =
+    [(IS_PLAIN, "SEARCH"), (IS_STORED, "(model=? AND to=?)")];
+
+/// Statements about joints, for one model.
+pub(in crate::kv) struct Joints<'a> {
+    db: &'a Connection,
+    model: ModelId,
+}
+
+impl<'a> Joints<'a> {
+    pub(in crate::kv) fn new(db: &'a Connection, model: ModelId) -> Joints<'a> {
+        Joints { db, model }
+    }
+
+    /// True when one edge ends at the digest, one begins there, and no node, pin or turn is there.
+    pub(in crate::kv) fn is_plain(&self, at: Digest) -> SqlResult<bool> {
+        self.db
+            .prepare_cached(IS_PLAIN)?
+            .query_row(params![self.model.0, at.0], |r| r.get(0))
+    }
+
+    /// True when an edge ends at the digest, or a node is there.
+    pub(in crate::kv) fn is_stored(&self, digest: Digest) -> SqlResult<bool> {
+        self.db
+            .prepare_cached(IS_STORED)?
+            .exists(params![self.model.0, digest.0])
+    }
+
+    /// Replaces edges that follow each other by the one that holds all of them. Returns false, and
+    /// changes nothing, when one of them is gone or a joint between them is not plain any more.
+    pub(in crate::kv) fn merge(&self, parts: &[Edge], whole: &NewEdge<'_>) -> SqlResult<bool> {
+        let edges = Edges::new(self.db, self.model);
+        at_once(self.db, || {
+            for (i, part) in parts.iter().enumerate() {
+                let there = edges.has(part.from, part.to)?;
+                if !there || (i > 0 && !self.is_plain(part.from)?) {
+                    return Ok(false);
+                }
+            }
+            edges.add(whole)?;
+            for part in parts {
+                edges.remove(part)?;
+            }
+            Totals::new(self.db).add_merged(self.model, whole.bytes)?;
+            Ok(true)
+        })
+    }
+
+    /// Replaces an edge by its two parts; `publish` gives their files their names, within the
+    /// transaction. Returns false, and changes nothing, when the edge is gone or a part is stored.
+    pub(in crate::kv) fn split<E: From<rusqlite::Error>>(
+        &self,
+        whole: &Edge,
+        parts: &[NewEdge<'_>; 2],
+        publish: impl FnOnce() -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let edges = Edges::new(self.db, self.model);
+        let tx = begin(self.db)?;
+        if !edges.has(whole.from, whole.to)? {
+            return Ok(false);
+        }
+        for part in parts {
+            if edges.has(part.from, part.to)? {
+                return Ok(false);
+            }
+        }
+        publish()?;
+        for part in parts {
+            edges.add(part)?;
+        }
+        edges.remove(whole)?;
+        tx.commit()?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,194 @@
+//! The table `node`: the stored snapshots and logits rows of one model.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::kv::record::item::{Node, NodeId};
+use crate::kv::record::role::SnapshotRole;
+use crate::ledger::{Digest, Token};
+
+use super::edges::glance;
+use super::models::ModelId;
+use super::table::{SqlResult, Table};
+
+/// `tail` is the last 16 tokens before `at`; `role` the strongest role that the node was put with.
+pub(in crate::kv) const TABLE: Table = Table {
+    create: "
+CREATE TABLE node(id INTEGER PRIMARY KEY, model INTEGER NOT NULL, digest BLOB NOT NULL, at INTEGER NOT NULL,
+  bytes INTEGER NOT NULL, logits INTEGER NOT NULL, role INTEGER NOT NULL, tail BLOB NOT NULL,
+  UNIQUE(model, digest));
+CREATE INDEX node_way ON node(model, at, tail);",
+    unsound: "SELECT 1 FROM node WHERE (typeof(model) = 'integer'
+      AND typeof(digest) = 'blob' AND length(digest) = 32
+      AND typeof(at) = 'integer' AND at BETWEEN 0 AND 0x7fffffff
+      AND typeof(bytes) = 'integer' AND bytes BETWEEN 0 AND 1 << 40
+      AND logits IN (0, 1) AND typeof(role) = 'integer' AND role BETWEEN 1 AND 255
+      AND typeof(tail) = 'blob') IS NOT TRUE",
+};
+
+const AT_DIGEST: &str = "SELECT id, digest, at, bytes, logits FROM node
+    WHERE model = ?1 AND digest = ?2";
+const NEXT_POSITION: &str = "SELECT at FROM node
+    WHERE model = ?1 AND at > ?2 AND at <= ?3 ORDER BY at LIMIT 1";
+const AT_POSITION: &str = "SELECT id, digest, at, bytes, logits FROM node
+    WHERE model = ?1 AND at = ?2 AND tail = ?3";
+
+/// The statements of a lookup, each with what its query plan must contain.
+#[cfg(test)]
+pub(in crate::kv) const SEARCHES: [(&str, &str); 3] = [
+    (AT_DIGEST, "SEARCH"),
+    (NEXT_POSITION, "SEARCH"),
+    (AT_POSITION, "SEARCH"),
+];
+
+/// A node that is to be added.
+#[derive(Clone, Copy)]
+pub(in crate::kv) struct NewNode<'a> {
+    /// D(at).
+    pub(in crate::kv) digest: Digest,
+    /// Tokens before it.
+    pub(in crate::kv) at: usize,
+    pub(in crate::kv) role: SnapshotRole,
+    /// Bytes of its file.
+    pub(in crate::kv) bytes: u64,
+    /// Whether its file has a logits row.
+    pub(in crate::kv) logits: bool,
+    /// Tokens that end at `at`; the row keeps the last 16.
+    pub(in crate::kv) tail: &'a [Token],
+}
+
+/// The table's statements, for one model.
+pub(in crate::kv) struct Nodes<'a> {
+    db: &'a Connection,
+    model: ModelId,
+}
+
+impl<'a> Nodes<'a> {
+    pub(in crate::kv) fn new(db: &'a Connection, model: ModelId) -> Nodes<'a> {
+        Nodes { db, model }
+    }
+
+    /// Adds a node; one that is there keeps the stronger of the two roles.
+    pub(in crate::kv) fn add(&self, node: &NewNode<'_>) -> SqlResult<()> {
+        self.db.execute(
+            "INSERT INTO node(model, digest, at, bytes, logits, role, tail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT DO UPDATE SET role = min(role, ?6)",
+            params![
+                self.model.0,
+                node.digest.0,
+                node.at,
+                node.bytes,
+                node.logits,
+                node.role as u8,
+                glance(node.tail)
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Removes the node at a digest.
+    pub(in crate::kv) fn remove(&self, digest: Digest) -> SqlResult<()> {
+        self.db
+            .prepare_cached("DELETE FROM node WHERE model = ?1 AND digest = ?2")?
+            .execute(params![self.model.0, digest.0])?;
+        Ok(())
+    }
+
+    /// Corrects the length of a node's file, in bytes.
+    pub(in crate::kv) fn set_bytes(&self, digest: Digest, bytes: u64) -> SqlResult<()> {
+        self.db.execute(
+            "UPDATE node SET bytes = ?3 WHERE model = ?1 AND digest = ?2",
+            params![self.model.0, digest.0, bytes],
+        )?;
+        Ok(())
+    }
+
+    /// Gives a stored node `role`, if that is stronger than its own.
+    pub(in crate::kv) fn strengthen(&self, digest: Digest, role: SnapshotRole) -> SqlResult<()> {
+        self.db.execute(
+            "UPDATE node SET role = min(role, ?3) WHERE model = ?1 AND digest = ?2",
+            params![self.model.0, digest.0, role as u8],
+        )?;
+        Ok(())
+    }
+
+    /// True when a node is stored at the digest.
+    pub(in crate::kv) fn has(&self, digest: Digest) -> SqlResult<bool> {
+        self.db
+            .prepare_cached("SELECT 1 FROM node WHERE model = ?1 AND digest = ?2")?
+            .exists(params![self.model.0, digest.0])
+    }
+
+    /// The node at a digest.
+    pub(in crate::kv) fn get(&self, digest: Digest) -> SqlResult<Option<Node>> {
+        self.db
+            .prepare_cached(AT_DIGEST)?
+            .query_row(params![self.model.0, digest.0], node_row)
+            .optional()
+    }
+
+    /// All nodes of the model.
+    pub(in crate::kv) fn all(&self) -> SqlResult<Vec<Node>> {
+        self.db
+            .prepare("SELECT id, digest, at, bytes, logits FROM node WHERE model = ?1")?
+            .query_map([self.model.0], node_row)?
+            .collect()
+    }
+
+    /// The role of each node. A role that this build does not know is left out.
+    pub(in crate::kv) fn roles(&self) -> SqlResult<HashMap<NodeId, SnapshotRole>> {
+        let mut find = self
+            .db
+            .prepare("SELECT id, role FROM node WHERE model = ?1")?;
+        let mut rows = find.query([self.model.0])?;
+        let mut roles = HashMap::new();
+        while let Some(row) = rows.next()? {
+            if let Some(role) = SnapshotRole::from_u8(row.get(1)?) {
+                roles.insert(NodeId(row.get(0)?), role);
+            }
+        }
+        Ok(roles)
+    }
+
+    /// How many nodes the model has, and the bytes of their files.
+    pub(in crate::kv) fn usage(&self) -> SqlResult<(u64, u64)> {
+        self.db.query_row(
+            "SELECT count(*), coalesce(sum(bytes), 0) FROM node WHERE model = ?1",
+            [self.model.0],
+            |r| Ok((r.get(0)?, r.get(1)?)),
+        )
+    }
+
+    /// The nodes whose last tokens are the target's at their position, ascending. For models of which
+    /// only whole states are stored: there no edge leads from one node to the next.
+    pub(in crate::kv) fn along(&self, target: &[Token]) -> SqlResult<Vec<Node>> {
+        let model = self.model.0;
+        let mut found = Vec::new();
+        let mut at = -1;
+        let mut next = self.db.prepare_cached(NEXT_POSITION)?;
+        let mut nodes = self.db.prepare_cached(AT_POSITION)?;
+        while let Some(here) = next
+            .query_row(params![model, at, target.len()], |r| r.get::<_, usize>(0))
+            .optional()?
+        {
+            let tail = glance(&target[..here]);
+            for node in nodes.query_map(params![model, here, tail], node_row)? {
+                found.push(node?);
+            }
+            at = here as i64;
+        }
+        Ok(found)
+    }
+}
+
+/// Reads a node from a row that begins with `id, digest, at, bytes, logits`.
+pub(in crate::kv) fn node_row(row: &Row<'_>) -> SqlResult<Node> {
+    Ok(Node {
+        id: NodeId(row.get(0)?),
+        digest: Digest(row.get(1)?),
+        at: row.get(2)?,
+        bytes: row.get(3)?,
+        logits: row.get(4)?,
+    })
+}

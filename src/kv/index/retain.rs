@@ -1,0 +1,217 @@
+//! Which of a conversation's older snapshots stay on disk. Pure; computed at each put of a snapshot.
+//!
+//! The rule goes by the distance of a snapshot from the new one, in tokens. Of three snapshots in a row the
+//! middle one is removed when the one behind it is at most twice as far away as the one before it. Both
+//! distances grow by the same tokens as the conversation continues, so their ratio only falls, and no
+//! decision has to be changed. To go back x tokens, to any earlier snapshot, evaluates at most x tokens
+//! again; and at most two snapshots are kept in each doubling of the distance.
+
+/// A snapshot of the owner's that is not the new one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::kv) struct Older {
+    /// Tokens.
+    pub(in crate::kv) at: usize,
+    /// Of its file.
+    pub(in crate::kv) bytes: u64,
+    /// It leads to the new one. Otherwise the messages that it ends were taken back.
+    pub(in crate::kv) on_way: bool,
+}
+
+/// The conversation as it is now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::kv) struct Now {
+    /// Tokens at its new snapshot.
+    pub(in crate::kv) at: usize,
+    /// Of the new snapshot's file.
+    pub(in crate::kv) bytes: u64,
+    /// Position and bytes of the frozen head's snapshot; 0 and 0 without one.
+    pub(in crate::kv) head: (usize, u64),
+    /// Bytes of the KV that is kept by position; `None` where a model has none, and there is no
+    /// quarter of it.
+    pub(in crate::kv) kv_bytes: Option<u64>,
+}
+
+impl Now {
+    /// Whether older snapshots of so many bytes are at most a quarter of all that the conversation
+    /// has on disk.
+    fn has_room(&self, bytes: u64) -> bool {
+        self.kv_bytes.is_none_or(|kv| {
+            let rest = kv.saturating_add(self.bytes).saturating_add(self.head.1);
+            bytes.saturating_mul(3) <= rest
+        })
+    }
+}
+
+/// The ratio of distances is doubled until what is left has room; past this only the nearest is.
+const MOST_RATIO: usize = 1 << 32;
+
+/// For each of `older`, in the order in which they were put, whether it stays.
+///
+/// Of the snapshots of messages that were taken back, the one put last stays as long as there is room, so that
+/// these messages can be restored. Without room that one is removed first; then the ratio of the distances is
+/// raised until there is room; then the nearest snapshot is removed too.
+pub(in crate::kv) fn retained(now: &Now, older: &[Older]) -> Vec<bool> {
+    let mut way: Vec<usize> = (0..older.len())
+        .filter(|i| older[*i].on_way && older[*i].at < now.at && older[*i].at > now.head.0)
+        .collect();
+    way.sort_by_key(|i| std::cmp::Reverse(older[*i].at));
+    let aside = older.iter().rposition(|o| !o.on_way);
+    let sum = |kept: &[usize]| kept.iter().map(|i| older[*i].bytes).sum::<u64>();
+
+    let mut ratio = 2;
+    let mut kept = thinned(now, older, &way, ratio);
+    kept.extend(aside);
+    if !now.has_room(sum(&kept)) && aside.is_some() {
+        kept.pop();
+    }
+    while !now.has_room(sum(&kept)) {
+        ratio *= 2;
+        kept = match ratio {
+            MOST_RATIO.. => Vec::new(),
+            _ => thinned(now, older, &way, ratio),
+        };
+    }
+    let mut stays = vec![false; older.len()];
+    for i in kept {
+        stays[i] = true;
+    }
+    stays
+}
+
+/// Those of `way` (nearest to the head first) that stay at a ratio.
+fn thinned(now: &Now, older: &[Older], way: &[usize], ratio: usize) -> Vec<usize> {
+    let back = |i: usize| now.at - older[i].at;
+    let end = now.at.saturating_sub(now.head.0);
+    let mut kept: Vec<usize> = Vec::new();
+    for (n, i) in way.iter().enumerate() {
+        let behind = way.get(n + 1).map_or(end, |next| back(*next));
+        let stays = kept
+            .last()
+            .is_none_or(|before| behind > back(*before).saturating_mul(ratio));
+        if stays {
+            kept.push(*i);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const EQUAL: u64 = 1000;
+
+    fn now(at: usize, kv_bytes: Option<u64>) -> Now {
+        Now {
+            at,
+            bytes: EQUAL,
+            head: (10, EQUAL),
+            kv_bytes,
+        }
+    }
+
+    /// A conversation whose turns end at `ends`: what is kept after each, as positions.
+    fn live(ends: &[usize], kv_per_token: Option<u64>) -> Vec<Vec<usize>> {
+        let mut kept: Vec<usize> = Vec::new();
+        let mut seen = Vec::new();
+        for at in ends {
+            let older: Vec<Older> = kept
+                .iter()
+                .map(|at| Older {
+                    at: *at,
+                    bytes: EQUAL,
+                    on_way: true,
+                })
+                .collect();
+            let now = now(*at, kv_per_token.map(|n| n * *at as u64));
+            let mut stays = retained(&now, &older).into_iter();
+            kept.retain(|_| stays.next() == Some(true));
+            seen.push(kept.clone());
+            kept.push(*at);
+        }
+        seen
+    }
+
+    #[test]
+    fn turns_of_equal_length_leave_one_snapshot_at_each_doubling() {
+        let ends: Vec<usize> = (1..=32).map(|turn| 10 + 100 * turn).collect();
+        let back = |kept: &[usize]| -> Vec<usize> {
+            kept.iter().rev().map(|at| (3210 - at) / 100).collect()
+        };
+        let seen = live(&ends, None);
+        assert_eq!(back(&seen[31]), [1, 2, 4, 8, 16]);
+        assert_eq!(seen[0], [0; 0]);
+        assert_eq!(seen[2], [110, 210]);
+    }
+
+    #[test]
+    fn without_room_the_other_way_goes_first_then_the_farther_ones_then_the_nearest() {
+        let older: Vec<Older> = [(100, true), (300, false), (600, true), (900, true)]
+            .map(|(at, on_way)| Older {
+                at,
+                bytes: EQUAL,
+                on_way,
+            })
+            .to_vec();
+        let stays = |kv| retained(&now(1000, kv), &older);
+        assert_eq!(stays(None), [true, true, true, true]);
+        assert_eq!(stays(Some(10 * EQUAL)), [true, true, true, true]);
+        assert_eq!(stays(Some(10 * EQUAL - 1)), [true, false, true, true]);
+        assert_eq!(stays(Some(7 * EQUAL - 1)), [false, false, true, true]);
+        assert_eq!(stays(Some(4 * EQUAL - 1)), [false, false, false, true]);
+        assert_eq!(stays(Some(EQUAL)), [false, false, false, true]);
+        assert_eq!(stays(Some(EQUAL - 1)), [false; 4]);
+    }
+
+    proptest! {
+        /// Whatever the lengths of the turns were.
+        #[test]
+        fn going_back_costs_at_most_the_way_and_the_number_is_bounded_by_doublings(
+            turns in proptest::collection::vec(1usize..3000, 1..120)
+        ) {
+            let mut at = 10;
+            let ends: Vec<usize> = turns.iter().map(|n| { at += n; at }).collect();
+            for (n, kept) in live(&ends, None).into_iter().enumerate() {
+                let head = ends[n];
+                for goal in &ends[..n] {
+                    // To the nearest state before the goal; the frozen head is at 10.
+                    let from = kept.iter().filter(|k| *k <= goal).max().copied().unwrap_or(10);
+                    prop_assert!(goal - from <= head - goal, "{head}: to {goal} from {from} {kept:?}");
+                }
+                let doublings = usize::BITS - (head - 10).leading_zeros();
+                prop_assert!(kept.len() <= 2 * doublings as usize, "{head}: {kept:?}");
+                if n > 0 {
+                    prop_assert_eq!(kept.last(), Some(&ends[n - 1]), "the turn before stays");
+                }
+            }
+        }
+
+        /// Whatever is there: at most a quarter, nothing beside the way but one, and the same again
+        /// when asked again.
+        #[test]
+        fn what_stays_has_room_and_stays_when_asked_again(
+            older in proptest::collection::vec((0usize..5000, 1u64..5000, any::<bool>()), 0..40),
+            at in 1usize..6000,
+            kv in proptest::option::of(0u64..200_000),
+        ) {
+            let older: Vec<Older> = older
+                .into_iter()
+                .map(|(at, bytes, on_way)| Older { at, bytes, on_way })
+                .collect();
+            let now = now(at.max(11), kv);
+            let stays = retained(&now, &older);
+            let kept: Vec<Older> = older
+                .iter()
+                .zip(&stays)
+                .filter_map(|(o, stays)| stays.then_some(*o))
+                .collect();
+            let bytes: u64 = kept.iter().map(|o| o.bytes).sum();
+            if let Some(kv) = kv {
+                prop_assert!(bytes * 4 <= kv + now.bytes + now.head.1 + bytes);
+            }
+            prop_assert!(kept.iter().filter(|o| !o.on_way).count() <= 1);
+            prop_assert!(retained(&now, &kept).iter().all(|stays| *stays));
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The tables `sample` and `agreed`: what tells whether a state that another build, device or thread
+//! count computed is right here. `sample` keeps a few numbers that the state gave when it was made;
+//! `agreed` keeps that a comparison found them equal. They are in the index alone: losing them costs an
+//! evaluation.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::ledger::Digest;
+
+use super::models::ModelId;
+use super::table::{SqlResult, Table};
+use super::transaction::at_once;
+
+/// The most values of a sample; the slot says what they are.
+pub(in crate::kv) const MOST_VALUES: usize = 1024;
+/// Rows of one owner in each of the two tables; the oldest are removed.
+const MOST: usize = 32;
+
+pub(in crate::kv) const TABLE: Table = Table {
+    create: "
+CREATE TABLE sample(id INTEGER PRIMARY KEY, owner TEXT NOT NULL, model INTEGER NOT NULL,
+  digest BLOB NOT NULL, soft BLOB NOT NULL, numbers BLOB NOT NULL, UNIQUE(model, digest, soft));
+CREATE INDEX sample_owner ON sample(owner, model);
+CREATE TABLE agreed(id INTEGER PRIMARY KEY, owner TEXT NOT NULL, model INTEGER NOT NULL,
+  digest BLOB NOT NULL, soft BLOB NOT NULL, UNIQUE(model, digest, soft));
+CREATE INDEX agreed_owner ON agreed(owner, model);",
+    unsound: "SELECT 1 FROM (SELECT owner, model, digest, soft, numbers FROM sample
+        UNION ALL SELECT owner, model, digest, soft, x'' FROM agreed)
+      WHERE (typeof(owner) = 'text' AND typeof(model) = 'integer'
+      AND typeof(digest) = 'blob' AND length(digest) = 32
+      AND typeof(soft) = 'blob' AND length(soft) = 32
+      AND typeof(numbers) = 'blob' AND length(numbers) <= 4096 AND length(numbers) % 4 = 0) IS NOT TRUE",
+};
+
+/// The tables' statements, for one model.
+pub(in crate::kv) struct Samples<'a> {
+    db: &'a Connection,
+    model: ModelId,
+}
+
+impl<'a> Samples<'a> {
+    pub(in crate::kv) fn new(db: &'a Connection, model: ModelId) -> Samples<'a> {
+        Samples { db, model }
+    }
+
+    /// Stores what the state at `digest` gave under a soft fingerprint.
+    pub(in crate::kv) fn put(
+        &self,
+        owner: &str,
+        (digest, soft): (Digest, Digest),
+        values: &[f32],
+    ) -> SqlResult<()> {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        at_once(self.db, || {
+            self.db
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO sample(owner, model, digest, soft, numbers)
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute(params![owner, self.model.0, digest.0, soft.0, bytes])?;
+            self.keep_last("sample", owner)
+        })
+    }
+
+    /// A sample of the state at `digest`: the one under `soft`, or else the last that was stored.
+    pub(in crate::kv) fn get(&self, digest: Digest, soft: Digest) -> SqlResult<Option<Vec<f32>>> {
+        let bytes: Option<Vec<u8>> = self
+            .db
+            .prepare_cached(
+                "SELECT numbers FROM sample WHERE model = ?1 AND digest = ?2
+                 ORDER BY soft = ?3 DESC, id DESC LIMIT 1",
+            )?
+            .query_row(params![self.model.0, digest.0, soft.0], |r| r.get(0))
+            .optional()?;
+        Ok(bytes.and_then(|bytes| {
+            let (words, rest) = bytes.as_chunks::<4>();
+            let fits = rest.is_empty() && words.len() <= MOST_VALUES;
+            fits.then(|| words.iter().map(|w| f32::from_le_bytes(*w)).collect())
+        }))
+    }
+
+    /// Stores that a comparison under a soft fingerprint found the snapshot at `digest`, and all that
+    /// leads to it, to be right.
+    pub(in crate::kv) fn agree(
+        &self,
+        owner: &str,
+        (digest, soft): (Digest, Digest),
+    ) -> SqlResult<()> {
+        at_once(self.db, || {
+            self.db
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO agreed(owner, model, digest, soft)
+                     VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![owner, self.model.0, digest.0, soft.0])?;
+            self.keep_last("agreed", owner)
+        })
+    }
+
+    /// Whether a comparison under `soft` found the state at `digest` to be right.
+    pub(in crate::kv) fn agrees(&self, digest: Digest, soft: Digest) -> SqlResult<bool> {
+        self.db
+            .prepare_cached("SELECT 1 FROM agreed WHERE model = ?1 AND digest = ?2 AND soft = ?3")?
+            .exists(params![self.model.0, digest.0, soft.0])
+    }
+
+    fn keep_last(&self, table: &str, owner: &str) -> SqlResult<()> {
+        self.db
+            .prepare_cached(&format!(
+                "DELETE FROM {table} WHERE owner = ?1 AND model = ?2 AND id NOT IN
+                 (SELECT id FROM {table} WHERE owner = ?1 AND model = ?2 ORDER BY id DESC LIMIT ?3)"
+            ))?
+            .execute(params![owner, self.model.0, MOST])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! The table `state`: which snapshots are an owner's. Those are the snapshots that it put, and those
+//! on the way to them. `retain` decides which of them stay.
+
+use rusqlite::{Connection, Row, params};
+
+use crate::kv::record::item::Node;
+use crate::kv::record::put::Past;
+use crate::kv::record::role::SnapshotRole;
+use crate::ledger::Digest;
+
+use super::models::ModelId;
+use super::nodes::{Nodes, node_row};
+use super::retain::{self, Now, Older};
+use super::table::{SqlResult, Table};
+use super::transaction::at_once;
+use super::turns::Turns;
+
+/// The highest id was put last. A rebuild makes the rows from the files.
+pub(in crate::kv) const TABLE: Table = Table {
+    create: "
+CREATE TABLE state(id INTEGER PRIMARY KEY, owner TEXT NOT NULL, model INTEGER NOT NULL,
+  digest BLOB NOT NULL, UNIQUE(owner, model, digest));
+CREATE INDEX state_digest ON state(model, digest);",
+    unsound: "SELECT 1 FROM state WHERE (typeof(owner) = 'text' AND typeof(model) = 'integer'
+      AND typeof(digest) = 'blob' AND length(digest) = 32) IS NOT TRUE",
+};
+
+/// A snapshot that its owner needs no more.
+pub(in crate::kv) struct Superseded {
+    pub(in crate::kv) node: Node,
+    /// No other owner holds it: its file can be removed.
+    pub(in crate::kv) free: bool,
+}
+
+/// A row of `state` with its node.
+struct OwnedNode {
+    node: Node,
+    role: Option<SnapshotRole>,
+    free: bool,
+}
+
+/// A snapshot as its owner puts it: D(at), at, role.
+pub(in crate::kv) type NewState = (Digest, usize, SnapshotRole);
+
+/// The table's statements, for one model.
+pub(in crate::kv) struct States<'a> {
+    db: &'a Connection,
+    model: ModelId,
+}
+
+impl<'a> States<'a> {
+    pub(in crate::kv) fn new(db: &'a Connection, model: ModelId) -> States<'a> {
+        States { db, model }
+    }
+
+    /// Makes a stored snapshot the owner's, with all snapshots on the way to it, and makes it the
+    /// owner's turn if it has that role. Returns the owner's snapshots that are not needed any more:
+    /// [`States::release`] them when their files are removed.
+    pub(in crate::kv) fn put(
+        &self,
+        owner: &str,
+        new: NewState,
+        past: &Past,
+    ) -> SqlResult<Vec<Superseded>> {
+        at_once(self.db, || {
+            self.own(owner, new, past)?;
+            self.superseded(owner, new, past)
+        })
+    }
+
+    /// Makes a snapshot the owner's that a rebuild found in a file put for `owner`.
+    pub(in crate::kv) fn found(&self, owner: &str, digest: Digest) -> SqlResult<()> {
+        self.db.execute(
+            "INSERT OR IGNORE INTO state(owner, model, digest) VALUES (?1, ?2, ?3)",
+            params![owner, self.model.0, digest.0],
+        )?;
+        Ok(())
+    }
+
+    /// Takes snapshots from their owner. The rows of those that are free go too: their files are
+    /// removed already.
+    pub(in crate::kv) fn release(&self, owner: &str, gone: &[Superseded]) -> SqlResult<()> {
+        at_once(self.db, || {
+            for superseded in gone {
+                let digest = superseded.node.digest;
+                self.db.execute(
+                    "DELETE FROM state WHERE owner = ?1 AND model = ?2 AND digest = ?3",
+                    params![owner, self.model.0, digest.0],
+                )?;
+                if superseded.free {
+                    Nodes::new(self.db, self.model).remove(digest)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn own(&self, owner: &str, (digest, _, role): NewState, past: &Past) -> SqlResult<()> {
+        if role == SnapshotRole::Turn {
+            Turns::new(self.db, self.model).set(owner, digest)?;
+        }
+        {
+            let mut claim = self.db.prepare_cached(
+                "INSERT OR IGNORE INTO state(owner, model, digest)
+                 SELECT ?1, ?2, digest FROM node WHERE model = ?2 AND digest = ?3 AND role != ?4",
+            )?;
+            for (_, before) in &past.nodes {
+                let head = SnapshotRole::Head as u8;
+                claim.execute(params![owner, self.model.0, before.0, head])?;
+            }
+        }
+        // A new row each time: the highest id was put last.
+        self.db.execute(
+            "INSERT OR REPLACE INTO state(owner, model, digest) VALUES (?1, ?2, ?3)",
+            params![owner, self.model.0, digest.0],
+        )?;
+        self.db.execute(
+            "DELETE FROM state WHERE owner = ?1 AND model = ?2 AND NOT EXISTS
+             (SELECT 1 FROM node WHERE node.model = ?2 AND node.digest = state.digest)",
+            params![owner, self.model.0],
+        )?;
+        Ok(())
+    }
+
+    /// The owner's snapshots that a new one makes unnecessary. A snapshot with the role `Step` goes
+    /// with the next snapshot of any role; which turns go, [`retain`] decides.
+    fn superseded(
+        &self,
+        owner: &str,
+        (digest, at, role): NewState,
+        past: &Past,
+    ) -> SqlResult<Vec<Superseded>> {
+        let owned: Vec<OwnedNode> = self
+            .db
+            .prepare_cached(
+                "SELECT n.id, n.digest, n.at, n.bytes, n.logits, n.role,
+                 NOT EXISTS (SELECT 1 FROM pin WHERE model = ?1 AND digest = n.digest AND owner != ?2)
+                 AND NOT EXISTS (SELECT 1 FROM turn WHERE model = ?1 AND digest = n.digest AND owner != ?2)
+                 AND NOT EXISTS (SELECT 1 FROM state WHERE model = ?1 AND digest = n.digest AND owner != ?2)
+                 FROM state AS s JOIN node AS n ON n.model = s.model AND n.digest = s.digest
+                 WHERE s.model = ?1 AND s.owner = ?2 ORDER BY s.id",
+            )?
+            .query_map(params![self.model.0, owner], owned_node)?
+            .collect::<SqlResult<_>>()?;
+        let new = owned.iter().find(|o| o.node.digest == digest);
+        let now = Now {
+            at,
+            bytes: new.map_or(0, |o| o.node.bytes),
+            head: self.head_of(past)?,
+            kv_bytes: past.kv_bytes,
+        };
+        let (steps, turns): (Vec<OwnedNode>, Vec<OwnedNode>) = owned
+            .into_iter()
+            .filter(|o| o.node.digest != digest && o.role != Some(SnapshotRole::Head))
+            .partition(|o| o.role == Some(SnapshotRole::Step));
+        let older: Vec<Older> = turns
+            .iter()
+            .map(|o| Older {
+                at: o.node.at,
+                bytes: o.node.bytes,
+                on_way: past.nodes.iter().any(|(_, d)| *d == o.node.digest),
+            })
+            .collect();
+        let stays = match role {
+            SnapshotRole::Turn => retain::retained(&now, &older),
+            _ => vec![true; older.len()],
+        };
+        let turns = turns.into_iter().zip(stays).filter(|(_, stays)| !stays);
+        let gone = steps.into_iter().chain(turns.map(|(turn, _)| turn));
+        Ok(gone
+            .map(|o| Superseded {
+                node: o.node,
+                free: o.free,
+            })
+            .collect())
+    }
+
+    /// The deepest frozen head on the way: its position and the bytes of its file; 0 and 0 without one.
+    fn head_of(&self, past: &Past) -> SqlResult<(usize, u64)> {
+        let mut find = self.db.prepare_cached(
+            "SELECT at, bytes FROM node WHERE model = ?1 AND digest = ?2 AND role = ?3",
+        )?;
+        let mut deepest = (0, 0);
+        for (_, digest) in &past.nodes {
+            let head = SnapshotRole::Head as u8;
+            let mut rows = find.query(params![self.model.0, digest.0, head])?;
+            if let Some(row) = rows.next()? {
+                deepest = deepest.max((row.get(0)?, row.get(1)?));
+            }
+        }
+        Ok(deepest)
+    }
+}
+
+fn owned_node(row: &Row<'_>) -> SqlResult<OwnedNode> {
+    Ok(OwnedNode {
+        node: node_row(row)?,
+        role: SnapshotRole::from_u8(row.get(5)?),
+        free: row.get(6)?,
+    })
+}

@@ -1,0 +1,81 @@
+//! The table `turn`: where each owner's conversation stands under a model. It names the snapshot of
+//! the last turn, or the logits row where the model needs no state.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::kv::record::role::SnapshotRole;
+use crate::ledger::Digest;
+
+use super::models::ModelId;
+use super::table::{SqlResult, Table};
+use super::transaction::at_once;
+
+pub(in crate::kv) const TABLE: Table = Table {
+    create: "
+CREATE TABLE turn(id INTEGER PRIMARY KEY, owner TEXT NOT NULL, model INTEGER NOT NULL, digest BLOB NOT NULL,
+  UNIQUE(owner, model));
+CREATE INDEX turn_digest ON turn(model, digest);",
+    unsound: "SELECT 1 FROM turn WHERE (typeof(owner) = 'text' AND typeof(model) = 'integer'
+      AND typeof(digest) = 'blob' AND length(digest) = 32) IS NOT TRUE",
+};
+
+/// The table's statements, for one model.
+pub(in crate::kv) struct Turns<'a> {
+    db: &'a Connection,
+    model: ModelId,
+}
+
+impl<'a> Turns<'a> {
+    pub(in crate::kv) fn new(db: &'a Connection, model: ModelId) -> Turns<'a> {
+        Turns { db, model }
+    }
+
+    /// Makes `digest` the owner's turn.
+    pub(in crate::kv) fn set(&self, owner: &str, digest: Digest) -> SqlResult<()> {
+        self.db.execute(
+            "INSERT OR REPLACE INTO turn(owner, model, digest) VALUES (?1, ?2, ?3)",
+            params![owner, self.model.0, digest.0],
+        )?;
+        Ok(())
+    }
+
+    /// Makes `digest` the owner's turn unless the owner has a deeper one. A rebuild, which meets the
+    /// files in any order, ends with the deepest.
+    pub(in crate::kv) fn set_if_deeper(&self, owner: &str, digest: Digest) -> SqlResult<()> {
+        self.db.execute(
+            "INSERT INTO turn(owner, model, digest) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET digest = ?3 WHERE
+             (SELECT at FROM node WHERE model = ?2 AND digest = ?3)
+             > coalesce((SELECT at FROM node WHERE model = ?2 AND digest = turn.digest), -1)",
+            params![owner, self.model.0, digest.0],
+        )?;
+        Ok(())
+    }
+
+    /// Makes the logits row at `digest` the owner's turn. Returns the owner's previous one when that
+    /// is a logits row too, and no other owner has a pin or a turn there: its file can be removed.
+    pub(in crate::kv) fn replace_row(
+        &self,
+        owner: &str,
+        digest: Digest,
+    ) -> SqlResult<Option<Digest>> {
+        at_once(self.db, || {
+            let free = self
+                .db
+                .query_row(
+                    "SELECT node.digest FROM turn
+                     JOIN node ON node.model = turn.model AND node.digest = turn.digest
+                     WHERE turn.owner = ?2 AND turn.model = ?1 AND turn.digest != ?3 AND node.role = ?4
+                     AND NOT EXISTS (SELECT 1 FROM pin AS p
+                         WHERE p.model = ?1 AND p.digest = node.digest AND p.owner != ?2)
+                     AND NOT EXISTS (SELECT 1 FROM turn AS t
+                         WHERE t.model = ?1 AND t.digest = node.digest AND t.owner != ?2)",
+                    params![self.model.0, owner, digest.0, SnapshotRole::Row as u8],
+                    |r| Ok(Digest(r.get(0)?)),
+                )
+                .optional()?;
+            self.set(owner, digest)?;
+            Ok(free)
+        })
+    }
+}

@@ -1,0 +1,67 @@
+//! Frees room on a disk without the index, for messages: the disk may be too full even to open the index.
+//! Files in quarantine are removed, then the oldest stored files. The index drops their rows at its next
+//! open.
+
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::durable;
+use crate::kv::record::files::is_record;
+
+use super::evict::Collected;
+
+/// Removes files in quarantine, then the oldest stored files, until `bytes` are free; `dir` is
+/// $NPAST_HOME/kv. Only for a process that has no open store there: an open one has `Store::make_room`.
+pub fn give_way(dir: &Path, bytes: u64) -> Collected {
+    let mut done = empty_quarantine(dir, bytes);
+    let models = fs::read_dir(dir.join("v1")).into_iter().flatten().flatten();
+    let mut found: Vec<(SystemTime, std::path::PathBuf, u64)> = Vec::new();
+    for model in models {
+        for file in fs::read_dir(model.path()).into_iter().flatten().flatten() {
+            let record = file.file_name().to_str().is_some_and(is_record);
+            if let (true, Ok(meta)) = (record, file.metadata()) {
+                let time = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                found.push((time, file.path(), meta.len()));
+            }
+        }
+    }
+    found.sort();
+    for (_, path, len) in found {
+        if done.bytes >= bytes {
+            break;
+        }
+        remove(&path, len, &mut done);
+    }
+    if done.files > 0 {
+        let _ = durable::sync_folder(dir);
+    }
+    done
+}
+
+/// Removes files in quarantine until `bytes` are free: only a person ever reads them.
+pub(in crate::kv) fn empty_quarantine(dir: &Path, bytes: u64) -> Collected {
+    let mut done = Collected::default();
+    for file in fs::read_dir(dir.join("quarantine"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        if done.bytes >= bytes {
+            break;
+        }
+        if let Ok(meta) = file.metadata()
+            && meta.is_file()
+        {
+            remove(&file.path(), meta.len(), &mut done);
+        }
+    }
+    done
+}
+
+fn remove(path: &Path, len: u64, done: &mut Collected) {
+    if fs::remove_file(path).is_ok() {
+        done.files += 1;
+        done.bytes += len;
+    }
+}

@@ -1,0 +1,290 @@
+//! The writer thread: it does one job at a time, in the order of the calls, and makes each record durable
+//! before its row exists. A failure costs that record and a notice, never the thread.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rusqlite::ErrorCode;
+
+use crate::kv::error::Error;
+use crate::kv::index::rebuild;
+use crate::kv::model::facts::describe;
+use crate::kv::open::index::IndexOwner;
+use crate::kv::open::store::OpenStore;
+use crate::kv::queue::{NextJob, Queue};
+use crate::kv::record::format::RecordKind;
+use crate::kv::record::put::Record;
+use crate::ledger::Digest;
+
+use super::commit::{Committed, commit};
+use super::failure::{WriteFailure, report, report_merging};
+use super::in_use::CurrentOwner;
+use super::job::WriterJob;
+use super::merge::{Merged, Merger};
+use super::pins::PinWriter;
+use super::room::{Evicting, Room};
+use super::split::split;
+use super::supersede::supersede;
+
+/// How many chains of earlier runs are merged, those that were pinned last.
+const LATEST: usize = 8;
+
+/// Does jobs until the queue is closed and empty. This is the thread's whole life.
+pub(in crate::kv) fn run(store: &OpenStore, queue: &Queue<WriterJob>) {
+    let mut writer = Writer::new(store);
+    let worked = catch_unwind(AssertUnwindSafe(|| {
+        loop {
+            let patience = (&store.activity, store.limits.merge_after);
+            match queue.next(writer.merger.is_due().then_some(patience)) {
+                NextJob::Job(job, bytes) => {
+                    let done = store.sound(|| writer.work(&job));
+                    writer.adjust_wait(done.as_ref().err());
+                    if let Err(failure) = done {
+                        report(&store.notices, &failure);
+                    }
+                    drop(job);
+                    queue.done(bytes);
+                }
+                // One merge at a time: a put that comes meanwhile waits for one at most.
+                NextJob::Idle => {
+                    if let Err(failure) = store.sound(|| writer.merge_once()) {
+                        report_merging(&store.notices, &failure);
+                    }
+                }
+                NextJob::Closed => break,
+            }
+        }
+    }));
+    if worked.is_err() {
+        store.notices.add(
+            Error::Stopped.to_string(),
+            "Conversations are safe; restart to save KV again, and report this.",
+        );
+        queue.die();
+    }
+}
+
+/// What the thread knows between two jobs.
+struct Writer<'a> {
+    store: &'a OpenStore,
+    current: CurrentOwner,
+    pins: PinWriter,
+    room: Room,
+    merger: Merger,
+    /// The last change waited in vain for another process; see `Limits::index_wait`.
+    waits_shortly: bool,
+}
+
+impl<'a> Writer<'a> {
+    fn new(store: &'a OpenStore) -> Writer<'a> {
+        Writer {
+            store,
+            current: CurrentOwner::default(),
+            pins: PinWriter::default(),
+            room: Room::default(),
+            merger: Merger::default(),
+            waits_shortly: false,
+        }
+    }
+
+    /// Does a job; twice when it meets a damaged index, which is rebuilt in between.
+    fn work(&mut self, job: &WriterJob) -> Result<(), WriteFailure> {
+        let store = self.store;
+        match job {
+            WriterJob::Put(record) => {
+                if let Err(failure) = self.put(record) {
+                    store.changes.add_lost();
+                    if self.is_folder_gone(&failure) {
+                        return self.make_folder_again();
+                    }
+                    return Err(failure);
+                }
+                self.current.put(record);
+            }
+            WriterJob::Pin { owner, digest } => {
+                self.current.set(owner);
+                if self.pin(owner, *digest)? {
+                    self.current.all_is_pinned();
+                }
+                let (room, on) = self.evicting();
+                room.keep_quota(on);
+            }
+            WriterJob::Hold { owner, digest } => {
+                // The conversation in the slot stays the current one.
+                self.pin(owner, *digest)?;
+            }
+            WriterJob::Unpin { owner } => {
+                store.index().owners().forget(owner)?;
+                self.current.forget(owner);
+                self.room.owner_forgotten();
+            }
+            WriterJob::Sample {
+                owner,
+                digest,
+                values,
+            } => {
+                let at = (*digest, store.soft);
+                let index = store.index();
+                index.samples(store.model()).put(owner, at, values)?;
+            }
+            WriterJob::Agree { owner, digest } => {
+                let at = (*digest, store.soft);
+                let index = store.index();
+                index.samples(store.model()).agree(owner, at)?;
+            }
+            WriterJob::Collect { reply } => {
+                let (room, on) = self.evicting();
+                // The caller may have given up waiting.
+                let _ = reply.send(room.collect(on));
+            }
+            WriterJob::MakeRoom { bytes, reply } => {
+                let (room, on) = self.evicting();
+                let _ = reply.send(room.make_room(on, *bytes));
+            }
+            WriterJob::MergeWith { join } => {
+                let pins = store.index().pins(store.model()).latest(LATEST)?;
+                self.merger.begin(join.clone(), pins);
+            }
+            WriterJob::Split { edge, at, middle } => {
+                let Some(join) = self.merger.join() else {
+                    store.changes.add_lost();
+                    return Ok(());
+                };
+                let done = split(store, join.as_ref(), edge, (*at, *middle));
+                if !matches!(done, Ok(true)) {
+                    // The caller counts on the new boundary.
+                    store.changes.add_lost();
+                }
+                done?;
+            }
+            WriterJob::Merge { reply } => {
+                let _ = reply.send(self.merge_all());
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a record, or counts for the slot why it is not stored.
+    fn put(&mut self, record: &Record) -> Result<(), WriteFailure> {
+        let store = self.store;
+        let (room, on) = self.evicting();
+        let committed = commit(store, record, |bytes| room.keep_reserve(on, bytes))?;
+        match committed {
+            Committed::New => store.notices.well(),
+            Committed::NoParent => {
+                store.changes.add_lost();
+                return Ok(());
+            }
+            Committed::Other if record.kind == RecordKind::Edge => {
+                store.changes.add_other(record.to);
+                return Ok(());
+            }
+            Committed::Same | Committed::Other => {
+                if committed == Committed::Other {
+                    store.changes.add_other(record.to);
+                }
+                if let Some(role) = record.role {
+                    let index = store.index();
+                    index.nodes(store.model()).strengthen(record.to, role)?;
+                }
+            }
+        }
+        supersede(store, record)
+    }
+
+    /// Moves an owner's pin; whether something is stored there.
+    fn pin(&mut self, owner: &str, digest: Digest) -> Result<bool, WriteFailure> {
+        let stored = self.pins.pin(self.store, owner, digest)?;
+        if stored {
+            self.merger.note(owner, digest);
+        }
+        Ok(stored)
+    }
+
+    /// Does one merge, if one is due.
+    fn merge_once(&mut self) -> Result<Option<Merged>, WriteFailure> {
+        let merged = self.merger.step(self.store, self.current.fresh())?;
+        if let Some(merged) = merged {
+            tracing::debug!(?merged, "kv merged");
+        }
+        Ok(merged)
+    }
+
+    /// Does all merges that are due.
+    fn merge_all(&mut self) -> Merged {
+        let store = self.store;
+        let mut all = Merged::default();
+        loop {
+            match store.sound(|| self.merge_once()) {
+                Ok(Some(merged)) => {
+                    all.replaced += merged.replaced;
+                    all.written += merged.written;
+                    all.bytes += merged.bytes;
+                }
+                Ok(None) => return all,
+                Err(failure) => {
+                    report_merging(&store.notices, &failure);
+                    return all;
+                }
+            }
+        }
+    }
+
+    /// What `Room` needs of the other parts.
+    fn evicting(&mut self) -> (&mut Room, Evicting<'_>) {
+        let on = Evicting {
+            store: self.store,
+            current: &self.current,
+            pins: &mut self.pins,
+        };
+        (&mut self.room, on)
+    }
+
+    /// Sets how long the next change waits for another process, by how the last one ended.
+    fn adjust_wait(&mut self, failure: Option<&WriteFailure>) {
+        let in_vain = matches!(failure, Some(WriteFailure::Index(error))
+            if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy));
+        if in_vain == self.waits_shortly {
+            return;
+        }
+        self.waits_shortly = in_vain;
+        let long = self.store.limits.index_wait;
+        let most = if in_vain { long / 100 } else { long };
+        if let Err(error) = self.store.index().wait(most) {
+            tracing::debug!(%error, "the index waits as long as before");
+        }
+    }
+
+    /// Whether somebody deleted the folder while it was in use.
+    fn is_folder_gone(&self, failure: &WriteFailure) -> bool {
+        let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        matches!(failure, WriteFailure::Io(error) if missing(error))
+            && self.store.files.list().is_err_and(|error| missing(&error))
+    }
+
+    /// Makes the folder again, and removes the rows of what was in it. The next turn stores all of its
+    /// own again.
+    fn make_folder_again(&self) -> Result<(), WriteFailure> {
+        let store = self.store;
+        store.files.storage.make_folder(&store.files.folder)?;
+        let again = describe(&store.files, &store.fingerprint).and_then(|()| {
+            store.sound(|| {
+                rebuild::reconcile(
+                    &store.index(),
+                    store.model(),
+                    &store.files,
+                    store.fingerprint.hard,
+                    &store.limits,
+                )
+            })
+        });
+        if let Err(error) = again {
+            tracing::warn!(%error, "the kv folder was made again and is not in order");
+        }
+        store.notices.add(
+            "The KV folder has vanished; it is made again.".to_owned(),
+            "Nothing to do: what is in use is stored anew with the next turn, the rest is evaluated again.",
+        );
+        Ok(())
+    }
+}
