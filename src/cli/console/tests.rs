@@ -126,7 +126,7 @@ fn a_fault_of_npast_is_named_and_the_terminal_is_as_it_was() {
     };
     if std::env::var_os(ON_A_TERMINAL).is_some() {
         crate::cli::output::harmless_panics();
-        let console = Console::new(Steering::default(), Arc::default(), Showing::default());
+        let console = Console::new(Steering::default(), Arc::default());
         console.start();
         let input = File::from(rustix::io::dup(std::io::stdin()).unwrap());
         match by_keys(&input) {
