@@ -519,6 +519,9 @@ pub(super) fn fits(shared: &Shared, row: &Session) -> bool {
     row.vocab == shared.vocab && row.template == shared.source
 }
 
+/// The tokens of a whole conversation, and its messages with their places in them.
+type OneRendering = (Vec<Token>, Vec<Carried>);
+
 /// The messages of a session up to its last reply, as another session takes them over: one rendering
 /// that begins with the head, in which the place of each message is not known. Nothing where there is
 /// no reply.
@@ -527,7 +530,7 @@ pub(super) fn rendered(
     frozen: &Frozen,
     head: &[Token],
     messages: &[session::Message],
-) -> Result<Option<(Vec<Token>, Vec<Carried>)>, AgentError> {
+) -> Result<Option<OneRendering>, AgentError> {
     let last = messages.iter().rposition(|m| m.role == "assistant");
     let Some(last) = last else {
         return Ok(None);

@@ -110,6 +110,9 @@ impl Conversation {
     /// The session whose temporary folder this one uses: the first of those that were compressed to it, so
     /// that long results that the last messages name are where they were.
     fn temp_session(&self) -> Result<SessionId, AgentError> {
+        if self.row.made != Some(Made::Compressed) {
+            return Ok(self.row.id);
+        }
         let mut first = self.row.id;
         for session in self.db.lineage(self.row.id)?.iter().rev() {
             if session.id == first && session.made == Some(Made::Compressed) {

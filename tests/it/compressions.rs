@@ -118,9 +118,9 @@ fn print(class: Class, costs: &[Cost], turns: &[Receipt]) {
 }
 
 #[test]
-fn sixty_turns_with_six_compressions_and_restarts_read_nothing_twice_on_every_class() {
+fn sixty_turns_with_six_compressions_or_more_and_restarts_read_nothing_twice_on_every_class() {
     for class in Class::ALL {
-        let desk = desk(class, 8192);
+        let desk = desk(class, LIMIT);
         let (mut engine, mut costs, mut turns) =
             (desk.engine().expect("an engine"), Vec::new(), Vec::new());
         let mut talk = open(&engine, &desk, "work");
@@ -129,10 +129,13 @@ fn sixty_turns_with_six_compressions_and_restarts_read_nothing_twice_on_every_cl
         for at in 0..60 {
             let said = say(
                 &mut talk,
-                &format!("Fact {at} is {}", words(at, if at == 0 { 4 } else { LONG })),
+                &format!(
+                    "Fact {at} is {}",
+                    words(at, if at == 0 { 4 } else { SHORT })
+                ),
                 &format!(
                     "Noted {at}: {}",
-                    words(at + 1000, if at == 0 { 4 } else { LONG / 2 })
+                    words(at + 1000, if at == 0 { 4 } else { SHORT / 2 })
                 ),
                 &format!(
                     "Goal\nkeep facts\nDone\nfacts up to {at}, among them {}",
@@ -192,22 +195,20 @@ fn sixty_turns_with_six_compressions_and_restarts_read_nothing_twice_on_every_cl
             }
         }
         print(class, &costs, &turns);
-        assert_eq!(costs.len(), 6, "{class:?}");
+        assert!(costs.len() >= 6, "{class:?}: {}", costs.len());
         let chain = names(&desk, "work");
-        assert_eq!(
-            chain,
-            [
-                "work", "work-2", "work-3", "work-4", "work-5", "work-6", "work-7"
-            ]
-        );
-        assert_eq!(row(&desk, "work-7").made, Some(Made::Compressed));
+        assert_eq!(chain.len(), costs.len() + 1);
+        let newest = &talk.info().name;
+        assert_eq!(chain.last(), Some(newest));
+        assert_eq!(row(&desk, newest).made, Some(Made::Compressed));
         talk.close().expect("a close");
     }
 }
 
+/// A small context: with 8,192 tokens the tiny models take minutes for sixty turns on four classes.
 const LIMIT: usize = 2048;
-/// Words of a message in a conversation of 8,192 tokens.
-const LONG: usize = 128;
+/// Words of a message in a conversation of many turns.
+const SHORT: usize = 20;
 const WORDS: usize = 40;
 
 /// Its ledger is what the template writes for its messages.
@@ -589,10 +590,11 @@ fn a_kill_at_any_stage_of_a_compression_leaves_one_whole_conversation() {
         command.stderr(Stdio::null());
         let mut child = command.spawn().expect("a run");
         let out = BufReader::new(child.stdout.take().expect("its output"));
-        let here = json!({"type": "compress", "stage": stage}).to_string();
-        let found = out.lines().map_while(Result::ok).any(|line| {
-            serde_json::from_str::<serde_json::Value>(&line).is_ok_and(|l| l.to_string() == here)
-        });
+        let here = json!({"type": "compress", "stage": stage});
+        let found = out
+            .lines()
+            .map_while(Result::ok)
+            .any(|line| serde_json::from_str::<serde_json::Value>(&line).is_ok_and(|l| l == here));
         child.kill().expect("a kill");
         child.wait().expect("an end");
         assert!(found, "{stage}");

@@ -256,6 +256,13 @@ impl Conversation {
                 .map_or(usize::MAX, |t| t.len())
         };
         let needed = input.iter().map(tokens).fold(0, usize::saturating_add);
+        // The first resort.
+        if compress.prune
+            && self.prune_once(compress, false, cancel, &mut *on)?.is_ok()
+            && self.ledger.len().saturating_add(needed) + 64 <= self.shared.limit
+        {
+            return Ok(true);
+        }
         let sizes = Sizes::of(self.shared.limit, compress);
         let rest = self.row.head + sizes.summary + sizes.tail + 64;
         if needed.saturating_add(rest) > self.shared.limit {

@@ -130,7 +130,7 @@ mod tests {
         all.extend(said());
         let text = plain(&all, 130);
         assert!(
-            text.contains("\nGoal: a parser.\n(earlier: 3 lines left out)\n"),
+            text.contains("\nGoal: a parser.\n(earlier: 2 lines left out)\n"),
             "{text}"
         );
         assert!(text.ends_with("\nAnswer: Done."), "{text}");
