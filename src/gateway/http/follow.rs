@@ -25,23 +25,30 @@ const RESPONSES: usize = 4096;
 /// end of its session.
 #[derive(Debug, Default)]
 pub struct Responses {
-    places: Mutex<(HashMap<String, (i64, usize)>, VecDeque<String>)>,
+    places: Mutex<Places>,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    by_id: HashMap<String, (i64, usize)>,
+    /// The oldest first.
+    order: VecDeque<String>,
 }
 
 impl Responses {
     fn get(&self, id: &str) -> Option<(i64, usize)> {
         let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.0.get(id).copied()
+        places.by_id.get(id).copied()
     }
 
     /// A response ended when its session had so many messages.
     pub fn learn(&self, id: String, session: i64, messages: usize) {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.1.push_back(id.clone());
-        places.0.insert(id, (session, messages));
-        while places.1.len() > RESPONSES {
-            if let Some(oldest) = places.1.pop_front() {
-                places.0.remove(&oldest);
+        places.order.push_back(id.clone());
+        places.by_id.insert(id, (session, messages));
+        while places.order.len() > RESPONSES {
+            if let Some(oldest) = places.order.pop_front() {
+                places.by_id.remove(&oldest);
             }
         }
     }
