@@ -73,10 +73,10 @@ fn prove(
     Ok((header, record.tokens, len))
 }
 
-type Edges = BTreeMap<(usize, String), (Header, Vec<Token>)>;
+type ProvedEdges = BTreeMap<(usize, String), (Header, Vec<Token>)>;
 
 /// The edges on chains from position 0 whose tokens do not give their digests.
-fn unchained(edges: &Edges) -> Vec<String> {
+fn unchained(edges: &ProvedEdges) -> Vec<String> {
     let mut known: HashMap<Digest, Running> = HashMap::new();
     let mut bad = Vec::new();
     for ((p0, name), (header, tokens)) in edges {

@@ -174,9 +174,10 @@ impl Graph {
     /// Whether a new process can begin at a digest with what is stored.
     pub(in crate::kv) fn restores(&self, digest: Digest) -> bool {
         let whole = self.edges.is_empty() || self.anchored.contains(&digest);
-        match self.has_states() {
-            true => whole && self.standing(digest).iter().any(|i| self.is_state(*i)),
-            false => whole && !self.ending(digest).is_empty(),
+        if self.has_states() {
+            whole && self.standing(digest).iter().any(|i| self.is_state(*i))
+        } else {
+            whole && !self.ending(digest).is_empty()
         }
     }
 

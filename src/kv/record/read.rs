@@ -87,14 +87,14 @@ fn open(
 ) -> Result<(Box<dyn Read>, u64), ReadFault> {
     let (input, len) = files.open(name)?;
     let small = limits.logits.saturating_mul(4) + (runs::MOST * runs::BYTES) as u64;
-    match len > bytes.saturating_add(small) {
-        true => Err(Damage::Length {
+    if len > bytes.saturating_add(small) {
+        return Err(Damage::Length {
             said: bytes,
             is: len,
         }
-        .into()),
-        false => Ok((input, len)),
+        .into());
     }
+    Ok((input, len))
 }
 
 /// The sections after the owner.

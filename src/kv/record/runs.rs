@@ -60,9 +60,10 @@ pub(in crate::kv) fn from_bytes(
         (Some(first), Some(last)) => first.start <= p0 && p0 < first.end && last.end == p1,
         _ => true,
     };
-    match rest.is_empty() && joined && covers && runs.iter().all(whole) {
-        true => Ok(runs),
-        false => Err(damage),
+    if rest.is_empty() && joined && covers && runs.iter().all(whole) {
+        Ok(runs)
+    } else {
+        Err(damage)
     }
 }
 

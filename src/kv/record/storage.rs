@@ -13,7 +13,7 @@ pub trait Storage: Send + Sync {
     /// Makes a folder and its parents, for this user alone (0700). It may exist.
     fn make_folder(&self, path: &Path) -> io::Result<()>;
     /// Creates a file that must not exist, for this user alone (0600).
-    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>>;
+    fn create(&self, path: &Path) -> io::Result<Box<dyn OutputFile>>;
     /// Opens a file for reading from its start; also its length in bytes.
     fn open(&self, path: &Path) -> io::Result<(Box<dyn Read>, u64)>;
     /// Renames, replacing what is there.
@@ -32,7 +32,7 @@ pub trait Storage: Send + Sync {
 }
 
 /// A file being written.
-pub trait Output: Write {
+pub trait OutputFile: Write {
     /// Makes what was written durable.
     fn sync(&mut self) -> io::Result<()>;
 }
@@ -47,7 +47,7 @@ impl Storage for Disk {
         fs::set_permissions(path, Permissions::from_mode(0o700))
     }
 
-    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn OutputFile>> {
         Ok(Box::new(durable::private::create(path)?))
     }
 
@@ -88,7 +88,7 @@ impl Storage for Disk {
     }
 }
 
-impl Output for File {
+impl OutputFile for File {
     fn sync(&mut self) -> io::Result<()> {
         self.sync_all()
     }

@@ -31,18 +31,18 @@ pub struct Store {
 struct StoreInner {
     fingerprint: Fingerprint,
     /// `None` when KV is not saved.
-    on: Option<Running>,
+    on: Option<OpenWithWriter>,
 }
 
 /// An open store and its writer thread.
-struct Running {
+struct OpenWithWriter {
     open: Arc<OpenStore>,
     queue: Arc<Queue<WriterJob>>,
     /// `None` only while the last handle is dropped.
     writer: Option<JoinHandle<()>>,
 }
 
-impl Drop for Running {
+impl Drop for OpenWithWriter {
     fn drop(&mut self) {
         self.queue.close();
         if let Some(writer) = self.writer.take() {
@@ -73,7 +73,7 @@ impl Store {
             .name("npast-kv".to_string())
             .spawn(move || writer::run(&shared, &jobs))
             .map_err(Error::folder(dir))?;
-        let on = Running {
+        let on = OpenWithWriter {
             open,
             queue,
             writer: Some(writer),

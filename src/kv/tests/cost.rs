@@ -105,7 +105,7 @@ impl Storage for Watched {
     fn make_folder(&self, path: &Path) -> io::Result<()> {
         Disk.make_folder(path)
     }
-    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn OutputFile>> {
         Disk.create(path)
     }
     fn open(&self, path: &Path) -> io::Result<(Box<dyn Read>, u64)> {

@@ -32,7 +32,7 @@ use crate::durable::Space;
 use crate::kv::index::connection::Index;
 use crate::kv::index::edges::NewEdge;
 use crate::kv::index::models::ModelId;
-use crate::kv::record::storage::{Disk, Output, Storage};
+use crate::kv::record::storage::{Disk, OutputFile, Storage};
 use crate::ledger::{Digest, Running, Token};
 
 /// The fingerprint of the tests' model, with one fact to vary.
@@ -267,7 +267,7 @@ impl Moody {
 }
 
 /// A file of [`Moody`].
-struct MoodyFile(Arc<Moody>, Box<dyn Output>);
+struct MoodyFile(Arc<Moody>, Box<dyn OutputFile>);
 
 impl io::Write for MoodyFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -279,7 +279,7 @@ impl io::Write for MoodyFile {
     }
 }
 
-impl Output for MoodyFile {
+impl OutputFile for MoodyFile {
     fn sync(&mut self) -> io::Result<()> {
         self.0.may("sync")?;
         self.1.sync()
@@ -290,7 +290,7 @@ impl Storage for Arc<Moody> {
     fn make_folder(&self, path: &Path) -> io::Result<()> {
         Disk.make_folder(path)
     }
-    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn OutputFile>> {
         let name = path.file_name().unwrap().to_str().unwrap();
         if name.contains(".edge.") || name.contains(".node.") {
             self.wait_for_permit();

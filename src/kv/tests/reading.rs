@@ -13,7 +13,7 @@ impl Storage for Counted {
     fn make_folder(&self, path: &Path) -> io::Result<()> {
         Disk.make_folder(path)
     }
-    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn OutputFile>> {
         Disk.create(path)
     }
     fn open(&self, path: &Path) -> io::Result<(Box<dyn Read>, u64)> {
@@ -162,7 +162,7 @@ impl Storage for Arc<Panics> {
     fn make_folder(&self, path: &Path) -> io::Result<()> {
         Disk.make_folder(path)
     }
-    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn OutputFile>> {
         Disk.create(path)
     }
     fn open(&self, path: &Path) -> io::Result<(Box<dyn Read>, u64)> {

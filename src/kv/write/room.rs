@@ -17,7 +17,7 @@ const SLACK: u64 = 32;
 
 /// What earlier evictions found. Owned by the writer thread.
 #[derive(Default)]
-pub(in crate::kv) struct Room {
+pub(in crate::kv) struct DiskRoom {
     /// Bytes that were left when the quota could not be reached: only when the folder has grown a new
     /// attempt can help.
     stuck: Option<u64>,
@@ -72,7 +72,7 @@ impl Evicting<'_> {
     }
 }
 
-impl Room {
+impl DiskRoom {
     /// Removes all that no owner reaches, and what is above the quota.
     pub(in crate::kv) fn collect(&self, mut on: Evicting<'_>) -> Result<Collected, Error> {
         let store = on.store;

@@ -22,7 +22,7 @@ use super::in_use::CurrentOwner;
 use super::job::WriterJob;
 use super::merge::{Merged, Merger};
 use super::pins::PinWriter;
-use super::room::{Evicting, Room};
+use super::room::{DiskRoom, Evicting};
 use super::split::split;
 use super::supersede::supersede;
 
@@ -31,7 +31,7 @@ const LATEST: usize = 8;
 
 /// Does jobs until the queue is closed and empty. This is the thread's whole life.
 pub(in crate::kv) fn run(store: &OpenStore, queue: &Queue<WriterJob>) {
-    let mut writer = Writer::new(store);
+    let mut writer = WriterThread::new(store);
     let worked = catch_unwind(AssertUnwindSafe(|| {
         loop {
             let patience = (&store.activity, store.limits.merge_after);
@@ -65,23 +65,23 @@ pub(in crate::kv) fn run(store: &OpenStore, queue: &Queue<WriterJob>) {
 }
 
 /// What the thread knows between two jobs.
-struct Writer<'a> {
+struct WriterThread<'a> {
     store: &'a OpenStore,
     current: CurrentOwner,
     pins: PinWriter,
-    room: Room,
+    room: DiskRoom,
     merger: Merger,
     /// The last change waited in vain for another process; see `Limits::index_wait`.
     waits_shortly: bool,
 }
 
-impl<'a> Writer<'a> {
-    fn new(store: &'a OpenStore) -> Writer<'a> {
-        Writer {
+impl<'a> WriterThread<'a> {
+    fn new(store: &'a OpenStore) -> WriterThread<'a> {
+        WriterThread {
             store,
             current: CurrentOwner::default(),
             pins: PinWriter::default(),
-            room: Room::default(),
+            room: DiskRoom::default(),
             merger: Merger::default(),
             waits_shortly: false,
         }
@@ -230,8 +230,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// What `Room` needs of the other parts.
-    fn evicting(&mut self) -> (&mut Room, Evicting<'_>) {
+    /// What `DiskRoom` needs of the other parts.
+    fn evicting(&mut self) -> (&mut DiskRoom, Evicting<'_>) {
         let on = Evicting {
             store: self.store,
             current: &self.current,

@@ -6,7 +6,7 @@ use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::kv::record::storage::{Output, Storage};
+use crate::kv::record::storage::{OutputFile, Storage};
 use crate::kv::tests::Draw;
 
 /// What happens at the chosen operation.
@@ -289,7 +289,7 @@ impl io::Write for Writing {
     }
 }
 
-impl Output for Writing {
+impl OutputFile for Writing {
     fn sync(&mut self) -> io::Result<()> {
         self.ram.may(false)?;
         let file = &mut self.ram.lock().files[self.file];
@@ -306,7 +306,7 @@ impl Storage for Arc<Ram> {
         Ok(())
     }
 
-    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn OutputFile>> {
         self.may(false)?;
         let mut state = self.lock();
         if state.live.contains_key(path) {
