@@ -79,21 +79,6 @@ pub fn mailbox() -> (Sink, Events) {
 }
 
 impl Events {
-    /// The next event; waits for it. `None` when there are no more.
-    pub fn next(&mut self) -> Option<Event> {
-        let mut state = self.shared.state();
-        loop {
-            match state.take() {
-                Next::Event(event) => return Some(event),
-                Next::End => return None,
-                Next::Nothing => {
-                    let waited = self.shared.changed.wait(state);
-                    state = waited.unwrap_or_else(PoisonError::into_inner);
-                }
-            }
-        }
-    }
-
     /// The next event, if it comes within `most`.
     pub fn next_within(&mut self, most: Duration) -> Next {
         let until = Instant::now() + most;
@@ -126,6 +111,25 @@ impl Events {
             }
         })
         .await
+    }
+}
+
+impl Iterator for Events {
+    type Item = Event;
+
+    /// Waits for the next event. `None` when there are no more.
+    fn next(&mut self) -> Option<Event> {
+        let mut state = self.shared.state();
+        loop {
+            match state.take() {
+                Next::Event(event) => return Some(event),
+                Next::End => return None,
+                Next::Nothing => {
+                    let waited = self.shared.changed.wait(state);
+                    state = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
     }
 }
 
