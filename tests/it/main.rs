@@ -69,6 +69,7 @@ mod forks;
 mod frozen_head;
 #[cfg(target_os = "linux")]
 mod full_disk;
+mod histories;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod hostile_commands;
