@@ -377,15 +377,25 @@ impl Conversation {
             (true, false) => Finish::ToolCalls,
         };
         let body = message.to_json();
-        let stale = |m: &session::Message| m.body != body || m.finish != Some(finish);
+        let place = self.messages.len() - 1;
+        let trail = self
+            .trails(place, std::slice::from_ref(&message))?
+            .pop()
+            .flatten();
+        let stale =
+            |m: &session::Message| m.body != body || m.finish != Some(finish) || m.trail != trail;
         if self.messages.last().is_some_and(stale) {
             let mut unit = self.db.begin(self.row.id)?;
             unit.set_body(id, &body)?;
             unit.set_finish(id, finish)?;
+            if let Some(trail) = trail {
+                unit.set_trail(id, trail)?;
+            }
             unit.commit()?;
             if let Some(last) = self.messages.last_mut() {
                 last.body = body;
                 last.finish = Some(finish);
+                last.trail = trail;
             }
         }
         Ok(())

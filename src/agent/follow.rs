@@ -118,8 +118,10 @@ impl Conversation {
                 }
             }
         };
+        // Asking once more for the last reply is no other history.
+        let again = matches!(way, Way::Again { .. }) && found.known.len() == same + 1;
         let end = self.go(way, &overlooked, &difference, options, script, cancel, on)?;
-        let changed = |d: &Difference| d.what != What::New;
+        let changed = |d: &Difference| d.what != What::New && !again;
         Ok(Followed {
             end,
             same,

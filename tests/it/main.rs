@@ -77,10 +77,9 @@ mod frozen_head;
 mod full_disk;
 #[cfg(unix)]
 mod gateway_apis;
-#[cfg(unix)]
 mod gateway_doors;
-#[cfg(unix)]
 mod gateway_lives;
+mod histories;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod hostile_commands;
