@@ -5,7 +5,11 @@ use crate::agent::Leeway;
 use crate::slot::fit::Card;
 use crate::tiny::{self, Class};
 
-fn options(home: &Path, model: PathBuf) -> Options {
+/// Of a model that is the test's own: others may make theirs anew, and what is known of a model goes by
+/// its file.
+fn options(home: &Path, shared: PathBuf) -> Options {
+    let model = home.join("model.gguf");
+    fs::copy(shared, &model).unwrap();
     Options {
         home: home.to_owned(),
         model,
@@ -169,7 +173,12 @@ fn a_choice_and_its_reason_are_one_sentence_and_a_refusal_has_the_numbers() {
     for (choice, cards, want) in table {
         assert_eq!(words(&choice, &demand, &machine(cards)), want);
     }
-    let options = options(Path::new("/"), "/models/big.gguf".into());
+    let home = tempfile::tempdir().unwrap();
+    let tiny = tiny::tiny_model(Class::Dense, &Default::default());
+    let options = Options {
+        model: "/models/big.gguf".into(),
+        ..options(home.path(), tiny)
+    };
     let refusal = Refusal {
         tokens: 2048,
         weights: 20 << 30,

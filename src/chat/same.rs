@@ -286,5 +286,5 @@ pub fn differs(stored: &Message, incoming: &Message, first: bool) -> Option<What
         }
     }
     (stored.calls.len() != incoming.calls.len())
-        .then(|| What::Calls(stored.calls.len(), incoming.calls.len()))
+        .then_some(What::Calls(stored.calls.len(), incoming.calls.len()))
 }

@@ -62,12 +62,12 @@ pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
 /// # Errors
 /// The request's.
 pub fn show(
-    mut events: Events,
+    events: Events,
     session: &OpenSession,
     output: &mut Output,
     console: Option<&Console>,
 ) -> Result<Done, Failure> {
-    while let Some(event) = events.next() {
+    for event in events {
         match event {
             Event::Question(question) => {
                 let grant = match console {

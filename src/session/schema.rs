@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "{} has format 99, and this npast knows formats up to 5",
+                "{} has format 99, and this npast knows formats up to 6",
                 path.display()
             )
         );

@@ -198,7 +198,8 @@ fn a_title_request_between_two_messages_costs_the_conversation_nothing() {
 
 #[test]
 fn a_history_in_another_form_costs_its_new_message() {
-    let forms: [(&str, fn(&mut Value)); 5] = [
+    type Form = (&'static str, fn(&mut Value));
+    let forms: [Form; 5] = [
         ("trimmed", |m| {
             if let Some(text) = m["content"].as_str() {
                 m["content"] = text.trim().into();

@@ -153,8 +153,10 @@ fn the_same_history_again_samples_another_reply_and_evaluates_nothing_on_every_c
         let r = said(&mut talk, &mut again, "Yes.").receipt().clone();
         assert_eq!((r.evaluated, &r.miss), (r.appended, &None), "{class:?}");
         // And back to before it all: what follows is cut off.
-        let mut back = Client::default();
-        back.wire = asked.wire[..1].to_vec();
+        let mut back = Client {
+            wire: asked.wire[..1].to_vec(),
+            ..Client::default()
+        };
         let answer = said(&mut talk, &mut back, "Yes!");
         assert_eq!(Stored::of(&desk, &name).messages.len(), 2);
         assert_eq!(answer.receipt().appended, 0, "{class:?}");
@@ -368,8 +370,10 @@ fn tool(name: &str) -> Value {
 #[test]
 fn other_tools_begin_another_prefix_that_says_why_and_has_the_clients_key() {
     let desk = Desk::new(Class::Dense, Some(THINKER));
-    let mut client = Client::default();
-    client.tools = Some(json!([tool("read_file"), tool("list_files")]));
+    let mut client = Client {
+        tools: Some(json!([tool("read_file"), tool("list_files")])),
+        ..Client::default()
+    };
     client.user("Hello.");
     let (engine, mut talk) = started(&desk, &client, &["k"]);
     said(&mut talk, &mut client, "Yes.");
@@ -456,9 +460,11 @@ fn whose(desk: &Desk, client: &Client, keys: &[&str]) -> Whose {
 #[test]
 fn a_history_is_its_sessions_by_key_by_match_or_by_calls_and_else_a_new_one() {
     let desk = Desk::new(Class::Dense, Some(CHATML));
-    let mut client = Client::default();
-    client.system = Some("You help.".into());
-    client.tools = Some(json!([tool("read_file")]));
+    let mut client = Client {
+        system: Some("You help.".into()),
+        tools: Some(json!([tool("read_file")])),
+        ..Client::default()
+    };
     client.user("Hello.");
     let engine = desk.engine().expect("an engine");
     let mut talk = client::open(&engine, &client, &["key 1"], desk.new_session()).expect("one");

@@ -34,7 +34,7 @@ fn step_reply(n: usize) -> String {
         0 => vec![call("read_file"), call("list_files")],
         _ => vec![call("read_file")],
     };
-    let text = if n % 2 == 0 {
+    let text = if n.is_multiple_of(2) {
         format!("Step {n}.\n")
     } else {
         String::new()

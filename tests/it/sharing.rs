@@ -82,12 +82,12 @@ struct Seen {
 }
 
 /// Reads a request's events to their end; `cut` interrupts it at its first text.
-fn read(session: &OpenSession, mut events: Events, cut: bool) -> Seen {
+fn read(session: &OpenSession, events: Events, cut: bool) -> Seen {
     let mut seen = Seen {
         done: None,
         receipts: Vec::new(),
     };
-    while let Some(event) = events.next() {
+    for event in events {
         match event {
             Event::Text { .. } | Event::Reasoning { .. } if cut => session.interrupt(),
             Event::Receipt(receipt) => seen.receipts.push(*receipt),
@@ -309,7 +309,7 @@ fn two_clients_of_one_session_take_turns_and_each_sees_what_the_other_does() {
     let service = service(&desk);
     let one = open(&service, &desk, "work");
     let two = open(&service, &desk, "work");
-    let mut seen_by_two = two.watch();
+    let seen_by_two = two.watch();
     let first = one.ask(say("First.", 4)).expect("a place");
     let mut second = two.ask(say("Second.", 4)).expect("a place");
     let Some(Event::Queued { place: 1 }) = second.next() else {
@@ -325,7 +325,7 @@ fn two_clients_of_one_session_take_turns_and_each_sees_what_the_other_does() {
     two.close().wait().expect("a close");
     assert_eq!(info.name, "work");
     let mut turns = 0;
-    while let Some(event) = seen_by_two.next() {
+    for event in seen_by_two {
         turns += usize::from(matches!(event, Event::Turn(_)));
     }
     assert_eq!(turns, 2);
@@ -488,7 +488,7 @@ fn requests_and_events_are_the_same_values_after_a_way_through_json() {
     let desk = Desk::new(Class::Hybrid, None);
     let service = service(&desk);
     let session = open(&service, &desk, "work");
-    let mut watched = session.watch();
+    let watched = session.watch();
     for request in [
         say("One.", 5),
         Request::Retry { options: greedy(3) },
@@ -499,7 +499,7 @@ fn requests_and_events_are_the_same_values_after_a_way_through_json() {
     }
     let mut stream = vec![session.event()];
     session.close().wait().expect("a close");
-    while let Some(event) = watched.next() {
+    for event in watched {
         stream.push(event);
     }
     assert!(stream.len() > 8, "{stream:?}");

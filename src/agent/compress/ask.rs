@@ -77,6 +77,8 @@ impl Conversation {
             line: line.as_ref(),
             format: beside.format,
             most: beside.most,
+            options,
+            cancel,
         };
         let Some(pass) = self.pass(cancel, on) else {
             return Ok(Err(Refused::Interrupted));
@@ -84,20 +86,12 @@ impl Conversation {
         // What the slot said last that it holds. Another conversation may have taken its place.
         let known = self.marks.last().copied().filter(|mark| mark.len() <= from);
         let known = match known {
-            Some(mark) => self.fork_at(
-                &pass,
-                mark,
-                &side,
-                coming.as_deref_mut(),
-                options,
-                cancel,
-                on,
-            )?,
+            Some(mark) => self.fork_at(&pass, mark, &side, coming.as_deref_mut(), on)?,
             None => Err(SlotError::Moved),
         };
         let answer = match known {
             Err(SlotError::Moved) => match self.held_mark(&pass, from, cancel, on)? {
-                Some(mark) => self.fork_at(&pass, mark, &side, coming, options, cancel, on)?,
+                Some(mark) => self.fork_at(&pass, mark, &side, coming, on)?,
                 None => return Ok(Err(Refused::Interrupted)),
             },
             answer => answer,
@@ -210,10 +204,9 @@ impl Conversation {
         mark: Mark,
         side: &Side<'_>,
         coming: Option<&mut Coming>,
-        options: &TurnOptions,
-        cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Result<Outcome, SlotError>, AgentError> {
+        let options = side.options;
         let vocab = self.shared.model.vocab().clone();
         let at = mark.len().min(side.from);
         let before = [&self.ledger[..side.from], side.tokens].concat();
@@ -240,10 +233,10 @@ impl Conversation {
             reply: Reply {
                 choice,
                 max_tokens: side.most,
-                watch: watch(&vocab, side.format, side.stops(options, coming.is_some()))?,
+                watch: watch(&vocab, side.format, side.stops(coming.is_some()))?,
                 observe: None,
             },
-            cancel: cancel.clone(),
+            cancel: side.cancel.clone(),
             events,
         })?;
         let Some(coming) = coming else {
@@ -335,13 +328,17 @@ struct Side<'a> {
     format: &'a ReplyFormat,
     /// Most tokens of the summary.
     most: usize,
+    /// How the reply is sampled.
+    options: &'a TurnOptions,
+    /// Stops it.
+    cancel: &'a Arc<AtomicBool>,
 }
 
 impl Side<'_> {
     /// The texts that end the reply; a summary has none but the format's.
-    fn stops<'o>(&self, options: &'o TurnOptions, shown: bool) -> &'o [String] {
+    fn stops(&self, shown: bool) -> &[String] {
         match shown {
-            true => &options.stop,
+            true => &self.options.stop,
             false => &[],
         }
     }
