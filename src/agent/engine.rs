@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
+use super::conversation::fits;
 use super::error::ErrorKind;
 use super::fingerprint::fingerprint;
 use super::fit::{Fitted, fitted};
@@ -18,7 +19,7 @@ use crate::kv::{Edge, Limits, Store, Tensors, Weights};
 use crate::ledger::Digest;
 use crate::llama::bridge::BridgeError;
 use crate::llama::{self, Apart, Model, Vocab, gguf};
-use crate::session::{Db, Lock};
+use crate::session::{Db, Lock, Session};
 use crate::slot::{Class, Compared, Slot, SlotError, SlotHandle, SlotOptions, WindowCost};
 
 /// Bytes of snapshots that are kept in RAM.
@@ -301,6 +302,23 @@ impl Engine {
         new: NewSession,
     ) -> Result<Conversation, AgentError> {
         Conversation::open(self.shared.clone(), passes, open, new)
+    }
+
+    /// The stored session that [`Engine::conversation`] would go on with, if there is one: the newest
+    /// that continues the one that is meant.
+    ///
+    /// # Errors
+    /// When npast.db fails.
+    pub fn stored(&self, open: &Open, folder: &str) -> Result<Option<Session>, AgentError> {
+        let db = Db::open(&self.shared.options.home.join("npast.db"))?;
+        let named = match open {
+            Open::Named(name) => db.find(name)?,
+            Open::Last => db.last_in_folder(folder)?,
+            Open::FromWords(_) => None,
+        };
+        let here = |session: &Session| fits(&self.shared, session);
+        let newest = named.map(|named| db.newest(named, &here));
+        Ok(newest.transpose()?)
     }
 
     /// The slot, for whoever gives passes.

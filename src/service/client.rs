@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::bounded;
 
-use super::desk::Desk;
+use super::job::Job;
 use super::mailbox::{Events, mailbox};
-use super::process::{Inner, Jobs};
 use super::request::Request;
-use super::worker::Job;
+use super::table::{Handle, Table};
 use crate::agent::{AgentError, Conversation, Done, ErrorKind, Event, Info, Steering};
 use crate::approve::Grant;
 
@@ -22,38 +21,13 @@ const MOST_WAITING: usize = 64;
 #[derive(Clone)]
 pub struct OpenSession {
     handle: Arc<Handle>,
-}
-
-/// What all clients of a session share.
-pub struct Handle {
-    desk: Arc<Desk>,
-    jobs: Jobs,
-    /// Its worker was told to close it.
-    closing: AtomicBool,
-    inner: Arc<Inner>,
-}
-
-impl Handle {
-    /// Of a session whose worker runs.
-    pub fn new(desk: Arc<Desk>, jobs: Jobs, inner: Arc<Inner>) -> Handle {
-        Handle {
-            desk,
-            jobs,
-            closing: AtomicBool::new(false),
-            inner,
-        }
-    }
-
-    /// Whether its worker takes no more requests.
-    pub fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::SeqCst)
-    }
+    table: Arc<Table>,
 }
 
 impl OpenSession {
     /// Another client's.
-    pub(super) fn of(handle: Arc<Handle>) -> OpenSession {
-        OpenSession { handle }
+    pub(super) fn of(handle: Arc<Handle>, table: Arc<Table>) -> OpenSession {
+        OpenSession { handle, table }
     }
 
     /// What the session was after its last request.
@@ -151,21 +125,14 @@ impl OpenSession {
     /// what this gives waits until everything is on disk. Questions can still be answered.
     pub fn close(&self) -> Closing {
         let (done, answer) = bounded(1);
-        // With this lock nobody gets another handle of it meanwhile.
-        let _sessions = self.handle.inner.lock();
-        // Where others have it, they close it.
-        if Arc::strong_count(&self.handle) == 1 {
-            self.handle.closing.store(true, Ordering::SeqCst);
-            let _ = self.handle.jobs.send(Job::Close(done));
-        }
+        self.table.close_last(&self.handle, Job::Close(done));
         Closing(answer)
     }
 
     /// Closes the session, whoever else has it.
     pub(super) fn end(self) -> Result<(), AgentError> {
         let (done, answer) = bounded(1);
-        self.handle.closing.store(true, Ordering::SeqCst);
-        let _ = self.handle.jobs.send(Job::Close(done));
+        self.handle.close(Job::Close(done));
         Closing(answer).wait()
     }
 

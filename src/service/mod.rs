@@ -2,7 +2,8 @@
 //! engine, says who uses the slot, and keeps the open sessions. Clients send [`Request`]s and get
 //! [`crate::agent::Event`]s, both plain values; nobody else touches the slot.
 //!
-//! - `process`: the service itself; `client`: a client's hold of a session; `request`: what is asked.
+//! - `process`: the service itself; `inner`: what its sessions share; `table`: those that are open;
+//!   `client`: a client's hold of one; `request`: what is asked; `job`: what its thread is sent.
 //! - `worker`: the thread of one open session; `desk`: what it shares with its clients; `mailbox`:
 //!   events on their way to a client that may be slow.
 //! - `scheduler`: who uses the slot, and what is done when nobody does.
@@ -12,6 +13,8 @@
 mod client;
 mod desk;
 mod gate;
+mod inner;
+mod job;
 mod mailbox;
 mod process;
 mod project_tools;
@@ -19,11 +22,13 @@ mod projects;
 mod request;
 mod scheduler;
 mod setup;
+mod table;
 mod worker;
 
 pub use client::{Closing, OpenSession};
+pub use inner::Opening;
 pub use mailbox::{Events, Next};
-pub use process::{Opening, Service};
+pub use process::Service;
 pub use project_tools::ProjectTools;
 pub use projects::{Projects, SharedTools};
 pub use request::Request;

@@ -7,29 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::Opening;
 use super::desk::Desk;
 use super::gate::Asking;
+use super::inner::{Inner, Opening};
+use super::job::Job;
 use super::mailbox::Sink;
-use super::process::Inner;
 use super::projects::{self, held};
 use super::request::Request;
 use super::setup::setup;
 use crate::agent::{
-    AgentError, Conversation, Done, ErrorKind, Event, Input, Open, Refused, Toolset, TurnOptions,
+    AgentError, Conversation, Done, ErrorKind, Event, Input, Refused, Toolset, TurnOptions,
 };
 use crate::chat::Script;
-use crate::session::Db;
-
-/// What a worker has to do.
-pub enum Job {
-    /// A request, who hears of it, and what stops it.
-    Ask(Box<Request>, Sink, Arc<AtomicBool>),
-    /// Something that a test looks at.
-    Look(Box<dyn FnOnce(&mut Conversation) + Send>),
-    /// The last client goes; answered when all is on disk.
-    Close(Sender<Result<(), AgentError>>),
-}
 
 /// A session at work.
 struct Worker {
@@ -94,7 +83,7 @@ impl Worker {
         } = opening;
         // It stays until the session has it, so that its servers start once.
         let mut serving = None;
-        if agent && stored(&inner, &open, &new.folder)?.is_none() {
+        if agent && inner.engine.stored(&open, &new.folder)?.is_none() {
             let system = new.system.take();
             let project = inner.projects.get(Path::new(&new.folder));
             let settings = inner.projects.settings();
@@ -161,7 +150,7 @@ impl Worker {
         let desk = self.desk.clone();
         let done = self.obey(request, &cancel, &mut |event| desk.tell(event));
         let info = self.conversation.info();
-        self.inner.renamed(self.desk.info().id, info.id);
+        self.inner.table.renamed(self.desk.info().id, info.id);
         self.desk.set(info);
         self.desk.requests.fetch_sub(1, Ordering::SeqCst);
         self.desk.tell(match done {
@@ -272,18 +261,7 @@ impl Worker {
         let closed = conversation.close();
         drop(project);
         inner.projects.sweep();
-        inner.closed(id);
+        inner.table.closed(id);
         closed
     }
-}
-
-/// The stored session that is opened, if there is one already.
-fn stored(inner: &Inner, open: &Open, folder: &str) -> Result<Option<i64>, AgentError> {
-    let db = Db::open(&inner.projects.places().db())?;
-    let found = match open {
-        Open::Named(name) => db.find(name)?,
-        Open::Last => db.last_in_folder(folder)?,
-        Open::FromWords(_) => None,
-    };
-    Ok(found.map(|session| session.id.0))
 }

@@ -51,6 +51,8 @@ enum Did {
     Retry,
     Undo,
     Fork(String),
+    /// A message was taken back before its reply began: one prepared reply is used up.
+    Withdrawn,
 }
 
 fn service(desk: &Desk) -> Service {
@@ -64,13 +66,28 @@ fn service(desk: &Desk) -> Service {
     Service::new(desk.engine().expect("an engine"), projects, true)
 }
 
+/// Prepared replies of a session. What is sampled may differ where a prefix that others stored shortens
+/// a batch; whose tokens they are may not.
+fn replies(name: &str) -> Script {
+    let lines = (0..80).map(|n| {
+        let words: String = (0..30).map(|i| format!(" {}", (i * n + 5) % 41)).collect();
+        let text = format!("{name} answers {n}:{words}");
+        serde_json::json!({ "text": text }).to_string() + "\n"
+    });
+    Script::read(lines.collect::<String>().as_bytes()).expect("a script")
+}
+
 fn open(service: &Service, desk: &Desk, name: &str) -> OpenSession {
+    open_with(service, desk, name, &replies(name))
+}
+
+fn open_with(service: &Service, desk: &Desk, name: &str, script: &Script) -> OpenSession {
     let opening = Opening {
         open: Open::Named(name.to_owned()),
         new: desk.new_session(),
         agent: false,
         attended: false,
-        script: None,
+        script: Some(script.clone()),
     };
     service.open(opening).expect("a session")
 }
@@ -147,7 +164,7 @@ impl Client {
         let events = self.session.ask(say(&text, most)).expect("a place");
         let seen = read(&self.session, events, cut);
         match seen.done {
-            Some(Done::Turn(end)) if end.withdrawn.is_some() => {}
+            Some(Done::Turn(end)) if end.withdrawn.is_some() => self.did.push(Did::Withdrawn),
             Some(Done::Turn(_)) => {
                 let generated = seen.receipts.iter().map(|r| r.generated).sum();
                 self.did.push(Did::Say(text, generated));
@@ -218,12 +235,17 @@ impl Client {
 /// The same requests of one session, with nobody else on the slot.
 fn alone(desk: &Desk, name: &str, did: &[Did]) {
     let service = service(desk);
-    let session = open(&service, desk, name);
+    let mut script = replies(name);
+    let session = open_with(&service, desk, name, &script);
     for one in did {
         let request = match one {
             Did::Say(text, most) => say(text, *most),
             Did::Retry => Request::Retry { options: greedy(5) },
             Did::Undo => Request::Undo { turns: 1 },
+            Did::Withdrawn => {
+                script.next_main().expect("a reply");
+                continue;
+            }
             Did::Fork(name) => Request::Fork {
                 name: Some(name.clone()),
                 keep: None,
@@ -508,4 +530,48 @@ fn requests_and_events_are_the_same_values_after_a_way_through_json() {
         let back: Event = serde_json::from_str(&text).expect("an event");
         assert_eq!(back, event, "{text}");
     }
+}
+
+#[test]
+fn a_session_that_was_compressed_is_one_session_by_its_old_name_and_its_new_one() {
+    let mut desk = Desk::new(Class::Dense, None);
+    desk.limit = 2048;
+    let service = service(&desk);
+    let line = r#"{"job":"compress","content":"Goal: to count. Done: the first ten. Next step: the others."}"#;
+    let opening = Opening {
+        open: Open::Named("work".to_owned()),
+        new: desk.new_session(),
+        agent: false,
+        attended: false,
+        script: None,
+    };
+    let session = service.open(opening).expect("a session");
+    for n in 0..8 {
+        let text = format!("Message {n}: {}", "one and two and ".repeat(12));
+        let events = session.ask(say(&text, 12)).expect("a place");
+        read(&session, events, false);
+    }
+    session.close().wait().expect("a close");
+    drop(session);
+    let opening = Opening {
+        open: Open::Named("work".to_owned()),
+        new: desk.new_session(),
+        agent: false,
+        attended: false,
+        script: Some(Script::read(line.as_bytes()).expect("a script")),
+    };
+    let session = service.open(opening).expect("a session");
+    let request = Request::Compress {
+        topic: None,
+        options: greedy(200),
+    };
+    let events = session.ask(request).expect("a place");
+    let Some(Done::Compressed(made)) = read(&session, events, false).done else {
+        panic!("it is compressed");
+    };
+    assert_eq!(session.info().name, made.session);
+    for name in ["work", &made.session] {
+        assert_eq!(open(&service, &desk, name).info().id, session.info().id);
+    }
+    assert_eq!(service.sessions().len(), 1);
 }
