@@ -27,11 +27,13 @@ const BATCH: usize = 1_000;
 /// What bash reads before the first line: any name that is no program is a marker, and so are
 /// builtins that only say something. Markers say what they were given, and half of them fail. A loop
 /// that runs too many is ended. Line feeds are written as another sign: what others write at the same
-/// time comes between lines.
+/// time comes between lines. A program with more than a thousand characters of words is not written down:
+/// bash writes so much in pieces, and another program's record would come between them.
 const MARKERS: &str = r#"
 __say() {
-  builtin local __all __up _
-  builtin printf '%s\037' "${@//$'\n'/$'\035'}" $'\036' >> "$__LOG/$__N"
+  builtin local __all __up __one _
+  builtin printf -v __one '%s\037' "${@//$'\n'/$'\035'}" $'\036'
+  if ((${#__one} <= 1000)); then builtin printf %s "$__one" >> "$__LOG/$__N"; fi
   builtin read -r -d '' __all < "$__LOG/$__N" || if ((${#__all} > 3000)); then
     builtin read -r _ _ _ __up _ < /proc/$BASHPID/stat
     if [[ $__up != "$__DRIVER" ]]; then builtin kill -9 $__up; fi
