@@ -15,6 +15,7 @@ use super::mailbox::Sink;
 use super::projects::{self, held};
 use super::request::Request;
 use super::setup::setup;
+use super::table::Table;
 use crate::agent::{
     AgentError, Conversation, Done, ErrorKind, Event, Input, Refused, Toolset, TurnOptions,
 };
@@ -38,12 +39,14 @@ pub fn run(
     opened: Sender<Result<Arc<Desk>, AgentError>>,
     jobs: Receiver<Job>,
 ) {
+    // Dropped after the conversation, which has the session's lock, also when the thread panics.
+    let mut end = End(None);
+    let table = inner.table.clone();
     let mut worker = match Worker::open(inner, opening) {
         Ok(worker) => worker,
         Err(error) => return drop(opened.send(Err(error))),
     };
-    // However the thread ends, the clients hear it.
-    let _ended = Ended(worker.desk.clone());
+    end.0 = Some((worker.desk.clone(), table));
     let _ = opened.send(Ok(worker.desk.clone()));
     let mut answer = None;
     for job in jobs {
@@ -57,6 +60,7 @@ pub fn run(
         }
     }
     let closed = worker.close();
+    drop(end);
     if let Some(answer) = answer {
         let _ = answer.send(closed);
     } else if let Err(error) = closed {
@@ -64,11 +68,15 @@ pub fn run(
     }
 }
 
-struct Ended(Arc<Desk>);
+/// However the thread ends, the clients hear of it, and the session can be opened again.
+struct End(Option<(Arc<Desk>, Arc<Table>)>);
 
-impl Drop for Ended {
+impl Drop for End {
     fn drop(&mut self) {
-        self.0.close();
+        if let Some((desk, table)) = &self.0 {
+            desk.close();
+            table.closed(desk.info().id);
+        }
     }
 }
 
@@ -252,16 +260,13 @@ impl Worker {
             conversation,
             tools,
             project,
-            desk,
             inner,
             ..
         } = self;
-        let id = desk.info().id;
         drop(tools);
         let closed = conversation.close();
         drop(project);
         inner.projects.sweep();
-        inner.table.closed(id);
         closed
     }
 }

@@ -575,3 +575,23 @@ fn a_session_that_was_compressed_is_one_session_by_its_old_name_and_its_new_one(
     }
     assert_eq!(service.sessions().len(), 1);
 }
+
+#[test]
+fn a_session_whose_thread_panicked_ends_for_its_clients_and_can_be_opened_again() {
+    let desk = Desk::new(Class::Dense, None);
+    let service = service(&desk);
+    let session = open(&service, &desk, "work");
+    let events = session.ask(say("First.", 4)).expect("a place");
+    read(&session, events, false);
+    let watched = session.watch();
+    let seen = session.look::<()>(|_| panic!("a fault that a test makes"));
+    assert_eq!(seen.expect_err("no answer").kind(), "engine");
+    assert_eq!(watched.count(), 0, "a client that watches hears the end");
+    drop(session);
+    let again = open(&service, &desk, "work");
+    let events = again.ask(say("Second.", 4)).expect("a place");
+    let seen = read(&again, events, false);
+    assert_eq!(seen.receipts[0].evaluated, seen.receipts[0].appended);
+    drop(again);
+    service.close().expect("nothing hangs");
+}
