@@ -154,6 +154,15 @@ pub enum Done {
         overlooked: Vec<String>,
         /// Why the conversation has another head now, and is another session.
         renewed: Option<String>,
+        /// Messages of the session now.
+        messages: usize,
+    },
+    /// A request was answered beside the conversations, on scratch; it has no session.
+    Beside {
+        /// How it ended.
+        end: TurnEnd,
+        /// The sign by which it was known to stand beside them.
+        sign: String,
     },
     /// Turns were taken back.
     Undone(Taken),

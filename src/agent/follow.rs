@@ -32,6 +32,8 @@ pub struct Followed {
     pub overlooked: Vec<Overlooked>,
     /// Why the conversation has another head now, and is another session.
     pub renewed: Option<String>,
+    /// Messages of the session now.
+    pub messages: usize,
 }
 
 /// What has to be done so that the conversation says what a history says.
@@ -90,6 +92,22 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Followed, AgentError> {
+        let found = self.matching(sent)?;
+        self.follow_found(sent, found, rules, options, script, cancel, on)
+    }
+
+    /// Follows a history of which `found` is stored.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn follow_found(
+        &mut self,
+        sent: &Sent,
+        found: Match,
+        rules: Rules,
+        options: &TurnOptions,
+        script: Option<&mut Script>,
+        cancel: &Arc<AtomicBool>,
+        on: On<'_>,
+    ) -> Result<Followed, AgentError> {
         if self.row.runs_tools {
             return Err(AgentError::new(
                 ErrorKind::Input,
@@ -97,7 +115,6 @@ impl Conversation {
             )
             .hinted("send new messages to it, and not a history"));
         }
-        let found = self.matching(sent)?;
         let verdict = self.verdict(sent, rules)?;
         let (same, difference) = (found.same, found.difference.clone());
         let (mut overlooked, mut renewed) = (Vec::new(), None);
@@ -125,16 +142,17 @@ impl Conversation {
         Ok(Followed {
             end,
             same,
-            sent: sent.said.len(),
+            sent: sent.len(),
             difference: difference.filter(changed),
             overlooked,
             renewed,
+            messages: self.messages.len(),
         })
     }
 
     /// What has to be done.
     fn way(&self, sent: &Sent, found: &Match) -> Result<Way, AgentError> {
-        let all = sent.said.len();
+        let all = sent.len();
         let replied = sent.said.last().map(|s| s.message.role) == Some(Role::Assistant);
         if found.same == all && replied {
             let last = found.known.len() == all;
@@ -156,7 +174,8 @@ impl Conversation {
         let kept = &found.known[..found.same];
         let open = found.known.len() == found.same
             && kept.last().is_some_and(|known| !known.reply)
-            && sent.said[found.same..]
+            && sent
+                .behind(found.same)
                 .iter()
                 .all(|s| s.message.role != Role::Assistant);
         if open {

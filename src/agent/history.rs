@@ -31,6 +31,8 @@ pub(super) struct Sent {
     pub system: Option<String>,
     pub tools: Option<Value>,
     pub said: Vec<Said>,
+    /// Messages before those, which are known to be stored.
+    pub before: usize,
 }
 
 impl History {
@@ -52,21 +54,29 @@ impl History {
             // As it was sent.
             one.at += leading;
         }
-        same::check(&said).map_err(|disorder| {
-            AgentError::new(ErrorKind::Input, disorder.to_string())
-                .hinted("nothing was stored; send the conversation from its first user message on")
-        })?;
+        same::check(&said).map_err(disordered)?;
         let some = |tools: &&Value| tools.as_array().is_some_and(|list| !list.is_empty());
         Ok(Sent {
             system: (!texts.is_empty()).then(|| texts.join("\n\n")),
             tools: self.tools.as_ref().filter(some).cloned(),
             said,
+            before: 0,
         })
     }
 }
 
+/// What to say of messages that are no conversation.
+pub(super) fn disordered(disorder: same::Disorder) -> AgentError {
+    AgentError::new(ErrorKind::Input, disorder.to_string())
+        .hinted("nothing was stored; send the conversation from its first user message on")
+}
+
 impl Sent {
+    /// The text of the first user message, where it was sent.
     fn first(&self) -> Option<&str> {
+        if self.before > 0 {
+            return None;
+        }
         let user = self.said.iter().find(|s| s.message.role == Role::User);
         user.map(|s| s.message.text.as_str())
     }
@@ -93,9 +103,20 @@ impl Sent {
         self.said.iter().map(step).collect()
     }
 
+    /// All messages, known ones included.
+    pub fn len(&self) -> usize {
+        self.before + self.said.len()
+    }
+
     /// The messages from one on.
+    pub fn behind(&self, at: usize) -> &[Said] {
+        &self.said[at.saturating_sub(self.before).min(self.said.len())..]
+    }
+
+    /// The same as messages.
     pub fn from(&self, at: usize) -> Vec<Message> {
-        self.said[at..].iter().map(|s| s.message.clone()).collect()
+        let behind = self.behind(at).iter();
+        behind.map(|s| s.message.clone()).collect()
     }
 }
 
@@ -188,6 +209,18 @@ impl Conversation {
             same,
             difference,
         })
+    }
+
+    /// The stored messages that a client knows of. Costs O(messages); none with a digest is looked at.
+    pub(super) fn known(&self) -> Result<Vec<Known>, AgentError> {
+        let mut known = Vec::with_capacity(self.messages.len());
+        for (place, row) in self.messages.iter().enumerate() {
+            if row.trail.is_some() || as_known(row)?.is_some() {
+                let reply = row.role == "assistant";
+                known.push(Known { place, reply });
+            }
+        }
+        Ok(known)
     }
 
     /// What becomes of the head under a history.

@@ -8,7 +8,8 @@
 //! - `compress`: a conversation near the context's end goes on with a summary of its middle.
 //! - `branch`: undo, redo, edit, retry, fork.
 //! - `whose`: which session a client's history belongs to; `history`: what of it is stored; `follow`: the
-//!   rest is appended and answered; `foreign`: replies in it that no session sampled.
+//!   rest is appended and answered; `foreign`: replies in it that no session sampled; `goes_on`: from a
+//!   place that the client names; `side`: requests of clients beside their conversations.
 //! - `steps`: a turn with tools; `calls`: the calls of one reply; `rounds`: budgets and loops;
 //!   `toolset`: what a call needs; `temp`: its temporary folder; `steering`: what the user says
 //!   meanwhile.
@@ -35,6 +36,7 @@ mod follow;
 mod foreign;
 mod frame;
 mod fresh;
+mod goes_on;
 mod history;
 mod host;
 mod kept;
@@ -50,6 +52,7 @@ mod receipt;
 mod record;
 mod reply;
 mod rounds;
+mod side;
 mod steering;
 mod steps;
 pub mod temp;
@@ -68,6 +71,7 @@ pub use event::{Done, Event, OpenQuestion, Stage};
 pub use fit::{demand, words as fit_words};
 pub use follow::Followed;
 pub use fresh::Mirror;
+pub use goes_on::Behind;
 pub use history::History;
 pub use notes::Notes;
 pub use offered::{Made, Maker};
@@ -76,6 +80,7 @@ pub use pass::{Pass, Passes, Rank, Want};
 pub use prompt::{Part, Prompt, Surroundings};
 pub use receipt::{Milliseconds, MissNote, Receipt, TurnSum};
 pub use rounds::Budget;
+pub use side::{Names, Side};
 pub use steering::Steering;
 pub use toolset::{Gate, Toolset};
 pub use turn::{Stopped, TurnEnd};

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::append::Appended;
 use super::conversation::Conversation;
-use super::engine::Notice;
+use super::engine::{Notice, Shared};
 use super::error::ErrorKind;
 use super::frame::Frozen;
 use super::reason;
@@ -383,19 +383,7 @@ impl Conversation {
         line: &Line,
         before: &[Token],
     ) -> Result<(Vec<Token>, Finish), AgentError> {
-        let scripted =
-            |e: ScriptError| AgentError::new(ErrorKind::Script, e.to_string()).hinted(LINES);
-        let sampled = self.frozen.sampled(&self.shared, line).map_err(scripted)?;
-        let vocab = self.shared.model.vocab();
-        let mut tokens = Frozen::continuation(&self.shared, before, "", sampled.pieces)?;
-        if let Some(finish) = line.finish {
-            return Ok((tokens, finish));
-        }
-        match sampled.end_of_turn.as_deref() {
-            Some("") | None => tokens.extend(vocab.eos()),
-            Some(end) => tokens.extend(tokenized(vocab, end)?),
-        }
-        Ok((tokens, Finish::Stop))
+        prepared_with(&self.frozen, &self.shared, line, before)
     }
 
     /// The seed of a call whose reply begins at `position`. A reply that is sampled anew has another.
@@ -439,6 +427,27 @@ fn only_thinking(reply: &Message, finish: Finish) -> Option<Notice> {
     }
 }
 
+/// A prepared reply after other tokens, and how it ends.
+pub(super) fn prepared_with(
+    frozen: &Frozen,
+    shared: &Shared,
+    line: &Line,
+    before: &[Token],
+) -> Result<(Vec<Token>, Finish), AgentError> {
+    let scripted = |e: ScriptError| AgentError::new(ErrorKind::Script, e.to_string()).hinted(LINES);
+    let sampled = frozen.sampled(shared, line).map_err(scripted)?;
+    let vocab = shared.model.vocab();
+    let mut tokens = Frozen::continuation(shared, before, "", sampled.pieces)?;
+    if let Some(finish) = line.finish {
+        return Ok((tokens, finish));
+    }
+    match sampled.end_of_turn.as_deref() {
+        Some("") | None => tokens.extend(vocab.eos()),
+        Some(end) => tokens.extend(tokenized(vocab, end)?),
+    }
+    Ok((tokens, Finish::Stop))
+}
+
 pub(super) fn tokenized(vocab: &Vocab, text: &str) -> Result<Vec<Token>, AgentError> {
     vocab
         .tokenize(text, true)
@@ -446,7 +455,7 @@ pub(super) fn tokenized(vocab: &Vocab, text: &str) -> Result<Vec<Token>, AgentEr
 }
 
 /// A seed for one call: the session's, mixed with the position (splitmix64's finalizer).
-fn mixed(seed: u64, position: usize) -> u64 {
+pub(super) fn mixed(seed: u64, position: usize) -> u64 {
     let mut z = seed.wrapping_add((position as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

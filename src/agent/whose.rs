@@ -21,6 +21,8 @@ pub enum Whose {
 
 /// Replies whose call ids are looked up, the last ones.
 const REPLIES: usize = 8;
+/// The last messages of a session in which its last calls are looked for.
+const LOOKED_AT: usize = 256;
 
 /// The name under which a session is found by the id of a call in it.
 pub fn call_handle(id: &str) -> String {
@@ -76,7 +78,8 @@ fn by_calls(db: &Db, sent: &Sent, rules: Rules) -> Result<Option<Session>, Agent
         let Some(session) = db.by_handle(&call_handle(id))? else {
             continue;
         };
-        let last = db.messages(session.id)?.into_iter().rev().find_map(|m| {
+        let behind = db.last_messages(session.id, LOOKED_AT)?;
+        let last = behind.into_iter().find_map(|m| {
             let calls = Message::from_json(&m.body).ok()?.calls;
             (!calls.is_empty()).then_some(calls)
         });
@@ -90,7 +93,7 @@ fn by_calls(db: &Db, sent: &Sent, rules: Rules) -> Result<Option<Session>, Agent
 
 /// The session of the longest match. One that went on in another way is left as it is, but for its last
 /// turn, which may be taken back.
-fn longest(db: &Db, sent: &Sent, rules: Rules) -> Result<Whose, AgentError> {
+pub(super) fn longest(db: &Db, sent: &Sent, rules: Rules) -> Result<Whose, AgentError> {
     let trails = sent.trails();
     for (at, trail) in trails.iter().enumerate().rev() {
         let upto = &sent.said[..=at];
@@ -168,7 +171,11 @@ impl Engine {
             db.set_given(id, tools)?;
         }
         for key in keys {
-            db.add_handle(id, &key_handle(key))?;
+            let name = key_handle(key);
+            // A name that it has costs no write.
+            if db.by_handle(&name)?.is_none_or(|known| known.id != id) {
+                db.add_handle(id, &name)?;
+            }
         }
         Ok(())
     }

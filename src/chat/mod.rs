@@ -3,6 +3,7 @@
 mod adapt;
 mod attempt;
 pub mod battery;
+pub mod beside;
 mod check;
 pub mod control;
 mod delta;

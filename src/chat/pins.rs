@@ -106,6 +106,19 @@ pub fn masked_first(text: &str) -> String {
     first_of(text).text
 }
 
+/// A user message without the blocks that clients write into it.
+pub fn own_words(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, _, behind)) = block(rest) {
+        // The opening mark ends `before`.
+        out.push_str(before.rfind('<').map_or(before, |at| &before[..at]));
+        rest = behind.split_once('>').map_or("", |(_, rest)| rest);
+    }
+    out.push_str(rest);
+    out
+}
+
 /// Marks of the blocks that clients write into a user's message.
 const BLOCKS: [&str; 5] = [
     "system-reminder",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::beside::Running;
 use super::projects::Projects;
 use super::scheduler::Scheduler;
 use super::table::Table;
@@ -26,6 +27,8 @@ pub struct Opening {
 pub struct Inner {
     /// Those that are open.
     pub table: Arc<Table>,
+    /// Requests beside them.
+    pub beside: Arc<Running>,
     /// Whose tools are served.
     pub projects: Arc<Projects>,
     /// Before the engine: it holds a handle of its slot.

@@ -3,13 +3,15 @@
 //! [`crate::agent::Event`]s, both plain values; nobody else touches the slot.
 //!
 //! - `process`: the service itself; `inner`: what its sessions share; `table`: those that are open;
-//!   `client`: a client's hold of one; `request`: what is asked; `job`: what its thread is sent.
+//!   `client`: a client's hold of one; `request`: what is asked; `job`: what its thread is sent;
+//!   `beside`: requests without a session.
 //! - `worker`: the thread of one open session; `desk`: what it shares with its clients; `mailbox`:
 //!   events on their way to a client that may be slow.
 //! - `scheduler`: who uses the slot, and what is done when nobody does.
 //! - `project_tools`: what serves the tools of a project; `projects`: all of them; `setup`: what a
 //!   session gets of them; `gate`: who may call what.
 
+mod beside;
 mod client;
 mod desk;
 mod gate;
@@ -25,6 +27,7 @@ mod setup;
 mod table;
 mod worker;
 
+pub use beside::Beside;
 pub use client::{Closing, OpenSession};
 pub use inner::Opening;
 pub use mailbox::{Events, Next};

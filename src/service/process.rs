@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{bounded, unbounded};
 
+use super::beside::Running;
 use super::client::OpenSession;
 use super::inner::{Inner, Opening};
 use super::projects::{Projects, held};
@@ -29,6 +30,7 @@ impl Service {
         Service {
             inner: Arc::new(Inner {
                 table: Arc::default(),
+                beside: Arc::default(),
                 projects,
                 scheduler: Arc::new(Scheduler::new(engine.slot(), idle)),
                 engine,
@@ -57,6 +59,11 @@ impl Service {
     /// Who gives passes for the slot, for work beside the sessions.
     pub fn passes(&self) -> Arc<dyn Passes> {
         self.inner.scheduler.clone()
+    }
+
+    /// Requests that run beside the sessions.
+    pub(super) fn running(&self) -> &Arc<Running> {
+        &self.inner.beside
     }
 
     /// Model calls that wait for the slot.
@@ -131,7 +138,8 @@ impl Service {
         Ok(session)
     }
 
-    /// Closes every session that is open, when its present requests are done, and waits for it.
+    /// Closes every session that is open, when its present requests are done, and waits for it, and for
+    /// the requests beside them.
     ///
     /// # Errors
     /// The first that could not be stored in whole; the others are closed all the same.
@@ -144,6 +152,7 @@ impl Service {
             }
         }
         self.inner.table.wait_until_empty();
+        self.inner.beside.wait_until_none();
         first
     }
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{History, Input, TurnOptions};
+use crate::agent::{Behind, History, Input, TurnOptions};
 use crate::approve::Grant;
 use crate::chat::pins::Rules;
 
@@ -24,6 +24,20 @@ pub enum Request {
     /// The session becomes what a client's whole history says, and the last message is answered.
     Follow {
         /// What the client sent.
+        history: History,
+        /// Which changes of system text, tools and first message keep the tokens.
+        #[serde(default)]
+        rules: Rules,
+        /// How the turn runs.
+        #[serde(default)]
+        options: TurnOptions,
+    },
+    /// The session goes on from a place in it, and the last message is answered.
+    GoOn {
+        /// From which place.
+        from: Behind,
+        /// What the client sent: `messages` are those behind that place. System text and tools are the
+        /// session's where they are absent.
         history: History,
         /// Which changes of system text, tools and first message keep the tokens.
         #[serde(default)]

@@ -17,7 +17,8 @@ use super::request::Request;
 use super::setup::setup;
 use super::table::Table;
 use crate::agent::{
-    AgentError, Conversation, Done, ErrorKind, Event, Input, Refused, Toolset, TurnOptions,
+    AgentError, Conversation, Done, ErrorKind, Event, Followed, Input, Refused, Toolset,
+    TurnOptions,
 };
 use crate::chat::Script;
 
@@ -183,19 +184,19 @@ impl Worker {
             } => {
                 let script = self.script.as_mut();
                 let talk = &mut self.conversation;
-                let followed = talk.follow(&history, rules, &options, script, cancel, on)?;
-                Ok(Done::Followed {
-                    end: followed.end,
-                    same: followed.same,
-                    sent: followed.sent,
-                    difference: followed.difference.map(|d| d.to_string()),
-                    overlooked: followed
-                        .overlooked
-                        .iter()
-                        .map(|seen| seen.rule.name().to_owned())
-                        .collect(),
-                    renewed: followed.renewed,
-                })
+                let done = talk.follow(&history, rules, &options, script, cancel, on)?;
+                Ok(followed(done))
+            }
+            Request::GoOn {
+                from,
+                history,
+                rules,
+                options,
+            } => {
+                let script = self.script.as_mut();
+                let talk = &mut self.conversation;
+                let done = talk.go_on(from, &history, rules, &options, script, cancel, on)?;
+                Ok(followed(done))
             }
             Request::Retry { options } => {
                 let (tools, script) = (self.tools.as_mut(), self.script.as_mut());
@@ -268,5 +269,18 @@ impl Worker {
         drop(project);
         inner.projects.sweep();
         closed
+    }
+}
+
+fn followed(followed: Followed) -> Done {
+    let rules = followed.overlooked.iter();
+    Done::Followed {
+        end: followed.end,
+        same: followed.same,
+        sent: followed.sent,
+        difference: followed.difference.map(|d| d.to_string()),
+        overlooked: rules.map(|seen| seen.rule.name().to_owned()).collect(),
+        renewed: followed.renewed,
+        messages: followed.messages,
     }
 }

@@ -4,7 +4,7 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::db::now_ms;
-use super::{Db, MessageId, Result, Session, SessionId, Unit, rows};
+use super::{Db, Message, MessageId, Result, Session, SessionId, Unit, rows};
 use crate::ledger::Digest;
 
 /// Most sessions that one question gives.
@@ -64,6 +64,37 @@ impl Db {
         super::fault::check(super::fault::Kind::Commit)?;
         tx.commit()?;
         super::fault::made()
+    }
+
+    /// The bodies of a session's first and last user message.
+    pub fn user_ends(&self, session: SessionId) -> Result<Vec<serde_json::Value>> {
+        let place = self.place(session)?;
+        let mut bodies = Vec::with_capacity(2);
+        for order in ["ASC", "DESC"] {
+            let mut query = self.conn.prepare_cached(&format!(
+                "SELECT body FROM messages WHERE session = ? AND branch IS NULL AND role = 'user'
+                     AND state IS NOT 'withdrawn' ORDER BY seq {order} LIMIT 1"
+            ))?;
+            let text: Option<String> = query.query_row([session.0], |row| row.get(0)).optional()?;
+            bodies.extend(text.map(|text| rows::json(&text, &place)).transpose()?);
+        }
+        Ok(bodies)
+    }
+
+    /// The last messages of a session, at most so many, the last one first.
+    pub fn last_messages(&self, session: SessionId, most: usize) -> Result<Vec<Message>> {
+        let place = self.place(session)?;
+        let mut query = self.conn.prepare_cached(&format!(
+            "SELECT {} FROM messages WHERE session = ? AND branch IS NULL
+                 AND state IS NOT 'withdrawn' ORDER BY seq DESC LIMIT ?",
+            rows::MESSAGE
+        ))?;
+        let mut rows = query.query(params![session.0, most])?;
+        let mut messages = Vec::new();
+        while let Some(row) = rows.next()? {
+            messages.push(Message::read(row, &place)?);
+        }
+        Ok(messages)
     }
 
     /// What the client sent as tools when the session was made, where that was not what it froze.
@@ -180,6 +211,29 @@ mod tests {
         unit.commit().unwrap();
         assert_eq!(db.at_trail(two).unwrap(), []);
         assert_eq!(db.at_trail(one).unwrap(), []);
+    }
+
+    #[test]
+    fn the_ends_of_a_session_are_read_without_what_is_between_them() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut db, session) = testing::disk(home.path());
+        assert!(db.user_ends(session.id).unwrap().is_empty());
+        assert_eq!(db.last_messages(session.id, 2).unwrap(), []);
+        let mut unit = db.begin(session.id).unwrap();
+        for (n, role) in ["system", "user", "assistant", "user", "assistant"]
+            .into_iter()
+            .enumerate()
+        {
+            unit.add_message(role, &json!({ "n": n }), State::Answered)
+                .unwrap();
+        }
+        unit.commit().unwrap();
+        let ends = db.user_ends(session.id).unwrap();
+        assert_eq!(ends, [json!({"n": 1}), json!({"n": 3})]);
+        let all = db.messages(session.id).unwrap();
+        let last = db.last_messages(session.id, 2).unwrap();
+        assert_eq!(last, [all[4].clone(), all[3].clone()]);
+        assert_eq!(db.last_messages(session.id, 9).unwrap().len(), 5);
     }
 
     #[test]

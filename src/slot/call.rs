@@ -126,6 +126,13 @@ pub struct Call {
 pub enum Base {
     /// Nothing: its tokens are all there is.
     Nothing,
+    /// Nothing that it names: its tokens are all there is, and those that sequence 0 begins with are
+    /// shared where the memory can be cut there. Refused with [`SlotError::TooLong`] when fewer than
+    /// `room` cells would be left for the reply.
+    Beside {
+        /// Tokens.
+        room: usize,
+    },
     /// The conversation, which the slot must hold to exactly this mark.
     Main(Mark),
     /// Side work that was kept ([`Fork::keep`]), of which this mark is the end ([`Outcome::mark`]).

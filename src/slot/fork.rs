@@ -7,9 +7,10 @@ use std::time::Instant;
 use super::SlotError;
 use super::call::{Base, Event, Fork, Kind, Outcome};
 use super::engine::{Engine, cancelled, ms};
+use super::memory::Class;
 use super::reply::{Chooser, Ending, Next};
 use super::{Finish, Times};
-use crate::ledger::{Mark, Running};
+use crate::ledger::{Mark, Running, Token, common_prefix};
 use crate::llama::Seq;
 
 /// What scratch holds between two pieces of side work.
@@ -41,15 +42,24 @@ impl Engine {
     /// # Errors
     /// When it does not fit, continues what is not there, or scratch cannot be made or dropped
     /// without harm to sequence 0.
-    pub fn fork(&mut self, fork: Fork) -> Result<Outcome, SlotError> {
+    pub fn fork(&mut self, mut fork: Fork) -> Result<Outcome, SlotError> {
         let begun = Instant::now();
         if fork.tokens.is_empty() {
             return Err(SlotError::Empty);
         }
-        let mut side = self.side_of(fork.base)?;
+        let shared = match fork.base {
+            Base::Beside { .. } => self.shared_with(&fork.tokens),
+            _ => 0,
+        };
+        let mut side = self.side_of(fork.base, shared)?;
+        fork.tokens.drain(..shared);
         let start = side.len();
         let room = self.memory.ctx().cells() - self.resident.len() - side.own();
-        if fork.tokens.len() > room {
+        let reply = match fork.base {
+            Base::Beside { room } => room,
+            _ => 0,
+        };
+        if fork.tokens.len() + reply > room {
             self.side = matches!(fork.base, Base::Side(_)).then_some(side);
             return Err(SlotError::TooLong {
                 tokens: start + fork.tokens.len(),
@@ -58,10 +68,8 @@ impl Engine {
         }
         self.canonical = None;
         match fork.base {
-            Base::Nothing => {
-                self.memory.relay(None)?;
-            }
-            Base::Main(_) => self.memory.fork()?,
+            Base::Nothing | Base::Beside { .. } => self.memory.fork_at(shared)?,
+            Base::Main(mark) => self.memory.fork_at(mark.len())?,
             Base::Side(_) => {}
         }
         let mut outcome = Outcome {
@@ -101,8 +109,22 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// What side work is to continue; what was kept and is not continued is dropped.
-    fn side_of(&mut self, base: Base) -> Result<Side, SlotError> {
+    /// How many of these tokens scratch can share with sequence 0: at least one is evaluated, for its
+    /// logits.
+    fn shared_with(&self, tokens: &[Token]) -> usize {
+        let held = self.resident.len();
+        let common = common_prefix(self.resident.tokens(), tokens).min(tokens.len() - 1);
+        match self.memory.class() {
+            Class::Dense => common,
+            Class::Swa if common >= self.memory.floor() => common,
+            Class::Hybrid | Class::Recurrent if common == held => common,
+            Class::Swa | Class::Hybrid | Class::Recurrent | Class::Whole => 0,
+        }
+    }
+
+    /// What side work is to continue, where it shares its first `shared` tokens with sequence 0; what
+    /// was kept and is not continued is dropped.
+    fn side_of(&mut self, base: Base, shared: usize) -> Result<Side, SlotError> {
         match base {
             Base::Side(mark) => {
                 let side = self.side.take_if(|side| side.mark() == mark);
@@ -113,12 +135,12 @@ impl Engine {
                     return Err(SlotError::Moved);
                 }
             }
-            Base::Nothing => {}
+            Base::Nothing | Base::Beside { .. } => {}
         }
         self.drop_side()?;
         let base = match base {
             Base::Main(mark) => mark.len(),
-            _ => 0,
+            _ => shared,
         };
         Ok(Side {
             base,

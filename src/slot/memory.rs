@@ -452,14 +452,14 @@ impl Memory {
         }
     }
 
-    /// Makes scratch a fork of sequence 0: metadata only, but for the window's relay.
+    /// Makes scratch a fork of sequence 0's first `len` tokens, which the memory can be cut to: metadata
+    /// only, but for the window's relay.
     ///
     /// # Errors
     /// When the relay fails.
-    pub fn fork(&mut self) -> Result<(), SlotError> {
+    pub fn fork_at(&mut self, len: usize) -> Result<(), SlotError> {
         // Else masked cells of sequence 0 become shared and cannot be used again.
         self.relay(None)?;
-        let len = self.len();
         if len > 0 {
             self.ctx.share(Seq::Main, Seq::Scratch, 0, len);
         }

@@ -163,7 +163,7 @@ fn talked(server: &Server, tools: &Value) -> (Vec<Value>, String) {
 }
 
 /// The next message, in whatever form the history is sent: only itself is evaluated.
-fn costs_itself(what: &str, server: &Server, body: &Value, session: &str) {
+fn costs_itself(what: &str, server: &Server, body: &Value, session: &str) -> Value {
     let answer = server.posted("/v1/chat/completions", body);
     let receipt = answer.receipt();
     assert_eq!(
@@ -175,12 +175,15 @@ fn costs_itself(what: &str, server: &Server, body: &Value, session: &str) {
     assert_eq!(answer.header("x-npast-session"), Some(session), "{what}");
     let history = &answer.json()["npast"]["history"];
     assert_eq!(history["difference"], Value::Null, "{what}: {history}");
+    receipt
 }
 
 #[test]
 fn a_title_request_between_two_messages_costs_the_conversation_nothing() {
-    for class in [Class::Dense, Class::Hybrid] {
-        let replies = [looks(), says("In b."), says("Finding a"), says("Yes.")];
+    for class in Class::ALL {
+        let mut title = says("Finding a");
+        title["job"] = "side".into();
+        let replies = [looks(), says("In b."), title, says("Yes.")];
         let server = Server::start(thinker(class), &[], &replies);
         let tools = json!([{"type": "function", "function": find()}]);
         let (mut messages, session) = talked(&server, &tools);
@@ -188,10 +191,22 @@ fn a_title_request_between_two_messages_costs_the_conversation_nothing() {
             {"role": "system", "content": "You write titles."},
             {"role": "user", "content": "Title of: Where is a?"}]});
         let answer = server.posted("/v1/chat/completions", &title);
-        assert_ne!(answer.header("x-npast-session"), Some(session.as_str()));
+        let receipt = answer.receipt();
+        assert_eq!(answer.header("x-npast-session"), None);
+        assert_eq!(receipt["kind"], "fork", "{receipt}");
+        assert_eq!(n(&receipt, "evaluated"), n(&receipt, "appended"));
+        let reply = answer.json();
+        assert_eq!(reply["npast"]["beside"], "quotes", "{reply}");
+        assert_eq!(reply["choices"][0]["message"]["content"], "Finding a");
+        let cached = &reply["usage"]["prompt_tokens_details"];
+        assert_eq!(n(cached, "cached_tokens"), n(&receipt, "kept"));
         messages.push(json!({"role": "user", "content": "Sure?"}));
         let body = json!({"messages": messages, "tools": tools});
-        costs_itself("after a title", &server, &body, &session);
+        let receipt = costs_itself("after a title", &server, &body, &session);
+        assert_eq!(n(&receipt, "restored_bytes"), 0, "{class:?}: {receipt}");
+        let list = server.get("/v1/sessions", &[("x-api-key", &server.token())]);
+        let all = list.json()["data"].as_array().map(Vec::len);
+        assert_eq!(all, Some(1), "nothing of a title is stored");
         server.stop();
     }
 }

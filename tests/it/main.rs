@@ -51,6 +51,7 @@ mod agent_states;
 mod agent_turns;
 mod asides;
 mod bad_days;
+mod besides;
 mod boundaries;
 #[cfg(unix)]
 mod chats;
@@ -79,6 +80,7 @@ mod full_disk;
 mod gateway_apis;
 mod gateway_doors;
 mod gateway_lives;
+mod goes_on;
 mod histories;
 mod hostile;
 #[cfg(target_os = "linux")]

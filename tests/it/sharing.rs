@@ -55,7 +55,7 @@ enum Did {
     Withdrawn,
 }
 
-fn service(desk: &Desk) -> Service {
+pub fn service(desk: &Desk) -> Service {
     let places = Places {
         home: desk.home.clone(),
         config: desk.home.join("config.toml"),

@@ -56,6 +56,17 @@ impl Client {
         }
     }
 
+    /// Results for all calls of a conversation's last reply: each says what was asked.
+    pub fn results_of(&mut self, talk: &Conversation) {
+        let stored = talk.mirror().messages;
+        let last = Message::from_json(&stored.last().expect("a reply").body).expect("a message");
+        for call in last.calls {
+            let text = format!("all of {}", call.arguments);
+            self.wire
+                .push(json!({"role": "tool", "tool_call_id": call.id, "content": text}));
+        }
+    }
+
     pub fn history(&self) -> History {
         let read = |value: &Value| Message::from_json(value).expect("a message");
         History {

@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
-use crate::agent::{AgentError, Done, Event, Receipt};
+use crate::agent::{AgentError, Behind, Done, Event, Receipt};
 use crate::gateway::wire::{Call, End, Kind, Part, Progress, Refusal, Usage};
 use crate::ledger::Finish;
+use crate::service::OpenSession;
+use crate::slot;
 
 /// What a client is told of an event.
 #[derive(Debug, PartialEq)]
@@ -23,6 +25,8 @@ pub struct Parts {
     restored: usize,
     /// Of the request's calls; one where no tools of npast's run.
     receipts: Vec<Receipt>,
+    /// Messages of the session at the end.
+    messages: Option<usize>,
 }
 
 impl Parts {
@@ -54,7 +58,12 @@ impl Parts {
                 self.receipts.push(*receipt);
                 Said::Nothing
             }
-            Event::Done(done) => Said::Part(Part::End(self.end(&done))),
+            Event::Done(done) => {
+                if let Done::Followed { messages, .. } = &done {
+                    self.messages = Some(*messages);
+                }
+                Said::Part(Part::End(self.end(&done)))
+            }
             Event::Error {
                 kind,
                 message,
@@ -76,6 +85,36 @@ impl Parts {
         &self.receipts
     }
 
+    /// The place in its session at which a reply ended; nothing where it has none.
+    pub fn place(&self, session: Option<&OpenSession>) -> Option<Behind> {
+        Some(Behind {
+            session: session?.info().id,
+            messages: Some(self.messages?),
+        })
+    }
+
+    /// The sums of the receipts. What stood beside the conversations and was stopped for one of their
+    /// messages read its prompt and what it had said once more: its prompt counts once.
+    fn usage(&self) -> Usage {
+        let mut usage = Usage::default();
+        let mut before = 0;
+        for receipt in &self.receipts {
+            let one = Usage::of(receipt);
+            if receipt.kind == slot::Kind::Fork {
+                usage.prompt = one.prompt - before.min(one.prompt);
+                usage.cached = one.cached.min(usage.prompt);
+                before += receipt.generated;
+            } else {
+                usage.prompt += one.prompt;
+                usage.cached += one.cached;
+            }
+            usage.generated += one.generated;
+            usage.prompt_ms += one.prompt_ms;
+            usage.decode_ms += one.decode_ms;
+        }
+        usage
+    }
+
     fn end(&self, done: &Done) -> End {
         let mut npast = json!({ "receipt": self.receipts.last() });
         let finish = match done {
@@ -87,6 +126,7 @@ impl Parts {
                 difference,
                 overlooked,
                 renewed,
+                messages: _,
             } => {
                 npast["history"] = json!({
                     "same": same,
@@ -97,20 +137,15 @@ impl Parts {
                 });
                 end.finish
             }
+            Done::Beside { end, sign } => {
+                npast["beside"] = json!(sign);
+                end.finish
+            }
             _ => Finish::Interrupted,
         };
-        let mut usage = Usage::default();
-        for receipt in &self.receipts {
-            let one = Usage::of(receipt);
-            usage.prompt += one.prompt;
-            usage.cached += one.cached;
-            usage.generated += one.generated;
-            usage.prompt_ms += one.prompt_ms;
-            usage.decode_ms += one.decode_ms;
-        }
         End {
             finish,
-            usage,
+            usage: self.usage(),
             npast: Some(npast),
         }
     }
@@ -171,6 +206,7 @@ mod tests {
                 difference: None,
                 overlooked: vec!["date".into()],
                 renewed: None,
+                messages: 4,
             }),
         ]);
         let progress = Progress {

@@ -104,14 +104,15 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
             "the request failed in a way that npast did not expect",
         )
     })??;
-    let head = gateway.head(model, work.session().info().id);
+    let info = work.session().map(|session| session.info());
+    let head = gateway.head(model, info.as_ref().map(|info| info.id));
     let id = format!("resp_{}", head.id);
-    let mut session = work.session().info().name;
+    let mut session = info.map(|info| info.name);
     let running = gateway.metrics().begin();
     let mut response = match show.stream {
         true => {
             let first = first(&mut work).await?;
-            gateway.keep(work.session());
+            work.session().into_iter().for_each(|s| gateway.keep(s));
             let (sender, response) = sse::channel();
             let pump = Pump {
                 writer: manner.stream(head),
@@ -122,30 +123,33 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
             };
             let (own, id) = (gateway.clone(), id);
             tokio::spawn(async move {
-                let session = pump.run(first, sender).await;
+                let at = pump.run(first, sender).await;
                 drop(place);
-                if stored {
-                    learn(own, id, session).await;
+                if let Some(at) = at.filter(|_| stored) {
+                    own.responses().learn(id, at);
                 }
             });
             response
         }
         false => {
-            let (reply, receipts) = whole(&mut work).await?;
-            gateway.keep(work.session());
-            session = work.session().info().name;
-            if stored {
-                learn(gateway.clone(), id, work.session().info().id).await;
+            let (reply, parts) = whole(&mut work).await?;
+            work.session().into_iter().for_each(|s| gateway.keep(s));
+            session = work.session().map(|session| session.info().name);
+            if let Some(at) = parts.place(work.session()).filter(|_| stored) {
+                gateway.responses().learn(id, at);
             }
-            receipts.iter().for_each(|r| gateway.metrics().count(r));
+            let receipts = parts.receipts().iter();
+            receipts.for_each(|r| gateway.metrics().count(r));
             let mut response = answer::ok(&manner.whole(&head, &reply));
-            if let Some(receipt) = receipts.last() {
+            if let Some(receipt) = parts.receipts().last() {
                 answer::set(&mut response, "x-npast-receipt", &ascii(receipt));
             }
             response
         }
     };
-    answer::set(&mut response, "x-npast-session", &session);
+    if let Some(session) = session {
+        answer::set(&mut response, "x-npast-session", &session);
+    }
     if !ignored.is_empty() {
         answer::set(&mut response, "x-npast-ignored", &ignored);
     }
@@ -211,7 +215,7 @@ async fn first(work: &mut Work) -> Result<Vec<Event>, Refusal> {
 }
 
 /// All of a reply.
-async fn whole(work: &mut Work) -> Result<(Reply, Vec<Receipt>), Refusal> {
+async fn whole(work: &mut Work) -> Result<(Reply, Parts), Refusal> {
     let mut parts = Parts::default();
     let mut reply = Reply::default();
     while let Some(event) = work.next().await {
@@ -220,22 +224,13 @@ async fn whole(work: &mut Work) -> Result<(Reply, Vec<Receipt>), Refusal> {
             reply.add(part)?;
         }
         if ends {
-            return Ok((reply, parts.receipts().to_vec()));
+            return Ok((reply, parts));
         }
     }
     Err(Refusal::new(
         Kind::Broken,
         "the session ended before the reply did; nothing stored is lost",
     ))
-}
-
-/// Remembers where a response stands in its session, for requests that go on from it.
-async fn learn(gateway: Gateway, id: String, session: i64) {
-    let own = gateway.clone();
-    let count = tokio::task::spawn_blocking(move || follow::messages(&own, session));
-    if let Ok(Some(messages)) = count.await {
-        gateway.responses().learn(id, session, messages);
-    }
 }
 
 /// A receipt as a header can carry it.

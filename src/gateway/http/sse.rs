@@ -17,7 +17,7 @@ use super::answer;
 use super::metrics::{Metrics, Running};
 use super::parts::{Parts, Said};
 use super::work::Work;
-use crate::agent::Event;
+use crate::agent::{Behind, Event};
 use crate::gateway::wire::{Frame, Writer};
 
 /// Frames that wait for a client; behind them events are joined.
@@ -93,8 +93,9 @@ pub struct Pump {
 }
 
 impl Pump {
-    /// Sends what `first` says, and then the events of the request until its end. Gives the session.
-    pub async fn run(mut self, first: Vec<Event>, sender: Sender) -> i64 {
+    /// Sends what `first` says, and then the events of the request until its end. Gives the place at
+    /// which the reply ended in its session.
+    pub async fn run(mut self, first: Vec<Event>, sender: Sender) -> Option<Behind> {
         if self.send(first, &sender).await.is_err() {
             self.metrics.left();
         }
@@ -102,7 +103,7 @@ impl Pump {
             self.metrics.count(receipt);
         }
         drop(self.running);
-        self.work.session().info().id
+        self.parts.place(self.work.session())
     }
 
     async fn send(&mut self, first: Vec<Event>, sender: &Sender) -> Result<(), Gone> {

@@ -140,9 +140,10 @@ impl Gateway {
     }
 
     /// What a response says of itself. The session is in its id: a response can be gone on from also
-    /// after a restart.
-    pub fn head(&self, model: Option<String>, session: i64) -> Head {
-        let id = format!("{}s{session:x}", self.id());
+    /// after a restart. One that stands beside the sessions has none.
+    pub fn head(&self, model: Option<String>, session: Option<i64>) -> Head {
+        let session = session.map(|id| format!("s{id:x}"));
+        let id = format!("{}{}", self.id(), session.unwrap_or_default());
         Head {
             stamp: format!("npast.{id}"),
             id,

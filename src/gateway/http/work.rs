@@ -11,8 +11,8 @@ use crate::service::{Events, OpenSession};
 pub struct Work {
     events: Events,
     stop: Arc<AtomicBool>,
-    /// The session stays open as long as its request runs.
-    session: OpenSession,
+    /// The session stays open as long as its request runs; a request beside the sessions has none.
+    session: Option<OpenSession>,
 }
 
 impl Work {
@@ -21,7 +21,16 @@ impl Work {
         Work {
             events,
             stop,
-            session,
+            session: Some(session),
+        }
+    }
+
+    /// Of a request that stands beside the sessions.
+    pub fn beside(events: Events, stop: Arc<AtomicBool>) -> Work {
+        Work {
+            events,
+            stop,
+            session: None,
         }
     }
 
@@ -31,8 +40,8 @@ impl Work {
     }
 
     /// Whose request it is.
-    pub fn session(&self) -> &OpenSession {
-        &self.session
+    pub fn session(&self) -> Option<&OpenSession> {
+        self.session.as_ref()
     }
 }
 
