@@ -159,6 +159,7 @@ impl Conversation {
             if last && self.unfinished() {
                 return Ok(Way::Continue);
             }
+            answerable(&sent.from(all - 1))?;
             return Err(nothing_to_answer());
         }
         if found.same == all {

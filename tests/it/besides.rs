@@ -335,12 +335,12 @@ fn what_has_no_room_beside_the_conversation_is_a_session_and_the_conversation_co
         json!({"content": "A long title"}),
         json!({"content": "I did."}),
     ]);
-    let long = format!("{FIRST}\n{}", "Much of a file. ".repeat(230));
+    let long = format!("{FIRST}\n{}", "Much of a file. ".repeat(322));
     let mut led = Led::new(desk, &long, &replies);
     let held = led.session.info().context;
     assert!(held > 3400, "{held}");
     let mut wide = title(FIRST);
-    wide.user(&"And much of what was said then. ".repeat(80));
+    wide.user(&"And much of what was said then. ".repeat(130));
     let seen = read(
         led.beside(&wide, greedy(60), Some(&replies))
             .ok()
