@@ -464,15 +464,27 @@ impl Conversation {
         Ok(child)
     }
 
-    /// A session with another head that has nothing of this one yet. Takes the notices along.
+    /// A session with another head that has the names of this one, and nothing else of it yet. The
+    /// notices go along. After an error there is no such session, and the notices are here.
     pub(super) fn begin_child(&mut self, frame: &NewSession) -> Result<Conversation, AgentError> {
         let name = self.db.free_name(&self.row.name)?;
-        let mut notices = std::mem::take(&mut self.notices);
+        let mut notices = self.notices.clone();
         let (shared, parent) = (&self.shared, Some(&self.row));
         let row = made(shared, &name, frame, parent, &mut notices, |row, _| {
-            Ok(self.db.create(row)?)
+            Ok(self.db.renew(row, self.row.id, frame.tools.as_ref())?)
         })?;
-        self.newborn(row, notices)
+        let id = row.id;
+        match self.newborn(row, notices) {
+            Ok(child) => {
+                self.notices.clear();
+                Ok(child)
+            }
+            Err(error) => {
+                // Where this fails too, what is left is empty, and has the names: it is gone on with.
+                let _ = self.db.remove(id);
+                Err(error)
+            }
+        }
     }
 
     /// A session that was just stored, open beside this one.

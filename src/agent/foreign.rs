@@ -304,12 +304,6 @@ impl Conversation {
             setup: None,
         };
         let mut child = self.begin_child(&new)?;
-        let mut unit = child.db.begin(child.row.id)?;
-        unit.take_handles(old.id)?;
-        unit.commit()?;
-        if let Some(tools) = &sent.tools {
-            child.db.set_given(child.row.id, tools)?;
-        }
         let notice = new_prefix(why, &old.name, &child.row.name);
         child.notices.push(notice);
         child.broken = Some((0, why.to_owned()));

@@ -32,8 +32,9 @@ use crate::slot::{self, Base, Choice, Fork, Kind, Outcome, Reply, SlotError};
 const JOB: &str = "side";
 /// Whose work it is, for the scheduler.
 const OWNER: &str = "side";
-/// Longest prompt in tokens: a longer one is worth a session, whose KV is stored.
-const MOST_PROMPT: usize = 4096;
+/// Longest prompt in tokens. A longer one is worth a session, whose KV is stored: scratch forgets it. So
+/// many cells are free beside a full conversation.
+const MOST_PROMPT: usize = 2048;
 /// Cells that must be free for a reply of which nobody says how long it is.
 const REPLY: usize = 512;
 

@@ -3,8 +3,8 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::db::now_ms;
-use super::{Db, Message, MessageId, Result, Session, SessionId, Unit, rows};
+use super::db::{insert, missing, now_ms, one};
+use super::{Db, Message, MessageId, NewSession, Result, Session, SessionId, Unit, fault, rows};
 use crate::ledger::Digest;
 
 /// Most sessions that one question gives.
@@ -97,6 +97,30 @@ impl Db {
         Ok(messages)
     }
 
+    /// Makes a session that goes on for another one under another head: it has all names of that one,
+    /// and keeps what the client sent as tools. In one transaction: all of it is there or nothing.
+    pub fn renew(
+        &self,
+        new: &NewSession<'_>,
+        from: SessionId,
+        given: Option<&serde_json::Value>,
+    ) -> Result<Session> {
+        let tx = self.write()?;
+        let id = insert(&tx, new)?;
+        take(&tx, from, id)?;
+        if let Some(tools) = given {
+            tx.execute(
+                "UPDATE sessions SET given = ? WHERE id = ?",
+                params![tools.to_string(), id.0],
+            )?;
+        }
+        let session = one(&tx, "id = ?", id.0)?.ok_or_else(|| missing(id))?;
+        fault::check(fault::Kind::Commit)?;
+        tx.commit()?;
+        fault::made()?;
+        Ok(session)
+    }
+
     /// What the client sent as tools when the session was made, where that was not what it froze.
     pub fn given(&self, session: SessionId) -> Result<Option<serde_json::Value>> {
         let mut query = self
@@ -135,6 +159,17 @@ fn add(conn: &rusqlite::Connection, session: SessionId, name: &str) -> Result<()
     Ok(())
 }
 
+/// Gives a session all names of another.
+fn take(conn: &rusqlite::Connection, from: SessionId, to: SessionId) -> Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO handles (name, session, at_ms)
+         SELECT name, ?2, ?3 FROM handles WHERE session = ?1
+         ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms",
+    )?
+    .execute(params![from.0, to.0, now_ms()])?;
+    Ok(())
+}
+
 impl Unit<'_> {
     /// Says what the conversation is up to and with a message. A new body of the message forgets it.
     pub fn set_trail(&mut self, message: MessageId, trail: Digest) -> Result<()> {
@@ -148,16 +183,7 @@ impl Unit<'_> {
 
     /// Gives this session all names of another, which goes on as this one.
     pub fn take_handles(&mut self, from: SessionId) -> Result<()> {
-        self.step(|unit| {
-            unit.tx
-                .prepare_cached(
-                    "INSERT INTO handles (name, session, at_ms)
-                     SELECT name, ?2, ?3 FROM handles WHERE session = ?1
-                     ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms",
-                )?
-                .execute(params![from.0, unit.session.0, now_ms()])?;
-            Ok(())
-        })
+        self.step(|unit| take(&unit.tx, from, unit.session))
     }
 }
 
@@ -258,5 +284,11 @@ mod tests {
         assert_eq!(db.given(work.id).unwrap(), None);
         db.set_given(work.id, &json!([{"a": 1}])).unwrap();
         assert_eq!(db.given(work.id).unwrap(), Some(json!([{"a": 1}])));
+        // One that goes on for another has its names from the start.
+        let new = testing::new("work-2");
+        let heir = db.renew(&new, work.id, Some(&json!([{"b": 1}]))).unwrap();
+        assert_eq!(called(&db, "key:a"), Some(heir.id));
+        assert_eq!(db.given(heir.id).unwrap(), Some(json!([{"b": 1}])));
+        assert!(db.renew(&new, work.id, None).is_err(), "its name is taken");
     }
 }

@@ -1,9 +1,13 @@
 //! Whole histories as clients send them: whose they are, what of them stays, what becomes of replies that
 //! nobody sampled here, and what is refused.
 
-use npast::agent::{Conversation, Engine, History, TurnOptions, Whose};
+use std::sync::Arc;
+
+use npast::agent::{Conversation, Engine, Event, History, TurnOptions, Whose};
+use npast::chat::Script;
 use npast::chat::pins::{Rule, Rules};
 use npast::ledger::{Finish, Token};
+use npast::session::fault::{Fault, Reach, Trouble, heal, order};
 use npast::session::{Db, Why};
 use serde_json::{Value, json};
 
@@ -534,4 +538,93 @@ fn a_history_is_its_sessions_by_key_by_match_or_by_calls_and_else_a_new_one() {
     }
     let found = whose(&desk, &pruned, &[]);
     assert!(matches!(found, Whose::Fork(..)), "{found:?}");
+}
+
+/// A request, and what the user was told beside it.
+fn asked(talk: &mut Conversation, client: &Client, text: &str) -> (bool, Vec<String>) {
+    let mut script = Script::read(reply(text).as_bytes()).expect("a script");
+    let mut notices = Vec::new();
+    let followed = talk.follow(
+        &client.history(),
+        Rules::all(),
+        &greedy(300),
+        Some(&mut script),
+        &Arc::default(),
+        &mut |event| {
+            if let Event::Notice { text, .. } = event {
+                notices.push(text);
+            }
+        },
+    );
+    (followed.is_ok(), notices)
+}
+
+#[test]
+fn another_head_that_cannot_be_stored_at_once_is_one_session_and_no_notice_is_lost() {
+    let desk = Desk::new(Class::Dense, Some(CHATML));
+    let engine = desk.engine().expect("an engine");
+    let db = Db::open(&desk.home.join("npast.db")).expect("npast.db");
+    let mut client = Client {
+        tools: Some(json!([tool("read_file")])),
+        ..Client::default()
+    };
+    let mut failed = 0;
+    let mut statements = None;
+    for after in 0.. {
+        if statements.is_some_and(|all| after > all) {
+            break;
+        }
+        let what = format!("statement {after}");
+        client.tools = Some(json!([tool("read_file")]));
+        client.wire.clear();
+        client.user(&format!("Hello, {after}."));
+        let key = format!("key {after}");
+        let mut talk = client::open(&engine, &client, &[&key], desk.new_session()).expect("one");
+        said(&mut talk, &mut client, "Yes.");
+        let before = db.ids().expect("sessions").len();
+        talk.note(("something to say".into(), None));
+        client.tools = Some(json!([tool("write_file")]));
+        client.user("Write it.");
+        // The first time all work, and are counted.
+        order(Fault {
+            reach: if after == 0 {
+                Reach::Nothing
+            } else {
+                Reach::One
+            },
+            after: after.max(1) - 1,
+            why: Trouble::Broken,
+        });
+        let (went, mut told) = asked(&mut talk, &client, "I did.");
+        let count = heal();
+        if after == 0 {
+            assert!(went);
+            statements = Some(count.statements);
+        }
+        failed += usize::from(!went);
+        if !went {
+            let (went, more) = asked(&mut talk, &client, "I did.");
+            assert!(went, "{what}");
+            told.extend(more);
+        }
+        let times = told
+            .iter()
+            .filter(|text| *text == "something to say")
+            .count();
+        assert_eq!(times, 1, "{what}: {told:?}");
+        let info = talk.info();
+        talk.close().expect("a close");
+        assert_eq!(db.ids().expect("sessions").len(), before + 1, "{what}");
+        let session = db.find(&info.name).expect("a lookup").expect("a session");
+        assert_eq!(
+            db.messages(session.id).expect("messages").len(),
+            4,
+            "{what}"
+        );
+        let called = db
+            .by_handle(&npast::agent::key_handle(&key))
+            .expect("a lookup");
+        assert_eq!(called.map(|s| s.id), Some(session.id), "{what}");
+    }
+    assert!(failed > 5, "{failed} failures of {statements:?}");
 }

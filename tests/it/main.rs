@@ -81,6 +81,8 @@ mod gateway_apis;
 mod gateway_doors;
 mod gateway_lives;
 mod goes_on;
+#[cfg(unix)]
+mod hermes;
 mod histories;
 mod hostile;
 #[cfg(target_os = "linux")]

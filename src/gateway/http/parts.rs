@@ -232,6 +232,40 @@ mod tests {
         assert_eq!(history["overlooked"], json!(["date"]));
     }
 
+    fn receipt(evaluated: usize, generated: usize, finish: &str) -> Event {
+        let receipt = json!({"kind": "fork", "call": 1, "context": 0, "kept": 4, "restored": 0,
+            "evaluated": evaluated, "appended": 0, "generated": generated, "pending": 0,
+            "finish": finish, "miss": null, "restored_bytes": 0, "saved_bytes": 0,
+            "snapshot_bytes": 0,
+            "ms": {"restore": 0, "prefill": 0, "first_token": 0, "decode": 0, "save": 0}});
+        Event::Receipt(serde_json::from_value(receipt).expect("a receipt"))
+    }
+
+    #[test]
+    fn a_prompt_that_is_read_again_for_a_message_that_came_first_is_one_prompt() {
+        let end = TurnEnd {
+            finish: Finish::Stop,
+            withdrawn: None,
+            stopped: None,
+        };
+        // Of 14 tokens 9 are read; all are, and two are said; those are read too, and three more said.
+        let said = all(vec![
+            receipt(5, 0, "interrupted"),
+            receipt(10, 2, "interrupted"),
+            receipt(12, 3, "stop"),
+            Event::Done(Done::Beside {
+                end,
+                sign: "quotes".into(),
+            }),
+        ]);
+        let Some(Said::Part(Part::End(end))) = said.last() else {
+            panic!("an end: {said:?}");
+        };
+        let usage = &end.usage;
+        assert_eq!((usage.prompt, usage.cached, usage.generated), (14, 4, 5));
+        assert_eq!(end.npast.as_ref().expect("a note")["beside"], "quotes");
+    }
+
     #[test]
     fn an_error_of_the_service_has_the_status_of_its_kind() {
         let status = |kind: &str| refusal(kind, "m".into(), Some("h".into())).kind.status();

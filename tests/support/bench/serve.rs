@@ -8,13 +8,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use npast::chat::{Message, same};
 use npast::ledger::Token;
 use npast::llama::{Context, ContextOptions, Seq};
 use npast::slot::SlotOptions;
 use serde_json::{Value, json};
 
 use super::host::{LEDGER, words};
-use super::measure::{UBATCH, load, median, ms, options, threads, title, tokens};
+use super::measure::{UBATCH, load, median, ms, options, threads, timed, title, tokens};
 use super::model::{self, Class};
 
 /// Messages of the long history, and bytes of each: together somewhat more than [`LEDGER`] tokens.
@@ -155,11 +156,11 @@ pub fn run() {
     streaming();
 }
 
-/// A history that some other program led.
-fn history() -> Vec<Value> {
+/// A history that some other program led, another one for each name.
+fn history(name: &str) -> Vec<Value> {
     let message = |n: usize| {
         let role = ["user", "assistant"][n % 2];
-        json!({"role": role, "content": format!("{n}: {}", words(BYTES))})
+        json!({"role": role, "content": format!("{name} {n}: {}", words(BYTES))})
     };
     (0..MESSAGES).chain([MESSAGES]).map(message).collect()
 }
@@ -171,14 +172,18 @@ fn first_bytes() {
     title(&format!(
         "the first byte of a reply to a history of {} KB that is stored, besides decoding: median of \
          {ASKED}",
-        history().iter().map(|m| m.to_string().len()).sum::<usize>() / 1000
+        history("")
+            .iter()
+            .map(|m| m.to_string().len())
+            .sum::<usize>()
+            / 1000
     ));
     let kinds: [(&str, Option<&str>); 2] = [
         ("chat completions, known by the client's key", Some("bench")),
         ("chat completions, found by the longest match", None),
     ];
     for (name, key) in kinds {
-        let mut messages = history();
+        let mut messages = history(name);
         let ask = |messages: &[Value]| {
             let mut body = json!({"messages": messages, "max_tokens": 24});
             if let Some(key) = key {
@@ -193,10 +198,11 @@ fn first_bytes() {
             reply
         });
     }
+    matching();
     let mut previous: Option<String> = None;
     print("responses, gone on from by the response's id", || {
         let body = match &previous {
-            None => json!({"input": history(), "max_output_tokens": 24}),
+            None => json!({"input": history("responses"), "max_output_tokens": 24}),
             Some(id) => json!({"input": words(100), "previous_response_id": id,
                 "max_output_tokens": 24}),
         };
@@ -204,6 +210,29 @@ fn first_bytes() {
         previous = Some(reply.id.clone());
         reply
     });
+}
+
+/// The comparison alone, which is in the figures above: one pass over the bytes that were sent.
+fn matching() {
+    let wire = history("matching");
+    let read = |value: &Value| Message::from_json(value).expect("a message");
+    let messages: Vec<Message> = wire.iter().map(read).collect();
+    let bytes: usize = messages.iter().map(|m| m.text.len()).sum();
+    let took = timed(ASKED, || {
+        let mut last = same::START;
+        for (at, said) in same::normal(&same::from_outside(&messages))
+            .iter()
+            .enumerate()
+        {
+            last = same::chain(last, &said.message, at == 0);
+        }
+        std::hint::black_box(last);
+    });
+    println!(
+        "{:<50}{took:>8.2} ms   ({:.0} MB/s)",
+        "  of that, normal form and digests of all bytes",
+        bytes as f64 / took / 1e3
+    );
 }
 
 /// One request that brings the history, and then those that are measured.
