@@ -2,14 +2,26 @@
 //! This room joins the others: chat (messages and tokens), session (npast.db), slot (what is decoded).
 //! It knows no terminal and no HTTP: callers pass requests in and get events out.
 //!
-//! - `values`: what callers pass in and get back: options, events, receipts, errors.
-//! - `engine`: model, slot and stores of one process.
-//! - `notes`, `prompt`: the memory files, and the system prompt.
-//! - `frozen`: what a session fixes at its start.
-//! - `conversation`, `opening`, `input`: an open conversation, and what is added to it.
-//! - `model_call`, `side`, `tool_calls`, `compression`, `turn`: what a turn does.
-//! - `branches`: undo, redo, edit, retry, fork.
-//! - `history`: conversations that a client sends whole.
+//! The parts, in the order in which they import each other. A part neither imports nor calls what stands
+//! below it in this list:
+//! 1. `values`: what callers pass in and get back: options, events, receipts, errors.
+//! 2. `engine`: model, slot and stores of one process: how they are chosen, tried, opened and shared.
+//! 3. `notes`: MEMORY.md and USER.md, the lists that the agent and people edit.
+//! 4. `prompt`: the system prompt, built once for a session.
+//! 5. `frozen`: what a session fixes at its start, and how messages become tokens under it.
+//! 6. `conversation`: what an open conversation is, and how it is read from npast.db.
+//! 7. `input`: an input becomes durable messages and tokens, or is withdrawn.
+//! 8. `opening`: starting, opening, mending and closing a conversation; one operation on it.
+//! 9. `model_call`: one model call: sampled, stored, shown, accounted for.
+//! 10. `side`: model calls beside the conversation, which leave it as it was.
+//! 11. `tool_calls`: the tools of a session, and running the calls of a reply.
+//! 12. `compression`: a conversation near the context's end goes on with a summary of its middle.
+//! 13. `turn`: reply, calls, results, reply, until a reply has no call.
+//! 14. `branches`: undo, redo, edit, retry, fork.
+//! 15. `history`: a client sends its whole conversation: whose it is, and how it is followed.
+//!
+//! Each folder's `mod.rs` lists its files in the same way. Methods of [`Conversation`] stand in the part
+//! that their law belongs to.
 
 mod branches;
 mod compression;
@@ -27,12 +39,13 @@ mod tool_calls;
 mod turn;
 mod values;
 
-pub use branches::undo::{Taken, behind, fork, redo, undo};
-pub use compression::prune::Pruned;
-pub use compression::run::{CompressOptions, CompressStage, Compressed};
-pub use conversation::handle::{Conversation, Info, kv_owner, preflight};
-pub use engine::fit::{demand, words as fit_words};
-pub use engine::handle::{Engine, Facts, Notice};
+pub use branches::fork::fork;
+pub use branches::undo::{behind, redo, undo};
+pub use conversation::handle::{Conversation, Mirror};
+pub use conversation::names::{call_handle, key_handle, kv_owner};
+pub use engine::fit::demand;
+pub use engine::fit_words::words as fit_words;
+pub use engine::handle::{Engine, Facts};
 pub use engine::pass::{Pass, Passes, Rank, Want};
 pub use engine::probe;
 pub use frozen::cost::{Cost, cost, vocabulary};
@@ -40,11 +53,10 @@ pub use frozen::maker::{Made, Maker};
 pub use history::beside::{Names, Side};
 pub use history::follow::Followed;
 pub use history::goes_on::Behind;
-pub use history::matching::History;
-pub use history::whose::{Whose, call_handle, key_handle, whose};
-pub use model_call::answer::{Stopped, TurnEnd};
+pub use history::sent::History;
+pub use history::whose::{Whose, whose};
 pub use notes::edit::Notes;
-pub use opening::operation::Mirror;
+pub use opening::open::preflight;
 pub use prompt::build::{Part, Prompt, Surroundings};
 pub use tool_calls::rounds::Budget;
 pub use tool_calls::steering::Steering;
@@ -52,6 +64,10 @@ pub use tool_calls::temp;
 pub use tool_calls::toolset::{Gate, Toolset};
 pub use values::error::{AgentError, ErrorKind};
 pub use values::event::{Done, Event, OpenQuestion, Stage};
-pub use values::options::{Input, Leeway, NewSession, Open, Options, Policy, Setup, TurnOptions};
+pub use values::notice::Notice;
+pub use values::options::{
+    CompressOptions, Input, Leeway, NewSession, Open, Options, Policy, Setup, TurnOptions,
+};
+pub use values::outcome::{CompressStage, Compressed, Info, Pruned, Stopped, Taken, TurnEnd};
 pub use values::receipt::{Milliseconds, MissNote, Receipt, TurnSum};
 pub use values::refused::Refused;

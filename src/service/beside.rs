@@ -74,15 +74,15 @@ impl Service {
         asked: Beside,
         names: Names<'_>,
         stop: &Arc<AtomicBool>,
-    ) -> Result<Result<Events, Beside>, AgentError> {
+    ) -> Result<Result<Events, Box<Beside>>, AgentError> {
         let open: Vec<i64> = self.sessions().iter().map(|s| s.info().id).collect();
         if open.is_empty() {
-            return Ok(Err(asked));
+            return Ok(Err(Box::new(asked)));
         }
         let engine = self.engine();
         let sign = engine.stands_beside(&asked.history, names, asked.most, &open)?;
         let Some(sign) = sign else {
-            return Ok(Err(asked));
+            return Ok(Err(Box::new(asked)));
         };
         let (sink, events) = mailbox();
         let (own, stop) = (self.clone(), stop.clone());

@@ -179,7 +179,7 @@ impl Led {
         client: &Client,
         options: TurnOptions,
         replies: Option<&Script>,
-    ) -> Result<Events, Beside> {
+    ) -> Result<Events, Box<Beside>> {
         self.beside_until(client, options, replies, &Arc::default())
     }
 
@@ -189,7 +189,7 @@ impl Led {
         options: TurnOptions,
         replies: Option<&Script>,
         stop: &Arc<AtomicBool>,
-    ) -> Result<Events, Beside> {
+    ) -> Result<Events, Box<Beside>> {
         let asked = Beside {
             history: client.history(),
             most: options.max_tokens,

@@ -1,23 +1,19 @@
 //! The new conversation: its tokens, its session, and going on in it. What stays keeps the tokens that it
 //! has (law 1); the note and the summary are rendered by the template as plain content (law 9).
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use serde_json::Value;
 
-use crate::agent::conversation::handle::{Conversation, rendered};
-use crate::agent::engine::handle::file_name;
+use crate::agent::conversation::handle::Conversation;
+use crate::agent::engine::model_files::file_name;
 use crate::agent::frozen::frame::Frozen;
-use crate::agent::input::append::Tokens;
-use crate::agent::model_call::answer::{On, tokenized};
+use crate::agent::input::appended::Tokens;
+use crate::agent::model_call::script::tokenized;
+use crate::agent::opening::rendered::rendered;
 use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::chat::Message;
 use crate::chat::script::{Line, Said};
 use crate::ledger::{Finish, Token, common_prefix};
-use crate::session::{
-    self, Carried, Heir, Lock, Made, MessageId, NewSession, Session, Span, State,
-};
+use crate::session::{self, Carried, Heir, Made, MessageId, NewSession, Span, State};
 
 use super::cut::Cut;
 use super::note::{self, Note};
@@ -284,45 +280,14 @@ impl Conversation {
                 tokens: &child.tokens[old.head..],
                 messages: &child.messages,
                 pending: 1,
-                decoded: child.kept.min(common).min(self.decoded.len()),
+                decoded: child.kept.min(common).min(self.ledger.decoded()),
                 runs: &[],
             },
         )?;
         self.enter(row)?;
-        self.left = Some("the conversation was compressed here".into());
+        self.next_receipt
+            .left("the conversation was compressed here");
         Ok(())
-    }
-
-    /// Goes on in another session of the same lineage, which nobody else has open. What the slot holds of
-    /// it stays known.
-    pub(in crate::agent) fn enter(&mut self, row: Session) -> Result<(), AgentError> {
-        let lock = Lock::session(&self.shared.options.home, row.id)?;
-        let ledger = self.db.ledger(row.id)?;
-        self.messages = self.db.messages(row.id)?;
-        let same = common_prefix(&self.ledger, &ledger);
-        self.marks.retain(|mark| mark.len() <= same);
-        self.ledger = Arc::new(ledger);
-        self.calls = row.usage.calls;
-        self.row = row;
-        self.keep_lock(lock);
-        self.frozen = Frozen::of(&self.shared, &self.row);
-        self.decoded = self.known_decoded()?;
-        self.broken = None;
-        Ok(())
-    }
-
-    /// Reads the new conversation, so that its next message finds it done. Cut short, what was read stays.
-    pub(in crate::agent) fn read_ahead(
-        &mut self,
-        cancel: &Arc<AtomicBool>,
-        on: On<'_>,
-    ) -> Result<(), AgentError> {
-        let len = self.ledger.len().saturating_sub(1);
-        match self.pass(cancel, on) {
-            Some(pass) => self.evaluate_to(&pass, len, cancel, on).map(drop),
-            // The next message reads it.
-            None => Ok(()),
-        }
     }
 }
 

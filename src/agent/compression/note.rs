@@ -3,13 +3,10 @@
 
 use serde_json::{Value, json};
 
-use crate::agent::conversation::handle::text_of;
+use crate::agent::conversation::stored::{FIELD, is_handover, text_of};
 use crate::chat::Message;
 use crate::session;
-use crate::tools::{TodoItem, TodoState, plan_of, plan_text, plan_value};
-
-/// The field of a stored body that says that a message is part of a hand-over.
-const FIELD: &str = "handover";
+use crate::tools::{TodoItem, TodoState, plan_text, plan_value};
 
 /// Most files that are named, of those read and of those changed.
 const MOST_FILES: usize = 40;
@@ -18,17 +15,6 @@ const MOST_FILES: usize = 40;
 pub(in crate::agent) fn summary_end(messages: &[session::Message]) -> usize {
     let last = messages.iter().rposition(|m| m.body.get(FIELD).is_some());
     last.map_or(0, |at| at + 1)
-}
-
-/// Whether a message is part of a hand-over: nobody said it.
-pub(in crate::agent) fn is_handover(message: &session::Message) -> bool {
-    message.body.get(FIELD).is_some()
-}
-
-/// The plan that a hand-over carries.
-pub(in crate::agent) fn plan_in(body: &Value) -> Option<Vec<TodoItem>> {
-    let steps = body.get(FIELD)?.get("plan")?.as_array()?;
-    Some(plan_of(steps))
 }
 
 /// The user message that asks for a summary of at most about `words` words.
@@ -57,9 +43,6 @@ pub(in crate::agent) fn instruction(words: usize, topic: Option<&str>, earlier: 
     }
     Message::user(text)
 }
-
-/// What stands in the place of the result of a call that the instruction follows.
-pub(in crate::agent) const RESULT_LATER: &str = "[npast: the result comes after the hand-over.]";
 
 /// What stands before the summary in a compressed conversation.
 pub(in crate::agent) struct Note {
@@ -168,6 +151,7 @@ fn add(list: &mut Vec<String>, path: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::tool_calls::plan::plan_in;
     use crate::session::{MessageId, State};
 
     fn stored(body: Value) -> session::Message {

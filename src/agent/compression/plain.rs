@@ -1,11 +1,11 @@
 //! A summary without a model: first lines and the calls of tools. It is used where the context is full
 //! and the model wrote no summary that can be used.
 
-use crate::agent::conversation::handle::text_of;
+use crate::agent::conversation::stored::{is_handover, text_of};
 use crate::chat::Message;
 use crate::session;
 
-use super::note::{earlier, is_handover};
+use super::note::earlier;
 
 /// Characters of one line.
 const LINE: usize = 160;

@@ -4,9 +4,11 @@
 
 use std::io::Write;
 
-use crate::agent::conversation::handle::{Conversation, text_of};
-use crate::agent::input::append::Tokens;
+use crate::agent::conversation::handle::Conversation;
+use crate::agent::conversation::stored::text_of;
+use crate::agent::input::appended::Tokens;
 use crate::agent::values::error::AgentError;
+use crate::agent::values::outcome::Pruned;
 use crate::chat::Message;
 use crate::chat::message::Role;
 use crate::durable::private;
@@ -20,25 +22,6 @@ const LONG: usize = 1200;
 
 /// How a line begins that stands for a result.
 const BEGINS: &str = "[npast: the result of ";
-
-/// What a cut of results would do, in tokens.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Pruned {
-    /// Results that became a line.
-    pub results: usize,
-    /// So much shorter is the conversation.
-    pub saved: usize,
-    /// So much of it is read again.
-    pub again: usize,
-}
-
-impl Pruned {
-    /// Whether it pays: what is read again is at most twice what is saved, and the conversation is a
-    /// tenth shorter.
-    pub(in crate::agent) fn pays(&self, len: usize) -> bool {
-        self.again <= 2 * self.saved && self.saved * 10 >= len
-    }
-}
 
 /// The places of long results before the last `tail` tokens. Pure.
 pub(in crate::agent) fn long_results(items: &[Item], bytes: &[usize], tail: usize) -> Vec<usize> {

@@ -1,115 +1,24 @@
-//! Compression: a conversation that comes near the context's end goes on as another session that has a
-//! summary in the place of its middle. The summary is written on a fork of the live sequence, so nothing
-//! is read again for it and sequence 0 is untouched until the result is accepted (law 8). The new session
-//! is the successor of the old one, made in one transaction: killed at any moment, there is the one or
-//! the other, whole. What is read of the new one is the summary, the last turns and what the template
-//! writes around them.
-//!
-//! - `cut`: what stays, word for word (pure); `note`: what the model is asked for and what the new
-//!   conversation says of itself; `ask`: the summary, on a fork; `plain`: one without a model.
-//! - `prune`: long results as lines, before a summary is needed.
-//! - `child`: the new conversation's tokens, and going on in it; `refused`: why it was not done.
+//! One compression from beginning to end: cut, summary, the new session, reading it; and what the user is
+//! told of it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use serde::{Deserialize, Serialize};
-
-use crate::agent::conversation::handle::{Conversation, text_of};
-use crate::agent::model_call::answer::On;
-use crate::agent::tool_calls::host;
+use crate::agent::conversation::handle::Conversation;
+use crate::agent::conversation::stored::text_of;
+use crate::agent::tool_calls::plan::{PLANNER, plan};
 use crate::agent::values::error::AgentError;
-use crate::agent::values::event::Event;
-use crate::agent::values::options::TurnOptions;
+use crate::agent::values::event::{Event, On};
+use crate::agent::values::options::{CompressOptions, TurnOptions};
+use crate::agent::values::outcome::{CompressStage, Compressed, Pruned};
 use crate::agent::values::refused::Refused;
 use crate::chat::Script;
-use crate::chat::message::{Message, Role};
+use crate::chat::message::Message;
 
-use super::cut::{self, Cut, Item, Who, Wish};
+use super::cut::Cut;
 use super::note::{self, Note};
 use super::plain;
-use super::prune::Pruned;
-
-/// When a conversation is compressed by itself, and what stays of it.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-#[serde(default)]
-pub struct CompressOptions {
-    /// The part of the context, in percent, at which it is due; `None` is 75, and 85 where the context
-    /// has less than 16,384 tokens.
-    pub at: Option<usize>,
-    /// Most tokens of the last turns that stay word for word; `None` is a fifth of the context.
-    pub tail: Option<usize>,
-    /// Before a summary is asked for, old long results of tools become lines where that pays.
-    pub prune: bool,
-}
-
-/// What a compression made.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Compressed {
-    /// The session that the conversation goes on as.
-    pub session: String,
-    /// Tokens of the conversation before.
-    pub from: usize,
-    /// Tokens of it now.
-    pub to: usize,
-    /// The summary was put together without the model.
-    pub plain: bool,
-}
-
-/// Where a compression is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CompressStage {
-    /// The summary is being written.
-    Writing,
-    /// The summary is there, and the new session is not yet.
-    Written,
-    /// The new session is stored, and the conversation goes on in it; it is being read.
-    Stored,
-    /// It is read.
-    Read,
-}
-
-/// Why it is compressed now.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::agent) enum Need {
-    /// Somebody asked for it.
-    Asked,
-    /// It is longer than it should be.
-    Due,
-    /// Nothing more fits: a summary without the model is better than none.
-    Full,
-}
-
-/// Tokens that a compression goes by.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Sizes {
-    /// Length of a conversation at which it is due.
-    due: usize,
-    /// Of the first exchange.
-    first: usize,
-    /// Of the last turns.
-    tail: usize,
-    /// Of a summary.
-    summary: usize,
-}
-
-impl Sizes {
-    fn of(limit: usize, options: CompressOptions) -> Sizes {
-        let usual = if limit < 16_384 { 85 } else { 75 };
-        Sizes {
-            due: limit * options.at.unwrap_or(usual) / 100,
-            first: limit / 10,
-            tail: options.tail.unwrap_or(limit / 5),
-            summary: (limit / 10).clamp(64, 2048),
-        }
-    }
-}
-
-/// Whether a number of tokens is a fifth less than another.
-fn much_less(to: usize, from: usize) -> bool {
-    to * 5 <= from * 4
-}
+use super::sizes::{Need, Sizes, much_less};
 
 impl Conversation {
     /// Compresses the conversation now: it goes on as another session, its successor. `topic` gets most
@@ -149,7 +58,7 @@ impl Conversation {
         done
     }
 
-    fn prune_once(
+    pub(in crate::agent) fn prune_once(
         &mut self,
         options: CompressOptions,
         asked: bool,
@@ -169,10 +78,11 @@ impl Conversation {
         }
         self.take_open_along(&mut child);
         self.go_on_as(child)?;
-        self.left = Some("long results before this were shortened".into());
-        self.pruned = Some(pruned);
+        self.next_receipt
+            .left("long results before this were shortened");
+        self.next_receipt.pruned(Some(pruned));
         let read = self.read_ahead(cancel, on);
-        self.pruned = None;
+        self.next_receipt.pruned(None);
         read?;
         let text = format!(
             "{} long results of session {name} became lines: {} tokens fewer, {} are read again; it \
@@ -183,89 +93,8 @@ impl Conversation {
         Ok(Ok(pruned))
     }
 
-    /// Whether the conversation has come to the length at which it is compressed by itself. Not again
-    /// where that was refused and it has hardly grown since.
-    pub(in crate::agent) fn compression_due(&self, options: &TurnOptions) -> bool {
-        let Some(compress) = options.compress else {
-            return false;
-        };
-        let (limit, len) = (self.shared.limit, self.ledger.len());
-        let grown = self
-            .refused
-            .is_none_or(|(id, at)| id != self.row.id || len >= at + limit / 20);
-        len >= Sizes::of(limit, compress).due && grown
-    }
-
-    /// Whether a tenth of the context is left for a reply.
-    pub(in crate::agent) fn has_room(&self) -> bool {
-        let limit = self.shared.limit;
-        self.ledger.len() + limit / 10 <= limit
-    }
-
-    /// Compresses it if that is due. Whether it was.
-    pub(in crate::agent) fn compress_when_due(
-        &mut self,
-        options: &TurnOptions,
-        script: Option<&mut Script>,
-        cancel: &Arc<AtomicBool>,
-        on: On<'_>,
-    ) -> Result<bool, AgentError> {
-        if !self.compression_due(options) {
-            return Ok(false);
-        }
-        // The first resort. What it saves may be enough.
-        let pruned = match options.compress.filter(|c| c.prune) {
-            Some(compress) => self.prune_once(compress, false, cancel, &mut *on)?.is_ok(),
-            None => false,
-        };
-        if pruned && !self.compression_due(options) {
-            return Ok(true);
-        }
-        // Hardly anything more fits.
-        let full = self.ledger.len() + 64 >= self.shared.limit;
-        let need = if full { Need::Full } else { Need::Due };
-        let done = self.compress_now(need, None, options, script, cancel, on)?;
-        Ok(done.is_ok() || pruned)
-    }
-
-    /// An input did not fit. Compresses the conversation where the input can fit afterwards; whether it
-    /// was.
-    pub(in crate::agent) fn compress_for(
-        &mut self,
-        input: &[Message],
-        options: &TurnOptions,
-        script: Option<&mut Script>,
-        cancel: &Arc<AtomicBool>,
-        on: On<'_>,
-    ) -> Result<bool, AgentError> {
-        let Some(compress) = options.compress else {
-            return Ok(false);
-        };
-        let vocab = self.shared.model.vocab();
-        let tokens = |m: &Message| {
-            vocab
-                .tokenize(&m.text, false)
-                .map_or(usize::MAX, |t| t.len())
-        };
-        let needed = input.iter().map(tokens).fold(0, usize::saturating_add);
-        // The first resort.
-        if compress.prune
-            && self.prune_once(compress, false, cancel, &mut *on)?.is_ok()
-            && self.ledger.len().saturating_add(needed) + 64 <= self.shared.limit
-        {
-            return Ok(true);
-        }
-        let sizes = Sizes::of(self.shared.limit, compress);
-        let rest = self.row.head + sizes.summary + sizes.tail + 64;
-        if needed.saturating_add(rest) > self.shared.limit {
-            return Ok(false);
-        }
-        let done = self.compress_now(Need::Full, None, options, script, cancel, on)?;
-        Ok(done.is_ok())
-    }
-
     /// One compression, and what is to be said of it.
-    fn compress_now(
+    pub(in crate::agent) fn compress_now(
         &mut self,
         need: Need,
         topic: Option<&str>,
@@ -292,7 +121,7 @@ impl Conversation {
             Err(why) => {
                 let said = self.refused.is_some_and(|(id, _)| id == before.0);
                 self.refused = Some((before.0, before.2));
-                // Who asked for it says so.
+                // The answer to a request for it says so itself.
                 if !said && need != Need::Asked {
                     let text = format!("session {} was not compressed: {why}", before.1);
                     self.notices.push((text, why.hint().map(str::to_owned)));
@@ -335,7 +164,7 @@ impl Conversation {
         let mut child = self.child_of(&cut, self.note_for(&cut)?, &summary)?;
         let mut plain = plain;
         if !much_less(child.len(), from) && need == Need::Full && !plain {
-            // The model's own was too long.
+            // The summary that the model wrote was too long.
             let summary = self.plain_summary(&cut, sizes);
             child = self.child_of(&cut, self.note_for(&cut)?, &summary)?;
             plain = true;
@@ -372,104 +201,14 @@ impl Conversation {
             let calls = Message::from_json(&m.body)
                 .map(|m| m.calls)
                 .unwrap_or_default();
-            calls.iter().any(|call| call.name == host::PLANNER)
+            calls.iter().any(|call| call.name == PLANNER)
         });
         let plan = match stays {
             true => Vec::new(),
-            false => host::plan(&self.db, self.row.id)?,
+            false => plan(&self.db, self.row.id)?,
         };
         let quoted = cut.user.filter(|_| cut.tail == self.answered());
         let quoted = quoted.map(|at| text_of(&self.messages[at].body).to_owned());
         Ok(Note::of(gone, plan, quoted))
-    }
-
-    /// How many messages there are up to the last reply.
-    pub(in crate::agent) fn answered(&self) -> usize {
-        let last = self.messages.iter().rposition(|m| m.role == "assistant");
-        last.map_or(0, |at| at + 1)
-    }
-
-    /// Where the ledger of those ends.
-    pub(in crate::agent) fn answered_end(&self) -> usize {
-        let open = self.messages[self.answered()..].iter().find_map(|m| m.span);
-        open.map_or(self.ledger.len(), |s| s.start)
-    }
-
-    fn cut_now(&self, sizes: &Sizes) -> Result<Cut, Refused> {
-        let (limit, head) = (self.shared.limit, self.row.head);
-        if head + sizes.summary + limit / 8 > limit {
-            return Err(Refused::Small {
-                limit,
-                head,
-                summary: sizes.summary,
-            });
-        }
-        let n = self.answered();
-        let items = self.items(n);
-        let open = &self.messages[n..];
-        let wish = Wish {
-            summary: note::summary_end(&self.messages[..n]),
-            first: sizes.first,
-            tail: sizes.tail,
-            user_follows: open.iter().any(|m| m.role == "user"),
-            results_follow: matches!(
-                items.last(),
-                Some(Item {
-                    who: Who::Reply { calls: 1.. },
-                    ..
-                })
-            ),
-        };
-        let cut = cut::cut(&items, &wish).ok_or(Refused::Nothing)?;
-        match much_less(head + cut.tokens(&items), self.ledger.len()) {
-            true => Ok(cut),
-            false => Err(Refused::Nothing),
-        }
-    }
-
-    /// The first `n` messages as a cut sees them. A row of inputs between two replies is known as a whole;
-    /// its tokens are shared out by the lengths of the texts.
-    pub(in crate::agent) fn items(&self, n: usize) -> Vec<Item> {
-        let mut items = Vec::with_capacity(n);
-        let mut end = self.row.head;
-        let mut at = 0;
-        while at < n {
-            let message = &self.messages[at];
-            if message.role == "assistant" {
-                let span = message.span.filter(|s| s.end > s.start);
-                let tokens = span.map_or(text_of(&message.body).len() / 3, |s| s.end - s.start);
-                end = span.map_or(end, |s| s.end);
-                let reply = Message::from_json(&message.body).ok();
-                let calls = match message.finish {
-                    Some(crate::ledger::Finish::ToolCalls) => reply.map_or(0, |m| m.calls.len()),
-                    _ => 0,
-                };
-                items.push(Item {
-                    who: Who::Reply { calls },
-                    tokens,
-                });
-                at += 1;
-                continue;
-            }
-            let row = self.messages[at..n]
-                .iter()
-                .take_while(|m| m.role != "assistant");
-            let weights: Vec<usize> = row.map(|m| text_of(&m.body).len() + 16).collect();
-            let sum: usize = weights.iter().sum();
-            let next = self.messages.get(at + weights.len()).and_then(|m| m.span);
-            let total = next.map_or(sum / 3, |s| s.start.saturating_sub(end));
-            for weight in weights {
-                let who = match Role::parse(&self.messages[at].role) {
-                    Some(Role::Tool) => Who::Result,
-                    _ => Who::User,
-                };
-                items.push(Item {
-                    who,
-                    tokens: total * weight / sum,
-                });
-                at += 1;
-            }
-        }
-        items
     }
 }

@@ -1,38 +1,27 @@
-//! What a model is loaded with where nobody says: context, cache type, layers on cards, experts in
-//! the host's memory. `slot::fit::choose` chooses; here its numbers are had, and its choice is said.
+//! Chooses what the user did not: context, cache type, layers on cards, experts in the host's memory.
+//! `slot::fit::choose` makes the choice; this file gets the numbers for it, and holds the choice against
+//! what llama.cpp counts.
 //!
 //! The numbers are llama.cpp's own, counted on a model whose weights are not read. That takes as long
-//! as reading the vocabulary, so they are kept in the data folder, by what the system says of the
-//! model's files. With them the cache type is kept: states on disk are of one type, and another
-//! would read every session again.
+//! as reading the vocabulary, so `fit_records` keeps them in the data folder.
 
-use std::fs;
-use std::io::{self, Read};
-use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use crate::agent::values::error::{AgentError, ErrorKind};
+use crate::agent::values::error::AgentError;
+use crate::agent::values::notice::Notice;
 use crate::agent::values::options::Options;
-use crate::durable::{self, Attributes, Links};
 use crate::llama::{CacheType, ContextOptions, Model, ModelOptions, gguf};
 use crate::slot::Need;
-use crate::slot::fit::{
-    Bound, Choice, Cost, Demand, Layer, Machine, Place, Refusal, Wishes, choose,
-};
+use crate::slot::fit::{Bound, Choice, Cost, Demand, Layer, Machine, Wishes, choose};
 
-use super::handle::{Notice, file_name};
-use super::probe;
+use super::fit_records::{Record, Records};
+use super::fit_words::{refused, words};
+use super::model_files::files_identity;
 
 /// The limit where a model does not say what it was trained for, in tokens.
 const UNTRAINED: usize = 32_768;
 /// Cache types that are chosen from, the better one first.
 const TYPES: [CacheType; 2] = [CacheType::F16, CacheType::Q8_0];
-/// Where the numbers are kept, how many models' and how many bytes.
-const LIST: &str = "fits.json";
-const MOST: usize = 64;
-const MOST_BYTES: u64 = 8 << 20;
 /// How often a placement is made smaller after llama.cpp counted it.
 const ROUNDS: u64 = 4;
 
@@ -43,49 +32,6 @@ pub(in crate::agent) struct Fitted {
     pub notice: Option<Notice>,
     /// For `doctor`.
     pub words: String,
-}
-
-/// What is kept of a model.
-#[derive(Clone, Serialize, Deserialize)]
-struct Record {
-    name: String,
-    demand: Demand,
-    /// The cache type of its last start.
-    cache: Option<CacheType>,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-struct Records {
-    models: Vec<Record>,
-}
-
-impl Records {
-    /// What cannot be read is an empty list: it is counted again.
-    fn read(home: &Path) -> Records {
-        let file = fs::File::open(home.join(LIST));
-        let text = file.and_then(|f| io::read_to_string(f.take(MOST_BYTES)));
-        serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default()
-    }
-
-    fn find(&self, name: &str) -> Option<&Record> {
-        self.models.iter().find(|record| record.name == name)
-    }
-
-    /// Keeps a record, if it says something new.
-    fn keep(mut self, home: &Path, record: Record) -> io::Result<()> {
-        let old = self.find(&record.name);
-        if old.is_some_and(|old| old.cache == record.cache && old.demand == record.demand) {
-            return Ok(());
-        }
-        self.models.retain(|old| old.name != record.name);
-        self.models.push(record);
-        let surplus = self.models.len().saturating_sub(MOST);
-        self.models.drain(..surplus);
-        let text = serde_json::to_vec(&self)?;
-        durable::private::folder(home)?;
-        durable::replace(&home.join(LIST), &text, Attributes::Private, Links::Refuse)
-            .map_err(|e| io::Error::other(e.to_string()))
-    }
 }
 
 /// Fills in what nobody asked for.
@@ -299,7 +245,7 @@ fn context(options: &Options, machine: &Machine) -> ContextOptions {
 
 /// The model's files and all of this run that its numbers depend on.
 fn record_name(options: &Options, machine: &Machine) -> Option<String> {
-    let files = probe::name(options, false)?;
+    let files = files_identity(options, false)?;
     let context = ContextOptions {
         cache: CacheType::F16,
         threads: 1,
@@ -318,125 +264,6 @@ fn record_name(options: &Options, machine: &Machine) -> Option<String> {
         hasher.update(part.as_bytes());
     }
     Some(hasher.finalize().to_hex().to_string())
-}
-
-/// A choice and its reason, in one sentence.
-pub fn words(choice: &Choice, demand: &Demand, machine: &Machine) -> String {
-    let mut text = match choice.limit < demand.trained {
-        true => format!(
-            "context {} of {} tokens",
-            thousands(choice.limit),
-            thousands(demand.trained)
-        ),
-        false => format!("context {} tokens", thousands(choice.limit)),
-    };
-    if choice.kv > 0 {
-        text += &format!(", KV {} in {}", size(choice.kv), choice.cache.name());
-    }
-    let all = demand.layers.len() + 1;
-    if !machine.cards.is_empty() {
-        text += &match (choice.card_layers, choice.host_experts) {
-            (0, _) => ", no layer on a card".to_owned(),
-            (n, 0) if n >= all => ", all layers on the card".to_owned(),
-            (n, e) if n >= all => format!(
-                ", all layers on the card, but the experts of {e} of {} are in the host's memory",
-                demand.layers.len()
-            ),
-            (n, _) => format!(", {n} of {all} layers on the card"),
-        };
-    }
-    let left = |place: &Place, rest: u64, of: &str, whom: &str| {
-        format!(
-            "{of} has {} free, and {} of it stay for {whom}",
-            size(place.free),
-            size(rest.min(place.free))
-        )
-    };
-    text + ": "
-        + &match choice.bound {
-            Bound::Trained => "all that the model was trained for".to_owned(),
-            Bound::Wished => "as asked".to_owned(),
-            Bound::Host => left(
-                &machine.host,
-                machine.host.host_rest(),
-                "the host",
-                "other programs",
-            ),
-            Bound::Cards => {
-                let cards = machine.cards.iter();
-                let each = cards.map(|card| {
-                    left(
-                        &card.place,
-                        card.place.card_rest(),
-                        &card.name,
-                        "the driver and the screen",
-                    )
-                });
-                each.collect::<Vec<_>>().join("; ")
-            }
-            Bound::Start => {
-                "a larger one makes every start slow, as all of it is filled with zeros \
-                             first"
-                    .to_owned()
-            }
-        }
-}
-
-fn refused(options: &Options, machine: &Machine, refusal: &Refusal) -> AgentError {
-    let name = file_name(&options.model);
-    let cards = match refusal.cards {
-        0 => String::new(),
-        cards => format!(" and {} on the cards", size(cards)),
-    };
-    AgentError::new(
-        ErrorKind::Memory,
-        format!(
-            "{name} does not fit: its weights take {}, a context of {} tokens {}, and npast may fill \
-             {} of the host's memory{cards} ({} are free, {} stay for other programs)",
-            size(refusal.weights),
-            thousands(refusal.tokens),
-            size(refusal.context),
-            size(refusal.host),
-            size(machine.host.free),
-            size(machine.host.host_rest().min(machine.host.free)),
-        ),
-    )
-    .hinted(match options.limit {
-        Some(_) => {
-            "take a smaller --ctx, or give --gpu-layers too to have it loaded whatever is free"
-        }
-        None if machine.cards.is_empty() => {
-            "close other programs, take a smaller model or quantization (`npast models recommend`), \
-             or give a --ctx to have it loaded whatever is free"
-        }
-        None => {
-            "close other programs, take a smaller model or quantization (`npast models recommend`), \
-             or give --ctx and --gpu-layers to have it loaded whatever is free"
-        }
-    })
-}
-
-fn size(bytes: u64) -> String {
-    match bytes >> 30 {
-        0 => format!("{} MiB", bytes >> 20),
-        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
-    }
-}
-
-fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let head = digits.len() % 3;
-    let (first, rest) = digits.split_at(head);
-    let groups = rest
-        .as_bytes()
-        .chunks(3)
-        .map(|c| String::from_utf8_lossy(c));
-    let first = (!first.is_empty()).then(|| first.into());
-    first
-        .into_iter()
-        .chain(groups)
-        .collect::<Vec<_>>()
-        .join(",")
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::agent::Leeway;
-use crate::slot::fit::Card;
+use crate::agent::engine::fit_records::LIST;
+use crate::slot::fit::{Card, Place, Refusal};
 use crate::tiny::{self, Class};
 
 /// Of a model that is the test's own: others may make theirs anew, and what is known of a model goes by

@@ -1,80 +1,27 @@
 //! One process's model, slot and stores, opened once. Conversations are opened on it.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use serde_json::Value;
-
-use crate::agent::conversation::handle::{Conversation, fits};
-use crate::agent::frozen::maker::Maker;
 use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::agent::values::event::Stage;
-use crate::agent::values::options::{NewSession, Open, Options, Setup};
-use crate::chat::template::{ChatError, ChatTemplate, Frame, Marks};
-use crate::chat::tokenize::Tokenizer;
+use crate::agent::values::notice::Notice;
+use crate::agent::values::options::Options;
 use crate::kv::{Edge, Limits, Store, Tensors, Weights};
 use crate::ledger::Digest;
-use crate::llama::bridge::BridgeError;
-use crate::llama::{self, Apart, Model, Vocab, gguf};
-use crate::session::{Db, Lock, Session};
+use crate::llama::{self, Model, gguf};
+use crate::session::{Db, Lock};
 use crate::slot::{Class, Compared, Slot, SlotError, SlotHandle, SlotOptions, WindowCost};
 
 use super::fingerprint::fingerprint;
 use super::fit::{Fitted, fitted};
-use super::pass::{Alone, Passes};
-use super::{memory, probe};
+use super::load::{load, sizes};
+use super::model_files::file_name;
+use super::probe;
+use super::shared::Shared;
+use super::template::{examine, own_template};
 
-/// Bytes of snapshots that are kept in RAM.
-const SNAPSHOT_BUDGET: usize = 1 << 30;
-/// Bytes of segments that a switch holds in RAM between their proof and their use. Memory that a
-/// process did not have before costs more time than reading what is in the page cache again.
-const RESTORE_BUDGET: usize = 32 << 20;
 /// Tokens of a long session.
 const LONG: usize = 32_768;
-
-/// Words, numbers, spaces, code and other scripts: what a tokenizer splits by rules of its own.
-const VOCAB_TEXTS: [&str; 4] = [
-    "Hello, it's 3.14 of 2026!  Two  spaces\n\n\tand a tab",
-    "fn main() { log(\"{}\", a[0] + 1_000); } // \\r\r\n",
-    "Grüße, Привет, 日本語の文, مرحبا, 한국어, 👩‍👩‍👧‍👦 e\u{301}",
-    "<|im_start|> <s> \u{0} \u{fffd} \u{2581}",
-];
-
-/// Used when a model has no template: a role line before each text, in the vocabulary's own
-/// end-of-text token.
-const PLAIN_TEMPLATE: &str = "{%- for message in messages -%}\
-    {{- message.role + ': ' + message.content + (eos_token or '') + '\\n' -}}\
-    {%- endfor -%}{%- if add_generation_prompt -%}{{- 'assistant: ' -}}{%- endif -%}";
-
-/// What conversations share.
-pub(in crate::agent) struct Shared {
-    pub options: Options,
-    pub model: Arc<Model>,
-    pub template: Arc<ChatTemplate>,
-    pub tokenizer: Tokenizer,
-    pub store: Store,
-    /// Tokens of a ledger mean the same under equal digests.
-    pub vocab: Digest,
-    /// Of the template's text.
-    pub source: Digest,
-    pub class: Class,
-    pub limit: usize,
-}
-
-impl Shared {
-    /// A connection to npast.db, which stored KV gives way to on a full disk.
-    pub fn database(&self) -> Result<Db, AgentError> {
-        let mut db = Db::open(&self.options.home.join("npast.db"))?;
-        let store = self.store.clone();
-        if !store.is_off() {
-            db.give_way(Box::new(move |bytes| store.make_room(bytes)));
-        }
-        Ok(db)
-    }
-}
-
-/// Something to say once: a sentence and what to do.
-pub type Notice = (String, Option<String>);
 
 /// What an engine is, for `doctor` and the first line of a chat.
 #[derive(Clone, Debug)]
@@ -216,7 +163,7 @@ impl Engine {
     }
 
     /// What its conversations share.
-    pub(in crate::agent) fn shared(&self) -> &Shared {
+    pub(in crate::agent) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
@@ -273,56 +220,6 @@ impl Engine {
         notices
     }
 
-    /// The tools of a session that would start now as its model can be offered them, and what there
-    /// is to say of them.
-    pub fn offered(&self, setup: &Setup) -> (Option<Value>, Vec<Notice>) {
-        Maker::of(&self.shared).freeze(&Frame {
-            system: Some(setup.system.clone()),
-            tools: Some(setup.tools.clone()),
-            thinking: self.shared.options.thinks(),
-            ..Frame::default()
-        })
-    }
-
-    /// Opens a conversation, or starts one.
-    ///
-    /// # Errors
-    /// When its name is not usable, another process has it, or npast.db fails.
-    pub fn conversation(&self, open: Open, new: NewSession) -> Result<Conversation, AgentError> {
-        self.conversation_with(Arc::new(Alone(self.slot.handle())), open, new)
-    }
-
-    /// The same for a conversation that shares the slot with others: `passes` says when it may use
-    /// it.
-    ///
-    /// # Errors
-    /// As [`Engine::conversation`].
-    pub fn conversation_with(
-        &self,
-        passes: Arc<dyn Passes>,
-        open: Open,
-        new: NewSession,
-    ) -> Result<Conversation, AgentError> {
-        Conversation::open(self.shared.clone(), passes, open, new)
-    }
-
-    /// The stored session that [`Engine::conversation`] would go on with, if there is one: the newest
-    /// that continues the one that is meant.
-    ///
-    /// # Errors
-    /// When npast.db fails.
-    pub fn stored(&self, open: &Open, folder: &str) -> Result<Option<Session>, AgentError> {
-        let db = Db::open(&self.shared.options.home.join("npast.db"))?;
-        let named = match open {
-            Open::Named(name) => db.find(name)?,
-            Open::Last => db.last_in_folder(folder)?,
-            Open::FromWords(_) => None,
-        };
-        let here = |session: &Session| fits(&self.shared, session);
-        let newest = named.map(|named| db.newest(named, &here));
-        Ok(newest.transpose()?)
-    }
-
     /// The slot, for whoever gives passes.
     pub fn slot(&self) -> SlotHandle {
         self.slot.handle()
@@ -356,90 +253,6 @@ fn weights(options: &Options, file: &gguf::ModelFacts) -> Weights {
         samples: file.tensors.to_hex().to_string(),
     };
     Weights::of(&options.home.join("kv"), &tensors)
-}
-
-/// What the slot is started with, if its KV cache fits into memory.
-pub(in crate::agent) fn sizes(options: &Options, model: &Model) -> Result<SlotOptions, AgentError> {
-    let limit = options.limit.unwrap_or_else(|| model.trained_context());
-    let offloaded = options.weights.gpu_layers != Some(0) && llama::devices().iter().any(|d| d.gpu);
-    let mut context = options.context.clone();
-    context.ubatch = options.ubatch.unwrap_or(if offloaded { 512 } else { 128 });
-    if !offloaded || context.no_kv_offload {
-        memory::check(model, context.cache, SlotOptions::cells(limit))?;
-    }
-    Ok(SlotOptions {
-        limit,
-        context,
-        snapshot_budget: SNAPSHOT_BUDGET,
-        restore_budget: RESTORE_BUDGET,
-    })
-}
-
-pub(in crate::agent) fn load(
-    options: &Options,
-    progress: &mut dyn FnMut(Stage) -> bool,
-) -> Result<Arc<Model>, AgentError> {
-    let mut weights = options.weights.clone();
-    weights.vocab_only = false;
-    let mut watch = |done| progress(Stage::Model(done));
-    let model = Model::load(&options.model, &weights, &mut watch)?;
-    if !model.generates() {
-        return Err(AgentError::new(
-            ErrorKind::Model,
-            format!(
-                "{} is not a model that writes text",
-                options.model.display()
-            ),
-        )
-        .hinted("take a decoder model, such as an instruct or chat GGUF"));
-    }
-    Ok(Arc::new(model))
-}
-
-/// The chat template in force, and whether it is ours because the model has none.
-pub(in crate::agent) fn own_template(options: &Options, model: &Model) -> (String, bool) {
-    let given = options.chat_template.clone();
-    match given.or_else(|| model.chat_template(None)) {
-        Some(own) => (own, false),
-        None => (PLAIN_TEMPLATE.to_owned(), true),
-    }
-}
-
-pub(in crate::agent) fn examine(
-    source: &str,
-    vocab: &Vocab,
-    apart: Option<&Apart>,
-) -> Result<(ChatTemplate, Tokenizer), AgentError> {
-    let tokenizer = Tokenizer::new(vocab.clone(), source)
-        .map_err(|e| AgentError::new(ErrorKind::Template, e.to_string()))?;
-    let marks = Marks::of(&tokenizer);
-    let template = match apart {
-        Some(apart) => ChatTemplate::apart(source, marks, apart),
-        None => ChatTemplate::new(source, marks),
-    };
-    let template = template.map_err(|e| match e {
-        ChatError::Bridge(BridgeError::Interrupted) => AgentError::from(e),
-        e => AgentError::new(
-            ErrorKind::Template,
-            format!("the chat template is of no use: {e}"),
-        )
-        .hinted("give another one with --chat-template @FILE"),
-    })?;
-    Ok((template, tokenizer))
-}
-
-/// Does with a vocabulary what a start and a turn do with it: a damaged one ends the process, and
-/// this is how a child finds out.
-pub(in crate::agent) fn examine_vocab(model: &Model) -> Result<(), AgentError> {
-    let tokenizer = Tokenizer::new(model.vocab().clone(), PLAIN_TEMPLATE)
-        .map_err(|e| AgentError::new(ErrorKind::Template, e.to_string()))?;
-    drop(Marks::of(&tokenizer));
-    let failed = |e: llama::VocabError| AgentError::new(ErrorKind::Model, e.to_string());
-    for text in VOCAB_TEXTS {
-        let tokens = model.vocab().tokenize(text, false).map_err(failed)?;
-        model.vocab().bytes(&tokens, true);
-    }
-    Ok(())
 }
 
 fn open_store(
@@ -538,11 +351,4 @@ fn metadata(model: &Model, file: &gguf::ModelFacts) -> Vec<(String, String)> {
         rows.insert(0, ("name".to_owned(), name.clone()));
     }
     rows
-}
-
-pub(in crate::agent) fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(
-        || path.display().to_string(),
-        |n| n.to_string_lossy().into_owned(),
-    )
 }

@@ -8,7 +8,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode};
@@ -26,7 +25,9 @@ use crate::llama::{self, Apart, ContextOptions, Model, ModelOptions, apart, gguf
 use crate::slot::Slot;
 
 use super::fit;
-use super::handle::{examine_vocab, load, sizes};
+use super::load::{load, sizes};
+use super::model_files::files_identity;
+use super::template::examine_vocab;
 
 /// What a child is started for.
 pub const TASK: &str = "load";
@@ -119,8 +120,8 @@ pub(in crate::agent) fn check(
         return Ok(());
     };
     let known = Known::read(&options.home);
-    let whole = name(options, false);
-    let own = name(options, options.weights.vocab_only);
+    let whole = files_identity(options, false);
+    let own = files_identity(options, options.weights.vocab_only);
     let is_known = |name: &Option<String>| {
         let name = name.as_ref();
         name.is_some_and(|name| known.models.contains(name))
@@ -136,34 +137,6 @@ pub(in crate::agent) fn check(
         tracing::warn!(%error, "the model will be checked again at the next start");
     }
     Ok(())
-}
-
-/// A name for this build and for the files as the system describes them; `None` where one of them
-/// cannot be looked at.
-pub(in crate::agent) fn name(options: &Options, vocab_only: bool) -> Option<String> {
-    let mut hasher = blake3::Hasher::new();
-    let mut add = |text: &[u8]| {
-        hasher.update(&(text.len() as u64).to_le_bytes());
-        hasher.update(text);
-    };
-    add(env!("CARGO_PKG_VERSION").as_bytes());
-    add(env!("NPAST_LLAMA_SYS").as_bytes());
-    add(llama::backends().join(" ").as_bytes());
-    add(&[u8::from(vocab_only)]);
-    for path in gguf::split_paths(&options.model) {
-        let meta = fs::metadata(&path).ok()?;
-        add(fs::canonicalize(&path).ok()?.as_os_str().as_encoded_bytes());
-        let facts = [
-            meta.mtime(),
-            meta.mtime_nsec(),
-            meta.ctime(),
-            meta.ctime_nsec(),
-        ];
-        facts.iter().for_each(|n| add(&n.to_le_bytes()));
-        add(&meta.ino().to_le_bytes());
-        add(&meta.len().to_le_bytes());
-    }
-    Some(hasher.finalize().to_hex().to_string())
 }
 
 /// Whether the model loads, as a child finds out.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::agent::engine::handle::{Notice, examine, own_template};
 use crate::agent::engine::probe;
+use crate::agent::engine::template::{examine, own_template};
 use crate::agent::prompt::build::Part;
 use crate::agent::values::error::AgentError;
+use crate::agent::values::notice::Notice;
 use crate::agent::values::options::{Options, Setup};
 use crate::chat::template::Frame;
 use crate::ledger::Token;

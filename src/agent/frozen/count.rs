@@ -1,14 +1,19 @@
-//! Tokens without a session: what a text is in them, and how many a conversation would have.
+//! Without a session: what a text is in tokens, how many tokens a conversation would have, which tools the
+//! model could be offered.
 
 use serde_json::Value;
 
 use crate::agent::engine::handle::Engine;
 use crate::agent::values::error::AgentError;
+use crate::agent::values::notice::Notice;
+use crate::agent::values::options::Setup;
 use crate::chat::Message;
+use crate::chat::template::Frame;
 use crate::llama::Vocab;
 use crate::session::now_ms;
 
 use super::frame::Frozen;
+use super::maker::Maker;
 
 impl Engine {
     /// The model's vocabulary.
@@ -31,5 +36,16 @@ impl Engine {
         let thinking = shared.options.thinks();
         let (frozen, _) = Frozen::start(shared, system, tools, thinking, now_ms());
         Ok(frozen.whole(shared, messages)?.len())
+    }
+
+    /// The tools of a session that would start now as its model can be offered them, and what there
+    /// is to say of them.
+    pub fn offered(&self, setup: &Setup) -> (Option<Value>, Vec<Notice>) {
+        Maker::of(self.shared()).freeze(&Frame {
+            system: Some(setup.system.clone()),
+            tools: Some(setup.tools.clone()),
+            thinking: self.shared().options.thinks(),
+            ..Frame::default()
+        })
     }
 }

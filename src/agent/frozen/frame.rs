@@ -5,16 +5,16 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::{Map, Value};
 
-use crate::agent::engine::handle::{Notice, Shared};
-use crate::agent::values::error::{AgentError, ErrorKind};
+use crate::agent::engine::shared::Shared;
+use crate::agent::values::error::AgentError;
+use crate::agent::values::notice::Notice;
 use crate::chat::Message;
-use crate::chat::pieces::{self, Owner, for_tokenizer};
+use crate::chat::pieces::{self, for_tokenizer};
 use crate::chat::script::{Line, Sampled, ScriptError};
-use crate::chat::template::{After, ChatError, ChatTemplate, Delta, Frame, ReplyFormat};
-use crate::chat::tokenize::{Piece, TokenizeError, Tokenizer};
+use crate::chat::template::{After, ChatTemplate, Delta, Frame, ReplyFormat};
+use crate::chat::tokenize::{Piece, Tokenizer};
 use crate::chat::wish::Wish;
 use crate::ledger::{Token, common_prefix};
-use crate::llama::bridge::BridgeError;
 use crate::session::Session;
 
 use super::maker::{Made, Maker};
@@ -22,32 +22,6 @@ use super::maker::{Made, Maker};
 /// What a session fixed at its start.
 pub(in crate::agent) struct Frozen {
     frame: Frame,
-}
-
-impl From<ChatError> for AgentError {
-    fn from(error: ChatError) -> AgentError {
-        if error == ChatError::Bridge(BridgeError::Interrupted) {
-            return AgentError::new(ErrorKind::Interrupted, error.to_string());
-        }
-        let hint = match &error {
-            ChatError::Place(place) if matches!(place.owner(), Some(Owner::System)) => {
-                "give another template with --chat-template @FILE, or start a session without a \
-                 system prompt and tools"
-            }
-            ChatError::Place(place) if matches!(place.owner(), Some(Owner::Tools)) => {
-                "give another template with --chat-template @FILE, or start a session without tools"
-            }
-            ChatError::Place(_) => "give another template with --chat-template @FILE",
-            _ => "npast doctor -m MODEL lists what the template can write",
-        };
-        AgentError::new(ErrorKind::Template, error.to_string()).hinted(hint)
-    }
-}
-
-impl From<TokenizeError> for AgentError {
-    fn from(error: TokenizeError) -> AgentError {
-        AgentError::new(ErrorKind::Input, error.to_string())
-    }
 }
 
 /// See [`Frozen::head`].
@@ -115,9 +89,9 @@ impl Frozen {
         Frozen::new(system, tools, thinking, row.started_ms)
     }
 
-    /// Whether a session that says nothing of it was surely started to think or not to: the one of
-    /// both that writes what its ledger has before the first reply: `prompt`, made of the messages
-    /// `first`.
+    /// Whether a stored session without this setting was started with thinking. Renders the messages
+    /// `first` both ways: the answer is known if exactly one of the two gives `prompt`, the tokens that the
+    /// ledger has before the first reply.
     pub fn was_thinking(
         shared: &Shared,
         row: &Session,

@@ -3,21 +3,15 @@
 //! the tools, llama.cpp makes their grammar. A tool that cannot be had like that is loosened, then
 //! left out, and named. Before a call of any session the same is done for its grammar alone: what
 //! is frozen stays as it is.
-//!
-//! llama.cpp's work on a schema cannot be interrupted, so it is done on a thread of its own that is
-//! no longer waited for when its time is over or the user has had enough. What it is given is
-//! bounded, so it ends soon.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
 
 use serde_json::{Value, json};
 
-use crate::agent::engine::handle::{Notice, Shared};
-use crate::agent::model_call::coming::grammar;
+use crate::agent::engine::shared::Shared;
 use crate::agent::values::error::{AgentError, ErrorKind};
+use crate::agent::values::notice::Notice;
 use crate::chat::template::{After, ChatTemplate, Frame, ReplyFormat};
 use crate::chat::wish::{Calls, Wish};
 use crate::chat::{Message, names};
@@ -25,17 +19,12 @@ use crate::llama::Vocab;
 use crate::tools::Spec;
 use crate::tools::schema::{self, Level, Room};
 
-/// How long the grammar of a session's tools may take to be made.
-const GRAMMAR_LIMIT: Duration = Duration::from_secs(30);
-
-/// How often the waiting thread looks whether it should end.
-const GLANCE: Duration = Duration::from_millis(20);
+use super::grammar::grammar;
+use super::time_limit::{GRAMMAR_LIMIT, Waited, within};
+use super::tool_forms::{fewer, left_out, loosened, name_of, named_types, typed, with_parameters};
 
 /// Largest grammar, in bytes: llama.cpp needs some hundred times as much memory for one.
 const MOST_GRAMMAR: usize = 4 << 20;
-
-/// Parameters of a tool where a format can have no more.
-const MOST_PARAMETERS: usize = 32;
 
 /// What makes and tries grammars.
 #[derive(Clone)]
@@ -354,150 +343,3 @@ impl Maker {
 }
 
 const HINT: &str = "npast doctor -m MODEL lists what the template can write";
-
-/// What became of work on another thread.
-enum Waited<T> {
-    Done(T),
-    Cancelled,
-    TooLong,
-}
-
-/// Does work on a thread of its own, and waits for it as long as it may take.
-fn within<T: Send + 'static>(
-    cancel: &AtomicBool,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Waited<T> {
-    let until = Instant::now() + GRAMMAR_LIMIT;
-    let (send, done) = mpsc::channel();
-    let thread = std::thread::Builder::new().name("grammar".to_owned());
-    let started = thread.spawn(move || {
-        // Nobody listens when it took too long.
-        let _ = send.send(work());
-    });
-    if started.is_err() {
-        return Waited::TooLong;
-    }
-    loop {
-        match done.recv_timeout(GLANCE) {
-            Ok(result) => return Waited::Done(result),
-            Err(RecvTimeoutError::Disconnected) => return Waited::TooLong,
-            Err(RecvTimeoutError::Timeout) if cancel.load(Ordering::Relaxed) => {
-                return Waited::Cancelled;
-            }
-            Err(RecvTimeoutError::Timeout) if Instant::now() >= until => return Waited::TooLong,
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-    }
-}
-
-fn name_of(tool: &Value) -> Option<&str> {
-    tool["function"]["name"].as_str()
-}
-
-fn with_parameters(tool: &Value, parameters: Value) -> Value {
-    let mut tool = match tool.get("function") {
-        Some(_) => tool.clone(),
-        None => json!({"type": "function", "function": tool}),
-    };
-    tool["function"]["parameters"] = parameters;
-    tool
-}
-
-/// A tool in whose schema everything has one type: some templates write no others.
-fn named_types(tool: &Value) -> Value {
-    let mut tool = tool.clone();
-    one_type(&mut tool["function"]["parameters"]);
-    tool
-}
-
-fn one_type(schema: &mut Value) {
-    let Some(fields) = schema.as_object_mut() else {
-        return;
-    };
-    let some = fields.shift_remove("anyOf");
-    let kind = match fields.get("type") {
-        Some(Value::String(kind)) => kind.clone(),
-        Some(Value::Array(kinds)) => {
-            let mut kinds = kinds.iter().filter_map(Value::as_str);
-            kinds
-                .find(|kind| *kind != "null")
-                .unwrap_or("string")
-                .to_owned()
-        }
-        _ => {
-            let listed = fields.get("enum").and_then(|all| all.get(0));
-            let of_value = listed.map(|value| match value {
-                Value::Number(_) => "number",
-                Value::Bool(_) => "boolean",
-                _ => "string",
-            });
-            let first = some
-                .as_ref()
-                .and_then(|all| all.get(0)?.get("type")?.as_str());
-            of_value.or(first).unwrap_or("string").to_owned()
-        }
-    };
-    if kind == "array" && !fields.contains_key("items") {
-        fields.insert("items".into(), json!({}));
-    }
-    fields.insert("type".into(), kind.into());
-    if let Some(Value::Object(properties)) = fields.get_mut("properties") {
-        properties.values_mut().for_each(one_type);
-    }
-    if let Some(items) = fields.get_mut("items") {
-        one_type(items);
-    }
-}
-
-/// A tool with no more parameters than any format can have: those that are required first.
-fn fewer(tool: &Value) -> Value {
-    let mut tool = tool.clone();
-    let parameters = &mut tool["function"]["parameters"];
-    let required = parameters["required"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    if let Some(Value::Object(all)) = parameters.get_mut("properties") {
-        let needed = |name: &String| required.iter().any(|one| one.as_str() == Some(name));
-        let first = all.keys().filter(|name| needed(name));
-        let then = all.keys().filter(|name| !needed(name));
-        let kept: Vec<String> = first.chain(then).take(MOST_PARAMETERS).cloned().collect();
-        all.retain(|name, _| kept.contains(name));
-        if let Some(Value::Array(names)) = parameters.get_mut("required") {
-            names.truncate(MOST_PARAMETERS);
-        }
-    }
-    tool
-}
-
-/// A tool of whose parameters only the types are left.
-fn typed(tool: &Value) -> Value {
-    let mut tool = tool.clone();
-    let properties = tool["function"]["parameters"]["properties"].as_object_mut();
-    for (_, property) in properties.into_iter().flatten() {
-        let kind = property["type"].as_str().unwrap_or("string").to_owned();
-        let mut plain = json!({ "type": kind });
-        if kind == "array" {
-            plain["items"] = json!({});
-        }
-        if let Some(text) = property.get("description") {
-            plain["description"] = text.clone();
-        }
-        *property = plain;
-    }
-    tool
-}
-
-fn loosened(name: &str, why: &str) -> Notice {
-    (
-        format!("the tool {name} is offered with a simpler schema: {why}"),
-        None,
-    )
-}
-
-fn left_out(name: &str, why: &str) -> Notice {
-    (
-        format!("the tool {name} is left out of this session: {why}"),
-        None,
-    )
-}

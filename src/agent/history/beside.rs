@@ -8,15 +8,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::agent::conversation::handle::text_of;
+use crate::agent::conversation::names::key_handle;
+use crate::agent::conversation::stored::text_of;
 use crate::agent::engine::handle::Engine;
 use crate::agent::engine::pass::{Passes, Rank, Want};
 use crate::agent::frozen::frame::Frozen;
-use crate::agent::model_call::answer::{On, TurnEnd, mixed, prepared_with};
-use crate::agent::model_call::coming::{Coming, grammar, watch};
+use crate::agent::frozen::grammar::grammar;
+use crate::agent::model_call::coming::Coming;
+use crate::agent::model_call::script::prepared_with;
+use crate::agent::model_call::seed::mixed;
+use crate::agent::model_call::watch::watch;
 use crate::agent::values::error::{AgentError, ErrorKind};
-use crate::agent::values::event::Event;
+use crate::agent::values::event::{Event, On};
 use crate::agent::values::options::TurnOptions;
+use crate::agent::values::outcome::TurnEnd;
 use crate::agent::values::receipt::{Milliseconds, MissNote, Receipt};
 use crate::chat::beside::{self, Asked, Open, Sign};
 use crate::chat::message::Role;
@@ -28,8 +33,8 @@ use crate::llama::Sampling;
 use crate::session::{Db, Session, SessionId, now_ms};
 use crate::slot::{self, Base, Choice, Fork, Kind, Outcome, Reply, SlotError};
 
-use super::matching::{History, Sent};
-use super::whose::{self, Whose, key_handle};
+use super::sent::{History, Sent};
+use super::whose::{self, Whose};
 
 /// The name of such work in scripts.
 const JOB: &str = "side";

@@ -5,19 +5,22 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::agent::branches::undo::cut_before;
+use crate::agent::branches::turns::cut_before;
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::input::append::Appended;
-use crate::agent::model_call::answer::{On, Sum, TurnEnd};
+use crate::agent::input::appended::Appended;
+use crate::agent::model_call::sum::Sum;
 use crate::agent::values::error::{AgentError, ErrorKind};
+use crate::agent::values::event::On;
 use crate::agent::values::options::{Input, TurnOptions};
+use crate::agent::values::outcome::TurnEnd;
 use crate::chat::message::Role;
 use crate::chat::pins::{self, Overlooked, Rules, Verdict};
 use crate::chat::same::{Difference, What};
 use crate::chat::{Message, Script};
 use crate::session::{BranchId, MessageId, Why};
 
-use super::matching::{History, Match, Sent};
+use super::matching::Match;
+use super::sent::{History, Sent};
 
 /// How a history was followed.
 #[derive(Clone, Debug)]
@@ -144,7 +147,7 @@ impl Conversation {
         Ok(Followed {
             end,
             same,
-            sent: sent.len(),
+            sent: sent.count(),
             difference: difference.filter(changed),
             overlooked,
             renewed,
@@ -154,7 +157,7 @@ impl Conversation {
 
     /// What has to be done.
     fn way(&self, sent: &Sent, found: &Match) -> Result<Way, AgentError> {
-        let all = sent.len();
+        let all = sent.count();
         let replied = sent.said.last().map(|s| s.message.role) == Some(Role::Assistant);
         if found.same == all && replied {
             let last = found.known.len() == all;
@@ -230,7 +233,8 @@ impl Conversation {
         if cut {
             let words = difference.as_ref().map(ToString::to_string);
             let words = words.unwrap_or_else(|| "another message follows".to_owned());
-            self.left = Some(format!("the client sent another history: {words}").into());
+            let why = format!("the client sent another history: {words}");
+            self.next_receipt.left(why);
         }
         let noted = self.noted(after, tail.clone(), overlooked);
         let had_note = noted.len() > tail.len();

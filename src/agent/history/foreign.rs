@@ -3,20 +3,17 @@
 //! them, each with a place of its own, so that the conversation can be cut after each. Law 9 holds: a
 //! reply of a stranger is content, and cannot speak as the template.
 
-use crate::agent::branches::undo::cut_before;
+use crate::agent::branches::turns::cut_before;
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::frozen::frame::Frozen;
-use crate::agent::input::append::{Appended, Before, Tokens};
-use crate::agent::model_call::answer::tokenized;
+use crate::agent::input::appended::{Appended, Before, Tokens};
+use crate::agent::model_call::script::tokenized;
 use crate::agent::values::error::{AgentError, ErrorKind};
-use crate::agent::values::options::NewSession;
 use crate::chat::Message;
 use crate::chat::message::Role;
 use crate::chat::template::After;
 use crate::ledger::{Finish, Token, common_prefix};
 use crate::session::{Cut, MessageId, Span, State, Why, now_ms};
-
-use super::matching::{Match, Sent, new_prefix};
 
 /// Messages with their tokens, behind those that stay.
 struct Laid {
@@ -125,12 +122,12 @@ impl Conversation {
             }
         }
         unit.set_pending(0)?;
-        unit.set_decoded(self.decoded.len().min(laid.from))?;
+        unit.set_decoded(self.ledger.decoded().min(laid.from))?;
         unit.touch(now_ms())?;
         unit.commit()?;
-        let named = self.broken.take();
+        let named = self.next_receipt.forget_break();
         self.read_again()?;
-        self.broken = laid.broken.or(named);
+        self.next_receipt.broke_if(laid.broken.or(named));
         let after = match begun {
             true => self.after_last_input(),
             false if tail.last().is_some_and(|m| m.role == Role::Tool) => After::Results,
@@ -141,7 +138,7 @@ impl Conversation {
                 from: self.ledger.len(),
                 tail: Vec::new(),
                 spans: Vec::new(),
-                decoded: self.decoded.len(),
+                decoded: self.ledger.decoded(),
                 pending: 0,
                 messages: self.messages.len() - inputs.len(),
             },
@@ -275,43 +272,7 @@ impl Conversation {
             from,
             tokens: tokens[from..].to_vec(),
             spans: spans.collect(),
-            broken: (from < stays.min(self.decoded.len())).then_some((from, why)),
+            broken: (from < stays.min(self.ledger.decoded())).then_some((from, why)),
         })
-    }
-
-    /// The messages of a history for a session that begins anew: those that are stored with what the
-    /// client does not know of them.
-    pub(in crate::agent) fn renewed_tail(
-        &self,
-        sent: &Sent,
-        found: &Match,
-    ) -> Result<Vec<Message>, AgentError> {
-        let mut tail = Vec::with_capacity(sent.said.len());
-        for known in &found.known[..found.same] {
-            tail.push(Message::from_json(&self.messages[known.place].body)?);
-        }
-        tail.extend(sent.from(found.same));
-        Ok(tail)
-    }
-
-    /// Makes the conversation another session with the head that a history has: it continues this one,
-    /// and has all its names.
-    pub(in crate::agent) fn renew(&mut self, sent: &Sent, why: &str) -> Result<(), AgentError> {
-        let old = self.row.clone();
-        let new = NewSession {
-            folder: old.folder.clone(),
-            system: sent.system.clone(),
-            tools: sent.tools.clone(),
-            seed: Some(old.seed),
-            setup: None,
-        };
-        let mut child = self.begin_child(&new)?;
-        let notice = new_prefix(why, &old.name, &child.row.name);
-        child.notices.push(notice);
-        child.broken = Some((0, why.to_owned()));
-        // An error from here on leaves nothing of it behind.
-        child.resumed = false;
-        *self = child;
-        Ok(())
     }
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::model_call::answer::On;
 use crate::agent::values::error::AgentError;
+use crate::agent::values::event::On;
 use crate::agent::values::options::TurnOptions;
 use crate::chat::message::Role;
 use crate::chat::pins::Rules;
@@ -18,7 +18,8 @@ use crate::chat::{Message, Script};
 use crate::session::SessionId;
 
 use super::follow::Followed;
-use super::matching::{History, Match, Sent, disordered};
+use super::matching::Match;
+use super::sent::{History, Sent, disordered};
 
 /// A place in a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -1,17 +1,20 @@
-//! Whose history a client sends: by a key of its own, else by the longest match, else by the ids of calls
-//! that npast gave out (a fork has those of its parent, so they alone are not sure), else nobody's. Each question is a look into an index of npast.db.
+//! Finds the session that a client's history belongs to: by a key that the client gave it, else by the
+//! longest match, else by the ids of calls that npast gave out. A fork has the call ids of its parent, so
+//! they come last. Each step is a look into an index of npast.db.
 
-use crate::agent::branches::undo::fork_after;
-use crate::agent::conversation::handle::{Conversation, Info};
+use crate::agent::branches::fork::fork_after;
+use crate::agent::conversation::handle::Conversation;
+use crate::agent::conversation::names::{call_handle, key_handle};
 use crate::agent::engine::handle::Engine;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::options::{NewSession, Open};
+use crate::agent::values::outcome::Info;
 use crate::chat::Message;
 use crate::chat::message::{Role, ToolCall};
 use crate::chat::pins::{self, Pinned, Rules, Verdict};
 use crate::session::{Db, MessageId, Session, SessionId, name_from_words};
 
-use super::matching::{History, Sent};
+use super::sent::{History, Sent};
 
 /// The session that a history belongs to.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,16 +31,6 @@ pub enum Whose {
 const REPLIES: usize = 8;
 /// The last messages of a session in which its last calls are looked for.
 const LOOKED_AT: usize = 256;
-
-/// The name under which a session is found by the id of a call in it.
-pub fn call_handle(id: &str) -> String {
-    format!("call:{id}")
-}
-
-/// The name under which a session is found by a client's own key.
-pub fn key_handle(key: &str) -> String {
-    format!("key:{key}")
-}
 
 /// Finds the session that a history belongs to. `keys` are names that the client gives it, the surest
 /// first. Costs O(bytes of the history) and one look into an index for each message at most.

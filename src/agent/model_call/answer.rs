@@ -1,129 +1,32 @@
-//! One turn: input, model call, reply, receipt.
+//! One model call for an input that is stored: format, call, end of the reply, receipt.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::engine::handle::{Notice, Shared};
-use crate::agent::frozen::frame::Frozen;
-use crate::agent::history::whose::call_handle;
-use crate::agent::input::append::Appended;
-use crate::agent::values::error::{AgentError, ErrorKind};
-use crate::agent::values::event::Event;
-use crate::agent::values::options::{Input, TurnOptions};
-use crate::agent::values::receipt::{Milliseconds, MissNote, Receipt, TurnSum};
-use crate::chat::script::{Line, ScriptError};
+use crate::agent::conversation::names::call_handle;
+use crate::agent::frozen::grammar::grammar;
+use crate::agent::input::appended::Appended;
+use crate::agent::values::error::AgentError;
+use crate::agent::values::event::{Event, On};
+use crate::agent::values::notice::Notice;
+use crate::agent::values::options::TurnOptions;
+use crate::agent::values::outcome::TurnEnd;
+use crate::agent::values::receipt::Receipt;
 use crate::chat::template::ReplyFormat;
 use crate::chat::{Message, Script};
 use crate::ledger::{Finish, Token};
-use crate::llama::{Grammar, Sampling, Vocab};
+use crate::llama::{Grammar, Sampling};
 use crate::session::{self, MessageId, Usage, now_ms};
 use crate::slot::{Choice, Outcome, Reply};
 
-use super::coming::{Coming, grammar, watch};
-use super::reason;
-
-/// How a turn ended.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct TurnEnd {
-    /// Of the last reply.
-    pub finish: Finish,
-    /// Ctrl-C came before the first token: the user's text, handed back.
-    pub withdrawn: Option<String>,
-    /// npast ended the turn, and not the model or the user.
-    pub stopped: Option<Stopped>,
-}
-
-/// Why npast ended a turn in which the model went on calling tools.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stopped {
-    /// The budget of steps is used up.
-    Steps,
-    /// The budget of tokens is used up.
-    Tokens,
-    /// The same call gave the same result again and again.
-    Loop,
-    /// One call after another named no tool or had wrong arguments.
-    Chances,
-}
-
-/// How a script is written.
-const LINES: &str = "one JSON object a line: {\"text\": …} or {\"content\": …}, one line a call";
-
-pub(in crate::agent) type On<'a> = &'a mut dyn FnMut(Event);
-
-/// The sums of a turn while it runs.
-pub(in crate::agent) struct Sum {
-    begun: Instant,
-    pub so_far: Option<TurnSum>,
-}
-
-impl Sum {
-    pub fn begin() -> Sum {
-        Sum {
-            begun: Instant::now(),
-            so_far: None,
-        }
-    }
-
-    pub fn add(&mut self, receipt: &Receipt) {
-        let before = self.so_far.as_ref();
-        let sum = |of: fn(&TurnSum) -> usize, more| before.map_or(0, of) + more;
-        self.so_far = Some(TurnSum {
-            calls: before.map_or(0, |s| s.calls) + 1,
-            context: receipt.context,
-            kept: sum(|s| s.kept, receipt.kept),
-            restored: sum(|s| s.restored, receipt.restored),
-            evaluated: sum(|s| s.evaluated, receipt.evaluated),
-            appended: sum(|s| s.appended, receipt.appended),
-            generated: sum(|s| s.generated, receipt.generated),
-            finish: receipt.finish,
-            stopped: None,
-            seconds: 0.0,
-        });
-    }
-
-    /// Tokens sampled so far.
-    pub fn generated(&self) -> usize {
-        self.so_far.as_ref().map_or(0, |s| s.generated)
-    }
-
-    /// The `turn` event; a turn without a call has none.
-    pub fn show(self, stopped: Option<Stopped>, on: On<'_>) {
-        if let Some(sum) = self.so_far {
-            on(Event::Turn(TurnSum {
-                stopped,
-                seconds: self.begun.elapsed().as_secs_f64(),
-                ..sum
-            }));
-        }
-    }
-}
+use super::coming::Coming;
+use super::sum::Sum;
+use super::watch::watch;
 
 impl Conversation {
-    /// Runs a turn of one model call on this thread. `cancel` stops it between decode calls; what
-    /// was decoded stays. Calls in the reply are shown and nobody runs them: see
-    /// [`Conversation::work`].
-    ///
-    /// # Errors
-    /// When the input is not usable (nothing was stored then) or decoding fails (the message stays
-    /// open, to be answered later).
-    pub fn turn(
-        &mut self,
-        input: Input,
-        options: &TurnOptions,
-        script: Option<&mut Script>,
-        cancel: &Arc<AtomicBool>,
-        on: On<'_>,
-    ) -> Result<TurnEnd, AgentError> {
-        self.work(input, options, None, script, cancel, on)
-    }
-
     /// The model call for an input that is stored: reply, receipt.
     pub(in crate::agent) fn answer(
         &mut self,
@@ -205,10 +108,9 @@ impl Conversation {
         // What the slot holds can be continued as long as the ledger begins with it.
         let whole = prompt + outcome.tokens.len();
         if stored.is_ok() && (1..=whole).contains(&outcome.mark.len()) {
-            self.marks.push(outcome.mark);
+            self.ledger.slot_holds(outcome.mark);
         }
-        let reached = outcome.context().min(self.ledger.len());
-        self.decoded.reached(reached);
+        self.ledger.reached(outcome.context());
 
         let mut finish = outcome.finish;
         let mut message = None;
@@ -236,7 +138,7 @@ impl Conversation {
         if self.row.runs_tools && finish != Finish::ToolCalls {
             self.settle();
         }
-        outcome.snapshot_bytes += std::mem::take(&mut self.settled);
+        outcome.snapshot_bytes += self.next_receipt.take_settled();
         let receipt = self.receipt(&outcome, finish);
         let mut end = TurnEnd {
             finish,
@@ -300,7 +202,7 @@ impl Conversation {
                 unit.add_handle(&call_handle(&call.id))?;
             }
         }
-        unit.set_decoded(self.decoded.len())?;
+        unit.set_decoded(self.ledger.decoded())?;
         unit.add_receipt("turn", Some(receipt.finish), &json!(receipt))?;
         unit.add_usage(&Usage {
             calls: 1,
@@ -326,85 +228,32 @@ impl Conversation {
         Ok(())
     }
 
-    pub(in crate::agent) fn receipt(&mut self, outcome: &Outcome, finish: Finish) -> Receipt {
-        let ms = |x: f64| x.max(0.0).round() as u64;
-        let times = outcome.times;
-        Receipt {
-            kind: outcome.kind,
-            call: self.calls,
-            context: outcome.context(),
-            kept: outcome.kept,
-            restored: outcome.restored,
-            evaluated: outcome.evaluated,
-            appended: outcome.appended,
-            generated: outcome.tokens.len(),
-            pending: outcome.pending,
-            finish,
-            miss: self.miss(outcome),
-            pruned: self.pruned.take(),
-            restored_bytes: outcome.restored_bytes,
-            saved_bytes: outcome.saved_bytes,
-            snapshot_bytes: outcome.snapshot_bytes,
-            ms: Milliseconds {
-                restore: ms(times.restore),
-                prefill: ms(times.prefill),
-                first_token: ms(times.first_token),
-                decode: ms(times.decode),
-                save: ms(times.save),
-            },
-        }
-    }
-
-    /// What was evaluated again and why; also a break made on purpose that cost nothing twice.
-    fn miss(&mut self, outcome: &Outcome) -> Option<MissNote> {
-        let broken = self.broken.take();
-        let left = self.left.take();
-        let (messages, head) = (&self.messages, self.row.head);
-        match (&outcome.miss, broken) {
-            (Some(miss), broken) => {
-                let why = broken.as_ref().map(|(_, why)| why.as_str());
-                let why = why.or(left.as_deref());
-                let vocab = self.shared.model.vocab();
-                Some(reason::note(miss, messages, head, vocab, why))
-            }
-            (None, Some((at, why))) => Some(reason::broken(at, &why, messages, head)),
-            (None, None) => None,
-        }
-    }
-
-    /// The next prepared reply, as tokens.
-    fn prepared(&self, script: &mut Script) -> Result<(Vec<Token>, Finish), AgentError> {
-        let scripted =
-            |e: ScriptError| AgentError::new(ErrorKind::Script, e.to_string()).hinted(LINES);
-        let line = script.next_main().map_err(scripted)?;
-        self.prepared_after(&line, &self.ledger)
-    }
-
-    /// A prepared reply after other tokens, and how it ends.
-    pub(in crate::agent) fn prepared_after(
-        &self,
-        line: &Line,
-        before: &[Token],
-    ) -> Result<(Vec<Token>, Finish), AgentError> {
-        prepared_with(&self.frozen, &self.shared, line, before)
-    }
-
-    /// The seed of a call whose reply begins at `position`. A reply that is sampled anew has another.
-    pub(in crate::agent) fn seed_at(&self, position: usize) -> u64 {
-        match self.row.tries {
-            0 => mixed(self.row.seed, position),
-            tries => mixed(!mixed(self.row.seed, tries as usize), position),
-        }
-    }
-
     pub(in crate::agent) fn recent(&self, window: usize) -> Vec<Token> {
         self.ledger[self.ledger.len().saturating_sub(window)..].to_vec()
     }
 
-    pub(in crate::agent) fn say(&mut self, on: On<'_>) {
-        for (text, hint) in self.take_notices() {
-            on(Event::Notice { text, hint });
+    /// After a failed write in a model call: says what became of its reply. `whole` is the length of
+    /// the ledger with all of it, `sampled` the number of its tokens.
+    pub(in crate::agent) fn say_what_is_lost(&mut self, whole: usize, sampled: usize) {
+        if sampled == 0 {
+            return;
         }
+        if let Err(error) = self.read_stored() {
+            tracing::warn!(%error, "what is stored of the reply is not known");
+        }
+        let text = match whole.saturating_sub(self.ledger.len()).min(sampled) {
+            0 => "the reply is stored, and its receipt could not be".to_owned(),
+            lost if lost == sampled => format!(
+                "the reply could not be stored: the conversation goes on without its {lost} tokens"
+            ),
+            lost => format!(
+                "the end of the reply could not be stored: the conversation goes on without its \
+                 last {lost} tokens, which are not shown"
+            ),
+        };
+        self.notices.push((text, None));
+        self.next_receipt
+            .left("what stood here could not be stored");
     }
 }
 
@@ -428,39 +277,4 @@ fn only_thinking(reply: &Message, finish: Finish) -> Option<Notice> {
         )),
         _ => None,
     }
-}
-
-/// A prepared reply after other tokens, and how it ends.
-pub(in crate::agent) fn prepared_with(
-    frozen: &Frozen,
-    shared: &Shared,
-    line: &Line,
-    before: &[Token],
-) -> Result<(Vec<Token>, Finish), AgentError> {
-    let scripted = |e: ScriptError| AgentError::new(ErrorKind::Script, e.to_string()).hinted(LINES);
-    let sampled = frozen.sampled(shared, line).map_err(scripted)?;
-    let vocab = shared.model.vocab();
-    let mut tokens = Frozen::continuation(shared, before, "", sampled.pieces)?;
-    if let Some(finish) = line.finish {
-        return Ok((tokens, finish));
-    }
-    match sampled.end_of_turn.as_deref() {
-        Some("") | None => tokens.extend(vocab.eos()),
-        Some(end) => tokens.extend(tokenized(vocab, end)?),
-    }
-    Ok((tokens, Finish::Stop))
-}
-
-pub(in crate::agent) fn tokenized(vocab: &Vocab, text: &str) -> Result<Vec<Token>, AgentError> {
-    vocab
-        .tokenize(text, true)
-        .map_err(|e| AgentError::new(ErrorKind::Script, e.to_string()))
-}
-
-/// A seed for one call: the session's, mixed with the position (splitmix64's finalizer).
-pub(in crate::agent) fn mixed(seed: u64, position: usize) -> u64 {
-    let mut z = seed.wrapping_add((position as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }

@@ -1,21 +1,19 @@
 //! From sampled tokens to shown text and stored messages, while a reply comes.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use crate::agent::conversation::handle::Conversation;
-use crate::agent::values::error::{AgentError, ErrorKind};
+use crate::agent::conversation::read_reply::{bridge, stops_error};
+use crate::agent::values::error::AgentError;
 use crate::agent::values::event::Event;
 use crate::chat::Message;
 use crate::chat::reply::{ReplyEvent, ReplyReader};
 use crate::chat::stream::{StopHold, Utf8Hold};
-use crate::chat::template::{After, ReplyFormat};
-use crate::chat::wish::Wish;
+use crate::chat::template::ReplyFormat;
 use crate::ledger::{Finish, Token};
-use crate::llama::{Grammar, Vocab};
+use crate::llama::Vocab;
 use crate::session::MessageId;
-use crate::slot::{Flow, Watch};
+
+use super::watch::all_stops;
 
 /// Sampled tokens reach the store, and then the watcher, at least this often; law 5 allows a second.
 /// A person sees no steps in what is shown ten times a second, and more commits only wear the disk.
@@ -154,180 +152,5 @@ fn shown(event: ReplyEvent) -> Event {
     match event {
         ReplyEvent::Reasoning(text) => Event::Reasoning { text },
         ReplyEvent::Text(text) => Event::Text { text },
-    }
-}
-
-fn bridge(error: crate::llama::bridge::BridgeError) -> AgentError {
-    AgentError::new(ErrorKind::Template, error.to_string())
-}
-
-fn stops_error(error: impl std::fmt::Display) -> AgentError {
-    AgentError::new(
-        ErrorKind::Input,
-        format!("these stop strings cannot be searched: {error}"),
-    )
-}
-
-/// The user's stop strings, and those of a format behind them.
-fn all_stops(format: &ReplyFormat, own: &[String]) -> Vec<String> {
-    own.iter().chain(&format.ends).cloned().collect()
-}
-
-/// Finds stop strings on the engine thread, so that nothing is sampled after one.
-pub(in crate::agent) fn watch(
-    vocab: &Vocab,
-    format: &ReplyFormat,
-    own: &[String],
-) -> Result<Watch, AgentError> {
-    let stops = &all_stops(format, own);
-    if stops.is_empty() {
-        return Ok(Box::new(|_| Flow::Continue));
-    }
-    let vocab = vocab.clone();
-    let mut utf8 = Utf8Hold::new();
-    let mut hold = StopHold::new(stops).map_err(stops_error)?;
-    Ok(Box::new(move |token| {
-        let text = utf8.feed(&vocab.piece(token, true));
-        match hold.feed(&text).found {
-            Some(_) => Flow::Stop(Finish::StopString),
-            None => Flow::Continue,
-        }
-    }))
-}
-
-/// The grammar of a format, its triggers made tokens and patterns as llama.cpp's own tools do.
-pub(in crate::agent) fn grammar(vocab: &Vocab, format: &ReplyFormat) -> Option<Grammar> {
-    let applied = &format.applied;
-    if applied.grammar.is_empty() {
-        return None;
-    }
-    let mut patterns = Vec::new();
-    let mut tokens = Vec::new();
-    for trigger in &applied.triggers {
-        // common_grammar_trigger_type: token, word, pattern, full pattern.
-        match trigger.kind {
-            0 => tokens.extend(trigger.token.map(Token)),
-            1 => match vocab.tokenize(&trigger.value, true).as_deref() {
-                Ok([one]) if vocab.is_control(*one) || vocab.is_user_defined(*one) => {
-                    tokens.push(*one);
-                }
-                _ => patterns.push(escaped(&trigger.value)),
-            },
-            2 => patterns.push(trigger.value.clone()),
-            _ => {
-                let inner = trigger.value.trim_start_matches('^').trim_end_matches('$');
-                patterns.push(format!("^{inner}$"));
-            }
-        }
-    }
-    Some(Grammar {
-        text: applied.grammar.clone(),
-        lazy: applied.grammar_lazy,
-        patterns,
-        tokens,
-        // A lazy grammar begins at its trigger, and llama.cpp's triggers are made for the reply
-        // alone.
-        prefill: match applied.grammar_lazy {
-            true => Vec::new(),
-            false => vocab
-                .tokenize(&applied.generation_prompt, true)
-                .unwrap_or_default(),
-        },
-        begun: Vec::new(),
-    })
-}
-
-/// A text as a regular expression of itself.
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        if r".^$|()*+?[]{}\".contains(c) {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
-}
-
-impl Conversation {
-    /// The format of replies; made once for each kind of input.
-    pub(in crate::agent) fn format(&mut self, after: After) -> Result<&ReplyFormat, AgentError> {
-        let made = self.format_unless(after, &Arc::default())?;
-        match made {
-            Some(format) => Ok(format),
-            None => unreachable!("nobody cancels it"),
-        }
-    }
-
-    /// The format of replies; nothing where `cancel` came first.
-    pub(in crate::agent) fn format_unless(
-        &mut self,
-        after: After,
-        cancel: &Arc<AtomicBool>,
-    ) -> Result<Option<&ReplyFormat>, AgentError> {
-        let place = usize::from(after == After::Results);
-        if self.formats[place].is_none() {
-            let made = self.frozen.format(&self.shared, after, cancel)?;
-            let Some(made) = made else {
-                return Ok(None);
-            };
-            // Both kinds have the same tools.
-            if self.formats.iter().all(Option::is_none) {
-                self.notices.extend(made.notices);
-            }
-            self.formats[place] = Some(made.format);
-        }
-        Ok(self.formats[place].as_ref())
-    }
-
-    /// The format of one reply of which more is asked; nothing where `cancel` came first. The last
-    /// one is kept: a program asks the same of many.
-    ///
-    /// # Errors
-    /// When no grammar holds the reply to it.
-    pub(in crate::agent) fn wished(
-        &mut self,
-        after: After,
-        wish: &Wish,
-        cancel: &AtomicBool,
-    ) -> Result<Option<ReplyFormat>, AgentError> {
-        if let Some((made_after, made_for, format)) = &self.wished
-            && (*made_after, made_for) == (after, wish)
-        {
-            return Ok(Some(format.clone()));
-        }
-        let format = self.frozen.wished(&self.shared, after, wish, cancel)?;
-        let kept = format.clone();
-        self.wished = kept.map(|format| (after, wish.clone(), format));
-        Ok(format)
-    }
-
-    /// The text of a reply's tokens, markup included, without its end of turn.
-    pub(in crate::agent) fn raw_text(&self, tokens: &[Token]) -> String {
-        let vocab = self.shared.model.vocab();
-        let body = match tokens.split_last() {
-            Some((last, body)) if vocab.is_end(*last) => body,
-            _ => tokens,
-        };
-        String::from_utf8_lossy(&vocab.bytes(body, true)).into_owned()
-    }
-
-    /// A message from a reply's tokens.
-    pub(in crate::agent) fn read_reply(
-        &mut self,
-        tokens: &[Token],
-        after: After,
-        cut: bool,
-    ) -> Result<Message, AgentError> {
-        let raw = self.raw_text(tokens);
-        let (seed, answered) = (self.row.seed, self.row.runs_tools);
-        let format = self.format(after)?;
-        let reader = ReplyReader::new(format).map_err(bridge)?;
-        let mut reader = reader.answering_attempts(answered);
-        let mut ends = StopHold::new(&format.ends).map_err(stops_error)?;
-        let read = ends.feed(&raw);
-        reader.push(&read.text);
-        reader.push(&ends.finish());
-        Ok(reader.finish(cut && read.found.is_none(), seed).1)
     }
 }

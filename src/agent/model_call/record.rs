@@ -1,23 +1,22 @@
-//! A reply on its way: what is sampled is stored, and what is stored is shown, in this order (law
-//! 5). So what was shown is on disk, and a watcher who takes long delays nothing but what it sees.
+//! Sends a model call and takes what comes: sampled tokens are stored first, and shown then (law 5). So
+//! all that was shown is on disk, and a slow client delays only its own display.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::unbounded_channel;
 
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::engine::pass::{Pass, Rank, Want};
-use crate::agent::input::append::Appended;
-use crate::agent::values::error::{AgentError, ErrorKind};
-use crate::agent::values::event::Event;
+use crate::agent::input::appended::Appended;
+use crate::agent::values::error::AgentError;
+use crate::agent::values::event::{Event, On};
 use crate::chat::Message;
 use crate::ledger::Finish;
 use crate::session::{MessageId, Span, State};
 use crate::slot::{self, Call, Kind, Outcome, Reply, Target};
 
-use super::answer::On;
 use super::coming::Coming;
+use super::inbox::{Inbox, Next};
 
 impl Conversation {
     /// Sends the call, stores what comes and shows it. A reply that could not be stored as it came
@@ -31,9 +30,9 @@ impl Conversation {
         on: On<'_>,
     ) -> Result<(Outcome, Result<(), AgentError>), AgentError> {
         let vocab = self.shared.model.vocab().clone();
-        let target = match self.marks.last() {
-            Some(mark) => Target::after(*mark, self.ledger.clone()),
-            None => Target::whole(self.ledger.clone()),
+        let target = match self.ledger.last_mark() {
+            Some(mark) => Target::after(mark, self.ledger.shared()),
+            None => Target::whole(self.ledger.shared()),
         };
         let Some(pass) = self.pass(cancel, on) else {
             return Ok((Outcome::none(Kind::Turn), Ok(())));
@@ -44,7 +43,7 @@ impl Conversation {
             owner: self.owner(),
             target,
             head: self.row.head,
-            decoded: self.decoded.len(),
+            decoded: self.ledger.decoded(),
             reply: Some(reply),
             step: self.row.runs_tools,
             cancel: cancel.clone(),
@@ -71,18 +70,6 @@ impl Conversation {
             }
         }
         Ok((answer.wait()?, stored))
-    }
-
-    /// Waits for the slot; nothing where the user stops that.
-    pub(in crate::agent) fn pass(&self, cancel: &Arc<AtomicBool>, on: On<'_>) -> Option<Pass> {
-        let owner = self.owner();
-        let want = Want {
-            owner: &owner,
-            rank: Rank::Interactive,
-            cancel,
-        };
-        let place = &mut |place| on(Event::Queued { place });
-        self.passes.take(&want, place)
     }
 
     /// Stores what was sampled since the last time, then shows it.
@@ -140,61 +127,9 @@ impl Conversation {
         unit.set_decoded(end - 1)?;
         unit.commit()?;
         coming.id = Some(id);
-        Arc::make_mut(&mut self.ledger).extend_from_slice(&tokens);
         // A reply that is sampled again may begin as the one before it.
-        if let Some(words) = self.decoded.follow(&self.ledger) {
-            self.left.get_or_insert(words.into());
-        }
+        let words = self.ledger.grow(&tokens);
+        self.next_receipt.left_unless_known(words);
         Ok(())
-    }
-}
-
-/// What comes next of a call.
-enum Next {
-    Event(slot::Event),
-    /// The time until what was sampled must be stored is over.
-    Due,
-    /// No more comes.
-    End,
-}
-
-/// The events of a call, and a clock beside them.
-struct Inbox {
-    /// For the call; nothing once it has it, so that the events end with the call.
-    sender: Option<tokio::sync::mpsc::UnboundedSender<slot::Event>>,
-    events: UnboundedReceiver<slot::Event>,
-    clock: tokio::runtime::Runtime,
-}
-
-impl Inbox {
-    fn new() -> Result<Inbox, AgentError> {
-        let clock = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(|e| AgentError::new(ErrorKind::Engine, format!("there is no clock: {e}")))?;
-        let (sender, events) = unbounded_channel();
-        Ok(Inbox {
-            sender: Some(sender),
-            events,
-            clock,
-        })
-    }
-
-    /// Waits for an event; not longer than what was sampled may wait, if it is still to be `kept`.
-    fn next(&mut self, coming: &Coming, kept: bool) -> Next {
-        let event = match coming.left().filter(|_| kept) {
-            None => self.events.blocking_recv(),
-            Some(left) => {
-                let event = self.events.recv();
-                let waited = self
-                    .clock
-                    .block_on(async { tokio::time::timeout(left, event).await });
-                match waited {
-                    Ok(event) => event,
-                    Err(_) => return Next::Due,
-                }
-            }
-        };
-        event.map_or(Next::End, Next::Event)
     }
 }

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::agent::engine::handle::Notice;
+use crate::agent::values::notice::Notice;
 use crate::tools::{MemoryEdit, MemoryFile, Secrets};
 
 use super::{file, suspicion};

@@ -1,7 +1,8 @@
 //! What a stored session is, whatever this process was asked for: its tokens are the model's, it thinks as
 //! it was started to, and what a flag says differently is said.
 
-use crate::agent::conversation::handle::{Conversation, fits};
+use crate::agent::conversation::handle::Conversation;
+use crate::agent::engine::shared::fits;
 use crate::agent::frozen::frame::Frozen;
 use crate::agent::values::error::AgentError;
 use crate::chat::Message;

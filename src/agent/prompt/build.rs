@@ -4,10 +4,11 @@
 
 use std::path::Path;
 
-use crate::agent::engine::handle::Notice;
 use crate::agent::notes::edit::Notes;
+use crate::agent::values::notice::Notice;
 use crate::tools::{MemoryFile, Secrets};
 
+use super::line::one_line;
 use super::{project, skills};
 
 /// A part of the prompt, so that its cost can be told.
@@ -179,13 +180,6 @@ impl Prompt {
         let parts: Vec<&str> = self.parts.iter().map(|part| part.text.as_str()).collect();
         parts.join("\n\n")
     }
-}
-
-/// A text from outside on one line, without control characters.
-pub(in crate::agent) fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 #[cfg(test)]

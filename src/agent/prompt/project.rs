@@ -7,10 +7,10 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::agent::engine::handle::Notice;
+use crate::agent::values::notice::Notice;
 use crate::tools::{Secrets, gate};
 
-use super::build::one_line;
+use super::line::one_line;
 
 const NAMES: [&str; 3] = ["AGENTS.md", "CLAUDE.md", ".npast.md"];
 /// Most bytes of them in a prompt, together; about 4,000 tokens.

@@ -436,7 +436,7 @@ fn prompt_and_tools_take_at_most_2500_tokens_on_qwens_vocabulary() {
     let vocab = shared.join("vocab/ggml-vocab-qwen35.gguf");
     let model = Model::load(&vocab, &options, &mut |_| true).unwrap();
     let (template, tokenizer) =
-        crate::agent::engine::handle::examine(&source, model.vocab(), None).unwrap();
+        crate::agent::engine::template::examine(&source, model.vocab(), None).unwrap();
     let mut tools = built_in();
     tools.push(Box::new(FetchUrl::new(false)));
     tools.push(Box::new(Terminal::new(Sandbox::new(

@@ -7,10 +7,10 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::agent::engine::handle::Notice;
+use crate::agent::values::notice::Notice;
 use crate::tools::{Secrets, gate};
 
-use super::build::one_line;
+use super::line::one_line;
 
 /// Most skills in the index.
 const MAX_SKILLS: usize = 40;

@@ -5,17 +5,19 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::agent::compression::ask::Beside;
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::model_call::answer::{On, Sum, TurnEnd};
 use crate::agent::model_call::coming::Coming;
+use crate::agent::model_call::sum::Sum;
 use crate::agent::values::error::{AgentError, ErrorKind};
-use crate::agent::values::event::Event;
+use crate::agent::values::event::{Event, On};
 use crate::agent::values::options::TurnOptions;
+use crate::agent::values::outcome::TurnEnd;
 use crate::agent::values::refused::Refused;
 use crate::chat::template::After;
 use crate::chat::{Message, Script};
 use crate::ledger::Finish;
+
+use super::beside::Beside;
 
 /// The name of this side job in scripts.
 const JOB: &str = "btw";

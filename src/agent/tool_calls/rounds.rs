@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::agent::model_call::answer::Stopped;
+use crate::agent::values::outcome::Stopped;
 use crate::chat::message::ToolCall;
 use crate::ledger::Digest;
 

@@ -5,14 +5,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::model_call::answer::{On, Stopped};
-use crate::agent::values::error::{AgentError, ErrorKind};
-use crate::agent::values::event::Event;
-use crate::agent::values::options::Input;
+use crate::agent::input::unanswered::{NOT_RUN_WORDS, Unanswered, effect_word};
+use crate::agent::values::error::AgentError;
+use crate::agent::values::event::{Event, On};
+use crate::agent::values::outcome::Stopped;
 use crate::chat::Message;
 use crate::chat::message::ToolCall;
-use crate::ledger::Finish;
-use crate::session::{MessageId, Run};
+use crate::session::MessageId;
 use crate::tools::{Answer, Effect, Room, Subject};
 
 use super::rounds::Rounds;
@@ -21,41 +20,7 @@ use super::toolset::Toolset;
 /// Calls that run side by side.
 const SIDE_BY_SIDE: usize = 8;
 
-const NOT_RUN_WORDS: &str = "not run";
-const UNKNOWN_EFFECT: &str = "unknown effect";
-
-/// The last reply's calls, which have no results yet.
-pub(in crate::agent) struct Unanswered {
-    reply: MessageId,
-    /// Of the reply among the session's messages.
-    seq: usize,
-    pub calls: Vec<ToolCall>,
-    /// The last of them could not be read.
-    unread: bool,
-}
-
 impl Conversation {
-    /// The calls that nobody answered, in a session whose tools are npast's to run.
-    pub(in crate::agent) fn unanswered(&self) -> Option<Unanswered> {
-        let last = self.messages.last()?;
-        if !self.row.runs_tools || last.finish != Some(Finish::ToolCalls) {
-            return None;
-        }
-        let Message { calls, unread, .. } = Message::from_json(&last.body).ok()?;
-        (!calls.is_empty()).then_some(Unanswered {
-            unread,
-            reply: last.id,
-            seq: last.seq,
-            calls,
-        })
-    }
-
-    /// The reply whose calls the messages at the end answer, or nobody does.
-    pub(in crate::agent) fn unanswered_reply(&self) -> Option<MessageId> {
-        let reply = self.messages.iter().rfind(|m| m.role == "assistant")?;
-        (self.row.runs_tools && reply.finish == Some(Finish::ToolCalls)).then_some(reply.id)
-    }
-
     /// Runs the calls of the last reply and gives their results, one for each.
     pub(in crate::agent) fn answer_calls(
         &mut self,
@@ -143,7 +108,8 @@ impl Conversation {
         {
             self.settle();
         }
-        // The gate stays on this thread.
+        // All that a running call may use. The gate is not among it: it may ask the user, and does so on
+        // this thread, before a call runs.
         let Toolset {
             registry,
             project,
@@ -198,87 +164,6 @@ impl Conversation {
             work.answers[at] = Some(answer);
         }
         Ok(())
-    }
-
-    /// What stands in for the results of calls that a crash or an error left without: what was
-    /// stored, and otherwise the truth about what may have happened. In call order.
-    pub(in crate::agent) fn stand_ins(
-        &self,
-        reply: MessageId,
-        calls: usize,
-    ) -> Result<Vec<String>, AgentError> {
-        let runs = self.db.runs(reply)?;
-        Ok((0..calls)
-            .map(|at| stand_in(runs.iter().find(|run| run.call == at)))
-            .collect())
-    }
-
-    /// Calls that a crash or an error left without results get them now, in the ledger's tail.
-    pub(in crate::agent) fn close_calls(&mut self) -> Result<(), AgentError> {
-        let Some(open) = self.unanswered() else {
-            return Ok(());
-        };
-        let texts = self.stand_ins(open.reply, open.calls.len())?;
-        let count = |word: &str| texts.iter().filter(|t| t.contains(word)).count();
-        let (unknown, not_run) = (count(UNKNOWN_EFFECT), count(NOT_RUN_WORDS));
-        let results = open.calls.iter().zip(&texts);
-        let results = results.map(|(call, text)| Message::tool_result("", &call.name, text));
-        match self.append(Input::Messages(results.collect())) {
-            Ok(_) => self.notices.push((
-                format!(
-                    "the last turn ended between calls and their results: of {} calls {} have \
-                     their result, {not_run} were not run, {unknown} may have had an effect",
-                    texts.len(),
-                    texts.len() - unknown - not_run,
-                ),
-                (unknown > 0).then(|| "look at what the calls may have changed".to_owned()),
-            )),
-            Err(e) if e.is(ErrorKind::Session) => return Err(e),
-            // The next message brings them along.
-            Err(e) => self.notices.push((
-                format!("the calls of the last reply could not be closed: {e}"),
-                e.hint(),
-            )),
-        }
-        Ok(())
-    }
-
-    /// What is known of the last reply's calls where they have no results, for [`marks_of`].
-    pub(in crate::agent) fn own_stand_ins(&self) -> Result<Vec<String>, AgentError> {
-        match self.unanswered() {
-            Some(open) => self.stand_ins(open.reply, open.calls.len()),
-            None => Ok(Vec::new()),
-        }
-    }
-}
-
-/// Marks that give the calls of a reply these texts as their results; `reply` is its place among the
-/// messages of a session that is about to be made.
-pub(in crate::agent) fn marks_of(
-    reply: usize,
-    texts: &[String],
-) -> Vec<(usize, usize, &str, &str)> {
-    let effect = effect_word(Effect::Runs);
-    let texts = texts.iter().enumerate();
-    texts
-        .map(|(at, text)| (reply, at, effect, text.as_str()))
-        .collect()
-}
-
-fn stand_in(run: Option<&Run>) -> String {
-    match run {
-        None => format!("[npast: {NOT_RUN_WORDS}. The turn ended before this call was begun.]"),
-        Some(Run {
-            result: Some((_, text)),
-            ..
-        }) => text.clone(),
-        Some(run) if run.effect == effect_word(Effect::Reads) => format!(
-            "[npast: {NOT_RUN_WORDS} to its end. npast ended meanwhile; the call only reads and changed nothing.]"
-        ),
-        Some(_) => format!(
-            "[npast: {UNKNOWN_EFFECT}. npast ended while this call ran; it may have done all, part or \
-             nothing of its work. Look before you call it again.]"
-        ),
     }
 }
 
@@ -349,15 +234,6 @@ impl Kind {
             Kind::Ran(effect) => effect_word(effect),
             Kind::Refused | Kind::Denied => "none",
         }
-    }
-}
-
-fn effect_word(effect: Effect) -> &'static str {
-    match effect {
-        Effect::Reads => "reads",
-        Effect::Writes => "writes",
-        Effect::Runs => "runs",
-        Effect::Network => "network",
     }
 }
 

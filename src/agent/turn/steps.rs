@@ -5,20 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::input::append::Appended;
-use crate::agent::model_call::answer::{On, Stopped, Sum, TurnEnd};
+use crate::agent::conversation::stored::text_of;
+use crate::agent::model_call::sum::Sum;
 use crate::agent::tool_calls::rounds::Rounds;
+use crate::agent::tool_calls::steering::Steering;
 use crate::agent::tool_calls::toolset::Toolset;
-use crate::agent::values::error::{AgentError, ErrorKind};
-use crate::agent::values::event::Event;
+use crate::agent::values::error::AgentError;
+use crate::agent::values::event::{Event, On};
 use crate::agent::values::options::{Input, TurnOptions};
+use crate::agent::values::outcome::{Stopped, TurnEnd};
 use crate::chat::message::Role;
 use crate::chat::template::After;
 use crate::chat::{Message, Script};
 use crate::ledger::Finish;
+use crate::session;
 
-/// What a turn works with.
-struct Pass<'a, 't> {
+/// What a turn with tools works with.
+struct TurnWork<'a, 't> {
     options: &'a TurnOptions,
     tools: &'a mut Toolset<'t>,
     cancel: &'a Arc<AtomicBool>,
@@ -54,7 +57,7 @@ impl Conversation {
         end
     }
 
-    /// What is done after a turn, while the user reads the answer.
+    /// Compresses the conversation after a turn, if that is due. The turn's result is there already.
     pub(in crate::agent) fn after_turn(
         &mut self,
         options: &TurnOptions,
@@ -98,31 +101,31 @@ impl Conversation {
             sum.show(None, on);
             return end;
         };
-        let mut pass = Pass {
+        let mut work = TurnWork {
             options,
             tools,
             cancel,
             sum: Sum::begin(),
         };
-        let end = self.steps(input, &mut pass, script, on);
+        let end = self.steps(input, &mut work, script, on);
         let stopped = end.as_ref().ok().and_then(|end| end.stopped);
-        pass.sum.show(stopped, on);
+        work.sum.show(stopped, on);
         end
     }
 
     fn steps(
         &mut self,
         mut input: Input,
-        pass: &mut Pass<'_, '_>,
+        work: &mut TurnWork<'_, '_>,
         mut script: Option<&mut Script>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
-        let Pass {
+        let TurnWork {
             options,
             tools,
             cancel,
             sum,
-        } = pass;
+        } = work;
         let mut rounds = Rounds::new(tools.budget);
         tools.results.begin_turn();
         let mut steered = None;
@@ -180,64 +183,31 @@ impl Conversation {
         }
     }
 
-    /// Makes the input of a step durable. A conversation that it makes too long is compressed; results
-    /// that do not fit all the same are replaced by a sentence.
-    fn append_step(
+    /// Runs a turn of one model call on this thread. `cancel` stops it between decode calls; what
+    /// was decoded stays. Calls in the reply are shown and nobody runs them: see
+    /// [`Conversation::work`].
+    ///
+    /// # Errors
+    /// When the input is not usable (nothing was stored then) or decoding fails (the message stays
+    /// open, to be answered later).
+    pub fn turn(
         &mut self,
         input: Input,
         options: &TurnOptions,
-        mut script: Option<&mut Script>,
+        script: Option<&mut Script>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
-    ) -> Result<Appended, AgentError> {
-        let new = match &input {
-            Input::Text(text) => vec![Message::user(text)],
-            Input::Messages(all) => all.clone(),
-            Input::Open | Input::Continue => Vec::new(),
-        };
-        let mut appended = self.append(input.clone());
-        if appended.as_ref().is_err_and(|e| e.is(ErrorKind::TooLong))
-            && self.compress_for(&new, options, script.as_deref_mut(), cancel, on)?
-        {
-            appended = self.append(input.clone());
-        }
-        let appended = match appended {
-            Err(e) if e.is(ErrorKind::TooLong) => self.append_shortened(e, input)?,
-            appended => appended?,
-        };
-        // The answer to a message comes first, where there is room for one.
-        let results = new.iter().any(|m| m.role == Role::Tool);
-        let now = results || !self.has_room();
-        let now = now && !appended.continued;
-        if !now || !self.compress_when_due(options, script, cancel, on)? {
-            return Ok(appended);
-        }
-        // The inputs went along without tokens; they get them now.
-        let again = self.append(Input::Open)?;
-        Ok(Appended {
-            text: appended.text,
-            ..again
-        })
+    ) -> Result<TurnEnd, AgentError> {
+        self.work(input, options, None, script, cancel, on)
     }
 
-    /// An input that did not fit, with its results made short.
-    fn append_shortened(
-        &mut self,
-        error: AgentError,
-        input: Input,
-    ) -> Result<Appended, AgentError> {
-        let Input::Messages(all) = input else {
-            return Err(error);
-        };
-        if self.unanswered().is_none() || !all.iter().any(|m| m.role == Role::Tool) {
-            return Err(error);
+    /// After a failed write: a line that the user said meanwhile waits again, unless it is stored.
+    pub(in crate::agent) fn hand_back(&mut self, text: String, steering: &Steering) {
+        let said = |m: &session::Message| m.role == "user" && text_of(&m.body).ends_with(&text);
+        let stored = self.read_stored().is_ok() && self.open_messages().any(said);
+        if !stored {
+            steering.steer_again(text);
         }
-        self.notices.push((
-            "the results of the last calls do not fit into the context; the model is told so"
-                .into(),
-            Some("start a new session, or give a larger --ctx".into()),
-        ));
-        self.append(Input::Messages(all.into_iter().map(shortened).collect()))
     }
 }
 
@@ -247,18 +217,6 @@ fn after(input: &Input) -> After {
         Input::Messages(all) if all.last().is_some_and(|m| m.role == Role::Tool) => After::Results,
         _ => After::User,
     }
-}
-
-/// A result that did not fit.
-fn shortened(mut message: Message) -> Message {
-    if message.role == Role::Tool && message.text.len() > 200 {
-        message.text = format!(
-            "[npast: this result of {} bytes does not fit: the context is nearly full. Answer with \
-             what you have.]",
-            message.text.len()
-        );
-    }
-    message
 }
 
 fn sentence(stopped: Stopped, tools: &Toolset<'_>) -> String {

@@ -3,12 +3,14 @@
 use std::fmt;
 
 use crate::chat::message::MessageError;
+use crate::chat::pieces::Owner;
+use crate::chat::template::ChatError;
+use crate::chat::tokenize::TokenizeError;
+use crate::llama::bridge::BridgeError;
 use crate::llama::gguf::GgufError;
 use crate::llama::{ContextError, DecodeError, LoadError};
 use crate::session::{self, LockError};
 use crate::slot::SlotError;
-
-use super::event::Event;
 
 /// What kind of thing went wrong; the word stands in `--json` errors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,17 +103,6 @@ impl AgentError {
             ErrorKind::Interrupted => 130,
             ErrorKind::TooLong | ErrorKind::Input | ErrorKind::Script => 2,
             _ => 1,
-        }
-    }
-}
-
-impl From<AgentError> for Event {
-    fn from(error: AgentError) -> Event {
-        Event::Error {
-            kind: error.kind().to_owned(),
-            exit: error.exit(),
-            message: error.message,
-            hint: error.hint,
         }
     }
 }
@@ -219,4 +210,30 @@ pub(in crate::agent) fn memory_words(line: &str) -> bool {
     ]
     .iter()
     .any(|words| line.contains(words))
+}
+
+impl From<ChatError> for AgentError {
+    fn from(error: ChatError) -> AgentError {
+        if error == ChatError::Bridge(BridgeError::Interrupted) {
+            return AgentError::new(ErrorKind::Interrupted, error.to_string());
+        }
+        let hint = match &error {
+            ChatError::Place(place) if matches!(place.owner(), Some(Owner::System)) => {
+                "give another template with --chat-template @FILE, or start a session without a \
+                 system prompt and tools"
+            }
+            ChatError::Place(place) if matches!(place.owner(), Some(Owner::Tools)) => {
+                "give another template with --chat-template @FILE, or start a session without tools"
+            }
+            ChatError::Place(_) => "give another template with --chat-template @FILE",
+            _ => "npast doctor -m MODEL lists what the template can write",
+        };
+        AgentError::new(ErrorKind::Template, error.to_string()).hinted(hint)
+    }
+}
+
+impl From<TokenizeError> for AgentError {
+    fn from(error: TokenizeError) -> AgentError {
+        AgentError::new(ErrorKind::Input, error.to_string())
+    }
 }

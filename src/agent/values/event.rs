@@ -5,12 +5,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::agent::branches::undo::Taken;
-use crate::agent::compression::prune::Pruned;
-use crate::agent::compression::run::{CompressStage, Compressed};
-use crate::agent::conversation::handle::Info;
-use crate::agent::model_call::answer::TurnEnd;
-
+use super::error::AgentError;
+use super::outcome::{CompressStage, Compressed, Info, Pruned, Taken, TurnEnd};
 use super::receipt::{Receipt, TurnSum};
 
 /// Where opening an engine stands.
@@ -203,3 +199,16 @@ impl Event {
         matches!(self, Event::Error { .. } | Event::Done(_))
     }
 }
+
+impl From<AgentError> for Event {
+    fn from(error: AgentError) -> Event {
+        Event::Error {
+            kind: error.kind().to_owned(),
+            exit: error.exit(),
+            message: error.to_string(),
+            hint: error.hint(),
+        }
+    }
+}
+
+pub(in crate::agent) type On<'a> = &'a mut dyn FnMut(Event);

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::agent::compression::run::CompressOptions;
-use crate::agent::engine::handle::Notice;
 use crate::chat::Message;
 use crate::chat::wish::Wish;
 use crate::llama::{Apart, ContextOptions, ModelOptions, Sampling};
+
+use super::notice::Notice;
 
 /// How history is kept when a template would write it differently.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -157,4 +157,17 @@ pub struct TurnOptions {
     pub compress: Option<CompressOptions>,
     /// What each reply must be besides.
     pub wish: Wish,
+}
+
+/// When a conversation is compressed by itself, and what stays of it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CompressOptions {
+    /// The part of the context, in percent, at which it is due; `None` is 75, and 85 where the context
+    /// has less than 16,384 tokens.
+    pub at: Option<usize>,
+    /// Most tokens of the last turns that stay word for word; `None` is a fifth of the context.
+    pub tail: Option<usize>,
+    /// Before a summary is asked for, old long results of tools become lines where that pays.
+    pub prune: bool,
 }

@@ -3,10 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::compression::prune::Pruned;
-use crate::agent::model_call::answer::Stopped;
 use crate::ledger::Finish;
 use crate::slot::Kind;
+
+use super::outcome::{Pruned, Stopped};
 
 /// Whole milliseconds of one call.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -101,7 +101,7 @@ pub fn begin(gateway: &Gateway, ask: Ask) -> Result<Work, Refusal> {
             };
             // A response that is to be gone on from has a session.
             let asked = match keys.store {
-                true => Err(beside),
+                true => Err(Box::new(beside)),
                 false => {
                     let (own, others) = (&names.0, &names.1);
                     service.beside(beside, Names { own, others }, &stop)?
@@ -115,7 +115,7 @@ pub fn begin(gateway: &Gateway, ask: Ask) -> Result<Work, Refusal> {
                 ..
             } = match asked {
                 Ok(events) => return Ok(Work::beside(events, stop)),
-                Err(asked) => asked,
+                Err(asked) => *asked,
             };
             let session = service.open_of(&history, &names.0, rules, new, script)?;
             (session, follow(history, rules, options))
