@@ -168,6 +168,46 @@ fn the_same_history_again_samples_another_reply_and_evaluates_nothing_on_every_c
 }
 
 #[test]
+fn a_reply_that_was_cut_while_it_thought_is_sampled_again_when_its_prompt_comes_again_on_every_class()
+ {
+    for class in Class::ALL {
+        let desk = Desk::new(class, Some(THINKER));
+        let mut client = Client::default();
+        client.user("One?");
+        let (_engine, mut talk) = started(&desk, &client, &[]);
+        let cut = json!({"text": "Hm, and so", "finish": "interrupted"}).to_string();
+        let ask = |talk: &mut Conversation, client: &Client| {
+            let answer = client::ask(talk, &client.history(), &greedy(300), Some(&cut));
+            let answer = answer.expect("a reply");
+            assert_eq!(answer.text, "", "{class:?}: the client saw nothing of it");
+            answer.receipt().clone()
+        };
+        let first = ask(&mut talk, &client);
+        let answer = said(&mut talk, &mut client, "Yes.");
+        let r = answer.receipt();
+        assert_eq!(
+            (r.kept, r.evaluated, &r.miss),
+            (first.prompt(), 0, &None),
+            "{class:?}"
+        );
+        assert_eq!(
+            (answer.followed.same, &answer.followed.difference),
+            (1, &None)
+        );
+        // A client that says something else behind it goes on from it.
+        client.user("Two?");
+        let second = ask(&mut talk, &client);
+        client.user("Are you there?");
+        let r = said(&mut talk, &mut client, "I am.").receipt().clone();
+        assert_eq!((r.evaluated, &r.miss), (r.appended, &None), "{class:?}");
+        assert!(r.kept >= second.prompt(), "{class:?}: {r:?}");
+        client.user("Good.");
+        let r = said(&mut talk, &mut client, "Yes.").receipt().clone();
+        assert_eq!((r.evaluated, &r.miss), (r.appended, &None), "{class:?}");
+    }
+}
+
+#[test]
 fn what_is_no_conversation_is_refused_and_nothing_is_stored() {
     let desk = Desk::new(Class::Dense, Some(CHATML));
     let mut client = foreign();

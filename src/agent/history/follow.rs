@@ -169,7 +169,12 @@ impl Conversation {
         }
         if found.same == all {
             match found.known.get(all) {
-                None => return Ok(Way::Answer),
+                None if self.open_messages().next().is_some() => return Ok(Way::Answer),
+                None => {
+                    if let Some(reply) = self.silent_reply(found) {
+                        return Ok(Way::Again { reply });
+                    }
+                }
                 Some(next) if next.reply && self.has_tokens(next.place) => {
                     return Ok(Way::Again { reply: next.place });
                 }
@@ -201,6 +206,15 @@ impl Conversation {
             tail,
             cut: self.messages.len() > after.map_or(0, |at| at + 1),
         })
+    }
+
+    /// The place of a reply behind all that a client knows of, which said nothing to it: one that was cut
+    /// while it thought.
+    fn silent_reply(&self, found: &Match) -> Option<usize> {
+        let from = found.known.last().map_or(0, |known| known.place + 1);
+        let mut behind = self.messages[from..].iter();
+        let at = behind.position(|m| m.role == "assistant")?;
+        Some(from + at).filter(|place| self.has_tokens(*place))
     }
 
     /// Whether the tokens of a message are told apart from others.
