@@ -12,6 +12,7 @@
 //! - [`approve`]: who may run what: rules, grants, the hard list.
 //! - [`tools`]: what a model can do: files, commands, notes; results cut once, at birth.
 //! - [`session`]: npast.db: sessions, messages, ledgers, lineage, migrations.
+//! - [`trajectory`]: sessions as JSON Lines, and back.
 //! - [`agent`]: the turn: from a user's message to a stored answer and its receipts.
 //! - [`models`]: the models of this machine, whoever brought them, and bringing another.
 //! - [`config`]: defaults, file, environment.
@@ -37,6 +38,7 @@ pub mod service;
 pub mod session;
 pub mod slot;
 pub mod tools;
+pub mod trajectory;
 
 // Unit tests of every room use the tests' tiny models, which name this crate from outside.
 #[cfg(test)]

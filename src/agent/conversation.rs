@@ -431,10 +431,20 @@ impl Conversation {
             &mut notices,
             |row, frozen| {
                 let taken = rendered(&self.shared, frozen, row.head, &self.messages)?;
-                let (tokens, messages) = taken.unwrap_or_default();
+                let (tokens, mut messages) = taken.unwrap_or_default();
                 // What is known of the last reply's calls, where they have no results.
                 let reply = messages.len().saturating_sub(1);
                 let runs = super::calls::marks_of(reply, &stand_ins);
+                // Inputs without a reply go along; their tokens are made when they are answered.
+                let open = self.messages[messages.len()..].iter();
+                messages.extend(open.map(|m| Carried {
+                    of: Some(m.id),
+                    role: m.role.clone(),
+                    body: m.body.clone(),
+                    state: State::Open,
+                    finish: None,
+                    span: None,
+                }));
                 let heir = Heir {
                     made: Made::Rendered,
                     tokens: tokens.get(row.head.len()..).unwrap_or_default(),
@@ -447,14 +457,14 @@ impl Conversation {
             },
         )?;
         let mut child = self.newborn(row, notices)?;
-        let what = match old.vocab == child.shared.vocab {
-            true => "chat template",
-            false => "vocabulary",
+        let how = match old.vocab {
+            session::NO_VOCABULARY => "has messages and no tokens",
+            vocab if vocab == child.shared.vocab => "was made with another chat template",
+            _ => "was made with another vocabulary",
         };
         child.notices.push((
             format!(
-                "session {} was made with another {what}; it goes on as {}, and at most {} tokens \
-                 are read once more",
+                "session {} {how}; it goes on as {}, and at most {} tokens are read once more",
                 old.name,
                 child.row.name,
                 child.ledger.len()

@@ -19,6 +19,7 @@ pub use serve::ServeArgs;
 
 use super::error::Failure;
 use crate::config::Layer;
+use crate::trajectory;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -352,6 +353,17 @@ pub enum SessionsCommand {
     /// It goes on as another session, which `--session NAME` opens from then on; the one before stays
     /// readable, and `undo` behind the compression goes back to it.
     Compress(Box<CompressArgs>),
+    /// Write a session as a line of JSON: its messages, exact tokens, receipts and sums
+    ///
+    /// Messages stand in it as other programs read them; what npast alone knows is the field `npast`.
+    /// Branches are not written. It has all that was said, so keep it as you keep the session.
+    Export(ExportArgs),
+    /// Read sessions from lines of JSON, all of a file or none
+    ///
+    /// Lines of `export`, and conversations of other programs, as {"messages":[…]} or
+    /// {"conversations":[{"from":…,"value":…}]}. A session with tokens goes on where it was, under its
+    /// own vocabulary; others are read once by the model that opens them. They belong to this folder.
+    Import(ImportArgs),
     /// Give a session another name
     Rename {
         /// The session
@@ -367,6 +379,57 @@ pub enum SessionsCommand {
         #[arg(long)]
         yes: bool,
     },
+}
+
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// The session
+    pub name: String,
+
+    /// How messages are written
+    #[arg(long, value_enum, default_value_t)]
+    pub form: Form,
+
+    /// Also the sessions that it continues and those that continue it, a line each
+    #[arg(long)]
+    pub lineage: bool,
+
+    /// A new file, which only you may read; without it, standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// How messages are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// {"messages":[{"role":…,"content":…}],"tools":[…]}
+    #[default]
+    Openai,
+    /// {"conversations":[{"from":…,"value":…}]}
+    Sharegpt,
+}
+
+impl From<Form> for trajectory::Form {
+    fn from(form: Form) -> trajectory::Form {
+        match form {
+            Form::Openai => trajectory::Form::OpenAi,
+            Form::Sharegpt => trajectory::Form::ShareGpt,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct ImportArgs {
+    /// The file
+    pub file: PathBuf,
+
+    /// The name of the first session in it; without, the one that it had
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// Take messages alone, for a file whose tokens you do not trust
+    #[arg(long)]
+    pub messages: bool,
 }
 
 #[derive(Args, Debug)]

@@ -1,10 +1,12 @@
 //! `npast sessions`: rename, rm. What goes back or aside is in `branch`, the list in `list`, one
-//! session's content in `show`. A damaged session can be listed, shown, renamed and removed.
+//! session's content in `show`, sessions as lines of JSON in `trajectory`. A damaged session can be
+//! listed, shown, renamed and removed.
 
 mod branch;
 mod compress;
 mod list;
 mod show;
+mod trajectory;
 
 use std::io::{BufRead, IsTerminal};
 
@@ -56,6 +58,11 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
             let (db, session) = whole(db, name)?;
             branch::fork(run, &db, &session, new.as_deref(), *at)
         }
+        (SessionsCommand::Export(args), db) => {
+            let (db, session) = whole(db, &args.name)?;
+            trajectory::export(run, &db, &session, args)
+        }
+        (SessionsCommand::Import(args), _) => trajectory::import(run, args),
         (SessionsCommand::Compress(_), _) => Err(Failure::failed(
             "internal",
             "a compression needs a model, and none was loaded",

@@ -9,7 +9,7 @@
 //! - `unit`: the one way to change a conversation
 //! - `branch`: what undo, retry and edit take off, and put back; `ways`: what of it was decoded;
 //!   `fork`: a session made from another
-//! - `lineage`: the session that continues another one
+//! - `lineage`: the session that continues another one; `trajectory`: a session that leaves or comes
 //! - `chunks`: ledger tokens as rows
 //! - `trail`: whose history a client sends
 //! - `runs`: marks of tool calls; `search`: words over all sessions
@@ -57,6 +57,7 @@ mod search;
 #[cfg(test)]
 mod testing;
 mod trail;
+mod trajectory;
 mod unit;
 mod watch;
 mod ways;
@@ -76,6 +77,7 @@ pub use search::{Hit, local_day};
 #[cfg(test)]
 pub(crate) use testing::harm;
 pub use trail::{MAX_HANDLE, Place};
+pub use trajectory::{Import, NO_VOCABULARY, Recorded, Trajectory};
 pub use unit::Unit;
 pub use watch::{Watcher, watch};
 pub use ways::Way;

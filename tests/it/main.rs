@@ -131,6 +131,7 @@ mod templates;
 #[cfg(target_os = "linux")]
 mod terminals;
 mod thinking;
+mod trajectories;
 #[cfg(unix)]
 mod typing;
 mod undos;

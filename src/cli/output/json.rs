@@ -47,9 +47,13 @@ pub fn error(ended: &Failure) {
 
 /// Finished lines.
 pub fn lines(values: &[Value]) -> Result<i32, Failure> {
+    texts(values.iter().map(Value::to_string))
+}
+
+/// Finished lines that are JSON already.
+pub fn texts(lines: impl IntoIterator<Item = String>) -> Result<i32, Failure> {
     let mut screen = screen();
-    let mut lines = values.iter().map(Value::to_string);
-    printed(lines.try_for_each(|line| screen.event(&line)))
+    printed(lines.into_iter().try_for_each(|line| screen.event(&line)))
 }
 
 #[cfg(test)]
