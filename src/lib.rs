@@ -12,6 +12,7 @@
 //! - [`approve`]: who may run what: rules, grants, the hard list.
 //! - [`tools`]: what a model can do: files, commands, notes; results cut once, at birth.
 //! - [`session`]: npast.db: sessions, messages, ledgers, lineage, migrations.
+//! - [`cron`]: when a prompt that is run at times is due.
 //! - [`trajectory`]: sessions as JSON Lines, and back.
 //! - [`agent`]: the turn: from a user's message to a stored answer and its receipts.
 //! - [`models`]: the models of this machine, whoever brought them, and bringing another.
@@ -27,6 +28,7 @@ pub mod approve;
 pub mod chat;
 pub mod cli;
 pub mod config;
+pub mod cron;
 pub mod durable;
 pub mod gateway;
 pub mod harmless;

@@ -68,15 +68,22 @@ pub(super) fn sweep(home: &Path, own: SessionId, db: &Db, now_ms: i64) {
             tracing::warn!(%error, "long results of a session stay on disk");
         }
     };
-    let unused = |id| match db.get(id) {
+    // What cannot be read now is decided another time.
+    let left = |id| match db.get(id) {
         // A session that was compressed is used as long as what it became is.
         Ok(session) => match db.newest(session, &|_| true) {
             Ok(newest) => now_ms.saturating_sub(newest.used_ms) > UNUSED_MS,
             Err(_) => false,
         },
         Err(Error::NotFound(_)) => true,
-        // What cannot be read now is decided another time.
         Err(_) => false,
+    };
+    let unused = |id| match db.get(id) {
+        // Of one that was removed, others may still name files.
+        Err(Error::NotFound(_)) => db
+            .keepers(id)
+            .is_ok_and(|keepers| keepers.into_iter().all(left)),
+        _ => left(id),
     };
     for id in sessions(home).into_iter().filter(|id| *id != own) {
         // Looked at again under the lock: another process may just have started it.

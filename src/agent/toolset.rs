@@ -10,7 +10,7 @@ use super::host::Host;
 use super::temp::{self, Beside};
 use super::{AgentError, Budget, Conversation, Steering};
 use crate::chat::names;
-use crate::session::{Made, SessionId, now_ms};
+use crate::session::{SessionId, now_ms};
 use crate::tools::{Limits, Registry, Results, Secrets, Subject, Tool, ToolHost, results};
 
 /// Decides whether a call may run. It may ask a person, and takes as long as that takes.
@@ -110,16 +110,7 @@ impl Conversation {
     /// The session whose temporary folder this one uses: the first of those that were compressed to it, so
     /// that long results that the last messages name are where they were.
     fn temp_session(&self) -> Result<SessionId, AgentError> {
-        if self.row.made != Some(Made::Compressed) {
-            return Ok(self.row.id);
-        }
-        let mut first = self.row.id;
-        for session in self.db.lineage(self.row.id)?.iter().rev() {
-            if session.id == first && session.made == Some(Made::Compressed) {
-                first = session.parent.unwrap_or(first);
-            }
-        }
-        Ok(first)
+        Ok(self.db.results_of(self.row.id)?)
     }
 
     /// The session's temporary folder, made if it is missing: private, and gone with the session.

@@ -1,5 +1,6 @@
 //! Arguments as typed. What they mean is decided in `config` and in the subcommands.
 
+mod cron;
 mod model;
 mod sampling;
 mod serve;
@@ -13,6 +14,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+pub use cron::{CronArgs, CronCommand, CronRunArgs, Policy};
 pub use model::ModelArgs;
 pub use sampling::SamplingArgs;
 pub use serve::ServeArgs;
@@ -208,6 +210,8 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// List, show, fork, rename and remove sessions; take turns back
     Sessions(SessionsArgs),
+    /// Prompts that are run at times: add, list, remove, and run what is due
+    Cron(CronArgs),
     /// List, fetch, examine and remove models; name the one that is taken without -m
     Models(ModelsArgs),
     /// What is kept of KV states on disk

@@ -90,13 +90,7 @@ impl Start {
         };
         let first = folder.map(|folder| projects.get(Path::new(folder)));
         Ok(Start {
-            turn: TurnOptions {
-                sampling: settings.sampling.clone(),
-                max_tokens: settings.max_tokens,
-                stop: settings.stop.clone(),
-                compress: settings.compress,
-                ..TurnOptions::default()
-            },
+            turn: turn_options(&settings),
             script,
             new,
             typed_seed: talk.seed,
@@ -280,6 +274,17 @@ pub fn options(run: &Run, settings: &Settings, usual: Option<&str>) -> Result<Op
     })
 }
 
+/// How turns run.
+pub fn turn_options(settings: &Settings) -> TurnOptions {
+    TurnOptions {
+        sampling: settings.sampling.clone(),
+        max_tokens: settings.max_tokens,
+        stop: settings.stop.clone(),
+        compress: settings.compress,
+        ..TurnOptions::default()
+    }
+}
+
 /// Opens an engine with a progress bar; Ctrl-C stops it.
 ///
 /// # Errors
@@ -324,7 +329,10 @@ fn say_notices(service: &Service) {
 }
 
 /// Tokens of a stored session.
-fn length(places: &Places, of: Option<&session::Session>) -> Result<usize, Failure> {
+///
+/// # Errors
+/// The database's.
+pub fn length(places: &Places, of: Option<&session::Session>) -> Result<usize, Failure> {
     Ok(match of {
         Some(session) => Db::open(&places.db())?.length(session.id)?,
         None => 0,

@@ -110,6 +110,7 @@ impl From<session::Error> for Failure {
     fn from(error: session::Error) -> Failure {
         let (kind, exit) = match error {
             session::Error::Name(_) | session::Error::Branch(_) => ("session", USAGE),
+            session::Error::Job(_) => ("job", USAGE),
             session::Error::Interrupted => ("interrupted", INTERRUPTED),
             _ => ("session", FAILED),
         };

@@ -6,6 +6,7 @@ mod apart;
 mod args;
 mod chat;
 mod console;
+mod cron;
 mod deep;
 mod doctor;
 mod engine;
@@ -31,7 +32,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use args::{Command, KvCommand, SessionsArgs, SessionsCommand, Typed};
+use args::{Command, CronCommand, KvCommand, SessionsArgs, SessionsCommand, Typed};
 use error::Failure;
 
 use crate::config::{Layer, Places};
@@ -111,6 +112,13 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
             serve::run(&run, args, settings)
         }
         Some(Command::Sessions(args)) => sessions::run(&run, args),
+        Some(Command::Cron(args)) => match &args.command {
+            CronCommand::Run(args) => {
+                let settings = run.places.resolve(&env, args.layer())?;
+                cron::due(&run, args, settings)
+            }
+            _ => cron::run(&run, args),
+        },
         Some(Command::Models(args)) => models::run(&run, args),
         Some(Command::Kv(args)) => match &args.command {
             KvCommand::Verify(verify) if verify.deep => {

@@ -83,8 +83,11 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
             let _lock = Lock::session(&run.places.home, id)?;
             // KV first: it is only a cache if the rest fails, and nobody's if it came second.
             let forgotten = forget(run, id, &left.tokens);
-            let results = temp::remove(&run.places.home, id.0);
-            db.remove(id)?;
+            // Of those that a session which goes on still names, nothing goes.
+            let results = db.remove(id)?;
+            let results = results
+                .iter()
+                .try_for_each(|gone| temp::remove(&run.places.home, gone.0));
             if let Err(error) = results {
                 let text = format!("long results of \"{name}\" are still on disk: {error}");
                 output::notice(&text, Some("the next session with tools removes them"));

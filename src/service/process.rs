@@ -47,6 +47,11 @@ impl Service {
         &self.inner.engine
     }
 
+    /// Whose tools are served.
+    pub fn projects(&self) -> &Projects {
+        &self.inner.projects
+    }
+
     /// What the user should know of the engine and of what serves tools; each is said once.
     pub fn notices(&self) -> Vec<Notice> {
         let mut notices = self.inner.engine.notices();

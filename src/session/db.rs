@@ -13,7 +13,7 @@ use super::room::Claim;
 use super::rows::{self, MESSAGE, SESSION, damaged, place};
 use super::{
     Error, Message, NewSession, Result, Session, SessionId, Summary, Unit, check_name, chunks,
-    fault, name, words,
+    fault, lineage, name, words,
 };
 use crate::ledger::Token;
 
@@ -111,21 +111,22 @@ impl Db {
 
     /// Removes a session with its messages, ledger and receipts, in whatever state they are. Its
     /// children stay, without a parent; the session that it continued is continued by its successor
-    /// from then on. KV is not ours: release the pins of this owner as well.
-    pub fn remove(&self, id: SessionId) -> Result<()> {
+    /// from then on. KV is not ours: release the pins of this owner as well. Gives the sessions that are
+    /// gone and whose long results no text names any more: this one, unless a child of it may.
+    pub fn remove(&self, id: SessionId) -> Result<Vec<SessionId>> {
         // Damaged rows may refer to each other in ways that SQLite would not let go.
         self.conn.pragma_update(None, "foreign_keys", false)?;
         let removed = self.remove_rows(id);
         self.conn.pragma_update(None, "foreign_keys", true)?;
-        removed?;
+        let free = removed?;
         // The session is gone whatever becomes of its words; the next search brings that up to date.
         if let Err(error) = words::forget_removed(&self.conn) {
             tracing::warn!(%error, "the search index still has words of a removed session");
         }
-        Ok(())
+        Ok(free)
     }
 
-    fn remove_rows(&self, id: SessionId) -> Result<()> {
+    fn remove_rows(&self, id: SessionId) -> Result<Vec<SessionId>> {
         let tx = self.write()?;
         // Before the row goes: a chain of successors closes over the gap.
         self.close_gap(&tx, id)?;
@@ -150,6 +151,7 @@ impl Db {
             .prepare("SELECT id FROM sessions WHERE parent = ?")?
             .query_map([id.0], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
+        let free = lineage::hand_on_results(&tx, id, &children)?;
         for child in children {
             match tx.execute("UPDATE sessions SET parent = NULL WHERE id = ?", [child]) {
                 Ok(_) => {}
@@ -161,7 +163,8 @@ impl Db {
         }
         fault::check(fault::Kind::Commit)?;
         tx.commit()?;
-        fault::made()
+        fault::made()?;
+        Ok(free)
     }
 
     /// Whoever named this session as its successor names this one's own from now on.

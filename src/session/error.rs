@@ -85,6 +85,9 @@ pub enum Error {
     /// A branch cannot be put back.
     #[error("{0}")]
     Branch(String),
+    /// There is no such job, or one already.
+    #[error("{0}")]
+    Job(String),
     /// A unit that would leave a conversation inconsistent; it is rolled back.
     #[error("the change to session {session} was not stored: {what}")]
     Refused {
@@ -123,6 +126,7 @@ impl Error {
             }
             Error::Name(_) => "choose a short name, such as `work` or `fix-the-parser`",
             Error::Exists(_) => "choose another name, or go on with that one by `--session NAME`",
+            Error::Job(_) => "`npast cron list` shows the jobs",
             Error::Branch(_) => "`npast sessions show NAME --all` lists the branches",
             Error::NotFound(_) => "`npast sessions list` shows the names",
             Error::Gap { .. } | Error::Frozen { .. } | Error::Refused { .. } => {

@@ -190,7 +190,7 @@ mod tests {
     fn changes() -> Vec<(&'static str, Change)> {
         vec![
             ("rename", |db, id| db.rename(id, "play")),
-            ("rm", |db, id| db.remove(id)),
+            ("rm", |db, id| db.remove(id).map(drop)),
             ("create", |db, _| {
                 let head = vec![Token(1); 5000];
                 let new = crate::session::NewSession {

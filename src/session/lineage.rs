@@ -180,6 +180,67 @@ impl Db {
     }
 }
 
+impl Db {
+    /// The sessions whose text may name long results of one that was removed.
+    pub fn keepers(&self, gone: SessionId) -> Result<Vec<SessionId>> {
+        let mut query = self
+            .conn
+            .prepare_cached("SELECT session FROM kept_results WHERE gone = ? ORDER BY session")?;
+        let ids = query.query_map([gone.0], |row| row.get(0).map(SessionId))?;
+        Ok(ids.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The session whose folder the long results of a session are in: the first of those that were
+    /// compressed to it, also where that one was removed since.
+    pub fn results_of(&self, id: SessionId) -> Result<SessionId> {
+        let chain = self.lineage(id)?;
+        let compressed = |session: &Session| session.made == Some(Made::Compressed);
+        let mut at = chain.iter().position(|session| session.id == id);
+        while let Some(here) = at.filter(|here| *here > 0 && compressed(&chain[*here])) {
+            at = Some(here - 1);
+        }
+        let first = at.map(|at| &chain[at]).ok_or_else(|| missing(id))?;
+        if !compressed(first) {
+            return Ok(first.id);
+        }
+        // What it continues is gone.
+        let gone: Option<i64> = self
+            .conn
+            .prepare_cached("SELECT min(gone) FROM kept_results WHERE session = ?")?
+            .query_row([first.id.0], |row| row.get(0))?;
+        Ok(gone.map_or(first.id, SessionId))
+    }
+}
+
+/// The long results of a session that is being removed, and those that it kept of others, are its
+/// children's. Gives the sessions that are gone and whose results nobody keeps any more.
+pub(super) fn hand_on_results(
+    tx: &Transaction<'_>,
+    id: SessionId,
+    children: &[i64],
+) -> Result<Vec<SessionId>> {
+    let mut held: Vec<i64> = tx
+        .prepare("SELECT gone FROM kept_results WHERE session = ?")?
+        .query_map([id.0], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    held.push(id.0);
+    tx.execute("DELETE FROM kept_results WHERE session = ?", [id.0])?;
+    let mut free = Vec::new();
+    for gone in held {
+        for child in children {
+            tx.execute(
+                "INSERT OR IGNORE INTO kept_results (gone, session) VALUES (?, ?)",
+                [gone, *child],
+            )?;
+        }
+        let kept = "SELECT 1 FROM kept_results WHERE gone = ?";
+        if !tx.prepare_cached(kept)?.exists([gone])? {
+            free.push(SessionId(gone));
+        }
+    }
+    Ok(free)
+}
+
 /// Stores one message of a successor; its row.
 fn carry(tx: &Transaction<'_>, id: SessionId, seq: usize, message: &Carried) -> Result<i64> {
     fault::check(fault::Kind::Write)?;

@@ -166,3 +166,32 @@ fn a_successor_that_would_not_be_whole_is_not_made() {
     assert_eq!(db.ids().unwrap(), [work.id]);
     assert_eq!(db.get(work.id).unwrap().successor, None);
 }
+
+#[test]
+fn long_results_of_a_removed_session_are_kept_as_long_as_a_child_may_name_them() {
+    let home = tempfile::tempdir().unwrap();
+    let (db, work) = disk(home.path());
+    let two = continued(&db, &work, "work-2", Made::Compressed).unwrap();
+    let three = continued(&db, &two, "work-3", Made::Compressed).unwrap();
+    let aside = continued(&db, &three, "aside", Made::Rendered).unwrap();
+    let all = [work.id, two.id, three.id, aside.id];
+    let folders = |ids: &[SessionId]| -> Vec<SessionId> {
+        ids.iter().map(|id| db.results_of(*id).unwrap()).collect()
+    };
+    assert_eq!(folders(&all), [work.id, work.id, work.id, aside.id]);
+    // The first one goes: its folder is that of the others still.
+    assert_eq!(db.remove(work.id).unwrap(), []);
+    assert_eq!(db.keepers(work.id).unwrap(), [two.id]);
+    assert_eq!(folders(&all[1..]), [work.id, work.id, aside.id]);
+    // One in the middle: what it kept goes on to the next.
+    assert_eq!(db.remove(two.id).unwrap(), []);
+    assert_eq!(db.keepers(work.id).unwrap(), [three.id]);
+    assert_eq!(folders(&all[2..]), [work.id, aside.id]);
+    assert_eq!(db.remove(three.id).unwrap(), []);
+    assert_eq!(folders(&all[3..]), [aside.id]);
+    // With the last one all of it is free.
+    let mut free = db.remove(aside.id).unwrap();
+    free.sort();
+    assert_eq!(free, all);
+    assert_eq!(db.keepers(work.id).unwrap(), []);
+}

@@ -7,7 +7,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use super::SessionId;
+use super::{JobId, SessionId};
 use crate::durable::private;
 
 /// Longest key of a lock file: twice a 32-byte hash in hexadecimal.
@@ -25,7 +25,7 @@ pub enum LockError {
     /// Somebody holds it.
     #[error("{}", held(what, *pid))]
     Held {
-        /// `session` or `model`.
+        /// `session`, `model` or `job`.
         what: &'static str,
         /// The holder; `None` in the moment before it has written its pid.
         pid: Option<u32>,
@@ -55,6 +55,7 @@ impl LockError {
             LockError::Held { what: "model", .. } => {
                 "end that process, or send it the work: loading the model again takes its memory twice"
             }
+            LockError::Held { what: "job", .. } => "wait until it has run",
             LockError::Held { .. } => "end that process, or use another session",
             LockError::Io { .. } => {
                 "make the data folder writable, or set NPAST_HOME to another folder"
@@ -74,6 +75,11 @@ impl Lock {
     /// Takes a session: its ledger has one writer (law 1).
     pub fn session(home: &Path, id: SessionId) -> Result<Lock, LockError> {
         Lock::take(home, "session", &id.0.to_string())
+    }
+
+    /// Takes a job that is run at times: one process runs it.
+    pub fn job(home: &Path, id: JobId) -> Result<Lock, LockError> {
+        Lock::take(home, "job", &id.0.to_string())
     }
 
     /// Takes a loaded model, named by its fingerprint in hexadecimal.

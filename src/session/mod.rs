@@ -12,6 +12,7 @@
 //! - `lineage`: the session that continues another one; `trajectory`: a session that leaves or comes
 //! - `chunks`: ledger tokens as rows
 //! - `trail`: whose history a client sends
+//! - `jobs`: prompts that are run at times
 //! - `runs`: marks of tool calls; `search`: words over all sessions
 //! - `words`: the search index, made again when it is damaged
 //! - `schema`: the migration ladder
@@ -43,6 +44,7 @@ mod db;
 mod error;
 pub mod fault;
 mod fork;
+mod jobs;
 mod lineage;
 mod lock;
 mod name;
@@ -66,6 +68,7 @@ mod words;
 pub use branch::{Branch, BranchId, Cut, Why};
 pub use db::{Db, now_ms};
 pub use error::Error;
+pub use jobs::{ClaimId, Decision, Job, JobId, JobRun, NewJob, Outcome};
 pub use lineage::{Carried, Heir, Made};
 pub use lock::{Lock, LockError};
 pub use name::{MAX_NAME, NameError, check_name, name_from_words};

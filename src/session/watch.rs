@@ -158,7 +158,7 @@ mod tests {
             }),
             ("create", |db| db.create(&new("other")).map(drop)),
             ("rename", |db| db.rename(work(db), "renamed")),
-            ("remove", |db| db.remove(work(db))),
+            ("remove", |db| db.remove(work(db)).map(drop)),
             ("fork", |db| {
                 let cut = Cut {
                     after: None,

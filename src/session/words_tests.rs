@@ -83,7 +83,12 @@ const USES: [(&str, Use, usize, usize); 6] = [
         10,
     ),
     ("a search", |db, _| drop(found(db, "lexer")), 1, 10),
-    ("a removal", |db, work| db.remove(work.id).unwrap(), 1, 1),
+    (
+        "a removal",
+        |db, work| drop(db.remove(work.id).unwrap()),
+        1,
+        1,
+    ),
     (
         "a fork",
         |db, work| {

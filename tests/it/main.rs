@@ -59,6 +59,7 @@ mod command_lines;
 mod compressions;
 mod conversations;
 mod crashes;
+mod crons;
 mod damage;
 mod damaged_sessions;
 mod deep;
