@@ -120,92 +120,99 @@ fn print(class: Class, costs: &[Cost], turns: &[Receipt]) {
 #[test]
 fn sixty_turns_with_six_compressions_or_more_and_restarts_read_nothing_twice_on_every_class() {
     for class in Class::ALL {
-        let desk = desk(class, LIMIT);
-        let (mut engine, mut costs, mut turns) =
-            (desk.engine().expect("an engine"), Vec::new(), Vec::new());
-        let mut talk = open(&engine, &desk, "work");
-        let mut context = 0;
-        let reader = Reader::of(&desk);
-        for at in 0..60 {
-            let said = say(
-                &mut talk,
-                &format!(
-                    "Fact {at} is {}",
-                    words(at, if at == 0 { 4 } else { SHORT })
-                ),
-                &format!(
-                    "Noted {at}: {}",
-                    words(at + 1000, if at == 0 { 4 } else { SHORT / 2 })
-                ),
-                &format!(
-                    "Goal\nkeep facts\nDone\nfacts up to {at}, among them {}",
-                    words(at, 20)
-                ),
-            );
-            let what = format!("{class:?}, turn {at}");
-            let of = |kind| said.receipts.iter().filter(move |r| r.kind == kind);
-            let call = of(Kind::Turn).next().expect("a reply");
-            assert_eq!(
-                (call.evaluated, &call.miss),
-                (call.appended, &None),
-                "{what}: {call:?}"
-            );
-            turns.push(call.clone());
-            let held = std::mem::replace(&mut context, call.context);
-            match &of(Kind::Fork).chain(of(Kind::Idle)).collect::<Vec<_>>()[..] {
-                [] => {}
-                [fork, read] => {
-                    let child = Stored::of(&desk, &talk.info().name);
-                    // The instruction follows what the slot holds.
-                    let after = said.receipts[0].kind == Kind::Turn;
-                    let held = if after { call.context } else { held };
-                    assert_eq!((fork.kept, fork.restored), (held, 0), "{what}");
-                    assert_eq!(fork.evaluated, fork.appended);
-                    // Summary, tail and what stands around them; not what stays in its place.
-                    // Where the memory can be cut, what the note before had in common is there too.
-                    assert!(read.evaluated <= read.appended, "{what}: {read:?}");
-                    let cuttable = matches!(class, Class::Dense | Class::Swa);
-                    assert!(
-                        cuttable || read.evaluated == read.appended,
-                        "{what}: {read:?}"
-                    );
-                    assert_eq!(
-                        (&read.miss, read.finish),
-                        (&None, Finish::Stop),
-                        "{what}: {read:?}"
-                    );
-                    assert_eq!(read.prompt(), read.context);
-                    costs.push(Cost {
-                        turn: at,
-                        before: held + 1,
-                        fork: (*fork).clone(),
-                        read: (*read).clone(),
-                        after: read.prompt() + 1,
-                    });
-                    whole(&reader, &child);
-                    if costs.len() % 2 == 0 {
-                        talk.close().expect("a close");
-                        drop(engine);
-                        engine = desk.engine().expect("an engine");
-                        talk = open(&engine, &desk, "work");
-                        assert_eq!(talk.info().name, format!("work-{}", costs.len() + 1));
-                    }
-                }
-                other => panic!("{what}: {other:?}"),
-            }
-        }
-        print(class, &costs, &turns);
-        assert!(costs.len() >= 6, "{class:?}: {}", costs.len());
-        let chain = names(&desk, "work");
-        assert_eq!(chain.len(), costs.len() + 1);
-        let newest = &talk.info().name;
-        assert_eq!(chain.last(), Some(newest));
-        assert_eq!(row(&desk, newest).made, Some(Made::Compressed));
-        talk.close().expect("a close");
+        sixty_turns(class, LIMIT, SHORT);
     }
 }
 
-/// A small context: with 8,192 tokens the tiny models take minutes for sixty turns on four classes.
+/// Sixty turns in a context of `limit` tokens, with messages of `short` words, and a restart at every
+/// second compression; prints what each compression cost.
+pub fn sixty_turns(class: Class, limit: usize, short: usize) {
+    let desk = desk(class, limit);
+    let (mut engine, mut costs, mut turns) =
+        (desk.engine().expect("an engine"), Vec::new(), Vec::new());
+    let mut talk = open(&engine, &desk, "work");
+    let mut context = 0;
+    let reader = Reader::of(&desk);
+    for at in 0..60 {
+        let said = say(
+            &mut talk,
+            &format!(
+                "Fact {at} is {}",
+                words(at, if at == 0 { 4 } else { short })
+            ),
+            &format!(
+                "Noted {at}: {}",
+                words(at + 1000, if at == 0 { 4 } else { short / 2 })
+            ),
+            &format!(
+                "Goal\nkeep facts\nDone\nfacts up to {at}, among them {}",
+                words(at, 20)
+            ),
+        );
+        let what = format!("{class:?}, turn {at}");
+        let of = |kind| said.receipts.iter().filter(move |r| r.kind == kind);
+        let call = of(Kind::Turn).next().expect("a reply");
+        assert_eq!(
+            (call.evaluated, &call.miss),
+            (call.appended, &None),
+            "{what}: {call:?}"
+        );
+        turns.push(call.clone());
+        let held = std::mem::replace(&mut context, call.context);
+        match &of(Kind::Fork).chain(of(Kind::Idle)).collect::<Vec<_>>()[..] {
+            [] => {}
+            [fork, read] => {
+                let child = Stored::of(&desk, &talk.info().name);
+                // The instruction follows what the slot holds.
+                let after = said.receipts[0].kind == Kind::Turn;
+                let held = if after { call.context } else { held };
+                assert_eq!((fork.kept, fork.restored), (held, 0), "{what}");
+                assert_eq!(fork.evaluated, fork.appended);
+                // Summary, tail and what stands around them; not what stays in its place.
+                // Where the memory can be cut, what the note before had in common is there too.
+                assert!(read.evaluated <= read.appended, "{what}: {read:?}");
+                let cuttable = matches!(class, Class::Dense | Class::Swa);
+                assert!(
+                    cuttable || read.evaluated == read.appended,
+                    "{what}: {read:?}"
+                );
+                assert_eq!(
+                    (&read.miss, read.finish),
+                    (&None, Finish::Stop),
+                    "{what}: {read:?}"
+                );
+                assert_eq!(read.prompt(), read.context);
+                costs.push(Cost {
+                    turn: at,
+                    before: held + 1,
+                    fork: (*fork).clone(),
+                    read: (*read).clone(),
+                    after: read.prompt() + 1,
+                });
+                whole(&reader, &child);
+                if costs.len() % 2 == 0 {
+                    talk.close().expect("a close");
+                    drop(engine);
+                    engine = desk.engine().expect("an engine");
+                    talk = open(&engine, &desk, "work");
+                    assert_eq!(talk.info().name, format!("work-{}", costs.len() + 1));
+                }
+            }
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+    print(class, &costs, &turns);
+    assert!(costs.len() >= 6, "{class:?}: {}", costs.len());
+    let chain = names(&desk, "work");
+    assert_eq!(chain.len(), costs.len() + 1);
+    let newest = &talk.info().name;
+    assert_eq!(chain.last(), Some(newest));
+    assert_eq!(row(&desk, newest).made, Some(Made::Compressed));
+    talk.close().expect("a close");
+}
+
+/// A small context: with 8,192 tokens the tiny models take minutes for sixty turns on four classes
+/// (scripts/long).
 const LIMIT: usize = 2048;
 /// Words of a message in a conversation of many turns.
 const SHORT: usize = 20;
@@ -295,6 +302,57 @@ fn what_is_no_summary_is_refused_and_leaves_the_next_logits_as_they_were_on_ever
         assert_eq!(with.2, without.2, "{class:?}");
         assert!(with.0 == without.0, "{class:?}: other logits");
     }
+}
+
+#[test]
+fn a_context_too_small_for_the_system_prompt_and_a_summary_is_refused_with_its_numbers() {
+    let limit = 512;
+    let desk = desk(Class::Dense, limit);
+    let engine = desk.engine().expect("an engine");
+    // A system prompt that leaves room for a message, and none for a summary beside it.
+    let system = |n: usize| (0..n).map(|i| format!("Rule {i}. ")).collect::<String>();
+    let opened = (1..).find_map(|n| {
+        let new = NewSession {
+            system: Some(system(n)),
+            ..desk.new_session()
+        };
+        let name = format!("work{n}");
+        let talk = engine.conversation(Open::Named(name.clone()), new);
+        let talk = talk.expect("a session that fits");
+        let head = row(&desk, &name).head;
+        (head > limit - limit / 8 - 64).then_some((talk, head))
+    });
+    let (mut talk, head) = opened.expect("a session");
+    let mut script = lines("Yes.", "");
+    let input = Input::Text("Hi.".into());
+    turn(
+        &mut talk,
+        input,
+        &talk::greedy(20),
+        Some(&mut script),
+        &|_| false,
+    )
+    .expect("a turn");
+    let before = talk.mirror();
+    let why = compress(&mut talk, &[summary("Goal: facts.")]).expect_err("a refusal");
+    let summary = 64;
+    assert_eq!(
+        why,
+        Refused::Small {
+            limit,
+            head,
+            summary
+        }
+    );
+    assert_eq!(
+        why.to_string(),
+        format!(
+            "the context has 512 tokens, and the system prompt and tools take {head} of them: a \
+             summary of 64 tokens and the last messages do not fit beside"
+        )
+    );
+    assert!(why.hint().is_some_and(|hint| hint.contains("--ctx")));
+    assert_eq!(talk.mirror(), before);
 }
 
 #[test]

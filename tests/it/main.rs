@@ -104,6 +104,7 @@ mod plain_replies;
 mod planted_repositories;
 mod policies;
 mod portable;
+mod prunes;
 mod pulls;
 mod random_orders;
 mod random_talks;

@@ -258,6 +258,134 @@ mod tests {
         })
     }
 
+    /// What must hold of every cut; the first thing that does not.
+    fn lawful(items: &[Item], open: bool, wish: &Wish) -> Result<(), String> {
+        let Some(cut) = cut(items, wish) else {
+            return Ok(());
+        };
+        let must = |holds: bool, what: &str| match holds {
+            true => Ok(()),
+            false => Err(format!("{what}: {cut:?} of {items:?} by {wish:?}")),
+        };
+        let n = items.len();
+        must(cut.first <= cut.tail && cut.tail <= n, "places in order")?;
+        must(
+            cut.tail > cut.first.max(wish.summary),
+            "something is summarized",
+        )?;
+        must(
+            wish.summary == 0 || cut.first == 0,
+            "a summary is not nested",
+        )?;
+        // What comes after the summary, as one row of messages.
+        let mut after: Vec<Item> = cut.user.map(|u| items[u]).into_iter().collect();
+        after.extend(&items[cut.tail..]);
+        for row in [&items[..cut.first], &after[..]] {
+            let mut owed = 0;
+            for (at, item) in row.iter().enumerate() {
+                match item.who {
+                    Who::Result => {
+                        must(owed > 0, "a result has its call")?;
+                        owed -= 1;
+                    }
+                    Who::User => must(owed == 0, "a call has its result")?,
+                    Who::Reply { calls } => {
+                        must(owed == 0, "a call has its result")?;
+                        must(
+                            at > 0 && !row[at - 1].who.is_reply(),
+                            "a reply answers something",
+                        )?;
+                        owed = calls;
+                    }
+                }
+            }
+            let last = row.last() == items.last() && open && !row.is_empty();
+            must(owed == 0 || last, "the last calls have their results")?;
+        }
+        // The last user message is there, or follows.
+        let last = items.iter().rposition(|i| i.who == Who::User);
+        let last = last.ok_or("no user")?;
+        let kept = last < cut.first || cut.user == Some(last) || last >= cut.tail;
+        must(
+            kept || (cut.tail == n && wish.user_follows),
+            "the last user message stays",
+        )?;
+        // No more than asked for, unless nothing less is whole.
+        let tokens: usize = after.iter().map(|i| i.tokens).sum();
+        must(
+            tokens <= wish.tail || cut.tail == n || (open && cut.tail == n - 1),
+            "the tail fits",
+        )?;
+        // More would not have fitted.
+        let from = cut.first.max(wish.summary);
+        let more = (from..cut.tail).rev().find(|i| begins_turn(items, *i));
+        let more: Option<usize> = more.map(|more| items[more..].iter().map(|i| i.tokens).sum());
+        must(more.is_none_or(|sum| sum > wish.tail), "no turn more fits")
+    }
+
+    /// Every order of at most `most` messages that a conversation can have: who may follow is what `next`
+    /// says. A turn that was interrupted ends behind a user message, behind a reply, or behind results.
+    fn orders(row: &mut Vec<Who>, owed: usize, most: usize, seen: &mut dyn FnMut(&[Who], bool)) {
+        if let Some(Who::Reply { calls }) = row.last() {
+            seen(row, *calls > 0);
+        }
+        if row.len() == most {
+            return;
+        }
+        let replies = [0, 1, 2].map(|calls| Who::Reply { calls });
+        let next: Vec<Who> = match row.last() {
+            _ if owed > 0 => vec![Who::Result],
+            None | Some(Who::Reply { .. }) => vec![Who::User],
+            Some(Who::User | Who::Result) => [&[Who::User], &replies[..]].concat(),
+        };
+        for who in next {
+            let owed = match who {
+                Who::Reply { calls } => calls,
+                Who::Result => owed - 1,
+                Who::User => 0,
+            };
+            row.push(who);
+            orders(row, owed, most, seen);
+            row.pop();
+        }
+    }
+
+    #[test]
+    fn every_order_of_up_to_eleven_messages_is_cut_by_the_rules() {
+        let (mut count, mut cuts) = (0, 0);
+        orders(&mut Vec::new(), 0, 11, &mut |row, open| {
+            count += 1;
+            let items: Vec<Item> = row
+                .iter()
+                .map(|who| Item {
+                    who: *who,
+                    tokens: 10,
+                })
+                .collect();
+            let begins = [Who::User, Who::Reply { calls: 0 }];
+            let summaries: &[usize] = match row.starts_with(&begins) && row.len() > 2 {
+                true => &[0, 2],
+                false => &[0],
+            };
+            for summary in summaries {
+                for (first, tail) in [(0, 0), (0, 25), (20, 10), (20, 45), (60, 30), (1000, 1000)] {
+                    for user_follows in [false, true] {
+                        let wish = Wish {
+                            summary: *summary,
+                            first,
+                            tail,
+                            user_follows: user_follows && !open,
+                            results_follow: open,
+                        };
+                        cuts += usize::from(cut(&items, &wish).is_some());
+                        lawful(&items, open, &wish).unwrap();
+                    }
+                }
+            }
+        });
+        assert!(count > 3000 && cuts > count, "{count} orders, {cuts} cuts");
+    }
+
     proptest! {
         #[test]
         fn no_cut_parts_a_call_from_its_result_or_loses_the_last_user_message(
@@ -275,50 +403,7 @@ mod tests {
             let wish = Wish {
                 summary, first, tail, user_follows: user_follows && !open, results_follow: open,
             };
-            let Some(cut) = cut(&items, &wish) else {
-                return Ok(());
-            };
-            let n = items.len();
-            prop_assert!(cut.first <= cut.tail && cut.tail <= n);
-            prop_assert!(cut.tail > cut.first.max(summary), "something is summarized");
-            prop_assert!(summary == 0 || cut.first == 0, "a summary is not nested");
-            // What comes after the summary, as one row of messages.
-            let mut after: Vec<Item> = cut.user.map(|u| items[u]).into_iter().collect();
-            after.extend(&items[cut.tail..]);
-            for row in [&items[..cut.first], &after[..]] {
-                let mut owed = 0;
-                for (at, item) in row.iter().enumerate() {
-                    match item.who {
-                        Who::Result => {
-                            prop_assert!(owed > 0, "a result without a call: {row:?}");
-                            owed -= 1;
-                        }
-                        Who::User => prop_assert_eq!(owed, 0, "a call without a result"),
-                        Who::Reply { calls } => {
-                            prop_assert_eq!(owed, 0, "a call without a result");
-                            prop_assert!(
-                                at > 0 && !row[at - 1].who.is_reply(), "a reply to nothing: {:?}", row
-                            );
-                            owed = calls;
-                        }
-                    }
-                }
-                let last = row.last() == items.last() && open && !row.is_empty();
-                prop_assert!(owed == 0 || last, "a call without a result at the end: {row:?}");
-            }
-            // The last user message is there, or follows.
-            let last = items.iter().rposition(|i| i.who == Who::User).unwrap();
-            let kept = last < cut.first || cut.user == Some(last) || last >= cut.tail;
-            prop_assert!(kept || (cut.tail == n && wish.user_follows));
-            // No more than asked for, unless nothing less is whole.
-            let tokens: usize = after.iter().map(|i| i.tokens).sum();
-            prop_assert!(tokens <= tail || cut.tail == n || (open && cut.tail == n - 1));
-            // More would not have fitted.
-            let more = (cut.first.max(summary)..cut.tail).rev().find(|i| begins_turn(&items, *i));
-            if let Some(more) = more {
-                let sum: usize = items[more..].iter().map(|i| i.tokens).sum();
-                prop_assert!(sum > tail);
-            }
+            lawful(&items, open, &wish).map_err(TestCaseError::fail)?;
         }
     }
 }

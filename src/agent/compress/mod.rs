@@ -70,7 +70,7 @@ pub struct Compressed {
 pub enum CompressStage {
     /// The summary is being written.
     Writing,
-    /// The summary is there, and the new session is not yet.
+    /// The summary, or what stands for the results, is there, and the new session is not yet.
     Written,
     /// The new session is stored, and the conversation goes on in it; it is being read.
     Stored,
@@ -175,13 +175,22 @@ impl Conversation {
                 to: len - pruned.saved,
             }));
         }
+        on(Event::Compress {
+            stage: CompressStage::Written,
+        });
         self.take_open_along(&mut child);
         self.go_on_as(child)?;
+        on(Event::Compress {
+            stage: CompressStage::Stored,
+        });
         self.left = Some("long results before this were shortened".into());
         self.pruned = Some(pruned);
-        let read = self.read_ahead(cancel, on);
+        let read = self.read_ahead(cancel, &mut *on);
         self.pruned = None;
         read?;
+        on(Event::Compress {
+            stage: CompressStage::Read,
+        });
         let text = format!(
             "{} long results of session {name} became lines: {} tokens fewer, {} are read again; it \
              goes on as {}",

@@ -2,7 +2,7 @@
 //! was and where it is. The first resort, before a summary: no model is asked. All of them go in one cut,
 //! so what stands behind the first of them is read again once; it is done only where that pays.
 
-use std::io::Write;
+use std::path::Path;
 
 use super::super::conversation::{Conversation, text_of};
 use super::super::{AgentError, append::Tokens};
@@ -10,7 +10,7 @@ use super::child::{Child, carried};
 use super::cut::{Item, Who};
 use crate::chat::Message;
 use crate::chat::message::Role;
-use crate::durable::private;
+use crate::durable::{self, Attributes, Links};
 use crate::session::{self, Carried, Span};
 
 /// A result with fewer bytes stays.
@@ -221,18 +221,28 @@ impl Conversation {
             .temp_folder()
             .ok()?
             .join(format!("result-kept-{}.txt", row.id.0));
-        let written = match private::create(&path) {
-            Ok(mut file) => file.write_all(text.as_bytes()),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
-        };
-        match written {
+        match keep(&path, text.as_bytes()) {
             Ok(()) => Some(path.display().to_string()),
             Err(error) => {
                 tracing::warn!(%error, "a result that is shortened is not kept as a file");
                 None
             }
         }
+    }
+}
+
+/// Writes a file that this session's conversation will name from now on: whole and durable, or not at all.
+/// One that an attempt before left as it should be stays.
+fn keep(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let there = path.symlink_metadata();
+    if there.is_ok_and(|there| there.is_file() && there.len() == bytes.len() as u64) {
+        return Ok(());
+    }
+    match durable::replace(path, bytes, Attributes::Private, Links::Refuse) {
+        // A power cut takes the new conversation's name for it with it.
+        Ok(()) | Err(durable::Error::Unsynced(_)) => Ok(()),
+        Err(durable::Error::Unchanged(error)) => Err(error),
+        Err(durable::Error::Torn { source, .. }) => Err(source),
     }
 }
 
@@ -265,6 +275,17 @@ mod tests {
         assert_eq!(long_results(&items, &bytes, 1400), [2]);
         assert_eq!(long_results(&items, &bytes, 9000), [0; 0]);
         assert_eq!(long_results(&items, &[0; 12], 0), [0; 0]);
+    }
+
+    #[test]
+    fn a_result_that_a_kill_left_half_written_is_written_whole() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("result-kept-1.txt");
+        std::fs::write(&path, "hal").unwrap();
+        keep(&path, b"half of it").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"half of it");
+        keep(&path, b"half of it").unwrap();
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
     }
 
     #[test]
