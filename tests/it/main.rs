@@ -90,6 +90,7 @@ mod kv_deleted;
 mod lineage;
 #[cfg(unix)]
 mod locked;
+mod long;
 mod mcp;
 mod merging;
 #[cfg(target_os = "linux")]
