@@ -117,17 +117,25 @@ def main():
     # The separate way has the same conversation, and nothing of its KV.
     apart = Npast(program, model, limit, threads, os.path.join(work, "apart"), work)
     shutil.copytree(live.home, apart.home)
-    rows = []
     made = live.compress(summary)
     written = next(r["generated"] for r in made if r["kind"] == "fork")
+    print(f"\na summary of {written} tokens of a conversation of {length:,} tokens, on {threads} threads; "
+          "evaluated tokens (found in memory or on disk), seconds:")
+    print(f"{'':<40} {'summary':>30} {'new conversation, next message':>34}")
+
+    def row(name, ask, go):
+        cell = lambda c: f"{c[0]:>8,} ({c[1]:>7,}) {c[2]:>8.2f} s"
+        print(f"{name:<40} {cell(ask):>30} {cell(go):>34}", flush=True)
+        return ask[0]
+
     # The last one reads the new conversation; before the fork a new process puts the old one back.
-    rows.append(("npast, on a fork", cost(made[:-1]), cost(made[-1:] + [live.say(NEXT, "This.")])))
+    fork = row("npast, on a fork", cost(made[:-1]), cost(made[-1:] + [live.say(NEXT, "This.")]))
     apart.forget()
     made = apart.compress(summary)
     asked = cost(made[:-1])
     apart.forget()
-    rows.append(("npast, a separate request", asked, cost([apart.say(NEXT, "This.")])))
-    share = 100 * rows[0][1][0] / rows[1][1][0]
+    alone = row("npast, a separate request", asked, cost([apart.say(NEXT, "This.")]))
+    share = 100 * fork / alone
 
     if python:
         server = Server(python, model, limit, threads, work)
@@ -141,22 +149,15 @@ def main():
             system, *history[:2], {"role": "user", "content": f"Summary so far:\n{words}"},
             {"role": "assistant", "content": "I go on from there."}, *history[-8:],
             {"role": "user", "content": NEXT}]
-        rows.append(("llama-server, the usual way", server.chat(ask, written),
-                     server.chat(after(summary), 1)))
+        row("llama-server, the usual way", server.chat(ask, written), server.chat(after(summary), 1))
         # At its best: the instruction behind the conversation that its cache holds.
         server.chat([system, *history], 1)
         ask = [system, *history, {"role": "user", "content": "Summarize this conversation."}]
-        rows.append(("llama-server, in the same conversation", server.chat(ask, written),
-                     # Another summary: its cache would have the one before.
-                     server.chat(after(summary[::-1]), 1)))
+        # Another summary: its cache would have the one before.
+        row("llama-server, in the same conversation", server.chat(ask, written),
+            server.chat(after(summary[::-1]), 1))
         server.end()
 
-    print(f"\na summary of {written} tokens of a conversation of {length:,} tokens, on {threads} threads; "
-          "evaluated tokens (found in memory or on disk), seconds:")
-    print(f"{'':<40} {'summary':>30} {'new conversation, next message':>34}")
-    for name, ask, go in rows:
-        cell = lambda c: f"{c[0]:>8,} ({c[1]:>7,}) {c[2]:>8.2f} s"
-        print(f"{name:<40} {cell(ask):>30} {cell(go):>34}")
     print(f"the summary on a fork evaluates {share:.2f} % of what a separate request does")
     if share >= 2:
         sys.exit("that is more than the 2 % that are aimed at")
