@@ -69,6 +69,7 @@ impl Conversation {
             message: &message,
             format: &format,
             most: options.max_tokens.unwrap_or(MOST).min(MOST),
+            grammar: false,
         };
         let shown = Some(&mut coming);
         let outcome = match self.beside(&beside, shown, options, script, cancel, on)? {

@@ -356,18 +356,14 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: &mut dyn FnMut(Event),
     ) -> Result<TurnEnd, AgentError> {
-        let mut script = script;
-        // Until the new reply is there the old one may have to be put back.
-        let own = TurnOptions {
-            compress: None,
-            ..options.clone()
-        };
+        let (mut script, mut tools) = (script, tools);
         let ended = self.operation(|talk| {
-            talk.another_reply(&own, tools, script.as_deref_mut(), cancel, &mut *on)
+            let (tools, script) = (tools.as_deref_mut(), script.as_deref_mut());
+            talk.another_reply(options, tools, script, cancel, &mut *on)
         });
         self.say(on);
         if ended.is_ok() {
-            self.after_turn(options, script, cancel, on);
+            self.after_turn(options, tools, script, cancel, on);
         }
         ended
     }
@@ -396,9 +392,11 @@ impl Conversation {
         on: &mut dyn FnMut(Event),
     ) -> Result<TurnEnd, AgentError> {
         let off = self.take_reply_off(reply)?;
+        self.replacing = true;
         let ended = self
             .hold_prompt(off.at)
             .and_then(|()| self.whole_turn(Input::Open, options, tools, script, cancel, on));
+        self.replacing = false;
         if ended.is_err() && self.read_stored().is_err() {
             // What is stored is not known now; the next operation reads it.
             return ended;

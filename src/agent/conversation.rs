@@ -10,7 +10,7 @@ use super::decoded::Decoded;
 use super::engine::{Notice, Shared};
 use super::error::ErrorKind;
 use super::frame::Frozen;
-use super::{AgentError, NewSession, Open, Options, Passes, Policy, Setup};
+use super::{AgentError, NewSession, Open, Options, Passes, Policy, Rank, Setup};
 use crate::chat::Message;
 use crate::chat::battery::Mode;
 use crate::chat::template::{After, ReplyFormat};
@@ -18,7 +18,7 @@ use crate::chat::wish::Wish;
 use crate::kv::{self, Warming};
 use crate::ledger::{Digest, Finish, Mark, Token};
 use crate::session::{
-    self, Carried, Db, Heir, Lock, Made, Session, SessionId, Span, State, now_ms,
+    self, Carried, Db, Heir, Lock, Made, Session, SessionId, Span, State, Titled, now_ms,
 };
 use crate::slot::Class;
 
@@ -81,6 +81,18 @@ pub struct Conversation {
     pub(super) pruned: Option<super::Pruned>,
     /// A compression of this session was refused at this length in tokens.
     pub(super) refused: Option<(SessionId, usize)>,
+    /// Before a summary of this session, at this length, the model was asked what to remember.
+    pub(super) flushed: Option<(SessionId, usize)>,
+    /// A compression made this conversation, and not all of it is read.
+    pub(super) unread: bool,
+    /// This session was read ahead, at this length, as the template rewrites it.
+    pub(super) rewritten: Option<(SessionId, usize)>,
+    /// Whose words its title is; nothing where the user named it.
+    pub(super) titled: Option<Titled>,
+    /// How urgent its model calls are.
+    pub(super) rank: Rank,
+    /// A reply was taken off, and no other is there yet: the one may have to be put back.
+    pub(super) replacing: bool,
     /// An operation on it did not end well: memory may say something else than npast.db.
     pub(super) stale: bool,
 }
@@ -147,6 +159,9 @@ impl Conversation {
                     Open::Last => unreachable!("the last session was found"),
                 };
                 let row = start(&shared, &db, &name, &new, &mut notices)?;
+                if let Open::FromWords(words) = &open {
+                    db.begin_title(row.id, words)?;
+                }
                 if let Some(setup) = &new.setup {
                     notices.extend(setup.notices.iter().cloned());
                 }
@@ -179,6 +194,12 @@ impl Conversation {
             left: None,
             pruned: None,
             refused: None,
+            flushed: None,
+            unread: false,
+            rewritten: None,
+            titled: db.title(row.id)?.map(|title| title.made),
+            rank: Rank::Interactive,
+            replacing: false,
             stale: false,
             resumed,
             _lock: lock,
@@ -494,6 +515,12 @@ impl Conversation {
             left: None,
             pruned: None,
             refused: None,
+            flushed: None,
+            unread: false,
+            rewritten: None,
+            titled: self.db.title(row.id)?.map(|title| title.made),
+            rank: Rank::Interactive,
+            replacing: false,
             stale: false,
             resumed: true,
             passes: self.passes.clone(),

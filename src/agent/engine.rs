@@ -321,6 +321,11 @@ impl Engine {
         Ok(newest.transpose()?)
     }
 
+    /// The store of KV, for whoever knows when nobody waits.
+    pub fn store(&self) -> Store {
+        self.shared.store.clone()
+    }
+
     /// The slot, for whoever gives passes.
     pub fn slot(&self) -> SlotHandle {
         self.slot.handle()

@@ -115,6 +115,22 @@ impl Frozen {
         Frozen::new(system, tools, thinking, row.started_ms)
     }
 
+    /// The same, where the template is asked not to think.
+    pub fn quiet(&self) -> Frozen {
+        let mut frame = self.frame.clone();
+        frame.thinking = false;
+        Frozen { frame }
+    }
+
+    /// The same with this tool alone, for the reading of a reply.
+    pub fn with_tool(&self, name: &str) -> Frozen {
+        let mut frame = self.frame.clone();
+        if let Some(Value::Array(tools)) = &mut frame.tools {
+            tools.retain(|tool| tool["function"]["name"] == name);
+        }
+        Frozen { frame }
+    }
+
     /// Whether a session that says nothing of it was surely started to think or not to: the one of
     /// both that writes what its ledger has before the first reply: `prompt`, made of the messages
     /// `first`.

@@ -6,6 +6,7 @@
 //! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back; `record`: stored,
 //!   then shown; `fresh`: read again after a failure.
 //! - `compress`: a conversation near the context's end goes on with a summary of its middle.
+//! - `idle`: what is done while nobody waits: compressing, reading, titles.
 //! - `branch`: undo, redo, edit, retry, fork.
 //! - `whose`: which session a client's history belongs to; `history`: what of it is stored; `follow`: the
 //!   rest is appended and answered; `foreign`: replies in it that no session sampled.
@@ -37,6 +38,7 @@ mod frame;
 mod fresh;
 mod history;
 mod host;
+mod idle;
 mod kept;
 mod memory;
 mod notes;
@@ -69,6 +71,7 @@ pub use fit::{demand, words as fit_words};
 pub use follow::Followed;
 pub use fresh::Mirror;
 pub use history::History;
+pub use idle::{IdleJob, IdleRecorder, Idled};
 pub use notes::Notes;
 pub use offered::{Made, Maker};
 pub use options::{Input, Leeway, NewSession, Open, Options, Policy, Setup, TurnOptions};

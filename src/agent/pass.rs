@@ -68,6 +68,12 @@ pub trait Passes: Send + Sync {
     /// bytes of snapshots that were handed to the store. It waits for no other conversation's call:
     /// the slot stores such a state before another conversation takes its place.
     fn settle(&self, owner: &str) -> u64;
+
+    /// Whether the slot's last call was this conversation's.
+    fn is_resident(&self, owner: &str) -> bool;
+
+    /// A conversation goes on under another id: what the slot holds of it is that one's.
+    fn renamed(&self, from: &str, to: &str);
 }
 
 /// Passes where one conversation at a time uses the slot: there is nothing to wait for.
@@ -85,4 +91,10 @@ impl Passes for Alone {
     fn settle(&self, _: &str) -> u64 {
         self.0.settle().unwrap_or_default()
     }
+
+    fn is_resident(&self, _: &str) -> bool {
+        true
+    }
+
+    fn renamed(&self, _: &str, _: &str) {}
 }

@@ -71,16 +71,23 @@ impl Conversation {
         Ok((answer.wait()?, stored))
     }
 
-    /// Waits for the slot; nothing where the user stops that.
+    /// Waits for the slot; nothing where the user stops that. Idle work gets none where the slot holds
+    /// another conversation, whose place it would take.
     pub(super) fn pass(&self, cancel: &Arc<AtomicBool>, on: On<'_>) -> Option<Pass> {
         let owner = self.owner();
         let want = Want {
             owner: &owner,
-            rank: Rank::Interactive,
+            rank: self.rank,
             cancel,
         };
-        let place = &mut |place| on(Event::Queued { place });
-        self.passes.take(&want, place)
+        let asked_for = self.rank == Rank::Interactive;
+        let place = &mut |place| {
+            if asked_for {
+                on(Event::Queued { place });
+            }
+        };
+        let pass = self.passes.take(&want, place)?;
+        (asked_for || self.passes.is_resident(&owner)).then_some(pass)
     }
 
     /// Stores what was sampled since the last time, then shows it.

@@ -320,13 +320,23 @@ impl Conversation {
     ) -> Result<Message, AgentError> {
         let raw = self.raw_text(tokens);
         let (seed, answered) = (self.row.seed, self.row.runs_tools);
-        let format = self.format(after)?;
-        let reader = ReplyReader::new(format).map_err(bridge)?;
-        let mut reader = reader.answering_attempts(answered);
-        let mut ends = StopHold::new(&format.ends).map_err(stops_error)?;
-        let read = ends.feed(&raw);
-        reader.push(&read.text);
-        reader.push(&ends.finish());
-        Ok(reader.finish(cut && read.found.is_none(), seed).1)
+        read_as(self.format(after)?, &raw, seed, answered, cut)
     }
+}
+
+/// A message from the text of a whole reply, markup included. `answered`: npast answers its calls itself.
+pub(super) fn read_as(
+    format: &ReplyFormat,
+    raw: &str,
+    seed: u64,
+    answered: bool,
+    cut: bool,
+) -> Result<Message, AgentError> {
+    let reader = ReplyReader::new(format).map_err(bridge)?;
+    let mut reader = reader.answering_attempts(answered);
+    let mut ends = StopHold::new(&format.ends).map_err(stops_error)?;
+    let read = ends.feed(raw);
+    reader.push(&read.text);
+    reader.push(&ends.finish());
+    Ok(reader.finish(cut && read.found.is_none(), seed).1)
 }

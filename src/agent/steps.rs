@@ -39,30 +39,33 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
-        let mut script = script;
+        let (mut script, mut tools) = (script, tools);
         let end = self.operation(|talk| {
-            let script = script.as_deref_mut();
+            let (tools, script) = (tools.as_deref_mut(), script.as_deref_mut());
             talk.whole_turn(input, options, tools, script, cancel, &mut *on)
         });
         self.say(on);
         if end.is_ok() {
-            self.after_turn(options, script, cancel, on);
+            self.after_turn(options, tools, script, cancel, on);
         }
         end
     }
 
-    /// What is done after a turn, while the user reads the answer.
+    /// What is done at the end of a turn where nothing waits for idle time.
     pub(super) fn after_turn(
         &mut self,
         options: &TurnOptions,
+        tools: Option<&mut Toolset<'_>>,
         script: Option<&mut Script>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) {
-        if cancel.load(Ordering::Relaxed) || !self.compression_due(options) {
+        let later = options.idle || cancel.load(Ordering::Relaxed);
+        if later || !self.compression_due(options) {
             return;
         }
-        let done = self.operation(|talk| talk.compress_when_due(options, script, cancel, &mut *on));
+        let done =
+            self.operation(|talk| talk.compress_when_due(options, tools, script, cancel, &mut *on));
         if let Err(error) = done {
             // The turn itself ended well.
             let text = format!("the conversation was not compressed: {error}");
@@ -90,7 +93,7 @@ impl Conversation {
             let mut script = script;
             self.say(on);
             let end = self
-                .append_step(input, options, script.as_deref_mut(), cancel, on)
+                .append_step(input, options, None, script.as_deref_mut(), cancel, on)
                 .and_then(|appended| self.answer(&appended, options, script, cancel, &mut sum, on));
             sum.show(None, on);
             return end;
@@ -125,7 +128,8 @@ impl Conversation {
         let mut steered = None;
         loop {
             self.say(on);
-            let appended = self.append_step(input, options, script.as_deref_mut(), cancel, on);
+            let shown = script.as_deref_mut();
+            let appended = self.append_step(input, options, Some(&mut **tools), shown, cancel, on);
             tools.follow(self)?;
             let appended = match appended {
                 Ok(appended) => appended,
@@ -183,6 +187,7 @@ impl Conversation {
         &mut self,
         input: Input,
         options: &TurnOptions,
+        tools: Option<&mut Toolset<'_>>,
         mut script: Option<&mut Script>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
@@ -206,7 +211,7 @@ impl Conversation {
         let results = new.iter().any(|m| m.role == Role::Tool);
         let now = results || !self.has_room();
         let now = now && !appended.continued;
-        if !now || !self.compress_when_due(options, script, cancel, on)? {
+        if !now || !self.compress_when_due(options, tools, script, cancel, on)? {
             return Ok(appended);
         }
         // The inputs went along without tokens; they get them now.

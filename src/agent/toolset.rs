@@ -2,6 +2,7 @@
 //! the session; what serves them is this process's.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
 
@@ -9,9 +10,12 @@ use super::error::ErrorKind;
 use super::host::Host;
 use super::temp::{self, Beside};
 use super::{AgentError, Budget, Conversation, Steering};
+use crate::chat::message::ToolCall;
 use crate::chat::names;
 use crate::session::{Made, SessionId, now_ms};
-use crate::tools::{Limits, Registry, Results, Secrets, Subject, Tool, ToolHost, results};
+use crate::tools::{
+    Answer, Limits, Registry, Results, Room, Secrets, Subject, Tool, ToolHost, results,
+};
 
 /// Decides whether a call may run. It may ask a person, and takes as long as that takes.
 pub trait Gate {
@@ -98,6 +102,32 @@ impl Toolset<'_> {
             self.session = talk.row.id;
         }
         Ok(())
+    }
+
+    /// Runs one call, if it may run: its arguments are checked, and the gate is asked.
+    pub(super) fn run_one(&mut self, call: &ToolCall, id: &str, cancel: &AtomicBool) -> Answer {
+        let arguments = self.registry.coerced(&call.name, &call.arguments);
+        let allowed = self.registry.check(&call.name, &arguments);
+        let allowed = allowed.and_then(|()| match self.registry.get(&call.name) {
+            Some(tool) => self.gate.pass(tool, &arguments),
+            None => Err(format!("There is no tool {}.", call.name)),
+        });
+        let granted = match allowed {
+            Ok(granted) => granted,
+            Err(why) => return Answer::bad(why),
+        };
+        let room = Room {
+            project: &self.project,
+            temp: &self.temp,
+            results: &self.results,
+            secret: &self.secret,
+            limits: self.limits,
+            granted: Some(&granted),
+            call: id,
+            cancel,
+            host: &*self.host,
+        };
+        self.registry.run(&call.name, &arguments, &room)
     }
 
     /// What the tools are called, in order.

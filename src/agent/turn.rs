@@ -209,7 +209,9 @@ impl Conversation {
 
         let mut finish = outcome.finish;
         let mut message = None;
+        self.unread = false;
         if said {
+            self.replacing = false;
             let (id, seed) = (coming.id, self.seed_at(coming.start));
             finish = coming.why(finish);
             let (events, reply) = coming.finish(finish, seed);
@@ -328,6 +330,7 @@ impl Conversation {
         let times = outcome.times;
         Receipt {
             kind: outcome.kind,
+            job: None,
             call: self.calls,
             context: outcome.context(),
             kept: outcome.kept,

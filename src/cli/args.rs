@@ -316,6 +316,9 @@ pub enum SessionsCommand {
         /// Only the sessions that it continues and those that continue it
         #[arg(long, conflicts_with = "all")]
         lineage: bool,
+        /// Only what each model call cost, and what was done for it in idle time
+        #[arg(long, conflicts_with_all = ["all", "lineage"])]
+        receipts: bool,
     },
     /// Take the last turns of a session back: a user's message and all that came after it
     ///

@@ -114,7 +114,9 @@ fn read(line: &str) -> Line {
 }
 
 /// Chats until Ctrl-D or `/quit`.
-pub fn run(run: &Run, start: Start) -> Result<i32, Failure> {
+pub fn run(run: &Run, mut start: Start) -> Result<i32, Failure> {
+    // The user reads: what a turn leaves to be done is done then.
+    start.turn.idle = true;
     if run.json {
         return Err(Failure::usage(
             "--json needs a message, and a chat has none to begin with",

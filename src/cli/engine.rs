@@ -32,6 +32,8 @@ pub struct Start {
     /// It only counts when a session starts.
     typed_seed: Option<u64>,
     projects: Arc<Projects>,
+    /// Whether something is done while nobody waits.
+    idle: bool,
     /// What serves the tools of the session that is to be opened, until it is.
     first: Option<SharedTools>,
 }
@@ -90,6 +92,7 @@ impl Start {
         };
         let first = folder.map(|folder| projects.get(Path::new(folder)));
         Ok(Start {
+            idle: settings.idle,
             turn: TurnOptions {
                 sampling: settings.sampling.clone(),
                 max_tokens: settings.max_tokens,
@@ -124,7 +127,7 @@ impl Start {
             interrupt.check()?;
         }
         progress.clear();
-        let service = Service::new(engine, self.projects.clone(), true);
+        let service = Service::new(engine, self.projects.clone(), self.idle);
         say_notices(&service);
         Ok(service)
     }

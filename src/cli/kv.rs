@@ -124,7 +124,8 @@ fn known(run: &Run) -> Result<Vec<Known>, Failure> {
 /// Milliseconds per token over all that was evaluated.
 fn pace(receipts: &[Value]) -> Option<f64> {
     let (mut tokens, mut ms) = (0, 0.0);
-    for receipt in receipts {
+    // Those without a number are no calls: their milliseconds are not of evaluation alone.
+    for receipt in receipts.iter().filter(|r| r["call"] != 0) {
         let evaluated = receipt["evaluated"].as_u64();
         if let (Some(evaluated), Some(prefill)) = (evaluated, receipt["ms"]["prefill"].as_f64()) {
             tokens += evaluated;

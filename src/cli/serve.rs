@@ -90,8 +90,9 @@ pub fn run(run: &Run, args: &ServeArgs, settings: Settings) -> Result<i32, Failu
     };
     let interrupt = Interrupt::listen();
     let engine = load(&options, &interrupt, &mut Progress::here(!run.json))?;
+    let idle = settings.idle;
     let projects = Arc::new(Projects::new(run.places.clone(), settings));
-    let service = Service::new(engine, projects, true);
+    let service = Service::new(engine, projects, idle);
     for (text, hint) in service.notices() {
         notice(&text, hint.as_deref());
     }

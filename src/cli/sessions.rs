@@ -4,6 +4,7 @@
 mod branch;
 mod compress;
 mod list;
+mod receipts;
 mod show;
 
 use std::io::{BufRead, IsTerminal};
@@ -39,6 +40,17 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
         ) => {
             let (db, session) = named(db, name)?;
             branch::chain(run, &db, &session)
+        }
+        (
+            SessionsCommand::Show {
+                name,
+                receipts: true,
+                ..
+            },
+            db,
+        ) => {
+            let (db, id) = known(db, name)?;
+            receipts::run(run, &db, id)
         }
         (SessionsCommand::Show { name, all, .. }, db) => {
             let (db, id) = known(db, name)?;

@@ -198,6 +198,7 @@ fn a_damaged_session_is_listed_shown_renamed_and_removed_and_others_are_not_dist
                 name: name(),
                 all: true,
                 lineage: false,
+                receipts: false,
             },
             "exit 1",
         ),

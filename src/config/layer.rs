@@ -176,6 +176,10 @@ keys! {
     compress_tail: usize = "compress-tail", "NPAST_COMPRESS_TAIL";
     /// `auto`: old long results of tools become lines before a summary is needed; `off`: never.
     prune: String = "prune", "NPAST_PRUNE";
+    /// `auto`: before a summary the model stores what later sessions should know; `off`: never.
+    flush_memory: String = "flush-memory", "NPAST_FLUSH_MEMORY";
+    /// Do nothing while nobody waits.
+    no_idle: bool = "no-idle", "NPAST_NO_IDLE";
     /// System prompt of sessions that start now: text, or `@FILE`.
     system: String = "system", "NPAST_SYSTEM";
     /// Start sessions without tools.

@@ -47,6 +47,8 @@ pub struct Settings {
     pub stop: Vec<String>,
     /// When conversations are compressed by themselves; `None`: never.
     pub compress: Option<CompressOptions>,
+    /// Whether something is done while nobody waits.
+    pub idle: bool,
     /// Text, or `@FILE`.
     pub system: Option<String>,
     /// Policy for tools of this run.
@@ -132,7 +134,9 @@ impl Settings {
                 layer.compress_at,
                 layer.compress_tail,
                 layer.prune,
+                layer.flush_memory,
             )?,
+            idle: !layer.no_idle.unwrap_or(false),
             stop: stops(layer.stop.unwrap_or_default())?,
             approve: match word("approve", layer.approve, &["ask", "auto", "deny"])?.as_deref() {
                 Some("auto") => Approve::Auto,
@@ -289,11 +293,13 @@ fn compress(
     at: Option<usize>,
     tail: Option<usize>,
     prune: Option<String>,
+    flush: Option<String>,
 ) -> Result<Option<CompressOptions>, ConfigError> {
     let options = CompressOptions {
         at: within("compress-at", at, 10, 100)?,
         tail: within("compress-tail", tail, 0, 1 << 24)?,
         prune: word("prune", prune, &["auto", "off"])?.as_deref() != Some("off"),
+        flush_memory: word("flush-memory", flush, &["auto", "off"])?.as_deref() != Some("off"),
     };
     let off = word("compress", word_of, &["auto", "off"])?.as_deref() == Some("off");
     Ok((!off).then_some(options))

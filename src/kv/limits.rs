@@ -28,8 +28,6 @@ pub struct Limits {
     pub quota_bytes: Option<u64>,
     /// Payload bytes that a chain's reader is ahead of its caller; one larger segment passes alone.
     pub ahead_bytes: usize,
-    /// Small segments are merged when the store was not used for this long.
-    pub merge_after: Duration,
     /// How long a change of the index waits for a change of another process. After one waited in
     /// vain, each of the next ones waits a hundredth of it, until one succeeds: so the writer is soon
     /// through with a long queue.
@@ -46,7 +44,6 @@ impl Default for Limits {
             logits: 1 << 22,
             quota_bytes: None,
             ahead_bytes: 64 << 20,
-            merge_after: Duration::from_millis(500),
             index_wait: Duration::from_secs(10),
         }
     }

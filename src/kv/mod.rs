@@ -10,7 +10,7 @@
 //! - [`storage`]: the file operations that all of it uses.
 //!
 //! The parts, in the order in which they import each other; nothing imports upwards:
-//! 1. `error`, `notice`, `limits`, `activity`, `queue`: what every part uses.
+//! 1. `error`, `notice`, `limits`, `queue`: what every part uses.
 //! 2. `record`: the format of a file, writing one and proving one.
 //! 3. `model`: which model a folder belongs to.
 //! 4. `index`: kv/index.db, a cache of the files: one type a table, rebuild.
@@ -23,7 +23,6 @@
 //! Payloads are opaque bytes here; the slot checks their layout. Bytes and the commit protocol are in
 //! docs/kv-format.md.
 
-mod activity;
 mod check;
 mod error;
 mod find;
@@ -68,5 +67,5 @@ pub use record::storage;
 pub use store::handle::Store;
 pub use write::evict::Collected;
 pub use write::join::{Join, PayloadPart as Part};
-pub use write::merge::Merged;
+pub use write::merge::{Merged, MergedChain};
 pub use write::oldest::give_way;

@@ -4,9 +4,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use crate::kv::activity::Activity;
 
 struct QueueState<T> {
     jobs: VecDeque<(T, usize)>,
@@ -38,8 +35,6 @@ pub(in crate::kv) struct Queue<T> {
 pub(in crate::kv) enum NextJob<T> {
     /// A job and its bytes, which count until [`Queue::done`].
     Job(T, usize),
-    /// No job, and nobody has used the store for as long as the caller had patience.
-    Idle,
     /// No job, and none will come.
     Closed,
 }
@@ -99,8 +94,8 @@ impl<T> Queue<T> {
         true
     }
 
-    /// The next job. Waits for one; with `patience` only until nobody used the store for that long.
-    pub(in crate::kv) fn next(&self, patience: Option<(&Activity, Duration)>) -> NextJob<T> {
+    /// The next job. Waits for one.
+    pub(in crate::kv) fn next(&self) -> NextJob<T> {
         let mut state = self.lock();
         loop {
             if let Some((job, bytes)) = state.jobs.pop_front() {
@@ -109,22 +104,10 @@ impl<T> Queue<T> {
             if state.closed {
                 return NextJob::Closed;
             }
-            let Some((activity, patience)) = patience else {
-                state = self
-                    .work
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = patience.saturating_sub(activity.idle_for());
-            if left.is_zero() {
-                return NextJob::Idle;
-            }
             state = self
                 .work
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 

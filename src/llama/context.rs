@@ -2,6 +2,7 @@
 //! It is moved to the engine thread and used there alone.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use llama_cpp_sys_2 as sys;
 use serde::{Deserialize, Serialize};
@@ -231,6 +232,8 @@ pub struct Context {
     vocab_size: usize,
     // The last decode call gave a logits row.
     has_logits: bool,
+    /// Decode calls that began.
+    decodes: Arc<AtomicU64>,
     // So many more states are taken, then one is not.
     refuse: Option<usize>,
     model: Arc<Model>,
@@ -332,6 +335,7 @@ impl Context {
             cells: cells as usize,
             vocab_size: model.vocab().size(),
             has_logits: false,
+            decodes: Arc::default(),
             refuse: None,
             model: model.clone(),
         })
@@ -350,6 +354,11 @@ impl Context {
     /// Most tokens of one decode call.
     pub fn ubatch(&self) -> usize {
         self.batch.room()
+    }
+
+    /// Counts the decode calls that began, for any thread.
+    pub fn decodes(&self) -> Arc<AtomicU64> {
+        self.decodes.clone()
     }
 
     /// Evaluates `tokens` of `seq` at positions from `pos`, in one ubatch. With `output`, the last
@@ -386,6 +395,7 @@ impl Context {
             return Err(DecodeError::NoCells(tokens.len()));
         }
         self.has_logits = false;
+        self.decodes.fetch_add(1, Ordering::SeqCst);
         let batch = self.batch.fill(seq.id(), pos, tokens, output);
         log::start_capture();
         // SAFETY: every id, position and count in the batch was checked above.

@@ -80,6 +80,7 @@ impl OpenSession {
             }
             request => {
                 let before = desk.requests.fetch_add(1, Ordering::SeqCst);
+                desk.stop_idle();
                 let job = Job::Ask(Box::new(request), sink.clone(), cancel.clone());
                 let sent = match before {
                     0 => self.handle.jobs.send(job).map_err(|_| gone()),

@@ -20,6 +20,12 @@ pub struct Desk {
     pub steering: Steering,
     /// Requests that wait or run.
     pub requests: AtomicUsize,
+    /// Stops the idle work that runs.
+    idle: Mutex<Option<Arc<AtomicBool>>>,
+    /// Nobody will ask for anything more.
+    left: AtomicBool,
+    /// Has whoever waits for the slot look at its flag.
+    wake: Box<dyn Fn() + Send + Sync>,
 }
 
 struct State {
@@ -40,8 +46,8 @@ struct Asked {
 }
 
 impl Desk {
-    /// Of a session that was just opened.
-    pub fn new(info: Info) -> Desk {
+    /// Of a session that was just opened; `wake` has whoever waits for the slot look at its flag.
+    pub fn new(info: Info, wake: Box<dyn Fn() + Send + Sync>) -> Desk {
         Desk {
             state: Mutex::new(State {
                 info,
@@ -55,6 +61,9 @@ impl Desk {
             changed: Condvar::new(),
             steering: Steering::default(),
             requests: AtomicUsize::new(0),
+            idle: Mutex::default(),
+            left: AtomicBool::new(false),
+            wake,
         }
     }
 
@@ -81,6 +90,42 @@ impl Desk {
     /// What the programs of its tools are kept from.
     pub fn set_sandbox(&self, held: Option<String>) {
         self.state().sandbox = held;
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Option<Arc<AtomicBool>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Idle work begins; the flag that stops it. Nothing where somebody asks for something: a request is
+    /// counted before [`Desk::stop_idle`] looks for the flag, so one of the two sees the other.
+    pub fn begin_idle(&self) -> Option<Arc<AtomicBool>> {
+        let flag: Arc<AtomicBool> = Arc::default();
+        *self.idle() = Some(flag.clone());
+        if self.requests.load(Ordering::SeqCst) > 0 || self.left.load(Ordering::SeqCst) {
+            self.end_idle();
+            return None;
+        }
+        Some(flag)
+    }
+
+    /// The idle work has ended.
+    pub fn end_idle(&self) {
+        *self.idle() = None;
+    }
+
+    /// Stops idle work between two decode calls, for a request that was counted.
+    pub fn stop_idle(&self) {
+        let flag = self.idle().clone();
+        if let Some(flag) = flag {
+            flag.store(true, Ordering::SeqCst);
+            (self.wake)();
+        }
+    }
+
+    /// Nobody will ask for anything more: no idle work begins.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::SeqCst);
+        self.stop_idle();
     }
 
     /// Another client that hears everything.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::book::Book;
 use super::projects::Projects;
 use super::scheduler::Scheduler;
 use super::table::Table;
@@ -30,6 +31,10 @@ pub struct Inner {
     pub projects: Arc<Projects>,
     /// Before the engine: it holds a handle of its slot.
     pub scheduler: Arc<Scheduler>,
+    /// What idle work cost.
+    pub book: Arc<Book>,
+    /// Whether anything is done when nobody waits.
+    pub idle: bool,
     /// Model, slot and stores.
     pub engine: Engine,
 }

@@ -6,13 +6,16 @@
 //!   `client`: a client's hold of one; `request`: what is asked; `job`: what its thread is sent.
 //! - `worker`: the thread of one open session; `desk`: what it shares with its clients; `mailbox`:
 //!   events on their way to a client that may be slow.
-//! - `scheduler`: who uses the slot, and what is done when nobody does.
+//! - `scheduler`: who uses the slot, and what is done when nobody does; `book`: what that cost; `idle`: what
+//!   an open session does meanwhile.
 //! - `project_tools`: what serves the tools of a project; `projects`: all of them; `setup`: what a
 //!   session gets of them; `gate`: who may call what.
 
+mod book;
 mod client;
 mod desk;
 mod gate;
+mod idle;
 mod inner;
 mod job;
 mod mailbox;
@@ -25,6 +28,7 @@ mod setup;
 mod table;
 mod worker;
 
+pub use book::{Book, IdleSum};
 pub use client::{Closing, OpenSession};
 pub use inner::Opening;
 pub use mailbox::{Events, Next};

@@ -1,9 +1,11 @@
 //! One process's engine, scheduler and open sessions.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{bounded, unbounded};
 
+use super::book::{Book, IdleSum};
 use super::client::OpenSession;
 use super::inner::{Inner, Opening};
 use super::projects::{Projects, held};
@@ -26,11 +28,15 @@ impl Service {
     /// A service on an engine that nobody else uses. Without `idle` nothing is done while nobody
     /// waits.
     pub fn new(engine: Engine, projects: Arc<Projects>, idle: bool) -> Service {
+        let book = Arc::new(Book::new(engine.idle_recorder()));
+        let (slot, store) = (engine.slot(), engine.store());
         Service {
             inner: Arc::new(Inner {
                 table: Arc::default(),
                 projects,
-                scheduler: Arc::new(Scheduler::new(engine.slot(), idle)),
+                scheduler: Arc::new(Scheduler::new(slot, store, book.clone(), idle)),
+                book,
+                idle,
                 engine,
             }),
             opening: Arc::default(),
@@ -57,6 +63,11 @@ impl Service {
     /// Who gives passes for the slot, for work beside the sessions.
     pub fn passes(&self) -> Arc<dyn Passes> {
         self.inner.scheduler.clone()
+    }
+
+    /// What idle work cost since the start, by its name.
+    pub fn idle_sums(&self) -> BTreeMap<String, IdleSum> {
+        self.inner.book.sums()
     }
 
     /// Model calls that wait for the slot.

@@ -1,5 +1,7 @@
 //! Who uses the slot, one model call at a time, and what is done when nobody does. It is the only
-//! idle clock of the process: states that are in memory alone and samples of logits wait for it.
+//! idle clock of the process: samples of logits, merging of stored KV, and states that are in memory alone
+//! wait for it. Idle work of an open session (titles, summaries) is done by that session's own thread
+//! with passes from here.
 //!
 //! A pass is taken for one model call and given back while tools run. Something more urgent stops
 //! what is less urgent between two decode calls; what was stopped may ask again.
@@ -13,11 +15,15 @@ use std::time::{Duration, Instant};
 
 use queue::{Queue, Ticket};
 
-use crate::agent::{Pass, Passes, Rank, Want};
-use crate::slot::SlotHandle;
+use super::book::Book;
+use crate::agent::{Pass, Passes, Rank, Receipt, Want};
+use crate::kv::Store;
+use crate::slot::{IdleWork, SlotHandle};
 
 /// Nobody used the slot for so long: a sample of the last turn's state is made.
 const SAMPLED: Duration = Duration::from_millis(50);
+/// Nobody used the slot for so long: small segments of stored KV are merged, one merge at a time.
+const MERGED: Duration = Duration::from_millis(500);
 /// Nobody used the slot for so long, and a turn goes on: a state that is in memory alone is stored.
 const SETTLED: Duration = Duration::from_secs(1);
 /// How often whoever waits looks whether its call was stopped.
@@ -31,6 +37,8 @@ pub struct Scheduler {
 
 struct Shared {
     slot: SlotHandle,
+    store: Store,
+    book: Arc<Book>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -52,6 +60,7 @@ struct State {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Left {
     Sample,
+    Merge,
     Rest,
 }
 
@@ -62,11 +71,14 @@ struct Running {
 }
 
 impl Scheduler {
-    /// For a slot that nobody else uses. Without `idle` nothing is done when nobody waits; what is
-    /// in memory alone is then stored at the end of a turn and when the slot ends.
-    pub fn new(slot: SlotHandle, idle: bool) -> Scheduler {
+    /// For a slot that nobody else uses, and the store that it saves to; what idle work cost goes to
+    /// `book`. Without `idle` nothing is done when nobody waits; what is in memory alone is then stored at
+    /// the end of a turn and when the slot ends.
+    pub fn new(slot: SlotHandle, store: Store, book: Arc<Book>, idle: bool) -> Scheduler {
         let shared = Arc::new(Shared {
             slot,
+            store,
+            book,
             state: Mutex::new(State {
                 queue: Queue::default(),
                 running: None,
@@ -88,6 +100,13 @@ impl Scheduler {
             shared,
             idle: Mutex::new(thread),
         }
+    }
+
+    /// Has whoever waits for a pass look at its flag at once.
+    pub fn wake(&self) {
+        // With the lock: nobody is between its look and its wait.
+        let _state = self.shared.state();
+        self.shared.changed.notify_all();
     }
 
     /// How many calls wait, besides the one that runs.
@@ -152,6 +171,17 @@ impl Passes for Scheduler {
         };
         pass.slot().settle().unwrap_or_default()
     }
+
+    fn is_resident(&self, owner: &str) -> bool {
+        self.shared.state().resident.as_deref() == Some(owner)
+    }
+
+    fn renamed(&self, from: &str, to: &str) {
+        let mut state = self.shared.state();
+        if state.resident.as_deref() == Some(from) {
+            state.resident = Some(to.to_owned());
+        }
+    }
 }
 
 impl State {
@@ -183,6 +213,7 @@ impl State {
         };
         let after = match left {
             Left::Sample => SAMPLED,
+            Left::Merge => MERGED,
             Left::Rest => SETTLED,
         };
         match after.checked_sub(self.free.elapsed()) {
@@ -239,6 +270,16 @@ impl Shared {
                     continue;
                 }
             };
+            if left == Left::Merge {
+                // The store's own thread does it: whoever wants the slot has it meanwhile.
+                drop(state);
+                let merged = self.merge();
+                state = self.state();
+                if !merged && state.left.first() == Some(&left) {
+                    state.left.remove(0);
+                }
+                continue;
+            }
             state.left.remove(0);
             state.running = Some(Running {
                 rank: Rank::Idle,
@@ -247,14 +288,31 @@ impl Shared {
             });
             drop(state);
             // A slot that died says so to the next call.
-            let _ = match left {
-                Left::Sample => self.slot.sample(),
-                Left::Rest => self.slot.rest(),
+            let done: Vec<IdleWork> = match left {
+                Left::Rest => self.slot.rest().unwrap_or_default(),
+                _ => self.slot.sample().ok().flatten().into_iter().collect(),
             };
             state = self.state();
             state.running = None;
             self.changed.notify_all();
+            drop(state);
+            for work in done {
+                self.book.enter(&work.owner, &Receipt::of_idle(&work));
+            }
+            state = self.state();
         }
+    }
+
+    /// Does one merge of stored KV; whether there was one to be done.
+    fn merge(&self) -> bool {
+        let begun = Instant::now();
+        // A writer that stopped says so by itself.
+        let Some(chain) = self.store.merge_one().ok().flatten() else {
+            return false;
+        };
+        let receipt = Receipt::of_merge(&chain.merged, begun.elapsed());
+        self.book.enter(&chain.owner, &receipt);
+        true
     }
 }
 
@@ -266,7 +324,7 @@ impl Drop for Back {
         let mut state = self.0.state();
         state.running = None;
         state.free = Instant::now();
-        state.left = vec![Left::Sample, Left::Rest];
+        state.left = vec![Left::Sample, Left::Merge, Left::Rest];
         self.0.changed.notify_all();
     }
 }

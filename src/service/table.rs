@@ -37,8 +37,16 @@ impl Handle {
     /// Has the worker close the session behind the requests that were made.
     pub fn close(&self, job: Job) {
         self.closing.store(true, Ordering::SeqCst);
+        self.desk.leave();
         // A worker that is gone has closed it.
         let _ = self.jobs.send(job);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // The last client went away without a word.
+        self.desk.leave();
     }
 }
 

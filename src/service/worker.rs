@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
 use super::desk::Desk;
 use super::gate::Asking;
+use super::idle::{Later, Means, follow};
 use super::inner::{Inner, Opening};
 use super::job::Job;
 use super::mailbox::Sink;
@@ -30,6 +31,7 @@ struct Worker {
     script: Option<Script>,
     desk: Arc<Desk>,
     inner: Arc<Inner>,
+    later: Later,
 }
 
 /// Opens a session, says so, and works until its last client is gone.
@@ -49,7 +51,14 @@ pub fn run(
     end.0 = Some((worker.desk.clone(), table));
     let _ = opened.send(Ok(worker.desk.clone()));
     let mut answer = None;
-    for job in jobs {
+    loop {
+        let job = match jobs.try_recv() {
+            Ok(job) => Ok(job),
+            Err(TryRecvError::Disconnected) => break,
+            Err(TryRecvError::Empty) if worker.idle() => continue,
+            Err(TryRecvError::Empty) => jobs.recv(),
+        };
+        let Ok(job) = job else { break };
         match job {
             Job::Ask(request, sink, cancel) => worker.ask(*request, sink, cancel),
             Job::Look(look) => look(&mut worker.conversation),
@@ -100,8 +109,14 @@ impl Worker {
             serving = Some(project);
         }
         let passes = inner.scheduler.clone();
+        let scheduler = Arc::downgrade(&inner.scheduler);
         let conversation = inner.engine.conversation_with(passes, open, new)?;
-        let desk = Arc::new(Desk::new(conversation.info()));
+        let wake = Box::new(move || {
+            if let Some(scheduler) = scheduler.upgrade() {
+                scheduler.wake();
+            }
+        });
+        let desk = Arc::new(Desk::new(conversation.info(), wake));
         let mut worker = Worker {
             conversation,
             tools: None,
@@ -109,6 +124,7 @@ impl Worker {
             script,
             desk,
             inner,
+            later: Later::default(),
         };
         worker.serve(attended)?;
         drop(serving);
@@ -157,15 +173,24 @@ impl Worker {
         self.desk.begin(sink, cancel.clone());
         let desk = self.desk.clone();
         let done = self.obey(request, &cancel, &mut |event| desk.tell(event));
-        let info = self.conversation.info();
-        self.inner.table.renamed(self.desk.info().id, info.id);
-        self.desk.set(info);
+        follow(&self.conversation, &self.desk, &self.inner.table);
+        self.later.look_again();
         self.desk.requests.fetch_sub(1, Ordering::SeqCst);
         self.desk.tell(match done {
             Ok(done) => Event::Done(done),
             Err(error) => error.into(),
         });
         self.desk.end();
+    }
+
+    /// Does a piece of idle work; false where there is none.
+    fn idle(&mut self) -> bool {
+        let with = Means {
+            talk: &mut self.conversation,
+            tools: self.tools.as_mut(),
+            script: self.script.as_mut(),
+        };
+        self.later.work(with, &self.desk, &self.inner)
     }
 
     fn obey(
@@ -175,12 +200,16 @@ impl Worker {
         on: &mut dyn FnMut(Event),
     ) -> Result<Done, AgentError> {
         match request {
-            Request::Say { input, options } => self.say(input, &options, cancel, on),
+            Request::Say { input, options } => {
+                let options = self.later.leave(options, &self.inner);
+                self.say(input, &options, cancel, on)
+            }
             Request::Follow {
                 history,
                 rules,
                 options,
             } => {
+                let options = self.later.leave(options, &self.inner);
                 let script = self.script.as_mut();
                 let talk = &mut self.conversation;
                 let followed = talk.follow(&history, rules, &options, script, cancel, on)?;
@@ -198,6 +227,7 @@ impl Worker {
                 })
             }
             Request::Retry { options } => {
+                let options = self.later.leave(options, &self.inner);
                 let (tools, script) = (self.tools.as_mut(), self.script.as_mut());
                 let talk = &mut self.conversation;
                 let end = talk.retry(&options, tools, script, cancel, on)?;
@@ -218,8 +248,10 @@ impl Worker {
                 Ok(Done::Turn(end))
             }
             Request::Compress { topic, options } => {
-                let (script, talk) = (self.script.as_mut(), &mut self.conversation);
+                let (tools, mut script) = (self.tools.as_mut(), self.script.as_mut());
+                let talk = &mut self.conversation;
                 let name = talk.info().name;
+                talk.flush(&options, tools, script.as_deref_mut(), cancel, on)?;
                 let made = talk.compress(topic.as_deref(), &options, script, cancel, on)?;
                 made.map(Done::Compressed).map_err(|why| why.of(&name))
             }

@@ -91,7 +91,7 @@ impl Db {
         Ok(list)
     }
 
-    /// Gives a session another name. [`Error::Exists`] if it is taken.
+    /// Gives a session the name that the user wants. [`Error::Exists`] if it is taken.
     pub fn rename(&self, id: SessionId, name: &str) -> Result<()> {
         check_name(name)?;
         let tx = self.write()?;
@@ -104,6 +104,7 @@ impl Db {
         if changed == 0 {
             return Err(missing(id));
         }
+        super::title::forget(&tx, id)?;
         fault::check(fault::Kind::Commit)?;
         tx.commit()?;
         fault::made()
@@ -138,6 +139,7 @@ impl Db {
             "DELETE FROM receipts WHERE session = ?",
             "DELETE FROM ways WHERE session = ?",
             "DELETE FROM handles WHERE session = ?",
+            "DELETE FROM titles WHERE session = ?",
             "DELETE FROM branches WHERE session = ?",
             "DELETE FROM sessions WHERE id = ?",
         ] {
@@ -434,6 +436,7 @@ pub(super) fn summary(conn: &Connection, session: Session) -> Result<Summary> {
         Some(text) => first_words(&rows::json(&text, &place)?, FIRST_WORDS),
         None => String::new(),
     };
+    let title = super::title::title(conn, id)?;
     let tokens = chunks::length(conn, id)?;
     if tokens < session.head {
         return Err(damaged(&place, "its ledger is shorter than its head"));
@@ -443,6 +446,7 @@ pub(super) fn summary(conn: &Connection, session: Session) -> Result<Summary> {
         messages,
         tokens,
         first_words,
+        title,
     })
 }
 

@@ -120,6 +120,7 @@ impl Db {
             heir.made.as_str(),
             heir.messages.len()
         ])?;
+        super::title::inherit(&tx, parent, id)?;
         fault::check(fault::Kind::Write)?;
         let named = tx.execute(
             "UPDATE sessions SET successor = ?2 WHERE id = ?1",

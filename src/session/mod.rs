@@ -11,6 +11,7 @@
 //!   `fork`: a session made from another
 //! - `lineage`: the session that continues another one
 //! - `chunks`: ledger tokens as rows
+//! - `title`: what a session is about, in one line
 //! - `trail`: whose history a client sends
 //! - `runs`: marks of tool calls; `search`: words over all sessions
 //! - `words`: the search index, made again when it is damaged
@@ -56,6 +57,7 @@ mod schema;
 mod search;
 #[cfg(test)]
 mod testing;
+mod title;
 mod trail;
 mod unit;
 mod watch;
@@ -75,6 +77,7 @@ pub use salvage::{Damaged, Found, Salvage, Survey};
 pub use search::{Hit, local_day};
 #[cfg(test)]
 pub(crate) use testing::harm;
+pub use title::{Title, Titled};
 pub use trail::{MAX_HANDLE, Place};
 pub use unit::Unit;
 pub use watch::{Watcher, watch};

@@ -114,6 +114,8 @@ pub struct Summary {
     pub tokens: usize,
     /// The beginning of the first user message, on one line; empty if there is none.
     pub first_words: String,
+    /// What it is about; nothing where the user named it.
+    pub title: Option<super::Title>,
 }
 
 /// Where an input message stands (law 5). Messages of the assistant are answered.

@@ -16,6 +16,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("steps/4.sql"),
     include_str!("steps/5.sql"),
     include_str!("steps/6.sql"),
+    include_str!("steps/8.sql"),
 ];
 
 /// Refuses a database that is not ours or is newer than this program. Writes nothing.
@@ -350,8 +351,9 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "{} has format 99, and this npast knows formats up to 6",
-                path.display()
+                "{} has format 99, and this npast knows formats up to {}",
+                path.display(),
+                STEPS.len()
             )
         );
         assert!(error.hint().is_some());

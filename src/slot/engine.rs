@@ -2,7 +2,7 @@
 //! never dies silently. What it holds is in `resident`; how it changes is in the files beside.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::again::Compared;
 use super::call::{Call, Fork, Outcome};
 use super::fork::Side;
+use super::idle::IdleWork;
 use super::memory::{Class, Memory};
 use super::prompt::Rows;
 use super::resident::Resident;
@@ -90,8 +91,8 @@ enum Command {
     Held(oneshot::Sender<Vec<Token>>),
     DropSide(oneshot::Sender<Result<(), SlotError>>),
     Window(oneshot::Sender<Option<WindowCost>>),
-    Sample(oneshot::Sender<()>),
-    Rest(oneshot::Sender<()>),
+    Sample(oneshot::Sender<Option<IdleWork>>),
+    Rest(oneshot::Sender<Vec<IdleWork>>),
     Settle(oneshot::Sender<u64>),
     Refuse(Option<usize>, oneshot::Sender<bool>),
     Compare(Box<Sampled>, oneshot::Sender<Result<Compared, SlotError>>),
@@ -123,6 +124,7 @@ pub struct Slot {
 pub struct SlotHandle {
     commands: Option<Sender<Command>>,
     facts: SlotFacts,
+    decodes: Arc<AtomicU64>,
     death: Arc<Mutex<Option<String>>>,
 }
 
@@ -140,6 +142,7 @@ impl Slot {
         context.cells = SlotOptions::cells(options.limit);
         let ctx = Context::new(model, &context)?;
         let limit = options.limit.min(ctx.cells());
+        let decodes = ctx.decodes();
         let memory = Memory::probe(ctx)?;
         let facts = SlotFacts {
             class: memory.class(),
@@ -180,6 +183,7 @@ impl Slot {
             handle: SlotHandle {
                 commands: Some(commands),
                 facts,
+                decodes,
                 death,
             },
             thread: Some(thread),
@@ -212,6 +216,11 @@ impl SlotHandle {
     /// What the slot is.
     pub fn facts(&self) -> &SlotFacts {
         &self.facts
+    }
+
+    /// Decode calls that began since the slot was started. For verification.
+    pub fn decodes(&self) -> u64 {
+        self.decodes.load(Ordering::SeqCst)
     }
 
     fn send(&self, command: Command) -> Result<(), SlotError> {
@@ -307,22 +316,22 @@ impl SlotHandle {
     }
 
     /// Idle work after a turn: a sample of logits, by which another build or device can tell later
-    /// whether the turn's state is right there. Nothing while the turn goes on.
+    /// whether the turn's state is right there. Nothing while the turn goes on, and where there is one.
     ///
     /// # Errors
     /// When the engine is dead.
-    pub fn sample(&self) -> Result<(), SlotError> {
+    pub fn sample(&self) -> Result<Option<IdleWork>, SlotError> {
         let (tx, rx) = oneshot::channel();
         self.send(Command::Sample(tx))?;
         rx.blocking_recv().map_err(|_| self.dead())
     }
 
-    /// All idle work: a state that is in memory alone is stored, then [`SlotHandle::sample`].
-    /// Nothing while scratch is in use.
+    /// All idle work: a state that is in memory alone is stored, then [`SlotHandle::sample`]. What was
+    /// done; nothing while scratch is in use.
     ///
     /// # Errors
     /// When the engine is dead.
-    pub fn rest(&self) -> Result<(), SlotError> {
+    pub fn rest(&self) -> Result<Vec<IdleWork>, SlotError> {
         let (tx, rx) = oneshot::channel();
         self.send(Command::Rest(tx))?;
         rx.blocking_recv().map_err(|_| self.dead())
@@ -382,14 +391,12 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
                 engine.compare(&sampled)
             }),
             Command::Sample(answer) => give(answer, death, || {
-                if engine.side.is_none() && engine.unsettled.is_none() {
-                    engine.sample_turn();
-                }
+                let rests = engine.side.is_none() && engine.unsettled.is_none();
+                rests.then(|| engine.sampled_turn()).flatten()
             }),
-            Command::Rest(answer) => give(answer, death, || {
-                if engine.side.is_none() {
-                    engine.rest();
-                }
+            Command::Rest(answer) => give(answer, death, || match engine.side {
+                None => engine.rest(),
+                Some(_) => Vec::new(),
             }),
             Command::Settle(answer) => give(answer, death, || {
                 if engine.side.is_none() {
@@ -479,11 +486,6 @@ pub(super) fn cancelled(flag: &AtomicBool) -> bool {
 }
 
 impl Engine {
-    fn rest(&mut self) {
-        self.settle();
-        self.sample_turn();
-    }
-
     fn call(&mut self, call: Call) -> Result<Outcome, SlotError> {
         let begun = Instant::now();
         self.drop_side()?;

@@ -7,7 +7,7 @@
 //! - `prepare`: what is had of a target; `restore`, `ready`, `apply`: what is read, proven and put
 //!   back; `evaluate`: what is decoded; `reply`: what is sampled; `prompt`: where a reply begins,
 //!   held for another one.
-//! - `fork`: side work; `save`: what goes to disk; `version`: what is on disk already and comes from
+//! - `fork`: side work; `idle`: what is done when nobody uses the slot; `save`: what goes to disk; `version`: what is on disk already and comes from
 //!   there; `window`: what an SWA window's layout costs.
 //! - `fit`: how large a context can be, counted before anything is loaded, and what a model is loaded
 //!   with where nobody says.
@@ -21,6 +21,7 @@ mod error;
 mod evaluate;
 pub mod fit;
 mod fork;
+mod idle;
 mod memory;
 mod prepare;
 mod prompt;
@@ -41,6 +42,7 @@ pub use call::{
 pub use engine::{Answer, Slot, SlotFacts, SlotHandle, SlotOptions, segment_tokens};
 pub use error::SlotError;
 pub use fit::{Need, Share};
+pub use idle::IdleWork;
 pub use memory::{Bytes, Class, Memory};
 pub use window::WindowCost;
 

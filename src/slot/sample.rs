@@ -140,13 +140,14 @@ impl Engine {
     }
 
     /// Stores a sample of the present state, if its turn has none yet: idle work, for the time when
-    /// another machine opens this session.
-    pub fn sample_turn(&mut self) {
+    /// another machine opens this session. Then the number of tokens that were evaluated for it, in one
+    /// decode call or two.
+    pub fn sample_turn(&mut self) -> Option<usize> {
         let at = self.resident.len();
         let room = self.memory.ctx().cells() >= at + self.memory.probe_tokens().len();
         let due = std::mem::take(&mut self.unsampled);
         if !due || at == 0 || !room || self.memory.class() == Class::Whole {
-            return;
+            return None;
         }
         let known = self.resident.snapshot(at).map(|s| s.bytes.clone());
         // On SWA masked cells of sequence 0 would become shared, see `Memory::fork`. In the layout
@@ -158,15 +159,19 @@ impl Engine {
         if let Err(error) = self.memory.check(at) {
             tracing::warn!("a sample was not made: {error}");
             self.give_up();
-            return;
+            return None;
         }
         self.canonical = Some(at);
         match sample {
             Ok(sample) => {
                 let digest = self.resident.digest(at);
                 self.store.put_sample(&self.resident.owner, digest, sample);
+                Some(self.memory.probe_tokens().len())
             }
-            Err(error) => tracing::warn!("a sample was not made: {error}"),
+            Err(error) => {
+                tracing::warn!("a sample was not made: {error}");
+                None
+            }
         }
     }
 }

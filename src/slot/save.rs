@@ -342,22 +342,25 @@ impl Engine {
         }
     }
 
-    /// Stores and pins the state that is in RAM alone, unless what it holds was taken back.
+    /// Stores and pins the state that is in RAM alone, unless what it holds was taken back. The next call
+    /// accounts for it.
     pub fn settle(&mut self) {
-        let Some(Unsettled { owner, at, digest }) = self.unsettled.take() else {
-            return;
-        };
-        if self.resident.len() < at || self.resident.digest(at) != digest {
-            return;
-        }
-        let Some(held) = self.resident.snapshot(at).cloned() else {
-            return;
-        };
         let mut saved = Saved::default();
+        self.settle_into(&mut saved);
+        self.settled += saved.snapshot_bytes;
+    }
+
+    /// The same, accounted for in `saved`; whose state it was.
+    pub fn settle_into(&mut self, saved: &mut Saved) -> Option<String> {
+        let Unsettled { owner, at, digest } = self.unsettled.take()?;
+        if self.resident.len() < at || self.resident.digest(at) != digest {
+            return None;
+        }
+        let held = self.resident.snapshot(at).cloned()?;
         let role = SnapshotRole::Turn;
-        self.save_snapshot(at, held.bytes, held.row, role, Some(&owner), &mut saved);
+        self.save_snapshot(at, held.bytes, held.row, role, Some(&owner), saved);
         self.store.pin(&owner, digest);
         self.unsampled = self.resident.len() == at;
-        self.settled += saved.snapshot_bytes;
+        Some(owner)
     }
 }

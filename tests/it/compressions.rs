@@ -729,6 +729,7 @@ fn a_call_in_the_place_of_a_summary_is_refused() {
         at: None,
         tail: Some(100),
         prune: false,
+        flush_memory: false,
     });
     let mut script = Script::read(call.to_string().as_bytes()).expect("a script");
     let cancel = Arc::default();

@@ -83,6 +83,7 @@ mod histories;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod hostile_commands;
+mod idle;
 mod interrupts;
 mod kills;
 mod kv_deleted;

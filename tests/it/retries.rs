@@ -53,6 +53,7 @@ fn free(prompt: usize, restored: bool, generated: usize) -> Receipt {
     };
     Receipt {
         kind: Kind::Turn,
+        job: None,
         call: 0,
         context: prompt + generated - 1,
         kept,

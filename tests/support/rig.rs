@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
 use npast::kv::{Fingerprint, Limits, Store};
 use npast::ledger::{Finish, Mark, Running, Token, common_prefix};
@@ -153,11 +152,7 @@ impl Rig {
                 "cache type": settings.cache.name(),
             });
             let print = Fingerprint::new(facts, serde_json::json!({"machine": settings.machine}));
-            let limits = Limits {
-                // A test says when, however slow the machine is.
-                merge_after: Duration::from_secs(86_400),
-                ..Limits::default()
-            };
+            let limits = Limits::default();
             let store = match home {
                 Some(home) => Store::open(home, print, limits).expect("a store"),
                 None => Store::off(),

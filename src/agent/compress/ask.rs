@@ -10,9 +10,9 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use super::super::append::Tokens;
 use super::super::conversation::Conversation;
-use super::super::reply::{Coming, watch};
+use super::super::reply::{Coming, grammar, watch};
 use super::super::turn::On;
-use super::super::{AgentError, Event, Pass, TurnOptions};
+use super::super::{AgentError, Event, Pass, Rank, TurnOptions};
 use super::note::RESULT_LATER;
 use super::refused::Refused;
 use crate::chat::battery::Mode;
@@ -46,6 +46,7 @@ impl Conversation {
             message: instruction,
             format: &format,
             most,
+            grammar: false,
         };
         let outcome = self.beside(&side, None, options, script, cancel, on)?;
         match outcome {
@@ -77,6 +78,7 @@ impl Conversation {
             line: line.as_ref(),
             format: beside.format,
             most: beside.most,
+            grammar: beside.grammar,
             options,
             cancel,
         };
@@ -90,6 +92,10 @@ impl Conversation {
             None => Err(SlotError::Moved),
         };
         let answer = match known {
+            // Idle work leaves what the slot holds as it is.
+            Err(SlotError::Moved) if self.rank != Rank::Interactive => {
+                return Ok(Err(Refused::Interrupted));
+            }
             Err(SlotError::Moved) => match self.held_mark(&pass, from, cancel, on)? {
                 Some(mark) => self.fork_at(&pass, mark, &side, coming, on)?,
                 None => return Ok(Err(Refused::Interrupted)),
@@ -104,7 +110,7 @@ impl Conversation {
         };
         let error = outcome.error.take();
         if outcome.evaluated > 0 {
-            self.account(&outcome, on)?;
+            self.account(&outcome, beside.job, on)?;
         }
         Ok(match error {
             Some(error) => Err(Refused::Engine(error.to_string())),
@@ -145,15 +151,16 @@ impl Conversation {
     ) -> Result<Option<Mark>, AgentError> {
         // A reply's last token may take another form in the history.
         let len = from.min(self.answered_end().saturating_sub(1)).max(1);
-        let outcome = self.evaluate_to(pass, len, cancel, on)?;
+        let outcome = self.evaluate_to(pass, len, "read", cancel, on)?;
         Ok((outcome.mark.len() == len).then_some(outcome.mark))
     }
 
-    /// Makes the slot hold the ledger's first `len` tokens, and accounts for it.
+    /// Makes the slot hold the ledger's first `len` tokens, and accounts for it under the name `job`.
     pub(super) fn evaluate_to(
         &mut self,
         pass: &Pass,
         len: usize,
+        job: &str,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Outcome, AgentError> {
@@ -193,7 +200,7 @@ impl Conversation {
         self.decoded
             .reached(outcome.context().min(self.ledger.len()));
         if outcome.evaluated + outcome.restored > 0 {
-            self.account(&outcome, on)?;
+            self.account(&outcome, job, on)?;
         }
         Ok(outcome)
     }
@@ -220,7 +227,7 @@ impl Conversation {
                     seed: self.seed_at(before.len()),
                     ..options.sampling.clone()
                 },
-                grammar: None,
+                grammar: side.grammar.then(|| grammar(&vocab, side.format)).flatten(),
                 recent: before[before.len().saturating_sub(options.sampling.penalty_window)..]
                     .to_vec(),
             },
@@ -254,11 +261,17 @@ impl Conversation {
     }
 
     /// The receipt of a call that is no turn: stored and shown.
-    fn account(&mut self, outcome: &Outcome, on: On<'_>) -> Result<(), AgentError> {
+    pub(in super::super) fn account(
+        &mut self,
+        outcome: &Outcome,
+        job: &str,
+        on: On<'_>,
+    ) -> Result<(), AgentError> {
         self.calls += 1;
         // What was broken on purpose is named by the call that reads it.
         let kept = (outcome.kind == Kind::Fork).then(|| (self.broken.take(), self.left.take()));
-        let receipt = self.receipt(outcome, outcome.finish);
+        let mut receipt = self.receipt(outcome, outcome.finish);
+        receipt.job = Some(job.to_owned());
         if let Some((broken, left)) = kept {
             (self.broken, self.left) = (broken, left);
         }
@@ -317,6 +330,8 @@ pub(in super::super) struct Beside<'a> {
     pub format: &'a ReplyFormat,
     /// Most tokens of the reply.
     pub most: usize,
+    /// Whether the reply keeps to the format's grammar.
+    pub grammar: bool,
 }
 
 /// What is done on the fork.
@@ -326,8 +341,9 @@ struct Side<'a> {
     tokens: &'a [Token],
     line: Option<&'a Line>,
     format: &'a ReplyFormat,
-    /// Most tokens of the summary.
+    /// Most tokens of the reply.
     most: usize,
+    grammar: bool,
     /// How the reply is sampled.
     options: &'a TurnOptions,
     /// Stops it.

@@ -289,6 +289,7 @@ impl Conversation {
         )?;
         self.enter(row)?;
         self.left = Some("the conversation was compressed here".into());
+        self.unread = true;
         Ok(())
     }
 
@@ -296,6 +297,7 @@ impl Conversation {
     /// it stays known.
     pub(in super::super) fn enter(&mut self, row: Session) -> Result<(), AgentError> {
         let lock = Lock::session(&self.shared.options.home, row.id)?;
+        let before = self.owner();
         let ledger = self.db.ledger(row.id)?;
         self.messages = self.db.messages(row.id)?;
         let same = common_prefix(&self.ledger, &ledger);
@@ -303,6 +305,9 @@ impl Conversation {
         self.ledger = Arc::new(ledger);
         self.calls = row.usage.calls;
         self.row = row;
+        self.titled = self.db.title(self.row.id)?.map(|title| title.made);
+        self.unread = false;
+        self.passes.renamed(&before, &self.owner());
         self.keep_lock(lock);
         self.frozen = Frozen::of(&self.shared, &self.row);
         self.decoded = self.known_decoded()?;
@@ -310,18 +315,25 @@ impl Conversation {
         Ok(())
     }
 
-    /// Reads the new conversation, so that its next message finds it done. Cut short, what was read stays.
-    pub(super) fn read_ahead(
+    /// Reads the new conversation, so that its next message finds it done; whether all of it is read. Cut
+    /// short, what was read stays, and the next message reads the rest if nothing did before.
+    pub(in super::super) fn read_ahead(
         &mut self,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
-    ) -> Result<(), AgentError> {
+    ) -> Result<bool, AgentError> {
         let len = self.ledger.len().saturating_sub(1);
-        match self.pass(cancel, on) {
-            Some(pass) => self.evaluate_to(&pass, len, cancel, on).map(drop),
-            // The next message reads it.
-            None => Ok(()),
-        }
+        let Some(pass) = self.pass(cancel, on) else {
+            return Ok(false);
+        };
+        let job = match self.pruned {
+            Some(_) => "prune",
+            None => "read",
+        };
+        let outcome = self.evaluate_to(&pass, len, job, cancel, on)?;
+        let whole = outcome.mark.len() == len;
+        self.unread &= !whole;
+        Ok(whole)
     }
 }
 

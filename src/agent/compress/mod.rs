@@ -7,12 +7,14 @@
 //!
 //! - `cut`: what stays, word for word (pure); `note`: what the model is asked for and what the new
 //!   conversation says of itself; `ask`: the summary, on a fork; `plain`: one without a model.
+//! - `flush`: what the model remembers before a summary.
 //! - `prune`: long results as lines, before a summary is needed.
 //! - `child`: the new conversation's tokens, and going on in it; `refused`: why it was not done.
 
 mod ask;
 mod child;
 mod cut;
+mod flush;
 mod note;
 mod plain;
 mod prune;
@@ -32,7 +34,7 @@ pub(super) use note::{is_handover, plan_in};
 use super::conversation::Conversation;
 use super::host;
 use super::turn::On;
-use super::{AgentError, Event, TurnOptions, conversation::text_of};
+use super::{AgentError, Event, Rank, Toolset, TurnOptions, conversation::text_of};
 use crate::chat::Script;
 use crate::chat::message::{Message, Role};
 use cut::{Cut, Item, Who, Wish};
@@ -49,6 +51,8 @@ pub struct CompressOptions {
     pub tail: Option<usize>,
     /// Before a summary is asked for, old long results of tools become lines where that pays.
     pub prune: bool,
+    /// Before a summary, the model stores what later sessions should know, where it has the memory tool.
+    pub flush_memory: bool,
 }
 
 /// What a compression made.
@@ -198,6 +202,10 @@ impl Conversation {
             return false;
         };
         let (limit, len) = (self.shared.limit, self.ledger.len());
+        // Until another reply is there the one before may have to be put back.
+        if self.replacing {
+            return false;
+        }
         let grown = self
             .refused
             .is_none_or(|(id, at)| id != self.row.id || len >= at + limit / 20);
@@ -214,7 +222,8 @@ impl Conversation {
     pub(super) fn compress_when_due(
         &mut self,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        tools: Option<&mut Toolset<'_>>,
+        mut script: Option<&mut Script>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<bool, AgentError> {
@@ -232,6 +241,10 @@ impl Conversation {
         // Hardly anything more fits.
         let full = self.ledger.len() + 64 >= self.shared.limit;
         let need = if full { Need::Full } else { Need::Due };
+        let flushed = self.flush_memory(options, tools, script.as_deref_mut(), cancel, &mut *on)?;
+        if flushed.is_err() {
+            return Ok(pruned);
+        }
         let done = self.compress_now(need, None, options, script, cancel, on)?;
         Ok(done.is_ok() || pruned)
     }
@@ -246,7 +259,7 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<bool, AgentError> {
-        let Some(compress) = options.compress else {
+        let Some(compress) = options.compress.filter(|_| !self.replacing) else {
             return Ok(false);
         };
         let vocab = self.shared.model.vocab();
@@ -297,6 +310,8 @@ impl Conversation {
                 );
                 self.notices.push((text, None));
             }
+            // Idle work is done again, and nobody asked for it.
+            Err(Refused::Interrupted) if self.rank != Rank::Interactive => {}
             Err(why) => {
                 let said = self.refused.is_some_and(|(id, _)| id == before.0);
                 self.refused = Some((before.0, before.2));
@@ -356,10 +371,11 @@ impl Conversation {
         on(Event::Compress {
             stage: CompressStage::Stored,
         });
-        self.read_ahead(cancel, on)?;
-        on(Event::Compress {
-            stage: CompressStage::Read,
-        });
+        if self.read_ahead(cancel, on)? {
+            on(Event::Compress {
+                stage: CompressStage::Read,
+            });
+        }
         Ok(Ok(Compressed {
             session: self.row.name.clone(),
             from,

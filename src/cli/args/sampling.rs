@@ -55,6 +55,11 @@ pub struct SamplingArgs {
     /// that pays; off never does [default: auto]
     #[arg(long, value_name = "WHEN", help_heading = "Long conversations")]
     prune: Option<String>,
+
+    /// Before a summary: auto has the model store with its memory tool what later sessions should know,
+    /// off does not [default: auto]
+    #[arg(long, value_name = "WHEN", help_heading = "Long conversations")]
+    flush_memory: Option<String>,
 }
 
 impl SamplingArgs {
@@ -71,5 +76,6 @@ impl SamplingArgs {
         layer.compress_at = self.compress_at;
         layer.compress_tail = self.compress_tail;
         layer.prune = self.prune.clone();
+        layer.flush_memory = self.flush_memory.clone();
     }
 }

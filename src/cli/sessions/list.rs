@@ -8,7 +8,7 @@ use super::super::output::{self, ago, count, notice, table};
 use crate::agent::kv_owner;
 use crate::harmless;
 use crate::kv::Stored;
-use crate::session::{Damaged, Db, Summary, Survey, now_ms};
+use crate::session::{Damaged, Db, Summary, Survey, Titled, now_ms};
 
 /// A line of the list.
 pub(super) struct Line {
@@ -98,7 +98,7 @@ pub(super) fn as_json(line: &Line) -> Value {
         "tokens": s.tokens, "stored": stored.map(|s| s.tokens), "shared": stored.map(|s| s.shared),
         "parent": line.parent, "forked": s.session.forked, "model": s.session.model,
         "class": s.session.class, "folder": s.session.folder, "used_ms": s.session.used_ms,
-        "first_words": s.first_words, "damaged": null,
+        "first_words": s.first_words, "title": s.title.as_ref().map(|t| &t.text), "damaged": null,
     })
 }
 
@@ -133,6 +133,7 @@ fn table_of(lines: &[Line], now: i64) -> String {
                 s.session.model.clone(),
                 ago(now, s.session.used_ms),
                 line.parent.clone().unwrap_or_default(),
+                title(s),
             ]
         })
         .collect();
@@ -145,12 +146,26 @@ fn table_of(lines: &[Line], now: i64) -> String {
         "model",
         "last used",
         "from",
+        "about",
     ];
-    // Most people have no forks.
-    let columns = match lines.iter().any(|line| line.parent.is_some()) {
-        true => head.len(),
-        false => head.len() - 1,
+    // Most people have no forks; a name by the user says what a session is about.
+    let shown = |column: &usize| match column {
+        7 => lines.iter().any(|line| line.parent.is_some()),
+        8 => lines.iter().any(|line| !title(&line.summary).is_empty()),
+        _ => true,
     };
-    let rows: Vec<Vec<String>> = rows.into_iter().map(|r| r[..columns].to_vec()).collect();
-    table(&head[..columns], &rows, &[1, 2, 3, 4])
+    let columns: Vec<usize> = (0..head.len()).filter(shown).collect();
+    let head: Vec<&str> = columns.iter().map(|column| head[*column]).collect();
+    let of = |row: &Vec<String>| columns.iter().map(|column| row[*column].clone()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(of).collect();
+    table(&head, &rows, &[1, 2, 3, 4])
+}
+
+/// What a session is about in the model's words. The user's first words are in its name already.
+fn title(summary: &Summary) -> String {
+    let title = summary.title.as_ref();
+    title
+        .filter(|title| title.made == Titled::Model)
+        .map(|title| title.text.clone())
+        .unwrap_or_default()
 }

@@ -6,6 +6,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::answer;
+use super::metrics::idle;
 use super::state::Gateway;
 use crate::gateway::wire::{Api, Kind, Refusal};
 
@@ -96,5 +97,6 @@ pub async fn metrics(State(gateway): State<Gateway>) -> Response {
     let text = gateway
         .metrics()
         .text(service.waiting(), service.sessions().len());
+    let text = text + &idle(&service.idle_sums());
     answer::typed(StatusCode::OK, "text/plain; version=0.0.4", text)
 }

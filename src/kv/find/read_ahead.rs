@@ -97,7 +97,6 @@ fn read_all(
     let mut running = Running::new(hard);
     let mut spare: Vec<Vec<u8>> = Vec::new();
     for (edge, upto) in edges {
-        store.activity.touch();
         spare.extend(buffers.try_iter());
         spare.drain(..spare.len().saturating_sub(SPARE));
         let small = HEADER + edge.p1.saturating_sub(edge.p0) * 4;
@@ -137,12 +136,12 @@ impl Iterator for Chain {
         if let Some(bytes) = self.given.take() {
             self.segments.done(bytes);
         }
-        match self.segments.next(None) {
+        match self.segments.next() {
             NextJob::Job(segment, bytes) => {
                 self.given = Some(bytes);
                 Some(segment)
             }
-            NextJob::Idle | NextJob::Closed => None,
+            NextJob::Closed => None,
         }
     }
 }

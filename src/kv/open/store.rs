@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::kv::activity::Activity;
 use crate::kv::error::Error;
 use crate::kv::index::connection::Index;
 use crate::kv::index::location::{IndexLocation, IndexUsers};
@@ -31,7 +30,6 @@ pub(in crate::kv) struct OpenStore {
     pub(in crate::kv) files: Files,
     pub(in crate::kv) notices: Notices,
     pub(in crate::kv) changes: ChangeCounts,
-    pub(in crate::kv) activity: Activity,
     /// The most bytes of all files of the folder.
     pub(in crate::kv) quota: u64,
     /// This model's number in the index.
@@ -90,7 +88,6 @@ impl OpenStore {
             files,
             notices,
             changes: ChangeCounts::default(),
-            activity: Activity::default(),
             quota: quota(dir, limits.quota_bytes),
             model: AtomicI64::new(model.0),
             reader: Mutex::new(reader),

@@ -170,7 +170,6 @@ impl Store {
     /// has died, of which a notice was given.
     pub(in crate::kv) fn push(&self, job: WriterJob) {
         if let (Some(on), false) = (&self.inner.on, self.reading) {
-            on.open.activity.touch();
             let bytes = job.bytes();
             on.queue.push(job, bytes);
         }

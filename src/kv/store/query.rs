@@ -33,7 +33,6 @@ impl Store {
     ) -> Result<StoredPrefix, Error> {
         match self.open_store() {
             Some(open) => {
-                open.activity.touch();
                 let (found, rows) = open.sound(|| lookup::lookup(open, target, digests))?;
                 tracing::debug!(rows, edges = found.edges.len(), "kv lookup");
                 Ok(found)
@@ -57,7 +56,6 @@ impl Store {
         target: &[Token],
     ) -> Result<ProvenSegment, Error> {
         let open = self.open_store().ok_or(Error::Stopped)?;
-        open.activity.touch();
         let hard = open.fingerprint.hard;
         let wanted = read::WantedEdge {
             edge,
@@ -95,7 +93,6 @@ impl Store {
     /// Reads a node and proves all of it. Errors as for [`Store::read_segment`].
     pub fn read_snapshot(&self, node: &Node) -> Result<ProvenSnapshot, Error> {
         let open = self.open_store().ok_or(Error::Stopped)?;
-        open.activity.touch();
         read::snapshot(&open.files, open.fingerprint.hard, &open.limits, node)
     }
 

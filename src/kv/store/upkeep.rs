@@ -10,7 +10,7 @@ use crate::kv::record::item::{Edge, Node};
 use crate::kv::write::evict::Collected;
 use crate::kv::write::job::WriterJob;
 use crate::kv::write::join::Join;
-use crate::kv::write::merge::Merged;
+use crate::kv::write::merge::{Merged, MergedChain};
 
 use super::handle::Store;
 
@@ -31,14 +31,29 @@ impl Store {
         done.recv().unwrap_or(Err(Error::Stopped))
     }
 
-    /// From now on the writer merges small segments that follow each other when nobody has used the
-    /// store for `Limits::merge_after`: on chains that are pinned from now on, and on those that were
-    /// pinned last.
+    /// Says how payloads are joined. From now on [`Store::merge_one`] and [`Store::merge`] merge small
+    /// segments that follow each other: on chains that are pinned from now on, and on those that were pinned
+    /// last.
     pub fn merge_with(&self, join: Arc<dyn Join>) {
         self.push(WriterJob::MergeWith { join });
     }
 
-    /// Merges now what would be merged in idle time. Nothing before [`Store::merge_with`].
+    /// Does one merge, if a chain needs one: it reads and writes at most 12 MiB, on the writer's thread. For
+    /// idle time. Nothing before [`Store::merge_with`].
+    ///
+    /// # Errors
+    /// When the writer has stopped. What fails on the way is a notice, and the chain waits until it is pinned
+    /// again.
+    pub fn merge_one(&self) -> Result<Option<MergedChain>, Error> {
+        if self.changeable().is_none() {
+            return Ok(None);
+        }
+        let (reply, done) = std::sync::mpsc::channel();
+        self.push(WriterJob::MergeOne { reply });
+        done.recv().map_err(|_| Error::Stopped)
+    }
+
+    /// Does all merges that are due. Nothing before [`Store::merge_with`].
     ///
     /// # Errors
     /// When the writer has stopped. What fails on the way is a notice, and ends it.

@@ -404,28 +404,26 @@ impl Join for Counting {
 }
 
 #[test]
-fn it_is_done_by_itself_in_idle_time_and_at_the_next_start() {
+fn it_is_done_one_by_one_when_idle_time_asks_for_it_and_after_the_next_start() {
     let home = TempDir::new().unwrap();
     let target = text(1, 500);
     talk(&open(&home), "a", &target, 30);
-    let limits = Limits {
-        merge_after: std::time::Duration::ZERO,
-        ..super::limits()
-    };
     let asked = Arc::new(AtomicU64::new(0));
-    let store = Store::open(&home.path().join("kv"), model("f16"), limits).unwrap();
+    let store = open(&home);
     store.merge_with(Arc::new(Counting(asked.clone())));
-    while store.usage().edges > 2 {
-        std::thread::yield_now();
-    }
+    let one = |replaced| {
+        let chain = store.merge_one().unwrap().unwrap();
+        assert_eq!((&*chain.owner, chain.merged.replaced), ("a", replaced));
+        assert!(chain.merged.bytes > 0);
+        assert_eq!(store.merge_one().unwrap(), None);
+    };
+    one(30);
+    assert_eq!(store.usage().edges, 2);
     for p0 in (140..180).step_by(4) {
         put_rows(&store, &target, p0, p0 + 4);
     }
     store.pin("a", digest(&target, 180));
-    store.flush().unwrap();
-    while store.usage().edges > 3 {
-        std::thread::yield_now();
-    }
+    one(10);
     let found = find(&store, &target);
     assert_eq!(cuts(&found), [(0, 20), (20, 140), (140, 180)]);
     reads(&store, &target, &found);

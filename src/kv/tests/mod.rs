@@ -54,12 +54,9 @@ fn open(home: &TempDir) -> Store {
     Store::open(&home.path().join("kv"), model("f16"), limits()).unwrap()
 }
 
-/// The default limits; nothing is merged before a test says so, however slow the machine is.
+/// The default limits.
 fn limits() -> Limits {
-    Limits {
-        merge_after: std::time::Duration::from_secs(86_400),
-        ..Limits::default()
-    }
+    Limits::default()
 }
 
 /// Opens on a storage double.

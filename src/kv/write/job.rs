@@ -10,7 +10,7 @@ use crate::ledger::Digest;
 
 use super::evict::Collected;
 use super::join::Join;
-use super::merge::Merged;
+use super::merge::{Merged, MergedChain};
 
 /// A job of the writer; each is a method of `Store` that says what it does.
 pub(in crate::kv) enum WriterJob {
@@ -47,6 +47,9 @@ pub(in crate::kv) enum WriterJob {
     },
     Merge {
         reply: Sender<Merged>,
+    },
+    MergeOne {
+        reply: Sender<Option<MergedChain>>,
     },
     Split {
         edge: Edge,

@@ -1,5 +1,6 @@
-//! Merging: the writer's idle work of making one segment of several small ones. `merge_plan` decides which;
-//! the order of the steps is in docs/kv-format.md.
+//! Merging: one segment is made of several small ones. `merge_plan` decides which; the order of the steps is
+//! in docs/kv-format.md. The writer does it when it is told to: whoever knows that nobody waits asks for one
+//! merge after the other.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,6 +30,15 @@ pub struct Merged {
     pub written: u64,
     /// Bytes of these.
     pub bytes: u64,
+}
+
+/// One merge, and whose chain it was in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MergedChain {
+    /// The owner that pinned the chain.
+    pub owner: String,
+    /// What was done.
+    pub merged: Merged,
 }
 
 /// The chains that wait to be merged, and how their payloads are joined. Owned by the writer thread.
@@ -78,11 +88,6 @@ impl Merger {
         }
     }
 
-    /// Whether a chain waits.
-    pub(in crate::kv) fn is_due(&self) -> bool {
-        !self.due.is_empty()
-    }
-
     /// Does one merge, if a waiting chain needs one: it reads and writes at most 12 MiB. `fresh` are the
     /// ends of what was put since the last pin. After a failure the chain waits until it is pinned
     /// again.
@@ -93,13 +98,16 @@ impl Merger {
         &mut self,
         store: &OpenStore,
         fresh: &[Digest],
-    ) -> Result<Option<Merged>, WriteFailure> {
+    ) -> Result<Option<MergedChain>, WriteFailure> {
         let Some(join) = self.join.clone() else {
             return Ok(None);
         };
-        while let Some((_, end)) = self.due.last() {
+        while let Some((owner, end)) = self.due.last() {
             let learned = match self.look(store, join.as_ref(), fresh, *end) {
-                Ok(Some(MergeStep::Merged(merged))) => return Ok(Some(merged)),
+                Ok(Some(MergeStep::Merged(merged))) => {
+                    let owner = owner.clone();
+                    return Ok(Some(MergedChain { owner, merged }));
+                }
                 Ok(Some(MergeStep::Blocked(joints))) => add(&mut self.blocked, &joints),
                 Ok(Some(MergeStep::Damaged(joints))) => add(&mut self.damaged, &joints),
                 Ok(Some(MergeStep::Raced) | None) => false,

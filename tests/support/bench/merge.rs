@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use npast::kv::{Edge, Fingerprint, Limits, PutSegment, Store};
 use npast::ledger::{Digest, Running, Token};
@@ -70,11 +70,7 @@ pub fn run() {
 /// A store that merges when it is told to.
 fn store(home: &Path) -> Store {
     let print = Fingerprint::new(serde_json::json!({"model": "bench"}), serde_json::json!({}));
-    let limits = Limits {
-        merge_after: Duration::from_secs(3600),
-        ..Limits::default()
-    };
-    Store::open(&home.join("kv"), print, limits).expect("a store in a writable folder")
+    Store::open(&home.join("kv"), print, Limits::default()).expect("a store in a writable folder")
 }
 
 fn memory(model: &Arc<Model>) -> Memory {
