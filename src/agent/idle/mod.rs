@@ -2,100 +2,14 @@
 //! be read, a title. It runs on the conversation's own thread with passes of a lower rank, so whoever asks for
 //! something stops it between two decode calls. Nothing of it is done in a slot that holds another
 //! conversation: it would take that one's place.
+//!
+//! In the order in which these files import each other:
+//! - `recorder`: receipts of what the slot and the store do by themselves.
+//! - `title`: a better title than the user's first words.
+//! - `rewrite`: what a template rewrites with the next message.
+//! - `work`: what there is to do, and doing it.
 
-mod recorder;
-mod rewrite;
-mod title;
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-pub use recorder::IdleRecorder;
-
-use super::conversation::Conversation;
-use super::turn::On;
-use super::{AgentError, Rank, Toolset, TurnOptions};
-use crate::chat::Script;
-
-/// Work of a conversation that can wait.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum IdleJob {
-    /// It is longer than it should be: long results become lines, a summary takes the place of its middle.
-    Compress,
-    /// It was compressed, and the reading was cut short.
-    Read,
-    /// It has no title by the model yet.
-    Title,
-    /// With the next message the template rewrites the end of it: what it becomes is read ahead.
-    Rewrite,
-}
-
-/// How a piece of it ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Idled {
-    /// It is done, or not to be tried again.
-    Done,
-    /// Something more urgent stopped it.
-    Stopped,
-    /// The slot holds another conversation.
-    Elsewhere,
-}
-
-impl Conversation {
-    /// What there is to do while nobody waits, the most useful first.
-    pub fn idle_jobs(&self, options: &TurnOptions) -> Vec<IdleJob> {
-        let mut jobs = Vec::new();
-        if self.answered_all() && self.compression_due(options) {
-            jobs.push(IdleJob::Compress);
-        } else if self.unread {
-            jobs.push(IdleJob::Read);
-        }
-        if self.title_due() {
-            jobs.push(IdleJob::Title);
-        }
-        // Last: forks continue what the slot holds of the ledger.
-        if self.answered_all() && self.rewrite_due() {
-            jobs.push(IdleJob::Rewrite);
-        }
-        jobs
-    }
-
-    /// No message waits for its answer, and no call for its result.
-    fn answered_all(&self) -> bool {
-        self.messages.last().is_some_and(|m| m.role == "assistant") && self.unanswered().is_none()
-    }
-
-    /// Does a piece of idle work. `cancel` stops it between two decode calls; the conversation is whole
-    /// then, as it was or as it was to become. What there is to say of it is said by the next request.
-    ///
-    /// # Errors
-    /// When npast.db fails or the engine is lost.
-    pub fn idle(
-        &mut self,
-        job: IdleJob,
-        options: &TurnOptions,
-        tools: Option<&mut Toolset<'_>>,
-        script: Option<&mut Script>,
-        cancel: &Arc<AtomicBool>,
-        on: On<'_>,
-    ) -> Result<Idled, AgentError> {
-        if !self.passes.is_resident(&self.owner()) {
-            return Ok(Idled::Elsewhere);
-        }
-        self.rank = Rank::Side;
-        let done = self.operation(|talk| match job {
-            IdleJob::Compress => talk
-                .compress_when_due(options, tools, script, cancel, on)
-                .map(drop),
-            IdleJob::Read => talk.read_ahead(cancel, on).map(drop),
-            IdleJob::Title => talk.find_title(options, script, cancel, on),
-            IdleJob::Rewrite => talk.read_rewritten(cancel, on),
-        });
-        self.rank = Rank::Interactive;
-        done?;
-        Ok(match cancel.load(Ordering::SeqCst) {
-            true => Idled::Stopped,
-            false => Idled::Done,
-        })
-    }
-}
+pub(in crate::agent) mod recorder;
+pub(in crate::agent) mod rewrite;
+pub(in crate::agent) mod title;
+pub(in crate::agent) mod work;

@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 
-use super::super::{AgentError, Engine, Receipt};
+use crate::agent::engine::handle::Engine;
+use crate::agent::values::error::AgentError;
+use crate::agent::values::receipt::Receipt;
 use crate::session::{self, Db, SessionId};
 
 /// Stores receipts in npast.db.
@@ -53,7 +55,7 @@ fn store(db: &mut Db, id: SessionId, receipt: &Receipt) -> Result<(), session::E
     unit.commit()
 }
 
-/// The session whose KV has this owner; the inverse of [`super::super::kv_owner`].
+/// The session whose KV has this owner; the inverse of [`crate::agent::kv_owner`].
 fn session_of(owner: &str) -> Option<SessionId> {
     let id = owner.strip_prefix("session-")?.parse().ok()?;
     Some(SessionId(id))
@@ -61,8 +63,8 @@ fn session_of(owner: &str) -> Option<SessionId> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::kv_owner;
     use super::*;
+    use crate::agent::kv_owner;
 
     #[test]
     fn an_owner_names_its_session_and_what_is_no_owner_names_none() {

@@ -7,9 +7,10 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::super::conversation::Conversation;
-use super::super::turn::On;
-use super::super::{AgentError, Event, Policy};
+use crate::agent::conversation::handle::Conversation;
+use crate::agent::values::error::AgentError;
+use crate::agent::values::event::{Event, On};
+use crate::agent::values::options::Policy;
 use crate::ledger::common_prefix;
 use crate::session::SessionId;
 use crate::slot::{self, Call, Kind, Target};
@@ -21,7 +22,7 @@ const WHY: &str = "history policy template: what the next message leaves of this
 
 impl Conversation {
     /// Whether the next message rewrites what stands in the ledger, and that was not read ahead yet.
-    pub(super) fn rewrite_due(&self) -> bool {
+    pub(in crate::agent) fn rewrite_due(&self) -> bool {
         let rewrites = Policy::parse(&self.row.policy) == Some(Policy::Template)
             && self.shared.template.battery().thinking.dropped;
         let thought = self
@@ -35,7 +36,7 @@ impl Conversation {
     }
 
     /// Has the slot hold the conversation as the template writes it before a next message.
-    pub(super) fn read_rewritten(
+    pub(in crate::agent) fn read_rewritten(
         &mut self,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
@@ -59,7 +60,7 @@ impl Conversation {
             owner: self.owner(),
             target: Target::whole(tokens),
             head: self.row.head,
-            decoded: same.min(self.decoded.len()),
+            decoded: same.min(self.ledger.decoded()),
             reply: None,
             step: false,
             cancel: cancel.clone(),
@@ -82,11 +83,11 @@ impl Conversation {
             self.rewritten = Some(self.ledger_end());
         }
         // What the slot holds behind the cut is no beginning of the ledger.
-        self.marks.retain(|mark| mark.len() <= same);
-        self.left = Some(WHY.into());
+        self.ledger.slot_lost(same);
+        self.next_receipt.left(WHY);
         if outcome.evaluated + outcome.restored > 0 {
             self.account(&outcome, JOB, on)?;
-            self.left = Some(WHY.into());
+            self.next_receipt.left(WHY);
         }
         Ok(())
     }

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::super::compress::{Beside, Refused};
-use super::super::conversation::Conversation;
-use super::super::reply::read_as;
-use super::super::turn::On;
-use super::super::{AgentError, TurnOptions};
+use crate::agent::conversation::handle::Conversation;
+use crate::agent::conversation::read_reply::read_as;
+use crate::agent::side::beside::Beside;
+use crate::agent::values::error::AgentError;
+use crate::agent::values::event::On;
+use crate::agent::values::options::TurnOptions;
+use crate::agent::values::refused::Refused;
 use crate::chat::template::{After, ReplyFormat};
 use crate::chat::{Message, Script};
 use crate::ledger::Finish;
@@ -32,7 +34,7 @@ const INSTRUCTION: &str = "[npast: give this conversation a title for a list.] W
 
 impl Conversation {
     /// Whether the model is to be asked for a title: npast named the session, and it has an answer.
-    pub(super) fn title_due(&self) -> bool {
+    pub(in crate::agent) fn title_due(&self) -> bool {
         let answered = self
             .last_reply()
             .is_some_and(|(row, _)| row.finish == Some(Finish::Stop));
@@ -40,7 +42,7 @@ impl Conversation {
     }
 
     /// Asks the model for a title and stores it, or that it gave none.
-    pub(super) fn find_title(
+    pub(in crate::agent) fn find_title(
         &mut self,
         options: &TurnOptions,
         script: Option<&mut Script>,
