@@ -96,6 +96,31 @@ fn the_list_is_a_table_of_name_messages_tokens_model_and_age() {
 }
 
 #[test]
+fn a_list_shows_what_a_session_is_about_where_the_model_said_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let session = store(dir.path(), "fix-the-parser");
+    let run = at(dir.path());
+    let db = Db::open(&run.places.db()).unwrap();
+    db.begin_title(session.id, "Fix the parser").unwrap();
+    let listed = || {
+        let lines = list::read(&run, &db).unwrap();
+        list::listed(&lines, session.used_ms + 7_200_000)
+    };
+    // The user's first words are its name.
+    assert!(!listed().contains("about"), "{}", listed());
+    db.set_title(session.id, Some("Parser repair")).unwrap();
+    assert_eq!(
+        listed(),
+        "name            messages  tokens  stored  shared  model   last used  about\n\
+         fix-the-parser         2       2       0       0  m.gguf  2 h        Parser repair\n"
+    );
+    let lines = list::read(&run, &db).unwrap();
+    assert_eq!(list::as_json(&lines.whole[0])["title"], "Parser repair");
+    db.rename(session.id, "mine").unwrap();
+    assert!(!listed().contains("Parser repair"), "{}", listed());
+}
+
+#[test]
 fn a_message_is_shown_with_its_calls_and_how_it_ended() {
     let dir = tempfile::tempdir().unwrap();
     let session = store(dir.path(), "work");
