@@ -10,6 +10,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use question::{Grant, Granted, Question};
@@ -20,7 +21,8 @@ use crate::tools::command::{self, Known, Places, Script};
 use crate::tools::{Effect, Subject, Tool};
 
 /// What happens to a call that no rule speaks of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Approve {
     /// The user is asked.
     #[default]
@@ -97,6 +99,11 @@ impl Approvals {
             always,
         };
         (approvals, notice)
+    }
+
+    /// Another client's calls come next: its policy, and whether somebody there can be asked.
+    pub fn set(&mut self, policy: Approve, attended: bool) {
+        (self.setup.policy, self.setup.attended) = (policy, attended);
     }
 
     /// What a call may do. The arguments have passed the registry's check, or are anything.

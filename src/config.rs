@@ -156,8 +156,10 @@ impl Places {
             None => (Layer::default(), Tables::default(), Vec::new()),
         };
         let default_model = file.model.take();
-        let settings = Settings::new(flags.over(Layer::from_env(env)?).over(file))?;
+        let asked = flags.over(Layer::from_env(env)?);
+        let settings = Settings::new(asked.clone().over(file))?;
         Ok(Settings {
+            asked,
             default_model,
             servers,
             tables,

@@ -16,6 +16,7 @@
 //! - [`models`]: the models of this machine, whoever brought them, and bringing another.
 //! - [`config`]: defaults, file, environment.
 //! - [`service`]: what one process is to all its clients: engine, scheduler, open sessions.
+//! - [`attach`]: a service over a Unix socket: the gateway's side and a command line's.
 //! - [`gateway`]: HTTP: the APIs of OpenAI and Anthropic, npast's own paths, who may call.
 //! - [`cli`]: arguments, subcommands, terminal output.
 #![warn(missing_docs)]
@@ -23,6 +24,7 @@
 
 pub mod agent;
 pub mod approve;
+pub mod attach;
 pub mod chat;
 pub mod cli;
 pub mod config;

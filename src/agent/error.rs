@@ -36,6 +36,28 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Every kind.
+    const ALL: [ErrorKind; 11] = [
+        ErrorKind::Model,
+        ErrorKind::Memory,
+        ErrorKind::Template,
+        ErrorKind::Session,
+        ErrorKind::TooLong,
+        ErrorKind::Input,
+        ErrorKind::Script,
+        ErrorKind::Engine,
+        ErrorKind::Internal,
+        ErrorKind::Refused,
+        ErrorKind::Interrupted,
+    ];
+
+    /// The kind of a word that another process sent; one that this npast does not know is a fault of
+    /// the inside.
+    pub fn of_word(word: &str) -> ErrorKind {
+        let known = ErrorKind::ALL.into_iter().find(|k| k.as_str() == word);
+        known.unwrap_or(ErrorKind::Internal)
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             ErrorKind::Model => "model",

@@ -92,7 +92,8 @@ impl Options {
 }
 
 /// Which session a caller wants.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Open {
     /// By name; started when there is none.
     Named(String),
@@ -117,7 +118,7 @@ pub enum Input {
 }
 
 /// What a session is started with; frozen then.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NewSession {
     /// The folder it belongs to, for `-c`.
     pub folder: String,
@@ -129,6 +130,7 @@ pub struct NewSession {
     pub seed: Option<u64>,
     /// Prompt and tools of an agent, instead of `system` and `tools`. A session that is there
     /// already keeps its own.
+    #[serde(skip)]
     pub setup: Option<Setup>,
 }
 

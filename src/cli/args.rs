@@ -140,6 +140,12 @@ pub struct TalkArgs {
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
 
+    /// Load the model in this process, also where a gateway of the same data folder runs
+    ///
+    /// Without it `npast` works through that gateway (`npast serve`), and no model is loaded.
+    #[arg(long)]
+    pub alone: bool,
+
     /// Give a session that starts now npast's own tools, also without a terminal
     ///
     /// On a terminal it gets them anyway: files, search, commands, memory. --system and --tools
@@ -380,6 +386,12 @@ pub struct CompressArgs {
     /// Prepared replies; the line with `"job": "compress"` is the summary
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
+
+    /// Load the model in this process, also where a gateway of the same data folder runs
+    ///
+    /// Without it `npast` works through that gateway (`npast serve`), and no model is loaded.
+    #[arg(long)]
+    pub alone: bool,
 
     #[command(flatten)]
     model: ModelArgs,

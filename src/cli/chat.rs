@@ -19,8 +19,9 @@ use super::interrupt::Interrupt;
 use super::once::show;
 use super::output::{Output, count, failed, receipt, say};
 use crate::agent::{Done, Info, Input, Steering, TurnEnd};
+use crate::attach::{Serving, Talking};
 use crate::harmless;
-use crate::service::{OpenSession, Request, Service};
+use crate::service::Request;
 
 const HELP: &str = "\
 /continue  go on with a reply that ended early
@@ -114,7 +115,7 @@ fn read(line: &str) -> Line {
 }
 
 /// Chats until Ctrl-D or `/quit`.
-pub fn run(run: &Run, start: Start) -> Result<i32, Failure> {
+pub fn run(run: &Run, mut start: Start) -> Result<i32, Failure> {
     if run.json {
         return Err(Failure::usage(
             "--json needs a message, and a chat has none to begin with",
@@ -122,10 +123,11 @@ pub fn run(run: &Run, start: Start) -> Result<i32, Failure> {
         ));
     }
     let interrupt = Interrupt::listen();
-    let steering = Steering::default();
+    let early = Steering::default();
     let flag = interrupt.flag().clone();
     // From now on nothing that is typed is lost, also while the model is loaded.
-    let console = Arc::new(Console::new(steering.clone(), flag));
+    let steer = early.clone();
+    let console = Arc::new(Console::new(Arc::new(move |text| steer.steer(text)), flag));
     let (history, lines) = History::open(run.places.home.join("history"));
     console.set_history(lines);
     console.set_completion(complete::here(run.places.db()));
@@ -134,13 +136,13 @@ pub fn run(run: &Run, start: Start) -> Result<i32, Failure> {
     let Output::Text(text) = &mut output else {
         return Err(Failure::failed("internal", "a chat has no event output"));
     };
-    let service = start.load(&interrupt, &mut text.progress)?;
+    let serving = start.load(&interrupt, &mut text.progress)?;
     let mut chat = Chat {
         home: run.places.home.clone(),
-        steering,
+        early,
         console,
         start,
-        service,
+        serving,
         interrupt,
         output,
         session: None,
@@ -161,12 +163,12 @@ struct Chat {
     /// The data folder.
     home: std::path::PathBuf,
     start: Start,
-    service: Service,
+    serving: Serving,
     interrupt: Interrupt,
     output: Output,
-    session: Option<OpenSession>,
-    /// What is said to a turn that runs.
-    steering: Steering,
+    session: Option<Talking>,
+    /// What was steered before there was a session.
+    early: Steering,
     console: Arc<Console>,
     history: History,
 }
@@ -187,7 +189,7 @@ impl Chat {
         let mut editing = false;
         loop {
             // What could not be said in the last step any more. After Ctrl-C it is looked at first.
-            if let Some(text) = self.steering.left() {
+            if let Some(text) = self.steered() {
                 if left.is_empty() && !self.interrupt.asked() && !self.console.leaving() {
                     if let Some(text) = self.turn(Input::Text(text))? {
                         left = text;
@@ -276,7 +278,15 @@ impl Chat {
 
     /// What the open session is.
     fn info(&self) -> Option<Info> {
-        self.session.as_ref().map(OpenSession::info)
+        self.session.as_ref().map(Talking::info)
+    }
+
+    /// What was steered and could not be said in a turn.
+    fn steered(&self) -> Option<String> {
+        match &self.session {
+            Some(session) => session.left(),
+            None => self.early.left(),
+        }
     }
 
     fn waits(&self) -> bool {
@@ -355,20 +365,19 @@ impl Chat {
     }
 
     fn open(&mut self, words: &str) -> Result<(), Failure> {
-        let session = self.start.session(&self.service, words, true)?;
+        let session = self.start.session(&self.serving, words, true)?;
         self.take(session);
         Ok(())
     }
 
     /// The chat goes on in this session.
-    fn take(&mut self, session: OpenSession) {
+    fn take(&mut self, session: Talking) {
         // What is steered from now on is said to its turns.
-        let steering = session.steering();
-        self.console.steer(steering.clone());
-        if let Some(text) = self.steering.left() {
-            steering.steer(text);
+        let steer = session.steer();
+        self.console.steer(steer.clone());
+        if let Some(text) = self.steered() {
+            steer(text);
         }
-        self.steering = steering;
         self.session = Some(session);
     }
 
@@ -391,7 +400,7 @@ impl Chat {
                 harmless::line(&info.model),
                 info.class.as_str(),
                 count(info.context),
-                count(self.service.facts().limit),
+                count(self.serving.limit()),
             )),
         }
         if self.session.is_some() {

@@ -26,7 +26,7 @@ use rustix::io::Errno;
 use super::error::INTERRUPTED;
 use super::output::{Style, say, screen};
 use super::raw;
-use crate::agent::Steering;
+use crate::attach::Steer;
 use keys::{Key, Keys};
 use state::{Effect, Mode, State};
 
@@ -57,7 +57,7 @@ struct Shared {
     /// Held while something is drawn, so that an older view never comes behind a newer one.
     drawing: Mutex<()>,
     /// Of the session that is open.
-    steering: Mutex<Steering>,
+    steer: Mutex<Steer>,
     /// Ctrl-C.
     cancel: Arc<AtomicBool>,
     /// The terminal moves its cursor and gives single keys. Else it makes lines by itself.
@@ -85,15 +85,15 @@ enum Paint {
 }
 
 impl Console {
-    /// Keys are not read yet. `/steer` goes to `steering`, and `cancel` is Ctrl-C's flag.
-    pub fn new(steering: Steering, cancel: Arc<AtomicBool>) -> Console {
+    /// Keys are not read yet. `/steer` goes to `steer`, and `cancel` is Ctrl-C's flag.
+    pub fn new(steer: Steer, cancel: Arc<AtomicBool>) -> Console {
         let looks = screen().looks();
         Console {
             shared: Arc::new(Shared {
                 state: Mutex::default(),
                 changed: Condvar::new(),
                 drawing: Mutex::default(),
-                steering: Mutex::new(steering),
+                steer: Mutex::new(steer),
                 cancel,
                 moves: looks.err && looks.moves && std::io::stdin().is_terminal(),
                 complete: Mutex::default(),
@@ -148,8 +148,8 @@ impl Console {
     }
 
     /// `/steer` goes there from now on.
-    pub fn steer(&self, steering: Steering) {
-        *lock(&self.shared.steering) = steering;
+    pub fn steer(&self, steer: Steer) {
+        *lock(&self.shared.steer) = steer;
     }
 
     /// Lines for the arrow keys.
@@ -333,7 +333,7 @@ impl Shared {
                     raw::leave();
                     std::process::exit(INTERRUPTED);
                 }
-                Some(Effect::Steer(text)) => lock(&self.steering).steer(text),
+                Some(Effect::Steer(text)) => lock(&self.steer)(text),
                 Some(Effect::Say(text)) => drop(paint.send(Paint::Say(text))),
                 Some(Effect::Suspend) => drop(paint.send(Paint::Suspend)),
                 Some(Effect::Clear) => drop(paint.send(Paint::Clear)),

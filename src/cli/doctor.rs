@@ -15,7 +15,7 @@ use crate::config::Settings;
 use crate::harmless;
 use crate::kv;
 use crate::llama::{self, gguf};
-use crate::service::{ProjectTools, setup};
+use crate::service::{ProjectTools, Tooling, setup};
 
 /// Titles with rows, and what is wrong.
 #[derive(Default)]
@@ -258,7 +258,7 @@ fn tools(report: &mut Report, run: &Run, settings: &Settings, engine: &Engine) {
         return;
     };
     let mut live = ProjectTools::new(&run.places, &folder, settings);
-    let Ok((setup, _)) = setup(&mut live, settings, None) else {
+    let Ok((setup, _)) = setup(&mut live, &Tooling::of(settings), None) else {
         return;
     };
     for (text, hint) in live.take_notices() {

@@ -8,29 +8,46 @@ use super::args::TalkArgs;
 use super::error::Failure;
 use super::interrupt::Interrupt;
 use super::output::{Progress, notice};
+use super::through::Through;
 use super::{Run, input, models};
 use crate::agent::{Engine, Info, Leeway, NewSession, Open, Options, TurnOptions, preflight};
+use crate::attach::{self, Serving, Talking, Wanted};
 use crate::chat::Script;
 use crate::config::{Places, Settings};
 use crate::ledger::Finish;
 use crate::llama::bridge::MAX_TEMPLATE_BYTES;
-use crate::service::{OpenSession, Opening, Projects, Service, SharedTools};
+use crate::service::{Projects, Service, SharedTools, Tooling};
 use crate::session::{self, Db, Message, SessionId, State, check_name};
 
-/// A run that is ready to load its model.
+/// A run that is ready to load its model, or to work through the gateway.
 pub struct Start {
     /// Which session; `None` is a new one, named from its first words.
     pub open: Option<Open>,
     /// How turns run.
     pub turn: TurnOptions,
     /// Prepared replies.
-    pub script: Option<Script>,
-    options: Options,
+    script: Option<Script>,
     new: NewSession,
     /// Whether a session that starts gets npast's tools.
     agent: bool,
     /// It only counts when a session starts.
     typed_seed: Option<u64>,
+    tooling: Tooling,
+    places: Places,
+    way: Way,
+}
+
+/// Where the model is.
+enum Way {
+    /// It will be in this process.
+    Here(Box<Own>),
+    /// It is in the gateway.
+    There(Box<Through>),
+}
+
+/// What this process needs to load its own.
+struct Own {
+    options: Options,
     projects: Arc<Projects>,
     /// What serves the tools of the session that is to be opened, until it is.
     first: Option<SharedTools>,
@@ -77,56 +94,77 @@ impl Start {
             seed: settings.seed,
             setup: None,
         };
-        let usual = stored.as_ref().map(|session| session.model.as_str());
-        let settings = with_a_model(run, settings, usual)?;
-        let mut options = options(run, &settings, usual)?;
-        options.leeway.session = length(&run.places, stored.as_ref())?;
         let script = talk.script.as_deref().map(script).transpose()?;
-        let projects = Arc::new(Projects::new(run.places.clone(), settings.clone()));
-        // Last, since it may start programs; while they come up the model is loaded.
-        let folder = match &stored {
-            Some(session) => session.runs_tools.then_some(&session.folder),
-            None => talk.agent.then_some(&new.folder),
+        let turn = TurnOptions {
+            sampling: settings.sampling.clone(),
+            max_tokens: settings.max_tokens,
+            stop: settings.stop.clone(),
+            compress: settings.compress,
+            ..TurnOptions::default()
         };
-        let first = folder.map(|folder| projects.get(Path::new(folder)));
+        let tooling = Tooling::of(&settings);
+        let gateway = match talk.alone {
+            true => None,
+            false => attach::find(&run.places.home)?,
+        };
+        let way = match gateway {
+            Some(greeting) => {
+                let replies = talk.script.as_deref();
+                let replies = replies.map(|path| input::file(path, "the script"));
+                Way::There(Box::new(Through::new(
+                    run,
+                    greeting,
+                    &settings,
+                    stored.as_ref(),
+                    replies.transpose()?,
+                )?))
+            }
+            None => Way::Here(Box::new(Own::new(run, talk, settings, stored, &new.folder)?)),
+        };
         Ok(Start {
-            turn: TurnOptions {
-                sampling: settings.sampling.clone(),
-                max_tokens: settings.max_tokens,
-                stop: settings.stop.clone(),
-                compress: settings.compress,
-                ..TurnOptions::default()
-            },
+            turn,
             script,
             new,
             typed_seed: talk.seed,
-            options,
             agent: talk.agent,
-            projects,
-            first,
+            tooling,
+            places: run.places.clone(),
+            way,
             open,
         })
     }
 
-    /// Loads the model and waits for servers of tools. Its notices are said here, once.
+    /// Loads the model and waits for servers of tools, or greets the gateway. Notices are said here,
+    /// once.
     ///
     /// # Errors
-    /// The engine's; [`Failure::interrupted`] after Ctrl-C.
-    pub fn load(&self, interrupt: &Interrupt, progress: &mut Progress) -> Result<Service, Failure> {
+    /// The engine's; the gateway serves another model; [`Failure::interrupted`] after Ctrl-C.
+    pub fn load(
+        &mut self,
+        interrupt: &Interrupt,
+        progress: &mut Progress,
+    ) -> Result<Serving, Failure> {
+        let own = match &mut self.way {
+            Way::Here(own) => own,
+            Way::There(through) => {
+                let peer = through.greet(interrupt, progress)?;
+                return Ok(Serving::There(Box::new(peer)));
+            }
+        };
         // Its files are read while weights load.
         let _warming = match &self.open {
-            Some(open) => preflight(&self.options, open, &self.new.folder)?,
+            Some(open) => preflight(&own.options, open, &self.new.folder)?,
             None => None,
         };
-        let engine = load(&self.options, interrupt, progress)?;
-        while !self.projects.are_there() {
+        let engine = load(&own.options, interrupt, progress)?;
+        while !own.projects.are_there() {
             progress.servers();
             interrupt.check()?;
         }
         progress.clear();
-        let service = Service::new(engine, self.projects.clone(), true);
-        say_notices(&service);
-        Ok(service)
+        let serving = Serving::Here(Service::new(engine, own.projects.clone(), true));
+        say_notices(&serving);
+        Ok(serving)
     }
 
     /// Opens the session, a new one named from `words`, and says what of this run's flags it does
@@ -136,15 +174,15 @@ impl Start {
     /// The engine's.
     pub fn session(
         &mut self,
-        service: &Service,
+        serving: &Serving,
         words: &str,
         attended: bool,
-    ) -> Result<OpenSession, Failure> {
+    ) -> Result<Talking, Failure> {
         let open = match &self.open {
             Some(open) => open.clone(),
             None => Open::FromWords(words.to_owned()),
         };
-        self.named(service, open, attended)
+        self.named(serving, open, attended)
     }
 
     /// Opens a session; see [`Start::session`]. One that starts gets the prompt and the tools of this
@@ -154,20 +192,27 @@ impl Start {
     /// The engine's.
     pub fn named(
         &mut self,
-        service: &Service,
+        serving: &Serving,
         open: Open,
         attended: bool,
-    ) -> Result<OpenSession, Failure> {
-        let session = service.open(Opening {
+    ) -> Result<Talking, Failure> {
+        let wanted = Wanted {
             open,
             new: self.new.clone(),
             agent: self.agent,
             attended,
-            script: self.script.clone(),
-        })?;
-        self.first = None;
-        self.projects.sweep();
-        say_notices(service);
+            tooling: self.tooling.clone(),
+            script: match &self.way {
+                Way::Here(_) => None,
+                Way::There(through) => through.replies.clone(),
+            },
+        };
+        let session = serving.open(wanted, self.script.as_ref())?;
+        if let Way::Here(own) = &mut self.way {
+            own.first = None;
+            own.projects.sweep();
+        }
+        say_notices(serving);
         let info = session.info();
         if info.resumed {
             self.say_what_is_frozen(&info)?;
@@ -178,7 +223,10 @@ impl Start {
     /// What the kernel really keeps the programs of a new session's tools from; nothing where it has
     /// no tools.
     pub fn held_back(&self) -> Option<String> {
-        let live = self.first.as_ref()?;
+        let Way::Here(own) = &self.way else {
+            return None;
+        };
+        let live = own.first.as_ref()?;
         let live = live.lock().unwrap_or_else(PoisonError::into_inner);
         Some(live.held_back().to_owned())
     }
@@ -188,7 +236,7 @@ impl Start {
         let Some(seed) = self.typed_seed else {
             return Ok(());
         };
-        let session = Db::open(&self.projects.places().db())?.get(SessionId(info.id))?;
+        let session = Db::open(&self.places.db())?.get(SessionId(info.id))?;
         if session.seed != seed {
             notice(
                 &format!(
@@ -206,7 +254,7 @@ impl Start {
     /// # Errors
     /// The database's.
     pub fn has_open_message(&self) -> Result<bool, Failure> {
-        let places = self.projects.places();
+        let places = &self.places;
         let session = stored(places, self.open.as_ref(), &self.new.folder)?;
         let Some(session) = session else {
             return Ok(false);
@@ -216,6 +264,33 @@ impl Start {
         // Calls without results get them when the session is opened.
         let called = |m: &Message| session.runs_tools && m.finish == Some(Finish::ToolCalls);
         Ok(last.is_some_and(|m| m.state == State::Open || called(&m)))
+    }
+}
+
+impl Own {
+    fn new(
+        run: &Run,
+        talk: &TalkArgs,
+        settings: Settings,
+        stored: Option<session::Session>,
+        here: &String,
+    ) -> Result<Own, Failure> {
+        let usual = stored.as_ref().map(|session| session.model.as_str());
+        let settings = with_a_model(run, settings, usual)?;
+        let mut options = options(run, &settings, usual)?;
+        options.leeway.session = length(&run.places, stored.as_ref())?;
+        let projects = Arc::new(Projects::new(run.places.clone(), settings));
+        // Last, since it may start programs; while they come up the model is loaded.
+        let folder = match &stored {
+            Some(session) => session.runs_tools.then_some(&session.folder),
+            None => talk.agent.then_some(here),
+        };
+        let first = folder.map(|folder| projects.get(Path::new(folder)));
+        Ok(Own {
+            options,
+            projects,
+            first,
+        })
     }
 }
 
@@ -317,8 +392,8 @@ fn stored(
 }
 
 /// What the engine and the servers have to say.
-fn say_notices(service: &Service) {
-    for (text, hint) in service.notices() {
+fn say_notices(serving: &Serving) {
+    for (text, hint) in serving.notices() {
         notice(&text, hint.as_deref());
     }
 }

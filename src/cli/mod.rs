@@ -25,6 +25,7 @@ mod raw;
 mod serve;
 mod sessions;
 mod state;
+mod through;
 mod version;
 
 use std::ffi::OsString;

@@ -12,22 +12,23 @@ use super::output::{Output, Progress, screen};
 use super::question::ask;
 use crate::agent::{Done, Event, Input, TurnEnd};
 use crate::approve::Grant;
+use crate::attach::Talking;
 use crate::ledger::Finish;
-use crate::service::{Events, OpenSession, Request};
+use crate::service::{Events, Request};
 
 /// Runs the turn; the exit code is 130 when Ctrl-C ended the reply.
 pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
     check(&start, &input)?;
     let interrupt = Interrupt::listen();
     let mut output = Output::new(run, interrupt.flag().clone());
-    let service = match &mut output {
+    let serving = match &mut output {
         Output::Text(text) => start.load(&interrupt, &mut text.progress)?,
         Output::Json(_) => start.load(&interrupt, &mut Progress::here(false))?,
     };
     let somebody = std::io::stdin().is_terminal() && screen().looks().err && !run.json;
-    let session = start.session(&service, input::words(&input), somebody)?;
+    let session = start.session(&serving, input::words(&input), somebody)?;
     let flag = interrupt.flag();
-    let console = somebody.then(|| Console::new(session.steering(), flag.clone()));
+    let console = somebody.then(|| Console::new(session.steer(), flag.clone()));
     output.session(&session);
     // A Ctrl-C from here on belongs to the turn: it sees the flag before it begins.
     let options = start.turn.clone();
@@ -63,7 +64,7 @@ pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
 /// The request's.
 pub fn show(
     events: Events,
-    session: &OpenSession,
+    session: &Talking,
     output: &mut Output,
     console: Option<&Console>,
 ) -> Result<Done, Failure> {

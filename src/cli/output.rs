@@ -24,8 +24,8 @@ use super::Run;
 use super::error::Failure;
 use super::interrupt;
 use crate::agent::Event;
+use crate::attach::Talking;
 use crate::kv;
-use crate::service::OpenSession;
 use crate::session::Watcher;
 
 /// Standard output that may go away: then the turn is cancelled and the run ends quietly.
@@ -85,7 +85,7 @@ impl Output {
     }
 
     /// The session that is open now.
-    pub fn session(&mut self, session: &OpenSession) {
+    pub fn session(&mut self, session: &Talking) {
         match self {
             Output::Text(text) => text.session(session.sandbox().as_deref()),
             Output::Json(lines) => lines.event(session.event()),

@@ -8,7 +8,7 @@ use super::output::{self, count, notice, table};
 use super::{Run, engine};
 use crate::agent::{Options, cost, vocabulary};
 use crate::config::Settings;
-use crate::service::{ProjectTools, setup};
+use crate::service::{ProjectTools, Tooling, setup};
 use crate::session::{Db, Error};
 
 /// Runs the subcommand.
@@ -29,7 +29,7 @@ fn new(run: &Run, args: &PromptArgs, settings: &Settings) -> Result<i32, Failure
     let system = system.transpose()?;
     // Servers are started for it: their tools are part of what the model reads.
     let mut live = ProjectTools::new(&run.places, &folder, settings);
-    let (setup, prompt) = setup(&mut live, settings, system.as_deref())?;
+    let (setup, prompt) = setup(&mut live, &Tooling::of(settings), system.as_deref())?;
     for (text, hint) in live.take_notices() {
         notice(&text, hint.as_deref());
     }

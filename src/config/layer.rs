@@ -1,7 +1,10 @@
 //! One source of settings: every key optional. A key has one name everywhere: `top-k` in the file,
 //! `--top-k` as a flag, `NPAST_TOP_K` in the environment.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
 
 use super::{ConfigError, Env, Tables, mcp};
 use crate::tools::ServerConfig;
@@ -62,9 +65,29 @@ macro_rules! keys {
             /// Every key, as in the configuration file.
             pub const KEYS: &[&str] = &[$($key),*];
 
+            /// Those that count when a model is loaded or a context made, and not later.
+            pub const LOADED: &[&str] = &[
+                "ctx", "cache-type", "threads", "threads-batch", "ubatch", "policy", "gpu-layers",
+                "main-gpu", "tensor-split", "override-tensor", "n-cpu-moe", "no-mmap",
+                "no-kv-offload", "rope-scaling", "rope-freq-base", "rope-freq-scale",
+                "yarn-ext-factor", "yarn-attn-factor", "yarn-beta-fast", "yarn-beta-slow",
+                "yarn-orig-ctx", "no-store", "kv-quota", "chat-template", "no-thinking",
+            ];
+
             /// This source where it speaks, else the lower one.
             pub fn over(self, lower: Layer) -> Layer {
                 Layer { $($name: self.$name.or(lower.$name),)* }
+            }
+
+            /// Every key that is said, with its value.
+            pub fn said(&self) -> BTreeMap<String, Value> {
+                let mut said = BTreeMap::new();
+                $(
+                    if let Some(value) = &self.$name {
+                        said.insert($key.to_owned(), json!(value));
+                    }
+                )*
+                said
             }
 
             /// `None` when there is no such key.

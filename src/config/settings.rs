@@ -65,6 +65,10 @@ pub struct Settings {
     pub sandbox_off: bool,
     /// What only the configuration file can say.
     pub tables: Tables,
+    /// What flags and variables said.
+    pub asked: Layer,
+    /// The same, and where they say nothing, the file; without its model.
+    pub laid: Layer,
 }
 
 const MAX_THREADS: usize = 512;
@@ -80,6 +84,8 @@ impl Settings {
         let threads_batch = within("threads-batch", layer.threads_batch, 1, MAX_THREADS)?;
         let sampling = Sampling::default();
         Ok(Settings {
+            asked: Layer::default(),
+            laid: layer.clone(),
             cache_given: layer.cache_type.is_some(),
             limit: within("ctx", layer.ctx, 64, 1 << 24)?,
             ubatch: within("ubatch", layer.ubatch, 1, 8192)?,

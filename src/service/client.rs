@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::bounded;
 
-use super::job::Job;
+use super::job::{Asked, Job};
 use super::mailbox::{Events, mailbox};
 use super::request::Request;
 use super::table::{Handle, Table};
+use super::terms::Terms;
 use crate::agent::{AgentError, Conversation, Done, ErrorKind, Event, Info, Steering};
 use crate::approve::Grant;
 
@@ -22,12 +23,22 @@ const MOST_WAITING: usize = 64;
 pub struct OpenSession {
     handle: Arc<Handle>,
     table: Arc<Table>,
+    /// How this client's requests run; without them as the session was opened.
+    terms: Option<Arc<Terms>>,
 }
 
 impl OpenSession {
     /// Another client's.
-    pub(super) fn of(handle: Arc<Handle>, table: Arc<Table>) -> OpenSession {
-        OpenSession { handle, table }
+    pub(super) fn of(
+        handle: Arc<Handle>,
+        table: Arc<Table>,
+        terms: Option<Arc<Terms>>,
+    ) -> OpenSession {
+        OpenSession {
+            handle,
+            table,
+            terms,
+        }
     }
 
     /// What the session was after its last request.
@@ -80,7 +91,12 @@ impl OpenSession {
             }
             request => {
                 let before = desk.requests.fetch_add(1, Ordering::SeqCst);
-                let job = Job::Ask(Box::new(request), sink.clone(), cancel.clone());
+                let job = Job::Ask(Asked {
+                    request: Box::new(request),
+                    sink: sink.clone(),
+                    cancel: cancel.clone(),
+                    terms: self.terms.clone(),
+                });
                 let sent = match before {
                     0 => self.handle.jobs.send(job).map_err(|_| gone()),
                     MOST_WAITING.. => Err(too_many()),
@@ -156,6 +172,11 @@ impl OpenSession {
 pub struct Closing(crossbeam_channel::Receiver<Result<(), AgentError>>);
 
 impl Closing {
+    /// Of a session whose end is said by `answer`.
+    pub fn of(answer: crossbeam_channel::Receiver<Result<(), AgentError>>) -> Closing {
+        Closing(answer)
+    }
+
     /// Waits until everything is on disk; at once where other clients have the session.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::mailbox::Sink;
 use crate::agent::{Event, Info, OpenQuestion, Steering};
-use crate::approve::Grant;
+use crate::approve::{Approve, Grant};
 
 /// How often a question looks whether its turn was stopped.
 const LOOK: Duration = Duration::from_millis(50);
@@ -32,6 +32,8 @@ struct State {
     watchers: Vec<Sink>,
     question: Option<Asked>,
     last_question: u64,
+    /// The policy of the client whose request runs, and whether somebody there answers questions.
+    rights: (Approve, bool),
 }
 
 struct Asked {
@@ -51,6 +53,7 @@ impl Desk {
                 watchers: Vec::new(),
                 question: None,
                 last_question: 0,
+                rights: (Approve::default(), false),
             }),
             changed: Condvar::new(),
             steering: Steering::default(),
@@ -93,6 +96,16 @@ impl Desk {
         let mut state = self.state();
         state.asker = Some(asker);
         state.cancel = cancel;
+    }
+
+    /// The request that begins runs under this policy; whether somebody answers its questions.
+    pub fn set_rights(&self, policy: Approve, attended: bool) {
+        self.state().rights = (policy, attended);
+    }
+
+    /// What [`Desk::set_rights`] set.
+    pub fn rights(&self) -> (Approve, bool) {
+        self.state().rights
     }
 
     /// The request has ended.

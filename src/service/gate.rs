@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::ProjectTools;
 use super::desk::Desk;
 use crate::agent::{self, Event, Gate};
-use crate::approve::{self, Approvals, Approve, Grant, Question, Verdict};
+use crate::approve::{self, Approvals, Grant, Question, Verdict};
 use crate::tools::command::Places;
 use crate::tools::{Subject, Tool};
 
@@ -16,19 +16,14 @@ use crate::tools::{Subject, Tool};
 pub struct Asking {
     approvals: Approvals,
     desk: Arc<Desk>,
-    attended: bool,
 }
 
 impl Asking {
-    /// For a session with this temporary folder. Where nobody attends, what would be asked is
-    /// refused. What was granted for always and cannot be read is a notice.
-    pub fn new(
-        policy: Approve,
-        project: &ProjectTools,
-        temp: &Path,
-        desk: Arc<Desk>,
-        attended: bool,
-    ) -> (Asking, Option<String>) {
+    /// For a session with this temporary folder. Policy and attendance are those of the client whose
+    /// request runs ([`Desk::rights`]): where nobody attends, what would be asked is refused. What was
+    /// granted for always and cannot be read is a notice.
+    pub fn new(project: &ProjectTools, temp: &Path, desk: Arc<Desk>) -> (Asking, Option<String>) {
+        let (policy, attended) = desk.rights();
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let (approvals, said) = Approvals::new(approve::Setup {
             policy,
@@ -42,23 +37,20 @@ impl Asking {
             wall: project.wall(),
             attended,
         });
-        let asking = Asking {
-            approvals,
-            desk,
-            attended,
-        };
-        (asking, said)
+        (Asking { approvals, desk }, said)
     }
 }
 
 impl Gate for Asking {
     fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String> {
+        let (policy, attended) = self.desk.rights();
+        self.approvals.set(policy, attended);
         let question = match self.approvals.judge(tool, arguments) {
             Verdict::Allow(subject) => return Ok(subject),
             Verdict::Deny(why) => return Err(why),
             Verdict::Ask(question) => question,
         };
-        let grant = match self.attended {
+        let grant = match attended {
             true => self.desk.ask(&shown(&question)),
             false => Grant::No,
         };

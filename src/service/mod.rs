@@ -8,7 +8,7 @@
 //!   events on their way to a client that may be slow.
 //! - `scheduler`: who uses the slot, and what is done when nobody does.
 //! - `project_tools`: what serves the tools of a project; `projects`: all of them; `setup`: what a
-//!   session gets of them; `gate`: who may call what.
+//!   session gets of them; `terms`: how one client's requests run; `gate`: who may call what.
 
 mod client;
 mod desk;
@@ -23,14 +23,16 @@ mod request;
 mod scheduler;
 mod setup;
 mod table;
+mod terms;
 mod worker;
 
 pub use client::{Closing, OpenSession};
 pub use inner::Opening;
-pub use mailbox::{Events, Next};
+pub use mailbox::{Events, Next, Sink, mailbox};
 pub use process::Service;
 pub use project_tools::ProjectTools;
 pub use projects::{Projects, SharedTools};
 pub use request::Request;
 pub use scheduler::Scheduler;
 pub use setup::setup;
+pub use terms::{Terms, Tooling};

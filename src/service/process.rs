@@ -9,6 +9,7 @@ use super::inner::{Inner, Opening};
 use super::projects::{Projects, held};
 use super::scheduler::Scheduler;
 use super::table::Handle;
+use super::terms::{Terms, Tooling};
 use super::worker;
 use crate::agent::{AgentError, Engine, ErrorKind, Facts, History, NewSession, Notice, Passes};
 use crate::chat::Script;
@@ -67,31 +68,46 @@ impl Service {
     /// The sessions that are open in this process.
     pub fn sessions(&self) -> Vec<OpenSession> {
         let open = self.inner.table.open().into_iter();
-        open.map(|handle| self.client(handle)).collect()
+        open.map(|handle| self.client(handle, None)).collect()
     }
 
-    fn client(&self, handle: Arc<Handle>) -> OpenSession {
-        OpenSession::of(handle, self.inner.table.clone())
+    fn client(&self, handle: Arc<Handle>, terms: Option<Arc<Terms>>) -> OpenSession {
+        OpenSession::of(handle, self.inner.table.clone(), terms)
     }
 
-    /// Opens a session, or gives another handle to one that is open in this process.
+    /// Opens a session, or gives another handle to one that is open in this process. Its calls run as
+    /// the settings of this process say.
     ///
     /// # Errors
     /// When its name is not usable, another process has it, or npast.db fails.
     pub fn open(&self, opening: Opening) -> Result<OpenSession, AgentError> {
+        let tooling = Tooling::of(&self.inner.projects.settings());
+        self.open_as(opening, tooling)
+    }
+
+    /// The same for a client with flags of its own.
+    ///
+    /// # Errors
+    /// As [`Service::open`].
+    pub fn open_as(&self, opening: Opening, tooling: Tooling) -> Result<OpenSession, AgentError> {
         let inner = &self.inner;
+        let terms = Arc::new(Terms {
+            tooling,
+            attended: opening.attended,
+            script: opening.script.clone(),
+        });
         let _one = held(&self.opening);
         let stored = inner.engine.stored(&opening.open, &opening.new.folder)?;
         let known = stored.and_then(|session| inner.table.find(session.id.0));
         if let Some(handle) = known {
-            return Ok(self.client(handle));
+            return Ok(self.client(handle, Some(terms)));
         }
         let (jobs, inbox) = unbounded();
         let (opened, answer) = bounded(1);
-        let own = inner.clone();
+        let (own, first) = (inner.clone(), terms.clone());
         std::thread::Builder::new()
             .name("npast-session".to_owned())
-            .spawn(move || worker::run(own, opening, opened, inbox))
+            .spawn(move || worker::run(own, opening, first, opened, inbox))
             .map_err(|e| {
                 let text = format!("the session's thread did not start: {e}");
                 AgentError::new(ErrorKind::Engine, text)
@@ -102,7 +118,7 @@ impl Service {
         let id = desk.info().id;
         let handle = Arc::new(Handle::new(desk, jobs));
         inner.table.insert(id, &handle);
-        Ok(self.client(handle))
+        Ok(self.client(handle, Some(terms)))
     }
 
     /// Opens the session that a client's history belongs to, or starts one; `keys` are names that the

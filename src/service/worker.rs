@@ -10,12 +10,12 @@ use crossbeam_channel::{Receiver, Sender};
 use super::desk::Desk;
 use super::gate::Asking;
 use super::inner::{Inner, Opening};
-use super::job::Job;
-use super::mailbox::Sink;
+use super::job::{Asked, Job};
 use super::projects::{self, held};
 use super::request::Request;
 use super::setup::setup;
 use super::table::Table;
+use super::terms::Terms;
 use crate::agent::{
     AgentError, Conversation, Done, ErrorKind, Event, Input, Refused, Toolset, TurnOptions,
 };
@@ -27,6 +27,9 @@ struct Worker {
     tools: Option<Toolset<'static>>,
     /// What serves the tools; it lives as long as they do.
     project: Option<projects::SharedTools>,
+    /// Of the client that opened it.
+    terms: Arc<Terms>,
+    /// Prepared replies of the client whose request runs.
     script: Option<Script>,
     desk: Arc<Desk>,
     inner: Arc<Inner>,
@@ -36,13 +39,14 @@ struct Worker {
 pub fn run(
     inner: Arc<Inner>,
     opening: Opening,
+    terms: Arc<Terms>,
     opened: Sender<Result<Arc<Desk>, AgentError>>,
     jobs: Receiver<Job>,
 ) {
     // Dropped after the conversation, which has the session's lock, also when the thread panics.
     let mut end = End(None);
     let table = inner.table.clone();
-    let mut worker = match Worker::open(inner, opening) {
+    let mut worker = match Worker::open(inner, opening, terms) {
         Ok(worker) => worker,
         Err(error) => return drop(opened.send(Err(error))),
     };
@@ -51,7 +55,7 @@ pub fn run(
     let mut answer = None;
     for job in jobs {
         match job {
-            Job::Ask(request, sink, cancel) => worker.ask(*request, sink, cancel),
+            Job::Ask(asked) => worker.ask(asked),
             Job::Look(look) => look(&mut worker.conversation),
             Job::Close(done) => {
                 answer = Some(done);
@@ -81,21 +85,23 @@ impl Drop for End {
 }
 
 impl Worker {
-    fn open(inner: Arc<Inner>, opening: Opening) -> Result<Worker, AgentError> {
+    fn open(
+        inner: Arc<Inner>,
+        opening: Opening,
+        terms: Arc<Terms>,
+    ) -> Result<Worker, AgentError> {
         let Opening {
             open,
             mut new,
             agent,
-            attended,
-            script,
+            ..
         } = opening;
         // It stays until the session has it, so that its servers start once.
         let mut serving = None;
         if agent && inner.engine.stored(&open, &new.folder)?.is_none() {
             let system = new.system.take();
             let project = inner.projects.get(Path::new(&new.folder));
-            let settings = inner.projects.settings();
-            let made = setup(&mut held(&project), settings, system.as_deref())?;
+            let made = setup(&mut held(&project), &terms.tooling, system.as_deref())?;
             new.setup = Some(made.0);
             serving = Some(project);
         }
@@ -106,34 +112,36 @@ impl Worker {
             conversation,
             tools: None,
             project: None,
-            script,
+            script: terms.script.clone(),
+            terms,
             desk,
             inner,
         };
-        worker.serve(attended)?;
+        worker.serve()?;
         drop(serving);
         Ok(worker)
     }
 
     /// Gets the tools of a session whose tools are npast's to run.
-    fn serve(&mut self, attended: bool) -> Result<(), AgentError> {
+    fn serve(&mut self) -> Result<(), AgentError> {
         let (conversation, desk) = (&mut self.conversation, &self.desk);
         let info = conversation.info();
         if !info.runs_tools {
             return Ok(());
         }
-        let (projects, settings) = (&self.inner.projects, self.inner.projects.settings());
+        desk.set_rights(self.terms.tooling.approve, self.terms.attended);
+        let (projects, tooling) = (&self.inner.projects, &self.terms.tooling);
         let project = projects.get(Path::new(&info.folder));
         let temp = conversation.temp_folder()?;
         let mut live = held(&project);
         let all = live.tools(Some(&temp));
-        let (gate, said) = Asking::new(settings.approve, &live, &temp, desk.clone(), attended);
+        let (gate, said) = Asking::new(&live, &temp, desk.clone());
         if let Some(text) = said {
             conversation.note((text, None));
         }
         let mut tools = conversation.toolset(all, Box::new(gate), live.secrets())?;
         if let Some(tools) = &mut tools {
-            tools.budget = settings.budget;
+            tools.budget = tooling.budget;
             tools.steering = desk.steering.clone();
             let names: Vec<&str> = tools.names().collect();
             for server in live.unknown_to(&names).iter().filter(|_| info.resumed) {
@@ -153,10 +161,17 @@ impl Worker {
         Ok(())
     }
 
-    fn ask(&mut self, request: Request, sink: Sink, cancel: Arc<AtomicBool>) {
+    fn ask(&mut self, asked: Asked) {
+        let Asked {
+            request,
+            sink,
+            cancel,
+            terms,
+        } = asked;
+        self.take(&terms.unwrap_or_else(|| self.terms.clone()));
         self.desk.begin(sink, cancel.clone());
         let desk = self.desk.clone();
-        let done = self.obey(request, &cancel, &mut |event| desk.tell(event));
+        let done = self.obey(*request, &cancel, &mut |event| desk.tell(event));
         let info = self.conversation.info();
         self.inner.table.renamed(self.desk.info().id, info.id);
         self.desk.set(info);
@@ -166,6 +181,16 @@ impl Worker {
             Err(error) => error.into(),
         });
         self.desk.end();
+    }
+
+    /// The next request runs so.
+    fn take(&mut self, terms: &Terms) {
+        let tooling = &terms.tooling;
+        self.desk.set_rights(tooling.approve, terms.attended);
+        if let Some(tools) = &mut self.tools {
+            tools.budget = tooling.budget;
+        }
+        self.script = terms.script.clone();
     }
 
     fn obey(

@@ -25,7 +25,7 @@ pub enum LockError {
     /// Somebody holds it.
     #[error("{}", held(what, *pid))]
     Held {
-        /// `session` or `model`.
+        /// `session`, `model` or `gateway`.
         what: &'static str,
         /// The holder; `None` in the moment before it has written its pid.
         pid: Option<u32>,
@@ -55,6 +55,9 @@ impl LockError {
             LockError::Held { what: "model", .. } => {
                 "end that process, or send it the work: loading the model again takes its memory twice"
             }
+            LockError::Held {
+                what: "gateway", ..
+            } => "send it the work, or give this one another data folder (NPAST_HOME)",
             LockError::Held { .. } => "end that process, or use another session",
             LockError::Io { .. } => {
                 "make the data folder writable, or set NPAST_HOME to another folder"
@@ -79,6 +82,11 @@ impl Lock {
     /// Takes a loaded model, named by its fingerprint in hexadecimal.
     pub fn model(home: &Path, fingerprint_hex: &str) -> Result<Lock, LockError> {
         Lock::take(home, "model", fingerprint_hex)
+    }
+
+    /// Takes the place of the gateway of a data folder: command lines work through that one.
+    pub fn gateway(home: &Path) -> Result<Lock, LockError> {
+        Lock::take(home, "gateway", "0")
     }
 
     fn take(home: &Path, what: &'static str, key: &str) -> Result<Lock, LockError> {

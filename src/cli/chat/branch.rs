@@ -138,7 +138,7 @@ impl Chat {
             ));
         }
         let open = Open::Named(name.to_owned());
-        let next = self.start.named(&self.service, open, true)?;
+        let next = self.start.named(&self.serving, open, true)?;
         self.leave()?;
         self.take(next);
         self.show_session();

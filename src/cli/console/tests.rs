@@ -12,7 +12,7 @@ use super::*;
 
 /// A console whose terminal makes lines by itself, and a pipe that stands for it.
 fn console() -> (Console, std::io::PipeWriter) {
-    let console = Console::new(Steering::default(), Arc::default());
+    let console = Console::new(Arc::new(|_| {}), Arc::default());
     let (input, typed) = std::io::pipe().unwrap();
     let reading = Reading::start(&console.shared, input, Vec::new()).unwrap();
     *lock(&console.reading) = Some(reading);
@@ -106,12 +106,13 @@ fn a_line_without_an_end_is_a_line_when_the_input_is_over() {
 #[test]
 fn what_is_steered_reaches_the_turn() {
     let (console, mut typed) = console();
+    let (said, heard) = channel();
+    console.steer(Arc::new(move |text| said.send(text).unwrap()));
     typed.write_all(b"/steer not there\nqueued\n").unwrap();
     while console.shared.state().queue().is_empty() {
         std::thread::yield_now();
     }
-    let left = lock(&console.shared.steering).left();
-    assert_eq!(left.as_deref(), Some("not there"));
+    assert_eq!(heard.recv().unwrap(), "not there");
 }
 
 /// This test is two programs: the second one is on a terminal and panics.
@@ -126,7 +127,7 @@ fn a_fault_of_npast_is_named_and_the_terminal_is_as_it_was() {
     };
     if std::env::var_os(ON_A_TERMINAL).is_some() {
         crate::cli::output::harmless_panics();
-        let console = Console::new(Steering::default(), Arc::default());
+        let console = Console::new(Arc::new(|_| {}), Arc::default());
         console.start();
         let input = File::from(rustix::io::dup(std::io::stdin()).unwrap());
         match by_keys(&input) {

@@ -116,6 +116,11 @@ impl Progress {
         self.show(0, "starting the MCP servers");
     }
 
+    /// The gateway is there, and its model is not yet.
+    pub fn gateway(&mut self) {
+        self.show(0, "waiting for the gateway, which loads its model");
+    }
+
     /// Other requests come first.
     pub fn waiting(&mut self, place: usize) {
         self.clear();

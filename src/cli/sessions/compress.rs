@@ -26,16 +26,17 @@ pub fn run(run: &Run, args: &CompressArgs, settings: Settings) -> Result<i32, Fa
     let talk = TalkArgs {
         session: Some(args.name.clone()),
         script: args.script.clone(),
+        alone: args.alone,
         ..TalkArgs::default()
     };
     let mut start = Start::new(run, &talk, settings)?;
     let interrupt = Interrupt::listen();
     let mut output = Output::new(run, interrupt.flag().clone());
-    let service = match &mut output {
+    let serving = match &mut output {
         Output::Text(text) => start.load(&interrupt, &mut text.progress)?,
         Output::Json(_) => start.load(&interrupt, &mut Progress::here(false))?,
     };
-    let session = start.session(&service, "", false)?;
+    let session = start.session(&serving, "", false)?;
     output.session(&session);
     let request = Request::Compress {
         topic: args.topic.clone(),
