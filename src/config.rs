@@ -14,7 +14,7 @@ use etcetera::BaseStrategy;
 
 pub use layer::Layer;
 pub use settings::{Approve, Settings};
-pub use tables::{SandboxTable, Tables};
+pub use tables::{SandboxTable, ServeTable, Tables};
 
 /// Largest configuration file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;

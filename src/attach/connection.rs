@@ -42,7 +42,7 @@ pub async fn serve(stream: UnixStream, desk: Arc<Desk>) -> io::Result<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(write(to, frames));
     // A client that does not read it is gone.
-    let _ = out.send(Down::Hello(Box::new(desk.hello.clone()))).await;
+    let _ = out.send(Down::Hello(Box::new(desk.hello()))).await;
     let mut client = None;
     let (mut lines, mut piece) = (Lines::default(), vec![0; PIECE]);
     let mut phase = desk.phase.subscribe();

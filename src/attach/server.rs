@@ -1,9 +1,11 @@
 //! The gateway's side: clients are let in, and at the end what runs may come to its end.
 
 use std::os::unix::net::UnixListener;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -22,13 +24,30 @@ const LAST: Duration = Duration::from_secs(5);
 /// What all clients share.
 pub struct Desk {
     pub(super) service: Service,
-    pub(super) hello: Hello,
+    hello: Mutex<Hello>,
     /// Prepared replies of clients that bring none.
     pub(super) script: Option<Script>,
     /// Requests that run or wait.
     pub(super) running: watch::Sender<usize>,
     /// How far the end is.
     pub(super) phase: watch::Sender<Phase>,
+}
+
+impl Desk {
+    /// What a client that comes now is told.
+    pub(super) fn hello(&self) -> Hello {
+        self.known().clone()
+    }
+
+    /// The settings are these from now on.
+    pub fn set(&self, settings: BTreeMap<String, Value>) {
+        self.known().settings = settings;
+    }
+
+    // What is held is whole between two statements, whoever panicked.
+    fn known(&self) -> std::sync::MutexGuard<'_, Hello> {
+        self.hello.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How far a server's end is.
@@ -49,7 +68,7 @@ impl Desk {
     pub fn new(service: Service, hello: Hello, script: Option<Script>) -> Desk {
         Desk {
             service,
-            hello,
+            hello: Mutex::new(hello),
             script,
             running: watch::Sender::new(0),
             phase: watch::Sender::new(Phase::Serving),

@@ -38,6 +38,16 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
 
+    /// After SIGTERM or Ctrl-C, so many seconds for replies that run; new requests are refused
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    pub drain: u64,
+
+    /// Do not let command lines work through this server
+    ///
+    /// They load the model themselves then. Needed for a second server of one data folder.
+    #[arg(long)]
+    pub alone: bool,
+
     /// Print what a client needs to use this server, and end
     #[arg(long, value_name = "CLIENT")]
     pub print_config: Option<Client>,

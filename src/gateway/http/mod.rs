@@ -89,6 +89,17 @@ pub fn router(gateway: Gateway) -> Router {
         .with_state(gateway)
 }
 
+/// What a server that is ending answers.
+pub fn ending() -> Router {
+    Router::new().fallback(|request: Request| async move {
+        let api = Api::of(request.uri().path());
+        let refusal = Refusal::new(Kind::Busy, "this server is ending; ask again in a moment");
+        let mut response = answer::refused(api, &refusal);
+        answer::set(&mut response, "connection", "close");
+        response
+    })
+}
+
 /// For pages that may call: what a browser asks before it lets them.
 fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
     CorsLayer::new()

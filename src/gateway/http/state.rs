@@ -46,10 +46,15 @@ pub struct Gateway {
 }
 
 struct Inner {
-    service: Service,
     settings: Settings,
-    metrics: Arc<Metrics>,
     replies: Arc<Semaphore>,
+    kept: Arc<Kept>,
+}
+
+/// What stays when the settings are read again.
+struct Kept {
+    service: Service,
+    metrics: Arc<Metrics>,
     /// The last used last.
     open: Mutex<Vec<OpenSession>>,
     responses: super::follow::Responses,
@@ -63,22 +68,42 @@ impl Gateway {
     pub fn new(service: Service, settings: Settings) -> Gateway {
         Gateway {
             inner: Arc::new(Inner {
-                service,
-                metrics: Arc::default(),
                 replies: Arc::new(Semaphore::new(settings.replies)),
                 settings,
-                open: Mutex::default(),
-                responses: super::follow::Responses::default(),
-                // A random number of the standard library's, for ids only.
-                start: RandomState::new().build_hasher().finish(),
-                count: AtomicU64::new(0),
+                kept: Arc::new(Kept {
+                    service,
+                    metrics: Arc::default(),
+                    open: Mutex::default(),
+                    responses: super::follow::Responses::default(),
+                    // A random number of the standard library's, for ids only.
+                    start: RandomState::new().build_hasher().finish(),
+                    count: AtomicU64::new(0),
+                }),
+            }),
+        }
+    }
+
+    /// The same gateway, set otherwise: sessions, responses and counts stay. Requests that run go on as
+    /// they began.
+    pub fn with(&self, settings: Settings) -> Gateway {
+        let inner = &self.inner;
+        let replies = match inner.settings.replies == settings.replies {
+            true => inner.replies.clone(),
+            // Those that run have their places in the one before.
+            false => Arc::new(Semaphore::new(settings.replies)),
+        };
+        Gateway {
+            inner: Arc::new(Inner {
+                replies,
+                settings,
+                kept: inner.kept.clone(),
             }),
         }
     }
 
     /// The service.
     pub fn service(&self) -> &Service {
-        &self.inner.service
+        &self.inner.kept.service
     }
 
     /// How the server is set.
@@ -88,12 +113,12 @@ impl Gateway {
 
     /// What is counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.inner.metrics
+        &self.inner.kept.metrics
     }
 
     /// Where responses stand in their sessions.
     pub fn responses(&self) -> &super::follow::Responses {
-        &self.inner.responses
+        &self.inner.kept.responses
     }
 
     /// npast.db.
@@ -124,7 +149,7 @@ impl Gateway {
     /// is not kept, and leaves nothing behind.
     pub fn keep(&self, session: &OpenSession) {
         let id = session.info().id;
-        let open = &self.inner.open;
+        let open = &self.inner.kept.open;
         let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|other| other.info().id != id);
         open.push(session.clone());
@@ -135,8 +160,8 @@ impl Gateway {
 
     /// An id that no other request has: of this start, counted.
     pub fn id(&self) -> String {
-        let count = self.inner.count.fetch_add(1, Ordering::Relaxed);
-        format!("{:016x}{count:06x}", self.inner.start)
+        let count = self.inner.kept.count.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}{count:06x}", self.inner.kept.start)
     }
 
     /// What a response says of itself. The session is in its id: a response can be gone on from also
@@ -155,7 +180,7 @@ impl Gateway {
 
     /// The model's name.
     pub fn model(&self) -> String {
-        let file = self.inner.service.facts().model;
+        let file = self.inner.kept.service.facts().model;
         file.strip_suffix(".gguf").unwrap_or(&file).to_owned()
     }
 }
