@@ -213,7 +213,10 @@ impl Drop for Run {
         self.flag.store(true, Ordering::SeqCst);
         self.client.flags().remove(&self.id);
         self.client.running.send_modify(|running| *running -= 1);
-        self.client.desk.running.send_modify(|running| *running -= 1);
+        self.client
+            .desk
+            .running
+            .send_modify(|running| *running -= 1);
     }
 }
 
@@ -231,13 +234,20 @@ async fn pass(run: Run, mut events: Events) {
                 continue;
             }
         };
-        let Some(event) = event else { return };
-        if event.ends() {
+        let event = event.unwrap_or_else(|| {
+            let text = "the session ended without an answer";
+            let error = AgentError::new(ErrorKind::Engine, text);
+            error
+                .hinted("nothing stored is lost; start npast again")
+                .into()
+        });
+        let ends = event.ends();
+        if ends {
             let left = client.session.steering().left();
             let now = now(&client.session, left);
             let _ = client.out.send(Down::Now(Box::new(now))).await;
         }
-        if client.out.send(Down::Event { id, event }).await.is_err() {
+        if client.out.send(Down::Event { id, event }).await.is_err() || ends {
             return;
         }
     }

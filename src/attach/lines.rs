@@ -10,23 +10,38 @@ pub const MOST: usize = 400 << 20;
 /// Why a line is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
-    /// No end within [`MOST`].
-    #[error("a line is longer than {} MiB", MOST >> 20)]
-    TooLong,
+    /// No end within so many bytes.
+    #[error("a line is longer than {0} bytes")]
+    TooLong(usize),
     /// Not a frame.
     #[error("a line is no frame: {0}")]
     Unread(#[from] serde_json::Error),
 }
 
 /// Bytes that came, until they are whole lines.
-#[derive(Default)]
 pub struct Lines {
     bytes: Vec<u8>,
     /// So many of them have no line end.
     looked: usize,
+    most: usize,
+}
+
+impl Default for Lines {
+    fn default() -> Lines {
+        Lines::of(MOST)
+    }
 }
 
 impl Lines {
+    /// Of at most so many bytes each.
+    pub fn of(most: usize) -> Lines {
+        Lines {
+            bytes: Vec::new(),
+            looked: 0,
+            most,
+        }
+    }
+
     /// More came.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
@@ -40,8 +55,8 @@ impl Lines {
         let end = self.bytes[self.looked..].iter().position(|b| *b == b'\n');
         let Some(end) = end else {
             self.looked = self.bytes.len();
-            return match self.looked > MOST {
-                true => Err(LineError::TooLong),
+            return match self.looked > self.most {
+                true => Err(LineError::TooLong(self.most)),
                 false => Ok(None),
             };
         };

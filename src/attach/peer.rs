@@ -171,7 +171,6 @@ impl Peer {
 
     fn ended(&self) -> AgentError {
         let text = format!("the gateway (process {}) has ended", self.hello.pid);
-        AgentError::new(ErrorKind::Engine, text)
-            .hinted("nothing stored is lost; start npast again")
+        AgentError::new(ErrorKind::Engine, text).hinted("nothing stored is lost; start npast again")
     }
 }

@@ -335,6 +335,9 @@ pub fn failure(event: Event) -> AgentError {
                 None => error,
             }
         }
-        _ => AgentError::new(ErrorKind::Internal, "the gateway refused it and did not say why"),
+        _ => AgentError::new(
+            ErrorKind::Internal,
+            "the gateway refused it and did not say why",
+        ),
     }
 }

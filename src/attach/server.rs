@@ -1,7 +1,7 @@
 //! The gateway's side: clients are let in, and at the end what runs may come to its end.
 
-use std::os::unix::net::UnixListener;
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 

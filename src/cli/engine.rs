@@ -119,7 +119,13 @@ impl Start {
                     replies.transpose()?,
                 )?))
             }
-            None => Way::Here(Box::new(Own::new(run, talk, settings, stored, &new.folder)?)),
+            None => Way::Here(Box::new(Own::new(
+                run,
+                talk,
+                settings,
+                stored,
+                &new.folder,
+            )?)),
         };
         Ok(Start {
             turn,

@@ -152,7 +152,10 @@ fn a_sessions_own_model_beats_the_files_and_a_flag_beats_both() {
             ..Settings::new(layer).unwrap()
         };
         let start = Start::new(&run(dir.path()), &named("work"), settings).unwrap();
-        let path = start.options.model;
+        let Way::Here(own) = start.way else {
+            panic!("there is no gateway");
+        };
+        let path = own.options.model;
         path.file_name().unwrap().to_string_lossy().into_owned()
     };
     assert_eq!(model(None, Layer::default()), "b.gguf");

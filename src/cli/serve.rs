@@ -83,7 +83,7 @@ pub fn run(run: &Run, args: &ServeArgs, settings: Settings) -> Result<i32, Failu
         limit: engine.facts().limit,
         settings: settings.laid.said(),
     };
-    let projects = Arc::new(Projects::new(run.places.clone(), settings));
+    let projects = Arc::new(Projects::new(run.places.clone(), settings.clone()));
     let service = Service::new(engine, projects.clone(), true);
     for (text, hint) in service.notices() {
         notice(&text, hint.as_deref());
@@ -93,6 +93,7 @@ pub fn run(run: &Run, args: &ServeArgs, settings: Settings) -> Result<i32, Failu
         args,
         service,
         projects,
+        loaded: settings,
         script,
         address,
     };

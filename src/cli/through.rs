@@ -2,15 +2,21 @@
 //! for, said before anything is asked.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::error::Failure;
 use super::interrupt::Interrupt;
 use super::output::{Progress, notice};
 use super::{Run, models};
-use crate::attach::{AttachError, Greeting, Hello, Peer};
+use crate::agent::{Done, Event, NewSession, Open};
+use crate::attach::{self, AttachError, Greeting, Hello, Peer, Wanted};
 use crate::config::{Layer, Settings};
 use crate::harmless;
-use crate::session::Session;
+use crate::service::{Request, Tooling};
+use crate::session::{LockError, Session};
+
+/// How often is looked for a word of the gateway, 20 ms each.
+const LOOKS: usize = 250;
 
 /// The gateway, and what this run would have of it.
 pub struct Through {
@@ -68,7 +74,10 @@ impl Through {
         progress: &mut Progress,
     ) -> Result<Peer, Failure> {
         let Some(greeting) = self.greeting.take() else {
-            return Err(Failure::failed("internal", "the gateway was greeted before"));
+            return Err(Failure::failed(
+                "internal",
+                "the gateway was greeted before",
+            ));
         };
         let greeted = greeting.greeted(&mut || {
             progress.gateway();
@@ -107,7 +116,9 @@ impl Through {
         }
         let asked = self.asked.said();
         let sandbox = |word: Option<&serde_json::Value>| {
-            word.and_then(|word| word.as_str()).unwrap_or("on").to_owned()
+            word.and_then(|word| word.as_str())
+                .unwrap_or("on")
+                .to_owned()
         };
         let theirs = sandbox(hello.settings.get("sandbox"));
         if asked.contains_key("sandbox") && sandbox(asked.get("sandbox")) != theirs {
@@ -134,6 +145,70 @@ impl Through {
         }
         Ok(())
     }
+}
+
+/// Asks for something in a stored session that another process holds: the gateway does it where it is
+/// the one.
+///
+/// # Errors
+/// That the session is held, where the gateway is not; the request's.
+pub fn asked(
+    run: &Run,
+    held: LockError,
+    session: &Session,
+    request: Request,
+) -> Result<Done, Failure> {
+    let found = attach::find(&run.places.home);
+    let Ok(Some(greeting)) = found else {
+        return Err(held.into());
+    };
+    // It has loaded its model: it has a session open.
+    let mut left = LOOKS;
+    let peer = greeting.greeted(&mut || {
+        left -= 1;
+        left > 0
+    });
+    let peer = match peer {
+        Ok(peer) if held.pid() == Some(peer.hello().pid) => peer,
+        _ => return Err(held.into()),
+    };
+    let there = peer.open(Wanted {
+        open: Open::Named(session.name.clone()),
+        new: NewSession {
+            folder: session.folder.clone(),
+            ..NewSession::default()
+        },
+        agent: false,
+        attended: false,
+        tooling: Tooling::default(),
+        script: None,
+    })?;
+    for event in there.ask_until(request, &Arc::default())? {
+        match event {
+            Event::Done(done) => return Ok(done),
+            Event::Error {
+                kind,
+                message,
+                hint,
+                exit,
+            } => {
+                return Err(Failure {
+                    kind: kind.into(),
+                    message,
+                    hint,
+                    exit,
+                });
+            }
+            Event::Notice { text, hint } => notice(&text, hint.as_deref()),
+            _ => {}
+        }
+    }
+    Err(held.into())
+}
+
+/// A request that came to something else than it can.
+pub fn strange(done: &Done) -> Failure {
+    Failure::failed("internal", format!("the gateway answered with {done:?}"))
 }
 
 #[cfg(test)]
@@ -187,7 +262,9 @@ mod tests {
             ),
             (
                 run(None, Some("b.gguf"), none()),
-                Some("session work was made with b.gguf, and the gateway (process 7) serves a.gguf"),
+                Some(
+                    "session work was made with b.gguf, and the gateway (process 7) serves a.gguf",
+                ),
             ),
             (
                 run(None, None, sandbox("off")),

@@ -58,6 +58,30 @@ fn every_key_is_read_from_file_and_environment_under_its_own_name() {
         let env = |asked: &str| (asked == name).then(|| OsString::from("1"));
         let layer = Layer::from_env(&env).unwrap();
         assert_ne!(layer, Layer::default(), "{name} is not read");
+        assert_eq!(layer.said().keys().collect::<Vec<_>>(), [key]);
+    }
+    let unknown = Layer::LOADED.iter().find(|key| !Layer::KEYS.contains(key));
+    assert_eq!(unknown, None);
+}
+
+#[test]
+fn a_gateway_has_a_table_of_its_own() {
+    let file =
+        "[serve]\nrequire-token = true\nhosts = [\"box.lan\"]\nmax-replies = 2\nlog = \"info\"\n";
+    let table = resolve(file, &[], Layer::default()).unwrap().tables.serve;
+    assert!(table.require_token && table.hosts == ["box.lan"]);
+    assert_eq!((table.max_replies, table.max_body), (Some(2), None));
+    for (file, want) in [
+        (
+            "[serve]\nmax-replies = 0",
+            "max-replies is between 1 and 100000",
+        ),
+        ("[serve]\nmax-body = 5000", "max-body is between 1 and 4096"),
+        ("[serve]\nlisten = 1", "unknown field `listen`"),
+        ("serve = 1", "the key \"serve\""),
+    ] {
+        let error = resolve(file, &[], Layer::default()).unwrap_err();
+        assert!(error.to_string().contains(want), "{error}");
     }
 }
 

@@ -85,11 +85,7 @@ impl Drop for End {
 }
 
 impl Worker {
-    fn open(
-        inner: Arc<Inner>,
-        opening: Opening,
-        terms: Arc<Terms>,
-    ) -> Result<Worker, AgentError> {
+    fn open(inner: Arc<Inner>, opening: Opening, terms: Arc<Terms>) -> Result<Worker, AgentError> {
         let Opening {
             open,
             mut new,

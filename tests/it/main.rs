@@ -50,6 +50,8 @@ mod agent_sessions;
 mod agent_states;
 mod agent_turns;
 mod asides;
+#[cfg(unix)]
+mod attached;
 mod bad_days;
 mod boundaries;
 #[cfg(unix)]
@@ -118,6 +120,8 @@ mod schemas_in_use;
 #[cfg(target_os = "linux")]
 mod secrets;
 #[cfg(unix)]
+#[cfg(unix)]
+mod served;
 mod setup;
 mod sharing;
 mod snapshots;

@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use npast::agent::{Done, Event, Info, Input, Open, Passes, Rank, Receipt, TurnOptions, Want};
 use npast::chat::Script;
-use npast::config::{Layer, Places, Settings};
 use npast::ledger::{Finish, Token};
-use npast::service::{Events, OpenSession, Opening, Projects, Request, Service};
+use npast::service::{Events, OpenSession, Opening, Request, Service};
 use npast::slot::{self, Base, Choice, Flow, Fork, Reply};
 use proptest::prelude::*;
 
@@ -56,14 +55,7 @@ enum Did {
 }
 
 fn service(desk: &Desk) -> Service {
-    let places = Places {
-        home: desk.home.clone(),
-        config: desk.home.join("config.toml"),
-        config_named: false,
-    };
-    let settings = Settings::new(Layer::default()).expect("settings");
-    let projects = Arc::new(Projects::new(places, settings));
-    Service::new(desk.engine().expect("an engine"), projects, true)
+    desk.service_with(true).expect("a service")
 }
 
 /// Prepared replies of a session. What is sampled may differ where a prefix that others stored shortens
@@ -82,14 +74,8 @@ fn open(service: &Service, desk: &Desk, name: &str) -> OpenSession {
 }
 
 fn open_with(service: &Service, desk: &Desk, name: &str, script: &Script) -> OpenSession {
-    let opening = Opening {
-        open: Open::Named(name.to_owned()),
-        new: desk.new_session(),
-        agent: false,
-        attended: false,
-        script: Some(script.clone()),
-    };
-    service.open(opening).expect("a session")
+    desk.session(service, name, Some(script))
+        .expect("a session")
 }
 
 /// What a request came to.

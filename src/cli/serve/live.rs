@@ -37,6 +37,8 @@ pub struct Live<'a> {
     pub args: &'a ServeArgs,
     pub service: Service,
     pub projects: Arc<Projects>,
+    /// What the model was loaded with.
+    pub loaded: Settings,
     pub script: Option<Script>,
     pub address: SocketAddr,
 }
@@ -167,8 +169,8 @@ impl Live<'_> {
         let new = places.resolve(&env, self.args.layer())?;
         let web = web(self.run, self.args, &new, self.script.clone(), self.address)?;
         log::set(new.tables.serve.log.as_deref())?;
-        let kept = needs_a_start(&self.projects.settings(), &new);
-        desk.set(new.laid.said());
+        let kept = needs_a_start(&self.loaded, &new);
+        desk.set(in_force(&self.loaded, &new));
         self.projects.replace(new);
         match self.run.json {
             true => {
@@ -180,7 +182,10 @@ impl Live<'_> {
         }
         if !kept.is_empty() {
             notice(
-                &format!("{} changed, which only another start reads", kept.join(", ")),
+                &format!(
+                    "{} changed, which only another start reads",
+                    kept.join(", ")
+                ),
                 Some("end the gateway and start it again; every session goes on"),
             );
         }
@@ -208,17 +213,29 @@ async fn told(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+fn is_loaded(key: &str) -> bool {
+    Layer::LOADED.contains(&key)
+}
+
+/// What the keys say that count now: of a model and its context, what it was loaded with.
+fn in_force(loaded: &Settings, new: &Settings) -> BTreeMap<String, Value> {
+    let old = loaded.laid.said().into_iter();
+    let new = new.laid.said().into_iter();
+    let old = old.filter(|(key, _)| is_loaded(key));
+    old.chain(new.filter(|(key, _)| !is_loaded(key))).collect()
+}
+
 /// The keys by which a model was loaded and that say something else now.
-fn needs_a_start(old: &Settings, new: &Settings) -> Vec<String> {
+fn needs_a_start(loaded: &Settings, new: &Settings) -> Vec<String> {
     let said = |settings: &Settings| -> BTreeMap<String, Value> {
         let mut said = settings.laid.said();
-        said.retain(|key, _| Layer::LOADED.contains(&key.as_str()));
+        said.retain(|key, _| is_loaded(key));
         if let Some(model) = &settings.default_model {
             said.insert("model".to_owned(), json!(model));
         }
         said
     };
-    let (old, new) = (said(old), said(new));
+    let (old, new) = (said(loaded), said(new));
     let mut keys: Vec<String> = old.keys().chain(new.keys()).cloned().collect();
     keys.sort();
     keys.dedup();
@@ -296,5 +313,8 @@ mod tests {
         assert_eq!(needs_a_start(&old, &settings(4096, 20, None)), [""; 0]);
         let new = settings(8192, 20, Some("other"));
         assert_eq!(needs_a_start(&old, &new), ["ctx", "model"]);
+        let want = [("ctx", json!(4096)), ("top-k", json!(20))];
+        let want = want.map(|(key, value)| (key.to_owned(), value));
+        assert_eq!(in_force(&old, &new), BTreeMap::from(want));
     }
 }

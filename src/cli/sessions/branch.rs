@@ -4,25 +4,24 @@ use serde_json::{Value, json};
 
 use super::super::error::Failure;
 use super::super::output::{self, count, notice};
-use super::super::{Run, kv};
-use crate::agent::{self, kv_owner};
+use super::super::{Run, kv, through};
+use crate::agent::{self, Done, Taken, kv_owner};
 use crate::harmless;
+use crate::service::Request;
 use crate::session::{Branch, Db, Error, Lock, Made, Session};
 
-/// Takes turns back.
-pub(super) fn undo(run: &Run, mut db: Db, session: &Session, turns: usize) -> Result<i32, Failure> {
-    // Whoever talks in it now holds the ledger that would be cut.
-    let _here = Lock::session(&run.places.home, session.id)?;
-    let (there, turns) = agent::behind(&db, session, turns)?;
-    let _there = match there.id == session.id {
-        true => None,
-        false => Some(Lock::session(&run.places.home, there.id)?),
+/// Takes turns back. A session that the gateway has open is asked there.
+pub(super) fn undo(run: &Run, db: Db, session: &Session, turns: usize) -> Result<i32, Failure> {
+    let taken = match Lock::session(&run.places.home, session.id) {
+        Ok(here) => undone(run, db, session, turns, here)?,
+        Err(held) => match through::asked(run, held, session, Request::Undo { turns })? {
+            Done::Undone(taken) => taken,
+            other => return Err(through::strange(&other)),
+        },
     };
-    let taken = agent::undo(&mut db, &there, turns)?;
-    let session = &there;
     if run.json {
         return output::json::lines(&[json!({
-            "type": "undo", "name": session.name, "turns": taken.turns,
+            "type": "undo", "name": taken.session, "turns": taken.turns,
             "messages": taken.messages, "tokens": taken.tokens,
         })]);
     }
@@ -31,21 +30,43 @@ pub(super) fn undo(run: &Run, mut db: Db, session: &Session, turns: usize) -> Re
             "Taken back: {} messages, {} tokens. `npast sessions redo {}` puts them back.",
             count(taken.messages),
             count(taken.tokens),
-            harmless::line(&session.name),
+            harmless::line(&taken.session),
         ));
     }
     Ok(0)
 }
 
-/// Puts a branch back.
+/// Takes turns back in npast.db.
+fn undone(
+    run: &Run,
+    mut db: Db,
+    session: &Session,
+    turns: usize,
+    // Whoever talks in it now would hold the ledger that is cut.
+    _here: Lock,
+) -> Result<Taken, Failure> {
+    let (there, turns) = agent::behind(&db, session, turns)?;
+    let _there = match there.id == session.id {
+        true => None,
+        false => Some(Lock::session(&run.places.home, there.id)?),
+    };
+    Ok(agent::undo(&mut db, &there, turns)?)
+}
+
+/// Puts a branch back. A session that the gateway has open is asked there.
 pub(super) fn redo(
     run: &Run,
     mut db: Db,
     session: &Session,
     branch: Option<i64>,
 ) -> Result<i32, Failure> {
-    let _lock = Lock::session(&run.places.home, session.id)?;
-    let tokens = agent::redo(&mut db, session, branch)?;
+    let tokens = match Lock::session(&run.places.home, session.id) {
+        Ok(_lock) => agent::redo(&mut db, session, branch)?,
+        Err(held) => match through::asked(run, held, session, Request::Redo { branch })? {
+            Done::Redone { tokens } => tokens,
+            other => return Err(through::strange(&other)),
+        },
+    };
     if run.json {
         return output::json::lines(&[json!({
             "type": "redo", "name": session.name, "tokens": tokens,
