@@ -11,9 +11,9 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::frame::{Down, Now, Up, Wanted};
-use super::lines::{Lines, line};
-use super::server::{Desk, Phase};
+use super::frame::{Down, Joining, Now, Up};
+use super::lines::{Frames, line};
+use super::server::{Clients, Phase};
 use crate::agent::{AgentError, ErrorKind, Event};
 use crate::chat::Script;
 use crate::service::{Events, OpenSession, Opening, Request};
@@ -25,10 +25,10 @@ const PIECE: usize = 64 << 10;
 
 /// A client that has its session. One value has the session's handle, so that the last client to leave
 /// closes it.
-struct Client {
+struct Attached {
     session: OpenSession,
     out: mpsc::Sender<Down>,
-    desk: Arc<Desk>,
+    clients: Arc<Clients>,
     /// What stops each request that runs.
     flags: Mutex<HashMap<u64, Arc<AtomicBool>>>,
     /// Requests that run.
@@ -36,22 +36,22 @@ struct Client {
 }
 
 /// Serves a client until it goes away. Its requests are stopped then, and what was decoded stays.
-pub async fn serve(stream: UnixStream, desk: Arc<Desk>) -> io::Result<()> {
+pub async fn serve(stream: UnixStream, clients: Arc<Clients>) -> io::Result<()> {
     let (mut from, to) = stream.into_split();
     let (out, frames) = mpsc::channel(WAITING);
     let mut tasks = JoinSet::new();
     tasks.spawn(write(to, frames));
     // A client that does not read it is gone.
-    let _ = out.send(Down::Hello(Box::new(desk.hello()))).await;
+    let _ = out.send(Down::Hello(Box::new(clients.hello()))).await;
     let mut client = None;
-    let (mut lines, mut piece) = (Lines::default(), vec![0; PIECE]);
-    let mut phase = desk.phase.subscribe();
+    let (mut lines, mut piece) = (Frames::default(), vec![0; PIECE]);
+    let mut phase = clients.phase.subscribe();
     loop {
         while tasks.try_join_next().is_some() {}
         while let Some(frame) = lines.next().map_err(io::Error::other)? {
             match (frame, &client) {
                 (Up::Open(wanted), None) => {
-                    client = open(&desk, *wanted, &out).await.map(Arc::new);
+                    client = open(&clients, *wanted, &out).await.map(Arc::new);
                 }
                 (frame, Some(client)) => obey(client, frame, &mut tasks).await,
                 (_, None) => return Err(io::Error::other("there is no session yet")),
@@ -82,8 +82,12 @@ async fn write(mut to: OwnedWriteHalf, mut frames: mpsc::Receiver<Down>) {
 }
 
 /// Opens the session, and says so.
-async fn open(desk: &Arc<Desk>, wanted: Wanted, out: &mpsc::Sender<Down>) -> Option<Client> {
-    let own = desk.clone();
+async fn open(
+    clients: &Arc<Clients>,
+    wanted: Joining,
+    out: &mpsc::Sender<Down>,
+) -> Option<Attached> {
+    let own = clients.clone();
     let opened = tokio::task::spawn_blocking(move || opened(&own, wanted)).await;
     let opened = opened.unwrap_or_else(|_| {
         let text = "opening the session failed in an unexpected way";
@@ -93,13 +97,13 @@ async fn open(desk: &Arc<Desk>, wanted: Wanted, out: &mpsc::Sender<Down>) -> Opt
         Ok(session) => {
             let opened = Down::Opened {
                 now: Box::new(now(&session, None)),
-                notices: desk.service.notices(),
+                notices: clients.service.notices(),
             };
             let _ = out.send(opened).await;
-            Some(Client {
+            Some(Attached {
                 session,
                 out: out.clone(),
-                desk: desk.clone(),
+                clients: clients.clone(),
                 flags: Mutex::default(),
                 running: watch::Sender::new(0),
             })
@@ -112,7 +116,7 @@ async fn open(desk: &Arc<Desk>, wanted: Wanted, out: &mpsc::Sender<Down>) -> Opt
     }
 }
 
-fn opened(desk: &Desk, wanted: Wanted) -> Result<OpenSession, AgentError> {
+fn opened(clients: &Clients, wanted: Joining) -> Result<OpenSession, AgentError> {
     let script = wanted.script.map(|text| Script::read(text.as_bytes()));
     let script = script.transpose();
     let script = script.map_err(|e| AgentError::new(ErrorKind::Script, e.to_string()))?;
@@ -121,9 +125,9 @@ fn opened(desk: &Desk, wanted: Wanted) -> Result<OpenSession, AgentError> {
         new: wanted.new,
         agent: wanted.agent,
         attended: wanted.attended,
-        script: script.or_else(|| desk.script.clone()),
+        script: script.or_else(|| clients.script.clone()),
     };
-    desk.service.open_as(opening, wanted.tooling)
+    clients.service.open_as(opening, wanted.tooling)
 }
 
 fn now(session: &OpenSession, left: Option<String>) -> Now {
@@ -134,7 +138,7 @@ fn now(session: &OpenSession, left: Option<String>) -> Now {
     }
 }
 
-async fn obey(client: &Arc<Client>, frame: Up, tasks: &mut JoinSet<()>) {
+async fn obey(client: &Arc<Attached>, frame: Up, tasks: &mut JoinSet<()>) {
     match frame {
         Up::Request {
             id,
@@ -161,7 +165,7 @@ async fn obey(client: &Arc<Client>, frame: Up, tasks: &mut JoinSet<()>) {
 }
 
 async fn ask(
-    client: &Arc<Client>,
+    client: &Arc<Attached>,
     id: u64,
     stopped: bool,
     request: Request,
@@ -172,7 +176,7 @@ async fn ask(
         Request::Steer { .. } | Request::Interrupt | Request::Answer { .. }
     );
     let flag = Arc::new(AtomicBool::new(stopped));
-    let ending = *client.desk.phase.borrow() >= Phase::Ending;
+    let ending = *client.clients.phase.borrow() >= Phase::Ending;
     let asked = match ending && !beside {
         true => Err(AgentError::new(ErrorKind::Engine, "the gateway is ending")
             .hinted("nothing was stored of it; start npast again in a moment")),
@@ -181,7 +185,7 @@ async fn ask(
     match asked {
         Ok(events) if beside => drop(events),
         Ok(events) => {
-            let run = Run::new(client.clone(), id, flag);
+            let run = InProgress::new(client.clone(), id, flag);
             tasks.spawn(pass(run, events));
         }
         Err(error) => {
@@ -193,37 +197,37 @@ async fn ask(
 
 /// A request that runs. When this is dropped, which is also what happens when the client goes away, it
 /// is stopped between two decode calls.
-struct Run {
-    client: Arc<Client>,
+struct InProgress {
+    client: Arc<Attached>,
     id: u64,
     flag: Arc<AtomicBool>,
 }
 
-impl Run {
-    fn new(client: Arc<Client>, id: u64, flag: Arc<AtomicBool>) -> Run {
+impl InProgress {
+    fn new(client: Arc<Attached>, id: u64, flag: Arc<AtomicBool>) -> InProgress {
         client.flags().insert(id, flag.clone());
         client.running.send_modify(|running| *running += 1);
-        client.desk.running.send_modify(|running| *running += 1);
-        Run { client, id, flag }
+        client.clients.running.send_modify(|running| *running += 1);
+        InProgress { client, id, flag }
     }
 }
 
-impl Drop for Run {
+impl Drop for InProgress {
     fn drop(&mut self) {
         self.flag.store(true, Ordering::SeqCst);
         self.client.flags().remove(&self.id);
         self.client.running.send_modify(|running| *running -= 1);
         self.client
-            .desk
+            .clients
             .running
             .send_modify(|running| *running -= 1);
     }
 }
 
 /// Passes the events of a request on.
-async fn pass(run: Run, mut events: Events) {
+async fn pass(run: InProgress, mut events: Events) {
     let (client, id) = (run.client.clone(), run.id);
-    let mut phase = client.desk.phase.subscribe();
+    let mut phase = client.clients.phase.subscribe();
     loop {
         let event = tokio::select! {
             event = events.recv() => event,
@@ -254,7 +258,7 @@ async fn pass(run: Run, mut events: Events) {
 }
 
 /// Waits for the client's requests, and until all of its session is on disk.
-async fn close(client: Arc<Client>) {
+async fn close(client: Arc<Attached>) {
     let mut running = client.running.subscribe();
     let _ = running.wait_for(|running| *running == 0).await;
     let out = client.out.clone();
@@ -266,7 +270,7 @@ async fn close(client: Arc<Client>) {
     let _ = out.send(Down::Closed { error }).await;
 }
 
-impl Client {
+impl Attached {
     // What is held is whole between two statements, whoever panicked.
     fn flags(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<AtomicBool>>> {
         self.flags.lock().unwrap_or_else(PoisonError::into_inner)

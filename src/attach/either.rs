@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::frame::Wanted;
+use super::frame::Joining;
 use super::peer::Peer;
-use super::remote::Remote;
+use super::remote::RemoteSession;
 use crate::agent::{AgentError, Event, Info, Notice};
 use crate::approve::Grant;
 use crate::chat::Script;
@@ -28,7 +28,7 @@ impl Serving {
     ///
     /// # Errors
     /// As [`Service::open`]; when the gateway has ended.
-    pub fn open(&self, wanted: Wanted, script: Option<&Script>) -> Result<Talking, AgentError> {
+    pub fn open(&self, wanted: Joining, script: Option<&Script>) -> Result<Talking, AgentError> {
         match self {
             Serving::Here(service) => {
                 let opening = Opening {
@@ -68,7 +68,7 @@ pub enum Talking {
     /// In this process.
     Here(OpenSession),
     /// In the gateway.
-    There(Remote),
+    There(RemoteSession),
 }
 
 impl Talking {

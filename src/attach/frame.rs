@@ -36,7 +36,7 @@ pub struct Hello {
 #[serde(rename_all = "snake_case")]
 pub enum Up {
     /// The first frame: the session of this connection.
-    Open(Box<Wanted>),
+    Open(Box<Joining>),
     /// A request to it.
     Request {
         /// Its events name it.
@@ -57,7 +57,7 @@ pub enum Up {
 
 /// Which session a client wants, and how its requests run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Wanted {
+pub struct Joining {
     /// Which one.
     pub open: Open,
     /// What it is started with, if it starts. Its folder is the client's.

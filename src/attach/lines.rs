@@ -19,23 +19,23 @@ pub enum LineError {
 }
 
 /// Bytes that came, until they are whole lines.
-pub struct Lines {
+pub struct Frames {
     bytes: Vec<u8>,
     /// So many of them have no line end.
     looked: usize,
     most: usize,
 }
 
-impl Default for Lines {
-    fn default() -> Lines {
-        Lines::of(MOST)
+impl Default for Frames {
+    fn default() -> Frames {
+        Frames::of(MOST)
     }
 }
 
-impl Lines {
+impl Frames {
     /// Of at most so many bytes each.
-    pub fn of(most: usize) -> Lines {
-        Lines {
+    pub fn of(most: usize) -> Frames {
+        Frames {
             bytes: Vec::new(),
             looked: 0,
             most,

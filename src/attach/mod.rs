@@ -24,8 +24,8 @@ mod server;
 mod tests;
 
 pub use either::{Serving, Steer, Talking};
-pub use frame::{Hello, PROTOCOL, Wanted};
+pub use frame::{Hello, Joining, PROTOCOL};
 pub use peer::{AttachError, Greeting, Peer, find};
 pub use place::{Seat, SeatError};
-pub use remote::Remote;
-pub use server::{Desk, serve};
+pub use remote::RemoteSession;
+pub use server::{Clients, serve};

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::frame::{Down, Hello, PROTOCOL, Up, Wanted};
+use super::frame::{Down, Hello, Joining, PROTOCOL, Up};
 use super::place;
-use super::remote::{Link, Remote, failure};
+use super::remote::{RemoteSession, Socket, failure};
 use crate::agent::{AgentError, ErrorKind, Notice};
 
 /// Why the gateway that is there cannot be used.
@@ -53,7 +53,7 @@ impl AttachError {
 
 /// A gateway that was found and is not known yet.
 pub struct Greeting {
-    link: Link,
+    link: Socket,
     home: PathBuf,
 }
 
@@ -70,7 +70,7 @@ pub fn find(home: &Path) -> Result<Option<Greeting>, AttachError> {
         return Ok(None);
     };
     Ok(Some(Greeting {
-        link: Link::new(stream).map_err(failed)?,
+        link: Socket::new(stream).map_err(failed)?,
         home: home.to_owned(),
     }))
 }
@@ -110,7 +110,7 @@ pub struct Peer {
     home: PathBuf,
     hello: Hello,
     /// Greeted, and without a session.
-    spare: Mutex<Option<Link>>,
+    spare: Mutex<Option<Socket>>,
     notices: Mutex<Vec<Notice>>,
 }
 
@@ -130,7 +130,7 @@ impl Peer {
     ///
     /// # Errors
     /// As [`crate::service::Service::open`]; when the gateway has ended.
-    pub fn open(&self, wanted: Wanted) -> Result<Remote, AgentError> {
+    pub fn open(&self, wanted: Joining) -> Result<RemoteSession, AgentError> {
         let spare = self.spare.lock();
         let spare = spare.unwrap_or_else(PoisonError::into_inner).take();
         let mut link = match spare {
@@ -144,7 +144,7 @@ impl Peer {
                 Some(Down::Opened { now, notices }) => {
                     let own = self.notices.lock();
                     own.unwrap_or_else(PoisonError::into_inner).extend(notices);
-                    let remote = Remote::new(link, self.hello.pid, *now);
+                    let remote = RemoteSession::new(link, self.hello.pid, *now);
                     return remote.map_err(|e| {
                         let text = format!("the session's thread did not start: {e}");
                         AgentError::new(ErrorKind::Internal, text)
@@ -156,7 +156,7 @@ impl Peer {
         }
     }
 
-    fn connect(&self) -> Result<Link, AgentError> {
+    fn connect(&self) -> Result<Socket, AgentError> {
         let greeting = find(&self.home);
         let greeting = greeting.map_err(|e| AgentError::new(ErrorKind::Engine, e.to_string()))?;
         let mut link = greeting.ok_or_else(|| self.ended())?.link;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 
 use super::frame::{Down, Now, Up};
-use super::lines::{Lines, line};
+use super::lines::{Frames, line};
 use crate::agent::{AgentError, ErrorKind, Event, Info};
 use crate::service::{Closing, Events, Request, Sink, mailbox};
 
@@ -22,22 +22,22 @@ const LOOK: Duration = Duration::from_millis(20);
 const PIECE: usize = 64 << 10;
 
 /// One connection, from the client's side.
-pub struct Link {
+pub struct Socket {
     stream: UnixStream,
-    lines: Lines,
+    lines: Frames,
     piece: Vec<u8>,
 }
 
-impl Link {
+impl Socket {
     /// On a socket that is connected.
     ///
     /// # Errors
     /// When it has no time-out.
-    pub fn new(stream: UnixStream) -> io::Result<Link> {
+    pub fn new(stream: UnixStream) -> io::Result<Socket> {
         stream.set_read_timeout(Some(LOOK))?;
-        Ok(Link {
+        Ok(Socket {
             stream,
-            lines: Lines::default(),
+            lines: Frames::default(),
             piece: vec![0; PIECE],
         })
     }
@@ -78,7 +78,7 @@ fn write(mut stream: &UnixStream, frame: &Up) -> io::Result<()> {
 
 /// A session of the gateway. Clones are the same; when the last one is dropped the client goes away.
 #[derive(Clone)]
-pub struct Remote {
+pub struct RemoteSession {
     hold: Arc<Hold>,
 }
 
@@ -104,23 +104,23 @@ struct Shared {
 
 struct State {
     now: Now,
-    running: HashMap<u64, Running>,
+    running: HashMap<u64, Unanswered>,
     closing: Option<Sender<Result<(), AgentError>>>,
     lost: bool,
 }
 
-struct Running {
+struct Unanswered {
     sink: Sink,
     cancel: Arc<AtomicBool>,
     stopped: bool,
 }
 
-impl Remote {
+impl RemoteSession {
     /// Of a session that the gateway, process `pid`, has just opened over `link`.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn new(mut link: Link, pid: u32, now: Now) -> io::Result<Remote> {
+    pub fn new(mut link: Socket, pid: u32, now: Now) -> io::Result<RemoteSession> {
         let shared = Arc::new(Shared {
             writing: Mutex::default(),
             stream: link.stream.try_clone()?,
@@ -147,7 +147,7 @@ impl Remote {
                 own.stop();
             }
         })?;
-        Ok(Remote {
+        Ok(RemoteSession {
             hold: Arc::new(Hold {
                 shared,
                 next: AtomicU64::new(1),
@@ -178,7 +178,7 @@ impl Remote {
         let shared = &self.hold.shared;
         let id = self.hold.next.fetch_add(1, Ordering::SeqCst);
         let stopped = cancel.load(Ordering::SeqCst);
-        let running = Running {
+        let running = Unanswered {
             sink,
             cancel: cancel.clone(),
             stopped,
@@ -218,7 +218,7 @@ impl Remote {
         let hold = Arc::downgrade(&self.hold);
         move |text| {
             if let Some(hold) = hold.upgrade() {
-                Remote { hold }.pass(Request::Steer { text });
+                RemoteSession { hold }.pass(Request::Steer { text });
             }
         }
     }

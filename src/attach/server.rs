@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const LAST: Duration = Duration::from_secs(5);
 
 /// What all clients share.
-pub struct Desk {
+pub struct Clients {
     pub(super) service: Service,
     hello: Mutex<Hello>,
     /// Prepared replies of clients that bring none.
@@ -33,7 +33,7 @@ pub struct Desk {
     pub(super) phase: watch::Sender<Phase>,
 }
 
-impl Desk {
+impl Clients {
     /// What a client that comes now is told.
     pub(super) fn hello(&self) -> Hello {
         self.known().clone()
@@ -63,10 +63,10 @@ pub enum Phase {
     Bye,
 }
 
-impl Desk {
+impl Clients {
     /// On a service.
-    pub fn new(service: Service, hello: Hello, script: Option<Script>) -> Desk {
-        Desk {
+    pub fn new(service: Service, hello: Hello, script: Option<Script>) -> Clients {
+        Clients {
             service,
             hello: Mutex::new(hello),
             script,
@@ -83,7 +83,7 @@ impl Desk {
 /// When the socket cannot be used.
 pub async fn serve(
     listener: &UnixListener,
-    desk: Arc<Desk>,
+    clients: Arc<Clients>,
     drain: Duration,
     stop: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
@@ -91,7 +91,7 @@ pub async fn serve(
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(CLIENTS));
-    let mut clients = JoinSet::new();
+    let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
     loop {
         let place = tokio::select! {
@@ -110,30 +110,30 @@ pub async fn serve(
                 continue;
             }
         };
-        let desk = desk.clone();
-        clients.spawn(async move {
-            if let Err(error) = connection::serve(stream, desk).await {
+        let clients = clients.clone();
+        connections.spawn(async move {
+            if let Err(error) = connection::serve(stream, clients).await {
                 tracing::debug!(%error, "a command line's connection ended early");
             }
             drop(place);
         });
-        while clients.try_join_next().is_some() {}
+        while connections.try_join_next().is_some() {}
     }
     drop(listener);
-    desk.phase.send_replace(Phase::Ending);
-    let mut running = desk.running.subscribe();
+    clients.phase.send_replace(Phase::Ending);
+    let mut running = clients.running.subscribe();
     let idle = |running: &usize| *running == 0;
     if tokio::time::timeout(drain, running.wait_for(idle))
         .await
         .is_err()
     {
         tracing::info!("replies that still ran were stopped");
-        desk.phase.send_replace(Phase::Halt);
+        clients.phase.send_replace(Phase::Halt);
         let _ = tokio::time::timeout(LAST, running.wait_for(idle)).await;
     }
-    desk.phase.send_replace(Phase::Bye);
-    let left = async { while clients.join_next().await.is_some() {} };
+    clients.phase.send_replace(Phase::Bye);
+    let left = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LAST, left).await;
-    clients.shutdown().await;
+    connections.shutdown().await;
     Ok(())
 }

@@ -6,8 +6,8 @@ use std::os::unix::net::UnixListener;
 
 use serde_json::json;
 
-use super::frame::{Down, Up, Wanted};
-use super::lines::{LineError, Lines, line};
+use super::frame::{Down, Joining, Up};
+use super::lines::{Frames, LineError, line};
 use super::place::{Seat, SeatError, connect};
 use crate::agent::{Done, Event, Input, NewSession, Open, TurnOptions};
 use crate::chat::Message;
@@ -15,7 +15,7 @@ use crate::service::{Request, Tooling};
 
 #[test]
 fn frames_come_whole_however_the_bytes_are_cut() {
-    let wanted = Wanted {
+    let wanted = Joining {
         open: Open::FromWords("two\nlines".into()),
         new: NewSession {
             folder: "/work".into(),
@@ -44,7 +44,7 @@ fn frames_come_whole_however_the_bytes_are_cut() {
     bytes.extend(line(&ask(request.clone())).expect("a line"));
     bytes.extend(line(&Up::Close).expect("a line"));
     for piece in [1, 2, 7, bytes.len()] {
-        let mut lines = Lines::default();
+        let mut lines = Frames::default();
         let mut came = Vec::new();
         for bytes in bytes.chunks(piece) {
             lines.push(bytes);
@@ -72,7 +72,7 @@ fn frames_come_whole_however_the_bytes_are_cut() {
         id: 7,
         event: Event::Done(Done::Heard),
     };
-    let mut lines = Lines::default();
+    let mut lines = Frames::default();
     lines.push(&line(&event).expect("a line"));
     let came = lines.next().expect("a frame");
     assert!(matches!(
@@ -86,7 +86,7 @@ fn frames_come_whole_however_the_bytes_are_cut() {
 
 #[test]
 fn a_line_without_an_end_and_a_line_that_is_no_frame_are_refused() {
-    let mut lines = Lines::of(1000);
+    let mut lines = Frames::of(1000);
     lines.push(&[b'x'; 1000]);
     assert!(matches!(lines.next::<Up>(), Ok(None)));
     lines.push(b"x");
@@ -98,7 +98,7 @@ fn a_line_without_an_end_and_a_line_that_is_no_frame_are_refused() {
         "{\"stop\":{\"id\":-1}}\n",
         "\u{0}\n",
     ] {
-        let mut lines = Lines::default();
+        let mut lines = Frames::default();
         lines.push(text.as_bytes());
         assert!(
             matches!(lines.next::<Up>(), Err(LineError::Unread(_))),

@@ -11,7 +11,7 @@ use super::output::{Progress, notice};
 use super::through::Through;
 use super::{Run, input, models};
 use crate::agent::{Engine, Info, Leeway, NewSession, Open, Options, TurnOptions, preflight};
-use crate::attach::{self, Serving, Talking, Wanted};
+use crate::attach::{self, Joining, Serving, Talking};
 use crate::chat::Script;
 use crate::config::{Places, Settings};
 use crate::ledger::Finish;
@@ -34,19 +34,19 @@ pub struct Start {
     typed_seed: Option<u64>,
     tooling: Tooling,
     places: Places,
-    way: Way,
+    way: ModelPlace,
 }
 
 /// Where the model is.
-enum Way {
+enum ModelPlace {
     /// It will be in this process.
-    Here(Box<Own>),
+    Here(Box<OwnModel>),
     /// It is in the gateway.
     There(Box<Through>),
 }
 
 /// What this process needs to load its own.
-struct Own {
+struct OwnModel {
     options: Options,
     projects: Arc<Projects>,
     /// What serves the tools of the session that is to be opened, until it is.
@@ -111,7 +111,7 @@ impl Start {
             Some(greeting) => {
                 let replies = talk.script.as_deref();
                 let replies = replies.map(|path| input::file(path, "the script"));
-                Way::There(Box::new(Through::new(
+                ModelPlace::There(Box::new(Through::new(
                     run,
                     greeting,
                     &settings,
@@ -119,7 +119,7 @@ impl Start {
                     replies.transpose()?,
                 )?))
             }
-            None => Way::Here(Box::new(Own::new(
+            None => ModelPlace::Here(Box::new(OwnModel::new(
                 run,
                 talk,
                 settings,
@@ -151,8 +151,8 @@ impl Start {
         progress: &mut Progress,
     ) -> Result<Serving, Failure> {
         let own = match &mut self.way {
-            Way::Here(own) => own,
-            Way::There(through) => {
+            ModelPlace::Here(own) => own,
+            ModelPlace::There(through) => {
                 let peer = through.greet(interrupt, progress)?;
                 return Ok(Serving::There(Box::new(peer)));
             }
@@ -202,19 +202,19 @@ impl Start {
         open: Open,
         attended: bool,
     ) -> Result<Talking, Failure> {
-        let wanted = Wanted {
+        let wanted = Joining {
             open,
             new: self.new.clone(),
             agent: self.agent,
             attended,
             tooling: self.tooling.clone(),
             script: match &self.way {
-                Way::Here(_) => None,
-                Way::There(through) => through.replies.clone(),
+                ModelPlace::Here(_) => None,
+                ModelPlace::There(through) => through.replies.clone(),
             },
         };
         let session = serving.open(wanted, self.script.as_ref())?;
-        if let Way::Here(own) = &mut self.way {
+        if let ModelPlace::Here(own) = &mut self.way {
             own.first = None;
             own.projects.sweep();
         }
@@ -229,7 +229,7 @@ impl Start {
     /// What the kernel really keeps the programs of a new session's tools from; nothing where it has
     /// no tools.
     pub fn held_back(&self) -> Option<String> {
-        let Way::Here(own) = &self.way else {
+        let ModelPlace::Here(own) = &self.way else {
             return None;
         };
         let live = own.first.as_ref()?;
@@ -273,14 +273,14 @@ impl Start {
     }
 }
 
-impl Own {
+impl OwnModel {
     fn new(
         run: &Run,
         talk: &TalkArgs,
         settings: Settings,
         stored: Option<session::Session>,
         here: &String,
-    ) -> Result<Own, Failure> {
+    ) -> Result<OwnModel, Failure> {
         let usual = stored.as_ref().map(|session| session.model.as_str());
         let settings = with_a_model(run, settings, usual)?;
         let mut options = options(run, &settings, usual)?;
@@ -292,7 +292,7 @@ impl Own {
             None => talk.agent.then_some(here),
         };
         let first = folder.map(|folder| projects.get(Path::new(folder)));
-        Ok(Own {
+        Ok(OwnModel {
             options,
             projects,
             first,

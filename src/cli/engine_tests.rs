@@ -152,7 +152,7 @@ fn a_sessions_own_model_beats_the_files_and_a_flag_beats_both() {
             ..Settings::new(layer).unwrap()
         };
         let start = Start::new(&run(dir.path()), &named("work"), settings).unwrap();
-        let Way::Here(own) = start.way else {
+        let ModelPlace::Here(own) = start.way else {
             panic!("there is no gateway");
         };
         let path = own.options.model;

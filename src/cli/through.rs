@@ -9,7 +9,7 @@ use super::interrupt::Interrupt;
 use super::output::{Progress, notice};
 use super::{Run, models};
 use crate::agent::{Done, Event, NewSession, Open};
-use crate::attach::{self, AttachError, Greeting, Hello, Peer, Wanted};
+use crate::attach::{self, AttachError, Greeting, Hello, Joining, Peer};
 use crate::config::{Layer, Settings};
 use crate::harmless;
 use crate::service::{Request, Tooling};
@@ -172,7 +172,7 @@ pub fn asked(
         Ok(peer) if held.pid() == Some(peer.hello().pid) => peer,
         _ => return Err(held.into()),
     };
-    let there = peer.open(Wanted {
+    let there = peer.open(Joining {
         open: Open::Named(session.name.clone()),
         new: NewSession {
             folder: session.folder.clone(),

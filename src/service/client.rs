@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::bounded;
 
-use super::job::{Asked, Job};
+use super::job::{AskJob, Job};
 use super::mailbox::{Events, mailbox};
 use super::request::Request;
 use super::table::{Handle, Table};
@@ -91,7 +91,7 @@ impl OpenSession {
             }
             request => {
                 let before = desk.requests.fetch_add(1, Ordering::SeqCst);
-                let job = Job::Ask(Asked {
+                let job = Job::Ask(AskJob {
                     request: Box::new(request),
                     sink: sink.clone(),
                     cancel: cancel.clone(),

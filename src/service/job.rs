@@ -13,7 +13,7 @@ use crate::agent::{AgentError, Conversation};
 /// What a worker has to do.
 pub enum Job {
     /// A request.
-    Ask(Asked),
+    Ask(AskJob),
     /// Something that a test looks at.
     Look(Box<dyn FnOnce(&mut Conversation) + Send>),
     /// The last client goes; answered when all is on disk.
@@ -21,7 +21,7 @@ pub enum Job {
 }
 
 /// A request of one client.
-pub struct Asked {
+pub struct AskJob {
     /// What is asked.
     pub request: Box<Request>,
     /// Who hears of it.

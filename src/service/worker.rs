@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::desk::Desk;
 use super::gate::Asking;
 use super::inner::{Inner, Opening};
-use super::job::{Asked, Job};
+use super::job::{AskJob, Job};
 use super::projects::{self, held};
 use super::request::Request;
 use super::setup::setup;
@@ -157,8 +157,8 @@ impl Worker {
         Ok(())
     }
 
-    fn ask(&mut self, asked: Asked) {
-        let Asked {
+    fn ask(&mut self, asked: AskJob) {
+        let AskJob {
             request,
             sink,
             cancel,

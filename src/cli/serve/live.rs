@@ -18,7 +18,7 @@ use super::super::args::ServeArgs;
 use super::super::error::Failure;
 use super::super::output::{self, notice};
 use super::{log, manager, say, web};
-use crate::attach::{self, Desk, Hello, Seat};
+use crate::attach::{self, Clients, Hello, Seat};
 use crate::chat::Script;
 use crate::config::{Layer, Settings};
 use crate::gateway::http::{self, Gateway, Limits};
@@ -45,7 +45,7 @@ pub struct Live<'a> {
 
 /// What somebody wants of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Order {
+enum Instruction {
     /// Read the configuration again.
     Reload,
     /// End; the second time, at once.
@@ -53,7 +53,7 @@ enum Order {
 }
 
 /// A file as it was looked at: when it was written, its length and its inode.
-type Seen = Option<(i64, i64, u64, u64)>;
+type FileMark = Option<(i64, i64, u64, u64)>;
 
 impl Live<'_> {
     /// Serves until somebody ends it.
@@ -74,8 +74,8 @@ impl Live<'_> {
             .build()
             .map_err(failed)?;
         let gateway = Gateway::new(self.service.clone(), web);
-        let desk = Desk::new(self.service.clone(), hello, self.script.clone());
-        let served = self.until_the_end(listener, seat.as_ref(), gateway, Arc::new(desk));
+        let clients = Clients::new(self.service.clone(), hello, self.script.clone());
+        let served = self.until_the_end(listener, seat.as_ref(), gateway, Arc::new(clients));
         let served = runtime.block_on(served);
         // Requests that still run are dropped with their tasks, which stops them.
         runtime.shutdown_timeout(LAST);
@@ -95,7 +95,7 @@ impl Live<'_> {
         listener: TcpListener,
         seat: Option<&Seat>,
         gateway: Gateway,
-        desk: Arc<Desk>,
+        clients: Arc<Clients>,
     ) -> Result<(), Failure> {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
         let (routers, router) = watch::channel(http::router(gateway.clone()));
@@ -104,7 +104,9 @@ impl Live<'_> {
         let lines = async {
             let Some(seat) = seat else { return };
             let stopped = told(stopped.clone());
-            if let Err(error) = attach::serve(seat.listener(), desk.clone(), drain, stopped).await {
+            if let Err(error) =
+                attach::serve(seat.listener(), clients.clone(), drain, stopped).await
+            {
                 notice(&format!("command lines are served no more: {error}"), None);
             }
         };
@@ -131,19 +133,19 @@ impl Live<'_> {
         loop {
             let order = tokio::select! {
                 _ = &mut served => return Ok(()),
-                order = orders.recv() => order.unwrap_or(Order::End),
+                order = orders.recv() => order.unwrap_or(Instruction::End),
             };
             match order {
-                Order::End if ending => return Ok(()),
-                Order::End => {
+                Instruction::End if ending => return Ok(()),
+                Instruction::End => {
                     ending = true;
                     manager::stopping();
                     stop.send_replace(true);
                 }
-                Order::Reload if ending => {}
-                Order::Reload => {
+                Instruction::Reload if ending => {}
+                Instruction::Reload => {
                     manager::reloading();
-                    match self.reload(&gateway, &desk) {
+                    match self.reload(&gateway, &clients) {
                         Ok(next) => {
                             let _ = routers.send_replace(http::router(next.clone()));
                             gateway = next;
@@ -163,14 +165,14 @@ impl Live<'_> {
     }
 
     /// Reads the configuration again, whole or not at all.
-    fn reload(&self, gateway: &Gateway, desk: &Desk) -> Result<Gateway, Failure> {
+    fn reload(&self, gateway: &Gateway, clients: &Clients) -> Result<Gateway, Failure> {
         let env = |name: &str| std::env::var_os(name);
         let places = &self.run.places;
         let new = places.resolve(&env, self.args.layer())?;
         let web = web(self.run, self.args, &new, self.script.clone(), self.address)?;
         log::set(new.tables.serve.log.as_deref())?;
         let kept = needs_a_start(&self.loaded, &new);
-        desk.set(in_force(&self.loaded, &new));
+        clients.set(in_force(&self.loaded, &new));
         self.projects.replace(new);
         match self.run.json {
             true => {
@@ -244,7 +246,7 @@ fn needs_a_start(loaded: &Settings, new: &Settings) -> Vec<String> {
 }
 
 /// Signals and changes of the configuration file.
-fn orders(run: &Run) -> std::io::Result<mpsc::Receiver<Order>> {
+fn orders(run: &Run) -> std::io::Result<mpsc::Receiver<Instruction>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -257,12 +259,12 @@ fn orders(run: &Run) -> std::io::Result<mpsc::Receiver<Order>> {
         let mut before = taken;
         loop {
             let order = tokio::select! {
-                _ = terminate.recv() => Order::End,
-                _ = interrupt.recv() => Order::End,
+                _ = terminate.recv() => Instruction::End,
+                _ = interrupt.recv() => Instruction::End,
                 // A terminal that is gone has nobody who could end the server otherwise.
                 _ = hangup.recv() => match on_a_terminal && !std::io::stdin().is_terminal() {
-                    true => Order::End,
-                    false => Order::Reload,
+                    true => Instruction::End,
+                    false => Instruction::Reload,
                 },
                 _ = looks.tick() => {
                     // Twice the same: whoever writes it is done.
@@ -270,12 +272,12 @@ fn orders(run: &Run) -> std::io::Result<mpsc::Receiver<Order>> {
                     let settled = now == before && now != taken;
                     before = now;
                     match settled {
-                        true => Order::Reload,
+                        true => Instruction::Reload,
                         false => continue,
                     }
                 }
             };
-            if order == Order::Reload {
+            if order == Instruction::Reload {
                 taken = seen(&config);
                 before = taken;
             }
@@ -287,7 +289,7 @@ fn orders(run: &Run) -> std::io::Result<mpsc::Receiver<Order>> {
     Ok(orders)
 }
 
-fn seen(path: &std::path::Path) -> Seen {
+fn seen(path: &std::path::Path) -> FileMark {
     let about = std::fs::metadata(path).ok()?;
     Some((about.mtime(), about.mtime_nsec(), about.len(), about.ino()))
 }

@@ -48,11 +48,11 @@ pub struct Gateway {
 struct Inner {
     settings: Settings,
     replies: Arc<Semaphore>,
-    kept: Arc<Kept>,
+    kept: Arc<Lasting>,
 }
 
 /// What stays when the settings are read again.
-struct Kept {
+struct Lasting {
     service: Service,
     metrics: Arc<Metrics>,
     /// The last used last.
@@ -70,7 +70,7 @@ impl Gateway {
             inner: Arc::new(Inner {
                 replies: Arc::new(Semaphore::new(settings.replies)),
                 settings,
-                kept: Arc::new(Kept {
+                kept: Arc::new(Lasting {
                     service,
                     metrics: Arc::default(),
                     open: Mutex::default(),
