@@ -2,9 +2,8 @@
 //! from, else the one that the service finds by its history. There the history is followed, and its last
 //! message answered.
 
-use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 
@@ -17,42 +16,6 @@ use crate::chat::wish::{Calls, Wish};
 use crate::gateway::wire::{Ask, Format, Keys, Kind, Refusal};
 use crate::service::{OpenSession, Opening, Request};
 use crate::session::{self, SessionId};
-
-/// Responses whose places are remembered.
-const RESPONSES: usize = 4096;
-
-/// In which session a response is, and how many messages that had after it. After a restart a response is gone on from at the
-/// end of its session.
-#[derive(Debug, Default)]
-pub struct Responses {
-    places: Mutex<Places>,
-}
-
-#[derive(Debug, Default)]
-struct Places {
-    by_id: HashMap<String, (i64, usize)>,
-    /// The oldest first.
-    order: VecDeque<String>,
-}
-
-impl Responses {
-    fn get(&self, id: &str) -> Option<(i64, usize)> {
-        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.by_id.get(id).copied()
-    }
-
-    /// A response ended when its session had so many messages.
-    pub fn learn(&self, id: String, session: i64, messages: usize) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.order.push_back(id.clone());
-        places.by_id.insert(id, (session, messages));
-        while places.order.len() > RESPONSES {
-            if let Some(oldest) = places.order.pop_front() {
-                places.by_id.remove(&oldest);
-            }
-        }
-    }
-}
 
 /// Finds the session of a request and asks for a reply there. Blocks.
 ///

@@ -2,7 +2,7 @@
 //!
 //! - `access`: token, Host and Origin; `token`: the file.
 //! - `serve`: connections and their end; `body`: what is read of one; `answer`: what is sent.
-//! - `state`: what all requests share; `metrics`: what is counted.
+//! - `state`: what all requests share; `metrics`: what is counted; `responses`: where each is.
 //! - `reply`: the four APIs; `follow`: which session; `work`: a request that runs; `parts`: its
 //!   events; `sse`: as a stream.
 //! - `about`, `tokens`: what a client asks besides; `sessions`: npast's own paths.
@@ -15,6 +15,7 @@ mod follow;
 mod metrics;
 mod parts;
 mod reply;
+mod responses;
 mod serve;
 mod sessions;
 mod sse;

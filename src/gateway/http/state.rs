@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::Access;
 use super::metrics::Metrics;
+use super::responses::Responses;
 use crate::agent::{AgentError, TurnOptions};
 use crate::chat::Script;
 use crate::gateway::wire::{Head, Kind, Refusal};
@@ -52,7 +53,7 @@ struct Inner {
     replies: Arc<Semaphore>,
     /// The last used last.
     open: Mutex<Vec<OpenSession>>,
-    responses: super::follow::Responses,
+    responses: Responses,
     /// Told apart from those of another start.
     start: u64,
     count: AtomicU64,
@@ -68,7 +69,7 @@ impl Gateway {
                 replies: Arc::new(Semaphore::new(settings.replies)),
                 settings,
                 open: Mutex::default(),
-                responses: super::follow::Responses::default(),
+                responses: Responses::default(),
                 // A random number of the standard library's, for ids only.
                 start: RandomState::new().build_hasher().finish(),
                 count: AtomicU64::new(0),
@@ -92,7 +93,7 @@ impl Gateway {
     }
 
     /// Where responses stand in their sessions.
-    pub fn responses(&self) -> &super::follow::Responses {
+    pub fn responses(&self) -> &Responses {
         &self.inner.responses
     }
 
