@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
+use super::completed::Completions;
 use super::conversation::fits;
 use super::error::ErrorKind;
 use super::fingerprint::fingerprint;
@@ -111,6 +112,7 @@ pub struct Engine {
     slot: Slot,
     facts: Facts,
     notices: Mutex<Vec<Notice>>,
+    completions: Completions,
     /// Hashes the model's bytes in the background, if nobody has yet.
     weights: Mutex<Option<Weights>>,
     _lock: Option<Lock>,
@@ -208,6 +210,7 @@ impl Engine {
             slot,
             facts,
             notices: Mutex::new(notices),
+            completions: Completions::default(),
             weights: Mutex::new(weights),
             _lock: lock,
         })
@@ -216,6 +219,11 @@ impl Engine {
     /// What its conversations share.
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// The completions that were made on it.
+    pub(super) fn completions(&self) -> &Completions {
+        &self.completions
     }
 
     /// What it is.

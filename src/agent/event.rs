@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CompressStage, Compressed, Info, Pruned, Receipt, Taken, TurnEnd, TurnSum};
+use super::{CompressStage, Compressed, Info, Pruned, Receipt, Taken, TurnEnd, TurnSum, Weighed};
 
 /// Where opening an engine stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +59,11 @@ pub enum Event {
     Text {
         /// What was added.
         text: String,
+    },
+    /// The tokens of the text that comes next, and how likely they were; where it was asked for.
+    Odds {
+        /// In order.
+        tokens: Vec<Weighed>,
     },
     /// A call, when it is complete.
     ToolCall {
@@ -154,6 +159,9 @@ pub enum Done {
         overlooked: Vec<String>,
         /// Why the conversation has another head now, and is another session.
         renewed: Option<String>,
+        /// The session's name now.
+        #[serde(default)]
+        session: String,
     },
     /// Turns were taken back.
     Undone(Taken),

@@ -3,7 +3,7 @@
 //! decoded). It knows no terminal and no HTTP; callers pass input in and get events out.
 //!
 //! - `engine`: model, slot and stores of a process; `probe`: whether a new model loads at all; `conversation`: one session of it.
-//! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back; `record`: stored,
+//! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back; `odds`: how likely it was; `record`: stored,
 //!   then shown; `fresh`: read again after a failure.
 //! - `compress`: a conversation near the context's end goes on with a summary of its middle.
 //! - `branch`: undo, redo, edit, retry, fork.
@@ -14,7 +14,8 @@
 //!   meanwhile.
 //! - `prompt`: the system prompt, built once; `cost`: its tokens; `notes`: the memory;
 //!   `host`: what tools need of us.
-//! - `tokens`: tokens without a session.
+//! - `tokens`: tokens without a session; `complete`: a text or tokens without a conversation; `completed`: the last
+//!   of these.
 //! - `frame`: what a session froze at its start; `offered`: its tools; `reason`: a miss in words; `fit`: what a
 //!   model is loaded with where nobody says; `memory`: what a context surely needs.
 
@@ -22,6 +23,8 @@ mod append;
 mod aside;
 mod branch;
 mod calls;
+mod complete;
+mod completed;
 mod compress;
 mod conversation;
 mod cost;
@@ -40,6 +43,7 @@ mod host;
 mod kept;
 mod memory;
 mod notes;
+mod odds;
 mod offered;
 mod options;
 mod pass;
@@ -59,6 +63,7 @@ mod turn;
 mod whose;
 
 pub use branch::{Taken, behind, fork, redo, undo};
+pub use complete::RawPrompt;
 pub use compress::{CompressOptions, CompressStage, Compressed, Pruned, Refused};
 pub use conversation::{Conversation, Info, kv_owner, preflight};
 pub use cost::{Cost, cost, vocabulary};
@@ -70,6 +75,7 @@ pub use follow::Followed;
 pub use fresh::Mirror;
 pub use history::History;
 pub use notes::Notes;
+pub use odds::{Likely, Weighed};
 pub use offered::{Made, Maker};
 pub use options::{Input, Leeway, NewSession, Open, Options, Policy, Setup, TurnOptions};
 pub use pass::{Pass, Passes, Rank, Want};

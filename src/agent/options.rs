@@ -157,4 +157,7 @@ pub struct TurnOptions {
     pub compress: Option<CompressOptions>,
     /// What each reply must be besides.
     pub wish: Wish,
+    /// Tells how likely the tokens of an answer were, with so many of the likeliest in the place of
+    /// each; with nothing here it is not computed.
+    pub odds: Option<usize>,
 }

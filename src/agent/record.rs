@@ -55,6 +55,7 @@ impl Conversation {
                 Next::Event(slot::Event::Prefill { done, total }) => {
                     on(Event::Prefill { done, total });
                 }
+                Next::Event(slot::Event::Odds(odds)) => coming.weigh(&vocab, &odds),
                 Next::Event(slot::Event::Sampled(token)) => coming.push(&vocab, token),
                 // Nothing comes, and what came must not wait any longer.
                 Next::Due => {}

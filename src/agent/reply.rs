@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::conversation::Conversation;
+use super::odds::{Unshown, Weighed};
 use super::{AgentError, Event};
 use crate::chat::Message;
 use crate::chat::reply::{ReplyEvent, ReplyReader};
@@ -14,7 +15,7 @@ use crate::chat::wish::Wish;
 use crate::ledger::{Finish, Token};
 use crate::llama::{Grammar, Vocab};
 use crate::session::MessageId;
-use crate::slot::{Flow, Watch};
+use crate::slot::{Flow, Odds, Watch};
 
 /// Sampled tokens reach the store, and then the watcher, at least this often; law 5 allows a second.
 /// A person sees no steps in what is shown ten times a second, and more commits only wear the disk.
@@ -39,6 +40,8 @@ pub(super) struct Coming {
     unstored: Vec<Token>,
     /// What is to be shown when the tokens are stored.
     unshown: Vec<Event>,
+    /// How likely its tokens were, where it is asked for.
+    odds: Unshown,
     /// When something of it was stored last; at first nothing was, and the first token does not wait.
     stored_at: Option<Instant>,
 }
@@ -63,6 +66,7 @@ impl Coming {
             start,
             unstored: Vec::new(),
             unshown: Vec::new(),
+            odds: Unshown::default(),
             stored_at: None,
         })
     }
@@ -72,6 +76,13 @@ impl Coming {
     pub fn replay(&mut self, raw: &[u8]) {
         let text = self.utf8.feed(raw);
         self.reader.push(&text);
+    }
+
+    /// Takes how likely the token is that comes next.
+    pub fn weigh(&mut self, vocab: &Vocab, odds: &Odds) {
+        if !vocab.is_end(odds.token) && !self.stopped {
+            self.odds.push(Weighed::of(odds, vocab, true));
+        }
     }
 
     /// Takes a token; what it shows waits until it is stored.
@@ -96,7 +107,8 @@ impl Coming {
         if text.is_empty() {
             return Vec::new();
         }
-        self.reader.push(text).into_iter().map(shown).collect()
+        let parts = self.reader.push(text);
+        self.odds.shown(parts)
     }
 
     /// Whether what was sampled is due to be stored.
@@ -144,15 +156,32 @@ impl Coming {
         }
         let cut = finish != Finish::Stop && !self.ended;
         let (last, message) = self.reader.finish(cut, seed);
-        events.extend(last.into_iter().map(shown));
+        events.extend(self.odds.shown(last));
         (events, message)
     }
 }
 
-fn shown(event: ReplyEvent) -> Event {
-    match event {
-        ReplyEvent::Reasoning(text) => Event::Reasoning { text },
-        ReplyEvent::Text(text) => Event::Text { text },
+impl Unshown {
+    /// What a client is told of a reply's parts: before a text of the answer its tokens, where it is
+    /// known how likely they were.
+    fn shown(&mut self, parts: Vec<ReplyEvent>) -> Vec<Event> {
+        let mut events = Vec::with_capacity(parts.len());
+        for part in parts {
+            match part {
+                ReplyEvent::Reasoning(text) => {
+                    self.take(&text);
+                    events.push(Event::Reasoning { text });
+                }
+                ReplyEvent::Text(text) => {
+                    let tokens = self.take(&text);
+                    if !tokens.is_empty() {
+                        events.push(Event::Odds { tokens });
+                    }
+                    events.push(Event::Text { text });
+                }
+            }
+        }
+        events
     }
 }
 
@@ -160,7 +189,7 @@ fn bridge(error: crate::llama::bridge::BridgeError) -> AgentError {
     AgentError::new(super::ErrorKind::Template, error.to_string())
 }
 
-fn stops_error(error: impl std::fmt::Display) -> AgentError {
+pub(super) fn stops_error(error: impl std::fmt::Display) -> AgentError {
     AgentError::new(
         super::ErrorKind::Input,
         format!("these stop strings cannot be searched: {error}"),

@@ -173,6 +173,7 @@ impl Conversation {
             max_tokens: options.max_tokens.unwrap_or(usize::MAX),
             watch: watch(&vocab, &format, &options.stop)?,
             observe: None,
+            odds: options.odds,
         };
         let prompt = self.ledger.len();
         let called = self.call(reply, cancel, &mut coming, appended, on)?;
@@ -324,31 +325,10 @@ impl Conversation {
     }
 
     pub(super) fn receipt(&mut self, outcome: &Outcome, finish: Finish) -> Receipt {
-        let ms = |x: f64| x.max(0.0).round() as u64;
-        let times = outcome.times;
+        let miss = self.miss(outcome);
         Receipt {
-            kind: outcome.kind,
-            call: self.calls,
-            context: outcome.context(),
-            kept: outcome.kept,
-            restored: outcome.restored,
-            evaluated: outcome.evaluated,
-            appended: outcome.appended,
-            generated: outcome.tokens.len(),
-            pending: outcome.pending,
-            finish,
-            miss: self.miss(outcome),
             pruned: self.pruned.take(),
-            restored_bytes: outcome.restored_bytes,
-            saved_bytes: outcome.saved_bytes,
-            snapshot_bytes: outcome.snapshot_bytes,
-            ms: Milliseconds {
-                restore: ms(times.restore),
-                prefill: ms(times.prefill),
-                first_token: ms(times.first_token),
-                decode: ms(times.decode),
-                save: ms(times.save),
-            },
+            ..receipt_of(outcome, self.calls, finish, miss)
         }
     }
 
@@ -414,6 +394,41 @@ impl Conversation {
         for (text, hint) in self.take_notices() {
             on(Event::Notice { text, hint });
         }
+    }
+}
+
+/// The receipt of the process's or session's call number `call`.
+pub(super) fn receipt_of(
+    outcome: &Outcome,
+    call: u64,
+    finish: Finish,
+    miss: Option<MissNote>,
+) -> Receipt {
+    let ms = |x: f64| x.max(0.0).round() as u64;
+    let times = outcome.times;
+    Receipt {
+        kind: outcome.kind,
+        call,
+        context: outcome.context(),
+        kept: outcome.kept,
+        restored: outcome.restored,
+        evaluated: outcome.evaluated,
+        appended: outcome.appended,
+        generated: outcome.tokens.len(),
+        pending: outcome.pending,
+        finish,
+        miss,
+        pruned: None,
+        restored_bytes: outcome.restored_bytes,
+        saved_bytes: outcome.saved_bytes,
+        snapshot_bytes: outcome.snapshot_bytes,
+        ms: Milliseconds {
+            restore: ms(times.restore),
+            prefill: ms(times.prefill),
+            first_token: ms(times.first_token),
+            decode: ms(times.decode),
+            save: ms(times.save),
+        },
     }
 }
 

@@ -30,6 +30,9 @@ pub struct Ask {
     pub format: Format,
     /// Whether the model is to think; `None` where the client did not say.
     pub think: Option<bool>,
+    /// Whether to say how likely the tokens of the answer were, with so many of the likeliest in the
+    /// place of each.
+    pub odds: Option<usize>,
     /// How the reply is sent.
     pub show: Show,
     /// By what the session may be found.

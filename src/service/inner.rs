@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::completing::Completing;
 use super::projects::Projects;
 use super::scheduler::Scheduler;
 use super::table::Table;
@@ -26,6 +27,8 @@ pub struct Opening {
 pub struct Inner {
     /// Those that are open.
     pub table: Arc<Table>,
+    /// Completions that run beside them.
+    pub completing: Arc<Completing>,
     /// Whose tools are served.
     pub projects: Arc<Projects>,
     /// Before the engine: it holds a handle of its slot.

@@ -233,6 +233,7 @@ fn bytes(event: &Event) -> usize {
         Event::Text { text } | Event::Reasoning { text } | Event::Steered { text } => text.len(),
         Event::ToolResult { text, .. } => 64 + text.len(),
         Event::ToolCall { arguments, .. } => 64 + arguments.to_string().len(),
+        Event::Odds { tokens } => tokens.iter().map(|t| 64 * (1 + t.top.len())).sum(),
         Event::Restoring { .. } | Event::Prefill { .. } | Event::Queued { .. } => 64,
         _ => 0,
     }

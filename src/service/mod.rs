@@ -4,6 +4,7 @@
 //!
 //! - `process`: the service itself; `inner`: what its sessions share; `table`: those that are open;
 //!   `client`: a client's hold of one; `request`: what is asked; `job`: what its thread is sent.
+//! - `completion`: the model goes on with a text, for no session; `completing`: how many do so.
 //! - `worker`: the thread of one open session; `desk`: what it shares with its clients; `mailbox`:
 //!   events on their way to a client that may be slow.
 //! - `scheduler`: who uses the slot, and what is done when nobody does.
@@ -11,6 +12,8 @@
 //!   session gets of them; `gate`: who may call what.
 
 mod client;
+mod completing;
+mod completion;
 mod desk;
 mod gate;
 mod inner;
@@ -26,6 +29,7 @@ mod table;
 mod worker;
 
 pub use client::{Closing, OpenSession};
+pub use completion::Completion;
 pub use inner::Opening;
 pub use mailbox::{Events, Next};
 pub use process::Service;

@@ -1,11 +1,14 @@
 //! One process's engine, scheduler and open sessions.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{bounded, unbounded};
 
 use super::client::OpenSession;
+use super::completion::Completion;
 use super::inner::{Inner, Opening};
+use super::mailbox::Events;
 use super::projects::{Projects, held};
 use super::scheduler::Scheduler;
 use super::table::Handle;
@@ -29,6 +32,7 @@ impl Service {
         Service {
             inner: Arc::new(Inner {
                 table: Arc::default(),
+                completing: Arc::default(),
                 projects,
                 scheduler: Arc::new(Scheduler::new(engine.slot(), idle)),
                 engine,
@@ -131,6 +135,18 @@ impl Service {
         Ok(session)
     }
 
+    /// Has the model go on with a text or with tokens, beside all sessions; `cancel` stops it.
+    ///
+    /// # Errors
+    /// When it cannot begin.
+    pub fn complete(
+        &self,
+        completion: Completion,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<Events, AgentError> {
+        completion.begin(&self.inner, cancel)
+    }
+
     /// Closes every session that is open, when its present requests are done, and waits for it.
     ///
     /// # Errors
@@ -144,6 +160,7 @@ impl Service {
             }
         }
         self.inner.table.wait_until_empty();
+        self.inner.completing.end();
         first
     }
 }

@@ -195,6 +195,7 @@ impl Worker {
                         .map(|seen| seen.rule.name().to_owned())
                         .collect(),
                     renewed: followed.renewed,
+                    session: talk.info().name,
                 })
             }
             Request::Retry { options } => {

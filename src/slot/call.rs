@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::SlotError;
+use super::{Odds, SlotError};
 use crate::ledger::{Digest, Finish, Mark, Token};
 use crate::llama::{Grammar, Sampling};
 
@@ -84,6 +84,9 @@ pub struct Reply {
     pub watch: Watch,
     /// Sees each row of logits.
     pub observe: Option<Observe>,
+    /// How likely each token was is an event before it, with so many of the likeliest tokens in its
+    /// place; with nothing here it is not computed.
+    pub odds: Option<usize>,
 }
 
 /// What a call is, in receipts.
@@ -152,7 +155,7 @@ pub struct Fork {
 }
 
 /// What happens during a call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Event {
     /// Stored KV is being read and put back.
     Restoring {
@@ -166,6 +169,8 @@ pub enum Event {
         /// In all.
         total: usize,
     },
+    /// How likely the token was that is sampled next.
+    Odds(Box<Odds>),
     /// A token of the reply.
     Sampled(Token),
 }

@@ -172,6 +172,7 @@ impl Engine {
             max_tokens: fork.reply.max_tokens,
             watch: fork.reply.watch,
             observe: fork.reply.observe,
+            odds: fork.reply.odds,
         };
         if ending.max_tokens == 0 {
             return Ok(Finish::Length);
@@ -188,6 +189,7 @@ impl Engine {
                 Next::Token(token, last) => (token, last),
                 Next::End(finish) => return Ok(finish),
             };
+            ending.weigh(row, token, &fork.events);
             if outcome.tokens.is_empty() {
                 outcome.times.first_token = ms(begun);
             }

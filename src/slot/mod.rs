@@ -5,7 +5,7 @@
 //!
 //! - `engine`: the thread, its commands, one call from begin to end.
 //! - `prepare`: what is had of a target; `restore`, `ready`, `apply`: what is read, proven and put
-//!   back; `evaluate`: what is decoded; `reply`: what is sampled; `prompt`: where a reply begins,
+//!   back; `evaluate`: what is decoded; `reply`: what is sampled; `odds`: how likely it was; `prompt`: where a reply begins,
 //!   held for another one.
 //! - `fork`: side work; `save`: what goes to disk; `version`: what is on disk already and comes from
 //!   there; `window`: what an SWA window's layout costs.
@@ -22,6 +22,7 @@ mod evaluate;
 pub mod fit;
 mod fork;
 mod memory;
+mod odds;
 mod prepare;
 mod prompt;
 mod ready;
@@ -42,6 +43,7 @@ pub use engine::{Answer, Slot, SlotFacts, SlotHandle, SlotOptions, segment_token
 pub use error::SlotError;
 pub use fit::{Need, Share};
 pub use memory::{Bytes, Class, Memory};
+pub use odds::Odds;
 pub use window::WindowCost;
 
 use crate::ledger::Finish;

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::SlotError;
 use super::call::{Choice, Event, Flow, Observe, Outcome, Reply};
 use super::engine::{Engine, cancelled, ms};
+use super::{Odds, SlotError};
 use crate::ledger::{Finish, Token};
 use crate::llama::{Sampler, Vocab};
 
@@ -65,9 +65,17 @@ pub(super) struct Ending {
     pub max_tokens: usize,
     pub watch: super::Watch,
     pub observe: Option<Observe>,
+    pub odds: Option<usize>,
 }
 
 impl Ending {
+    /// Tells how likely the token was that was chosen from this row, where it is asked for.
+    pub fn weigh(&self, row: &[f32], token: Token, events: &UnboundedSender<Event>) {
+        if let Some(most) = self.odds {
+            let _ = events.send(Event::Odds(Box::new(Odds::of(row, token, most))));
+        }
+    }
+
     /// How the reply ends with this token, if it does.
     pub fn after(&mut self, vocab: &Vocab, token: Token, sampled: usize) -> Option<Finish> {
         let watched = (self.watch)(token);
@@ -116,6 +124,7 @@ impl Engine {
             max_tokens: reply.max_tokens,
             watch: reply.watch,
             observe: reply.observe,
+            odds: reply.odds,
         };
         if ending.max_tokens == 0 {
             return Ok(Finish::Length);
@@ -143,6 +152,7 @@ impl Engine {
                     return Ok(finish);
                 }
             };
+            ending.weigh(row, token, events);
             if first {
                 outcome.times.first_token = ms(begun);
             }

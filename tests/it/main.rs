@@ -77,6 +77,8 @@ mod frozen_head;
 mod full_disk;
 #[cfg(unix)]
 mod gateway_apis;
+#[cfg(unix)]
+mod gateway_completions;
 mod gateway_doors;
 mod gateway_lives;
 mod histories;
@@ -94,6 +96,7 @@ mod merging;
 #[cfg(target_os = "linux")]
 mod neighbours;
 mod new_tokens;
+mod odds;
 mod one_version;
 #[cfg(unix)]
 mod own_models;

@@ -419,6 +419,7 @@ fn side_work(passes: &dyn Passes, begun: &AtomicBool) -> (Vec<Token>, usize) {
                 max_tokens: 8,
                 watch: Box::new(|_| Flow::Continue),
                 observe: None,
+                odds: None,
             },
             cancel,
             events,

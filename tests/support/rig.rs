@@ -355,6 +355,7 @@ pub fn script(tokens: &[Token], observe: npast::slot::Observe) -> Reply {
         max_tokens: tokens.len().max(1),
         watch: Box::new(|_| Flow::Continue),
         observe: Some(observe),
+        odds: None,
     }
 }
 

@@ -173,7 +173,7 @@ impl Conversation {
             match event {
                 crate::slot::Event::Restoring { tokens } => on(Event::Restoring { tokens }),
                 crate::slot::Event::Prefill { done, total } => on(Event::Prefill { done, total }),
-                crate::slot::Event::Sampled(_) => {}
+                crate::slot::Event::Sampled(_) | crate::slot::Event::Odds(_) => {}
             }
         }
         let mut outcome = answer.wait()?;
@@ -235,6 +235,7 @@ impl Conversation {
                 max_tokens: side.most,
                 watch: watch(&vocab, side.format, side.stops(coming.is_some()))?,
                 observe: None,
+                odds: None,
             },
             cancel: side.cancel.clone(),
             events,

@@ -116,6 +116,8 @@ impl Text {
                 self.close_line();
                 noticed(&mut lock(&self.screen), &text, hint.as_deref());
             }
+            // Nobody asks for it here.
+            Event::Odds { .. } => {}
             // Shown by whoever made the request.
             Event::Session { .. } | Event::Question(_) | Event::Error { .. } | Event::Done(_) => {}
         }

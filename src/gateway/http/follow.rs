@@ -9,12 +9,12 @@ use serde_json::json;
 
 use super::state::{Gateway, session_in};
 use super::work::Work;
-use crate::agent::{AgentError, History, NewSession, Open, TurnOptions};
+use crate::agent::{AgentError, History, NewSession, Open, RawPrompt, TurnOptions};
 use crate::chat::Message;
 use crate::chat::pins::Rules;
 use crate::chat::wish::{Calls, Wish};
 use crate::gateway::wire::{Ask, Format, Keys, Kind, Refusal};
-use crate::service::{OpenSession, Opening, Request};
+use crate::service::{Completion, OpenSession, Opening, Request};
 use crate::session::{self, SessionId};
 
 /// Finds the session of a request and asks for a reply there. Blocks.
@@ -55,6 +55,22 @@ pub fn begin(gateway: &Gateway, ask: Ask) -> Result<Work, Refusal> {
     };
     let events = session.ask_until(request, &stop)?;
     Ok(Work::new(session, events, stop))
+}
+
+/// Has the model go on with a prompt, for no session.
+///
+/// # Errors
+/// When it cannot begin.
+pub fn complete(gateway: &Gateway, ask: Ask, prompt: RawPrompt) -> Result<Work, Refusal> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let completion = Completion {
+        prompt,
+        options: options(gateway, &ask),
+        seed: ask.sampling.seed,
+        script: gateway.settings().script.clone(),
+    };
+    let events = gateway.service().complete(completion, &stop)?;
+    Ok(Work::alone(events, stop))
 }
 
 /// By what the client calls its conversation. Title requests share such a name with the conversation
@@ -148,6 +164,7 @@ fn options(gateway: &Gateway, ask: &Ask) -> TurnOptions {
         (own, asked) => asked.or(own),
     };
     options.stop.extend(ask.stop.iter().cloned());
+    options.odds = ask.odds;
     options.wish = Wish {
         calls: match ask.tools {
             Some(_) => ask.choice.clone(),

@@ -40,6 +40,7 @@ impl Parts {
                 cached: self.restored,
             })),
             Event::Reasoning { text } => Said::Part(Part::Reasoning(text)),
+            Event::Odds { tokens } => Said::Part(Part::Odds(tokens)),
             Event::Text { text } => Said::Part(Part::Text(text)),
             Event::ToolCall {
                 id,
@@ -87,7 +88,9 @@ impl Parts {
                 difference,
                 overlooked,
                 renewed,
+                session,
             } => {
+                npast["session"] = session.as_str().into();
                 npast["history"] = json!({
                     "same": same,
                     "sent": sent,
@@ -171,6 +174,7 @@ mod tests {
                 difference: None,
                 overlooked: vec!["date".into()],
                 renewed: None,
+                session: "s".into(),
             }),
         ]);
         let progress = Progress {

@@ -14,10 +14,11 @@ use super::sse::{self, Pump};
 use super::state::Gateway;
 use super::work::Work;
 use super::{answer, body, follow};
-use crate::agent::{Event, Receipt};
+use crate::agent::{Event, RawPrompt, Receipt};
 use crate::gateway::wire::{
     Api, Ask, Kind, Manner, Part, Refusal, Reply, anthropic, completions, openai, responses,
 };
+use crate::service::OpenSession;
 
 /// How long a stream waits for something that could still be refused with a status.
 const UNDECIDED: Duration = Duration::from_secs(2);
@@ -33,47 +34,74 @@ const MOST_KEY: usize = 256;
 
 /// `POST /v1/chat/completions`.
 pub async fn chat(State(gateway): State<Gateway>, request: Request) -> Response {
-    make(gateway, request, Api::Chat, |body| {
+    make(gateway, request, Api::Chat, |_, body| {
         let ask = openai::read(body)?;
         let manner = Manner::Chat(ask.show);
-        Ok((ask, manner))
+        Ok(Asked::talk(ask, manner))
     })
     .await
 }
 
 /// `POST /v1/responses`.
 pub async fn responses(State(gateway): State<Gateway>, request: Request) -> Response {
-    make(gateway, request, Api::Responses, |body| {
+    make(gateway, request, Api::Responses, |_, body| {
         let (ask, echo) = responses::read(body)?;
-        Ok((ask, Manner::Responses(Box::new(echo))))
+        Ok(Asked::talk(ask, Manner::Responses(Box::new(echo))))
     })
     .await
 }
 
 /// `POST /v1/messages`.
 pub async fn messages(State(gateway): State<Gateway>, request: Request) -> Response {
-    make(gateway, request, Api::Messages, |body| {
+    make(gateway, request, Api::Messages, |_, body| {
         let ask = anthropic::read(body)?;
         let manner = Manner::Messages(ask.stop.clone());
-        Ok((ask, manner))
+        Ok(Asked::talk(ask, manner))
     })
     .await
 }
 
 /// `POST /v1/completions`.
 pub async fn completions(State(gateway): State<Gateway>, request: Request) -> Response {
-    make(gateway, request, Api::Completions, |body| {
-        completions::read(body)?;
-        Err(Refusal::new(
-            Kind::Invalid,
-            "replies without a chat template are not made by this server; use \
-             /v1/chat/completions",
-        ))
+    make(gateway, request, Api::Completions, |gateway, body| {
+        let mut raw = completions::read(body)?;
+        if raw.echo {
+            raw.look.echo = match &raw.prompt {
+                RawPrompt::Text(text) => text.clone(),
+                RawPrompt::Tokens(tokens) => {
+                    let bytes = gateway.service().engine().vocab().bytes(tokens, true);
+                    String::from_utf8_lossy(&bytes).into_owned()
+                }
+            };
+        }
+        Ok(Asked {
+            ask: raw.ask,
+            prompt: Some(raw.prompt),
+            manner: Manner::Completions(Box::new(raw.look)),
+        })
     })
     .await
 }
 
-type Read = fn(&Value) -> Result<(Ask, Manner), Refusal>;
+/// A request as it was read.
+struct Asked {
+    ask: Ask,
+    /// What a completion goes on with; a request of the other APIs has a history.
+    prompt: Option<RawPrompt>,
+    manner: Manner,
+}
+
+impl Asked {
+    fn talk(ask: Ask, manner: Manner) -> Asked {
+        Asked {
+            ask,
+            prompt: None,
+            manner,
+        }
+    }
+}
+
+type Read = fn(&Gateway, &Value) -> Result<Asked, Refusal>;
 
 async fn make(gateway: Gateway, request: Request, api: Api, read: Read) -> Response {
     match try_make(gateway, request, read).await {
@@ -90,23 +118,32 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
         .copied()
         .unwrap_or_default();
     let body = body::json(body, gateway.settings().body).await?;
-    let (mut ask, manner) = read(&body)?;
+    let Asked {
+        mut ask,
+        prompt,
+        manner,
+    } = read(&gateway, &body)?;
     drop(body);
     keys(&parts.headers, caller, &mut ask)?;
     let place = gateway.place()?;
     let stored = ask.keys.store;
     let (model, show, ignored) = (ask.model.take(), ask.show, ask.ignored.join(", "));
     let own = gateway.clone();
-    let begun = tokio::task::spawn_blocking(move || follow::begin(&own, ask)).await;
+    let begun = tokio::task::spawn_blocking(move || match prompt {
+        Some(prompt) => follow::complete(&own, ask, prompt),
+        None => follow::begin(&own, ask),
+    })
+    .await;
     let mut work = begun.map_err(|_| {
         Refusal::new(
             Kind::Broken,
             "the request failed in a way that npast did not expect",
         )
     })??;
-    let head = gateway.head(model, work.session().info().id);
+    let info = work.session().map(OpenSession::info);
+    let head = gateway.head(model, info.as_ref().map(|info| info.id));
     let id = format!("resp_{}", head.id);
-    let mut session = work.session().info().name;
+    let mut session = info.map(|info| info.name);
     let running = gateway.metrics().begin();
     let mut response = match show.stream {
         true => {
@@ -124,7 +161,7 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
             tokio::spawn(async move {
                 let session = pump.run(first, sender).await;
                 drop(place);
-                if stored {
+                if let Some(session) = session.filter(|_| stored) {
                     learn(own, id, session).await;
                 }
             });
@@ -133,10 +170,12 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
         false => {
             let (reply, receipts) = whole(&mut work).await?;
             gateway.keep(work.session());
-            session = work.session().info().name;
-            if stored {
-                learn(gateway.clone(), id, work.session().info().id).await;
+            // A client's new head is another session.
+            let info = work.session().map(OpenSession::info);
+            if let Some(info) = info.as_ref().filter(|_| stored) {
+                learn(gateway.clone(), id, info.id).await;
             }
+            session = info.map(|info| info.name);
             receipts.iter().for_each(|r| gateway.metrics().count(r));
             let mut response = answer::ok(&manner.whole(&head, &reply));
             if let Some(receipt) = receipts.last() {
@@ -145,7 +184,9 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
             response
         }
     };
-    answer::set(&mut response, "x-npast-session", &session);
+    if let Some(session) = session {
+        answer::set(&mut response, "x-npast-session", &session);
+    }
     if !ignored.is_empty() {
         answer::set(&mut response, "x-npast-ignored", &ignored);
     }

@@ -117,7 +117,7 @@ async fn try_create(gateway: Gateway, request: Request) -> Result<Response, Refu
         };
         let opening = opening(&gateway, create.name, new, create.agent);
         let session = gateway.service().open(opening)?;
-        gateway.keep(&session);
+        gateway.keep(Some(&session));
         Ok(session)
     });
     Ok(answer::ok(&json!(opened.await?.event())))
@@ -249,7 +249,7 @@ fn stored(gateway: &Gateway, name: &str) -> Result<OpenSession, Refusal> {
     };
     let opening = opening(gateway, name.to_owned(), new, false);
     let session = gateway.service().open(opening)?;
-    gateway.keep(&session);
+    gateway.keep(Some(&session));
     Ok(session)
 }
 

@@ -94,7 +94,7 @@ pub struct Pump {
 
 impl Pump {
     /// Sends what `first` says, and then the events of the request until its end. Gives the session.
-    pub async fn run(mut self, first: Vec<Event>, sender: Sender) -> i64 {
+    pub async fn run(mut self, first: Vec<Event>, sender: Sender) -> Option<i64> {
         if self.send(first, &sender).await.is_err() {
             self.metrics.left();
         }
@@ -102,7 +102,7 @@ impl Pump {
             self.metrics.count(receipt);
         }
         drop(self.running);
-        self.work.session().info().id
+        Some(self.work.session()?.info().id)
     }
 
     async fn send(&mut self, first: Vec<Event>, sender: &Sender) -> Result<(), Gone> {

@@ -123,7 +123,10 @@ impl Gateway {
 
     /// Keeps a session open for the next request. One that was started for a request that was refused
     /// is not kept, and leaves nothing behind.
-    pub fn keep(&self, session: &OpenSession) {
+    pub fn keep(&self, session: Option<&OpenSession>) {
+        let Some(session) = session else {
+            return;
+        };
         let id = session.info().id;
         let open = &self.inner.open;
         let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,8 +145,11 @@ impl Gateway {
 
     /// What a response says of itself. The session is in its id: a response can be gone on from also
     /// after a restart.
-    pub fn head(&self, model: Option<String>, session: i64) -> Head {
-        let id = format!("{}s{session:x}", self.id());
+    pub fn head(&self, model: Option<String>, session: Option<i64>) -> Head {
+        let id = match session {
+            Some(session) => format!("{}s{session:x}", self.id()),
+            None => self.id(),
+        };
         Head {
             stamp: format!("npast.{id}"),
             id,

@@ -11,8 +11,8 @@ use crate::service::{Events, OpenSession};
 pub struct Work {
     events: Events,
     stop: Arc<AtomicBool>,
-    /// The session stays open as long as its request runs.
-    session: OpenSession,
+    /// The session stays open as long as its request runs. A completion has none.
+    session: Option<OpenSession>,
 }
 
 impl Work {
@@ -21,7 +21,16 @@ impl Work {
         Work {
             events,
             stop,
-            session,
+            session: Some(session),
+        }
+    }
+
+    /// Of a completion that was begun with this flag.
+    pub fn alone(events: Events, stop: Arc<AtomicBool>) -> Work {
+        Work {
+            events,
+            stop,
+            session: None,
         }
     }
 
@@ -30,9 +39,9 @@ impl Work {
         self.events.recv().await
     }
 
-    /// Whose request it is.
-    pub fn session(&self) -> &OpenSession {
-        &self.session
+    /// Whose request it is, if it is one of a session.
+    pub fn session(&self) -> Option<&OpenSession> {
+        self.session.as_ref()
     }
 }
 

@@ -7,6 +7,8 @@ use super::Refusal;
 
 /// Most texts that can end a reply.
 pub const MAX_STOPS: usize = 64;
+/// Most likely tokens that are told in the place of one.
+pub const MOST_ODDS: i64 = 20;
 /// Most bytes of such a text.
 pub const MAX_STOP_BYTES: usize = 1024;
 

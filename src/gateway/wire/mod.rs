@@ -21,7 +21,7 @@ mod writer;
 pub use super::ask::{Ask, Format, Keys, SamplingAsk, Show};
 pub use crate::chat::wish::Calls;
 pub use refusal::{Kind, Refusal};
-pub use reply::{Call, End, Frame, Head, Part, Progress, Reply, Usage};
+pub use reply::{Call, End, Frame, Head, NEVER, Part, Progress, Reply, Usage};
 pub use writer::{Manner, Writer};
 
 /// Whose shapes a path has.

@@ -3,8 +3,11 @@
 use serde_json::{Value, json};
 
 use super::Refusal;
-use crate::agent::Receipt;
+use crate::agent::{Receipt, Weighed};
 use crate::ledger::Finish;
+
+/// What is said of a token with the probability 0: JSON has no minus infinity.
+pub const NEVER: f32 = -9999.0;
 
 /// What every response says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub enum Part {
     Prefill(Progress),
     /// More of the model's thinking.
     Reasoning(String),
+    /// The tokens of the text that comes next, and how likely they were.
+    Odds(Vec<Weighed>),
     /// More of its answer.
     Text(String),
     /// A call, whole.
@@ -46,6 +51,17 @@ pub struct Progress {
     pub total: usize,
     /// Found in the slot or on disk.
     pub cached: usize,
+}
+
+impl Progress {
+    /// `prompt_progress`, as llama.cpp's server has it.
+    pub fn openai(&self) -> Value {
+        json!({
+            "total": self.total + self.cached,
+            "cache": self.cached,
+            "processed": self.done + self.cached,
+        })
+    }
 }
 
 /// A call of a tool that the client runs.
@@ -140,6 +156,8 @@ pub struct Reply {
     pub reasoning: String,
     /// Its answer.
     pub text: String,
+    /// How likely the answer's tokens were; none where nobody asked.
+    pub odds: Vec<Weighed>,
     /// Its calls.
     pub calls: Vec<Call>,
     /// How it ended.
@@ -155,6 +173,7 @@ impl Reply {
         match part {
             Part::Prefill(_) => {}
             Part::Reasoning(more) => self.reasoning.push_str(&more),
+            Part::Odds(more) => self.odds.extend(more),
             Part::Text(more) => self.text.push_str(&more),
             Part::Call(call) => self.calls.push(call),
             Part::End(end) => self.end = Some(end),

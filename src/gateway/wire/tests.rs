@@ -9,7 +9,8 @@ mod responses;
 use serde_json::{Value, json};
 
 use super::{Call, End, Frame, Head, Manner, Part, Reply, Usage};
-use crate::ledger::Finish;
+use crate::agent::{Likely, Weighed};
+use crate::ledger::{Finish, Token};
 
 fn head() -> Head {
     Head {
@@ -52,6 +53,32 @@ fn parts() -> Vec<Part> {
             arguments: json!({}),
         }),
         end(Finish::ToolCalls),
+    ]
+}
+
+/// A reply of three tokens, the last one a part of a character.
+fn weighed() -> Vec<Part> {
+    let likely = |token: i32, bytes: &[u8], logprob: Option<f32>| Likely {
+        token: Token(token),
+        bytes: bytes.to_vec(),
+        logprob,
+    };
+    let full = |token: i32, text: &str, logprob: f32| {
+        let chosen = likely(token, text.as_bytes(), Some(logprob));
+        Weighed {
+            top: vec![likely(9, b"b", Some(-0.25)), chosen.clone()],
+            chosen,
+        }
+    };
+    vec![
+        Part::Odds(vec![full(1, "up", -0.5), full(2, "on", -0.75)]),
+        Part::Text("upon".into()),
+        Part::Odds(vec![Weighed {
+            chosen: likely(3, b"\xc3", None),
+            top: Vec::new(),
+        }]),
+        Part::Text("\u{fffd}".into()),
+        end(Finish::Length),
     ]
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::completions::Look;
 use super::responses::Echo;
 use super::{Frame, Head, Part, Reply, Show, anthropic, completions, openai, responses};
 
@@ -15,7 +16,7 @@ pub enum Manner {
     /// A message, for a request that ends at these texts.
     Messages(Vec<String>),
     /// A completion.
-    Completions(Show),
+    Completions(Box<Look>),
 }
 
 impl Manner {
@@ -25,7 +26,7 @@ impl Manner {
             Manner::Chat(_) => openai::whole(head, reply),
             Manner::Responses(echo) => responses::whole(head, echo, reply),
             Manner::Messages(stops) => anthropic::whole(head, reply, stops),
-            Manner::Completions(_) => completions::whole(head, reply),
+            Manner::Completions(look) => completions::whole(head, look, reply),
         }
     }
 
@@ -37,7 +38,7 @@ impl Manner {
                 Writer::Responses(Box::new(responses::Stream::new(head, *echo)))
             }
             Manner::Messages(stops) => Writer::Messages(anthropic::Stream::new(head, stops)),
-            Manner::Completions(show) => Writer::Completions(completions::Stream::new(head, show)),
+            Manner::Completions(look) => Writer::Completions(completions::Stream::new(head, *look)),
         }
     }
 }
@@ -62,7 +63,7 @@ impl Writer {
             Writer::Chat(stream) => stream.start(),
             Writer::Responses(stream) => stream.start(),
             Writer::Messages(stream) => stream.start(),
-            Writer::Completions(_) => Vec::new(),
+            Writer::Completions(stream) => stream.start(),
         }
     }
 

@@ -167,6 +167,7 @@ pub fn reply(choice: Choice, max_tokens: usize) -> Option<Reply> {
         max_tokens,
         watch: Box::new(|_| Flow::Continue),
         observe: None,
+        odds: None,
     })
 }
 

@@ -117,7 +117,8 @@ impl Stream {
     pub fn part(&mut self, part: &Part) -> Vec<Frame> {
         let mut frames = Vec::new();
         match part {
-            Part::Prefill(_) => {}
+            // This API has no room for how likely tokens were; nobody asks for it there.
+            Part::Prefill(_) | Part::Odds(_) => {}
             Part::Reasoning(more) => {
                 self.within(Block::Thinking, &mut frames);
                 frames.push(self.delta(json!({ "type": "thinking_delta", "thinking": more })));

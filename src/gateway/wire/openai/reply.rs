@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{Api, Call, End, Frame, Head, Part, Reply, Show, Usage};
+use super::super::{Api, Call, End, Frame, Head, NEVER, Part, Reply, Show, Usage};
+use crate::agent::{Likely, Weighed};
 use crate::ledger::Finish;
 
 /// `finish_reason`.
@@ -50,7 +51,7 @@ pub fn whole(head: &Head, reply: &Reply) -> Value {
         "choices": [{
             "index": 0,
             "message": message,
-            "logprobs": null,
+            "logprobs": logprobs(&reply.odds),
             "finish_reason": finish(end),
         }],
         "usage": reply.usage().openai(),
@@ -60,12 +61,35 @@ pub fn whole(head: &Head, reply: &Reply) -> Value {
     whole
 }
 
+/// How likely tokens were; null without any.
+fn logprobs(tokens: &[Weighed]) -> Value {
+    if tokens.is_empty() {
+        return Value::Null;
+    }
+    let one = |likely: &Likely| {
+        json!({
+            "token": String::from_utf8_lossy(&likely.bytes),
+            "logprob": likely.logprob.unwrap_or(NEVER),
+            "bytes": likely.bytes,
+        })
+    };
+    let token = |weighed: &Weighed| {
+        let mut value = one(&weighed.chosen);
+        value["top_logprobs"] = weighed.top.iter().map(one).collect();
+        value
+    };
+    let content: Vec<Value> = tokens.iter().map(token).collect();
+    json!({ "content": content, "refusal": null })
+}
+
 /// A completion as chunks.
 #[derive(Debug)]
 pub struct Stream {
     head: Head,
     show: Show,
     calls: usize,
+    /// How likely the tokens of the next chunk's text were.
+    odds: Vec<Weighed>,
 }
 
 impl Stream {
@@ -75,6 +99,7 @@ impl Stream {
             head,
             show,
             calls: 0,
+            odds: Vec::new(),
         }
     }
 
@@ -88,16 +113,22 @@ impl Stream {
         match part {
             Part::Prefill(at) if self.show.progress => {
                 let mut chunk = self.chunk(json!([]));
-                chunk["prompt_progress"] = json!({
-                    "total": at.total + at.cached,
-                    "cache": at.cached,
-                    "processed": at.done + at.cached,
-                });
+                chunk["prompt_progress"] = at.openai();
                 vec![Frame::data(&chunk)]
             }
             Part::Prefill(_) => Vec::new(),
             Part::Reasoning(more) => vec![self.delta(json!({ "reasoning_content": more }))],
-            Part::Text(more) => vec![self.delta(json!({ "content": more }))],
+            Part::Odds(tokens) => {
+                self.odds.extend_from_slice(tokens);
+                Vec::new()
+            }
+            Part::Text(more) => {
+                let odds = logprobs(&std::mem::take(&mut self.odds));
+                let delta = json!({ "content": more });
+                vec![Frame::data(&self.chunk(json!([
+                    { "index": 0, "delta": delta, "logprobs": odds, "finish_reason": null },
+                ])))]
+            }
             Part::Call(whole) => {
                 let mut value = call(whole);
                 value["index"] = self.calls.into();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::content;
-use super::super::fields::Fields;
+use super::super::fields::{Fields, MOST_ODDS};
 use super::super::{Ask, Calls, Format, Refusal, SamplingAsk, Show};
 use crate::chat::Message;
 use crate::chat::message::Role;
@@ -28,6 +28,7 @@ pub fn read(body: &Value) -> Result<Ask, Refusal> {
             progress: fields.flag("return_progress")?,
         },
         think: think(fields)?,
+        odds: odds(fields)?,
         ..Ask::default()
     };
     ask.sampling = sampling(fields, &mut ask)?;
@@ -68,13 +69,20 @@ fn one_text(fields: Fields<'_>) -> Result<(), Refusal> {
             "audio cannot be made: the model of this server writes text",
         ));
     }
-    if fields.flag("logprobs")? {
-        return Err(Refusal::field(
-            "logprobs",
-            "logprobs are not given by this server; leave the field out",
-        ));
-    }
     Ok(())
+}
+
+/// `logprobs` and `top_logprobs`.
+fn odds(fields: Fields<'_>) -> Result<Option<usize>, Refusal> {
+    let top = fields.whole("top_logprobs", 0, MOST_ODDS)?;
+    match (fields.flag("logprobs")?, top) {
+        (true, top) => Ok(Some(usize::try_from(top.unwrap_or(0)).unwrap_or(0))),
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(_)) => Err(Refusal::field(
+            "top_logprobs",
+            "top_logprobs is given with logprobs alone: set logprobs to true",
+        )),
+    }
 }
 
 /// How tokens are chosen: the names of OpenAI, and those of llama.cpp's server and vLLM.

@@ -58,7 +58,8 @@ impl Stream {
     pub fn part(&mut self, part: &Part) -> Vec<Frame> {
         let mut frames = Vec::new();
         match part {
-            Part::Prefill(_) => {}
+            // How likely tokens were is not given in this API, and a request that asks is refused.
+            Part::Prefill(_) | Part::Odds(_) => {}
             Part::Reasoning(more) => {
                 self.within(Open::Reasoning, &mut frames);
                 self.sent.reasoning.push_str(more);

@@ -117,7 +117,7 @@ fn read_all(body: &Value) -> Vec<Ask> {
         anthropic::read(body),
         anthropic::read_to_count(body),
         responses::read(body).map(|(ask, _)| ask),
-        completions::read(body).map(|(ask, _)| ask),
+        completions::read(body).map(|raw| raw.ask),
     ];
     let mut asks = Vec::new();
     for read in all {
