@@ -226,6 +226,11 @@ impl Engine {
         &self.completions
     }
 
+    /// The data folder.
+    pub fn home(&self) -> &Path {
+        &self.shared.options.home
+    }
+
     /// What it is.
     pub fn facts(&self) -> Facts {
         self.facts.clone()

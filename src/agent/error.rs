@@ -33,6 +33,8 @@ pub enum ErrorKind {
     Refused,
     /// The user interrupted.
     Interrupted,
+    /// Somebody else is at work on it.
+    Busy,
 }
 
 impl ErrorKind {
@@ -49,6 +51,7 @@ impl ErrorKind {
             ErrorKind::Internal => "internal",
             ErrorKind::Refused => "refused",
             ErrorKind::Interrupted => "interrupted",
+            ErrorKind::Busy => "in_use",
         }
     }
 }

@@ -6,7 +6,7 @@
 //! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back; `odds`: how likely it was; `record`: stored,
 //!   then shown; `fresh`: read again after a failure.
 //! - `compress`: a conversation near the context's end goes on with a summary of its middle.
-//! - `branch`: undo, redo, edit, retry, fork.
+//! - `branch`: undo, redo, edit, retry, fork; `remove`: all of it goes.
 //! - `whose`: which session a client's history belongs to; `history`: what of it is stored; `follow`: the
 //!   rest is appended and answered; `foreign`: replies in it that no session sampled.
 //! - `steps`: a turn with tools; `calls`: the calls of one reply; `rounds`: budgets and loops;
@@ -52,6 +52,7 @@ mod prompt;
 mod reason;
 mod receipt;
 mod record;
+mod remove;
 mod reply;
 mod rounds;
 mod steering;
@@ -81,6 +82,7 @@ pub use options::{Input, Leeway, NewSession, Open, Options, Policy, Setup, TurnO
 pub use pass::{Pass, Passes, Rank, Want};
 pub use prompt::{Part, Prompt, Surroundings};
 pub use receipt::{Milliseconds, MissNote, Receipt, TurnSum};
+pub use remove::remove;
 pub use rounds::Budget;
 pub use steering::Steering;
 pub use toolset::{Gate, Toolset};

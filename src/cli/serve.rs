@@ -23,14 +23,12 @@ use super::output::{self, Progress, notice};
 use crate::agent::{Options, TurnOptions};
 use crate::chat::Script;
 use crate::config::Settings;
-use crate::gateway::http::{self, Access, Gateway, Limits, Token, TokenError};
+use crate::gateway::http::{self, Access, BodyLimits, Gateway, Limits, Token, TokenError};
 use crate::llama::{Model, ModelOptions};
 use crate::service::{Projects, Service};
 
-/// Most bytes of a request's body: a history of a million tokens has less.
-const MOST_BODY: usize = 32 << 20;
-/// Replies that run or wait at the same time.
-const MOST_REPLIES: usize = 128;
+/// Requests a minute of each address, where others than this machine may ask.
+const RATE_BEYOND: u32 = 600;
 /// Threads that read requests and write replies; the engine has its own.
 const WORKERS: usize = 2;
 /// For tasks that still write when the server has ended.
@@ -85,8 +83,13 @@ pub fn run(run: &Run, args: &ServeArgs, settings: Settings) -> Result<i32, Failu
             ..TurnOptions::default()
         },
         script,
-        body: MOST_BODY,
-        replies: MOST_REPLIES,
+        body: BodyLimits::default(),
+        replies: args.max_waiting.get(),
+        rate: match args.rate_limit {
+            Some(0) => None,
+            None => beyond.then_some(RATE_BEYOND),
+            most => most,
+        },
     };
     let interrupt = Interrupt::listen();
     let engine = load(&options, &interrupt, &mut Progress::here(!run.json))?;

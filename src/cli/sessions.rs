@@ -14,10 +14,9 @@ use super::Run;
 use super::args::{SessionsArgs, SessionsCommand};
 use super::error::Failure;
 use super::output;
-use crate::agent::{kv_owner, temp};
+use crate::agent;
 use crate::harmless;
-use crate::ledger::Token;
-use crate::session::{Db, Error, Lock, Session, SessionId};
+use crate::session::{Db, Error, Session, SessionId};
 
 /// Runs the subcommand.
 pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
@@ -72,33 +71,12 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
             if !yes && !agreed(&name, left.messages.len())? {
                 return Err(Failure::failed("declined", "nothing was removed"));
             }
-            // Whoever talks in it now would write into nothing.
-            let _lock = Lock::session(&run.places.home, id)?;
-            // KV first: it is only a cache if the rest fails, and nobody's if it came second.
-            let forgotten = forget(run, id, &left.tokens);
-            let results = temp::remove(&run.places.home, id.0);
-            db.remove(id)?;
-            if let Err(error) = results {
-                let text = format!("long results of \"{name}\" are still on disk: {error}");
-                output::notice(&text, Some("the next session with tools removes them"));
-            }
-            if let Err(failure) = forgotten {
-                output::notice(
-                    &format!("the KV of \"{name}\" is still on disk: {}", failure.message),
-                    Some("`npast kv gc` removes it"),
-                );
+            for (text, hint) in agent::remove(&run.places.home, &db, id)? {
+                output::notice(&text, hint.as_deref());
             }
             Ok(0)
         }
     }
-}
-
-/// Removes the KV that no other session shares.
-fn forget(run: &Run, id: SessionId, ledger: &[Token]) -> Result<(), Failure> {
-    if let Some(folder) = super::kv::open(&run.places.home, None)? {
-        folder.forget(&kv_owner(id), ledger)?;
-    }
-    Ok(())
 }
 
 /// The session of this name, in whatever state it is.

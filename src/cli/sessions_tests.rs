@@ -5,8 +5,8 @@ use serde_json::json;
 use super::show::{as_json, said};
 use super::*;
 use crate::config::Places;
-use crate::ledger::{Digest, Finish};
-use crate::session::{NewSession, State};
+use crate::ledger::{Digest, Finish, Token};
+use crate::session::{Lock, NewSession, State};
 
 pub(in crate::cli) fn at(dir: &Path) -> Run {
     Run {

@@ -13,9 +13,12 @@ use super::projects::{Projects, held};
 use super::scheduler::Scheduler;
 use super::table::Handle;
 use super::worker;
-use crate::agent::{AgentError, Engine, ErrorKind, Facts, History, NewSession, Notice, Passes};
+use crate::agent::{
+    self, AgentError, Engine, ErrorKind, Facts, History, NewSession, Notice, Passes,
+};
 use crate::chat::Script;
 use crate::chat::pins::Rules;
+use crate::session::{Db, SessionId};
 
 /// What a process is to all its clients. Clones are the same service.
 #[derive(Clone)]
@@ -133,6 +136,23 @@ impl Service {
         })?;
         engine.belongs(&session.info(), history, keys)?;
         Ok(session)
+    }
+
+    /// Removes a session for good. What is left of it on disk is a notice of the result.
+    ///
+    /// # Errors
+    /// When somebody works in it, or npast.db fails.
+    pub fn remove(&self, db: &Db, id: SessionId) -> Result<Vec<Notice>, AgentError> {
+        // Nobody opens it meanwhile.
+        let _one = held(&self.opening);
+        if self.inner.table.find(id.0).is_some() {
+            return Err(AgentError::new(
+                ErrorKind::Busy,
+                "this session is open: a request runs in it, or somebody watches it",
+            )
+            .hinted("try again when that has ended"));
+        }
+        agent::remove(self.inner.engine.home(), db, id)
     }
 
     /// Has the model go on with a text or with tokens, beside all sessions; `cancel` stops it.

@@ -82,6 +82,18 @@ fn a_client_that_goes_away_stops_its_reply_and_what_was_decoded_stays() {
     let shown = server.get(&path, &[("x-api-key", &token)]).json();
     let said = shown["messages"].as_array().expect("messages");
     assert_eq!((said.len(), &said[1]["role"]), (2, &json!("assistant")));
+    // The call has ended when its receipt is stored.
+    let generated = loop {
+        let shown = server.get(&path, &[("x-api-key", &token)]).json();
+        match n(&shown["usage"], "generated") {
+            0 => std::thread::yield_now(),
+            generated => break generated,
+        }
+    };
+    assert!(
+        generated < 10_000,
+        "it was stopped after {generated} tokens"
+    );
     server.stop();
 }
 
@@ -300,5 +312,69 @@ fn a_history_that_was_made_elsewhere_is_gone_on_with_and_one_that_changed_says_w
     let all = answer.json();
     let kept = n(&answer.receipt(), "kept");
     assert!(kept < n(&receipt, "kept"), "{all}");
+    server.stop();
+}
+
+#[test]
+fn a_stream_that_broke_is_taken_up_again_and_nothing_of_it_is_missing() {
+    let server = Server::start(Program::new(Class::Dense), &[], &[]);
+    let token = server.token();
+    let shown = [("x-api-key", token.as_str())];
+    let begin = |most: usize| {
+        let body = json!({"stream": true, "max_tokens": most,
+            "messages": [{"role": "user", "content": "Talk on and on."}]});
+        let body = body.to_string();
+        let mut socket = server.socket();
+        write!(
+            socket,
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nX-Conversation-Id: here\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .expect("a request");
+        let lines = BufReader::new(socket).lines();
+        let events = lines
+            .map_while(Result::ok)
+            .filter(|line| line.starts_with("data: "));
+        events.take(6).collect::<Vec<String>>()
+    };
+    let seen = begin(300);
+    assert_eq!(server.get("/v1/streams/here", &[]).status, 401);
+    assert_eq!(server.get("/v1/streams/other", &shown).status, 404);
+    let behind = [shown[0], ("last-event-id", "5")];
+    let rest = server.get("/v1/streams/here", &behind);
+    assert!(rest.text.starts_with("id: 6\n"), "{}", rest.text);
+    let whole = server.get("/v1/streams/here?from=0", &shown);
+    let data = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.starts_with("data: "));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!([seen, data(&rest.text)].concat(), data(&whole.text));
+    let (_, last) = whole.frames().pop().expect("an end");
+    assert_eq!(last, "[DONE]");
+    let text: String = whole
+        .frames()
+        .iter()
+        .filter_map(|(_, chunk)| chunk["choices"][0]["delta"]["content"].as_str())
+        .collect();
+    let list = server.get("/v1/sessions", &shown).json();
+    let name = list["data"][0]["name"]
+        .as_str()
+        .expect("a session")
+        .to_owned();
+    let stored = server.get(&format!("/v1/sessions/{name}"), &shown).json();
+    let content = stored["messages"][1]["content"].as_str().expect("a text");
+    assert_eq!(content.trim(), text.trim());
+
+    // Stopped by who has the token.
+    begin(15_000);
+    let request = format!(
+        "DELETE /v1/streams/here HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: {token}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    assert_eq!(server.raw(request.as_bytes()).0, 200);
+    while server.metric("llamacpp:requests_processing") > 0 {
+        std::thread::yield_now();
+    }
     server.stop();
 }

@@ -81,6 +81,10 @@ mod gateway_apis;
 mod gateway_completions;
 mod gateway_doors;
 mod gateway_lives;
+#[cfg(unix)]
+mod gateway_peers;
+#[cfg(unix)]
+mod gateway_sessions;
 mod histories;
 mod hostile;
 #[cfg(target_os = "linux")]

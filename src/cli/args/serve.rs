@@ -1,6 +1,7 @@
 //! Flags of `npast serve`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -33,6 +34,17 @@ pub struct ServeArgs {
     /// A web page's origin that may call this server, such as http://localhost:3000; repeatable
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub origins: Vec<String>,
+
+    /// Requests a minute that each address may make; 0 lets all through
+    ///
+    /// Without this flag it is 600 for a server that listens beyond this machine, and as many as they
+    /// like for one that does not.
+    #[arg(long, value_name = "N")]
+    pub rate_limit: Option<u32>,
+
+    /// Replies that run or wait at the same time; one more is told to try again
+    #[arg(long, value_name = "N", default_value = "128")]
+    pub max_waiting: NonZeroUsize,
 
     /// Prepared replies, one JSON object per line, decoded instead of sampled ones
     #[arg(long, value_name = "FILE")]

@@ -90,6 +90,12 @@ pub async fn props(State(gateway): State<Gateway>) -> Response {
     }))
 }
 
+/// `GET /openapi.json`.
+pub async fn document(State(gateway): State<Gateway>) -> Response {
+    let text = gateway.document().to_owned();
+    answer::typed(StatusCode::OK, "application/json", text)
+}
+
 /// `GET /metrics`.
 pub async fn metrics(State(gateway): State<Gateway>) -> Response {
     let service = gateway.service();

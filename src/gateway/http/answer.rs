@@ -36,6 +36,9 @@ pub fn refused(api: Api, refusal: &Refusal) -> Response {
         Kind::Token => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        Kind::Often(seconds) => {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
         Kind::Busy => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }

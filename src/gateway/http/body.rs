@@ -7,22 +7,45 @@ use serde_json::Value;
 
 use crate::gateway::wire::{Kind, Refusal};
 
-/// For a whole body.
-const TIME: Duration = Duration::from_secs(60);
+/// What a body may be, and how long it may take.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// Most bytes.
+    pub bytes: usize,
+    /// Between two pieces.
+    pub pause: Duration,
+    /// For all of it.
+    pub whole: Duration,
+}
+
+impl Default for BodyLimits {
+    /// A history of a million tokens has less than 32 MiB.
+    fn default() -> BodyLimits {
+        BodyLimits {
+            bytes: 32 << 20,
+            pause: Duration::from_secs(15),
+            whole: Duration::from_secs(60),
+        }
+    }
+}
 
 /// Reads a body as JSON; an empty one is an empty object.
 ///
 /// # Errors
-/// Larger than `most` bytes, too slow, not UTF-8, not JSON.
-pub async fn json(body: Body, most: usize) -> Result<Value, Refusal> {
-    let read = tokio::time::timeout(TIME, axum::body::to_bytes(body, most));
+/// Too large, too slow, not UTF-8, not JSON.
+pub async fn json(body: Body, limits: BodyLimits) -> Result<Value, Refusal> {
+    let read = axum::body::to_bytes(body, limits.bytes);
+    let read = tokio::time::timeout(limits.whole, read);
     let bytes = match read.await {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(error)) => return Err(unread(&error, most)),
+        Ok(Err(error)) => return Err(unread(&error, limits.bytes)),
         Err(_) => {
             return Err(Refusal::new(
                 Kind::Slow,
-                format!("the body did not come within {} seconds", TIME.as_secs()),
+                format!(
+                    "the body did not come within {} seconds",
+                    limits.whole.as_secs()
+                ),
             ));
         }
     };

@@ -125,7 +125,7 @@ pub fn refusal(kind: &str, message: String, hint: Option<String>) -> Refusal {
         "too_long" => Kind::TooLong,
         "input" | "template" | "usage" => Kind::Invalid,
         "busy" | "interrupted" => Kind::Busy,
-        "locked" => Kind::Conflict,
+        "locked" | "in_use" => Kind::Conflict,
         _ => Kind::Broken,
     };
     let message = match hint {

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::access::Caller;
 use super::parts::{Parts, Said};
-use super::sse::{self, Pump};
+use super::sse::{self, Pump, Target};
 use super::state::Gateway;
 use super::work::Work;
 use super::{answer, body, follow};
@@ -23,12 +24,9 @@ use crate::service::OpenSession;
 /// How long a stream waits for something that could still be refused with a status.
 const UNDECIDED: Duration = Duration::from_secs(2);
 /// Headers by which clients name a conversation of their own.
-const CONVERSATION: &[&str] = &[
-    "x-session-id",
-    "session-id",
-    "session_id",
-    "x-conversation-id",
-];
+const CONVERSATION: &[&str] = &["x-session-id", "session-id", "session_id", CONVERSATION_ID];
+/// The one by which llama.cpp's web page names a stream that it may take up again.
+const CONVERSATION_ID: &str = "x-conversation-id";
 /// Longest key that is taken from a header or a body, in bytes.
 const MOST_KEY: usize = 256;
 
@@ -149,7 +147,16 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
         true => {
             let first = first(&mut work).await?;
             gateway.keep(work.session());
-            let (sender, response) = sse::channel();
+            let (target, response) = match header(&parts.headers, CONVERSATION_ID) {
+                Some(conversation) => {
+                    let kept = gateway.streams().begin(&conversation);
+                    (Target::Kept(kept.clone()), sse::hear(kept.listen(0)))
+                }
+                None => {
+                    let (sender, response) = sse::channel();
+                    (Target::Client(sender), response)
+                }
+            };
             let pump = Pump {
                 writer: manner.stream(head),
                 parts: Parts::default(),
@@ -159,7 +166,7 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
             };
             let (own, id) = (gateway.clone(), id);
             tokio::spawn(async move {
-                let session = pump.run(first, sender).await;
+                let session = pump.run(first, target).await;
                 drop(place);
                 if let Some(session) = session.filter(|_| stored) {
                     learn(own, id, session).await;
@@ -193,12 +200,15 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
     Ok(response)
 }
 
+/// A header's text, if it has one that is not too long for a key.
+fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    let value = headers.get(name)?.to_str().ok()?.trim();
+    (!value.is_empty() && value.len() <= MOST_KEY).then(|| value.to_owned())
+}
+
 /// What the headers say of the conversation. A session is opened by its name for who has the token.
 fn keys(headers: &HeaderMap, caller: Caller, ask: &mut Ask) -> Result<(), Refusal> {
-    let text = |name: &str| {
-        let value = headers.get(name)?.to_str().ok()?.trim();
-        (!value.is_empty() && value.len() <= MOST_KEY).then(|| value.to_owned())
-    };
+    let text = |name: &str| header(headers, name);
     if let Some(name) = text("x-npast-session") {
         if !caller.trusted {
             return Err(Refusal::new(
@@ -295,6 +305,49 @@ fn ascii(receipt: &Receipt) -> String {
         }
     }
     text
+}
+
+/// Where a stream is taken up.
+#[derive(Deserialize)]
+pub struct Since {
+    /// The number of the first event.
+    from: Option<usize>,
+}
+
+/// `GET /v1/streams/{name}`: the last stream of a conversation, from an event on (`?from=N`, or behind the
+/// one that `Last-Event-ID` names).
+pub async fn resume(
+    State(gateway): State<Gateway>,
+    Path(name): Path<String>,
+    Query(Since { from }): Query<Since>,
+    headers: HeaderMap,
+) -> Response {
+    let last = header(&headers, "last-event-id");
+    let behind = last
+        .and_then(|last| last.parse::<usize>().ok())
+        .map(|last| last + 1);
+    let Some(kept) = gateway.streams().find(&name) else {
+        return answer::refused(Api::Own, &no_stream());
+    };
+    sse::hear(kept.listen(from.or(behind).unwrap_or(0)))
+}
+
+/// `DELETE /v1/streams/{name}`: stops the reply.
+pub async fn stop(State(gateway): State<Gateway>, Path(name): Path<String>) -> Response {
+    match gateway.streams().find(&name) {
+        Some(kept) => {
+            kept.stop();
+            answer::ok(&json!({ "stopped": true }))
+        }
+        None => answer::refused(Api::Own, &no_stream()),
+    }
+}
+
+fn no_stream() -> Refusal {
+    Refusal::new(
+        Kind::NotFound,
+        "no stream of this conversation is kept here; the session has its reply",
+    )
 }
 
 /// A response without a body, for clients that look whether somebody is there.

@@ -82,6 +82,21 @@ pub async fn why(State(gateway): State<Gateway>, Path(name): Path<String>) -> Re
     .await
 }
 
+/// `DELETE /v1/sessions/{name}`: removes it for good, if nobody works in it.
+pub async fn remove(State(gateway): State<Gateway>, Path(name): Path<String>) -> Response {
+    reading(gateway, move |gateway, db| {
+        let row = found(db, &name)?;
+        gateway.let_go(row.id.0);
+        let left = gateway.service().remove(db, row.id)?;
+        let left: Vec<String> = left.into_iter().map(|(text, _)| text).collect();
+        Ok(json!({
+            "object": "session.deleted", "id": row.id.0, "name": row.name, "deleted": true,
+            "notices": left,
+        }))
+    })
+    .await
+}
+
 /// `POST /v1/sessions`: opens a session, or starts it: `name`, and where it starts `agent`, `folder`,
 /// `system`, `tools`, `seed`.
 pub async fn create(State(gateway): State<Gateway>, request: Request) -> Response {

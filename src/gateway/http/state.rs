@@ -4,14 +4,17 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::Access;
+use super::body::BodyLimits;
 use super::metrics::Metrics;
+use super::rate::Rates;
 use super::responses::Responses;
+use super::streams::Streams;
 use crate::agent::{AgentError, TurnOptions};
 use crate::chat::Script;
 use crate::gateway::wire::{Head, Kind, Refusal};
@@ -34,10 +37,12 @@ pub struct Settings {
     pub turn: TurnOptions,
     /// Prepared replies, in the order of calls, whatever session they are in.
     pub script: Option<Script>,
-    /// Most bytes of a body.
-    pub body: usize,
+    /// What a body may be.
+    pub body: BodyLimits,
     /// Replies that run or wait at the same time.
     pub replies: usize,
+    /// Requests a minute of each address; as many as they like without.
+    pub rate: Option<u32>,
 }
 
 /// What all requests share. Clones are the same.
@@ -51,9 +56,12 @@ struct Inner {
     settings: Settings,
     metrics: Arc<Metrics>,
     replies: Arc<Semaphore>,
+    rates: Option<Rates>,
     /// The last used last.
     open: Mutex<Vec<OpenSession>>,
     responses: Responses,
+    streams: Streams,
+    document: OnceLock<String>,
     /// Told apart from those of another start.
     start: u64,
     count: AtomicU64,
@@ -67,9 +75,12 @@ impl Gateway {
                 service,
                 metrics: Arc::default(),
                 replies: Arc::new(Semaphore::new(settings.replies)),
+                rates: settings.rate.map(Rates::new),
                 settings,
                 open: Mutex::default(),
                 responses: Responses::default(),
+                streams: Streams::default(),
+                document: OnceLock::new(),
                 // A random number of the standard library's, for ids only.
                 start: RandomState::new().build_hasher().finish(),
                 count: AtomicU64::new(0),
@@ -90,6 +101,26 @@ impl Gateway {
     /// What is counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.inner.metrics
+    }
+
+    /// What the server says of its paths.
+    pub fn document(&self) -> &str {
+        self.inner.document.get().map_or("{}", String::as_str)
+    }
+
+    /// What the server is to say of its paths; the first that is set stays.
+    pub fn set_document(&self, text: String) {
+        let _ = self.inner.document.set(text);
+    }
+
+    /// Streams that can be taken up again.
+    pub fn streams(&self) -> &Streams {
+        &self.inner.streams
+    }
+
+    /// How often callers may ask, if that is counted.
+    pub fn rates(&self) -> Option<&Rates> {
+        self.inner.rates.as_ref()
     }
 
     /// Where responses stand in their sessions.
@@ -114,7 +145,7 @@ impl Gateway {
             Refusal::new(
                 Kind::Busy,
                 format!(
-                    "{} requests wait already; try again later",
+                    "{} replies run or wait already; try again later",
                     self.settings().replies
                 ),
             )
@@ -135,6 +166,13 @@ impl Gateway {
         if open.len() > OPEN {
             open.remove(0);
         }
+    }
+
+    /// Keeps a session open no longer.
+    pub fn let_go(&self, id: i64) {
+        let open = &self.inner.open;
+        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|other| other.info().id != id);
     }
 
     /// An id that no other request has: of this start, counted.

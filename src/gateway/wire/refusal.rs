@@ -25,6 +25,8 @@ pub enum Kind {
     Slow,
     /// Something else is at work on the same session.
     Conflict,
+    /// The caller asks too often; it may ask again after so many seconds.
+    Often(u64),
     /// The queue is full, or this server stops.
     Busy,
     /// The slot died, the disk is full, the database is locked.
@@ -43,6 +45,7 @@ impl Kind {
             Kind::Slow => 408,
             Kind::Conflict => 409,
             Kind::TooLarge => 413,
+            Kind::Often(_) => 429,
             Kind::Busy | Kind::Broken => 503,
         }
     }
@@ -57,6 +60,7 @@ impl Kind {
             Kind::Forbidden => "permission_error",
             Kind::NotFound => "not_found_error",
             Kind::Conflict => "conflict_error",
+            Kind::Often(_) => "rate_limit_error",
             Kind::Busy => "unavailable_error",
             Kind::Broken => "server_error",
         }
@@ -67,6 +71,7 @@ impl Kind {
         match self {
             Kind::TooLong => Some("context_length_exceeded"),
             Kind::Token => Some("invalid_api_key"),
+            Kind::Often(_) => Some("rate_limit_exceeded"),
             _ => None,
         }
     }
@@ -81,6 +86,7 @@ impl Kind {
             Kind::Forbidden => "permission_error",
             Kind::NotFound => "not_found_error",
             Kind::TooLarge => "request_too_large",
+            Kind::Often(_) => "rate_limit_error",
             Kind::Busy => "overloaded_error",
             Kind::Broken => "api_error",
         }
@@ -146,6 +152,7 @@ impl Refusal {
         match self.kind {
             Kind::TooLong => "context_length_exceeded",
             Kind::Busy => "server_is_overloaded",
+            Kind::Often(_) => "rate_limit_exceeded",
             Kind::Broken => "server_error",
             _ => "invalid_prompt",
         }
