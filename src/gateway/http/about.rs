@@ -92,8 +92,7 @@ pub async fn props(State(gateway): State<Gateway>) -> Response {
 
 /// `GET /openapi.json`.
 pub async fn document(State(gateway): State<Gateway>) -> Response {
-    let text = gateway.document().to_owned();
-    answer::typed(StatusCode::OK, "application/json", text)
+    answer::typed(StatusCode::OK, "application/json", gateway.document())
 }
 
 /// `GET /metrics`.

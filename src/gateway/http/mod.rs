@@ -50,7 +50,7 @@ use crate::gateway::wire::{Api, Kind, Refusal};
 
 /// Every path of a server.
 pub fn router(gateway: Gateway) -> Router {
-    gateway.set_document(serde_json::json!(document::document()).to_string());
+    gateway.set_document(|| serde_json::json!(document::document()).to_string());
     let mut router = Router::new();
     for route in routes::all() {
         if let Some(bare) = route.path.strip_prefix("/v1").filter(|_| route.bare) {

@@ -61,7 +61,7 @@ struct Inner {
     open: Mutex<Vec<OpenSession>>,
     responses: Responses,
     streams: Streams,
-    document: OnceLock<String>,
+    document: OnceLock<fn() -> String>,
     /// Told apart from those of another start.
     start: u64,
     count: AtomicU64,
@@ -104,13 +104,14 @@ impl Gateway {
     }
 
     /// What the server says of its paths.
-    pub fn document(&self) -> &str {
-        self.inner.document.get().map_or("{}", String::as_str)
+    pub fn document(&self) -> String {
+        let make = self.inner.document.get();
+        make.map_or_else(String::new, |make| make())
     }
 
-    /// What the server is to say of its paths; the first that is set stays.
-    pub fn set_document(&self, text: String) {
-        let _ = self.inner.document.set(text);
+    /// How it makes what it says of its paths; the first that is set stays.
+    pub fn set_document(&self, make: fn() -> String) {
+        let _ = self.inner.document.set(make);
     }
 
     /// Streams that can be taken up again.
