@@ -7,7 +7,7 @@ use llama_cpp_sys_2 as sys;
 use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
-use super::state::Proven;
+use super::state::{Proven, StatePart};
 use super::{Model, log};
 use crate::ledger::Token;
 
@@ -25,27 +25,6 @@ impl Seq {
         match self {
             Seq::Main => 0,
             Seq::Scratch => 1,
-        }
-    }
-}
-
-/// `LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY`, a macro that the bindings do not have.
-const PARTIAL_ONLY: u32 = 1;
-
-/// Which part of a sequence's state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Part {
-    /// Everything the sequence holds.
-    Whole,
-    /// What cannot be cut by position: recurrent state, SWA window.
-    Partial,
-}
-
-impl Part {
-    fn flags(self) -> u32 {
-        match self {
-            Part::Whole => 0,
-            Part::Partial => PARTIAL_ONLY,
         }
     }
 }
@@ -456,7 +435,7 @@ impl Context {
     }
 
     /// Bytes that [`Context::export`] would give.
-    pub fn export_size(&mut self, seq: Seq, part: Part) -> usize {
+    pub fn export_size(&mut self, seq: Seq, part: StatePart) -> usize {
         unsafe { sys::llama_state_seq_get_size_ext(self.ptr, seq.id(), part.flags()) }
     }
 
@@ -465,7 +444,7 @@ impl Context {
     ///
     /// # Errors
     /// When llama.cpp gives fewer bytes than it announced.
-    pub fn export(&mut self, seq: Seq, part: Part) -> Result<Vec<u8>, ContextError> {
+    pub fn export(&mut self, seq: Seq, part: StatePart) -> Result<Vec<u8>, ContextError> {
         let want = self.export_size(seq, part);
         let mut bytes = Vec::with_capacity(want);
         // SAFETY: the buffer has room for `want` bytes, and llama.cpp says how many it wrote.

@@ -54,7 +54,7 @@ pub fn on_abort(handler: fn(&str) -> i32) {
 }
 
 unsafe extern "C" fn on_end(text: *const c_char) {
-    let text = super::backend::text(text);
+    let text = super::text::text(text);
     // The source's folder is of no use to people.
     let words = match text.split_once(".c") {
         Some((path, _)) => &text[path.rfind('/').map_or(0, |at| at + 1)..],
@@ -77,7 +77,7 @@ fn end(code: i32) -> ! {
 }
 
 unsafe extern "C" fn on_stderr(text: *const c_char) {
-    let text = super::backend::text(text);
+    let text = super::text::text(text);
     let line = text.trim();
     if !line.is_empty() {
         let _ = std::panic::catch_unwind(|| tracing::warn!(target: "llama", "{line}"));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use llama_cpp_sys_2 as sys;
 use serde::{Deserialize, Serialize};
 
+use super::handle::ModelHandle;
 use super::{Vocab, backend, log};
 
 /// Where the weights go. Defaults are llama.cpp's own.
@@ -67,22 +68,9 @@ pub enum LoadError {
     Interrupted(PathBuf),
 }
 
-pub(super) struct Handle(pub(super) *mut sys::llama_model);
-
-// SAFETY: a loaded model is only read; contexts that use it keep their own state.
-unsafe impl Send for Handle {}
-unsafe impl Sync for Handle {}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // SAFETY: loaded by us, freed once; contexts and vocabularies hold an Arc of this handle.
-        unsafe { sys::llama_model_free(self.0) }
-    }
-}
-
 /// A loaded model.
 pub struct Model {
-    pub(super) handle: Arc<Handle>,
+    pub(super) handle: Arc<ModelHandle>,
     vocab: Vocab,
     path: PathBuf,
 }
@@ -173,7 +161,7 @@ impl Model {
                     .unwrap_or_else(|| "llama.cpp gave no reason".to_owned()),
             });
         }
-        let handle = Arc::new(Handle(model));
+        let handle = Arc::new(ModelHandle(model));
         Ok(Model {
             vocab: Vocab::of(&handle),
             handle,
@@ -370,7 +358,7 @@ fn buffer_type(name: &str) -> Result<sys::ggml_backend_buffer_type_t, LoadError>
             if buft.is_null() {
                 continue;
             }
-            let its = backend::text(sys::ggml_backend_buft_name(buft));
+            let its = super::text::text(sys::ggml_backend_buft_name(buft));
             if its == name {
                 return Ok(buft);
             }

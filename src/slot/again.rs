@@ -8,7 +8,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::SlotError;
 use super::call::Target;
 use super::engine::Engine;
-use super::save::Saved;
+use super::saved::Saved;
 use crate::kv::Sampled;
 use crate::ledger::Token;
 

@@ -2,10 +2,10 @@
 //! sequence 0, and the truth about it.
 
 use super::SlotError;
+use super::broken::{Bad, Broken};
 use super::engine::Engine;
 use super::ready::Ready;
 use super::resident::Snapshot;
-use super::restore::Bad;
 use crate::ledger::Token;
 use crate::ledger::plan::{From, Plan};
 
@@ -89,34 +89,5 @@ impl Engine {
                 }
             }
         }
-    }
-}
-
-/// Why a plan could not be executed. Sequence 0 holds nothing of use then.
-pub(super) enum Broken {
-    /// A file, refused by llama.cpp or changed since it was proven.
-    Stored(Bad),
-    /// The memory.
-    Memory(SlotError),
-}
-
-impl Broken {
-    pub fn reason(&self) -> String {
-        match self {
-            Broken::Stored(bad) => bad.reason.clone(),
-            Broken::Memory(error) => error.to_string(),
-        }
-    }
-}
-
-impl std::convert::From<Bad> for Broken {
-    fn from(bad: Bad) -> Broken {
-        Broken::Stored(bad)
-    }
-}
-
-impl std::convert::From<SlotError> for Broken {
-    fn from(error: SlotError) -> Broken {
-        Broken::Memory(error)
     }
 }

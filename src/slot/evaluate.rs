@@ -8,10 +8,11 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::SlotError;
 use super::call::Event;
-use super::engine::{Engine, STEP, cancelled};
+use super::engine::{Engine, cancelled};
 use super::memory::Class;
+use super::options::STEP;
 use super::resident::Snapshot;
-use super::save::Saved;
+use super::saved::Saved;
 use crate::kv::SnapshotRole;
 use crate::ledger::Token;
 use crate::llama::{ContextError, DecodeError, Seq};

@@ -10,6 +10,7 @@ mod machine;
 
 use std::sync::Arc;
 
+use choose::STEP;
 pub use choose::{Bound, Choice, Cost, Demand, GOAL, LEAST, Layer, Refusal, Wishes, choose};
 pub use machine::{Card, Machine, Place, threads};
 
@@ -18,9 +19,6 @@ use crate::llama::{CacheType, Context, ContextOptions, Model};
 
 /// The sizes that are compared, in cells; both are above every window that is small.
 const SIZES: (usize, usize) = (16_384, 32_768);
-/// Contexts are chosen in steps of so many tokens.
-const STEP: usize = 256;
-
 /// What one place of memory holds: the host's, or a card's.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Share {

@@ -8,32 +8,9 @@ use super::SlotError;
 use super::call::{Base, Event, Fork, Kind, Outcome};
 use super::engine::{Engine, cancelled, ms};
 use super::reply::{Chooser, Ending, Next};
+use super::side::Side;
 use super::{Finish, Times};
-use crate::ledger::{Mark, Running};
 use crate::llama::Seq;
-
-/// What scratch holds between two pieces of side work.
-pub(super) struct Side {
-    /// Tokens that it shares with sequence 0.
-    base: usize,
-    /// All its tokens.
-    running: Running,
-}
-
-impl Side {
-    fn len(&self) -> usize {
-        self.running.len()
-    }
-
-    fn mark(&self) -> Mark {
-        Mark::new(self.len(), self.running.digest())
-    }
-
-    /// Cells that are its own.
-    fn own(&self) -> usize {
-        self.len() - self.base
-    }
-}
 
 impl Engine {
     /// Decodes side work on scratch, and drops it or keeps it.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::SlotError;
-use super::sample::picked;
+use super::picked::picked;
 use crate::kv::{self, Join};
 use crate::ledger::Token;
 use crate::ledger::plan::Shape;
 use crate::llama::state::{self, Layout, Proven};
-use crate::llama::{Context, Part, Seq};
+use crate::llama::{Context, Seq, StatePart};
 
 /// What kind of memory a model has; found by a probe at load, not from a list of names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -90,15 +90,15 @@ impl Memory {
             .filter(|t| !vocab.is_control(*t))
             .take(4)
             .collect();
-        let empty_partial = ctx.export(Seq::Main, Part::Partial)?;
+        let empty_partial = ctx.export(Seq::Main, StatePart::Partial)?;
         let mut at = 0;
         for batch in tokens.chunks(ctx.ubatch()) {
             ctx.decode(Seq::Main, at, batch, true)?;
             at += batch.len();
         }
         let nothing = ctx.logits().map(picked).unwrap_or_default();
-        let whole = ctx.export(Seq::Main, Part::Whole)?;
-        let partial = ctx.export(Seq::Main, Part::Partial)?;
+        let whole = ctx.export(Seq::Main, StatePart::Whole)?;
+        let partial = ctx.export(Seq::Main, StatePart::Partial)?;
         let layout = Layout::learn(
             &whole,
             &partial,
@@ -137,7 +137,7 @@ impl Memory {
 
     /// Takes the probe's tokens out, puts them back and compares.
     fn round_trip(&mut self, len: usize) -> Result<(), SlotError> {
-        let before = self.ctx.export(Seq::Main, Part::Whole)?;
+        let before = self.ctx.export(Seq::Main, StatePart::Whole)?;
         let segment = self
             .shape()
             .segments
@@ -155,7 +155,7 @@ impl Memory {
         if let Some(snapshot) = &snapshot {
             self.import_snapshot(snapshot, len)?;
         }
-        if self.len() != len || self.ctx.export(Seq::Main, Part::Whole)? != before {
+        if self.len() != len || self.ctx.export(Seq::Main, StatePart::Whole)? != before {
             return Err(SlotError::Layout("a round trip of a few tokens".to_owned()));
         }
         Ok(())
@@ -292,10 +292,10 @@ impl Memory {
             self.ctx.import(Seq::Scratch, &layout.empty())?;
         }
         let partial = match layout.has_snapshots() {
-            true => self.ctx.export_size(Seq::Scratch, Part::Partial),
+            true => self.ctx.export_size(Seq::Scratch, StatePart::Partial),
             false => 0,
         };
-        let state = self.ctx.export(Seq::Scratch, Part::Whole);
+        let state = self.ctx.export(Seq::Scratch, StatePart::Whole);
         self.ctx.clear(Seq::Scratch);
         let state = layout.into_segment(state?, partial, p0, p1)?;
         Ok(state)
@@ -348,9 +348,9 @@ impl Memory {
     /// When llama.cpp gives a state of another layout.
     pub fn snapshot(&mut self) -> Result<Bytes, SlotError> {
         let part = if self.class == Class::Whole {
-            Part::Whole
+            StatePart::Whole
         } else {
-            Part::Partial
+            StatePart::Partial
         };
         let state = self.ctx.export(Seq::Main, part)?;
         self.prove_snapshot(&state, self.len())?;

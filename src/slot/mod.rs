@@ -3,7 +3,8 @@
 //! what it has of them (resident, in RAM, on disk), restores what it can, evaluates the rest, and
 //! says in numbers what that took.
 //!
-//! - `engine`: the thread, its commands, one call from begin to end.
+//! - `handle`: the thread and its commands; `engine`: what the thread owns; `main_call`: one call from
+//!   begin to end.
 //! - `prepare`: what is had of a target; `restore`, `ready`, `apply`: what is read, proven and put
 //!   back; `evaluate`: what is decoded; `reply`: what is sampled; `prompt`: where a reply begins,
 //!   held for another one.
@@ -15,21 +16,29 @@
 
 mod again;
 mod apply;
+mod broken;
 mod call;
 mod engine;
 mod error;
 mod evaluate;
 pub mod fit;
 mod fork;
+mod handle;
+mod main_call;
 mod memory;
+mod options;
+mod picked;
 mod prepare;
 mod prompt;
 mod ready;
 mod reply;
 mod resident;
 mod restore;
+mod rows;
 mod sample;
 mod save;
+mod saved;
+mod side;
 mod version;
 mod window;
 
@@ -38,10 +47,11 @@ pub use call::{
     Base, Call, Cause, Choice, Event, Flow, Fork, Kind, Miss, Observe, Outcome, Reply, Target,
     Times, Watch,
 };
-pub use engine::{Answer, Slot, SlotFacts, SlotHandle, SlotOptions, segment_tokens};
 pub use error::SlotError;
 pub use fit::{Need, Share};
+pub use handle::{Answer, Slot, SlotFacts, SlotHandle};
 pub use memory::{Bytes, Class, Memory};
+pub use options::{SlotOptions, segment_tokens};
 pub use window::WindowCost;
 
 use crate::ledger::Finish;

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use super::SlotError;
+use super::broken::Bad;
 use super::engine::Engine;
 use super::memory::Bytes;
 use super::prepare::Goal;
-use super::restore::Bad;
 use super::sample::Made;
 use crate::kv::{self, Chain, Edge, Node, Segment};
 use crate::ledger::plan::Plan;

@@ -6,7 +6,7 @@
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::SlotError;
-use super::apply::Broken;
+use super::broken::{Bad, Broken, What};
 use super::call::Event;
 use super::engine::Engine;
 use super::prepare::{Goal, Started};
@@ -286,34 +286,3 @@ impl Engine {
 
 /// How often a search is made again because another process merged what was found.
 const LOOKS: usize = 3;
-
-/// Something stored that cannot be used.
-pub(super) struct Bad {
-    pub reason: String,
-    /// The file itself is to blame.
-    damage: bool,
-    what: Box<What>,
-}
-
-enum What {
-    Edge(Edge),
-    Node(Node),
-}
-
-impl Bad {
-    pub fn edge(edge: &Edge, reason: String, damage: bool) -> Bad {
-        Bad {
-            reason,
-            damage,
-            what: Box::new(What::Edge(edge.clone())),
-        }
-    }
-
-    pub fn node(node: &Node, reason: String, damage: bool) -> Bad {
-        Bad {
-            reason,
-            damage,
-            what: Box::new(What::Node(node.clone())),
-        }
-    }
-}

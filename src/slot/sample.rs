@@ -9,11 +9,9 @@
 use super::SlotError;
 use super::engine::Engine;
 use super::memory::{Class, Memory};
+use super::picked::picked;
 use crate::ledger::Digest;
 use crate::llama::Seq;
-
-/// Logits of a sample, spread evenly over the vocabulary: 1 KiB.
-const LOGITS: usize = 256;
 
 /// The largest difference that is taken, as a part of what the context changes.
 ///
@@ -26,12 +24,6 @@ const LOGITS: usize = 256;
 /// RoPE base that is a tenth larger by 0.26 and 0.06. So the bound tells little of RoPE on real weights:
 /// the hard fingerprint does that.
 const TOLERANCE: f32 = 0.1;
-
-/// A row's logits at the sampled ids.
-pub(super) fn picked(row: &[f32]) -> Vec<f32> {
-    let n = row.len().min(LOGITS);
-    (0..n).map(|i| row[i * row.len() / n]).collect()
-}
 
 /// The root of the mean square of the differences.
 fn apart(a: &[f32], b: &[f32]) -> f32 {

@@ -3,43 +3,13 @@
 
 use std::time::Instant;
 
-use super::engine::{Engine, STEP, ms};
+use super::engine::{Engine, ms};
 use super::memory::Bytes;
+use super::options::STEP;
 use super::resident::Snapshot;
+use super::saved::{Ended, Saved, Unsettled};
 use super::version::Taken;
 use crate::kv::{Past, PutSegment, PutSnapshot, SnapshotRole};
-use crate::ledger::Digest;
-
-/// What saving cost so far.
-#[derive(Default)]
-pub(super) struct Saved {
-    pub ms: f64,
-    /// Of segments.
-    pub bytes: u64,
-    /// Of snapshots, with their logits rows.
-    pub snapshot_bytes: u64,
-}
-
-/// How a call ended.
-pub(super) struct Ended<'a> {
-    pub owner: &'a str,
-    /// It did what was asked of it, and its state is the owner's present one. After a call that was
-    /// cut before its reply the last one stays that: the message may be withdrawn.
-    pub whole: bool,
-    /// More calls of its turn may follow.
-    pub step: bool,
-    /// Where a reply begins: the segment ends there, so that another reply stores no more than
-    /// itself, and where the memory can be cut its logits row is stored as the turn's snapshot.
-    pub prompt: Option<usize>,
-}
-
-/// The end of a call whose turn may go on. Where a state is hundreds of MiB, one a turn is written,
-/// not one a call (docs/kv-format.md).
-pub(super) struct Unsettled {
-    pub owner: String,
-    pub at: usize,
-    pub digest: Digest,
-}
 
 impl Engine {
     /// Stores the KV that is not stored yet: as one segment, or as several where much is missing. What

@@ -10,7 +10,7 @@ use super::engine::{Engine, ms};
 use super::memory::{Bytes, Class};
 use super::resident::Snapshot;
 use super::sample::{Made, Trust};
-use super::save::Saved;
+use super::saved::Saved;
 use crate::kv::Edge;
 use crate::ledger::Digest;
 

@@ -5,10 +5,10 @@ use std::ptr::NonNull;
 
 use serde_json::json;
 
+use super::answer::{Applied, BridgeError, MAX_REPLY_BYTES, Parsed, bounded, read, refusal};
 use super::raw::{
     RawParser, npast_chat_parse, npast_chat_parser_free, npast_chat_parser_new, take,
 };
-use super::{Applied, BridgeError, MAX_REPLY_BYTES, Parsed, bounded, read, refusal};
 use crate::llama::log;
 
 /// A reply parser, loaded once for all replies of one grammar.

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded as channel};
 use serde::{Deserialize, Serialize};
 
+use super::answer::{BridgeError, MAX_REQUEST_BYTES, MAX_TEMPLATE_BYTES, refusal};
 use super::raw::{Handle, Op, confine};
-use super::{BridgeError, MAX_REQUEST_BYTES, MAX_TEMPLATE_BYTES, refusal};
 use crate::llama::apart::{self, Apart};
 
 /// What a child is started for.

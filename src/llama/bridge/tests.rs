@@ -1,6 +1,7 @@
 //! The bridge against llama.cpp's own entry point, and against hostile templates.
 
 use super::*;
+use serde_json::Value;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 

@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use super::GgufError;
+use super::error::GgufError;
 
 /// Far above what models have: 260,000 tokens, 520,000 merges, some thousand tensors, 100 keys.
 const MAX_KEYS: u64 = 1 << 16;

@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{GgufError, Reader, TensorInfo, Value};
+use super::error::GgufError;
+use super::read::{Reader, TensorInfo, Value};
 
 /// Far above what models have: some hundred layers.
 const MAX_BLOCKS: u64 = 1 << 12;

@@ -8,7 +8,8 @@ use std::{
 
 use llama_cpp_sys_2 as sys;
 
-use super::{GgufError, c_path, check::check};
+use super::check::check;
+use super::error::{GgufError, c_path};
 use crate::llama::log;
 
 /// A value in a file's metadata.

@@ -1,6 +1,9 @@
 //! The reader against the writer, and against files that nobody should trust.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 

@@ -4,7 +4,7 @@ use std::{collections::HashSet, ffi::CString, fs, path::Path, ptr};
 
 use llama_cpp_sys_2 as sys;
 
-use super::{GgufError, c_path};
+use super::error::{GgufError, c_path};
 use crate::llama::log;
 
 /// A tensor's element type.

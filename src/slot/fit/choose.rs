@@ -9,10 +9,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Machine, STEP};
+use super::machine::Machine;
 use crate::llama::CacheType;
 use crate::slot::SlotOptions;
 
+/// Contexts are chosen in steps of so many tokens.
+pub(super) const STEP: usize = 256;
 /// A context that a placement should hold, in tokens: an agent's prompt, some files and the talk
 /// about them. For less, something slower is taken.
 pub const GOAL: usize = 16_384;
