@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::kv::error::Error;
 use crate::kv::index::graph::{Graph, GraphItem};
-use crate::kv::index::ledger::points;
+use crate::kv::index::points::points;
 use crate::kv::index::models::StoredModel;
 use crate::kv::index::pins::UNCLAIMED;
 use crate::kv::index::table::SqlResult;

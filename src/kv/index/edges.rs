@@ -10,7 +10,7 @@ use crate::ledger::{Digest, Token};
 use super::models::ModelId;
 use super::table::{SqlResult, Table};
 
-/// `head` and `tail` are a segment's first and last [`GLANCE`] tokens.
+/// `head` and `tail` are a segment's first and last [`FILTER_TOKENS`] tokens.
 pub(in crate::kv) const TABLE: Table = Table {
     create: "
 CREATE TABLE edge(id INTEGER PRIMARY KEY, model INTEGER NOT NULL, \"from\" BLOB NOT NULL, \"to\" BLOB NOT NULL,
@@ -27,7 +27,7 @@ CREATE INDEX edge_way ON edge(model, \"from\", head, p1, tail);",
 
 /// Tokens that a row keeps of each end of a segment, as a filter: to compare them is cheaper than to
 /// compute a digest.
-pub(in crate::kv) const GLANCE: usize = 16;
+pub(in crate::kv) const FILTER_TOKENS: usize = 16;
 
 /// Edges from one place of which a lookup looks at all; where more begin, it searches for those that
 /// can match.
@@ -103,7 +103,7 @@ impl<'a> Edges<'a> {
 
     /// Adds an edge; one that is there stays as it is.
     pub(in crate::kv) fn add(&self, edge: &NewEdge<'_>) -> SqlResult<()> {
-        let head = Token::to_bytes(&edge.tokens[..edge.tokens.len().min(GLANCE)]);
+        let head = Token::to_bytes(&edge.tokens[..edge.tokens.len().min(FILTER_TOKENS)]);
         self.db.execute(
             "INSERT INTO edge(model, \"from\", \"to\", p0, p1, bytes, head, tail)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
@@ -115,7 +115,7 @@ impl<'a> Edges<'a> {
                 edge.p1,
                 edge.bytes,
                 head,
-                glance(edge.tokens)
+                filter_tail(edge.tokens)
             ],
         )?;
         Ok(())
@@ -221,11 +221,11 @@ impl<'a> Edges<'a> {
             return Ok(few);
         }
         let mut found = Vec::new();
-        for len in 1..GLANCE.min(ahead.len() + 1) {
+        for len in 1..FILTER_TOKENS.min(ahead.len() + 1) {
             let head = Token::to_bytes(&ahead[..len]);
             found.extend(self.rows(ALL_OF, params![model, from.0, head])?);
         }
-        let head = Token::to_bytes(&ahead[..GLANCE.min(ahead.len())]);
+        let head = Token::to_bytes(&ahead[..FILTER_TOKENS.min(ahead.len())]);
         let mut end = p0;
         let next = |end: usize| {
             let params = params![model, from.0, head, end, p0 + ahead.len()];
@@ -233,7 +233,7 @@ impl<'a> Edges<'a> {
             next.query_row(params, |r| r.get::<_, usize>(0)).optional()
         };
         while let Some(p1) = next(end)? {
-            let tail = glance(&ahead[..p1 - p0]);
+            let tail = filter_tail(&ahead[..p1 - p0]);
             found.extend(self.rows(AT_END, params![model, from.0, head, p1, tail])?);
             end = p1;
         }
@@ -271,9 +271,9 @@ fn edge(row: &Row<'_>) -> SqlResult<Edge> {
     })
 }
 
-/// The last [`GLANCE`] tokens, as a row stores them.
-pub(in crate::kv) fn glance(tokens: &[Token]) -> Vec<u8> {
-    Token::to_bytes(&tokens[tokens.len().saturating_sub(GLANCE)..])
+/// The last [`FILTER_TOKENS`] tokens, as a row stores them.
+pub(in crate::kv) fn filter_tail(tokens: &[Token]) -> Vec<u8> {
+    Token::to_bytes(&tokens[tokens.len().saturating_sub(FILTER_TOKENS)..])
 }
 
 /// The tokens that a row keeps. Bytes that are no tokens become none: then the filter lets everything

@@ -8,7 +8,7 @@ use crate::kv::record::item::{Node, NodeId};
 use crate::kv::record::role::SnapshotRole;
 use crate::ledger::{Digest, Token};
 
-use super::edges::glance;
+use super::edges::filter_tail;
 use super::models::ModelId;
 use super::table::{SqlResult, Table};
 
@@ -81,7 +81,7 @@ impl<'a> Nodes<'a> {
                 node.bytes,
                 node.logits,
                 node.role as u8,
-                glance(node.tail)
+                filter_tail(node.tail)
             ],
         )?;
         Ok(())
@@ -172,7 +172,7 @@ impl<'a> Nodes<'a> {
             .query_row(params![model, at, target.len()], |r| r.get::<_, usize>(0))
             .optional()?
         {
-            let tail = glance(&target[..here]);
+            let tail = filter_tail(&target[..here]);
             for node in nodes.query_map(params![model, here, tail], node_row)? {
                 found.push(node?);
             }

@@ -2,7 +2,7 @@
 
 use crate::kv::error::Error;
 use crate::kv::index::graph::Graph;
-use crate::kv::index::ledger::hold;
+use crate::kv::index::points::hold;
 use crate::kv::open::index::IndexOwner;
 use crate::kv::write::job::WriterJob;
 use crate::ledger::{Digest, Token};
