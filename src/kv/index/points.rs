@@ -1,5 +1,8 @@
-//! A graph along the tokens of one conversation: what of them is stored, and where an owner that goes
-//! on after some of them must hold it.
+//! The points of one conversation: the positions at which something stored in a graph ends on its tokens.
+//! The list of sessions asks how much of a conversation is stored; `npast sessions rm` asks which records
+//! a conversation has; a fork asks which digest its owner must hold to keep what it shares with its
+//! parent. Invariant: every point has the digest of the conversation's own tokens, so a record of other
+//! tokens is never a point.
 
 use crate::ledger::{Digest, Running, Token};
 
@@ -7,7 +10,7 @@ use super::connection::Index;
 use super::graph::{Graph, GraphItem};
 use super::table::SqlResult;
 
-/// A position on a ledger at which something stored ends.
+/// A position of the conversation at which a stored segment or snapshot ends.
 pub(in crate::kv) struct Point {
     /// The position, in tokens.
     pub(in crate::kv) end: usize,
@@ -17,7 +20,8 @@ pub(in crate::kv) struct Point {
     pub(in crate::kv) items: Vec<GraphItem>,
 }
 
-/// The points of a graph on a ledger, ascending.
+/// All points of a conversation in a graph, in ascending order. `ledger` has the tokens of the
+/// conversation.
 pub(in crate::kv) fn points(graph: &Graph, ledger: &[Token]) -> Vec<Point> {
     let mut ends: Vec<usize> = graph.items().map(|i| graph.end(i)).collect();
     ends.sort_unstable();
@@ -39,9 +43,10 @@ pub(in crate::kv) fn points(graph: &Graph, ledger: &[Token]) -> Vec<Point> {
     points
 }
 
-/// Makes `owner` hold, in one graph, what is stored of a ledger's first `len` tokens; returns the
-/// digest that it must pin. To be called in the transaction in which the graph was read, or another
-/// process may evict it in between.
+/// For a fork: makes `owner` hold what is stored of the first `len` tokens of `ledger`, in one graph.
+/// Sets the owner's turn, and returns the digest that the caller must make its pin. The caller calls this
+/// in the transaction in which it loaded the graph; otherwise another process could evict the records in
+/// between.
 pub(in crate::kv) fn hold(
     index: &Index,
     graph: &Graph,
@@ -50,7 +55,8 @@ pub(in crate::kv) fn hold(
     len: usize,
 ) -> SqlResult<Option<Digest>> {
     let points = points(graph, ledger);
-    // The next turn of the other owner removes its last snapshot, unless that is this owner's turn too.
+    // When the other owner ends its next turn, its last snapshot is removed, unless the snapshot is also
+    // a turn of this owner.
     let node = |p: &&Point| p.end <= len && !graph.standing(p.digest).is_empty();
     if let Some(turn) = points.iter().rfind(node) {
         let turns = index.turns(graph.model);
@@ -59,8 +65,9 @@ pub(in crate::kv) fn hold(
     Ok(pin_for(graph, &points, len))
 }
 
-/// The digest of the deepest point up to position `len` that a process can restore. Where the last positions
-/// before `len` are stored only in a segment that ends after `len`, the end of that segment.
+/// The digest of the last point up to position `len` that a process can restore. If the last tokens
+/// before `len` are stored only in a segment that ends after `len`: the digest at the end of that
+/// segment.
 fn pin_for(graph: &Graph, points: &[Point], len: usize) -> Option<Digest> {
     let restores = |p: &Point| graph.restores(p.digest);
     let before = points.iter().rfind(|p| p.end <= len && restores(p));

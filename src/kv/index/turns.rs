@@ -1,5 +1,8 @@
-//! The table `turn`: where each owner's conversation stands under a model. It names the snapshot of
-//! the last turn, or the logits row where the model needs no state.
+//! The table `turn`: for each owner and model the digest at the end of its last turn. A node is stored
+//! there: a snapshot, or a logits row alone if the model's KV can be cut at any position and needs no
+//! stored state. The pin says up to where an owner wants segments kept; the turn says which node is its
+//! present one. The writer thread sets it with each put. Invariant: an owner has at most one turn per
+//! model.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -19,7 +22,7 @@ CREATE INDEX turn_digest ON turn(model, digest);",
       AND typeof(digest) = 'blob' AND length(digest) = 32) IS NOT TRUE",
 };
 
-/// The table's statements, for one model.
+/// The statements of the table, for one model.
 pub(in crate::kv) struct Turns<'a> {
     db: &'a Connection,
     model: ModelId,
@@ -30,7 +33,7 @@ impl<'a> Turns<'a> {
         Turns { db, model }
     }
 
-    /// Makes `digest` the owner's turn.
+    /// Makes `digest` the turn of an owner.
     pub(in crate::kv) fn set(&self, owner: &str, digest: Digest) -> SqlResult<()> {
         self.db.execute(
             "INSERT OR REPLACE INTO turn(owner, model, digest) VALUES (?1, ?2, ?3)",
@@ -39,8 +42,8 @@ impl<'a> Turns<'a> {
         Ok(())
     }
 
-    /// Makes `digest` the owner's turn unless the owner has a deeper one. A rebuild, which meets the
-    /// files in any order, ends with the deepest.
+    /// Makes `digest` the turn of an owner, unless its present turn is at the same or a later position. A
+    /// rebuild reads the record files in any order, and ends with the last position.
     pub(in crate::kv) fn set_if_deeper(&self, owner: &str, digest: Digest) -> SqlResult<()> {
         self.db.execute(
             "INSERT INTO turn(owner, model, digest) VALUES (?1, ?2, ?3)
@@ -52,8 +55,9 @@ impl<'a> Turns<'a> {
         Ok(())
     }
 
-    /// Makes the logits row at `digest` the owner's turn. Returns the owner's previous one when that
-    /// is a logits row too, and no other owner has a pin or a turn there: its file can be removed.
+    /// Makes the logits row at `digest` the turn of an owner. If the owner's previous turn is a logits
+    /// row too, and no other owner has a pin or a turn there, the digest of the previous one is returned:
+    /// its file can be removed.
     pub(in crate::kv) fn replace_row(
         &self,
         owner: &str,
