@@ -1,12 +1,16 @@
-//! An identity for the tensor data of a model, as a hexadecimal text; it is one of the hard facts, and
-//! the slot asks for it at each start. The cheap check of a few samples per tensor (`Tensors::samples`)
-//! does not notice when a part of the file is wrong, for example zeros after an interrupted download. To
-//! hash all data at each start would take a minute for tens of gigabytes. So all data of a file is hashed
-//! once, and the identity is remembered in `weights.json` together with path, size, times and inode:
-//! while these are the same, the file keeps its identity. A small model is hashed immediately, and its
-//! hash becomes its identity. A large model gets a hash of these file attributes as its identity, and a
-//! background thread hashes its data. Invariant: two files get the same identity only if their attributes
-//! or the hashes of their data say that they hold the same data.
+//! An identity for the tensor data of a model, as a hexadecimal text. It is one of the hard facts, and
+//! `agent/engine.rs` asks for it at each start.
+//!
+//! A hash of a few samples per tensor (`Tensors::samples`) is cheap, but it does not notice when another
+//! part of the file is wrong, for example zeros after an interrupted download. To hash all data at each
+//! start would take a minute for tens of gigabytes. So all data of a file is hashed once, and the
+//! identity is remembered in `weights.json` together with the attributes of the file. While size, time of
+//! change and samples are the same, and the path or the inode is, the file keeps its identity.
+//!
+//! A small model is hashed before the start continues, and its hash becomes its identity. A large model
+//! gets a hash of its file attributes as its identity, and a background thread hashes its data.
+//! Invariant: two files get the same identity only if their attributes or the hashes of their data say
+//! that they hold the same data.
 
 use std::fs::{self, File};
 use std::io;
