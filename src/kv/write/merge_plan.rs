@@ -1,44 +1,53 @@
-//! Which segments of a chain are merged into one: a pure function of their sizes. Small segments become
-//! one file, so that a year of short turns loads as fast as one long turn.
+//! Decides which segments of a chain are merged into one. `merge` calls [`plan`] for each chain that has
+//! grown. The result depends only on the sizes of the segments, and on which joints between them may be
+//! removed. Small segments become one file, so that the KV of a year of short turns can be read as fast
+//! as that of one long turn. Invariant: the merges of one byte over its whole life are bounded (see
+//! [`plan`]).
 
 use std::ops::Range;
 
 use crate::kv::record::item::Edge;
 
-/// Small edges that follow each other are merged when they weigh this many bytes together.
+/// Small edges that follow each other are merged when together they weigh at least this many bytes.
 const WHOLE: u64 = 8 << 20;
-/// An edge of at least this many bytes is not merged. It is less than [`WHOLE`], because a merge drops the
-/// headers of its parts: a merged edge must not count as small again.
+/// An edge of at least this weight is not merged. It is less than [`WHOLE`], because a merge drops the
+/// headers of its parts: the merged edge must not be small again.
 const SMALL: u64 = WHOLE / 2;
-/// The least weight of a token, in bytes: it bounds the edges of models with little KV per token too, to
-/// 65,536 tokens.
+/// The minimum weight of a token in bytes. Some models have little KV per token (or none by position);
+/// with this weight their merged edges have a bound too: 65,536 tokens are 8 MiB.
 const TOKEN_WEIGHT: u64 = 128;
-/// Edges of less than [`WHOLE`] together are merged when they weigh at least this many times the heaviest
-/// of them: so each byte is written again once for each such factor of growth.
+/// Edges that together weigh less than [`WHOLE`] are merged when together they weigh at least this many
+/// times the heaviest of them. So whenever a byte is written again, the new edge is at least 8 times as
+/// heavy as the edge it was in.
 const GROWTH: u64 = 8;
 
 /// An edge of a chain.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::kv) struct ChainLink {
     pub(in crate::kv) weight: u64,
-    /// The edge may be merged with the one before it: their joint is plain (see `index::joints`), and
-    /// nothing that was put since the last pin ends there.
+    /// True when the edge may be merged with the one before it: their joint is plain (see
+    /// `index::joints`), and no record that was put since the last pin ends there.
     pub(in crate::kv) joined: bool,
 }
 
-/// True for edges that a merge may take.
+/// True for an edge that a merge may take.
 pub(in crate::kv) fn is_small(edge: &Edge) -> bool {
     weight(edge) < SMALL
 }
 
-/// The weight of an edge, in bytes.
+/// The weight of an edge: the length of its file in bytes, but at least [`TOKEN_WEIGHT`] for each token.
 pub(in crate::kv) fn weight(edge: &Edge) -> u64 {
     edge.bytes.max((edge.p1 - edge.p0) as u64 * TOKEN_WEIGHT)
 }
 
-/// The edges of a chain that should be one edge, if there are any: together they weigh [`WHOLE`], or
-/// [`GROWTH`] times the heaviest of them. So a byte of an edge of `s` bytes is written again at most
-/// log8(WHOLE / s) + 1 times in its life, and a run weighs less than [`WHOLE`] + [`SMALL`].
+/// The edges of a chain that should become one edge, if there are any: edges that together weigh
+/// [`WHOLE`], or [`GROWTH`] times the heaviest of them. A merge takes less than [`WHOLE`] + [`SMALL`]
+/// bytes, because it stops at the edge that reaches [`WHOLE`].
+///
+/// Example: a byte is in an edge of 16 KiB. Each merge puts the byte into an edge that is at least 8
+/// times as heavy (128 KiB, then 1 MiB), or into an edge of at least 8 MiB, which is not merged again. In
+/// general, a byte of an edge of `s` bytes is written again at most log8(WHOLE / s) + 1 times: 4 times in
+/// the example.
 pub(in crate::kv) fn plan(chain: &[ChainLink]) -> Option<Range<usize>> {
     let small = |i: usize| chain[i].weight < SMALL;
     let mut from = 0;
@@ -55,7 +64,7 @@ pub(in crate::kv) fn plan(chain: &[ChainLink]) -> Option<Range<usize>> {
     None
 }
 
-/// The same for a part of the chain whose edges may all be merged with each other.
+/// [`plan`] for a part of the chain in which all joints may be removed.
 fn within(chain: &[ChainLink], stretch: Range<usize>) -> Option<Range<usize>> {
     let mut open = vec![stretch];
     while let Some(stretch) = open.pop() {
@@ -77,7 +86,8 @@ fn within(chain: &[ChainLink], stretch: Range<usize>) -> Option<Range<usize>> {
         if total >= GROWTH * heaviest {
             return Some(stretch);
         }
-        // No run with the heaviest in it grows enough; those beside it may.
+        // No sequence of edges with the heaviest one in it weighs enough; the sequences before and after
+        // it may.
         let at = links.iter().position(|l| l.weight == heaviest).unwrap_or(0) + stretch.start;
         open.push(stretch.start..at);
         open.push(at + 1..stretch.end);

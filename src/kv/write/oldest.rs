@@ -1,6 +1,7 @@
-//! Frees room on a disk without the index, for messages: the disk may be too full even to open the index.
-//! Files in quarantine are removed, then the oldest stored files. The index drops their rows at its next
-//! open.
+//! Frees disk space without using the index. When the disk is so full that npast.db cannot be opened, the
+//! index may be impossible to open too, and a message must be stored first. Removes files in quarantine,
+//! then the oldest record files by their modification time. Invariant: only stored KV is removed, which
+//! can be evaluated again; the index drops the rows at its next open.
 
 use std::fs;
 use std::path::Path;
@@ -11,8 +12,9 @@ use crate::kv::record::files::is_record;
 
 use super::evict::Collected;
 
-/// Removes files in quarantine, then the oldest stored files, until `bytes` are free; `dir` is
-/// $NPAST_HOME/kv. Only for a process that has no open store there: an open one has `Store::make_room`.
+/// Removes files in quarantine, then the oldest record files, until files of at least `bytes` bytes are
+/// removed; `dir` is the KV folder. Only for a process that has no open store there: an open store has
+/// `Store::make_room`.
 pub fn give_way(dir: &Path, bytes: u64) -> Collected {
     let mut done = empty_quarantine(dir, bytes);
     let models = fs::read_dir(dir.join("v1")).into_iter().flatten().flatten();
@@ -39,7 +41,8 @@ pub fn give_way(dir: &Path, bytes: u64) -> Collected {
     done
 }
 
-/// Removes files in quarantine until `bytes` are free: only a person ever reads them.
+/// Removes files in quarantine until files of at least `bytes` bytes are removed. npast never reads these
+/// files.
 pub(in crate::kv) fn empty_quarantine(dir: &Path, bytes: u64) -> Collected {
     let mut done = Collected::default();
     for file in fs::read_dir(dir.join("quarantine"))
@@ -59,6 +62,7 @@ pub(in crate::kv) fn empty_quarantine(dir: &Path, bytes: u64) -> Collected {
     done
 }
 
+/// Removes a file and counts it.
 fn remove(path: &Path, len: u64, done: &mut Collected) {
     if fs::remove_file(path).is_ok() {
         done.files += 1;
