@@ -1,7 +1,8 @@
-//! A KV folder without a model: what commands do with it.
+//! [`handle::Folder`]: the handle of a KV folder without a loaded model, for commands.
 //!
-//! - `handle`: [`handle::Folder`], and its garbage collection.
-//! - `status`, `verify`, `forget`, `share`: its other methods, one file for each command.
+//! - `handle`: opening a folder, and garbage collection.
+//! - `status`, `verify`, `forget`, `share`: one source file for each use: `npast kv status`, `npast kv
+//!   verify`, `npast sessions rm`, and the list of sessions together with forks.
 
 pub(in crate::kv) mod forget;
 pub(in crate::kv) mod handle;

@@ -1,5 +1,9 @@
-//! How much of each conversation is stored, and how much of that is shared: for a list of sessions. Also
-//! the hold of a fork on what it shares with its parent.
+//! Two uses of the points of a conversation (`index::points`). [`Folder::shelf`] and [`Shelf::stored`]
+//! say, for a list of sessions, how many tokens of each conversation are stored, and how many of these
+//! another owner shares. [`Folder::hold`] is for a fork, a new session that continues a copy of another
+//! session's conversation: it makes the new owner hold the records of the common tokens, so that they
+//! stay when the other owner goes on or is removed. Invariant: a record counts only if its digest is the
+//! one of the conversation's own tokens.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,22 +16,23 @@ use crate::ledger::Token;
 
 use super::handle::Folder;
 
-/// What of a ledger is on disk, in tokens.
+/// How much of a conversation is stored, in tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct StoredShare {
-    /// How many of its first tokens a new process restores, at least.
+    /// How many of its first tokens a new process can restore, at least.
     pub tokens: usize,
-    /// How many of those another owner holds too.
+    /// How many of these tokens another owner reaches too.
     pub shared: usize,
 }
 
-/// The folder's graphs, and which owners reach each file: read once for many conversations.
+/// A picture of what is stored in the folder at one moment: the graph of each model, and for each record
+/// the owners that reach it. It is loaded once and asked about many conversations.
 pub struct Shelf {
     models: Vec<(Graph, HashMap<GraphItem, HashSet<String>>)>,
 }
 
 impl Shelf {
-    /// What is stored of a ledger under the model that has the most of it.
+    /// How much of a conversation is stored, under the model that has the most of it.
     pub fn stored(&self, owner: &str, ledger: &[Token]) -> StoredShare {
         let of = |(graph, reach): &(Graph, HashMap<GraphItem, HashSet<String>>)| {
             let points = points(graph, ledger);
@@ -48,8 +53,8 @@ impl Shelf {
 }
 
 impl Folder {
-    /// Makes `owner` hold what is stored of a ledger's first `len` tokens, under every model; of what
-    /// is stored after them only the rest of a segment that the last of these tokens is in.
+    /// Makes `owner` hold what is stored of the first `len` tokens of `ledger`, under every model. If the
+    /// last of these tokens are stored only in a segment that ends later, it holds that segment too.
     ///
     /// # Errors
     /// When the index fails.
@@ -69,7 +74,7 @@ impl Folder {
         Ok(())
     }
 
-    /// What is stored, for [`Shelf::stored`].
+    /// Loads what is stored, for [`Shelf::stored`].
     ///
     /// # Errors
     /// When the index fails.
