@@ -20,8 +20,10 @@
 //! - *Target*: the tokens that the slot must hold before the next token is sampled.
 //! - *Segment*: the KV of positions [p0, p1) together with these tokens; it is the edge D(p0)→D(p1) of a
 //!   graph.
-//! - *Snapshot*: the part of llama.cpp's state after P tokens that cannot be cut by position (a recurrent
-//!   state, or the window of an SWA model); it is the node D(P) of the graph.
+//! - *State*: llama.cpp's word for everything that a context keeps for a sequence of tokens: its KV, and
+//!   in some models a part that cannot be cut by position.
+//! - *Snapshot*: that part of the state after P tokens (a recurrent state, or the window of an SWA
+//!   model); it is the node D(P) of the graph.
 //! - *Logits row*: the logits after one token; it is stored in the record of a snapshot, or alone in a
 //!   node whose payload is empty.
 //! - *Record*: one file that holds one segment or one node: a header, tokens, a payload and checksums.
@@ -47,6 +49,7 @@
 //!   module "model" means one hard fingerprint.
 //! - *Index*: the SQLite database `index.db` in the KV folder; it lists the records and the owners, and
 //!   can be rebuilt from the records.
+//! - *Index row*: a row of a table in the index; the source files in `index/` say only *row*.
 //! - *Eviction*: the removal of records by use and age; *garbage collection* is an eviction that also
 //!   removes every record that no owner reaches.
 //! - *Quarantine*: the folder in the KV folder to which a damaged record is moved, and from which nothing

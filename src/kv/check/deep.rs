@@ -51,7 +51,7 @@ fn one(store: &OpenStore, graph: &Graph, item: GraphItem) -> Result<SampledSegme
     let mut parts = vec![last];
     let (mut from, mut at) = (edge.from, edge.p0);
     // A chain leads from position 0 to the edge, so an edge ends at each boundary before it, except at
-    // position 0. Each step goes to a lower position, so the walk ends even if rows are wrong.
+    // position 0. Each step goes to a lower position, so the walk ends even if index rows are wrong.
     let before = |digest: Digest, at: usize| {
         let ending = graph.ending(digest).iter().map(|i| &graph.edges[*i]);
         let ending = ending.filter(|e| e.p1 == at && e.p0 < at);

@@ -33,7 +33,7 @@ pub(in crate::kv) fn ahead(
     for EdgeRow { edge, head, .. } in candidates {
         let len = edge.p1.saturating_sub(edge.p0);
         let mut same = common_prefix(&head, tokens);
-        // The row has the first tokens of the segment; the other tokens are in its file.
+        // The index row has the first tokens of the segment; the other tokens are in its file.
         if same == head.len() && same < len.min(tokens.len()) {
             files += 1;
             if files > MOST_ALIKE {

@@ -1,8 +1,8 @@
 //! The lookup: finds which stored segments and snapshots fit the tokens of a conversation, the target. A
-//! restore begins with it. The index gives candidates. For each candidate, the last tokens that its row
-//! keeps are compared with the target first, because that is cheap. Only if they are equal, the digest of
-//! the target at that position is computed and compared with the candidate's. Invariant: an edge of the
-//! resulting chain and a node have the same digests as the target.
+//! restore begins with it. The index gives candidates. For each candidate, the last tokens that its index
+//! row keeps are compared with the target first, because that is cheap. Only if they are equal, the
+//! digest of the target at that position is computed and compared with the candidate's. Invariant: an
+//! edge of the resulting chain and a node have the same digests as the target.
 
 use std::collections::{BTreeMap, HashMap};
 

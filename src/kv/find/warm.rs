@@ -73,7 +73,7 @@ fn files_of(dir: &Path, owner: &str) -> SqlResult<Vec<PathBuf>> {
     let edges = index.edges(model.id);
     let mut names = vec![files::name(RecordKind::Node, end, end)];
     let (mut at, mut before) = (end, usize::MAX);
-    // Each step goes to a lower position, so the walk ends even if rows are wrong.
+    // Each step goes to a lower position, so the walk ends even if index rows are wrong.
     while let Some(edge) = edges.longest_to(at)?.filter(|e| e.p0 < before) {
         names.push(edge.name());
         (at, before) = (edge.from, edge.p0);

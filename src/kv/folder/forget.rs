@@ -5,9 +5,9 @@ use std::collections::HashSet;
 
 use crate::kv::error::Error;
 use crate::kv::index::graph::{Graph, GraphItem};
-use crate::kv::index::points::points;
 use crate::kv::index::models::StoredModel;
 use crate::kv::index::pins::UNCLAIMED;
+use crate::kv::index::points::points;
 use crate::kv::index::table::SqlResult;
 use crate::kv::open::index::IndexOwner;
 use crate::kv::write::evict::{self, Collected};

@@ -9,8 +9,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::kv::error::Error;
 use crate::kv::index::graph::{Graph, GraphItem};
-use crate::kv::index::points::{Point, hold, points};
 use crate::kv::index::pins::UNCLAIMED;
+use crate::kv::index::points::{Point, hold, points};
 use crate::kv::open::index::IndexOwner;
 use crate::ledger::Token;
 

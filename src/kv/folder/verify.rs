@@ -60,8 +60,8 @@ impl Folder {
         Ok(verified)
     }
 
-    /// Moves a damaged file to quarantine and removes its row. A file that is not known to be damaged
-    /// stays.
+    /// Moves a damaged file to quarantine and removes its index row. A file that is not known to be
+    /// damaged stays.
     fn quarantine(
         &self,
         files: &Files,
@@ -94,7 +94,7 @@ impl Folder {
     }
 }
 
-/// Removes the row of the record with this file name.
+/// Removes the index row of the record with this file name.
 fn remove_row(index: &Index, graph: &Graph, name: &str) -> SqlResult<()> {
     for item in graph.items().filter(|i| graph.name(*i) == name) {
         if let Some(edge) = graph.edge(item) {

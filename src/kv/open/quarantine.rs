@@ -1,7 +1,7 @@
-//! Takes record files out of use: moves each file to quarantine, removes its row, and adds a notice with
-//! the reason. Called when a file proves to be damaged, and when KV of another machine proves to be wrong
-//! on this one. Invariant: a file that was taken out of use has no row any more; if the index could not
-//! remove the row, the notice says so.
+//! Takes record files out of use: moves each file to quarantine, removes its index row, and adds a notice
+//! with the reason. Called when a file proves to be damaged, and when KV of another machine proves to be
+//! wrong on this one. Invariant: a file that was taken out of use has no index row any more; if the index
+//! could not remove the index row, the notice says so.
 
 use crate::kv::record::item::{Edge, Node};
 
@@ -60,8 +60,8 @@ fn one(open: &OpenStore, name: &str, removed: Result<(), rusqlite::Error>, reaso
     );
 }
 
-/// Moves a file to quarantine. If that failed, or if `removed` says that its row could not be removed,
-/// returns a sentence about it.
+/// Moves a file to quarantine. If that failed, or if `removed` says that its index row could not be
+/// removed, returns a sentence about it.
 fn move_file(open: &OpenStore, name: &str, removed: Result<(), rusqlite::Error>) -> Option<String> {
     match (open.files.quarantine(name), removed) {
         (Ok(()), Ok(())) => None,

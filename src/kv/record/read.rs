@@ -81,7 +81,7 @@ impl ReadFault {
     }
 }
 
-/// Opens the record file of a row in the index; the row says that the file has `bytes` bytes. The file
+/// Opens the record file of an index row, which says that the file has `bytes` bytes. The file
 /// may be longer by one logits row and by runs, because another process may have stored the same record
 /// with them. A file that is longer still is refused here: otherwise all of it would be read into memory
 /// before its checksum is found wrong.

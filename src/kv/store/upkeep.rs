@@ -67,8 +67,8 @@ impl Store {
         done.recv().map_or(0, |collected| collected.bytes)
     }
 
-    /// Takes an edge out of use: moves its file to quarantine, removes its row, and adds a notice with
-    /// the reason.
+    /// Takes an edge out of use: moves its file to quarantine, removes its index row, and adds a notice
+    /// with the reason.
     pub fn quarantine_edge(&self, edge: &Edge, reason: &str) {
         if let Some(open) = self.changeable() {
             quarantine::edge(open, edge, reason);

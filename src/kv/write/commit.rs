@@ -1,10 +1,10 @@
-//! Stores one record: its file and its row. The writer thread calls [`commit`] for each put. The file is
-//! first written under a temporary name and flushed, which may take long. Then one transaction of the
-//! index repeats the questions that were asked before the file was written: is the record stored already,
-//! and is the segment before it stored? The transaction then renames the file to its final name, and adds
-//! the row. While a transaction is open no other process can change the index. So if two processes store
-//! the same record, one stores it, and the other one finds it stored and compares the bytes. Invariant:
-//! no row is added before its file is durable.
+//! Stores one record: its file and its index row. The writer thread calls [`commit`] for each put. The
+//! file is first written under a temporary name and flushed, which may take long. Then one transaction of
+//! the index repeats the questions that were asked before the file was written: is the record stored
+//! already, and is the segment before it stored? The transaction then renames the file to its final name,
+//! and adds the index row. While a transaction is open no other process can change the index. So if two
+//! processes store the same record, one stores it, and the other one finds it stored and compares the
+//! bytes. Invariant: no index row is added before its file is durable.
 
 use std::io::Read;
 
@@ -80,7 +80,7 @@ pub(in crate::kv) fn commit(
         Ok(tx) => tx,
         Err(error) => {
             // The index cannot be changed now. The file is renamed all the same: the next open finds it
-            // and adds its row.
+            // and adds its index row.
             if matches!(fit(store, &index, record), Ok(Fit::Free)) {
                 draft.publish()?;
             }
@@ -154,7 +154,7 @@ fn compare(store: &OpenStore, name: &str, record: &Record, sums: Sums) -> Commit
     }
 }
 
-/// Adds the row of a record.
+/// Adds the index row of a record.
 fn add_row(index: &Index, store: &OpenStore, record: &Record, bytes: u64) -> SqlResult<()> {
     match record.role {
         None => index.edges(store.model()).add(&NewEdge {

@@ -137,9 +137,9 @@ pub(in crate::kv) fn remove_all(
     Ok(collected)
 }
 
-/// Removes the file of a record, then its row. A crash in between leaves a row without a file, which the
-/// next open removes. Pins at the end of a removed edge move to its start, so their owners still hold the
-/// rest of the chain.
+/// Removes the file of a record, then its index row. A crash in between leaves an index row without a
+/// file, which the next open removes. Pins at the end of a removed edge move to its start, so their
+/// owners still hold the rest of the chain.
 fn remove(
     index: &OpenIndex,
     files: &Files,
@@ -148,7 +148,8 @@ fn remove(
 ) -> Result<u64, EvictError> {
     let files = files.of(&short(graph.hard));
     files.remove(&graph.name(item))?;
-    // The connection is locked for one row at a time, so that other threads can use the index in between.
+    // The connection is locked for one index row at a time, so that other threads can use the index in
+    // between.
     let index = index.lock();
     let model = graph.model;
     // One transaction, because another process may be storing again an edge that ends at the same digest.

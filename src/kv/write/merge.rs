@@ -42,9 +42,9 @@ pub(in crate::kv) struct Merger {
     /// Joints that are never removed: the segments there were written under different soft fingerprints,
     /// or their payloads cannot be joined.
     blocked: HashSet<Digest>,
-    /// Joints beside a damaged segment. Such a segment may still have a row, if it could not be taken out
-    /// of use. These joints are tried again after the next pin, because a pin shows that the index can be
-    /// changed.
+    /// Joints beside a damaged segment. Such a segment may still have an index row, if it could not be
+    /// taken out of use. These joints are tried again after the next pin, because a pin shows that the
+    /// index can be changed.
     damaged: HashSet<Digest>,
 }
 
@@ -224,8 +224,8 @@ fn merge(store: &OpenStore, join: &dyn Join, edges: &[Edge]) -> Result<MergeStep
         tokens: &record.tokens,
     };
     if !store.index().joints(store.model()).merge(edges, &whole)? {
-        // Another process may have made the same merge: then the file belongs to the row that it has
-        // added.
+        // Another process may have made the same merge: then the file belongs to the index row that it
+        // has added.
         let known = store
             .index()
             .edges(store.model())

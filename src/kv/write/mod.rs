@@ -4,7 +4,7 @@
 //! A source file uses only files above it in this list:
 //! - `failure`: why a job failed, and the notice about it.
 //! - `join`: the trait by which the slot joins and cuts payloads, whose layout only the slot knows.
-//! - `commit`: stores one record: its file and its row.
+//! - `commit`: stores one record: its file and its index row.
 //! - `supersede`: removes the older snapshots and logits rows that a new one replaces.
 //! - `merge_plan` and `merge`: make one segment of several small ones; `split`: makes two segments of
 //!   one.

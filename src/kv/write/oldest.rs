@@ -1,7 +1,7 @@
 //! Frees disk space without using the index. When the disk is so full that npast.db cannot be opened, the
 //! index may be impossible to open too, and a message must be stored first. Removes files in quarantine,
 //! then the oldest record files by their modification time. Invariant: only stored KV is removed, which
-//! can be evaluated again; the index drops the rows at its next open.
+//! can be evaluated again; the next open of the index drops the rows of these files.
 
 use std::fs;
 use std::path::Path;

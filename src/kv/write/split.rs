@@ -2,8 +2,8 @@
 //! to differ. Both conversations then share the first part (see `find::ahead`) and continue from its end.
 //! The writer thread does it when the slot asks (`Store::split`). Steps: the segment is read and proven,
 //! both parts are written to temporary files and flushed, one transaction renames both files and
-//! exchanges the rows, and then the file of the whole segment is removed. Invariant: after a crash at any
-//! step, the whole segment or both parts are stored.
+//! exchanges the index rows, and then the file of the whole segment is removed. Invariant: after a crash
+//! at any step, the whole segment or both parts are stored.
 
 use crate::kv::error::Damage;
 use crate::kv::index::edges::NewEdge;

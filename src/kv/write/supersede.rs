@@ -11,7 +11,7 @@ use crate::kv::record::role::SnapshotRole;
 use super::failure::WriteFailure;
 
 /// Removes what `record` replaces. The caller has made the record durable. Files are removed before their
-/// rows: a crash in between leaves rows without files, which the next open removes.
+/// index rows: a crash in between leaves index rows without files, which the next open removes.
 pub(in crate::kv) fn supersede(store: &OpenStore, record: &Record) -> Result<(), WriteFailure> {
     match record.role {
         Some(_) if record.owner.is_empty() => Ok(()),

@@ -1,7 +1,7 @@
 //! The loop of the writer thread: it does one job after another, in the order of the calls, and merges
 //! segments when it has nothing else to do. If a job fails, the user gets a notice and the thread goes on
-//! with the next job; only a panic ends the thread. Invariant: a record is durable before its row is
-//! added.
+//! with the next job; only a panic ends the thread. Invariant: a record is durable before its index row
+//! is added.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -265,8 +265,8 @@ impl<'a> WriterThread<'a> {
             && self.store.files.list().is_err_and(|error| missing(&error))
     }
 
-    /// Creates the model folder again, and removes the rows of the records that were in it. The next turn
-    /// stores all of its conversation again.
+    /// Creates the model folder again, and removes the index rows of the records that were in it. The
+    /// next turn stores all of its conversation again.
     fn make_folder_again(&self) -> Result<(), WriteFailure> {
         let store = self.store;
         store.files.storage.make_folder(&store.files.folder)?;
