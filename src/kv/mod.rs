@@ -52,8 +52,8 @@
 //! - *Index row*: a row of a table in the index; the source files in `index/` say only *row*.
 //! - *Eviction*: the removal of records by use and age; *garbage collection* is an eviction that also
 //!   removes every record that no owner reaches.
-//! - *Quarantine*: the folder in the KV folder to which a damaged record is moved, and from which nothing
-//!   is read.
+//! - *Quarantine*: the folder in the KV folder to which a record is moved when its proof fails or its KV
+//!   is wrong on this machine, and from which nothing is read.
 //!
 //! Two conversations with a common prefix have the same digests, so the prefix is stored once.
 //!
