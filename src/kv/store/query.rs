@@ -1,6 +1,7 @@
 //! The methods of `Store` that ask what is stored: lookups, proven reads and small questions. The slot
 //! calls them before and during a restore, and when it decides what to store. They use a connection of
-//! their own. Invariant: none of them waits for the writer thread.
+//! their own. Invariant: none of them waits for the writer thread, except while a damaged index is
+//! rebuilt.
 
 use std::sync::Arc;
 

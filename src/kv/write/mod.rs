@@ -1,5 +1,5 @@
-//! The writer thread: everything that changes stored KV. It does one job after another, in the order in
-//! which callers asked.
+//! The writer thread: it stores, merges, splits and evicts records. It does one job after another, in the
+//! order in which callers asked, so no two of these changes run at the same time in one process.
 //!
 //! A source file uses only files above it in this list:
 //! - `failure`: why a job failed, and the notice about it.

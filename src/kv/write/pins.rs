@@ -1,7 +1,8 @@
 //! Moves the pin of an owner; the writer thread does it at the end of a turn. (`index::pins` has the SQL
 //! of the table, `store::pins` the methods for callers.) After a rebuild of the index, it also removes
 //! the unclaimed pins on the way to an owner's new pin, because the owner holds these records itself now.
-//! Invariant: a pin that an owner has moves only to a digest at which something is stored.
+//! Invariant: [`PinWriter::pin`] moves a pin that an owner already has only to a digest at which
+//! something is stored.
 
 use std::collections::HashSet;
 

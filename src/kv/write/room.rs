@@ -1,7 +1,7 @@
 //! Keeps stored KV within its quota, and keeps disk space free for npast.db, which holds the messages.
 //! The writer thread calls it at the end of a turn, before each record is written, and when npast.db asks
-//! for space. Invariant: what the disk reserves for npast.db (`Space::reserve`, at most an eighth of the
-//! disk) is not used for KV; twice as much is kept free.
+//! for space. Invariant: a put is not written if it would leave less free space than twice the part of
+//! the disk that is reserved for npast.db (`Space::reserve`).
 
 use std::io;
 
