@@ -56,7 +56,7 @@ impl Default for Limits {
     }
 }
 
-/// The quota in bytes: `given`, or else 20 GiB or a tenth of the disk that holds the folder `dir`,
+/// The quota in bytes: `given`, or else 20 GiB or a tenth of the disk of the folder `dir`,
 /// whichever is less.
 pub fn quota(dir: &Path, given: Option<u64>) -> u64 {
     given.unwrap_or_else(|| {

@@ -17,7 +17,7 @@
 //!   same model with the same D(p) are the same tokens.
 //! - *Slot*: the one llama.cpp context of this process (`src/slot`); the slot *exports* KV as bytes to
 //!   store it, and *restores* KV by importing stored bytes.
-//! - *Target*: the tokens that the slot must hold before the next token is sampled.
+//! - *Target*: the tokens that the slot must have before the next token is sampled.
 //! - *Segment*: the KV of positions [p0, p1) together with these tokens; it is the edge D(p0)→D(p1) of a
 //!   graph.
 //! - *State*: llama.cpp's word for everything that a context keeps for a sequence of tokens: its KV, and
@@ -26,7 +26,7 @@
 //!   model); it is the node D(P) of the graph.
 //! - *Logits row*: the logits after one token; it is stored in the record of a snapshot, or alone in a
 //!   node whose payload is empty.
-//! - *Record*: one file that holds one segment or one node: a header, tokens, a payload and checksums.
+//! - *Record*: one file with one segment or one node: a header, tokens, a payload and checksums.
 //! - *Payload*: the bytes of KV or state in a record, whose layout only the slot knows.
 //! - *Proven*: a record is proven when every check in docs/kv-format.md (Proof) has passed: checksums,
 //!   lengths, positions, fingerprint and digests.
@@ -63,7 +63,7 @@
 //!   writer thread.
 //! - [`Folder`]: the KV folder opened without loading a model: status, verify, garbage collection, and
 //!   removing an owner.
-//! - [`Fingerprint`]: see above; [`Weights`]: which tensor data a model file holds.
+//! - [`Fingerprint`]: see above; [`Weights`]: which tensor data a model file has.
 //! - [`storage`]: the file operations on record files, as a trait that tests replace.
 //!
 //! # The parts

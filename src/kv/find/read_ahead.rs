@@ -36,7 +36,7 @@ pub struct Chain {
 
 impl Chain {
     /// Starts reading. Each edge comes with the position up to which it is wanted: its p1, or less for
-    /// the last edge. The edges must hold the tokens of `target`.
+    /// the last edge. The edges must have the tokens of `target`.
     pub(in crate::kv) fn start(
         store: Arc<OpenStore>,
         edges: Vec<(Edge, usize)>,

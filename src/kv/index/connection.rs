@@ -59,7 +59,7 @@ impl Index {
         }
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "NORMAL")?;
-        // Rows hold tokens of a conversation: SQLite overwrites the bytes of deleted rows.
+        // Rows have tokens of a conversation: SQLite overwrites the bytes of deleted rows.
         db.pragma_update(None, "secure_delete", "ON")?;
         // Not `quick_check`: that does not compare the indexes of a table with its rows.
         let check: String = db.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0))?;

@@ -53,9 +53,9 @@ impl<'a> Joints<'a> {
             .exists(params![self.model.0, digest.0])
     }
 
-    /// Replaces the rows of neighbouring edges by the row of the one edge that holds all of them. Returns
-    /// false, and changes nothing, when one of the edges has no row any more or a joint between them is
-    /// not plain any more.
+    /// Replaces the rows of neighbouring edges by the row of the one edge with all of their positions.
+    /// Returns false, and changes nothing, when one of the edges has no row any more or a joint between
+    /// them is not plain any more.
     pub(in crate::kv) fn merge(&self, parts: &[Edge], whole: &NewEdge<'_>) -> SqlResult<bool> {
         let edges = Edges::new(self.db, self.model);
         at_once(self.db, || {

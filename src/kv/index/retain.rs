@@ -130,7 +130,8 @@ mod tests {
         }
     }
 
-    /// A conversation whose turns end at `ends`: what is kept after each, as positions.
+    /// A conversation whose turns end at the positions `ends`: the positions of the snapshots that are
+    /// kept after each turn.
     fn live(ends: &[usize], kv_per_token: Option<u64>) -> Vec<Vec<usize>> {
         let mut kept: Vec<usize> = Vec::new();
         let mut seen = Vec::new();
@@ -184,7 +185,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the lengths of the turns were.
+        /// For turns of any lengths.
         #[test]
         fn going_back_costs_at_most_the_way_and_the_number_is_bounded_by_doublings(
             turns in proptest::collection::vec(1usize..3000, 1..120)
@@ -194,7 +195,8 @@ mod tests {
             for (n, kept) in live(&ends, None).into_iter().enumerate() {
                 let head = ends[n];
                 for goal in &ends[..n] {
-                    // To the nearest state before the goal; the frozen head is at 10.
+                    // The way back begins at the last kept snapshot up to the goal; the frozen head is at
+                    // 10.
                     let from = kept.iter().filter(|k| *k <= goal).max().copied().unwrap_or(10);
                     prop_assert!(goal - from <= head - goal, "{head}: to {goal} from {from} {kept:?}");
                 }
@@ -206,8 +208,8 @@ mod tests {
             }
         }
 
-        /// Whatever is there: at most a quarter, nothing beside the way but one, and the same again
-        /// when asked again.
+        /// For any older snapshots: the kept ones take at most a quarter, at most one of them belongs to
+        /// messages that were taken back, and the same decision about the kept ones keeps all of them.
         #[test]
         fn what_stays_has_room_and_stays_when_asked_again(
             older in proptest::collection::vec((0usize..5000, 1u64..5000, any::<bool>()), 0..40),

@@ -10,7 +10,7 @@
 //! A small model is hashed before the start continues, and its hash becomes its identity. A large model
 //! gets a hash of its file attributes as its identity, and a background thread hashes its data.
 //! Invariant: two files get the same identity only if their attributes or the hashes of their data say
-//! that they hold the same data.
+//! that they have the same data.
 
 use std::fs::{self, File};
 use std::io;
@@ -168,7 +168,7 @@ impl Weights {
         Weights { id, stop, hashing }
     }
 
-    /// The identity, in hexadecimal. As far as is known, two files with the same identity hold the same
+    /// The identity, in hexadecimal. As far as is known, two files with the same identity have the same
     /// data.
     pub fn id(&self) -> &str {
         &self.id

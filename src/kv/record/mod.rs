@@ -1,4 +1,4 @@
-//! Records: a record is one file that holds one segment or one snapshot (or one logits row). This folder
+//! Records: a record is one file with one segment or one snapshot (or one logits row). This folder
 //! has all source files that deal with a single record; docs/kv-format.md has the byte layout.
 //!
 //! A source file uses only files above it in this list:

@@ -92,7 +92,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Whatever the cuts are: joined, they say what was said of the whole.
+        /// For any positions at which the segment is cut: the joined runs of the parts are the runs of
+        /// the whole segment.
         #[test]
         fn runs_of_neighbours_are_joined_to_those_of_the_whole_and_others_to_none(
             lens in proptest::collection::vec((0usize..9, 0usize..9), 1..12),
@@ -110,7 +111,8 @@ mod tests {
             cuts.extend([7, at]);
             cuts.sort_unstable();
             cuts.dedup();
-            // As they are kept: those in reach of a part, the last one only so far as it is there.
+            // The runs that a part [p0, p1) stores: those that have a position in it; the last one is cut
+            // at p1.
             let part = |p0: usize, p1: usize| -> Vec<TokenRun> {
                 let within = whole.iter().filter(|r| r.start < p1 && r.end > p0);
                 within.map(|r| TokenRun { prompt: r.prompt.min(p1), end: r.end.min(p1), ..*r }).collect()
@@ -128,7 +130,7 @@ mod tests {
                 let lost = lost.index(parts.len());
                 let kept = std::mem::take(&mut parts[lost]);
                 prop_assert_eq!(all(&parts), None);
-                // One that begins behind the joint does not follow.
+                // A run that begins after the joint does not continue the runs before it.
                 let mut other = kept;
                 other[0].start = cuts[lost] + 1;
                 if lost > 0 {

@@ -28,7 +28,7 @@ pub trait Storage: Send + Sync {
     /// The names of the files in a folder. Names that are not UTF-8 are left out, because npast did not
     /// write them.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
-    /// The free and total space of the disk that holds a folder; `None` if it is not known.
+    /// The free and total space of the disk of a folder; `None` if it is not known.
     fn space(&self, path: &Path) -> Option<Space> {
         let _ = path;
         None

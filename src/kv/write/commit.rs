@@ -49,7 +49,7 @@ pub(in crate::kv) fn commit(
         Fit::MoreStored => return Ok(Committed::Other),
         Fit::Free | Fit::There => {}
     }
-    // While the slot holds bytes that differ from the stored ones, no other process can evaluate this
+    // While the slot has bytes that differ from the stored ones, no other process can evaluate this
     // record again from stored KV: so it is stored without runs.
     let runs = if store.changes.has_others() {
         &[][..]

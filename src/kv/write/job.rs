@@ -58,7 +58,7 @@ pub(in crate::kv) enum WriterJob {
 }
 
 impl WriterJob {
-    /// The bytes of memory that the job holds while it waits.
+    /// The bytes of memory that the job takes while it waits.
     pub(in crate::kv) fn bytes(&self) -> usize {
         match self {
             WriterJob::Put(record) => record.bytes(),

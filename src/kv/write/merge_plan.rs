@@ -100,10 +100,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Merges until nothing is left to merge; the sizes then, and how often each edge's bytes were
-    /// written again.
+    /// Merges until nothing is left to merge. Returns the sizes of the edges after that, and how often
+    /// the bytes of each first edge were written again.
     fn settle(sizes: &[u64]) -> (Vec<u64>, Vec<u32>) {
-        // Each edge as the first and one past the last of what it was made of.
+        // For each edge: the range of the first edges that it was made of.
         let mut edges: Vec<Range<usize>> = (0..sizes.len()).map(|i| i..i + 1).collect();
         let mut rewritten = vec![0; sizes.len()];
         let weigh = |r: &Range<usize>| sizes[r.clone()].iter().sum::<u64>();
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(sizes.iter().filter(|s| **s >= WHOLE).count(), 12);
         assert!(sizes.len() < 16, "{sizes:?}");
         assert_eq!(rewritten.iter().max(), Some(&1));
-        // As they come, one turn after another.
+        // The same, with one segment added after another.
         let mut sizes = Vec::new();
         for _ in 0..1000 {
             sizes.push(100 << 10);
@@ -174,7 +174,7 @@ mod tests {
                 seen += batch.len();
                 let weights: Vec<u64> = left.iter().map(|l| l.0).collect();
                 let (_, again) = settle(&weights);
-                // The merged edges, and what they were made of.
+                // The merged edges: their size, and the number of first edges that they were made of.
                 let mut next: Vec<(u64, usize)> = Vec::new();
                 let mut at = 0;
                 let (merged, _) = settle(&weights);
@@ -197,7 +197,7 @@ mod tests {
                 let most = (WHOLE as f64 / *size as f64).log(GROWTH as f64).max(0.0) as u32 + 1;
                 prop_assert!(*again <= most, "{size} bytes were written {again} times again");
             }
-            // Between two whole ones, or at the end, only few small ones stay.
+            // Between two large edges, and at the end, only few small ones are left.
             let mut small = 0;
             for (size, _) in &left {
                 small = if *size < SMALL { small + 1 } else { 0 };

@@ -1,4 +1,4 @@
-//! Keeps stored KV within its quota, and keeps disk space free for npast.db, which holds the messages.
+//! Keeps stored KV within its quota, and keeps disk space free for npast.db, which has the messages.
 //! The writer thread calls it at the end of a turn, before each record is written, and when npast.db asks
 //! for space. Invariant: a put is not written if it would leave less free space than twice the part of
 //! the disk that is reserved for npast.db (`Space::reserve`).
