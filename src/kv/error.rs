@@ -39,7 +39,7 @@ pub enum Error {
     /// The thread that reads segments ahead panicked. No file is known to be damaged.
     #[error("stored KV was not read: the reading thread panicked: {0}")]
     Panicked(String),
-    /// Another process uses the KV folder. It may have written records that no owner holds yet, so they
+    /// Another process uses the KV folder. It may have written records that no owner reaches yet, so they
     /// must not be removed.
     #[error("another npast is using the KV folder")]
     Busy,

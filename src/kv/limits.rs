@@ -1,7 +1,8 @@
 //! The limits of the store: how many bytes may wait for the writer thread, how large a record a reader
-//! accepts, how many bytes all files may take on disk, and how long the store waits. The writer, the
-//! readers and the eviction use them. A caller chooses them when it opens the store, and they do not
-//! change afterwards.
+//! accepts, how many bytes all files may take on disk, how long the store must be unused before segments
+//! are merged, and how long a change of the index waits for another process. The writer, the readers and
+//! the eviction use them. A caller chooses them when it opens the store, and they do not change
+//! afterwards.
 
 use std::path::Path;
 use std::time::Duration;
@@ -29,8 +30,8 @@ pub struct Limits {
     /// The quota: the maximum number of bytes of all record files of all models. `None` means 20 GiB or a
     /// tenth of the disk, whichever is less. Records in use are kept even if they alone exceed the quota.
     pub quota_bytes: Option<u64>,
-    /// The maximum number of payload bytes that the reading thread of a chain may be ahead of its caller.
-    /// One segment that is larger than the limit is accepted alone.
+    /// For `find::read_ahead`: the maximum number of payload bytes that the reading thread of a chain may
+    /// be ahead of its caller. One segment that is larger than the limit is accepted alone.
     pub ahead_bytes: usize,
     /// Small segments are merged after the store was not used for this long.
     pub merge_after: Duration,

@@ -1,6 +1,7 @@
-//! Proves one record alone, without the tokens of a conversation: for `npast kv verify` and for the
-//! fuzzer. The payload is hashed piece by piece while it is read. Invariant: not more than 1 MiB of a
-//! payload is in memory at a time.
+//! Checks one record alone (see *checked alone* in `kv/mod.rs`): for `npast kv verify` and for the fuzzer.
+//! No target is known here, so a record is not proven, and its payload is not returned. The payload is
+//! hashed piece by piece while it is read. Invariant: not more than 1 MiB of a payload is in memory at a
+//! time.
 
 use std::io::Read;
 
@@ -15,7 +16,7 @@ use crate::ledger::{Running, Token};
 /// The maximum number of payload bytes in memory at a time.
 const CHUNK: usize = 1 << 20;
 
-/// The header and the tokens of a record that was proven.
+/// The header and the tokens of a record that was checked alone.
 #[derive(Debug)]
 pub(in crate::kv) struct Inspected {
     pub(in crate::kv) header: Header,
@@ -64,7 +65,7 @@ pub(in crate::kv) fn record(
     Ok(Inspected { header, tokens })
 }
 
-/// Proves the bytes of one record alone.
+/// Checks the bytes of one record alone.
 ///
 /// # Errors
 /// The first check that failed. Never panics, and never allocates more than `bytes` has.

@@ -1,7 +1,7 @@
-//! Proving stored records when nothing is restored, for `npast kv verify`.
+//! Checking stored records when nothing is restored, for `npast kv verify`.
 //!
-//! - `inspect`: proves one record alone.
-//! - `verify`: proves all record files of one model.
+//! - `inspect`: checks one record alone.
+//! - `verify`: checks all record files of one model.
 //! - `deep`: chooses segments for `npast kv verify --deep`; the slot evaluates their tokens again and
 //!   compares the bytes.
 

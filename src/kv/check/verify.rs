@@ -1,4 +1,4 @@
-//! Proves every record file of one model, for `npast kv verify`. Each record is proven alone first; then
+//! Checks every record file of one model, for `npast kv verify`. Each record is checked alone first; then
 //! the digests of all edges on chains from position 0 are computed from their tokens. Invariant: nothing
 //! is changed here; the caller moves damaged files to quarantine.
 
@@ -17,8 +17,8 @@ use super::inspect;
 /// The result for one model.
 #[derive(Default)]
 pub(in crate::kv) struct Proved {
-    /// The number of files that are proven when looked at alone. An edge whose digests do not fit the
-    /// chain before it counts here, and is in `bad` too.
+    /// The number of files whose records passed when they were checked alone. An edge whose digests do not
+    /// fit the chain before it counts here, and is in `bad` too.
     pub(in crate::kv) files: u64,
     /// The bytes of these files.
     pub(in crate::kv) bytes: u64,
@@ -26,7 +26,7 @@ pub(in crate::kv) struct Proved {
     pub(in crate::kv) bad: Vec<(String, ReadFault)>,
 }
 
-/// Reads and proves all record files of the model folder named `model`: checksums, structure, file name,
+/// Reads and checks all record files of the model folder named `model`: checksums, structure, file name,
 /// and the digests of all edges on chains from position 0.
 pub(in crate::kv) fn prove_all(
     files: &Files,
@@ -58,7 +58,7 @@ pub(in crate::kv) fn prove_all(
     Ok(proved)
 }
 
-/// Proves one file alone, and checks that it belongs into this model folder and under this name.
+/// Checks one record alone, and whether its file belongs into this model folder and under this name.
 fn prove(
     files: &Files,
     model: &str,
@@ -77,7 +77,7 @@ fn prove(
     Ok((header, record.tokens, len))
 }
 
-/// The header and tokens of each proven edge, ordered by p0.
+/// The header and tokens of each edge that passed when it was checked alone, ordered by p0.
 type ProvedEdges = BTreeMap<(usize, String), (Header, Vec<Token>)>;
 
 /// The edges on chains from position 0 whose tokens do not give their digests.

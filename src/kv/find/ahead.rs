@@ -1,8 +1,12 @@
-//! Finds the stored segment that has the most of a new segment's tokens. The slot calls it
-//! (`Store::ahead`) before it stores a segment: if some of the tokens are stored already, the slot takes
-//! the stored bytes for them, and stores only the rest as a new segment. The writer thread calls it again
-//! in the transaction that stores the segment, because another process may have stored these tokens in
-//! the meantime.
+//! Finds what is stored ahead: a new segment is about to be stored from position p0 on, and some of its
+//! tokens may be stored already in another segment that begins at D(p0). Among these stored segments, the
+//! search finds the one that has the longest common beginning with the new segment. (The thread in
+//! `read_ahead` and its limit `Limits::ahead_bytes` have nothing to do with this.)
+//!
+//! The slot calls it (`Store::ahead`) before it stores a segment. For the tokens of the common beginning,
+//! the slot replaces its own KV by the stored bytes, and then stores only the tokens after them as a new
+//! segment. The writer thread calls it again when it stores that segment, because another process may have
+//! stored these tokens in the meantime.
 //!
 //! This keeps one rule of the store (docs/kv-format.md, One version): two stored chains with the same
 //! tokens in [0, p) have the same bytes there. Without the rule, a restarted process could restore other

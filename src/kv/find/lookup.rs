@@ -1,8 +1,10 @@
 //! The lookup: finds which stored segments and snapshots fit the tokens of a conversation, the target. A
-//! restore begins with it. The index gives candidates. For each candidate, the last tokens that its index
-//! row keeps are compared with the target first, because that is cheap. Only if they are equal, the
-//! digest of the target at that position is computed and compared with the candidate's. Invariant: an
-//! edge of the resulting chain and a node have the same digests as the target.
+//! restore begins with it. The index gives candidates: the edges that begin at a digest of the target. The
+//! index row of an edge has the last tokens of the edge. They are compared first with the target's tokens
+//! before position p1, because that is cheap. Only if these tokens are equal, D(p1) of the target is
+//! computed and compared with the digest at the end of the edge. (If the model has no edges at all, nodes
+//! are found in the same way, by the last tokens before their position.) Invariant: each edge of the chain
+//! that a lookup returns, and each node, has the digests that the target has at the same positions.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -4,7 +4,8 @@
 //! - `ahead`: before a new segment is stored, finds a stored segment that begins with the same tokens;
 //!   used at a put.
 //! - `read_ahead`: a thread that reads and proves the segments of a chain before its caller needs them;
-//!   used at a restore. (It has nothing to do with `ahead`.)
+//!   used at a restore. (It has nothing to do with `ahead`; `Limits::ahead_bytes` is the limit of
+//!   `read_ahead`.)
 //! - `warm`: makes the kernel read an owner's files into the page cache while the model is loaded.
 
 pub(in crate::kv) mod ahead;

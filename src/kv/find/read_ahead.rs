@@ -1,7 +1,9 @@
 //! Reading ahead: during a restore a thread reads and proves the segments of a chain, one after another,
-//! while the caller imports the segments before them into the slot. The caller gives buffers back, and
-//! the thread uses them again. Invariant: the payload bytes that wait for the caller stay within
-//! `Limits::ahead_bytes`, or are one segment.
+//! while the caller imports the segments before them into the slot. The caller gives buffers back, and the
+//! thread uses them again. Invariant: the payloads that wait for the caller, together with the payload
+//! that the caller has, are at most `Limits::ahead_bytes` bytes. Only a payload that is larger than the
+//! limit may exceed it, and then no other payload waits. (The payload that the thread is just reading is
+//! not counted.)
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -44,9 +44,9 @@ impl Folder {
         Ok(all)
     }
 
-    /// Removes an owner's pins, turns and snapshots under one model; returns the records that no other
-    /// owner reaches now. All in one transaction, because another process may begin to hold these
-    /// records.
+    /// Takes an owner's pin, turn node and snapshots away under one model; returns the records that no
+    /// other owner reaches now. All in one transaction, because another process may make an owner reach
+    /// these records.
     fn release(
         &self,
         model: &StoredModel,

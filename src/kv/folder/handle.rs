@@ -1,7 +1,8 @@
 //! [`Folder`]: a KV folder with the records of any number of models, opened when no model is loaded: for
 //! `npast kv` and for commands on sessions. It opens the same index as a store, makes it agree with the
-//! files, and has no writer thread. Invariant: garbage collection runs only when no other process uses
-//! the folder.
+//! files, and has no writer thread. Invariant: [`Folder::collect`] (garbage collection by `npast kv gc`)
+//! fails if another process used the KV folder when this [`Folder`] was opened. (`Store::collect` does not
+//! look for other processes: see `store/upkeep.rs`.)
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
@@ -87,8 +88,8 @@ impl Folder {
     /// Garbage collection: removes every record that no owner reaches, and then what is above the quota.
     ///
     /// # Errors
-    /// [`Error::Busy`] when another process uses the folder, because no owner holds yet what that process
-    /// has just stored. Otherwise when files or index fail.
+    /// [`Error::Busy`] when another process uses the folder, because no owner may reach yet what that
+    /// process has just stored. Otherwise when files or index fail.
     pub fn collect(&self) -> Result<Collected, Error> {
         if !self.lock.was_alone() {
             return Err(Error::Busy);

@@ -1,8 +1,10 @@
 //! [`handle::Folder`]: the handle of a KV folder without a loaded model, for commands.
 //!
 //! - `handle`: opening a folder, and garbage collection.
-//! - `status`, `verify`, `forget`, `share`: one source file for each use: `npast kv status`, `npast kv
-//!   verify`, `npast sessions rm`, and the list of sessions together with forks.
+//! - `status`: for `npast kv status`.
+//! - `verify`: for `npast kv verify`.
+//! - `forget`: for `npast sessions rm`.
+//! - `share`: for the list of sessions, and for forks.
 
 pub(in crate::kv) mod forget;
 pub(in crate::kv) mod handle;

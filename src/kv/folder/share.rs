@@ -1,9 +1,16 @@
-//! Two uses of the points of a conversation (`index::points`). [`Folder::shelf`] and [`Shelf::stored`]
-//! say, for a list of sessions, how many tokens of each conversation are stored, and how many of these
-//! another owner shares. [`Folder::hold`] is for a fork, a new session that continues a copy of another
-//! session's conversation: it makes the new owner hold the records of the common tokens, so that they
-//! stay when the other owner goes on or is removed. Invariant: a record counts only if its digest is the
-//! one of the conversation's own tokens.
+//! How much of a conversation is stored, and keeping what a fork has copied. Both use the points of the
+//! conversation (`index::points`).
+//! - [`Shelf`] is a picture of everything that is stored, with the owners that reach each record.
+//!   [`Folder::shelf`] loads it once for the list of sessions. [`Shelf::stored`] then says for each
+//!   conversation how many of its tokens are stored, and how many of these tokens another owner reaches
+//!   too.
+//! - [`Folder::hold`] is for a fork, which is a new session that begins with a copy of another session's
+//!   conversation. It gives the fork's owner a pin and a turn node, so that this owner reaches the records
+//!   of the copied tokens. The records then stay when the other session's owner holds other digests after
+//!   its next turn, and when that owner is removed.
+//!
+//! Invariant: a record counts only if it ends at a point: its digest is the one of the conversation's own
+//! tokens.
 
 use std::collections::{HashMap, HashSet};
 
@@ -53,8 +60,9 @@ impl Shelf {
 }
 
 impl Folder {
-    /// Makes `owner` hold what is stored of the first `len` tokens of `ledger`, under every model. If the
-    /// last of these tokens are stored only in a segment that ends later, it holds that segment too.
+    /// Gives `owner` a pin and a turn node, under every model, by which it reaches what is stored of the
+    /// first `len` tokens of `ledger`. If the last of these tokens are stored only in a segment that ends
+    /// later, the owner reaches that segment too.
     ///
     /// # Errors
     /// When the index fails.

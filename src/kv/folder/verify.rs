@@ -1,4 +1,4 @@
-//! Proves all record files in a KV folder and moves damaged ones to quarantine, for `npast kv verify`.
+//! Checks all record files in a KV folder and moves damaged ones to quarantine, for `npast kv verify`.
 //! Invariant: a file that could not be read, but is not known to be damaged, stays where it is.
 
 use crate::kv::check::verify::prove_all;
@@ -16,8 +16,8 @@ use super::handle::Folder;
 /// The result of [`Folder::verify`].
 #[derive(Clone, Default, Debug)]
 pub struct Verified {
-    /// The number of files that are proven when looked at alone. An edge whose digests do not fit the
-    /// chain before it counts here, and is in `bad` too.
+    /// The number of files whose records passed when they were checked alone. An edge whose digests do not
+    /// fit the chain before it counts here, and is in `bad` too.
     pub files: u64,
     /// The bytes of these files.
     pub bytes: u64,
@@ -37,7 +37,7 @@ pub struct BadFile {
 }
 
 impl Folder {
-    /// Reads and proves every record file: checksums, structure, file name, and the digests of all edges
+    /// Reads and checks every record file: checksums, structure, file name, and the digests of all edges
     /// on chains from position 0. Moves each damaged file to quarantine.
     ///
     /// # Errors

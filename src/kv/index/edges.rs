@@ -1,6 +1,7 @@
 //! The table `edge`: the stored segments of one model. The writer thread adds and removes rows; a lookup
-//! searches them. Invariant: each statement of a lookup is an index search that reads only the rows that
-//! it returns, so the cost of a lookup does not depend on how much else is stored.
+//! searches them. Invariant: SQLite executes each statement of a lookup as a search in a B-tree (one of
+//! the indexes that this table declares), and reads only the rows that the statement returns. So the cost
+//! of a lookup hardly depends on how much else is stored.
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 

@@ -168,13 +168,14 @@ impl Graph {
         found
     }
 
-    /// True when a snapshot with a state is stored, which the segments alone cannot give.
+    /// True when a snapshot is stored, and not only logits rows. The segments alone cannot give the state
+    /// then.
     pub(in crate::kv) fn has_states(&self) -> bool {
         let state = |role: &Option<SnapshotRole>| *role != Some(SnapshotRole::Row);
         self.nodes.iter().any(|(_, role)| state(role))
     }
 
-    /// True when a record is a snapshot with a state, and not a logits row alone.
+    /// True when a record is a snapshot, and not a logits row alone.
     fn is_state(&self, item: GraphItem) -> bool {
         let node = item.checked_sub(self.edges.len()).map(|at| &self.nodes[at]);
         node.is_some_and(|(_, role)| *role != Some(SnapshotRole::Row))

@@ -1,7 +1,8 @@
-//! Joints: the digests at which one segment ends and the next one begins. This file has the statements
-//! that ask whether only these two segments need a joint, and that replace rows of `edge` when a merge
-//! removes a joint or a split adds one. The writer thread uses them. Invariant: each replacement is one
-//! transaction, so no lookup finds a chain with a gap.
+//! Joints: the digests at which one segment ends and the next one begins. A joint is *plain* when only
+//! these two segments need it: no other segment ends or begins there, no node stands there, and the joint
+//! is nobody's pin or turn node. This file has the statements that ask whether a joint is plain, and those
+//! that replace rows of `edge` when a merge removes a joint or a split adds one. The writer thread uses
+//! them. Invariant: each replacement is one transaction, so it never leaves a gap in a chain.
 
 use rusqlite::{Connection, params};
 
@@ -38,8 +39,8 @@ impl<'a> Joints<'a> {
         Joints { db, model }
     }
 
-    /// True when the joint is plain: exactly one edge ends at the digest, exactly one begins there, and
-    /// no node, pin or turn has this digest.
+    /// True when the joint is plain: exactly one edge ends at the digest, exactly one begins there, and no
+    /// node, pin or turn node has this digest.
     pub(in crate::kv) fn is_plain(&self, at: Digest) -> SqlResult<bool> {
         self.db
             .prepare_cached(IS_PLAIN)?

@@ -1,6 +1,7 @@
-//! The table `model`: the models for which something is stored, one row per hard fingerprint. A store
-//! adds its row when it is opened. The tables with rows of one model name the model by its [`ModelId`].
-//! Invariant: the id follows from the hard fingerprint, so it is the same in an index that was rebuilt.
+//! The table `model`: one row for each hard fingerprint. A store adds the row of its own model when it is
+//! opened, and a rebuild of the index adds a row for each model folder with a valid `facts.json`. Other
+//! tables refer to a model by its [`ModelId`]. Invariant: a [`ModelId`] is computed from the hard
+//! fingerprint alone, so a model has the same one in an index that was rebuilt.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 

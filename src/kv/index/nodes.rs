@@ -1,6 +1,8 @@
-//! The table `node`: the stored snapshots and the logits rows that are stored alone, of one model. The
-//! writer thread adds and removes table rows; a lookup searches them. Invariant: there is at most one
-//! node per digest, and it has the strongest role that was put there.
+//! The table `node`: the nodes of one model, which are the stored snapshots and the logits rows that are
+//! stored alone. The writer thread adds and removes table rows; a lookup searches them. Invariant: there
+//! is at most one node per digest. If a node is put several times, its table row gets the strongest of the
+//! roles. (Its record file keeps the role of the first put, so after a rebuild of the index the node has
+//! that role.)
 
 use std::collections::HashMap;
 

@@ -13,14 +13,14 @@ use super::transaction::at_once;
 /// The tables with a column `owner`.
 const TABLES: [&str; 5] = ["pin", "turn", "state", "sample", "agreed"];
 
-/// A digest that an owner holds: its pin, its turn, or one of its snapshots.
+/// A digest that an owner holds: that of its pin, of its turn node, or of one of its snapshots.
 #[derive(Clone, Debug)]
 pub(in crate::kv) struct Hold {
     pub(in crate::kv) owner: String,
     pub(in crate::kv) digest: Digest,
-    /// For a pin: the id of its row, so a later pin has a higher number. 0 for turns and snapshots.
+    /// For a pin: the id of its row, so a later pin has a higher number. 0 for turn nodes and snapshots.
     pub(in crate::kv) order: i64,
-    /// True for a row of the table `state`: one of the owner's snapshots. False for a pin or a turn,
+    /// True for a row of the table `state`: one of the owner's snapshots. False for a pin or a turn node,
     /// which say where the conversation ends now.
     pub(in crate::kv) past: bool,
 }
@@ -35,7 +35,7 @@ impl<'a> Owners<'a> {
         Owners { db }
     }
 
-    /// All digests that owners hold under a model: pins, turns and snapshots.
+    /// All digests that owners hold under a model: of pins, turn nodes and snapshots.
     pub(in crate::kv) fn holds(&self, model: ModelId) -> SqlResult<Vec<Hold>> {
         self.db
             .prepare(

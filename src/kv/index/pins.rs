@@ -1,9 +1,13 @@
 //! The table `pin`: for each owner and model the one digest up to which the owner wants its conversation
-//! kept. The slot asks for a new pin at the end of each turn, and `write::pins` sets it. A rebuilt index
-//! cannot know the pins, so the rebuild makes *unclaimed* pins: placeholder rows, one at the end of each
-//! chain that nobody holds, which keep the chain from being collected. When an owner pins again, the
-//! unclaimed pins on the way to its new pin are removed. Invariant: an owner has at most one pin per
-//! model.
+//! kept. The writer thread moves a pin when the slot calls `Store::pin` (see `write::pins`), a fork gets
+//! its first pin from `Store::hold` or `Folder::hold`, and an eviction moves a pin back when it removes
+//! the edge before the pin. Invariant: an owner has at most one pin per model.
+//!
+//! A rebuild of the index cannot restore the pins, because no record file has them. So the rebuild makes
+//! *unclaimed* pins, which are rows with made-up owner names. If no owner reaches the last edge of a
+//! chain, the rebuild puts an unclaimed pin at the end of this edge, so that garbage collection does not
+//! remove the chain. When a real owner pins a digest later, the unclaimed pins at this digest, and at the
+//! digests on the way from position 0 to it, are removed: the real owner reaches these records now.
 
 use std::collections::HashSet;
 
@@ -102,9 +106,9 @@ impl<'a> Pins<'a> {
             .exists([self.model.0])
     }
 
-    /// Removes the unclaimed pins at `end` and at every digest on the way from position 0 to it, because
-    /// a real owner holds these digests now. The walk goes back from `end`; it stops at digests that are
-    /// in `walked`, and adds the digests that it visits. Returns how many it visited.
+    /// Removes the unclaimed pins at `end` and at every digest on the way from position 0 to it, because a
+    /// real owner reaches the records there now. The walk goes back from `end`; it stops at digests that
+    /// are in `walked`, and adds the digests that it visits. Returns how many it visited.
     pub(in crate::kv) fn claim(
         &self,
         end: Digest,

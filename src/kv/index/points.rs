@@ -1,8 +1,11 @@
-//! The points of one conversation: the positions at which something stored in a graph ends on its tokens.
-//! The list of sessions asks how much of a conversation is stored; `npast sessions rm` asks which records
-//! a conversation has; a fork asks which digest its owner must hold to keep what it shares with its
-//! parent. Invariant: every point has the digest of the conversation's own tokens, so a record of other
-//! tokens is never a point.
+//! The points of one conversation in a [`Graph`]: the positions p at which an edge ends or a node stands
+//! with the digest D(p) of the conversation's own tokens. Invariant: a record of other tokens never makes
+//! a point.
+//!
+//! There are three uses. The list of sessions shows how many tokens of each conversation are stored.
+//! `npast sessions rm` finds the records that are stored for a conversation. A fork, which is a new
+//! session that begins with a copy of another session's conversation, finds the digest that the owner of
+//! the new session must hold in order to reach the records of the copied tokens.
 
 use crate::ledger::{Digest, Running, Token};
 
@@ -43,10 +46,10 @@ pub(in crate::kv) fn points(graph: &Graph, ledger: &[Token]) -> Vec<Point> {
     points
 }
 
-/// For a fork: makes `owner` hold what is stored of the first `len` tokens of `ledger`, in one graph.
-/// Sets the owner's turn, and returns the digest that the caller must make its pin. The caller calls this
-/// in the transaction in which it loaded the graph; otherwise another process could evict the records in
-/// between.
+/// For a fork: makes `owner` reach what is stored of the first `len` tokens of `ledger`, in one graph.
+/// Sets the owner's turn node, and returns the digest that the caller must make its pin. The caller calls
+/// this in the transaction in which it loaded the graph; otherwise another process could evict the records
+/// in between.
 pub(in crate::kv) fn hold(
     index: &Index,
     graph: &Graph,
@@ -56,7 +59,7 @@ pub(in crate::kv) fn hold(
 ) -> SqlResult<Option<Digest>> {
     let points = points(graph, ledger);
     // When the other owner ends its next turn, its last snapshot is removed, unless the snapshot is also
-    // a turn of this owner.
+    // the turn node of this owner.
     let node = |p: &&Point| p.end <= len && !graph.standing(p.digest).is_empty();
     if let Some(turn) = points.iter().rfind(node) {
         let turns = index.turns(graph.model);

@@ -278,9 +278,9 @@ pub(in crate::kv) fn reconcile_all(
     Ok(all)
 }
 
-/// Makes unclaimed pins (see `index::pins`) for all chains that no owner holds after a rebuild: the
-/// record files do not say who pinned them. Such a pin is removed when an owner pins the same digest or
-/// one further on, or by eviction when the quota needs space.
+/// Makes an unclaimed pin (see `index::pins`) for each chain whose last edge no owner reaches after a
+/// rebuild: the record files do not say who pinned it. Such a pin is removed when an owner pins the same
+/// digest or one further on, or by eviction when the quota needs space.
 pub(in crate::kv) fn pin_unheld(index: &Index) -> Result<(), Error> {
     for model in index.models().all()? {
         index.at_once(|| {

@@ -1,17 +1,19 @@
 //! Decides which of an owner's older snapshots stay on disk. `index::states` asks at each put of a
-//! snapshot with the role `Turn`. The functions here compute only from their arguments.
+//! snapshot with the role `Turn`. (Older snapshots with the role `Step` never stay, and nothing is asked
+//! about them.) The functions here compute only from their arguments.
 //!
 //! The rule compares distances: the distance of a snapshot is the number of tokens from it to the new
-//! snapshot. The nearest older snapshot stays. After that, go from near to far; let A be the last
-//! snapshot that stays, B the next one, and C the one after B (or the frozen head). B is removed if C is
-//! at most twice as far away as A.
+//! snapshot. The nearest older snapshot stays. After that, go from near to far; let A be the last snapshot
+//! that stays, B the next one, and C the one after B. If no snapshot comes after B, then C is the frozen
+//! head's snapshot, or position 0 if that snapshot is not stored. B is removed if C is at most twice as
+//! far away as A.
 //!
-//! Example: the new snapshot is at position 1,000, there is no frozen head, and a turn has ended every
-//! 100 tokens. The older snapshots have the distances 100, 200, … 900. 100 stays. 200 stays, because the
-//! next one, 300, is more than 2 × 100. 300 is removed, because 400 is not more than 2 × 200. 400 stays,
-//! because 500 is more than 2 × 200. 500, 600 and 700 are removed, because the next ones are not more
-//! than 2 × 400. 800 stays, because 900 is more than 2 × 400. 900 is removed, because position 0, at the
-//! distance 1,000, is not more than 2 × 800. Left are 100, 200, 400 and 800.
+//! Example: the new snapshot is at position 1,000, no frozen head's snapshot is stored, and a turn has
+//! ended every 100 tokens. The older snapshots have the distances 100, 200, … 900. 100 stays. 200 stays,
+//! because the next one, 300, is more than 2 × 100. 300 is removed, because 400 is not more than 2 × 200.
+//! 400 stays, because 500 is more than 2 × 200. 500, 600 and 700 are removed, because the next ones are
+//! not more than 2 × 400. 800 stays, because 900 is more than 2 × 400. 900 is removed, because position 0,
+//! at the distance 1,000, is not more than 2 × 800. Left are 100, 200, 400 and 800.
 //!
 //! Invariants that follow from the rule, as long as its factor is 2 (see [`retained`]):
 //! - Going back to the end of a turn x tokens ago evaluates at most x tokens again. In the example, the

@@ -1,10 +1,13 @@
-//! The tables `sample` and `agreed`. They answer one question: is a stored state right on this machine,
-//! when another build, device or number of threads has evaluated it? `sample` has a few logits that the
-//! slot computed after a fixed text when the state was stored (see `src/slot/sample.rs`). Before the slot
-//! uses the state under another soft fingerprint, it computes the same logits again and compares. If they
-//! agree, `agreed` has a row, and the comparison is not repeated. Both tables exist only in the index. If
-//! they are lost, the tokens of such states are evaluated again. Invariant: a table keeps the last 32
-//! rows of an owner.
+//! The tables `sample` and `agreed`. They answer one question about the stored state after a prefix (the
+//! KV in its segments, and the snapshot at its end if there is one): is this state right on this machine,
+//! although another build, device or number of threads has evaluated it? `sample` has a few logits, found
+//! by the digest of the prefix: the slot computes them after a turn, in idle time or before the process
+//! ends, by evaluating a fixed text after the prefix (see `src/slot/sample.rs`). When the slot has
+//! restored the state under another soft fingerprint, it computes these logits again, and compares them
+//! before it uses the state. If they agree, a row is added to `agreed`, and the comparison is not
+//! repeated. Both tables exist only in the index. If they are lost, records of another soft fingerprint
+//! are not used without a sample, and their tokens are evaluated again. Invariant: each of the two tables
+//! has at most 32 rows of the same owner and model; older rows are removed.
 
 use rusqlite::{Connection, OptionalExtension, params};
 

@@ -1,8 +1,16 @@
-//! The table `state`: which snapshots belong to which owner. To an owner belong the snapshots that were
-//! put for it, and the snapshots (except frozen heads) that stand before them in the same conversation,
-//! also if another owner put them. The writer thread adds the rows with each put of a snapshot; a new
-//! snapshot makes older ones unnecessary, and `index::retain` decides which. Invariant: a snapshot that
-//! belongs to an owner is not removed for the sake of another owner.
+//! The table `state`: which snapshots belong to which owner. (Each row is about a snapshot. The word
+//! *state* in comments means more; see `kv/mod.rs`.) Two kinds of snapshots belong to an owner:
+//! - the snapshots with the role `Turn` or `Step` that were put for this owner;
+//! - the snapshots that stand before these in the same conversation, also if they were put for another
+//!   owner.
+//!
+//! A snapshot with the role `Head` is not added, because all conversations with the same frozen head share
+//! the frozen head's snapshot.
+//!
+//! The writer thread adds the rows when it stores a snapshot. A new snapshot makes older snapshots of its
+//! owner unnecessary: all those with the role `Step`, and those with the role `Turn` that `index::retain`
+//! chooses. The rows of these older snapshots are then removed. Invariant: the file of an older snapshot
+//! is removed only if no other owner holds its digest.
 
 use rusqlite::{Connection, Row, params};
 
@@ -58,9 +66,9 @@ impl<'a> States<'a> {
     }
 
     /// Gives a stored snapshot to an owner, together with all snapshots that stand before it in the
-    /// conversation. If its role is `Turn`, it becomes the owner's turn. Returns the owner's snapshots
-    /// that are not needed any more; the caller removes the files of the free ones and then calls
-    /// [`States::release`].
+    /// conversation. If its role is `Turn`, it becomes the owner's turn node. Returns the owner's
+    /// snapshots that are not needed any more; the caller removes the files of the free ones and then
+    /// calls [`States::release`].
     pub(in crate::kv) fn put(
         &self,
         owner: &str,
@@ -181,8 +189,8 @@ impl<'a> States<'a> {
             .collect())
     }
 
-    /// The position and the file length in bytes of the last frozen head before the new snapshot; 0 and 0
-    /// if there is none.
+    /// The position and the file length in bytes of the last frozen head's snapshot before the new one; 0
+    /// and 0 if there is none.
     fn head_of(&self, past: &Past) -> SqlResult<(usize, u64)> {
         let mut find = self.db.prepare_cached(
             "SELECT at, bytes FROM node WHERE model = ?1 AND digest = ?2 AND role = ?3",

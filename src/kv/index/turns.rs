@@ -1,8 +1,11 @@
-//! The table `turn`: for each owner and model the digest at the end of its last turn. A node is stored
-//! there: a snapshot, or a logits row alone if the model's KV can be cut at any position and needs no
-//! stored state. The pin says up to where an owner wants segments kept; the turn says which node is its
-//! present one. The writer thread sets it with each put. Invariant: an owner has at most one turn per
-//! model.
+//! The table `turn`: for each owner and model the digest of its turn node. If the model needs snapshots,
+//! this is the snapshot at the end of the owner's last turn. If the model's KV can be cut at any position,
+//! no snapshot is needed, and the turn node is the logits row at the end of the owner's last prompt, where
+//! the reply begins. The pin says up to where the owner wants segments kept; the turn node says from which
+//! node the owner's conversation goes on. The writer thread sets the turn node when it stores a snapshot
+//! with the role `Turn`, or a logits row, for an owner; other puts leave it as it is. A fork gets its
+//! first turn node from `index::points::hold`, and a rebuild of the index takes the node at the highest
+//! position. Invariant: an owner has at most one turn node per model.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -33,7 +36,7 @@ impl<'a> Turns<'a> {
         Turns { db, model }
     }
 
-    /// Makes `digest` the turn of an owner.
+    /// Makes the node at `digest` the turn node of an owner.
     pub(in crate::kv) fn set(&self, owner: &str, digest: Digest) -> SqlResult<()> {
         self.db.execute(
             "INSERT OR REPLACE INTO turn(owner, model, digest) VALUES (?1, ?2, ?3)",
@@ -42,8 +45,9 @@ impl<'a> Turns<'a> {
         Ok(())
     }
 
-    /// Makes `digest` the turn of an owner, unless its present turn is at the same or a later position. A
-    /// rebuild reads the record files in any order, and ends with the last position.
+    /// Makes the node at `digest` the turn node of an owner, unless the owner's turn node is at the same
+    /// or a later position. A rebuild reads the record files in any order, and ends with the last
+    /// position.
     pub(in crate::kv) fn set_if_deeper(&self, owner: &str, digest: Digest) -> SqlResult<()> {
         self.db.execute(
             "INSERT INTO turn(owner, model, digest) VALUES (?1, ?2, ?3)
@@ -55,9 +59,9 @@ impl<'a> Turns<'a> {
         Ok(())
     }
 
-    /// Makes the logits row at `digest` the turn of an owner. If the owner's previous turn is a logits
-    /// row too, and no other owner has a pin or a turn there, the digest of the previous one is returned:
-    /// its file can be removed.
+    /// Makes the logits row at `digest` the turn node of an owner. If the owner's previous turn node is a
+    /// logits row too, and no other owner has its pin or its turn node there, the digest of the previous
+    /// one is returned: its file can be removed.
     pub(in crate::kv) fn replace_row(
         &self,
         owner: &str,

@@ -1,8 +1,9 @@
 //! The JSON files in a model folder that say in readable form for which fingerprints its records were
 //! written: `facts.json` has the hard fingerprint, and each `soft-….json` has one soft fingerprint. They
-//! are written when a store is opened; a rebuild of the index and the texts about differences read them.
-//! Invariant: the name of the model folder is the first 16 hex digits of the hard fingerprint in its
-//! `facts.json`.
+//! are written when a store is opened. A rebuild of the index reads `facts.json`. When a record was
+//! written under another soft fingerprint, `Store::made_elsewhere` reads the file of that one, and tells
+//! the user what is different. Invariant: the name of the model folder is the first 16 hex digits of the
+//! hard fingerprint in its `facts.json`.
 
 use std::io::{self, Read};
 

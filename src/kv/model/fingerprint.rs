@@ -1,8 +1,8 @@
 //! The fingerprint: the facts of a model and its context. Its hard part must be equal before stored KV is
 //! used; its soft part may differ, and then a sample of logits decides (`index::samples`).
 //! `agent/fingerprint.rs` collects the facts before the store is opened. All facts are kept in readable
-//! form, so that a refusal can say which fact differs. Invariant: equal facts give equal digests,
-//! whatever order the facts were added in.
+//! form, so that npast can tell the user which fact differs when it does not use stored KV. Invariant:
+//! equal facts give equal digests, whatever order the facts were added in.
 
 use std::collections::BTreeSet;
 

@@ -1,16 +1,28 @@
 //! An identity for the tensor data of a model, as a hexadecimal text. It is one of the hard facts, and
 //! `agent/engine.rs` asks for it at each start.
 //!
-//! A hash of a few samples per tensor (`Tensors::samples`) is cheap, but it does not notice when another
-//! part of the file is wrong, for example zeros after an interrupted download. To hash all data at each
-//! start would take a minute for tens of gigabytes. So all data of a file is hashed once, and the
-//! identity is remembered in `weights.json` together with the attributes of the file. While size, time of
-//! change and samples are the same, and the path or the inode is, the file keeps its identity.
+//! The identity must change when the data changes anywhere, for example when an interrupted download has
+//! left zeros in the file. A hash of a few samples per tensor (`Tensors::samples`) is cheap, but does not
+//! notice this. A hash of all data notices it, but takes a minute for tens of gigabytes, which is too long
+//! for every start. So all data of a model is hashed once. The list `weights.json` then has, for each
+//! model, the attributes of its files, the samples, the hash and the identity. At a start the model is
+//! looked up in it:
+//! - The samples and all attributes of the files are the same as in the list: the model keeps its
+//!   identity.
+//! - The samples, the sizes and the times of modification are the same, and for each file the path or the
+//!   inode is: it is probably the same model. It keeps its identity, and its data is hashed again.
+//! - Otherwise the model is new. It is *small* if its data is at most 512 MiB. The identity of a small
+//!   model is the hash of its data. The identity of a large model is a hash of the samples and the
+//!   attributes, because its data is not hashed yet.
 //!
-//! A small model is hashed before the start continues, and its hash becomes its identity. A large model
-//! gets a hash of its file attributes as its identity, and a background thread hashes its data.
-//! Invariant: two files get the same identity only if their attributes or the hashes of their data say
-//! that they have the same data.
+//! The data of a small model is hashed before the start continues, that of a large model by a background
+//! thread. When all data is hashed, the identity changes in two cases only: if the list had another hash
+//! for these files, the new hash becomes the identity; if the list has another model with the same hash,
+//! the identity of that model is used. For a large model this happens in the list: the running process
+//! keeps the identity with which it has started, and the next start uses the changed one.
+//!
+//! Invariant: two models get the same identity only if their attributes or the hashes of their data say
+//! that they have the same data. (If the files cannot be read here, the samples alone are the identity.)
 
 use std::fs::{self, File};
 use std::io;

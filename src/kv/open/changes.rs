@@ -1,7 +1,7 @@
-//! Counts of what happened to segments after the slot had put them. The slot remembers at which
-//! boundaries segments are stored, so that it need not ask the index after each call. When one of these
-//! counts has changed, the slot asks for these boundaries again. The writer thread, the quarantine and a
-//! rebuild of the index raise the counts. Invariant: a count never decreases.
+//! Counts of what happened to segments and snapshots after the slot had put them. The slot remembers at
+//! which boundaries segments are stored, so that it need not ask the index after each model call. When one
+//! of these counts has changed, the slot asks for these boundaries again. The writer thread, the
+//! quarantine and a rebuild of the index raise the counts. Invariant: a count never decreases.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

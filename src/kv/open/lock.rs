@@ -1,7 +1,11 @@
-//! The lock file of the KV folder. A process holds a shared lock while it uses the folder. At its start
-//! it tries to get an exclusive lock: if it gets one, no other process uses the folder, and it may remove
-//! temporary files that crashed processes left, and move a damaged index away. Invariant: while a process
-//! is alone (`was_alone`) and has not called `share`, no other process is in the folder.
+//! The lock file of the KV folder. Each process that opens the folder tries to lock the file exclusively,
+//! without waiting. If another process has a lock, this fails, and the process waits for a shared lock
+//! instead. A process that got the exclusive lock is *alone*: it may remove temporary files that crashed
+//! processes left, and move a damaged index away. [`FolderLock::share`] then replaces the exclusive lock
+//! by a shared one, and the processes that wait can go on. (It unlocks the file for a moment: another
+//! process may get the exclusive lock then, and `share` waits for that process.) Invariant: while a
+//! process is alone and has not called `share`, no other process has a lock. (On a file system without
+//! locks no process is ever alone.)
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};

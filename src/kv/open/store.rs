@@ -1,6 +1,7 @@
-//! [`OpenStore`]: a KV folder opened for one model, with everything that the handle, the writer thread
-//! and the readers share. It exists from `Store::open` until the last handle is dropped. Invariant: it
-//! holds the folder's lock all the time, so no other process removes its temporary files.
+//! [`OpenStore`]: a KV folder opened for one model, with everything that the handle, the writer thread and
+//! the readers share. It exists from `Store::open` until the last handle is dropped. Invariant: an
+//! `OpenStore` has the folder's lock as long as it exists, so no other process removes the temporary files
+//! that this store writes.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};

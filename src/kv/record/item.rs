@@ -1,6 +1,6 @@
-//! `Edge` and `Node`: what the index says about one stored segment or snapshot. A lookup returns these
-//! values, and a reader needs nothing else to find the record file and to prove it. Invariant: the file
-//! name follows from the kind and the digests.
+//! `Edge` and `Node`: what the index says about one stored segment, snapshot or logits row. A lookup
+//! returns these values, and a reader needs nothing else to find the record file and to prove it.
+//! Invariant: the file name follows from the kind and the digests.
 
 use crate::ledger::Digest;
 

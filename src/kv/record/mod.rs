@@ -3,7 +3,7 @@
 //!
 //! A source file uses only files above it in this list:
 //! - [`storage`]: the file operations on record files, as a trait; tests replace it by a disk that fails.
-//! - `role`: for which reason a snapshot is kept.
+//! - `role`: for which reason a snapshot or a logits row is kept.
 //! - `runs`: in which batches the tokens of a segment were evaluated.
 //! - `format`: the bytes of a record's header.
 //! - `files`: the files of one model folder: their names, how a file is written and replaced, and the

@@ -1,5 +1,6 @@
 //! What a caller hands over to be stored: [`PutSegment`] and [`PutSnapshot`], and [`Record`], the form in
-//! which they wait in the queue of the writer thread. The caller moves the bytes into these values, and
+//! which they wait in the queue of the writer thread. (Elsewhere a record is a file; a value of the type
+//! [`Record`] is in memory, and becomes such a file.) The caller moves the bytes into these values, and
 //! does no hashing and no I/O: the writer thread computes the checksums and writes the file. So the only
 //! cost of a put for its caller is the copy of the bytes out of the slot. Invariant: [`Record::encode`]
 //! returns only headers that a reader accepts.

@@ -38,7 +38,7 @@ pub struct ProvenSegment {
 pub struct ProvenSnapshot {
     /// The position P.
     pub at: usize,
-    /// The state bytes as they were put.
+    /// The bytes of the snapshot as they were put.
     pub payload: Vec<u8>,
     /// The logits row of token `at` - 1, if it was put.
     pub logits: Option<Vec<f32>>,
@@ -289,7 +289,7 @@ pub(in crate::kv) fn segment(
     prove().map_err(|fault| fault.of(&name))
 }
 
-/// The record of an edge, proven without the tokens of a target; a merge or a split uses it.
+/// The record of an edge, checked alone; a merge or a split uses it.
 pub(in crate::kv) struct Whole {
     pub(in crate::kv) tokens: Vec<Token>,
     pub(in crate::kv) runs: Vec<TokenRun>,

@@ -1,9 +1,10 @@
-//! The role of a snapshot: the reason why it is kept. The role is one byte in the record and one number
-//! in its index row. The slot gives it with a put, and the rules for removing snapshots use it.
-//! Invariant: the numbers never change, because stored records have them.
+//! The role of a node: the reason why its snapshot or logits row is kept. The role is one byte in the
+//! record and one number in its index row. The slot gives it with a put, and the rules for removing
+//! snapshots use it. Invariant: the numbers never change, because stored records have them.
 
-/// The reason why a snapshot is kept. A smaller number is a stronger role, one for which the snapshot is
-/// kept longer. If a snapshot is put twice with different roles, it keeps the stronger one.
+/// The reason why a snapshot or a logits row is kept. A smaller number is a stronger role, one for which
+/// the snapshot is kept longer. If a snapshot is put twice with different roles, it keeps the stronger
+/// one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum SnapshotRole {
@@ -16,8 +17,8 @@ pub enum SnapshotRole {
     /// The snapshot stands inside a long prompt or a long turn, or at the point where a model call was
     /// interrupted. If it has an owner, it is removed when the owner's next `Step` or `Turn` is stored.
     Step = 3,
-    /// A logits row at the end of a prompt, with an empty payload. It is for models whose KV can be cut
-    /// at any position, which need no stored state. Each turn of the owner replaces it.
+    /// A logits row at the end of a prompt, with an empty payload. It is for models whose KV can be cut at
+    /// any position, which need no snapshot. The owner's next logits row replaces it.
     Row = 4,
 }
 

@@ -1,7 +1,7 @@
 //! The methods of `Store` by which a caller says what an owner wants kept: the slot sets a pin at the end
-//! of a turn, and the agent makes a fork hold what it shares. (`write::pins` does the jobs, `index::pins`
-//! has the table.) Invariant: the writer thread does these jobs in the order of the calls, after the puts
-//! before them.
+//! of a turn, and the agent gives a fork a pin and a turn node, so that the fork's owner reaches the
+//! records that it shares. (`write::pins` does the jobs, `index::pins` has the table.) Invariant: the
+//! writer thread does these jobs in the order of the calls, after the puts before them.
 
 use crate::kv::error::Error;
 use crate::kv::index::graph::Graph;
@@ -29,7 +29,7 @@ impl Store {
     }
 
     /// `Folder::hold` under the model of this store, for a process that has the store open: makes `owner`
-    /// hold what is stored of the first `len` tokens of `ledger`.
+    /// reach what is stored of the first `len` tokens of `ledger`.
     ///
     /// # Errors
     /// When the index fails or the writer thread has ended.

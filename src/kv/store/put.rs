@@ -1,6 +1,7 @@
 //! The methods of `Store` that hand over something to be stored: segments, snapshots, and samples of
-//! logits (see `index::samples`). The slot calls them at the end of a model call and at snapshot points.
-//! Invariant: the writer thread does them in the order of the calls.
+//! logits (see `index::samples`). The slot calls them at the end of a model call, at snapshot points and
+//! segment boundaries inside a long append, and in idle time. Invariant: the writer thread stores in the
+//! order of the calls.
 
 use crate::kv::record::item::Edge;
 use crate::kv::record::put::{PutSegment, PutSnapshot, Record};
@@ -49,7 +50,7 @@ impl Store {
 
     /// Hands over a snapshot to be stored, like [`Store::put_segment`]. When a snapshot with an owner is
     /// durable, the writer thread removes older ones of this owner (docs/kv-format.md, Snapshots of a
-    /// conversation). Files that another owner holds stay.
+    /// conversation). The file of a snapshot whose digest another owner holds stays.
     pub fn put_snapshot(&self, put: PutSnapshot<'_>) {
         self.push(WriterJob::Put(put.into()));
     }

@@ -1,6 +1,10 @@
-//! The methods of `Store` that keep a store small and free of damage: garbage collection, merging,
-//! freeing disk space, quarantine, and choosing segments for `npast kv verify --deep`. Invariant: of
-//! these methods only `make_room` evicts records that the conversation in the slot needs.
+//! The methods of `Store` that keep a store small and free of damage: garbage collection, merging, freeing
+//! disk space, quarantine, and choosing segments for `npast kv verify --deep`. Invariant: of these methods
+//! only `make_room` evicts records that the conversation in the slot needs.
+//!
+//! `Store::collect` may run while other processes use the folder. Then it may also remove what such a
+//! process has just stored and no owner reaches yet; these tokens are evaluated again. (`Folder::collect`,
+//! which `npast kv gc` calls, refuses to run in this case.)
 
 use std::sync::Arc;
 

@@ -1,10 +1,16 @@
 //! Stores one record: its file and its index row. The writer thread calls [`commit`] for each put. The
-//! file is first written under a temporary name and flushed, which may take long. Then one transaction of
-//! the index repeats the questions that were asked before the file was written: is the record stored
-//! already, and is the segment before it stored? The transaction then renames the file to its final name,
-//! and adds the index row. While a transaction is open no other process can change the index. So if two
-//! processes store the same record, one stores it, and the other one finds it stored and compares the
-//! bytes. Invariant: no index row is added before its file is durable.
+//! steps:
+//! 1. The index is asked whether the record should be stored. It is not stored if a record of the same
+//!    name is stored already. A segment is also not stored if no stored segment ends where it begins
+//!    (except at position 0), or if more of its tokens are stored than the slot has taken the bytes of
+//!    (see `find::ahead`).
+//! 2. The file is written under a temporary name and flushed, which may take long.
+//! 3. A transaction of the index begins. No other process can change the index until it ends. The
+//!    questions of step 1 are asked again, because another process may have changed the index meanwhile.
+//! 4. The file is renamed to its final name, the index row is added, and the transaction is committed.
+//!
+//! So if two processes store the same record, one stores it, and the other one finds it stored and
+//! compares the checksums. Invariant: no index row is added before its file is durable.
 
 use std::io::Read;
 

@@ -1,14 +1,17 @@
-//! Eviction: removes records when the store is larger than its quota. The writer thread does it at the
-//! end of a turn and before a write on a full disk; garbage collection (`npast kv gc`, `Store::collect`)
-//! does it too, and also removes every record that no owner reaches. The caller says which records are in
-//! use (`in_use`), and these stay.
+//! Eviction: removes records when the store is larger than its quota, or when disk space is missing. The
+//! writer thread does it at the end of a turn, before a write on a full disk, and when npast.db needs
+//! space. Garbage collection (`npast kv gc`, `Store::collect`) is an eviction that also removes every
+//! record that no owner reaches. The caller says which records are in use (`in_use`), and these stay.
 //!
-//! Order: only leaves are removed. A leaf is a record that nothing continues: a snapshot, or an edge at
-//! whose end no edge begins and no snapshot stands. An edge becomes a leaf when everything after it was
-//! removed. (An edge to which no chain leads from position 0 may go at any time.) Among the leaves, those
-//! that no owner reaches go first. The others go by the number of tokens per byte that must be evaluated
-//! again without them, the smallest number first. Invariant: from every record that is left, a chain
-//! still leads back to position 0 if one did before.
+//! Order: only leaves are removed. A leaf is a record that nothing continues: a node, or an edge at whose
+//! end no edge begins and no node stands. An edge becomes a leaf when everything after it was removed. (An
+//! edge to which no chain leads from position 0 may go at any time.) This decides which leaf goes first:
+//! 1. A leaf that no owner reaches goes before one that an owner reaches.
+//! 2. Then the leaf goes without which the fewest tokens per byte must be evaluated again.
+//! 3. If these numbers are about equal, the leaf goes whose latest pin is the oldest.
+//! 4. If these are equal too, the leaf at the highest position goes.
+//!
+//! Invariant: from every record that is left, a chain still leads back to position 0 if one did before.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -138,8 +141,8 @@ pub(in crate::kv) fn remove_all(
 }
 
 /// Removes the file of a record, then its index row. A crash in between leaves an index row without a
-/// file, which the next open removes. Pins at the end of a removed edge move to its start, so their
-/// owners still hold the rest of the chain.
+/// file, which the next open removes. Pins at the end of a removed edge move to its start, so their owners
+/// still reach the rest of the chain.
 fn remove(
     index: &OpenIndex,
     files: &Files,

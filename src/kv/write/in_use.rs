@@ -1,7 +1,8 @@
-//! What the conversation in the slot needs. The writer thread remembers it from job to job. Records in
-//! use are not evicted for the quota (they are evicted only when npast.db has no disk space left), and a
-//! merge removes no joint at the end of a record that was put since the last pin. Invariant: what was put
-//! since the last pin is in use, although no owner holds it yet.
+//! What the conversation in the slot needs: the records that its owner reaches, and the *fresh* records. A
+//! record is fresh if it was put after the last successful `Store::pin` of any owner (one at whose digest
+//! something was stored). The writer thread remembers both from job to job. An eviction does not remove
+//! records in use, except when npast.db has no disk space left, and a merge removes no joint at the end of
+//! a fresh record. Invariant: a fresh record is in use even if no owner reaches it yet.
 
 use std::collections::HashSet;
 
@@ -14,7 +15,7 @@ use crate::ledger::Digest;
 pub(in crate::kv) struct InUse {
     /// Owners of which everything that they reach must stay.
     pub(in crate::kv) owners: HashSet<String>,
-    /// A model, and the digests at the ends of the records that were put for it since the last pin.
+    /// A model, and the digests at the ends of its fresh records.
     pub(in crate::kv) fresh: Option<(ModelId, Vec<Digest>)>,
 }
 
@@ -24,7 +25,7 @@ pub(in crate::kv) struct CurrentOwner {
     /// The owner of the latest pin or put. It is only one, because there is one slot. If all owners of a
     /// process with many conversations counted, nothing could be evicted.
     owner: Option<String>,
-    /// The digests at the ends of the records that were put since the last pin: no owner holds them yet.
+    /// The digests at the ends of the records of the fresh records, which perhaps no owner reaches yet.
     fresh: Vec<Digest>,
 }
 
@@ -42,7 +43,7 @@ impl CurrentOwner {
         self.owner = Some(owner.to_owned());
     }
 
-    /// The owner's new pin holds everything that was put.
+    /// The owner reaches, by its new pin, everything that was put: no record is fresh any more.
     pub(in crate::kv) fn all_is_pinned(&mut self) {
         self.fresh.clear();
     }
@@ -52,7 +53,7 @@ impl CurrentOwner {
         self.owner.take_if(|current| current == owner);
     }
 
-    /// The digests at the ends of the records that were put since the last pin.
+    /// The digests at the ends of the fresh records.
     pub(in crate::kv) fn fresh(&self) -> &[Digest] {
         &self.fresh
     }

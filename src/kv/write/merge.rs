@@ -1,7 +1,8 @@
 //! Merging: makes one segment of several small ones. The writer thread does it when nobody has used the
 //! store for some time. `merge_plan` decides which segments are merged; docs/kv-format.md (Merging) has
-//! the order of the steps. Invariant: a merge changes no byte of the KV that a restore gets, and never
-//! removes a joint that something else needs.
+//! the order of the steps. Invariant: a merge changes no byte of the KV that a restore gets. It removes
+//! only plain joints (see `index::joints`): those that no other segment, no node, no pin and no turn node
+//! needs.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -90,8 +91,8 @@ impl Merger {
     }
 
     /// Does one merge, if a waiting chain needs one. It reads and writes at most 12 MiB. `fresh` are the
-    /// digests at the ends of the records that were put since the last pin. After a failure the chain
-    /// waits for its next pin.
+    /// digests at the ends of the fresh records (see `in_use`). After a failure the chain waits for its
+    /// next pin.
     ///
     /// The loop ends, because each round merges, or removes a chain from the list, or adds a joint at
     /// which no later round merges.

@@ -1,8 +1,8 @@
 //! Decides which segments of a chain are merged into one. `merge` calls [`plan`] for each chain that has
 //! grown. The result depends only on the sizes of the segments, and on which joints between them may be
-//! removed. Small segments become one file, so that the KV of a year of short turns can be read as fast
-//! as that of one long turn. Invariant: the merges of one byte over its whole life are bounded (see
-//! [`plan`]).
+//! removed. A conversation of a year of short turns has thousands of small segments; merged into a few
+//! large ones, they are read as fast as the segments of a single long prompt. Invariant: the number of
+//! merges that write the same byte again is bounded (see [`plan`]).
 
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ const GROWTH: u64 = 8;
 pub(in crate::kv) struct ChainLink {
     pub(in crate::kv) weight: u64,
     /// True when the edge may be merged with the one before it: their joint is plain (see
-    /// `index::joints`), and no record that was put since the last pin ends there.
+    /// `index::joints`), and no fresh record (see `in_use`) ends there.
     pub(in crate::kv) joined: bool,
 }
 

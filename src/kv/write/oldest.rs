@@ -1,7 +1,10 @@
-//! Frees disk space without using the index. When the disk is so full that npast.db cannot be opened, the
-//! index may be impossible to open too, and a message must be stored first. Removes files in quarantine,
-//! then the oldest record files by their modification time. Invariant: only stored KV is removed, which
-//! can be evaluated again; the next open of the index drops the rows of these files.
+//! Frees disk space without using the index: removes files in quarantine, then the oldest record files by
+//! their modification time. [`give_way`] is for a process that has no open store, when npast.db has no
+//! space to store a message. The disk may then be too full to open the index, and the message is more
+//! important than stored KV, whose tokens can be evaluated again. A process with an open store calls
+//! `Store::make_room`, which evicts through the index and uses only [`empty_quarantine`] of this file.
+//! Invariant: only files in quarantine and record files are removed; the next open of the index drops the
+//! rows of these record files.
 
 use std::fs;
 use std::path::Path;

@@ -1,8 +1,8 @@
-//! Moves the pin of an owner; the writer thread does it at the end of a turn. (`index::pins` has the SQL
-//! of the table, `store::pins` the methods for callers.) After a rebuild of the index, it also removes
-//! the unclaimed pins on the way to an owner's new pin, because the owner holds these records itself now.
-//! Invariant: [`PinWriter::pin`] moves a pin that an owner already has only to a digest at which
-//! something is stored.
+//! Moves the pin of an owner, when the slot calls `Store::pin` or the agent calls `Store::hold`; the
+//! writer thread does it. (`index::pins` has the SQL of the table, `store::pins` the methods for callers.)
+//! After a rebuild of the index, it also removes the unclaimed pins on the way to an owner's new pin,
+//! because the owner itself reaches these records now. Invariant: if an owner has a pin already, and
+//! nothing is stored at the new digest, the pin stays where it is.
 
 use std::collections::HashSet;
 
@@ -23,7 +23,8 @@ pub(in crate::kv) struct PinWriter {
 impl PinWriter {
     /// Moves the pin of an owner to `digest`, and removes the unclaimed pins on the way to it. Returns
     /// whether something is stored at `digest`. If nothing is, a pin that the owner already has stays
-    /// where it is: when a turn could not be written, the turns before it must stay held.
+    /// where it is: when a turn could not be written, the records of the turns before it must stay
+    /// reached.
     pub(in crate::kv) fn pin(
         &mut self,
         store: &OpenStore,

@@ -86,7 +86,7 @@ impl DiskRoom {
             .map_err(|error| error.at(&store.files.folder))
     }
 
-    /// An owner was removed, so what it held can be evicted now.
+    /// An owner was removed, so the records that only it reached can be evicted now.
     pub(in crate::kv) fn owner_forgotten(&mut self) {
         self.stuck = None;
     }

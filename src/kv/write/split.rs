@@ -1,7 +1,7 @@
 //! Splitting: makes two segments of one, at the position where the tokens of a second conversation begin
 //! to differ. Both conversations then share the first part (see `find::ahead`) and continue from its end.
-//! The writer thread does it when the slot asks (`Store::split`). Steps: the segment is read and proven,
-//! both parts are written to temporary files and flushed, one transaction renames both files and
+//! The writer thread does it when the slot asks (`Store::split`). Steps: the segment is read and checked
+//! alone, both parts are written to temporary files and flushed, one transaction renames both files and
 //! exchanges the index rows, and then the file of the whole segment is removed. Invariant: after a crash
 //! at any step, the whole segment or both parts are stored.
 

@@ -1,6 +1,7 @@
 //! Removes the snapshots and logits rows that a new one of the same owner replaces. The writer thread
-//! calls it after each put of a snapshot. Invariants: nothing is removed before the new record is
-//! durable, and nothing that another owner holds.
+//! calls it after each put of a snapshot or logits row. Invariants: nothing is removed before the new
+//! record is durable, and the file of a node is removed only if no other owner holds the digest of this
+//! node.
 
 use crate::kv::open::store::OpenStore;
 use crate::kv::record::files;
@@ -39,7 +40,7 @@ fn snapshots(store: &OpenStore, record: &Record, role: SnapshotRole) -> Result<(
     Ok(())
 }
 
-/// Makes a logits row its owner's turn, and removes the logits row that was the turn before.
+/// Makes a logits row its owner's turn node, and removes the logits row that was the turn node before.
 fn row(store: &OpenStore, record: &Record) -> Result<(), WriteFailure> {
     let before = store
         .index()

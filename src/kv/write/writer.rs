@@ -1,7 +1,7 @@
 //! The loop of the writer thread: it does one job after another, in the order of the calls, and merges
-//! segments when it has nothing else to do. If a job fails, the user gets a notice and the thread goes on
-//! with the next job; only a panic ends the thread. Invariant: a record is durable before its index row
-//! is added.
+//! segments when it has nothing else to do. If a job fails, the user gets a notice, and the thread goes on
+//! with the next job. The thread ends when the last handle of the store is dropped and all jobs are done,
+//! or after a panic. Invariant: a record is durable before its index row is added.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
