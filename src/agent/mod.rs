@@ -1,82 +1,71 @@
 //! The turn: a user's message becomes durable, then tokens, then a stored answer with its receipts.
-//! This room joins the others: chat (messages and tokens), session (what is sacred), slot (what is
-//! decoded). It knows no terminal and no HTTP; callers pass input in and get events out.
+//! This room joins the others: chat (messages and tokens), session (npast.db), slot (what is decoded).
+//! It knows no terminal and no HTTP: callers pass requests in and get events out.
 //!
-//! - `engine`: model, slot and stores of a process; `probe`: whether a new model loads at all; `conversation`: one session of it.
-//! - `append`: input to durable tokens; `turn`: the call; `reply`: what comes back; `record`: stored,
-//!   then shown; `fresh`: read again after a failure.
-//! - `compress`: a conversation near the context's end goes on with a summary of its middle.
-//! - `branch`: undo, redo, edit, retry, fork.
-//! - `whose`: which session a client's history belongs to; `history`: what of it is stored; `follow`: the
-//!   rest is appended and answered; `foreign`: replies in it that no session sampled.
-//! - `steps`: a turn with tools; `calls`: the calls of one reply; `rounds`: budgets and loops;
-//!   `toolset`: what a call needs; `temp`: its temporary folder; `steering`: what the user says
-//!   meanwhile.
-//! - `prompt`: the system prompt, built once; `cost`: its tokens; `notes`: the memory;
-//!   `host`: what tools need of us.
-//! - `tokens`: tokens without a session.
-//! - `frame`: what a session froze at its start; `offered`: its tools; `reason`: a miss in words; `fit`: what a
-//!   model is loaded with where nobody says; `memory`: what a context surely needs.
+//! The parts, in the order in which they import each other. A part neither imports nor calls what stands
+//! below it in this list:
+//! 1. `values`: what callers pass in and get back: options, events, receipts, errors.
+//! 2. `engine`: model, slot and stores of one process: how they are chosen, tried, opened and shared.
+//! 3. `notes`: MEMORY.md and USER.md, the lists that the agent and people edit.
+//! 4. `prompt`: the system prompt, built once for a session.
+//! 5. `frozen`: what a session fixes at its start, and how messages become tokens under it.
+//! 6. `conversation`: what an open conversation is, and how it is read from npast.db.
+//! 7. `input`: an input becomes durable messages and tokens, or is withdrawn.
+//! 8. `opening`: starting, opening, mending and closing a conversation; one operation on it.
+//! 9. `model_call`: one model call: sampled, stored, shown, accounted for.
+//! 10. `side`: model calls beside the conversation, which leave it as it was.
+//! 11. `tool_calls`: the tools of a session, and running the calls of a reply.
+//! 12. `compression`: a conversation near the context's end goes on with a summary of its middle.
+//! 13. `turn`: reply, calls, results, reply, until a reply has no call.
+//! 14. `branches`: undo, redo, edit, retry, fork.
+//! 15. `history`: a client sends its whole conversation: whose it is, and how it is followed.
+//!
+//! Each folder's `mod.rs` lists its files in the same way. Methods of [`Conversation`] stand in the part
+//! that their law belongs to.
 
-mod append;
-mod aside;
-mod branch;
-mod calls;
-mod compress;
+mod branches;
+mod compression;
 mod conversation;
-mod cost;
-mod decoded;
 mod engine;
-mod error;
-mod event;
-mod fingerprint;
-mod fit;
-mod follow;
-mod foreign;
-mod frame;
-mod fresh;
+mod frozen;
 mod history;
-mod host;
-mod kept;
-mod memory;
+mod input;
+mod model_call;
 mod notes;
-mod offered;
-mod options;
-mod pass;
-pub mod probe;
+mod opening;
 mod prompt;
-mod reason;
-mod receipt;
-mod record;
-mod reply;
-mod rounds;
-mod steering;
-mod steps;
-pub mod temp;
-mod tokens;
-mod toolset;
+mod side;
+mod tool_calls;
 mod turn;
-mod whose;
+mod values;
 
-pub use branch::{Taken, behind, fork, redo, undo};
-pub use compress::{CompressOptions, CompressStage, Compressed, Pruned, Refused};
-pub use conversation::{Conversation, Info, kv_owner, preflight};
-pub use cost::{Cost, cost, vocabulary};
-pub use engine::{Engine, Facts, Notice};
-pub use error::{AgentError, ErrorKind};
-pub use event::{Done, Event, OpenQuestion, Stage};
-pub use fit::{demand, words as fit_words};
-pub use follow::Followed;
-pub use fresh::Mirror;
-pub use history::History;
-pub use notes::Notes;
-pub use offered::{Made, Maker};
-pub use options::{Input, Leeway, NewSession, Open, Options, Policy, Setup, TurnOptions};
-pub use pass::{Pass, Passes, Rank, Want};
-pub use prompt::{Part, Prompt, Surroundings};
-pub use receipt::{Milliseconds, MissNote, Receipt, TurnSum};
-pub use rounds::Budget;
-pub use steering::Steering;
-pub use toolset::{Gate, Toolset};
-pub use turn::{Stopped, TurnEnd};
-pub use whose::{Whose, call_handle, key_handle, whose};
+pub use branches::fork::fork;
+pub use branches::undo::{behind, redo, undo};
+pub use conversation::handle::{Conversation, Mirror};
+pub use conversation::names::{call_handle, key_handle, kv_owner};
+pub use engine::fit::demand;
+pub use engine::fit_words::words as fit_words;
+pub use engine::handle::{Engine, Facts};
+pub use engine::pass::{Pass, Passes, Rank, Want};
+pub use engine::probe;
+pub use frozen::cost::{Cost, cost, vocabulary};
+pub use frozen::maker::{Made, Maker};
+pub use history::follow::Followed;
+pub use history::sent::History;
+pub use history::whose::{Whose, whose};
+pub use notes::edit::Notes;
+pub use opening::open::preflight;
+pub use prompt::build::{Part, Prompt, Surroundings};
+pub use tool_calls::rounds::Budget;
+pub use tool_calls::steering::Steering;
+pub use tool_calls::temp;
+pub use tool_calls::toolset::{Gate, Toolset};
+pub use values::error::{AgentError, ErrorKind};
+pub use values::event::{Done, Event, OpenQuestion, Stage};
+pub use values::notice::Notice;
+pub use values::options::{
+    CompressOptions, Input, Leeway, NewSession, Open, Options, Policy, Setup, TurnOptions,
+};
+pub use values::outcome::{CompressStage, Compressed, Info, Pruned, Stopped, Taken, TurnEnd};
+pub use values::receipt::{Milliseconds, MissNote, Receipt, TurnSum};
+pub use values::refused::Refused;

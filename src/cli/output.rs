@@ -243,7 +243,7 @@ mod tests {
             "a process of its own; npast reads its answers",
         ),
         (
-            "src/agent/probe.rs",
+            "src/agent/engine/probe.rs",
             "",
             "a process of its own; npast reads its words",
         ),

@@ -1,4 +1,5 @@
-//! When the store was last used. Merging waits until nobody has used it for a while.
+//! The time at which the store was last used. Lookups, reads and puts set it; the writer thread merges
+//! segments only after nobody has used the store for some time.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,12 +14,12 @@ impl Default for Activity {
 }
 
 impl Activity {
-    /// The store is used now.
+    /// Sets the time of the last use to now.
     pub(in crate::kv) fn touch(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// How long ago the last use was.
+    /// The time since the last use.
     pub(in crate::kv) fn idle_for(&self) -> Duration {
         self.0
             .lock()

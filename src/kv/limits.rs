@@ -1,38 +1,43 @@
-//! Bounds of the store: on memory that waits for the disk, on what a reader allocates, on the disk and
-//! on waiting.
+//! The limits of the store: how many bytes may wait for the writer thread, how large a record a reader
+//! accepts, how many bytes all files may take on disk, how long the store must be unused before segments
+//! are merged, and how long a change of the index waits for another process. The writer, the readers and
+//! the eviction use them. A caller chooses them when it opens the store, and they do not change
+//! afterwards.
 
 use std::path::Path;
 use std::time::Duration;
 
 use crate::durable::Space;
 
-/// Without a setting: this, or a tenth of the disk, whichever is less.
+/// The default quota in bytes. The default is a tenth of the disk where that is less.
 const QUOTA: u64 = 20 << 30;
 
-/// Bounds of the store.
+/// The limits of a store. All byte counts are maxima.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes waiting for the writer; a put past it blocks until there is room. One put larger than
-    /// all of it passes when nothing else waits.
+    /// The maximum number of bytes that wait for the writer thread. A put that would exceed it blocks
+    /// until there is space. One put that is larger than the limit is accepted when nothing else waits.
     pub queue_bytes: usize,
-    /// Payload bytes of one segment.
+    /// The maximum payload of one segment, in bytes.
     pub segment_bytes: u64,
-    /// Tokens of one segment.
+    /// The maximum number of tokens of one segment.
     pub segment_tokens: u64,
-    /// Payload bytes of one snapshot (a whole state, where only whole states work).
+    /// The maximum payload of one snapshot, in bytes. For models of the class *whole* a snapshot has the
+    /// whole state of the sequence.
     pub snapshot_bytes: u64,
-    /// Values of a logits row.
+    /// The maximum number of values of a logits row.
     pub logits: u64,
-    /// Bytes of all files of the folder, of all models; `None` is 20 GiB or a tenth of the disk,
-    /// whichever is less. What is in use is kept above it.
+    /// The quota: the maximum number of bytes of all record files of all models. `None` means 20 GiB or a
+    /// tenth of the disk, whichever is less. Records in use are kept even if they alone exceed the quota.
     pub quota_bytes: Option<u64>,
-    /// Payload bytes that a chain's reader is ahead of its caller; one larger segment passes alone.
+    /// For `find::read_ahead`: the maximum number of payload bytes that the reading thread of a chain may
+    /// be ahead of its caller. One segment that is larger than the limit is accepted alone.
     pub ahead_bytes: usize,
-    /// Small segments are merged when the store was not used for this long.
+    /// Small segments are merged after the store was not used for this long.
     pub merge_after: Duration,
-    /// How long a change of the index waits for a change of another process. After one waited in
-    /// vain, each of the next ones waits a hundredth of it, until one succeeds: so the writer is soon
-    /// through with a long queue.
+    /// How long a change of the index waits while another process changes the index. After one change has
+    /// waited for this long without success, each following change waits a hundredth of this time, until
+    /// one change succeeds. So the writer thread does not wait this long for every job in a long queue.
     pub index_wait: Duration,
 }
 
@@ -52,7 +57,7 @@ impl Default for Limits {
     }
 }
 
-/// The quota of a folder, in bytes: as `given`, else 20 GiB or a tenth of the disk that holds `dir`,
+/// The quota in bytes: `given`, or else 20 GiB or a tenth of the disk of the folder `dir`,
 /// whichever is less.
 pub fn quota(dir: &Path, given: Option<u64>) -> u64 {
     given.unwrap_or_else(|| {

@@ -1,36 +1,41 @@
-//! Notices: sentences for the user about what went wrong in kv/. This room may not print, so it collects
-//! them, each trouble once, and the caller shows them.
+//! Notices: sentences for the user about failures in the KV store. Library code does not print, so a
+//! store collects its notices here, and the caller of `Store::take_notices` or `Folder::take_notices`
+//! shows them. At most 64 notices are kept, and a failure with the same reason is added once until a
+//! later write succeeds.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-/// Something a user should be told.
+/// A message for the user.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Notice {
-    /// What happened, one sentence.
+    /// What happened, in one sentence.
     pub text: String,
-    /// What to do about it, one sentence.
+    /// What the user can do about it, in one sentence.
     pub hint: String,
 }
 
-/// The most notices that wait: a caller that never takes them must not make them grow.
+/// The maximum number of notices that are kept until a caller takes them. A caller that never takes them
+/// must not let the list grow without a bound.
 const MOST: usize = 64;
 
 #[derive(Default)]
 struct NoticeState {
+    /// The notices that no caller has taken yet.
     waiting: Vec<Notice>,
-    /// How many notices were dropped, because [`MOST`] were waiting.
+    /// How many notices were dropped because [`MOST`] notices were already kept.
     more: usize,
-    /// Reasons of notices since the last success: a full disk is reported once, and not for every file.
+    /// The reasons of the notices that were added since the last [`Notices::well`] that cleared them. So
+    /// a full disk is reported once, and not once per file.
     reported: HashSet<String>,
 }
 
-/// The notices of one store.
+/// The notices of one store or folder.
 #[derive(Default)]
 pub(in crate::kv) struct Notices(Mutex<NoticeState>);
 
 impl Notices {
-    /// Adds a notice.
+    /// Adds a notice, and writes it to the log.
     pub(in crate::kv) fn add(&self, text: String, hint: &str) {
         tracing::warn!(%text, "kv notice");
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,7 +49,8 @@ impl Notices {
         }
     }
 
-    /// Adds a notice, unless one with this `reason` was added since the last [`Notices::well`].
+    /// Adds a notice, unless a notice with the same `reason` was added since the last [`Notices::well`]
+    /// that cleared the reasons.
     pub(in crate::kv) fn add_once(&self, reason: &str, text: String, hint: &str) {
         let fresh = {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,8 +61,9 @@ impl Notices {
         }
     }
 
-    /// A write succeeded: if the same trouble comes back, it is reported again. But not before the caller
-    /// has taken its first notice: on a full disk small writes succeed between large ones that fail.
+    /// A write succeeded, so a failure that happens again is reported again: the remembered reasons are
+    /// cleared. They are not cleared while a notice is still waiting for the caller: on a full disk small
+    /// writes succeed between large writes that fail, and each failure would be reported again.
     pub(in crate::kv) fn well(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.waiting.is_empty() {
@@ -64,7 +71,7 @@ impl Notices {
         }
     }
 
-    /// Takes the notices that wait. A last one says how many were too many to be kept.
+    /// Takes all notices. If notices were dropped, one more notice at the end gives their number.
     pub(in crate::kv) fn take(&self) -> Vec<Notice> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut notices = std::mem::take(&mut state.waiting);

@@ -1,6 +1,9 @@
-//! A queue of jobs between two threads, bounded by their bytes: what waits for the writer thread, and
-//! what the reading thread has ready. A crossbeam channel is bounded by the number of jobs, and one
-//! segment may be a thousand times as large as another.
+//! A job queue that is bounded by the bytes of its jobs. Two places use it: the queue of the writer
+//! thread (callers push, the writer thread takes), and the queue of the read-ahead thread (that thread
+//! pushes segments, the caller takes them). A channel of the standard library or of crossbeam bounds only
+//! the number of jobs; one segment can be a thousand times as large as another, so such a channel would
+//! not bound the memory. Invariant: the bytes of all jobs that are not done stay within the limit, except
+//! for one job that is larger than the limit.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,50 +13,54 @@ use crate::kv::activity::Activity;
 
 struct QueueState<T> {
     jobs: VecDeque<(T, usize)>,
-    /// Bytes waiting or being written.
+    /// The bytes of all jobs that were pushed and are not done: jobs in the queue, and the job that the
+    /// taking thread works on.
     bytes: usize,
-    /// The most that `bytes` ever was.
+    /// The maximum that `bytes` ever had.
     peak: usize,
-    /// Callers that wait for room now.
+    /// How many callers of `push` wait for space now.
     waiting: usize,
+    /// How many jobs were pushed.
     pushed: u64,
+    /// How many jobs are done.
     done: u64,
-    /// No more jobs are pushed; the thread ends after those that wait.
+    /// No more jobs will be pushed. The taking thread does the jobs that are left, and ends.
     closed: bool,
-    /// No thread does jobs any more.
+    /// No thread will take jobs any more.
     dead: bool,
 }
 
-/// Jobs of some bytes each, from any thread to one.
+/// A queue of jobs, from any number of threads to one thread. Each job counts with some bytes.
 pub(in crate::kv) struct Queue<T> {
     limit: usize,
     state: Mutex<QueueState<T>>,
-    /// Signalled when a job is pushed, and at the close.
+    /// Signalled when a job is pushed and when the queue is closed.
     work: Condvar,
-    /// Signalled when a job is done, and when the thread dies.
+    /// Signalled when a job is done and when the queue is dead: space may be free.
     room: Condvar,
 }
 
-/// What [`Queue::next`] found.
+/// The result of [`Queue::next`].
 pub(in crate::kv) enum NextJob<T> {
-    /// A job and its bytes, which count until [`Queue::done`].
+    /// A job and its bytes. They count until the taking thread calls [`Queue::done`].
     Job(T, usize),
-    /// No job, and nobody has used the store for as long as the caller had patience.
+    /// The queue is empty, and nobody has used the store for the time that the caller gave.
     Idle,
-    /// No job, and none will come.
+    /// The queue is empty and closed: no job will come.
     Closed,
 }
 
-/// How a flush ended.
+/// The result of [`Queue::flush`].
 #[derive(PartialEq, Eq, Debug)]
 pub(in crate::kv) enum Flushed {
-    /// All is done.
+    /// All jobs that were pushed before the call are done.
     Done,
-    /// The thread that does the jobs died before.
+    /// The queue was dead before all of them were done.
     Dead,
 }
 
 impl<T> Queue<T> {
+    /// An empty queue; `limit` is in bytes.
     pub(in crate::kv) fn new(limit: usize) -> Queue<T> {
         Queue {
             limit,
@@ -76,11 +83,12 @@ impl<T> Queue<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a job; blocks while it does not fit. False when no thread takes jobs any more.
+    /// Adds a job of `bytes` bytes, and blocks while the job does not fit. Returns false when the queue
+    /// is closed or dead; the job is dropped then.
     pub(in crate::kv) fn push(&self, job: T, bytes: usize) -> bool {
         let mut state = self.lock();
         state.waiting += 1;
-        // A job larger than the whole bound passes when no other waits.
+        // A job that is larger than the limit is accepted when no other job is in the queue.
         while !state.dead && state.bytes > 0 && state.bytes.saturating_add(bytes) > self.limit {
             state = self
                 .room
@@ -99,7 +107,8 @@ impl<T> Queue<T> {
         true
     }
 
-    /// The next job. Waits for one; with `patience` only until nobody used the store for that long.
+    /// Takes the next job, and waits for one. With `patience` it waits only until nobody has used the
+    /// store for that long.
     pub(in crate::kv) fn next(&self, patience: Option<(&Activity, Duration)>) -> NextJob<T> {
         let mut state = self.lock();
         loop {
@@ -128,7 +137,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// A job of `bytes` is done, or has failed.
+    /// The job of `bytes` bytes that was taken is done, or has failed.
     pub(in crate::kv) fn done(&self, bytes: usize) {
         let mut state = self.lock();
         state.bytes -= bytes;
@@ -153,13 +162,15 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Lets the writer end once it has drained.
+    /// Closes the queue: no more jobs will be pushed. The taking thread ends after the jobs that are
+    /// left.
     pub(in crate::kv) fn close(&self) {
         self.lock().closed = true;
         self.work.notify_all();
     }
 
-    /// The thread that does the jobs has ended: the waiting jobs are dropped, and no caller waits.
+    /// No thread takes jobs any more: jobs that are left are dropped, and no caller waits for space
+    /// again.
     pub(in crate::kv) fn die(&self) {
         let mut state = self.lock();
         state.dead = true;
@@ -169,7 +180,7 @@ impl<T> Queue<T> {
         self.room.notify_all();
     }
 
-    /// Callers that wait for room now, and the most bytes that ever waited.
+    /// How many callers wait for space now, and the maximum number of bytes that ever counted.
     #[cfg(test)]
     pub(in crate::kv) fn pressure(&self) -> (usize, usize) {
         let state = self.lock();

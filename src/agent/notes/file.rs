@@ -15,11 +15,11 @@ const MAX_BYTES: u64 = 256 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Held while files are read and replaced.
-pub(super) struct Held {
+pub(in crate::agent) struct Held {
     _file: File,
 }
 
-pub(super) fn lock(home: &Path) -> Result<Held, String> {
+pub(in crate::agent) fn lock(home: &Path) -> Result<Held, String> {
     let path = home.join("memory.lock");
     let failed =
         |e: std::io::Error| format!("The memory cannot be locked ({e}). Nothing was changed.");
@@ -40,7 +40,7 @@ pub(super) fn lock(home: &Path) -> Result<Held, String> {
 }
 
 /// A file's text; nothing if there is none.
-pub(super) fn read(path: &Path, secret: &Secrets) -> Result<Option<String>, String> {
+pub(in crate::agent) fn read(path: &Path, secret: &Secrets) -> Result<Option<String>, String> {
     let place = path.display();
     let file = match gate::open_own(path, secret) {
         Ok(Some(file)) => file,
@@ -69,7 +69,10 @@ pub(super) fn read(path: &Path, secret: &Secrets) -> Result<Option<String>, Stri
 /// Replaces all files or none: every text is on disk beside its file before the first takes its
 /// place, and one that fails takes back those before it. A link to somewhere else stays a link, and
 /// is not followed again after it was judged.
-pub(super) fn replace(texts: &[(PathBuf, String)], secret: &Secrets) -> Result<(), String> {
+pub(in crate::agent) fn replace(
+    texts: &[(PathBuf, String)],
+    secret: &Secrets,
+) -> Result<(), String> {
     let unchanged = |e: &dyn std::fmt::Display| {
         format!("The memory could not be written ({e}). Nothing was changed.")
     };

@@ -93,7 +93,7 @@ const ROLES: &[&str] = &[
 ];
 
 /// Why an entry is kept out of prompts: the end of a sentence that begins with "it".
-pub(super) fn of(text: &str) -> Option<&'static str> {
+pub(in crate::agent) fn of(text: &str) -> Option<&'static str> {
     if text.chars().any(hidden) {
         return Some("holds hidden characters");
     }

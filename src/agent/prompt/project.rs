@@ -7,9 +7,10 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::super::engine::Notice;
-use super::one_line;
+use crate::agent::values::notice::Notice;
 use crate::tools::{Secrets, gate};
+
+use super::line::one_line;
 
 const NAMES: [&str; 3] = ["AGENTS.md", "CLAUDE.md", ".npast.md"];
 /// Most bytes of them in a prompt, together; about 4,000 tokens.
@@ -18,7 +19,7 @@ const MAX_BYTES: usize = 16 * 1024;
 const MAX_FOLDERS: usize = 32;
 
 /// The part of the prompt, empty without a file, and what there is to say about it.
-pub(super) fn files(project: &Path, secret: &Secrets) -> (String, Vec<Notice>) {
+pub(in crate::agent) fn files(project: &Path, secret: &Secrets) -> (String, Vec<Notice>) {
     let mut notices = Vec::new();
     let (folders, notice) = folders(project);
     notices.extend(notice);

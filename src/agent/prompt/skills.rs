@@ -7,9 +7,10 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::super::engine::Notice;
-use super::one_line;
+use crate::agent::values::notice::Notice;
 use crate::tools::{Secrets, gate};
+
+use super::line::one_line;
 
 /// Most skills in the index.
 const MAX_SKILLS: usize = 40;
@@ -23,7 +24,11 @@ const MAX_LINE: usize = 200;
 /// The part of the prompt, empty without skills. The project's win over those of the data folder.
 /// Those of the project stay in it; those of the data folder may be links of the user's, to folders
 /// out of which their files do not lead.
-pub(super) fn index(project: &Path, home: &Path, secret: &Secrets) -> (String, Vec<Notice>) {
+pub(in crate::agent) fn index(
+    project: &Path,
+    home: &Path,
+    secret: &Secrets,
+) -> (String, Vec<Notice>) {
     let mut skills: BTreeMap<String, (String, PathBuf)> = BTreeMap::new();
     let mut notices = Vec::new();
     let folders = [

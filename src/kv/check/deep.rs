@@ -1,5 +1,7 @@
-//! For `npast kv verify --deep`: chooses segments that the slot evaluates again and compares, with the
-//! tokens and runs that it needs for that.
+//! Chooses segments for `npast kv verify --deep`, and collects what the slot needs to evaluate them
+//! again: the tokens from position 0 to the end of the segment, and the runs. The slot compares the
+//! resulting bytes with the stored ones. Invariant: only segments to which a chain leads from position 0
+//! are chosen.
 
 use crate::kv::error::Error;
 use crate::kv::index::graph::{Graph, GraphItem};
@@ -9,22 +11,22 @@ use crate::kv::record::read;
 use crate::kv::record::runs::{self, TokenRun};
 use crate::ledger::{Digest, Token};
 
-/// A stored segment with the text before it.
+/// A chosen segment, with all tokens before it.
 #[derive(Clone, Debug)]
 pub struct SampledSegment {
     /// The segment.
     pub edge: Edge,
     /// The tokens of [0, p1).
     pub tokens: Vec<Token>,
-    /// How its tokens and those before it were evaluated, as far back as that was kept without a
-    /// gap; nothing where not even its own are.
+    /// The runs of the segment, and those of the segments before it, as far back as they follow each
+    /// other without a gap. Empty if the segment itself has no runs.
     pub runs: Vec<TokenRun>,
-    /// The soft fingerprint it was written under.
+    /// The digest of the soft fingerprint under which the segment was written.
     pub soft: Digest,
 }
 
-/// At most `most` segments that a chain from position 0 leads to, spread evenly over all of them in
-/// the order of their positions.
+/// Chooses at most `most` segments to which a chain leads from position 0. They are spread evenly over
+/// all of them, in the order of their positions.
 pub(in crate::kv) fn sampled(store: &OpenStore, most: usize) -> Result<Vec<SampledSegment>, Error> {
     let graph = {
         let index = store.reader();
@@ -42,13 +44,14 @@ pub(in crate::kv) fn sampled(store: &OpenStore, most: usize) -> Result<Vec<Sampl
     chosen.map(|item| one(store, &graph, item)).collect()
 }
 
+/// Reads the tokens and runs for one chosen segment.
 fn one(store: &OpenStore, graph: &Graph, item: GraphItem) -> Result<SampledSegment, Error> {
     let edge = graph.edges[item].clone();
     let (header, last, mut runs) = read::edge_head(&store.files, &store.limits, &edge)?;
     let mut parts = vec![last];
     let (mut from, mut at) = (edge.from, edge.p0);
-    // A chain from position 0 leads to the edge, so each start but position 0 has an edge before it. Each
-    // step is to a lower position, so the walk ends even where rows are wrong.
+    // A chain leads from position 0 to the edge, so an edge ends at each boundary before it, except at
+    // position 0. Each step goes to a lower position, so the walk ends even if index rows are wrong.
     let before = |digest: Digest, at: usize| {
         let ending = graph.ending(digest).iter().map(|i| &graph.edges[*i]);
         let ending = ending.filter(|e| e.p1 == at && e.p0 < at);

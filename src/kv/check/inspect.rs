@@ -1,5 +1,7 @@
-//! Proves a record by itself, without the tokens of a conversation: for `npast kv verify`, and for
-//! fuzzing. It hashes the payload while it reads, and never holds all of it.
+//! Checks one record alone (see *checked alone* in `kv/mod.rs`): for `npast kv verify` and for the fuzzer.
+//! No target is known here, so a record is not proven, and its payload is not returned. The payload is
+//! hashed piece by piece while it is read. Invariant: not more than 1 MiB of a payload is in memory at a
+//! time.
 
 use std::io::Read;
 
@@ -11,18 +13,19 @@ use crate::kv::record::format::{Header, RecordKind};
 use crate::kv::record::read::{self, ReadFault};
 use crate::ledger::{Running, Token};
 
-/// Bytes of payload in memory at a time.
+/// The maximum number of payload bytes in memory at a time.
 const CHUNK: usize = 1 << 20;
 
-/// A proven record without its payload.
+/// The header and the tokens of a record that was checked alone.
 #[derive(Debug)]
 pub(in crate::kv) struct Inspected {
     pub(in crate::kv) header: Header,
     pub(in crate::kv) tokens: Vec<Token>,
 }
 
-/// Proves steps 1 to 4 of docs/kv-format.md, and that what a record says of itself agrees: the
-/// digests of an edge that begins at position 0 are those of its tokens.
+/// Does steps 1 to 4 of the proof (docs/kv-format.md): header, counts, length and checksums. In addition
+/// it compares the digests with each other and with the tokens, as far as one record allows: a node has
+/// two equal digests, and an edge from position 0 has the digests of its own tokens.
 pub(in crate::kv) fn record(
     input: &mut dyn Read,
     file_len: u64,
@@ -62,15 +65,15 @@ pub(in crate::kv) fn record(
     Ok(Inspected { header, tokens })
 }
 
-/// Proves the bytes of one record (a file of kv/v1) by themselves.
+/// Checks the bytes of one record alone.
 ///
 /// # Errors
-/// The first thing wrong. Never a panic, and never an allocation above what `bytes` hold.
+/// The first check that failed. Never panics, and never allocates more than `bytes` has.
 pub fn inspect(bytes: &[u8], limits: &Limits) -> Result<(), Damage> {
     match record(&mut &bytes[..], bytes.len() as u64, limits) {
         Ok(_) => Ok(()),
         Err(ReadFault::Damage(damage)) => Err(damage),
-        // Reading from memory fails only at its end.
+        // Reading from memory fails only at the end of the bytes.
         Err(ReadFault::Io(_)) => Err(Damage::Short),
     }
 }

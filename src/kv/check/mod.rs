@@ -1,8 +1,9 @@
-//! Proofs of stored files apart from a restore.
+//! Checking stored records when nothing is restored, for `npast kv verify`.
 //!
-//! - `inspect`: one record by itself.
-//! - `verify`: all files of a model.
-//! - `deep`: segments that the slot evaluates again and compares.
+//! - `inspect`: checks one record alone.
+//! - `verify`: checks all record files of one model.
+//! - `deep`: chooses segments for `npast kv verify --deep`; the slot evaluates their tokens again and
+//!   compares the bytes.
 
 pub(in crate::kv) mod deep;
 pub(in crate::kv) mod inspect;

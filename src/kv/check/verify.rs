@@ -1,4 +1,6 @@
-//! Proves every file of one model: for `npast kv verify`.
+//! Checks every record file of one model, for `npast kv verify`. Each record is checked alone first; then
+//! the digests of all edges on chains from position 0 are computed from their tokens. Invariant: nothing
+//! is changed here; the caller moves damaged files to quarantine.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,19 +14,20 @@ use crate::ledger::{Digest, Running, Token};
 
 use super::inspect;
 
-/// The files of one model, as a proof found them.
+/// The result for one model.
 #[derive(Default)]
 pub(in crate::kv) struct Proved {
-    /// Files that are as they were written.
+    /// The number of files whose records passed when they were checked alone. An edge whose digests do not
+    /// fit the chain before it counts here, and is in `bad` too.
     pub(in crate::kv) files: u64,
-    /// Their bytes.
+    /// The bytes of these files.
     pub(in crate::kv) bytes: u64,
-    /// The names of the others, and what is wrong with them.
+    /// The names of files that failed a check or could not be read, with the reason.
     pub(in crate::kv) bad: Vec<(String, ReadFault)>,
 }
 
-/// Reads all record files in the folder of a model, named `model`, and proves each: its checksums, its
-/// structure, its name, and the digests of every chain from position 0.
+/// Reads and checks all record files of the model folder named `model`: checksums, structure, file name,
+/// and the digests of all edges on chains from position 0.
 pub(in crate::kv) fn prove_all(
     files: &Files,
     model: &str,
@@ -44,7 +47,7 @@ pub(in crate::kv) fn prove_all(
                     edges.insert((header.p0, name), (header, tokens));
                 }
             }
-            // Another process replaced or removed it meanwhile.
+            // Another process has removed the file in the meantime.
             Err(ReadFault::Damage(Damage::Gone)) => {}
             Err(fault) => proved.bad.push((name, fault)),
         }
@@ -55,6 +58,7 @@ pub(in crate::kv) fn prove_all(
     Ok(proved)
 }
 
+/// Checks one record alone, and whether its file belongs into this model folder and under this name.
 fn prove(
     files: &Files,
     model: &str,
@@ -73,6 +77,7 @@ fn prove(
     Ok((header, record.tokens, len))
 }
 
+/// The header and tokens of each edge that passed when it was checked alone, ordered by p0.
 type ProvedEdges = BTreeMap<(usize, String), (Header, Vec<Token>)>;
 
 /// The edges on chains from position 0 whose tokens do not give their digests.

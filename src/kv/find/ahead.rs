@@ -1,7 +1,17 @@
-//! One version of a prefix's KV. Two stored chains with the same tokens in [0, p) must have the same
-//! bytes there. Otherwise a restarted process could restore other bytes than a process has that never
-//! stopped. So the slot looks up what is stored of a segment's tokens before it stores the segment, takes
-//! those bytes, and stores only what is new. The writer looks again when it gives the file its name.
+//! Finds what is stored ahead: a new segment is about to be stored from position p0 on, and some of its
+//! tokens may be stored already in another segment that begins at D(p0). Among these stored segments, the
+//! search finds the one that has the longest common beginning with the new segment. (The thread in
+//! `read_ahead` and its limit `Limits::ahead_bytes` have nothing to do with this.)
+//!
+//! The slot calls it (`Store::ahead`) before it stores a segment. For the tokens of the common beginning,
+//! the slot replaces its own KV by the stored bytes, and then stores only the tokens after them as a new
+//! segment. The writer thread calls it again when it stores that segment, because another process may have
+//! stored these tokens in the meantime.
+//!
+//! This keeps one rule of the store (docs/kv-format.md, One version): two stored chains with the same
+//! tokens in [0, p) have the same bytes there. Without the rule, a restarted process could restore other
+//! bytes than the bytes that a process without a restart has in its slot, and its logits would differ in
+//! their last bits.
 
 use crate::kv::index::connection::Index;
 use crate::kv::index::edges::{EdgeRow, MOST_ALIKE};
@@ -11,9 +21,10 @@ use crate::kv::record::item::Edge;
 use crate::kv::record::read;
 use crate::ledger::{Digest, Token, common_prefix};
 
-/// Of the stored segments that begin at `from`, which is D(p0), the one that has the most of `tokens`,
-/// those that follow p0; and the position up to which it has them, above p0. `None` where no segment
-/// has the first token. `index` is one of the store's two connections.
+/// Looks at the stored segments that begin at `from`, which is D(p0), and compares them with `tokens`,
+/// the tokens from p0 on. Returns the segment with the longest common beginning, and the position at
+/// which this beginning ends. `None` if no segment has the first token. `index` is one of the two
+/// connections of `store`.
 pub(in crate::kv) fn ahead(
     store: &OpenStore,
     index: &Index,
@@ -26,13 +37,13 @@ pub(in crate::kv) fn ahead(
     for EdgeRow { edge, head, .. } in candidates {
         let len = edge.p1.saturating_sub(edge.p0);
         let mut same = common_prefix(&head, tokens);
-        // The row holds the first tokens; the others are in the file.
+        // The index row has the first tokens of the segment; the other tokens are in its file.
         if same == head.len() && same < len.min(tokens.len()) {
             files += 1;
             if files > MOST_ALIKE {
                 continue;
             }
-            // From a file that cannot be read nothing is taken. Reading it whole gives the error.
+            // A file that cannot be read is not used here. A restore that reads all of it gets the error.
             let Ok(stored) = read::tokens(&store.files, &store.limits, &edge) else {
                 continue;
             };

@@ -1,5 +1,10 @@
-//! The lookup: from the tokens of a conversation to what is stored for them. The index gives candidates;
-//! the digest of the target decides, and is computed only where the few tokens kept in a row agree.
+//! The lookup: finds which stored segments and snapshots fit the tokens of a conversation, the target. A
+//! restore begins with it. The index gives candidates: the edges that begin at a digest of the target. The
+//! index row of an edge has the last tokens of the edge. They are compared first with the target's tokens
+//! before position p1, because that is cheap. Only if these tokens are equal, D(p1) of the target is
+//! computed and compared with the digest at the end of the edge. (If the model has no edges at all, nodes
+//! are found in the same way, by the last tokens before their position.) Invariant: each edge of the chain
+//! that a lookup returns, and each node, has the digests that the target has at the same positions.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,22 +18,25 @@ use crate::ledger::{Digest, Token, common_prefix};
 /// What is stored for a target.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct StoredPrefix {
-    /// A contiguous chain from position 0, as far as whole edges reach; of chains that reach as
-    /// far, one with the fewest edges.
+    /// A chain from position 0 that goes as far as stored edges fit the target as a whole. If several
+    /// chains go that far, one with the fewest edges.
     pub edges: Vec<Edge>,
-    /// An edge of another conversation that matches after the chain's end too: up to m,
-    /// p0 < m < p1. Its p0 is a boundary of the chain, so the edges before p0 and its first m - p0
-    /// rows cover [0, m). Read it with `Store::read_first_rows`.
+    /// An edge whose first tokens fit the target beyond the end of the chain, while its later tokens
+    /// differ (it belongs to another conversation), and the position m up to which it fits: p0 < m < p1.
+    /// Its p0 is a boundary of the chain. So the edges of the chain before p0, together with the first m
+    /// - p0 KV rows of this edge, cover [0, m). Read it with `Store::read_first_rows`.
     pub partial: Option<(Edge, usize)>,
-    /// Every snapshot at a boundary that whole edges reach, ascending; where no edges are stored at
-    /// all, every snapshot on the target.
+    /// All snapshots at boundaries to which a chain of fitting edges leads, in ascending order. If no
+    /// edges are stored for the model at all: all snapshots that fit the target.
     pub nodes: Vec<Node>,
 }
 
-/// Positions that whole edges reach, with how many it takes and the last of them.
+/// The positions to which chains of fitting edges lead. For each: the smallest number of edges, and the
+/// last edge of such a chain.
 type Reached = BTreeMap<usize, (usize, Option<Edge>)>;
 
-/// What is stored for `target`; also how many rows of the index were read. `digests(p)` is D(p).
+/// Finds what is stored for `target`; also returns how many index rows were read. `digests(p)` must be
+/// D(p) of the target.
 pub(in crate::kv) fn lookup(
     store: &OpenStore,
     target: &[Token],
@@ -45,7 +53,8 @@ pub(in crate::kv) fn lookup(
     while let Some(here) = at {
         let steps = reached[&here].0 + 1;
         let from = digest(here);
-        // Locked for one boundary at a time: a rebuild of the index waits for the lock.
+        // The connection is locked for one boundary at a time, because a rebuild of the index waits for
+        // the lock.
         let index = store.reader();
         let candidates = index
             .edges(store.model())
@@ -85,12 +94,12 @@ pub(in crate::kv) fn lookup(
     Ok((found, rows))
 }
 
-/// True when `target[..at]` exists and ends with `tail`.
+/// True when the target has at least `at` tokens and `tail` are the last ones of the first `at`.
 fn ends_with(target: &[Token], at: usize, tail: &[Token]) -> bool {
     target.get(..at).is_some_and(|t| t.ends_with(tail))
 }
 
-/// The chain to the farthest position, walked back from its end.
+/// The chain to the last position in `reached`, found backwards from its end.
 fn chain(reached: &Reached) -> Vec<Edge> {
     let mut edges = Vec::new();
     let mut last = reached.last_key_value().map(|(at, _)| *at);
@@ -102,7 +111,8 @@ fn chain(reached: &Reached) -> Vec<Edge> {
     edges
 }
 
-/// The edge that matches farthest beyond the chain's end, if any.
+/// The edge that fits the target furthest beyond the end of the chain but not as a whole, if there is
+/// one.
 fn partial(
     store: &OpenStore,
     target: &[Token],
@@ -128,7 +138,7 @@ fn partial(
                 continue;
             }
             files += 1;
-            // A file that cannot be read is no candidate. Reading it whole gives the error.
+            // A file that cannot be read is not used here. A restore that reads all of it gets the error.
             let Ok(tokens) = read::tokens(&store.files, &store.limits, &edge) else {
                 continue;
             };

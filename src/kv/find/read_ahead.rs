@@ -1,6 +1,9 @@
-//! Reading ahead: a thread reads and proves the segments of a chain, one after another, while the
-//! caller restores the earlier ones into the slot. The bytes that wait for the caller are bounded, and
-//! the caller gives buffers back to be used again.
+//! Reading ahead: during a restore a thread reads and proves the segments of a chain, one after another,
+//! while the caller imports the segments before them into the slot. The caller gives buffers back, and the
+//! thread uses them again. Invariant: the payloads that wait for the caller, together with the payload
+//! that the caller has, are at most `Limits::ahead_bytes` bytes. Only a payload that is larger than the
+//! limit may exceed it, and then no other payload waits. (The payload that the thread is just reading is
+//! not counted.)
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,24 +20,25 @@ use crate::kv::record::format::HEADER;
 use crate::kv::record::item::Edge;
 use crate::kv::record::read::{self, ProvenSegment};
 
-/// Buffers that are kept for later segments.
+/// The maximum number of buffers that are kept for later segments.
 const SPARE: usize = 4;
 
 type Segments = Queue<Result<ProvenSegment, Error>>;
 
-/// Proven segments of a chain in its order, read ahead by a thread. It ends after the first error,
-/// and a panic of the thread is one; dropping it ends the reading.
+/// The proven segments of a chain, in its order, as an iterator. After the first error (also a panic of
+/// the thread) no more segments come. Dropping this value stops the thread.
 pub struct Chain {
     segments: Arc<Segments>,
     spare: Sender<Vec<u8>>,
-    /// Bytes of the segment that the caller has, until it asks for the next.
+    /// The bytes of the segment that the caller has now; they count until the caller asks for the next
+    /// segment.
     given: Option<usize>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl Chain {
-    /// Starts reading `edges`, each with the position up to which it is wanted (its p1, or less for
-    /// the last one), for a target whose tokens they hold.
+    /// Starts reading. Each edge comes with the position up to which it is wanted: its p1, or less for
+    /// the last edge. The edges must have the tokens of `target`.
     pub(in crate::kv) fn start(
         store: Arc<OpenStore>,
         edges: Vec<(Edge, usize)>,
@@ -63,14 +67,15 @@ impl Chain {
         })
     }
 
-    /// Takes back the buffer of a segment that is not needed any more.
+    /// Takes back the buffer of a segment that the caller does not need any more.
     pub fn give_back(&self, payload: Vec<u8>) {
-        // After the last segment the reading thread has ended, and the buffer is dropped.
+        // When the last segment was read, the thread has ended, and the buffer is dropped.
         let _ = self.spare.send(payload);
     }
 }
 
-/// Closes the queue when the reading thread ends, also by a panic: the engine waits for the queue.
+/// Closes the queue when the reading thread ends, also after a panic, because the caller waits for the
+/// queue.
 struct Closes(Arc<Segments>);
 
 impl Drop for Closes {
@@ -86,6 +91,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "no reason was given".to_owned())
 }
 
+/// The work of the thread: reads all edges, until the first error.
 fn read_all(
     store: &OpenStore,
     edges: &[(Edge, usize)],
@@ -104,7 +110,7 @@ fn read_all(
         let want = usize::try_from(edge.bytes)
             .unwrap_or(usize::MAX)
             .saturating_sub(small);
-        // The buffer that came back last is probably still in the processor's cache.
+        // The buffer that was given back last is probably still in the processor's cache.
         let fits = spare.iter().rposition(|b| b.capacity() >= want);
         let buffer = fits.map_or_else(Vec::new, |i| spare.remove(i));
         let wanted = read::WantedEdge {
@@ -149,7 +155,8 @@ impl Iterator for Chain {
 
 impl Drop for Chain {
     fn drop(&mut self) {
-        // A push that waits returns; the segment that is being read is read to its end.
+        // A `push` that waits returns now. If the thread is reading a segment, it reads the segment to
+        // its end.
         self.segments.die();
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();

@@ -1,6 +1,7 @@
-//! Warming: while a model is loaded, the kernel reads an owner's files into the page cache. They cannot
-//! be proven yet, but their proof will then read from memory. Warming changes nothing, and its errors
-//! only cost time.
+//! Warming: while the model is loaded, a thread asks the kernel to read the files of an owner into the
+//! page cache. These files cannot be proven yet, because the fingerprint is known only when the model is
+//! loaded. But when they are proven later, they are read from memory and not from the disk. Invariant:
+//! warming changes nothing in the KV folder; if it fails, only time is lost.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,20 +15,20 @@ use crate::kv::model::facts::short;
 use crate::kv::record::files;
 use crate::kv::record::format::RecordKind;
 
-/// Bytes that one call asks for: the kernel reads no more ahead than its own limit, 128 KiB at
-/// least, so a whole file takes many.
+/// The number of bytes that one call asks for. The kernel reads at most its own read-ahead limit per
+/// call, which is at least 128 KiB, so many calls are needed for one file.
 const STEP: u64 = 128 << 10;
-/// The bytes that are warmed where the system does not say how much memory is free.
+/// Used as the free memory if the operating system does not say how much is free; half of it is warmed.
 const MOST: u64 = 2 << 30;
 
-/// A thread that asks the kernel to read files; it ends when this is dropped.
+/// A thread that asks the kernel to read files. It ends when this value is dropped.
 pub struct Warming {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<u64>>,
 }
 
-/// Starts reading the files behind an owner's latest pin into the page cache, in the order in which
-/// a restore wants them; at most half of what memory is free. `dir` is $NPAST_HOME/kv.
+/// Starts to read the files on the way to an owner's latest pin into the page cache, in the order in
+/// which a restore needs them, up to half of the free memory. `dir` is the KV folder.
 pub fn warm(dir: &Path, owner: &str) -> Warming {
     let stop = Arc::new(AtomicBool::new(false));
     let (dir, owner, stopped) = (dir.to_path_buf(), owner.to_owned(), stop.clone());
@@ -49,7 +50,7 @@ pub fn warm(dir: &Path, owner: &str) -> Warming {
 }
 
 impl Warming {
-    /// Waits until the kernel was asked for all files; returns their bytes.
+    /// Waits until the thread has ended; returns the number of bytes that it has asked for.
     pub fn wait(mut self) -> u64 {
         let thread = self.thread.take();
         thread.map_or(0, |t| t.join().unwrap_or(0))
@@ -62,7 +63,8 @@ impl Drop for Warming {
     }
 }
 
-/// The files that lead to the owner's latest pin, from position 0 on, and the snapshot there.
+/// The files of the chain to the owner's latest pin, from position 0 on, and after them the file of the
+/// snapshot at the pin.
 fn files_of(dir: &Path, owner: &str) -> SqlResult<Vec<PathBuf>> {
     let index = Index::read_only(&dir.join("index.db"))?;
     let Some((model, end)) = index.owners().last_pin(owner)? else {
@@ -71,7 +73,7 @@ fn files_of(dir: &Path, owner: &str) -> SqlResult<Vec<PathBuf>> {
     let edges = index.edges(model.id);
     let mut names = vec![files::name(RecordKind::Node, end, end)];
     let (mut at, mut before) = (end, usize::MAX);
-    // Each step is to a lower position, so the walk ends even where rows are wrong.
+    // Each step goes to a lower position, so the walk ends even if index rows are wrong.
     while let Some(edge) = edges.longest_to(at)?.filter(|e| e.p0 < before) {
         names.push(edge.name());
         (at, before) = (edge.from, edge.p0);
@@ -81,6 +83,7 @@ fn files_of(dir: &Path, owner: &str) -> SqlResult<Vec<PathBuf>> {
     Ok(paths.collect())
 }
 
+/// Asks the kernel for the files, at most `most` bytes; returns how many bytes it has asked for.
 fn ask(paths: &[PathBuf], most: u64, stop: &AtomicBool) -> u64 {
     let mut asked = 0;
     for path in paths {
@@ -104,7 +107,8 @@ fn ask(paths: &[PathBuf], most: u64, stop: &AtomicBool) -> u64 {
     asked
 }
 
-/// Asks the kernel to read a part of a file soon; false where it refuses, or cannot be asked.
+/// Asks the kernel to read a part of a file soon. False if the kernel refuses, or if this system has no
+/// such call.
 fn will_need(file: &File, at: u64, length: u64) -> bool {
     #[cfg(target_os = "linux")]
     {
@@ -123,7 +127,7 @@ fn will_need(file: &File, at: u64, length: u64) -> bool {
     }
 }
 
-/// Bytes of memory that are free, or can be made free without swapping.
+/// The bytes of memory that are free or can be freed without swapping.
 fn free() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"));

@@ -1,12 +1,13 @@
-//! Removes an owner and what it alone has stored: for `npast sessions rm`.
+//! Removes an owner and everything that only this owner reaches, for `npast sessions rm`. Invariant: no
+//! record that another owner reaches is removed.
 
 use std::collections::HashSet;
 
 use crate::kv::error::Error;
 use crate::kv::index::graph::{Graph, GraphItem};
-use crate::kv::index::ledger::points;
 use crate::kv::index::models::StoredModel;
 use crate::kv::index::pins::UNCLAIMED;
+use crate::kv::index::points::points;
 use crate::kv::index::table::SqlResult;
 use crate::kv::open::index::IndexOwner;
 use crate::kv::write::evict::{self, Collected};
@@ -15,16 +16,19 @@ use crate::ledger::{Digest, Token};
 use super::handle::Folder;
 
 impl Folder {
-    /// Forgets an owner, and removes what it alone reached and what was written after that. `ledger`
-    /// is what it held: an index that was rebuilt does not know all owners. Files in quarantine are
-    /// removed too, since nothing says whose they were; they are not counted.
+    /// Removes an owner from the index, and removes the records that only it reaches, together with the
+    /// records that continue them and that nobody reaches (for example an abandoned branch). `ledger` has
+    /// the tokens of the owner's conversation: a rebuilt index does not know all owners, and the tokens
+    /// find their records. All files in quarantine are removed too, because nothing says whose they were;
+    /// they are not counted.
     ///
     /// # Errors
-    /// When files or index fail; then a part may be left, which [`Folder::collect`] removes.
+    /// When files or index fail. Some records may be left then; [`Folder::collect`] removes them.
     pub fn forget(&self, owner: &str, ledger: &[Token]) -> Result<Collected, Error> {
         self.sound(|| self.remove_owner(owner, ledger))
     }
 
+    /// [`Folder::forget`], for an index without damage.
     fn remove_owner(&self, owner: &str, ledger: &[Token]) -> Result<Collected, Error> {
         let mut all = Collected::default();
         let models = self.index().models().all()?;
@@ -40,8 +44,9 @@ impl Folder {
         Ok(all)
     }
 
-    /// Removes an owner's pins, turns and snapshots under one model; returns what no other owner reaches
-    /// then. In one transaction, because another process may begin to hold what the owner reaches.
+    /// Takes an owner's pin, turn node and snapshots away under one model; returns the records that no
+    /// other owner reaches now. All in one transaction, because another process may make an owner reach
+    /// these records.
     fn release(
         &self,
         model: &StoredModel,

@@ -1,4 +1,8 @@
-//! The handle of a KV folder without a model: for `npast kv` and for commands on sessions.
+//! [`Folder`]: a KV folder with the records of any number of models, opened when no model is loaded: for
+//! `npast kv` and for commands on sessions. It opens the same index as a store, makes it agree with the
+//! files, and has no writer thread. Invariant: [`Folder::collect`] (garbage collection by `npast kv gc`)
+//! fails if another process used the KV folder when this [`Folder`] was opened. (`Store::collect` does not
+//! look for other processes: see `store/upkeep.rs`.)
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
@@ -20,10 +24,10 @@ use crate::kv::record::storage::{Disk, Storage};
 use crate::kv::write::evict::{self, Collected, EvictWhat};
 use crate::kv::write::in_use::InUse;
 
-/// The KV folder of any models.
+/// A KV folder with all its models.
 pub struct Folder {
     root: PathBuf,
-    /// Without the folder of a model: see [`Files::of`].
+    /// The files without a model folder; [`Files::of`] gives those of one model.
     files: Files,
     limits: Limits,
     index: OpenIndex,
@@ -32,11 +36,11 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens the folder `dir` ($NPAST_HOME/kv) as it is; `None` when there is none. Index and files
-    /// are made to agree, as a store does it at its start.
+    /// Opens the KV folder `dir` ($NPAST_HOME/kv), and makes index and files agree, as a store does at
+    /// its start. `None` if nothing was ever stored there.
     ///
     /// # Errors
-    /// When it cannot be read or its index cannot be written.
+    /// When the folder cannot be read or its index cannot be written.
     pub fn open(dir: &Path, limits: Limits) -> Result<Option<Folder>, Error> {
         if !dir.join("v1").is_dir() {
             return Ok(None);
@@ -71,21 +75,21 @@ impl Folder {
         }))
     }
 
-    /// The notices for the user since the last call.
+    /// Takes the notices for the user that were added since the last call.
     pub fn take_notices(&self) -> Vec<Notice> {
         self.notices.take()
     }
 
-    /// The most bytes that may be used.
+    /// The quota: the maximum number of bytes of all record files.
     pub fn quota(&self) -> u64 {
         quota(&self.root, self.limits.quota_bytes)
     }
 
-    /// Removes what no owner reaches, then what is above the quota.
+    /// Garbage collection: removes every record that no owner reaches, and then what is above the quota.
     ///
     /// # Errors
-    /// [`Error::Busy`] when another process uses the folder: no owner holds yet what it has just
-    /// written. Else when files or index fail.
+    /// [`Error::Busy`] when another process uses the folder, because no owner may reach yet what that
+    /// process has just stored. Otherwise when files or index fail.
     pub fn collect(&self) -> Result<Collected, Error> {
         if !self.lock.was_alone() {
             return Err(Error::Busy);
@@ -116,7 +120,7 @@ impl Folder {
         &self.lock
     }
 
-    /// All models as graphs, each with its facts.
+    /// The graphs of all models, each with the hard facts of its model.
     pub(in crate::kv) fn graphs(&self) -> SqlResult<Vec<(Graph, Value)>> {
         let index = self.index();
         let mut graphs = Vec::new();

@@ -1,7 +1,10 @@
-//! A KV folder without a model: what commands do with it.
+//! [`handle::Folder`]: the handle of a KV folder without a loaded model, for commands.
 //!
-//! - `handle`: [`handle::Folder`], and its garbage collection.
-//! - `status`, `verify`, `forget`, `share`: its other methods, one file for each command.
+//! - `handle`: opening a folder, and garbage collection.
+//! - `status`: for `npast kv status`.
+//! - `verify`: for `npast kv verify`.
+//! - `forget`: for `npast sessions rm`.
+//! - `share`: for the list of sessions, and for forks.
 
 pub(in crate::kv) mod forget;
 pub(in crate::kv) mod handle;

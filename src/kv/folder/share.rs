@@ -1,33 +1,45 @@
-//! How much of each conversation is stored, and how much of that is shared: for a list of sessions. Also
-//! the hold of a fork on what it shares with its parent.
+//! How much of a conversation is stored, and keeping what a fork has copied. Both use the points of the
+//! conversation (`index::points`).
+//! - [`Shelf`] is a picture of everything that is stored, with the owners that reach each record.
+//!   [`Folder::shelf`] loads it once for the list of sessions. [`Shelf::stored`] then says for each
+//!   conversation how many of its tokens are stored, and how many of these tokens another owner reaches
+//!   too.
+//! - [`Folder::hold`] is for a fork, which is a new session that begins with a copy of another session's
+//!   conversation. It gives the fork's owner a pin and a turn node, so that this owner reaches the records
+//!   of the copied tokens. The records then stay when the other session's owner holds other digests after
+//!   its next turn, and when that owner is removed.
+//!
+//! Invariant: a record counts only if it ends at a point: its digest is the one of the conversation's own
+//! tokens.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::kv::error::Error;
 use crate::kv::index::graph::{Graph, GraphItem};
-use crate::kv::index::ledger::{Point, hold, points};
 use crate::kv::index::pins::UNCLAIMED;
+use crate::kv::index::points::{Point, hold, points};
 use crate::kv::open::index::IndexOwner;
 use crate::ledger::Token;
 
 use super::handle::Folder;
 
-/// What of a ledger is on disk, in tokens.
+/// How much of a conversation is stored, in tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct StoredShare {
-    /// How many of its first tokens a new process restores, at least.
+    /// How many of its first tokens a new process can restore, at least.
     pub tokens: usize,
-    /// How many of those another owner holds too.
+    /// How many of these tokens another owner reaches too.
     pub shared: usize,
 }
 
-/// The folder's graphs, and which owners reach each file: read once for many conversations.
+/// A picture of what is stored in the folder at one moment: the graph of each model, and for each record
+/// the owners that reach it. It is loaded once and asked about many conversations.
 pub struct Shelf {
     models: Vec<(Graph, HashMap<GraphItem, HashSet<String>>)>,
 }
 
 impl Shelf {
-    /// What is stored of a ledger under the model that has the most of it.
+    /// How much of a conversation is stored, under the model that has the most of it.
     pub fn stored(&self, owner: &str, ledger: &[Token]) -> StoredShare {
         let of = |(graph, reach): &(Graph, HashMap<GraphItem, HashSet<String>>)| {
             let points = points(graph, ledger);
@@ -48,8 +60,9 @@ impl Shelf {
 }
 
 impl Folder {
-    /// Makes `owner` hold what is stored of a ledger's first `len` tokens, under every model; of what
-    /// is stored after them only the rest of a segment that the last of these tokens is in.
+    /// Gives `owner` a pin and a turn node, under every model, by which it reaches what is stored of the
+    /// first `len` tokens of `ledger`. If the last of these tokens are stored only in a segment that ends
+    /// later, the owner reaches that segment too.
     ///
     /// # Errors
     /// When the index fails.
@@ -69,7 +82,7 @@ impl Folder {
         Ok(())
     }
 
-    /// What is stored, for [`Shelf::stored`].
+    /// Loads what is stored, for [`Shelf::stored`].
     ///
     /// # Errors
     /// When the index fails.

@@ -1,4 +1,5 @@
-//! What is stored in a KV folder, by model and owner: for `npast kv status`.
+//! What is stored in a KV folder, per model and owner, for `npast kv status`. Invariant: nothing is
+//! changed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,34 +16,36 @@ use super::handle::Folder;
 /// What is stored for one model.
 #[derive(Clone, Debug)]
 pub struct ModelStatus {
-    /// Its hard fingerprint.
+    /// The hard fingerprint of the model.
     pub hard: Digest,
-    /// The facts of that fingerprint.
+    /// The hard facts of the model.
     pub facts: Value,
-    /// Segments.
+    /// The number of segments.
     pub edges: u64,
-    /// Snapshots.
+    /// The number of snapshots and separate logits rows.
     pub nodes: u64,
-    /// Bytes of the files of both.
+    /// The bytes of all their files.
     pub bytes: u64,
-    /// Bytes that no owner reaches: what [`Folder::collect`] removes.
+    /// The bytes of records that no owner reaches; [`Folder::collect`] removes them.
     pub unreached: u64,
-    /// Bytes that merging has written since the index was made.
+    /// The bytes that merging has written since the index was made.
     pub merged: u64,
-    /// Whose it is, by name.
+    /// The owners, ordered by name.
     pub owners: Vec<OwnerStatus>,
 }
 
 /// What is stored for one owner under one model.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OwnerStatus {
-    /// The opaque owner id; `None` for what a rebuild found and no owner has pinned since.
+    /// The name of the owner. `None` for an unclaimed pin (see `index::pins`): records that a rebuild of
+    /// the index found and that no owner has pinned since.
     pub owner: Option<String>,
-    /// Tokens that a new process finds restorable; the rest of the conversation is evaluated.
+    /// How many tokens of its conversation a new process can restore; the tokens after them are
+    /// evaluated.
     pub tokens: usize,
-    /// Bytes of the files it reaches.
+    /// The bytes of the files that it reaches.
     pub bytes: u64,
-    /// Those of them that another owner reaches too.
+    /// How many of these bytes another owner reaches too.
     pub shared: u64,
 }
 
@@ -92,7 +95,8 @@ impl Folder {
     }
 }
 
-/// The owners of a graph by name: how many tokens each can restore, and which files it reaches.
+/// The owners of a graph, ordered by name: how many tokens each can restore, and which records it
+/// reaches.
 fn owners(graph: &Graph) -> Vec<(Option<String>, usize, HashSet<GraphItem>)> {
     let names: HashSet<&String> = graph.holds.iter().map(|h| &h.owner).collect();
     let mut names: Vec<&String> = names.into_iter().collect();

@@ -1,4 +1,5 @@
-//! Proves all files of a KV folder and takes bad ones out of use: for `npast kv verify`.
+//! Checks all record files in a KV folder and moves damaged ones to quarantine, for `npast kv verify`.
+//! Invariant: a file that could not be read, but is not known to be damaged, stays where it is.
 
 use crate::kv::check::verify::prove_all;
 use crate::kv::error::{Damage, Error};
@@ -12,36 +13,37 @@ use crate::kv::record::read::ReadFault;
 
 use super::handle::Folder;
 
-/// What [`Folder::verify`] found.
+/// The result of [`Folder::verify`].
 #[derive(Clone, Default, Debug)]
 pub struct Verified {
-    /// Files that were read.
+    /// The number of files whose records passed when they were checked alone. An edge whose digests do not
+    /// fit the chain before it counts here, and is in `bad` too.
     pub files: u64,
-    /// Their bytes.
+    /// The bytes of these files.
     pub bytes: u64,
-    /// Those that are not as they were written.
+    /// The files that failed a check or could not be read.
     pub bad: Vec<BadFile>,
 }
 
-/// A file that is not as it was written.
+/// A file that failed a check or could not be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BadFile {
-    /// Its place below the folder.
+    /// Its path below the KV folder.
     pub file: String,
-    /// The first thing wrong, a sentence without its end.
+    /// The first check that failed, as a sentence without a full stop.
     pub reason: String,
-    /// True when it was moved to quarantine; false when it could not be read, or not be moved.
+    /// True when the file was moved to quarantine; false when it could not be read or could not be moved.
     pub aside: bool,
 }
 
 impl Folder {
-    /// Reads every file and proves it: checksums, structure, its name, and the digests of every
-    /// chain from position 0. A file that fails goes to quarantine.
+    /// Reads and checks every record file: checksums, structure, file name, and the digests of all edges
+    /// on chains from position 0. Moves each damaged file to quarantine.
     ///
     /// # Errors
     /// When a folder cannot be listed or the index fails.
     pub fn verify(&self) -> Result<Verified, Error> {
-        // It may take minutes: other processes can start meanwhile.
+        // This may take minutes, and other processes must be able to start in the meantime.
         self.lock().share()?;
         let mut verified = Verified::default();
         for model in files::folders(&self.files().storage, self.root())? {
@@ -58,7 +60,8 @@ impl Folder {
         Ok(verified)
     }
 
-    /// Moves a bad file to quarantine and removes its row. A file that is not known to be damaged stays.
+    /// Moves a damaged file to quarantine and removes its index row. A file that is not known to be
+    /// damaged stays.
     fn quarantine(
         &self,
         files: &Files,
@@ -91,6 +94,7 @@ impl Folder {
     }
 }
 
+/// Removes the index row of the record with this file name.
 fn remove_row(index: &Index, graph: &Graph, name: &str) -> SqlResult<()> {
     for item in graph.items().filter(|i| graph.name(*i) == name) {
         if let Some(edge) = graph.edge(item) {

@@ -1,7 +1,9 @@
-//! One connection to kv/index.db. Its statements are grouped by table: `index.edges(model).has(…)`.
-//!
-//! SQLite in WAL mode with synchronous NORMAL: a power cut may lose rows, because the files are the
-//! truth and the index can be rebuilt from them.
+//! [`Index`]: one connection to the index. Its statements are grouped by table:
+//! `index.edges(model).has(…)`. The writer thread has one connection, and queries have a second one that
+//! only reads. The database uses WAL mode with synchronous NORMAL, so a power cut can lose the last
+//! committed rows. That is acceptable: the record files are durable, and the next open adds the missing
+//! rows. Invariant: an index that [`Index::open`] returns as sound has passed SQLite's integrity check
+//! and the check of every row.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,26 +27,28 @@ use super::totals::Totals;
 use super::transaction;
 use super::turns::Turns;
 
-/// What is stored for one fingerprint.
+/// How much is stored for one model.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct StoreUsage {
-    /// Segments.
+    /// The number of segments.
     pub edges: u64,
-    /// Snapshots.
+    /// The number of snapshots and separate logits rows.
     pub nodes: u64,
-    /// Bytes of their files.
+    /// The bytes of all their files.
     pub bytes: u64,
-    /// Bytes that merging has written since the index was made, in addition to what was put.
+    /// The bytes that merging has written since the index was made, in addition to the bytes that were
+    /// put.
     pub merged: u64,
 }
 
-/// An open index.
+/// A connection to the index.
 pub(in crate::kv) struct Index {
     db: Connection,
 }
 
 impl Index {
-    /// Opens the index at `path`, or makes the tables of a new one, and proves all of it.
+    /// Opens the index at `path` and checks all of it; an index that does not exist is created with empty
+    /// tables. Also returns what the index needs before it can be used.
     pub(in crate::kv) fn open(path: &Path) -> Result<(Index, Condition), Error> {
         file::own(path).map_err(Error::folder(path))?;
         let db = Connection::open(path)?;
@@ -55,7 +59,7 @@ impl Index {
         }
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "NORMAL")?;
-        // Rows hold tokens of a conversation: SQLite overwrites what is deleted.
+        // Rows have tokens of a conversation: SQLite overwrites the bytes of deleted rows.
         db.pragma_update(None, "secure_delete", "ON")?;
         // Not `quick_check`: that does not compare the indexes of a table with its rows.
         let check: String = db.query_row("PRAGMA integrity_check(1)", [], |r| r.get(0))?;
@@ -66,18 +70,18 @@ impl Index {
         Ok((Index { db }, condition))
     }
 
-    /// A second connection, which only reads: a change on another connection, or one that waits for
-    /// its turn, does not hold it up.
+    /// A second connection, which only reads. It never waits for a change on another connection, nor for
+    /// a change that is itself waiting.
     pub(in crate::kv) fn reader(path: &Path) -> SqlResult<Index> {
         let index = Index::read_only(path)?;
-        // SQLite opens the write-ahead log with the first query. Run one now, while the log's name
-        // still leads to this index.
+        // SQLite opens the write-ahead log at the first query, by its name. That query runs now, while
+        // the name surely belongs to this index.
         let query = "SELECT count(*) FROM model";
         index.db.query_row(query, [], |_| Ok(()))?;
         Ok(index)
     }
 
-    /// A connection that only reads an index of which nothing is proven.
+    /// A connection that only reads. Nothing of the index is checked.
     pub(in crate::kv) fn read_only(path: &Path) -> SqlResult<Index> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags)?;
@@ -90,7 +94,7 @@ impl Index {
         self.db.execute_batch("COMMIT")
     }
 
-    /// Sets how long a change waits for a change of another process.
+    /// Sets how long a change waits while another process changes the index.
     pub(in crate::kv) fn wait(&self, most: Duration) -> SqlResult<()> {
         self.db.busy_timeout(most)
     }
@@ -150,7 +154,7 @@ impl Index {
         Totals::new(&self.db)
     }
 
-    /// Counts and bytes of a model.
+    /// The number of segments and snapshots of a model, and their bytes.
     pub(in crate::kv) fn usage(&self, model: ModelId) -> SqlResult<StoreUsage> {
         let (edges, edge_bytes) = self.edges(model).usage()?;
         let (nodes, node_bytes) = self.nodes(model).usage()?;
@@ -162,7 +166,7 @@ impl Index {
         })
     }
 
-    /// The connection itself, for tests that damage an index or explain its queries.
+    /// The SQLite connection itself, for tests that damage an index or look at query plans.
     #[cfg(test)]
     pub(in crate::kv) fn db(&self) -> &Connection {
         &self.db

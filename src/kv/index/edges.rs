@@ -1,6 +1,7 @@
-//! The table `edge`: the stored segments of one model. A lookup's statements are here too: each is a
-//! search that reads the rows it returns and no others, so the cost of a lookup does not depend on how
-//! much else is stored.
+//! The table `edge`: the stored segments of one model. The writer thread adds and removes rows; a lookup
+//! searches them. Invariant: SQLite executes each statement of a lookup as a search in a B-tree (one of
+//! the indexes that this table declares), and reads only the rows that the statement returns. So the cost
+//! of a lookup hardly depends on how much else is stored.
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
@@ -10,7 +11,7 @@ use crate::ledger::{Digest, Token};
 use super::models::ModelId;
 use super::table::{SqlResult, Table};
 
-/// `head` and `tail` are a segment's first and last [`GLANCE`] tokens.
+/// `head` and `tail` are the first and the last [`FILTER_TOKENS`] tokens of a segment.
 pub(in crate::kv) const TABLE: Table = Table {
     create: "
 CREATE TABLE edge(id INTEGER PRIMARY KEY, model INTEGER NOT NULL, \"from\" BLOB NOT NULL, \"to\" BLOB NOT NULL,
@@ -25,15 +26,16 @@ CREATE INDEX edge_way ON edge(model, \"from\", head, p1, tail);",
       AND typeof(head) = 'blob' AND typeof(tail) = 'blob') IS NOT TRUE",
 };
 
-/// Tokens that a row keeps of each end of a segment, as a filter: to compare them is cheaper than to
-/// compute a digest.
-pub(in crate::kv) const GLANCE: usize = 16;
+/// The number of tokens that a row keeps from the start and from the end of a segment. A lookup compares
+/// them first: that is cheaper than to compute a digest.
+pub(in crate::kv) const FILTER_TOKENS: usize = 16;
 
-/// Edges from one place of which a lookup looks at all; where more begin, it searches for those that
-/// can match.
+/// If at most this many edges begin at one digest, a lookup looks at all of them. If more begin there, it
+/// searches for those that can match.
 const FEW: usize = 8;
 
-/// The most edges from one place with equal first tokens whose files a lookup opens.
+/// The maximum number of edges that a search returns which begin at one digest and have equal first
+/// tokens, and the maximum number of files that one lookup opens to compare their tokens.
 pub(in crate::kv) const MOST_ALIKE: usize = 32;
 
 const FROM: &str = "SELECT id, \"from\", \"to\", p0, p1, bytes, head, tail FROM edge
@@ -54,7 +56,7 @@ const ANY: &str = "SELECT 1 FROM edge WHERE model = ?1 LIMIT 1";
 const LONGEST_TO: &str = "SELECT id, \"from\", \"to\", p0, p1, bytes FROM edge
     WHERE model = ?1 AND \"to\" = ?2 ORDER BY p0 LIMIT 1";
 
-/// The statements of a lookup and of a merge, each with what its query plan must contain.
+/// The statements of a lookup and of a merge, each with a text that its query plan must contain.
 #[cfg(test)]
 pub(in crate::kv) const SEARCHES: [(&str, &str); 9] = [
     (FROM, "SEARCH"),
@@ -68,14 +70,14 @@ pub(in crate::kv) const SEARCHES: [(&str, &str); 9] = [
     (LONGEST_TO, "SEARCH"),
 ];
 
-/// An edge with the first and last tokens that its row keeps.
+/// An edge, with the first and last tokens that its row keeps.
 pub(in crate::kv) struct EdgeRow {
     pub(in crate::kv) edge: Edge,
     pub(in crate::kv) head: Vec<Token>,
     pub(in crate::kv) tail: Vec<Token>,
 }
 
-/// An edge that is to be added.
+/// An edge to add.
 #[derive(Clone, Copy)]
 pub(in crate::kv) struct NewEdge<'a> {
     /// D(p0).
@@ -84,13 +86,13 @@ pub(in crate::kv) struct NewEdge<'a> {
     pub(in crate::kv) to: Digest,
     pub(in crate::kv) p0: usize,
     pub(in crate::kv) p1: usize,
-    /// Bytes of its file.
+    /// The length of its record file in bytes.
     pub(in crate::kv) bytes: u64,
     /// The tokens of [p0, p1).
     pub(in crate::kv) tokens: &'a [Token],
 }
 
-/// The table's statements, for one model.
+/// The statements of the table, for one model.
 pub(in crate::kv) struct Edges<'a> {
     db: &'a Connection,
     model: ModelId,
@@ -101,9 +103,9 @@ impl<'a> Edges<'a> {
         Edges { db, model }
     }
 
-    /// Adds an edge; one that is there stays as it is.
+    /// Adds an edge. If the edge has a row already, the row is not changed.
     pub(in crate::kv) fn add(&self, edge: &NewEdge<'_>) -> SqlResult<()> {
-        let head = Token::to_bytes(&edge.tokens[..edge.tokens.len().min(GLANCE)]);
+        let head = Token::to_bytes(&edge.tokens[..edge.tokens.len().min(FILTER_TOKENS)]);
         self.db.execute(
             "INSERT INTO edge(model, \"from\", \"to\", p0, p1, bytes, head, tail)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
@@ -115,13 +117,14 @@ impl<'a> Edges<'a> {
                 edge.p1,
                 edge.bytes,
                 head,
-                glance(edge.tokens)
+                filter_tail(edge.tokens)
             ],
         )?;
         Ok(())
     }
 
-    /// Removes an edge, by its digests: SQLite may give the id of a removed row to a new one.
+    /// Removes the row of an edge. The row is found by the digests, because SQLite may give the id of a
+    /// removed row to a new row.
     pub(in crate::kv) fn remove(&self, edge: &Edge) -> SqlResult<()> {
         self.db
             .prepare_cached("DELETE FROM edge WHERE model = ?1 AND \"from\" = ?2 AND \"to\" = ?3")?
@@ -129,7 +132,7 @@ impl<'a> Edges<'a> {
         Ok(())
     }
 
-    /// Corrects the length of an edge's file, in bytes.
+    /// Corrects the file length of an edge, in bytes.
     pub(in crate::kv) fn set_bytes(&self, edge: &Edge, bytes: u64) -> SqlResult<()> {
         self.db.execute(
             "UPDATE edge SET bytes = ?4 WHERE model = ?1 AND \"from\" = ?2 AND \"to\" = ?3",
@@ -138,7 +141,7 @@ impl<'a> Edges<'a> {
         Ok(())
     }
 
-    /// True when the edge is stored.
+    /// True when the edge has a row.
     pub(in crate::kv) fn has(&self, from: Digest, to: Digest) -> SqlResult<bool> {
         self.db
             .prepare_cached(
@@ -147,14 +150,14 @@ impl<'a> Edges<'a> {
             .exists(params![self.model.0, from.0, to.0])
     }
 
-    /// True when an edge ends at `to`.
+    /// True when an edge ends at the digest `to`.
     pub(in crate::kv) fn has_end(&self, to: Digest) -> SqlResult<bool> {
         self.db
             .prepare_cached("SELECT 1 FROM edge WHERE model = ?1 AND \"to\" = ?2 LIMIT 1")?
             .exists(params![self.model.0, to.0])
     }
 
-    /// True when the model has edges.
+    /// True when the model has any edge.
     pub(in crate::kv) fn any(&self) -> SqlResult<bool> {
         self.db.prepare_cached(ANY)?.exists([self.model.0])
     }
@@ -169,7 +172,7 @@ impl<'a> Edges<'a> {
             .collect()
     }
 
-    /// How many edges the model has, and the bytes of their files.
+    /// The number of edges of the model, and the bytes of their files.
     pub(in crate::kv) fn usage(&self) -> SqlResult<(u64, u64)> {
         self.db.query_row(
             "SELECT count(*), coalesce(sum(bytes), 0) FROM edge WHERE model = ?1",
@@ -186,7 +189,8 @@ impl<'a> Edges<'a> {
             .optional()
     }
 
-    /// The edges that lead from position 0 to `end`, by the fewest steps back; empty when none do.
+    /// The chain from position 0 to `end`, found backwards: at each boundary the longest edge that ends
+    /// there is taken. Empty when this walk does not arrive at position 0; shorter edges are not tried.
     pub(in crate::kv) fn chain_to(&self, end: Digest) -> SqlResult<Vec<Edge>> {
         let mut edges: Vec<Edge> = Vec::new();
         let mut at = end;
@@ -206,9 +210,9 @@ impl<'a> Edges<'a> {
         }
     }
 
-    /// The edges from `from`, which is D(p0), that may match `ahead`, the tokens from p0 on. At most
-    /// [`FEW`] edges are all returned. Of more, those are returned whose end can match, and those that
-    /// can match the longest without their end.
+    /// The edges that begin at `from`, which is D(p0), and may match `ahead`, the target's tokens from p0
+    /// on. If at most [`FEW`] edges begin there, all are returned. If more do, the result has those that
+    /// can match as a whole, and those whose first tokens match furthest.
     pub(in crate::kv) fn candidates(
         &self,
         from: Digest,
@@ -221,11 +225,11 @@ impl<'a> Edges<'a> {
             return Ok(few);
         }
         let mut found = Vec::new();
-        for len in 1..GLANCE.min(ahead.len() + 1) {
+        for len in 1..FILTER_TOKENS.min(ahead.len() + 1) {
             let head = Token::to_bytes(&ahead[..len]);
             found.extend(self.rows(ALL_OF, params![model, from.0, head])?);
         }
-        let head = Token::to_bytes(&ahead[..GLANCE.min(ahead.len())]);
+        let head = Token::to_bytes(&ahead[..FILTER_TOKENS.min(ahead.len())]);
         let mut end = p0;
         let next = |end: usize| {
             let params = params![model, from.0, head, end, p0 + ahead.len()];
@@ -233,11 +237,12 @@ impl<'a> Edges<'a> {
             next.query_row(params, |r| r.get::<_, usize>(0)).optional()
         };
         while let Some(p1) = next(end)? {
-            let tail = glance(&ahead[..p1 - p0]);
+            let tail = filter_tail(&ahead[..p1 - p0]);
             found.extend(self.rows(AT_END, params![model, from.0, head, p1, tail])?);
             end = p1;
         }
-        // Heads are sorted, so one of the two neighbours of the target's head shares the most of it.
+        // In the order of `head`, the edges with the longest common beginning are beside the target's own
+        // first tokens: so one row before them and one row after them are enough.
         found.extend(self.rows(ALIKE, params![model, from.0, head, MOST_ALIKE])?);
         found.extend(self.rows(BELOW, params![model, from.0, head])?);
         found.extend(self.rows(ABOVE, params![model, from.0, head])?);
@@ -271,13 +276,13 @@ fn edge(row: &Row<'_>) -> SqlResult<Edge> {
     })
 }
 
-/// The last [`GLANCE`] tokens, as a row stores them.
-pub(in crate::kv) fn glance(tokens: &[Token]) -> Vec<u8> {
-    Token::to_bytes(&tokens[tokens.len().saturating_sub(GLANCE)..])
+/// The last [`FILTER_TOKENS`] tokens as bytes, as a row stores them.
+pub(in crate::kv) fn filter_tail(tokens: &[Token]) -> Vec<u8> {
+    Token::to_bytes(&tokens[tokens.len().saturating_sub(FILTER_TOKENS)..])
 }
 
-/// The tokens that a row keeps. Bytes that are no tokens become none: then the filter lets everything
-/// pass, and the digest decides.
+/// The tokens that a row keeps. If the bytes are not tokens, the result is empty: then the filter accepts
+/// every target, and the digest decides.
 fn tokens(bytes: &[u8]) -> Vec<Token> {
     Token::from_bytes(bytes).unwrap_or_default()
 }

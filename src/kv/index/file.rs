@@ -1,4 +1,5 @@
-//! The file of the index: who may read it, and its journals.
+//! The database file of the index: its mode, and its journal files (`-wal`, `-shm`). Used when the index
+//! is opened or rebuilt. Invariant: only this user can read the file.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -9,9 +10,10 @@ use rusqlite::Connection;
 
 use crate::durable;
 
-/// Makes the file of an index that is not there yet, for this user alone, and takes others' rights on
-/// one that is there. SQLite gives its journals the same mode. An existing index is not opened here:
-/// when this process closes a second descriptor of a file, it loses all its locks on the file.
+/// Creates the database file with mode 0600 if it does not exist, and sets this mode if it does. SQLite
+/// gives its journal files the same mode. An existing file is not opened here: on POSIX systems a process
+/// that closes one file descriptor of a file loses all its locks on that file, also those that SQLite
+/// holds.
 pub(in crate::kv) fn own(path: &Path) -> io::Result<()> {
     match durable::private::create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -21,7 +23,7 @@ pub(in crate::kv) fn own(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the journals of an index that is gone.
+/// Removes the journal files of an index whose database file does not exist any more.
 pub(in crate::kv) fn remove_journals(path: &Path) -> io::Result<()> {
     for ending in ["-wal", "-shm"] {
         let mut name = path.as_os_str().to_os_string();
@@ -34,7 +36,8 @@ pub(in crate::kv) fn remove_journals(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// True when SQLite opened the index read-only although its file can be written: the header is damaged.
+/// True when SQLite opened the index read-only although the file can be written: then the header of the
+/// database is damaged.
 pub(in crate::kv) fn is_read_only_by_its_header(db: &Connection, path: &Path) -> bool {
     let read_only = db.is_readonly(rusqlite::MAIN_DB).unwrap_or(false);
     read_only && rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()

@@ -1,5 +1,7 @@
-//! One model's edges and nodes as a graph in memory, and which owners reach which of them. Eviction, status
-//! and forgetting an owner load it from the index; a lookup never does.
+//! [`Graph`]: the edges and nodes of one model in memory, and which owner reaches which of them.
+//! Eviction, status and removing an owner load it from the index, and keep it for one operation; a lookup
+//! never loads it. Invariant: what a graph calls *anchored* can be restored from position 0 through
+//! stored edges.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,26 +14,31 @@ use super::models::{ModelId, StoredModel};
 use super::owners::Hold;
 use super::table::SqlResult;
 
-/// A file of the graph: an edge below the number of edges, else a node.
+/// A record in a graph, as a number: 0 to `edges.len() - 1` are the edges, and the numbers after them are
+/// the nodes.
 pub(in crate::kv) type GraphItem = usize;
 
-/// All that is stored for a model.
+/// Everything that is stored for one model.
 pub(in crate::kv) struct Graph {
     pub(in crate::kv) model: ModelId,
     pub(in crate::kv) hard: Digest,
     pub(in crate::kv) edges: Vec<Edge>,
     pub(in crate::kv) nodes: Vec<(Node, Option<SnapshotRole>)>,
     pub(in crate::kv) holds: Vec<Hold>,
+    /// D(0): the digest of the empty prefix.
     root: Digest,
+    /// The edges by the digest at which they end.
     ends: HashMap<Digest, Vec<GraphItem>>,
+    /// The edges by the digest at which they begin.
     starts: HashMap<Digest, Vec<GraphItem>>,
+    /// The nodes by their digest.
     at: HashMap<Digest, Vec<GraphItem>>,
-    /// Digests that a chain of whole edges reaches from position 0.
+    /// The digests to which a chain of edges leads from position 0, and D(0).
     anchored: HashSet<Digest>,
 }
 
 impl Graph {
-    /// Reads a model's rows.
+    /// Reads all rows of a model.
     pub(in crate::kv) fn load(index: &Index, model: &StoredModel) -> SqlResult<Graph> {
         let edges = index.edges(model.id).all()?;
         let nodes = index.nodes(model.id).all()?;
@@ -70,33 +77,35 @@ impl Graph {
         Ok(graph)
     }
 
+    /// All records of the graph.
     pub(in crate::kv) fn items(&self) -> std::ops::Range<GraphItem> {
         0..self.edges.len() + self.nodes.len()
     }
 
-    /// The edge or the node that an item is.
+    /// The edge with this number; `None` if the number is a node's.
     pub(in crate::kv) fn edge(&self, item: GraphItem) -> Option<&Edge> {
         self.edges.get(item)
     }
 
+    /// The node with this number; `None` if the number is an edge's.
     pub(in crate::kv) fn node(&self, item: GraphItem) -> Option<&Node> {
         let at = item.checked_sub(self.edges.len())?;
         self.nodes.get(at).map(|(node, _)| node)
     }
 
-    /// Bytes of its file.
+    /// The length of a record's file in bytes.
     pub(in crate::kv) fn bytes(&self, item: GraphItem) -> u64 {
         let node = || self.node(item).map_or(0, |n| n.bytes);
         self.edge(item).map_or_else(node, |e| e.bytes)
     }
 
-    /// Where it ends, in tokens.
+    /// The position at which a record ends, in tokens.
     pub(in crate::kv) fn end(&self, item: GraphItem) -> usize {
         let node = || self.node(item).map_or(0, |n| n.at);
         self.edge(item).map_or_else(node, |e| e.p1)
     }
 
-    /// The name of its file.
+    /// The name of a record's file.
     pub(in crate::kv) fn name(&self, item: GraphItem) -> String {
         match (self.edge(item), self.node(item)) {
             (Some(edge), _) => edge.name(),
@@ -105,24 +114,24 @@ impl Graph {
         }
     }
 
-    /// Edges that end at a digest.
+    /// The edges that end at a digest.
     pub(in crate::kv) fn ending(&self, digest: Digest) -> &[GraphItem] {
         self.ends.get(&digest).map_or(&[], Vec::as_slice)
     }
 
-    /// Edges that start at a digest.
+    /// The edges that begin at a digest.
     pub(in crate::kv) fn starting(&self, digest: Digest) -> &[GraphItem] {
         self.starts.get(&digest).map_or(&[], Vec::as_slice)
     }
 
-    /// Nodes at a digest.
+    /// The nodes at a digest (at most one).
     pub(in crate::kv) fn standing(&self, digest: Digest) -> &[GraphItem] {
         self.at.get(&digest).map_or(&[], Vec::as_slice)
     }
 
-    /// All that a restore to `digest` can use: every edge on the way back to position 0, also where
-    /// several segments cover the same positions, and the nodes between. Edges that no chain from
-    /// position 0 reaches are left out: no restore can use them.
+    /// Every record that a restore to `digest` can use: all edges on the way back to position 0, also if
+    /// several edges cover the same positions, and the nodes between them. Edges to which no chain leads
+    /// from position 0 are left out, because no restore can use them.
     pub(in crate::kv) fn behind(&self, digest: Digest) -> HashSet<GraphItem> {
         let mut found = HashSet::new();
         let mut seen = HashSet::new();
@@ -141,8 +150,8 @@ impl Graph {
             }
         }
         if self.edges.is_empty() {
-            // Only whole states are stored: without edges it is unknown which conversations begin with a
-            // head, so every owner reaches it.
+            // Only whole states are stored. Without edges nothing says which conversations begin with
+            // which head, so every owner reaches all nodes except the turns of others.
             let shared = |role: &Option<SnapshotRole>| *role != Some(SnapshotRole::Turn);
             let heads = self.nodes.iter().enumerate().filter(|(_, n)| shared(&n.1));
             found.extend(heads.map(|(i, _)| i));
@@ -150,7 +159,7 @@ impl Graph {
         found
     }
 
-    /// All that the holds of some owners reach.
+    /// Every record that the chosen owners reach.
     pub(in crate::kv) fn reached(&self, whose: impl Fn(&str) -> bool) -> HashSet<GraphItem> {
         let mut found = HashSet::new();
         for hold in self.holds.iter().filter(|h| whose(&h.owner)) {
@@ -159,19 +168,20 @@ impl Graph {
         found
     }
 
-    /// Whether snapshots hold states, which the segments alone cannot give.
+    /// True when a snapshot is stored, and not only logits rows. The segments alone cannot give the state
+    /// then.
     pub(in crate::kv) fn has_states(&self) -> bool {
         let state = |role: &Option<SnapshotRole>| *role != Some(SnapshotRole::Row);
         self.nodes.iter().any(|(_, role)| state(role))
     }
 
-    /// Whether a node holds a state, and not a logits row alone.
+    /// True when a record is a snapshot, and not a logits row alone.
     fn is_state(&self, item: GraphItem) -> bool {
         let node = item.checked_sub(self.edges.len()).map(|at| &self.nodes[at]);
         node.is_some_and(|(_, role)| *role != Some(SnapshotRole::Row))
     }
 
-    /// Whether a new process can begin at a digest with what is stored.
+    /// True when a new process can restore exactly the prefix of a digest.
     pub(in crate::kv) fn restores(&self, digest: Digest) -> bool {
         let whole = self.edges.is_empty() || self.anchored.contains(&digest);
         if self.has_states() {
@@ -181,8 +191,8 @@ impl Graph {
         }
     }
 
-    /// How many tokens an owner's process would find restorable: up to its deepest pin, and where
-    /// snapshots are needed, to the deepest of them before it.
+    /// How many tokens a new process can restore on the way to `digest`: up to the last edge, or, for a
+    /// model that needs snapshots, up to the last snapshot.
     pub(in crate::kv) fn restorable(&self, digest: Digest) -> usize {
         let behind = self.behind(digest);
         let whole = |d: Digest| self.edges.is_empty() || self.anchored.contains(&d);
@@ -195,19 +205,19 @@ impl Graph {
         usable.max().unwrap_or(0)
     }
 
-    /// True when a chain of whole edges reaches a digest from position 0.
+    /// True when a chain of edges leads from position 0 to the digest.
     pub(in crate::kv) fn is_anchored(&self, digest: Digest) -> bool {
         self.anchored.contains(&digest)
     }
 
-    /// What ends at one of some digests.
+    /// Every record that ends at one of some digests.
     pub(in crate::kv) fn on(&self, digests: &HashSet<Digest>) -> HashSet<GraphItem> {
         let at = |d: &Digest| self.ending(*d).iter().chain(self.standing(*d));
         digests.iter().flat_map(at).copied().collect()
     }
 
-    /// The parts of merged edges that a crash left: edges of which another edge, with the same two ends,
-    /// holds all, and that nothing else needs.
+    /// The parts of merged segments that a crash left on disk: edges whose positions are all in another
+    /// edge with the same end, and whose joints nothing else needs.
     pub(in crate::kv) fn covered(&self) -> HashSet<GraphItem> {
         let held: HashSet<Digest> = self.holds.iter().map(|h| h.digest).collect();
         let mut covered = HashSet::new();
@@ -224,7 +234,7 @@ impl Graph {
                     path.push(*before);
                     at = &self.edges[*before];
                 }
-                // Where the first parts are removed already, nothing leads to the rest of them.
+                // If the first parts are removed already, no edge leads to the other parts any more.
                 let parent_is_gone = at.p0 > edge.p0 && self.ending(at.from).is_empty();
                 if at.from == edge.from || parent_is_gone {
                     covered.extend(path);
@@ -234,7 +244,8 @@ impl Graph {
         covered
     }
 
-    /// Adds what continues some items and is not among the `kept`.
+    /// Adds to `items` every record that continues one of them, directly or through others, except the
+    /// `kept` ones.
     pub(in crate::kv) fn add_later(
         &self,
         items: &mut HashSet<GraphItem>,
@@ -253,7 +264,7 @@ impl Graph {
         }
     }
 
-    /// Edges that end where no other begins, on a chain from position 0.
+    /// The edges at the ends of chains from position 0: no other edge begins where such an edge ends.
     pub(in crate::kv) fn tips(&self) -> Vec<GraphItem> {
         let tip = |i: &GraphItem| {
             let edge = &self.edges[*i];
@@ -262,8 +273,9 @@ impl Graph {
         (0..self.edges.len()).filter(tip).collect()
     }
 
-    /// Tokens that must be evaluated again when an item goes, as far as tokens can say it: an edge's
-    /// own; for a node, those back to the next node on its way.
+    /// How many tokens must be evaluated again when a record is removed. For an edge: its own tokens. For
+    /// a snapshot: the tokens from the previous snapshot on its way to its own position. For a logits
+    /// row: 1.
     pub(in crate::kv) fn saves(&self, item: GraphItem) -> usize {
         let Some(node) = self.node(item) else {
             return self.edge(item).map_or(0, |e| e.p1 - e.p0);

@@ -1,5 +1,8 @@
-//! Joints, the digests at which one segment ends and the next begins: whether anything but these two
-//! needs a joint, and the exchange of edges when a joint goes (a merge) or comes (a split).
+//! Joints: the digests at which one segment ends and the next one begins. A joint is *plain* when only
+//! these two segments need it: no other segment ends or begins there, no node stands there, and the joint
+//! is nobody's pin or turn node. This file has the statements that ask whether a joint is plain, and those
+//! that replace rows of `edge` when a merge removes a joint or a split adds one. The writer thread uses
+//! them. Invariant: each replacement is one transaction, so it never leaves a gap in a chain.
 
 use rusqlite::{Connection, params};
 
@@ -20,12 +23,12 @@ const IS_PLAIN: &str = "SELECT (SELECT count(*) FROM edge WHERE model = ?1 AND \
 const IS_STORED: &str = "SELECT 1 FROM edge WHERE model = ?1 AND \"to\" = ?2
     UNION ALL SELECT 1 FROM node WHERE model = ?1 AND digest = ?2";
 
-/// The statements of a merge and of a turn's end, each with what its query plan must contain.
+/// The statements of a merge and of the end of a turn, each with a text that its query plan must contain.
 #[cfg(test)]
 pub(in crate::kv) const SEARCHES: [(&str, &str); 2] =
     [(IS_PLAIN, "SEARCH"), (IS_STORED, "(model=? AND to=?)")];
 
-/// Statements about joints, for one model.
+/// The statements about joints, for one model.
 pub(in crate::kv) struct Joints<'a> {
     db: &'a Connection,
     model: ModelId,
@@ -36,22 +39,24 @@ impl<'a> Joints<'a> {
         Joints { db, model }
     }
 
-    /// True when one edge ends at the digest, one begins there, and no node, pin or turn is there.
+    /// True when the joint is plain: exactly one edge ends at the digest, exactly one begins there, and no
+    /// node, pin or turn node has this digest.
     pub(in crate::kv) fn is_plain(&self, at: Digest) -> SqlResult<bool> {
         self.db
             .prepare_cached(IS_PLAIN)?
             .query_row(params![self.model.0, at.0], |r| r.get(0))
     }
 
-    /// True when an edge ends at the digest, or a node is there.
+    /// True when an edge ends at the digest, or a node has it.
     pub(in crate::kv) fn is_stored(&self, digest: Digest) -> SqlResult<bool> {
         self.db
             .prepare_cached(IS_STORED)?
             .exists(params![self.model.0, digest.0])
     }
 
-    /// Replaces edges that follow each other by the one that holds all of them. Returns false, and
-    /// changes nothing, when one of them is gone or a joint between them is not plain any more.
+    /// Replaces the rows of neighbouring edges by the row of the one edge with all of their positions.
+    /// Returns false, and changes nothing, when one of the edges has no row any more or a joint between
+    /// them is not plain any more.
     pub(in crate::kv) fn merge(&self, parts: &[Edge], whole: &NewEdge<'_>) -> SqlResult<bool> {
         let edges = Edges::new(self.db, self.model);
         at_once(self.db, || {
@@ -70,8 +75,9 @@ impl<'a> Joints<'a> {
         })
     }
 
-    /// Replaces an edge by its two parts; `publish` gives their files their names, within the
-    /// transaction. Returns false, and changes nothing, when the edge is gone or a part is stored.
+    /// Replaces the row of an edge by the rows of its two parts. `publish` renames the files of the parts
+    /// to their final names; it runs inside the transaction. Returns false, and changes nothing, when the
+    /// edge has no row any more or a part is stored already.
     pub(in crate::kv) fn split<E: From<rusqlite::Error>>(
         &self,
         whole: &Edge,

@@ -1,5 +1,7 @@
-//! Opens the index of a KV folder, and rebuilds it from the files where it is missing, damaged or of
-//! another version. One process at a time does that; others may have the index open meanwhile.
+//! Opens the index of a KV folder, and rebuilds it from the record files when it is missing, damaged or
+//! of another version. Used when a store or a folder is opened, and when damage is met later. Invariant:
+//! one process at a time opens or rebuilds the index (`index.lock`); other processes may have it open
+//! meanwhile.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,32 +20,33 @@ use super::file;
 use super::rebuild::{self, Reconciled};
 use super::schema::{self, Condition};
 
-/// How long emptying the index waits for another process that is in the middle of a change.
+/// How long emptying the index waits for another process that is changing it.
 const RESET_WAIT: Duration = Duration::from_secs(10);
 
 /// Where the rows of an opened index come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::kv) enum IndexOrigin {
-    /// The index was there.
+    /// The index existed and was sound: its rows are unchanged.
     Kept,
-    /// There was no index, or an empty one: the files.
+    /// There was no index, or an empty one: the rows were made from the record files.
     New,
-    /// The index was damaged: the files.
+    /// The index was damaged: the rows were made from the record files.
     Damaged,
-    /// The index was of another version: the files.
+    /// The index was of another version: the rows were made from the record files.
     OtherVersion,
 }
 
-/// Which processes have the index open.
+/// Whether other connections may have the index open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::kv) enum IndexUsers {
-    /// None: a damaged index is moved to quarantine.
+    /// No connection has it open: an index that must be rebuilt is moved to quarantine first.
     Nobody,
-    /// This process or another one may: a damaged index is emptied where it is.
+    /// This process or another one may have it open: an index that must be rebuilt is emptied where it
+    /// is.
     Some,
 }
 
-/// An opened index, and the result of what its user did first.
+/// An opened index, and the result of the first operation on it.
 pub(in crate::kv) struct OpenedIndex<T> {
     pub(in crate::kv) index: Index,
     pub(in crate::kv) origin: IndexOrigin,
@@ -51,7 +54,7 @@ pub(in crate::kv) struct OpenedIndex<T> {
     pub(in crate::kv) first: T,
 }
 
-/// The place of an index: a KV folder, and the storage of the files it is rebuilt from.
+/// The place of an index: the KV folder, and the storage of the record files from which it is rebuilt.
 pub(in crate::kv) struct IndexLocation {
     storage: Arc<dyn Storage>,
     root: PathBuf,
@@ -59,7 +62,7 @@ pub(in crate::kv) struct IndexLocation {
 }
 
 impl IndexLocation {
-    /// The index of the folder `root`; nothing is opened yet.
+    /// The index of the KV folder `root`. Nothing is opened yet.
     pub(in crate::kv) fn new(
         storage: Arc<dyn Storage>,
         root: &Path,
@@ -77,13 +80,14 @@ impl IndexLocation {
         &self.root
     }
 
-    /// The index's file.
+    /// The path of the database file.
     pub(in crate::kv) fn path(&self) -> PathBuf {
         self.root.join("index.db")
     }
 
-    /// Opens the index; makes a missing one, and rebuilds one that is damaged or of another version.
-    /// `first` is what the caller does with the index at once; damage that it meets counts too.
+    /// Opens the index; creates it if it is missing, and rebuilds it if it is damaged or of another
+    /// version. `first` is the first operation of the caller on the index; if it meets damage, the index
+    /// is rebuilt too.
     pub(in crate::kv) fn open<T>(
         &self,
         users: IndexUsers,
@@ -102,8 +106,8 @@ impl IndexLocation {
         self.rebuild(users, origin, &mut first)
     }
 
-    /// [`IndexLocation::open`] of an index in which a damaged row or page was met, though all checks at
-    /// its open pass: it is rebuilt.
+    /// [`IndexLocation::open`] for an index in which a damaged row or page was met later, although all
+    /// checks at its opening passed: it is rebuilt in any case.
     pub(in crate::kv) fn open_rebuilt<T>(
         &self,
         mut first: impl FnMut(&Index) -> Result<T, Error>,
@@ -112,8 +116,8 @@ impl IndexLocation {
         self.rebuild(IndexUsers::Some, IndexOrigin::Damaged, &mut first)
     }
 
-    /// Held while the index is opened: a process that opens it meanwhile waits, and finds it whole. On
-    /// a file system without locks nobody waits.
+    /// The lock that is held while the index is opened: a process that wants to open it waits, and finds
+    /// it complete. On a file system without locks nobody waits.
     fn lock(&self) -> Option<File> {
         let path = self.root.join("index.lock");
         private_file(&path)
@@ -122,6 +126,7 @@ impl IndexLocation {
             .ok()
     }
 
+    /// Empties the index or moves it away, and fills a new one.
     fn rebuild<T>(
         &self,
         users: IndexUsers,
@@ -135,14 +140,14 @@ impl IndexLocation {
         Ok(OpenedIndex { origin, ..opened })
     }
 
-    /// Opens the index; fills it when it is empty. `None` when it is of another version.
+    /// Opens the index, and fills it if it is empty. `None` if it is of another version.
     fn attempt<T>(
         &self,
         first: &mut impl FnMut(&Index) -> Result<T, Error>,
     ) -> Result<Option<OpenedIndex<T>>, Error> {
         let path = self.path();
         if !path.exists() {
-            // A journal without its database belongs to nothing.
+            // Journal files without a database file belong to no index.
             file::remove_journals(&path).map_err(Error::folder(&path))?;
         }
         let (index, condition) = Index::open(&path)?;
@@ -169,7 +174,7 @@ impl IndexLocation {
         }))
     }
 
-    /// Leaves an empty index, or none.
+    /// Empties the index, or moves it to quarantine if nobody has it open.
     fn clear(&self, users: IndexUsers) -> Result<(), Error> {
         let path = self.path();
         if users == IndexUsers::Nobody {
@@ -177,9 +182,10 @@ impl IndexLocation {
             fs::rename(&path, &quarantined).map_err(Error::folder(&quarantined))?;
             return file::remove_journals(&path).map_err(Error::folder(&path));
         }
-        // An open index is not moved: SQLite finds its journals by its name, and the last process to
-        // close the moved one would remove the journals of the new one. It is emptied in one
-        // transaction instead. Other processes find no tables then, wait for the lock, and find them.
+        // An index that is open is not moved: SQLite finds the journal files by their name, and the last
+        // process that closes the moved database would remove the journal files of the new one. So it is
+        // emptied in one transaction. Other processes then find no tables, wait for the lock, and find
+        // the new tables.
         let db = Connection::open(&path)?;
         db.busy_timeout(RESET_WAIT)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, true)?;

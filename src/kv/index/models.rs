@@ -1,5 +1,7 @@
-//! The table `model`: the fingerprints under which something is stored. All other tables name a model
-//! by its [`ModelId`].
+//! The table `model`: one row for each hard fingerprint. A store adds the row of its own model when it is
+//! opened, and a rebuild of the index adds a row for each model folder with a valid `facts.json`. Other
+//! tables refer to a model by its [`ModelId`]. Invariant: a [`ModelId`] is computed from the hard
+//! fingerprint alone, so a model has the same one in an index that was rebuilt.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -14,8 +16,7 @@ CREATE TABLE model(id INTEGER PRIMARY KEY, hard BLOB NOT NULL UNIQUE, facts TEXT
       AND typeof(facts) = 'text' AND typeof(soft) = 'text') IS NOT TRUE",
 };
 
-/// A model's number in the index. It follows from the hard fingerprint, so it is the same in an index
-/// that another process has rebuilt meanwhile.
+/// The number of a model in the index: 63 bits of its hard fingerprint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::kv) struct ModelId(pub(in crate::kv) i64);
 
@@ -30,11 +31,11 @@ impl ModelId {
 pub(in crate::kv) struct StoredModel {
     pub(in crate::kv) id: ModelId,
     pub(in crate::kv) hard: Digest,
-    /// Canonical JSON.
+    /// The hard facts as canonical JSON.
     pub(in crate::kv) facts: String,
 }
 
-/// The table's statements.
+/// The statements of the table.
 pub(in crate::kv) struct Models<'a> {
     db: &'a Connection,
 }
@@ -44,7 +45,8 @@ impl<'a> Models<'a> {
         Models { db }
     }
 
-    /// Adds a model, or replaces the facts of one that is there; `facts` and `soft` are canonical JSON.
+    /// Adds a model, or replaces the facts of a model that has a row already. `facts` and `soft` are
+    /// canonical JSON.
     pub(in crate::kv) fn put(&self, hard: Digest, facts: &str, soft: &str) -> SqlResult<ModelId> {
         let id = ModelId::of(hard);
         self.db.execute(
@@ -55,7 +57,7 @@ impl<'a> Models<'a> {
         Ok(id)
     }
 
-    /// All models, ordered by their numbers.
+    /// All models, ordered by their ids.
     pub(in crate::kv) fn all(&self) -> SqlResult<Vec<StoredModel>> {
         self.db
             .prepare("SELECT id, hard, facts FROM model ORDER BY id")?
@@ -63,7 +65,7 @@ impl<'a> Models<'a> {
             .collect()
     }
 
-    /// One model, if it is there.
+    /// One model; `None` if it has no row.
     pub(in crate::kv) fn get(&self, id: ModelId) -> SqlResult<Option<StoredModel>> {
         self.db
             .query_row(
@@ -74,8 +76,8 @@ impl<'a> Models<'a> {
             .optional()
     }
 
-    /// The facts of the model under which `owner` pinned last; `None` when that is `model`, or when
-    /// the owner has no pin.
+    /// The hard facts of the model under which `owner` has its latest pin. `None` when that is `model`,
+    /// or when the owner has no pin.
     pub(in crate::kv) fn facts_of_last_pin(
         &self,
         owner: &str,
@@ -92,7 +94,7 @@ impl<'a> Models<'a> {
     }
 }
 
-/// Reads a model from a row that begins with `id, hard, facts`.
+/// Reads a model from a table row that begins with the columns `id, hard, facts`.
 pub(in crate::kv) fn stored_model(row: &Row<'_>) -> SqlResult<StoredModel> {
     Ok(StoredModel {
         id: ModelId(row.get(0)?),

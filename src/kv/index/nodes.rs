@@ -1,4 +1,8 @@
-//! The table `node`: the stored snapshots and logits rows of one model.
+//! The table `node`: the nodes of one model, which are the stored snapshots and the logits rows that are
+//! stored alone. The writer thread adds and removes table rows; a lookup searches them. Invariant: there
+//! is at most one node per digest. If a node is put several times, its table row gets the strongest of the
+//! roles. (Its record file keeps the role of the first put, so after a rebuild of the index the node has
+//! that role.)
 
 use std::collections::HashMap;
 
@@ -8,11 +12,12 @@ use crate::kv::record::item::{Node, NodeId};
 use crate::kv::record::role::SnapshotRole;
 use crate::ledger::{Digest, Token};
 
-use super::edges::glance;
+use super::edges::filter_tail;
 use super::models::ModelId;
 use super::table::{SqlResult, Table};
 
-/// `tail` is the last 16 tokens before `at`; `role` the strongest role that the node was put with.
+/// `tail` has the last 16 tokens before position `at`, as a filter for lookups; the record file has up to
+/// 64. `role` is the strongest role with which the node was put.
 pub(in crate::kv) const TABLE: Table = Table {
     create: "
 CREATE TABLE node(id INTEGER PRIMARY KEY, model INTEGER NOT NULL, digest BLOB NOT NULL, at INTEGER NOT NULL,
@@ -34,7 +39,7 @@ const NEXT_POSITION: &str = "SELECT at FROM node
 const AT_POSITION: &str = "SELECT id, digest, at, bytes, logits FROM node
     WHERE model = ?1 AND at = ?2 AND tail = ?3";
 
-/// The statements of a lookup, each with what its query plan must contain.
+/// The statements of a lookup, each with a text that its query plan must contain.
 #[cfg(test)]
 pub(in crate::kv) const SEARCHES: [(&str, &str); 3] = [
     (AT_DIGEST, "SEARCH"),
@@ -42,23 +47,23 @@ pub(in crate::kv) const SEARCHES: [(&str, &str); 3] = [
     (AT_POSITION, "SEARCH"),
 ];
 
-/// A node that is to be added.
+/// A node to add.
 #[derive(Clone, Copy)]
 pub(in crate::kv) struct NewNode<'a> {
     /// D(at).
     pub(in crate::kv) digest: Digest,
-    /// Tokens before it.
+    /// Its position: the number of tokens before it.
     pub(in crate::kv) at: usize,
     pub(in crate::kv) role: SnapshotRole,
-    /// Bytes of its file.
+    /// The length of its record file in bytes.
     pub(in crate::kv) bytes: u64,
-    /// Whether its file has a logits row.
+    /// True when its record file has a logits row.
     pub(in crate::kv) logits: bool,
-    /// Tokens that end at `at`; the row keeps the last 16.
+    /// Tokens that end directly before position `at`; the table row keeps the last 16.
     pub(in crate::kv) tail: &'a [Token],
 }
 
-/// The table's statements, for one model.
+/// The statements of the table, for one model.
 pub(in crate::kv) struct Nodes<'a> {
     db: &'a Connection,
     model: ModelId,
@@ -69,7 +74,8 @@ impl<'a> Nodes<'a> {
         Nodes { db, model }
     }
 
-    /// Adds a node; one that is there keeps the stronger of the two roles.
+    /// Adds a node. If there is a node at the digest already, it only gets the stronger one of the two
+    /// roles.
     pub(in crate::kv) fn add(&self, node: &NewNode<'_>) -> SqlResult<()> {
         self.db.execute(
             "INSERT INTO node(model, digest, at, bytes, logits, role, tail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -81,13 +87,13 @@ impl<'a> Nodes<'a> {
                 node.bytes,
                 node.logits,
                 node.role as u8,
-                glance(node.tail)
+                filter_tail(node.tail)
             ],
         )?;
         Ok(())
     }
 
-    /// Removes the node at a digest.
+    /// Removes the table row of the node at a digest.
     pub(in crate::kv) fn remove(&self, digest: Digest) -> SqlResult<()> {
         self.db
             .prepare_cached("DELETE FROM node WHERE model = ?1 AND digest = ?2")?
@@ -95,7 +101,7 @@ impl<'a> Nodes<'a> {
         Ok(())
     }
 
-    /// Corrects the length of a node's file, in bytes.
+    /// Corrects the file length of a node, in bytes.
     pub(in crate::kv) fn set_bytes(&self, digest: Digest, bytes: u64) -> SqlResult<()> {
         self.db.execute(
             "UPDATE node SET bytes = ?3 WHERE model = ?1 AND digest = ?2",
@@ -104,7 +110,7 @@ impl<'a> Nodes<'a> {
         Ok(())
     }
 
-    /// Gives a stored node `role`, if that is stronger than its own.
+    /// Gives the node at a digest the role `role`, if that is stronger than the role it has.
     pub(in crate::kv) fn strengthen(&self, digest: Digest, role: SnapshotRole) -> SqlResult<()> {
         self.db.execute(
             "UPDATE node SET role = min(role, ?3) WHERE model = ?1 AND digest = ?2",
@@ -113,7 +119,7 @@ impl<'a> Nodes<'a> {
         Ok(())
     }
 
-    /// True when a node is stored at the digest.
+    /// True when there is a node at the digest.
     pub(in crate::kv) fn has(&self, digest: Digest) -> SqlResult<bool> {
         self.db
             .prepare_cached("SELECT 1 FROM node WHERE model = ?1 AND digest = ?2")?
@@ -136,7 +142,7 @@ impl<'a> Nodes<'a> {
             .collect()
     }
 
-    /// The role of each node. A role that this build does not know is left out.
+    /// The role of each node. A node with a role that this build does not know is left out.
     pub(in crate::kv) fn roles(&self) -> SqlResult<HashMap<NodeId, SnapshotRole>> {
         let mut find = self
             .db
@@ -151,7 +157,7 @@ impl<'a> Nodes<'a> {
         Ok(roles)
     }
 
-    /// How many nodes the model has, and the bytes of their files.
+    /// The number of nodes of the model, and the bytes of their files.
     pub(in crate::kv) fn usage(&self) -> SqlResult<(u64, u64)> {
         self.db.query_row(
             "SELECT count(*), coalesce(sum(bytes), 0) FROM node WHERE model = ?1",
@@ -160,8 +166,9 @@ impl<'a> Nodes<'a> {
         )
     }
 
-    /// The nodes whose last tokens are the target's at their position, ascending. For models of which
-    /// only whole states are stored: there no edge leads from one node to the next.
+    /// The nodes whose last tokens are the target's tokens before their position, in ascending order. For
+    /// models of which only whole states are stored: they have no edges that lead from one node to the
+    /// next.
     pub(in crate::kv) fn along(&self, target: &[Token]) -> SqlResult<Vec<Node>> {
         let model = self.model.0;
         let mut found = Vec::new();
@@ -172,7 +179,7 @@ impl<'a> Nodes<'a> {
             .query_row(params![model, at, target.len()], |r| r.get::<_, usize>(0))
             .optional()?
         {
-            let tail = glance(&target[..here]);
+            let tail = filter_tail(&target[..here]);
             for node in nodes.query_map(params![model, here, tail], node_row)? {
                 found.push(node?);
             }
@@ -182,7 +189,7 @@ impl<'a> Nodes<'a> {
     }
 }
 
-/// Reads a node from a row that begins with `id, digest, at, bytes, logits`.
+/// Reads a node from a table row that begins with the columns `id, digest, at, bytes, logits`.
 pub(in crate::kv) fn node_row(row: &Row<'_>) -> SqlResult<Node> {
     Ok(Node {
         id: NodeId(row.get(0)?),

@@ -1,4 +1,6 @@
-//! All tables that name owners, at once: what every owner holds under a model, and forgetting one.
+//! Statements over all tables with a column `owner`: which digests every owner holds under a model, and
+//! removing an owner. Eviction, status and `npast sessions rm` use them. Invariant: after an owner is
+//! removed, no table names it.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -8,21 +10,22 @@ use super::models::{ModelId, StoredModel, stored_model};
 use super::table::SqlResult;
 use super::transaction::at_once;
 
-/// Tables with a column `owner`.
+/// The tables with a column `owner`.
 const TABLES: [&str; 5] = ["pin", "turn", "state", "sample", "agreed"];
 
-/// What an owner wants kept: its pin, its present turn, or an older snapshot.
+/// A digest that an owner holds: that of its pin, of its turn node, or of one of its snapshots.
 #[derive(Clone, Debug)]
 pub(in crate::kv) struct Hold {
     pub(in crate::kv) owner: String,
     pub(in crate::kv) digest: Digest,
-    /// Rises with time among pins; 0 for turns and older snapshots.
+    /// For a pin: the id of its row, so a later pin has a higher number. 0 for turn nodes and snapshots.
     pub(in crate::kv) order: i64,
-    /// True for an older snapshot: the owner keeps what leads to it, and stands elsewhere.
+    /// True for a row of the table `state`: one of the owner's snapshots. False for a pin or a turn node,
+    /// which say where the conversation ends now.
     pub(in crate::kv) past: bool,
 }
 
-/// Statements over those tables.
+/// The statements over these tables.
 pub(in crate::kv) struct Owners<'a> {
     db: &'a Connection,
 }
@@ -32,7 +35,7 @@ impl<'a> Owners<'a> {
         Owners { db }
     }
 
-    /// The pins, turns and older snapshots of all owners under a model.
+    /// All digests that owners hold under a model: of pins, turn nodes and snapshots.
     pub(in crate::kv) fn holds(&self, model: ModelId) -> SqlResult<Vec<Hold>> {
         self.db
             .prepare(
@@ -51,7 +54,7 @@ impl<'a> Owners<'a> {
             .collect()
     }
 
-    /// The model under which an owner pinned last, and the digest of that pin.
+    /// The model under which an owner has its latest pin, and the digest of that pin.
     pub(in crate::kv) fn last_pin(&self, owner: &str) -> SqlResult<Option<(StoredModel, Digest)>> {
         self.db
             .query_row(
@@ -64,7 +67,7 @@ impl<'a> Owners<'a> {
             .optional()
     }
 
-    /// Forgets an owner under every model.
+    /// Removes an owner from all tables, under every model.
     pub(in crate::kv) fn forget(&self, owner: &str) -> SqlResult<()> {
         at_once(self.db, || {
             for table in TABLES {
@@ -75,7 +78,7 @@ impl<'a> Owners<'a> {
         })
     }
 
-    /// Forgets an owner under one model.
+    /// Removes an owner from all tables, under one model.
     pub(in crate::kv) fn forget_under(&self, model: ModelId, owner: &str) -> SqlResult<()> {
         for table in TABLES {
             self.db.execute(

@@ -1,5 +1,13 @@
-//! The table `pin`: what each owner wants kept under a model. Also the pins that a rebuild makes in
-//! nobody's name, until the owner pins again.
+//! The table `pin`: for each owner and model the one digest up to which the owner wants its conversation
+//! kept. The writer thread moves a pin when the slot calls `Store::pin` (see `write::pins`), a fork gets
+//! its first pin from `Store::hold` or `Folder::hold`, and an eviction moves a pin back when it removes
+//! the edge before the pin. Invariant: an owner has at most one pin per model.
+//!
+//! A rebuild of the index cannot restore the pins, because no record file has them. So the rebuild makes
+//! *unclaimed* pins, which are rows with made-up owner names. If no owner reaches the last edge of a
+//! chain, the rebuild puts an unclaimed pin at the end of this edge, so that garbage collection does not
+//! remove the chain. When a real owner pins a digest later, the unclaimed pins at this digest, and at the
+//! digests on the way from position 0 to it, are removed: the real owner reaches these records now.
 
 use std::collections::HashSet;
 
@@ -10,8 +18,8 @@ use crate::ledger::Digest;
 use super::models::ModelId;
 use super::table::{SqlResult, Table};
 
-/// The highest id is the latest pin. `pin_unclaimed` makes the search for unclaimed pins cost nothing
-/// where there are none.
+/// The highest id is the latest pin. The index `pin_unclaimed` has only rows of unclaimed pins: to look
+/// for one costs nothing when there is none.
 pub(in crate::kv) const TABLE: Table = Table {
     create: "
 CREATE TABLE pin(id INTEGER PRIMARY KEY, owner TEXT NOT NULL, model INTEGER NOT NULL, digest BLOB NOT NULL,
@@ -22,8 +30,7 @@ CREATE INDEX pin_unclaimed ON pin(model) WHERE owner >= 'rebuilt-' AND owner < '
       AND typeof(digest) = 'blob' AND length(digest) = 32) IS NOT TRUE",
 };
 
-/// How the name of an owner begins that stands for nobody: a rebuild pins under it what no owner is
-/// known to hold.
+/// The owner name of every unclaimed pin begins with this text. Such an owner is no real owner.
 pub(in crate::kv) const UNCLAIMED: &str = "rebuilt-";
 
 const HAS: &str = "SELECT 1 FROM pin WHERE model = ?1 AND owner = ?2";
@@ -31,7 +38,8 @@ const HAS_UNCLAIMED: &str =
     "SELECT 1 FROM pin WHERE model = ?1 AND owner >= 'rebuilt-' AND owner < 'rebuilt.'";
 const CLAIM: &str = "DELETE FROM pin WHERE model = ?1 AND digest = ?2
     AND owner >= 'rebuilt-' AND owner < 'rebuilt.'";
-/// With `INDEXED BY`, or SQLite reads all edges of the model in an index that has both columns.
+/// `INDEXED BY` is needed: without it SQLite would read all edges of the model in an index that has both
+/// columns.
 const BEFORE: &str =
     "SELECT \"from\" FROM edge INDEXED BY edge_end WHERE model = ?1 AND \"to\" = ?2";
 
@@ -44,7 +52,7 @@ pub(in crate::kv) const SEARCHES: [(&str, &str); 4] = [
     (BEFORE, "(model=? AND to=?)"),
 ];
 
-/// The table's statements, for one model.
+/// The statements of the table, for one model.
 pub(in crate::kv) struct Pins<'a> {
     db: &'a Connection,
     model: ModelId,
@@ -55,9 +63,9 @@ impl<'a> Pins<'a> {
         Pins { db, model }
     }
 
-    /// Sets the owner's pin, in the place of the one it had.
+    /// Sets the pin of an owner, and removes the pin that it had.
     pub(in crate::kv) fn set(&self, owner: &str, digest: Digest) -> SqlResult<()> {
-        // A new row each time: the highest id is the latest pin.
+        // A new row is inserted each time, so the highest id is the latest pin.
         self.db.execute(
             "INSERT OR REPLACE INTO pin(owner, model, digest) VALUES (?1, ?2, ?3)",
             params![owner, self.model.0, digest.0],
@@ -72,7 +80,7 @@ impl<'a> Pins<'a> {
             .exists(params![self.model.0, owner])
     }
 
-    /// At most `most` owners and their pins, the latest first.
+    /// At most `most` owners with their pins, the latest pin first.
     pub(in crate::kv) fn latest(&self, most: usize) -> SqlResult<Vec<(String, Digest)>> {
         self.db
             .prepare("SELECT owner, digest FROM pin WHERE model = ?1 ORDER BY id DESC LIMIT ?2")?
@@ -82,7 +90,7 @@ impl<'a> Pins<'a> {
             .collect()
     }
 
-    /// Moves all pins at `from` to `to`: the segment between the two is removed.
+    /// Moves all pins at the digest `from` to `to`, because the segment between the two is removed.
     pub(in crate::kv) fn move_all(&self, from: Digest, to: Digest) -> SqlResult<()> {
         self.db.execute(
             "UPDATE pin SET digest = ?3 WHERE model = ?1 AND digest = ?2",
@@ -91,16 +99,16 @@ impl<'a> Pins<'a> {
         Ok(())
     }
 
-    /// True when a rebuild left pins that no owner has claimed.
+    /// True when there are unclaimed pins.
     pub(in crate::kv) fn has_unclaimed(&self) -> SqlResult<bool> {
         self.db
             .prepare_cached(HAS_UNCLAIMED)?
             .exists([self.model.0])
     }
 
-    /// Removes the unclaimed pins at `end` and at every place that leads to it: an owner holds them
-    /// now. The walk back stops at places in `walked`, and adds those it visits; returns how many it
-    /// visited.
+    /// Removes the unclaimed pins at `end` and at every digest on the way from position 0 to it, because a
+    /// real owner reaches the records there now. The walk goes back from `end`; it stops at digests that
+    /// are in `walked`, and adds the digests that it visits. Returns how many it visited.
     pub(in crate::kv) fn claim(
         &self,
         end: Digest,

@@ -1,5 +1,7 @@
-//! Makes index and files agree when the index is opened: rows without files are removed, files without
-//! rows are read and get rows. With an empty index that is a rebuild.
+//! Makes the index and the record files agree: a row without a file is removed, and a file without a row
+//! is read and gets a row. This is done when the index is opened, and after a model folder has
+//! disappeared. If the index is empty, this is a complete rebuild. Invariant: a file that cannot be read
+//! as a record of its model folder gets no row.
 
 use std::collections::HashSet;
 use std::io;
@@ -26,21 +28,21 @@ use super::nodes::NewNode;
 use super::pins::UNCLAIMED;
 use super::table::SqlResult;
 
-/// Files whose rows are added in one transaction.
+/// The number of files whose rows are added in one transaction.
 pub(in crate::kv) const AT_ONCE: usize = 256;
 
-/// How far index and files did not agree.
+/// How the index and the files differed.
 #[derive(Clone, Copy, Default, Debug)]
 pub(in crate::kv) struct Reconciled {
-    /// Files that had no row.
+    /// The number of files that had no row.
     pub(in crate::kv) added: usize,
-    /// Files that were refused and moved to quarantine.
+    /// The number of files that were refused and moved to quarantine.
     pub(in crate::kv) refused: usize,
-    /// Rows that had no file.
+    /// The number of rows that had no file.
     pub(in crate::kv) dropped: usize,
 }
 
-/// Adds the model of a fingerprint, and makes its rows agree with its folder.
+/// Adds the model of a fingerprint to the index, and makes its rows agree with its model folder.
 pub(in crate::kv) fn own_model(
     index: &Index,
     print: &Fingerprint,
@@ -53,7 +55,7 @@ pub(in crate::kv) fn own_model(
     Ok((model, reconciled))
 }
 
-/// Makes the rows of one model agree with its folder.
+/// Makes the rows of one model agree with its model folder.
 pub(in crate::kv) fn reconcile(
     index: &Index,
     model: ModelId,
@@ -62,7 +64,8 @@ pub(in crate::kv) fn reconcile(
     limits: &Limits,
 ) -> Result<Reconciled, Error> {
     let mut reconciled = Reconciled::default();
-    // Rows before files: another process may be writing, and its rows come after its files.
+    // The rows are read before the file names: another process may be storing records, and it adds each
+    // row after its file.
     let edges = index.edges(model).all()?;
     let nodes = index.nodes(model).all()?;
     let names: HashSet<String> = files
@@ -84,8 +87,8 @@ pub(in crate::kv) fn reconcile(
         .filter(|(name, _)| !there(name.clone()))
         .collect();
     if !edges.is_empty() || !nodes.is_empty() {
-        // Another process may have stored one of them again since: look once more in a transaction, in
-        // which no other process can add a row.
+        // Another process may have stored one of these records again in the meantime. So they are looked
+        // for once more inside a transaction, during which no other process can add a row.
         let gone = |name: &str| {
             let opened = files.open(name);
             opened.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
@@ -107,8 +110,8 @@ pub(in crate::kv) fn reconcile(
     let found_edges = unknown
         .iter()
         .any(|n| n.ends_with(RecordKind::Edge.ending()));
-    // Files are read outside of the transactions that add their rows: other processes can write
-    // between two of them.
+    // Files are read outside of the transactions that add their rows, so that other processes can write
+    // in between.
     for names in unknown.chunks(AT_ONCE) {
         let mut found = Vec::new();
         for name in names {
@@ -135,12 +138,13 @@ pub(in crate::kv) fn reconcile(
     Ok(reconciled)
 }
 
-/// Completes a merge that a crash ended: the merged edge is stored, and its parts are not removed yet.
+/// Completes a merge that a crash interrupted: the merged edge is stored, and its parts are not removed
+/// yet.
 fn drop_covered(index: &Index, model: ModelId, files: &Files) -> Result<(), Error> {
     let Some(model) = index.models().get(model)? else {
         return Ok(());
     };
-    // Row first: if the file cannot be removed it is found again at the next open.
+    // The rows are removed before the files: if a file cannot be removed, the next open finds it again.
     let (graph, covered) = index.at_once(|| {
         let graph = Graph::load(index, &model)?;
         let covered = graph.covered();
@@ -158,7 +162,7 @@ fn drop_covered(index: &Index, model: ModelId, files: &Files) -> Result<(), Erro
     Ok(())
 }
 
-/// All of a record but its payload.
+/// The parts of a record that the index needs.
 struct RecordHead {
     header: Header,
     tokens: Vec<Token>,
@@ -166,7 +170,8 @@ struct RecordHead {
     len: u64,
 }
 
-/// Reads all of a file but its payload, which is proven when it is used.
+/// Reads header, tokens and owner of a file. Logits and payload are not read; they are proven when they
+/// are used.
 fn look(files: &Files, hard: Digest, limits: &Limits, name: &str) -> Result<RecordHead, ReadFault> {
     let (mut input, len) = files.open(name)?;
     let (header, tokens) = read::head(&mut input, len, limits)?;
@@ -185,7 +190,7 @@ fn look(files: &Files, hard: Digest, limits: &Limits, name: &str) -> Result<Reco
     })
 }
 
-/// Adds the row of a file, and the rows of the owner that the file names.
+/// Adds the row of a record, and the rows of the owner that the record names.
 fn add(index: &Index, model: ModelId, record: &RecordHead) -> SqlResult<()> {
     let RecordHead {
         header,
@@ -250,7 +255,7 @@ pub(in crate::kv) fn correct_lengths(
     Ok(())
 }
 
-/// Makes the rows of all models agree with their folders.
+/// Makes the rows of all models agree with their model folders.
 pub(in crate::kv) fn reconcile_all(
     index: &Index,
     storage: &Arc<dyn Storage>,
@@ -260,7 +265,8 @@ pub(in crate::kv) fn reconcile_all(
     let mut all = Reconciled::default();
     for folder in &files::folders(storage, root)? {
         let files = Files::new(storage.clone(), root, folder);
-        // Without facts the folder waits for a run of its own model, which writes them again.
+        // A model folder without valid facts gets no rows now. When its own model is loaded, the store
+        // writes the facts again.
         let Some((hard, facts)) = facts::read(&files).filter(|(h, _)| short(*h) == *folder) else {
             continue;
         };
@@ -272,8 +278,9 @@ pub(in crate::kv) fn reconcile_all(
     Ok(all)
 }
 
-/// Pins in nobody's name what no owner holds after a rebuild: the files do not say who pinned them.
-/// Such a pin is removed when an owner pins there or further on, or when the quota needs the room.
+/// Makes an unclaimed pin (see `index::pins`) for each chain whose last edge no owner reaches after a
+/// rebuild: the record files do not say who pinned it. Such a pin is removed when an owner pins the same
+/// digest or one further on, or by eviction when the quota needs space.
 pub(in crate::kv) fn pin_unheld(index: &Index) -> Result<(), Error> {
     for model in index.models().all()? {
         index.at_once(|| {

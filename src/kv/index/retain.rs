@@ -1,39 +1,58 @@
-//! Which of a conversation's older snapshots stay on disk. Pure; computed at each put of a snapshot.
+//! Decides which of an owner's older snapshots stay on disk. `index::states` asks at each put of a
+//! snapshot with the role `Turn`. (Older snapshots with the role `Step` never stay, and nothing is asked
+//! about them.) The functions here compute only from their arguments.
 //!
-//! The rule goes by the distance of a snapshot from the new one, in tokens. Of three snapshots in a row the
-//! middle one is removed when the one behind it is at most twice as far away as the one before it. Both
-//! distances grow by the same tokens as the conversation continues, so their ratio only falls, and no
-//! decision has to be changed. To go back x tokens, to any earlier snapshot, evaluates at most x tokens
-//! again; and at most two snapshots are kept in each doubling of the distance.
+//! The rule compares distances: the distance of a snapshot is the number of tokens from it to the new
+//! snapshot. The nearest older snapshot stays. After that, go from near to far; let A be the last snapshot
+//! that stays, B the next one, and C the one after B. If no snapshot comes after B, then C is the frozen
+//! head's snapshot, or position 0 if that snapshot is not stored. B is removed if C is at most twice as
+//! far away as A.
+//!
+//! Example: the new snapshot is at position 1,000, no frozen head's snapshot is stored, and a turn has
+//! ended every 100 tokens. The older snapshots have the distances 100, 200, … 900. 100 stays. 200 stays,
+//! because the next one, 300, is more than 2 × 100. 300 is removed, because 400 is not more than 2 × 200.
+//! 400 stays, because 500 is more than 2 × 200. 500, 600 and 700 are removed, because the next ones are
+//! not more than 2 × 400. 800 stays, because 900 is more than 2 × 400. 900 is removed, because position 0,
+//! at the distance 1,000, is not more than 2 × 800. Left are 100, 200, 400 and 800.
+//!
+//! Invariants that follow from the rule, as long as its factor is 2 (see [`retained`]):
+//! - Going back to the end of a turn x tokens ago evaluates at most x tokens again. In the example, the
+//!   turn at distance 300 is reached from the snapshot at distance 400, by evaluating 100 tokens.
+//! - For every d, at most two snapshots have a distance from d to 2d, so the number of snapshots grows
+//!   with the logarithm of the conversation's length.
+//! - A decision stays right when the conversation grows: n new tokens add n to every distance, and C + n
+//!   is at most 2 × (A + n) if C is at most 2 × A.
 
-/// A snapshot of the owner's that is not the new one.
+/// A snapshot of the owner other than the new one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::kv) struct Older {
-    /// Tokens.
+    /// Its position, in tokens.
     pub(in crate::kv) at: usize,
-    /// Of its file.
+    /// The length of its record file in bytes.
     pub(in crate::kv) bytes: u64,
-    /// It leads to the new one. Otherwise the messages that it ends were taken back.
+    /// True when the conversation of the new snapshot contains this one. False when the messages before
+    /// this snapshot were taken back (undo, retry, edit).
     pub(in crate::kv) on_way: bool,
 }
 
-/// The conversation as it is now.
+/// The conversation at its new snapshot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::kv) struct Now {
-    /// Tokens at its new snapshot.
+    /// The position of the new snapshot, in tokens.
     pub(in crate::kv) at: usize,
-    /// Of the new snapshot's file.
+    /// The length of the new snapshot's record file in bytes.
     pub(in crate::kv) bytes: u64,
-    /// Position and bytes of the frozen head's snapshot; 0 and 0 without one.
+    /// The position of the frozen head's snapshot, and the length of its file in bytes; 0 and 0 if there
+    /// is none.
     pub(in crate::kv) head: (usize, u64),
-    /// Bytes of the KV that is kept by position; `None` where a model has none, and there is no
-    /// quarter of it.
+    /// The bytes of stored KV up to the new snapshot. `None` if the model keeps no KV by position; then
+    /// the bytes of snapshots are not limited here.
     pub(in crate::kv) kv_bytes: Option<u64>,
 }
 
 impl Now {
-    /// Whether older snapshots of so many bytes are at most a quarter of all that the conversation
-    /// has on disk.
+    /// Whether older snapshots of `bytes` bytes are at most a quarter of what the conversation has on
+    /// disk: their bytes, times 3, are at most the bytes of everything else.
     fn has_room(&self, bytes: u64) -> bool {
         self.kv_bytes.is_none_or(|kv| {
             let rest = kv.saturating_add(self.bytes).saturating_add(self.head.1);
@@ -42,14 +61,16 @@ impl Now {
     }
 }
 
-/// The ratio of distances is doubled until what is left has room; past this only the nearest is.
+/// The factor 2 in the rule is doubled until the remaining snapshots fit into the quarter. When the
+/// factor reaches this value, no older snapshot stays.
 const MOST_RATIO: usize = 1 << 32;
 
-/// For each of `older`, in the order in which they were put, whether it stays.
+/// For each snapshot of `older`, in the order in which they were put, whether it stays.
 ///
-/// Of the snapshots of messages that were taken back, the one put last stays as long as there is room, so that
-/// these messages can be restored. Without room that one is removed first; then the ratio of the distances is
-/// raised until there is room; then the nearest snapshot is removed too.
+/// Of the snapshots whose messages were taken back, the one that was put last stays while there is space,
+/// so that these messages can be restored. If the kept snapshots take more than the quarter, that one is
+/// removed first. Then the factor 2 in the rule becomes 4, 8, and so on, until the kept snapshots fit; at
+/// last also the nearest one is removed.
 pub(in crate::kv) fn retained(now: &Now, older: &[Older]) -> Vec<bool> {
     let mut way: Vec<usize> = (0..older.len())
         .filter(|i| older[*i].on_way && older[*i].at < now.at && older[*i].at > now.head.0)
@@ -78,7 +99,7 @@ pub(in crate::kv) fn retained(now: &Now, older: &[Older]) -> Vec<bool> {
     stays
 }
 
-/// Those of `way` (nearest to the head first) that stay at a ratio.
+/// The snapshots of `way` (the nearest first) that stay under the rule with the factor `ratio`.
 fn thinned(now: &Now, older: &[Older], way: &[usize], ratio: usize) -> Vec<usize> {
     let back = |i: usize| now.at - older[i].at;
     let end = now.at.saturating_sub(now.head.0);
@@ -111,7 +132,8 @@ mod tests {
         }
     }
 
-    /// A conversation whose turns end at `ends`: what is kept after each, as positions.
+    /// A conversation whose turns end at the positions `ends`: the positions of the snapshots that are
+    /// kept after each turn.
     fn live(ends: &[usize], kv_per_token: Option<u64>) -> Vec<Vec<usize>> {
         let mut kept: Vec<usize> = Vec::new();
         let mut seen = Vec::new();
@@ -165,7 +187,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the lengths of the turns were.
+        /// For turns of any lengths.
         #[test]
         fn going_back_costs_at_most_the_way_and_the_number_is_bounded_by_doublings(
             turns in proptest::collection::vec(1usize..3000, 1..120)
@@ -175,7 +197,8 @@ mod tests {
             for (n, kept) in live(&ends, None).into_iter().enumerate() {
                 let head = ends[n];
                 for goal in &ends[..n] {
-                    // To the nearest state before the goal; the frozen head is at 10.
+                    // The way back begins at the last kept snapshot up to the goal; the frozen head is at
+                    // 10.
                     let from = kept.iter().filter(|k| *k <= goal).max().copied().unwrap_or(10);
                     prop_assert!(goal - from <= head - goal, "{head}: to {goal} from {from} {kept:?}");
                 }
@@ -187,8 +210,8 @@ mod tests {
             }
         }
 
-        /// Whatever is there: at most a quarter, nothing beside the way but one, and the same again
-        /// when asked again.
+        /// For any older snapshots: the kept ones take at most a quarter, at most one of them belongs to
+        /// messages that were taken back, and the same decision about the kept ones keeps all of them.
         #[test]
         fn what_stays_has_room_and_stays_when_asked_again(
             older in proptest::collection::vec((0usize..5000, 1u64..5000, any::<bool>()), 0..40),

@@ -1,7 +1,13 @@
-//! The tables `sample` and `agreed`: what tells whether a state that another build, device or thread
-//! count computed is right here. `sample` keeps a few numbers that the state gave when it was made;
-//! `agreed` keeps that a comparison found them equal. They are in the index alone: losing them costs an
-//! evaluation.
+//! The tables `sample` and `agreed`. They answer one question about the stored state after a prefix (the
+//! KV in its segments, and the snapshot at its end if there is one): is this state right on this machine,
+//! although another build, device or number of threads has evaluated it? `sample` has a few logits, found
+//! by the digest of the prefix: the slot computes them after a turn, in idle time or before the process
+//! ends, by evaluating a fixed text after the prefix (see `src/slot/sample.rs`). When the slot has
+//! restored the state under another soft fingerprint, it computes these logits again, and compares them
+//! before it uses the state. If they agree, a row is added to `agreed`, and the comparison is not
+//! repeated. Both tables exist only in the index. If they are lost, records of another soft fingerprint
+//! are not used without a sample, and their tokens are evaluated again. Invariant: each of the two tables
+//! has at most 32 rows of the same owner and model; older rows are removed.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -11,9 +17,9 @@ use super::models::ModelId;
 use super::table::{SqlResult, Table};
 use super::transaction::at_once;
 
-/// The most values of a sample; the slot says what they are.
+/// The maximum number of values of a sample.
 pub(in crate::kv) const MOST_VALUES: usize = 1024;
-/// Rows of one owner in each of the two tables; the oldest are removed.
+/// The maximum number of rows of one owner in each of the two tables; older rows are removed.
 const MOST: usize = 32;
 
 pub(in crate::kv) const TABLE: Table = Table {
@@ -32,7 +38,7 @@ CREATE INDEX agreed_owner ON agreed(owner, model);",
       AND typeof(numbers) = 'blob' AND length(numbers) <= 4096 AND length(numbers) % 4 = 0) IS NOT TRUE",
 };
 
-/// The tables' statements, for one model.
+/// The statements of both tables, for one model.
 pub(in crate::kv) struct Samples<'a> {
     db: &'a Connection,
     model: ModelId,
@@ -43,7 +49,7 @@ impl<'a> Samples<'a> {
         Samples { db, model }
     }
 
-    /// Stores what the state at `digest` gave under a soft fingerprint.
+    /// Stores the sample of the state at `digest`, computed under the soft fingerprint `soft`.
     pub(in crate::kv) fn put(
         &self,
         owner: &str,
@@ -62,7 +68,8 @@ impl<'a> Samples<'a> {
         })
     }
 
-    /// A sample of the state at `digest`: the one under `soft`, or else the last that was stored.
+    /// The sample of the state at `digest`: the one computed under `soft`, or else the one that was
+    /// stored last.
     pub(in crate::kv) fn get(&self, digest: Digest, soft: Digest) -> SqlResult<Option<Vec<f32>>> {
         let bytes: Option<Vec<u8>> = self
             .db
@@ -79,8 +86,8 @@ impl<'a> Samples<'a> {
         }))
     }
 
-    /// Stores that a comparison under a soft fingerprint found the snapshot at `digest`, and all that
-    /// leads to it, to be right.
+    /// Stores the result of a comparison under `soft`: the state at `digest`, and everything on the way
+    /// from position 0 to it, is right.
     pub(in crate::kv) fn agree(
         &self,
         owner: &str,
@@ -97,13 +104,14 @@ impl<'a> Samples<'a> {
         })
     }
 
-    /// Whether a comparison under `soft` found the state at `digest` to be right.
+    /// Whether a comparison under `soft` has found the state at `digest` right.
     pub(in crate::kv) fn agrees(&self, digest: Digest, soft: Digest) -> SqlResult<bool> {
         self.db
             .prepare_cached("SELECT 1 FROM agreed WHERE model = ?1 AND digest = ?2 AND soft = ?3")?
             .exists(params![self.model.0, digest.0, soft.0])
     }
 
+    /// Removes all but the last [`MOST`] rows of an owner.
     fn keep_last(&self, table: &str, owner: &str) -> SqlResult<()> {
         self.db
             .prepare_cached(&format!(

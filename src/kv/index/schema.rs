@@ -1,8 +1,7 @@
-//! The schema of kv/index.db, and the check of an index before it is used: a file that SQLite can read
-//! may be damaged all the same.
-//!
-//! The index is a cache of the files. It has one version number; an index of another version is not
-//! migrated but rebuilt from the files.
+//! The schema of the index, and the check of an index before it is used: SQLite may be able to read a
+//! database that is damaged. The index is a cache, and its schema has one version number; an index of
+//! another version is not migrated but rebuilt from the record files. Used at each open. Invariant: after
+//! [`prepare`] has returned `Sound`, every row has values that npast writes.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +11,10 @@ use super::table::{SqlResult, Table};
 use super::totals::Totals;
 use super::{edges, models, nodes, pins, samples, states, totals, turns};
 
-/// `user_version` of the tables below. Raise it with every change of them: all indexes are then
-/// rebuilt at their next open.
+/// The `user_version` of the tables below. Raise it with every change of a table: every index is then
+/// rebuilt at its next open.
 pub(in crate::kv) const VERSION: i64 = 2;
-/// Versions that another npast may have written. A number above it is damage.
+/// The highest number that is taken for a version of npast. A higher `user_version` is taken for damage.
 const MOST_VERSION: i64 = 99;
 
 const TABLES: [Table; 8] = [
@@ -29,24 +28,26 @@ const TABLES: [Table; 8] = [
     totals::TABLE,
 ];
 
-/// What an index needs before it can be used.
+/// What must be done to an index before it can be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::kv) enum Condition {
-    /// Nothing.
+    /// Nothing: it is complete and right.
     Sound,
-    /// The sum of the file lengths was wrong, so each length in a row is in doubt.
+    /// The file lengths in the rows must be read from the files again, because their sum was not the
+    /// stored total.
     Miscounted,
-    /// All rows. The tables were made in a transaction that is still open: no other process sees them
-    /// before it is filled and committed.
+    /// All rows must be added. The empty tables were created in a transaction that is still open: other
+    /// processes see them only after the caller has filled them and committed.
     Empty,
-    /// A rebuild: another version of npast made it.
+    /// It must be rebuilt, because another version of npast has made it.
     OtherVersion,
 }
 
-/// Makes the tables of a new index, or proves that an index has them and that every row is one that a
-/// writer writes.
+/// Creates the tables of a new index, or checks that an existing index has them and that every row has
+/// values that npast writes.
 pub(in crate::kv) fn prepare(db: &Connection) -> SqlResult<Condition> {
-    // Another process may be making the tables at this moment: look and make in one transaction.
+    // Another process may be creating the tables at this moment, so looking and creating are one
+    // transaction.
     db.execute_batch("BEGIN IMMEDIATE")?;
     match make(db)? {
         Condition::Empty => return Ok(Condition::Empty),
@@ -56,8 +57,8 @@ pub(in crate::kv) fn prepare(db: &Connection) -> SqlResult<Condition> {
         }
         _ => db.execute_batch("COMMIT")?,
     }
-    // Each row is read once here, so that nothing computes with a damaged number later. Reading holds
-    // up no other process.
+    // Every row is read once here, so that no later code computes with a damaged number. Reading blocks
+    // no other process.
     for table in &TABLES {
         let unsound = format!("SELECT EXISTS ({})", table.unsound);
         if db.query_row(&unsound, [], |r| r.get(0))? {
@@ -72,6 +73,7 @@ pub(in crate::kv) fn prepare(db: &Connection) -> SqlResult<Condition> {
     Ok(Condition::Miscounted)
 }
 
+/// Creates the tables if there are none, and checks the statements that created them.
 fn make(tx: &Connection) -> SqlResult<Condition> {
     let version: i64 = tx.query_row("PRAGMA user_version", [], |r| r.get(0))?;
     let had = objects(tx)?;
@@ -81,9 +83,9 @@ fn make(tx: &Connection) -> SqlResult<Condition> {
         (1..=MOST_VERSION, false) => return Ok(Condition::OtherVersion),
         _ => return Err(damaged()),
     }
-    // This writes the first page, also where nothing changes, so the write-ahead log of an index in use
-    // is never empty. SQLite takes an empty log for a missing one, and then could not empty an index
-    // with a damaged first page while other processes have it open.
+    // This writes the first page of the database, even if nothing changes, so the write-ahead log of an
+    // open index is never empty. SQLite treats an empty log like a missing one, and could then not empty
+    // an index with a damaged first page while other processes have it open.
     tx.pragma_update(None, "user_version", VERSION)?;
     let has = objects(tx)?;
     if expected()?
@@ -105,27 +107,28 @@ fn create(db: &Connection) -> SqlResult<()> {
         .try_for_each(|table| db.execute_batch(table.create))
 }
 
-/// Tables, indexes and triggers by name, with the statements that made them.
+/// The tables, indexes and triggers by name, with the statements that created them.
 fn objects(db: &Connection) -> SqlResult<BTreeMap<String, String>> {
     db.prepare("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")?
         .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?
         .collect()
 }
 
+/// The tables, indexes and triggers that an index of this version has.
 fn expected() -> SqlResult<BTreeMap<String, String>> {
     let db = Connection::open_in_memory()?;
     create(&db)?;
     objects(&db)
 }
 
-/// The error that SQLite gives for a damaged database.
+/// The error that SQLite returns for a damaged database.
 pub(in crate::kv) fn damaged() -> rusqlite::Error {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
     rusqlite::Error::SqliteFailure(code, None)
 }
 
-/// True for errors that a sound index never gives: SQLite found a damaged page, a statement of ours does
-/// not find its tables, a row that is always there is missing, or a value has another type.
+/// True for an error that an undamaged index never causes: SQLite found a damaged page, a statement does
+/// not find its tables, a row that always exists is missing, or a value has the wrong type.
 pub(in crate::kv) fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::Error;
     match error {
@@ -149,5 +152,5 @@ pub(in crate::kv) fn is_damage(error: &rusqlite::Error) -> bool {
     }
 }
 
-/// The file ends before the page does.
+/// SQLite's error code for a file that ends in the middle of a page.
 const SHORT_READ: i32 = rusqlite::ffi::SQLITE_IOERR_SHORT_READ;

@@ -1,5 +1,16 @@
-//! The table `state`: which snapshots are an owner's. Those are the snapshots that it put, and those
-//! on the way to them. `retain` decides which of them stay.
+//! The table `state`: which snapshots belong to which owner. (Each row is about a snapshot. The word
+//! *state* in comments means more; see `kv/mod.rs`.) Two kinds of snapshots belong to an owner:
+//! - the snapshots with the role `Turn` or `Step` that were put for this owner;
+//! - the snapshots that stand before these in the same conversation, also if they were put for another
+//!   owner.
+//!
+//! A snapshot with the role `Head` is not added, because all conversations with the same frozen head share
+//! the frozen head's snapshot.
+//!
+//! The writer thread adds the rows when it stores a snapshot. A new snapshot makes older snapshots of its
+//! owner unnecessary: all those with the role `Step`, and those with the role `Turn` that `index::retain`
+//! chooses. The rows of these older snapshots are then removed. Invariant: the file of an older snapshot
+//! is removed only if no other owner holds its digest.
 
 use rusqlite::{Connection, Row, params};
 
@@ -15,7 +26,8 @@ use super::table::{SqlResult, Table};
 use super::transaction::at_once;
 use super::turns::Turns;
 
-/// The highest id was put last. A rebuild makes the rows from the files.
+/// The row with the highest id was put last. A rebuild of the index makes the rows again from the owner
+/// names in the record files.
 pub(in crate::kv) const TABLE: Table = Table {
     create: "
 CREATE TABLE state(id INTEGER PRIMARY KEY, owner TEXT NOT NULL, model INTEGER NOT NULL,
@@ -25,10 +37,10 @@ CREATE INDEX state_digest ON state(model, digest);",
       AND typeof(digest) = 'blob' AND length(digest) = 32) IS NOT TRUE",
 };
 
-/// A snapshot that its owner needs no more.
+/// A snapshot that its owner does not need any more.
 pub(in crate::kv) struct Superseded {
     pub(in crate::kv) node: Node,
-    /// No other owner holds it: its file can be removed.
+    /// True when no other owner holds it, so that its file can be removed.
     pub(in crate::kv) free: bool,
 }
 
@@ -39,10 +51,10 @@ struct OwnedNode {
     free: bool,
 }
 
-/// A snapshot as its owner puts it: D(at), at, role.
+/// A snapshot that is put: D(at), at, and its role.
 pub(in crate::kv) type NewState = (Digest, usize, SnapshotRole);
 
-/// The table's statements, for one model.
+/// The statements of the table, for one model.
 pub(in crate::kv) struct States<'a> {
     db: &'a Connection,
     model: ModelId,
@@ -53,9 +65,10 @@ impl<'a> States<'a> {
         States { db, model }
     }
 
-    /// Makes a stored snapshot the owner's, with all snapshots on the way to it, and makes it the
-    /// owner's turn if it has that role. Returns the owner's snapshots that are not needed any more:
-    /// [`States::release`] them when their files are removed.
+    /// Gives a stored snapshot to an owner, together with all snapshots that stand before it in the
+    /// conversation. If its role is `Turn`, it becomes the owner's turn node. Returns the owner's
+    /// snapshots that are not needed any more; the caller removes the files of the free ones and then
+    /// calls [`States::release`].
     pub(in crate::kv) fn put(
         &self,
         owner: &str,
@@ -68,7 +81,7 @@ impl<'a> States<'a> {
         })
     }
 
-    /// Makes a snapshot the owner's that a rebuild found in a file put for `owner`.
+    /// Gives a snapshot to the owner that its record file names. A rebuild calls this.
     pub(in crate::kv) fn found(&self, owner: &str, digest: Digest) -> SqlResult<()> {
         self.db.execute(
             "INSERT OR IGNORE INTO state(owner, model, digest) VALUES (?1, ?2, ?3)",
@@ -77,8 +90,8 @@ impl<'a> States<'a> {
         Ok(())
     }
 
-    /// Takes snapshots from their owner. The rows of those that are free go too: their files are
-    /// removed already.
+    /// Takes snapshots away from their owner. The node rows of free ones are removed too, because their
+    /// files are removed already.
     pub(in crate::kv) fn release(&self, owner: &str, gone: &[Superseded]) -> SqlResult<()> {
         at_once(self.db, || {
             for superseded in gone {
@@ -95,6 +108,7 @@ impl<'a> States<'a> {
         })
     }
 
+    /// Adds the rows of a put, and removes the owner's rows whose node does not exist any more.
     fn own(&self, owner: &str, (digest, _, role): NewState, past: &Past) -> SqlResult<()> {
         if role == SnapshotRole::Turn {
             Turns::new(self.db, self.model).set(owner, digest)?;
@@ -109,7 +123,7 @@ impl<'a> States<'a> {
                 claim.execute(params![owner, self.model.0, before.0, head])?;
             }
         }
-        // A new row each time: the highest id was put last.
+        // A new row is inserted each time, so the highest id was put last.
         self.db.execute(
             "INSERT OR REPLACE INTO state(owner, model, digest) VALUES (?1, ?2, ?3)",
             params![owner, self.model.0, digest.0],
@@ -122,8 +136,8 @@ impl<'a> States<'a> {
         Ok(())
     }
 
-    /// The owner's snapshots that a new one makes unnecessary. A snapshot with the role `Step` goes
-    /// with the next snapshot of any role; which turns go, [`retain`] decides.
+    /// The owner's snapshots that a new one makes unnecessary. Every other snapshot with the role `Step`
+    /// is unnecessary; when the new one is a `Turn`, [`retain`] decides about the older turns.
     fn superseded(
         &self,
         owner: &str,
@@ -175,7 +189,8 @@ impl<'a> States<'a> {
             .collect())
     }
 
-    /// The deepest frozen head on the way: its position and the bytes of its file; 0 and 0 without one.
+    /// The position and the file length in bytes of the last frozen head's snapshot before the new one; 0
+    /// and 0 if there is none.
     fn head_of(&self, past: &Past) -> SqlResult<(usize, u64)> {
         let mut find = self.db.prepare_cached(
             "SELECT at, bytes FROM node WHERE model = ?1 AND digest = ?2 AND role = ?3",

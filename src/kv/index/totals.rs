@@ -1,12 +1,15 @@
-//! The tables `total` (bytes of all files) and `merged` (bytes that merging wrote): numbers that would
-//! otherwise need a walk over all rows.
+//! The tables `total` (the bytes of all record files) and `merged` (the bytes that merging has written,
+//! per model). The writer thread compares `total` with the quota at the end of each turn, without reading
+//! all rows. Invariant: `total` is the sum of the column `bytes` of the tables `edge` and `node`.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::models::ModelId;
 use super::table::{SqlResult, Table};
 
-/// Triggers change `total` with the rows of `edge` and `node`, so no writer can forget it.
+/// Triggers change `total` when a row of `edge` or `node` is inserted or deleted, so no statement can
+/// forget it. An update of a length has no trigger: `rebuild::correct_lengths` calls [`Totals::recount`]
+/// after its updates.
 pub(in crate::kv) const TABLE: Table = Table {
     create: "
 CREATE TABLE merged(model INTEGER PRIMARY KEY, bytes INTEGER NOT NULL);
@@ -29,7 +32,7 @@ const TOTAL: &str = "SELECT bytes FROM total WHERE one = 1";
 #[cfg(test)]
 pub(in crate::kv) const SEARCHES: [(&str, &str); 1] = [(TOTAL, "PRIMARY KEY (rowid=?)")];
 
-/// The tables' statements.
+/// The statements of both tables.
 pub(in crate::kv) struct Totals<'a> {
     db: &'a Connection,
 }
@@ -39,19 +42,19 @@ impl<'a> Totals<'a> {
         Totals { db }
     }
 
-    /// Bytes of all files of all models.
+    /// The bytes of all record files of all models.
     pub(in crate::kv) fn bytes(&self) -> SqlResult<u64> {
         self.db.prepare_cached(TOTAL)?.query_row([], |r| r.get(0))
     }
 
-    /// Whether `total` has its row, and it is the sum of all rows' bytes.
+    /// True when `total` has its row and the number is the sum over all rows.
     pub(in crate::kv) fn is_right(&self) -> SqlResult<bool> {
         let right = "SELECT (SELECT bytes FROM total) IS (SELECT coalesce(sum(bytes), 0) FROM edge)
             + (SELECT coalesce(sum(bytes), 0) FROM node)";
         self.db.query_row(right, [], |r| r.get(0))
     }
 
-    /// Sums all rows' bytes again; makes the row of `total` if it is missing.
+    /// Computes the sum again from all rows; creates the row of `total` if it is missing.
     pub(in crate::kv) fn recount(&self) -> SqlResult<()> {
         self.db.execute(
             "INSERT OR REPLACE INTO total(one, bytes) SELECT 1,
@@ -61,7 +64,7 @@ impl<'a> Totals<'a> {
         Ok(())
     }
 
-    /// Bytes that merging has written for a model since the index was made.
+    /// The bytes that merging has written for a model since the index was made.
     pub(in crate::kv) fn merged(&self, model: ModelId) -> SqlResult<u64> {
         let bytes = self
             .db
@@ -74,7 +77,7 @@ impl<'a> Totals<'a> {
         Ok(bytes.unwrap_or(0))
     }
 
-    /// Adds to what merging has written.
+    /// Adds to the bytes that merging has written.
     pub(in crate::kv) fn add_merged(&self, model: ModelId, bytes: u64) -> SqlResult<()> {
         self.db.execute(
             "INSERT INTO merged(model, bytes) VALUES (?1, ?2)

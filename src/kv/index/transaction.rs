@@ -1,18 +1,20 @@
-//! Transactions on the index. Every change that reads before it writes goes through [`at_once`].
+//! Write transactions on the index. Every change that reads before it writes uses [`begin`] or
+//! [`at_once`]. Invariant: such a change holds SQLite's write lock from its start.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::table::SqlResult;
 
-/// Begins a transaction that holds SQLite's write lock from its start. A transaction that begins by
-/// reading cannot become a writing one after another process has written: SQLite refuses that at
-/// once, without waiting.
+/// Begins a transaction that takes SQLite's write lock immediately. If a transaction only reads at first,
+/// and another process writes in the meantime, SQLite does not let it write later: it returns an error
+/// immediately, without waiting.
 pub(in crate::kv) fn begin(db: &Connection) -> SqlResult<Transaction<'_>> {
     Transaction::new_unchecked(db, TransactionBehavior::Immediate)
 }
 
-/// Runs `change` in one transaction, which no other connection sees in part. Within an open
-/// transaction (a new index is filled in one) `change` becomes a part of that.
+/// Runs `change` in one transaction, so that another connection sees either all of it or nothing. If a
+/// transaction is open already (a new index is filled in one transaction), `change` becomes a part of
+/// that transaction.
 pub(in crate::kv) fn at_once<T>(
     db: &Connection,
     change: impl FnOnce() -> SqlResult<T>,

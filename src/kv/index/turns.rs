@@ -1,5 +1,11 @@
-//! The table `turn`: where each owner's conversation stands under a model. It names the snapshot of
-//! the last turn, or the logits row where the model needs no state.
+//! The table `turn`: for each owner and model the digest of its turn node. If the model needs snapshots,
+//! this is the snapshot at the end of the owner's last turn. If the model's KV can be cut at any position,
+//! no snapshot is needed, and the turn node is the logits row at the end of the owner's last prompt, where
+//! the reply begins. The pin says up to where the owner wants segments kept; the turn node says from which
+//! node the owner's conversation goes on. The writer thread sets the turn node when it stores a snapshot
+//! with the role `Turn`, or a logits row, for an owner; other puts leave it as it is. A fork gets its
+//! first turn node from `index::points::hold`, and a rebuild of the index takes the node at the highest
+//! position. Invariant: an owner has at most one turn node per model.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -19,7 +25,7 @@ CREATE INDEX turn_digest ON turn(model, digest);",
       AND typeof(digest) = 'blob' AND length(digest) = 32) IS NOT TRUE",
 };
 
-/// The table's statements, for one model.
+/// The statements of the table, for one model.
 pub(in crate::kv) struct Turns<'a> {
     db: &'a Connection,
     model: ModelId,
@@ -30,7 +36,7 @@ impl<'a> Turns<'a> {
         Turns { db, model }
     }
 
-    /// Makes `digest` the owner's turn.
+    /// Makes the node at `digest` the turn node of an owner.
     pub(in crate::kv) fn set(&self, owner: &str, digest: Digest) -> SqlResult<()> {
         self.db.execute(
             "INSERT OR REPLACE INTO turn(owner, model, digest) VALUES (?1, ?2, ?3)",
@@ -39,8 +45,9 @@ impl<'a> Turns<'a> {
         Ok(())
     }
 
-    /// Makes `digest` the owner's turn unless the owner has a deeper one. A rebuild, which meets the
-    /// files in any order, ends with the deepest.
+    /// Makes the node at `digest` the turn node of an owner, unless the owner's turn node is at the same
+    /// or a later position. A rebuild reads the record files in any order, and ends with the last
+    /// position.
     pub(in crate::kv) fn set_if_deeper(&self, owner: &str, digest: Digest) -> SqlResult<()> {
         self.db.execute(
             "INSERT INTO turn(owner, model, digest) VALUES (?1, ?2, ?3)
@@ -52,8 +59,9 @@ impl<'a> Turns<'a> {
         Ok(())
     }
 
-    /// Makes the logits row at `digest` the owner's turn. Returns the owner's previous one when that
-    /// is a logits row too, and no other owner has a pin or a turn there: its file can be removed.
+    /// Makes the logits row at `digest` the turn node of an owner. If the owner's previous turn node is a
+    /// logits row too, and no other owner has its pin or its turn node there, the digest of the previous
+    /// one is returned: its file can be removed.
     pub(in crate::kv) fn replace_row(
         &self,
         owner: &str,

@@ -1,5 +1,9 @@
-//! The folder of a model, and the files in it that say in readable form what its name means:
-//! `facts.json` for the hard fingerprint, one `soft-….json` for each soft fingerprint.
+//! The JSON files in a model folder that say in readable form for which fingerprints its records were
+//! written: `facts.json` has the hard fingerprint, and each `soft-….json` has one soft fingerprint. They
+//! are written when a store is opened. A rebuild of the index reads `facts.json`. When a record was
+//! written under another soft fingerprint, `Store::made_elsewhere` reads the file of that one, and tells
+//! the user what is different. Invariant: the name of the model folder is the first 16 hex digits of the
+//! hard fingerprint in its `facts.json`.
 
 use std::io::{self, Read};
 
@@ -11,29 +15,30 @@ use crate::ledger::Digest;
 
 use super::fingerprint::{Fingerprint, canonical};
 
-/// The file of the hard facts.
+/// The name of the file with the hard facts.
 const FACTS: &str = "facts.json";
-/// The most bytes of one of these files that a reader accepts.
+/// The maximum length in bytes of such a file; a reader ignores a longer one.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// The name of a hard fingerprint's folder.
+/// The name of the model folder of a hard fingerprint: its first 16 hex digits.
 pub(in crate::kv) fn short(hard: Digest) -> String {
     hard.hex()[..16].to_string()
 }
 
-/// The hard fingerprint and the facts of a folder; `None` where the file is missing or says nothing
-/// of use.
+/// The hard fingerprint and the hard facts of a model folder. `None` if the file is missing or is not
+/// valid.
 pub(in crate::kv) fn read(files: &Files) -> Option<(Digest, Value)> {
     let mut value = json_of(files, FACTS)?;
     let hard = Digest::from_hex(value.get("hard")?.as_str()?)?;
     Some((hard, value.get_mut("facts")?.take()))
 }
 
-/// The facts of a soft fingerprint that wrote into a folder.
+/// The facts of a soft fingerprint, by its digest. `None` if the file is missing or is not valid.
 pub(in crate::kv) fn read_soft(files: &Files, soft: Digest) -> Option<Value> {
     json_of(files, &soft_name(soft))
 }
 
+/// Parses a JSON file of the model folder.
 fn json_of(files: &Files, name: &str) -> Option<Value> {
     let (input, len) = files.open(name).ok()?;
     if len > MOST_BYTES {
@@ -44,10 +49,11 @@ fn json_of(files: &Files, name: &str) -> Option<Value> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Writes the facts of a fingerprint into its folder, where they are not there yet.
+/// Writes the files of a fingerprint into its model folder, if they are not there yet.
 ///
 /// # Errors
-/// When the folder belongs to another fingerprint of the same short name, or cannot be written.
+/// When the folder belongs to another hard fingerprint with the same first 16 digits, or cannot be
+/// written.
 pub(in crate::kv) fn describe(files: &Files, fingerprint: &Fingerprint) -> Result<(), Error> {
     let facts = files.folder.join(FACTS);
     match read(files) {
@@ -74,6 +80,7 @@ pub(in crate::kv) fn describe(files: &Files, fingerprint: &Fingerprint) -> Resul
     Ok(())
 }
 
+/// The name of the file of a soft fingerprint.
 fn soft_name(soft: Digest) -> String {
     format!("soft-{}.json", short(soft))
 }

@@ -1,5 +1,8 @@
-//! The fingerprint: what must be equal before stored KV may be used. The facts are kept in readable form, so
-//! that a refusal names what differs and does not show two hashes.
+//! The fingerprint: the facts of a model and its context. Its hard part must be equal before stored KV is
+//! used; its soft part may differ, and then a sample of logits decides (`index::samples`).
+//! `agent/fingerprint.rs` collects the facts before the store is opened. All facts are kept in readable
+//! form, so that npast can tell the user which fact differs when it does not use stored KV. Invariant:
+//! equal facts give equal digests, whatever order the facts were added in.
 
 use std::collections::BTreeSet;
 
@@ -7,20 +10,22 @@ use serde_json::Value;
 
 use crate::ledger::Digest;
 
-/// The facts of a model and its context. The hard ones must be equal; the soft ones are recorded
-/// with every file and judged by the caller.
+/// The facts of a model and its context. The hard facts must be equal; the digest of the soft facts is
+/// written into every record, and the caller decides whether other soft facts are acceptable.
 #[derive(Clone, Debug)]
 pub struct Fingerprint {
-    /// Names the folder, and is the root of every D(p): `Running::new(hard)`.
+    /// The digest of the hard facts. It gives the model folder its name, and every D(p) begins with it:
+    /// `Running::new(hard)` in `crate::ledger` is the hash of 0 tokens.
     pub hard: Digest,
-    /// The hard facts: an object of scalars.
+    /// The hard facts: a JSON object with one value for each fact.
     pub facts: Value,
-    /// The soft facts: build, backend, device, threads, n_ubatch.
+    /// The soft facts: build of llama.cpp, backend, device, number of threads, n_ubatch.
     pub soft: Value,
 }
 
 impl Fingerprint {
-    /// `hard` is the blake3 of the canonical JSON (sorted keys, no spaces) of `facts`.
+    /// `facts` are the hard facts. Their digest is the blake3 hash of their canonical JSON (sorted keys,
+    /// no spaces).
     pub fn new(facts: Value, soft: Value) -> Fingerprint {
         Fingerprint {
             hard: Digest::of(canonical(&facts).as_bytes()),
@@ -29,19 +34,19 @@ impl Fingerprint {
         }
     }
 
-    /// The digest under which files record the soft facts they were written with.
+    /// The digest of the soft facts, as records have it in their header.
     pub fn soft_digest(&self) -> Digest {
         Digest::of(canonical(&self.soft).as_bytes())
     }
 
-    /// The first hard fact, by name, in which `other` (the facts of stored KV) differs from this
-    /// run: "made with cache type q8_0, this run has f16". `None` when all are equal.
+    /// In words, the first hard fact (by its name) that is different in `other`, the hard facts of stored
+    /// KV: "made with cache type q8_0, this run has f16". `None` if all facts are equal.
     pub fn differs(&self, other: &Value) -> Option<String> {
         differs(&self.facts, other)
     }
 }
 
-/// The first fact, by name, in which `other` differs from this run's, in words.
+/// In words, the first fact (by its name) that is different in `run` and `other`.
 pub(in crate::kv) fn differs(run: &Value, other: &Value) -> Option<String> {
     let names: BTreeSet<&String> = [run, other]
         .into_iter()
@@ -70,13 +75,15 @@ pub(in crate::kv) fn differs(run: &Value, other: &Value) -> Option<String> {
     })
 }
 
-/// True for a hash: a user learns from its name, and not from its digits.
+/// True for a hash in hexadecimal. A text for the user does not show it: the name of the fact says
+/// enough.
 fn is_hash(value: &Value) -> bool {
     value
         .as_str()
         .is_some_and(|s| s.len() >= 32 && s.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
+/// A value as a short text for the user, cut after 40 characters.
 fn word(value: &Value) -> String {
     let whole = match value {
         Value::String(s) => s.clone(),
@@ -88,7 +95,7 @@ fn word(value: &Value) -> String {
     }
 }
 
-/// JSON with sorted keys and no spaces: one text per value, whatever order it was built in.
+/// JSON with sorted keys and without spaces: the same value always gives the same text.
 pub(in crate::kv) fn canonical(value: &Value) -> String {
     let mut out = String::new();
     write(value, &mut out);

@@ -1,8 +1,10 @@
 //! Which model stored KV belongs to.
 //!
-//! - `fingerprint`: the facts that must be equal before stored KV may be used.
-//! - `weights`: a name for the bytes of a model's tensors, one of these facts.
-//! - `facts`: a model's folder, and the files in it that say what its name means.
+//! - `fingerprint`: the facts of model and context, of which the hard ones must be equal before stored KV
+//!   is used.
+//! - `weights`: an identity for the tensor data of a model file, which is one of the hard facts.
+//! - `facts`: the name of a model folder, and the JSON files in it that say in readable form which
+//!   fingerprints it is for.
 
 pub(in crate::kv) mod facts;
 pub(in crate::kv) mod fingerprint;

@@ -1,7 +1,28 @@
-//! A name for the bytes of a model's tensors, one of the hard facts. Samples of the tensors do not find a
-//! hole in a copy, and hashing tens of gigabytes at each start would take a minute. So a file keeps the
-//! name that it had when the file system says that it is the same file. All tensors are hashed once, small
-//! models at once and large ones in the background. Files with equal hashes get the same name.
+//! An identity for the tensor data of a model, as a hexadecimal text. It is one of the hard facts, and
+//! `agent/engine.rs` asks for it at each start.
+//!
+//! The identity must change when the data changes anywhere, for example when an interrupted download has
+//! left zeros in the file. A hash of a few samples per tensor (`Tensors::samples`) is cheap, but does not
+//! notice this. A hash of all data notices it, but takes a minute for tens of gigabytes, which is too long
+//! for every start. So all data of a model is hashed once. The list `weights.json` then has, for each
+//! model, the attributes of its files, the samples, the hash and the identity. At a start the model is
+//! looked up in it:
+//! - The samples and all attributes of the files are the same as in the list: the model keeps its
+//!   identity.
+//! - The samples, the sizes and the times of modification are the same, and for each file the path or the
+//!   inode is: it is probably the same model. It keeps its identity, and its data is hashed again.
+//! - Otherwise the model is new. It is *small* if its data is at most 512 MiB. The identity of a small
+//!   model is the hash of its data. The identity of a large model is a hash of the samples and the
+//!   attributes, because its data is not hashed yet.
+//!
+//! The data of a small model is hashed before the start continues, that of a large model by a background
+//! thread. When all data is hashed, the identity changes in two cases only: if the list had another hash
+//! for these files, the new hash becomes the identity; if the list has another model with the same hash,
+//! the identity of that model is used. For a large model this happens in the list: the running process
+//! keeps the identity with which it has started, and the next start uses the changed one.
+//!
+//! Invariant: two models get the same identity only if their attributes or the hashes of their data say
+//! that they have the same data. (If the files cannot be read here, the samples alone are the identity.)
 
 use std::fs::{self, File};
 use std::io;
@@ -17,47 +38,51 @@ use serde::{Deserialize, Serialize};
 use crate::durable::{self, Attributes, Links};
 use crate::kv::record::storage::{Disk, Storage, private_file};
 
-/// The most bytes that are hashed at once, before the start continues: half a second of work, and the
-/// loader reads the same bytes next.
+/// The maximum number of bytes that are hashed before the start continues: this takes half a second, and
+/// the model loader then finds these bytes in the page cache.
 const AT_ONCE: u64 = 512 << 20;
-/// Bytes of a piece. Hashes of pieces are stored, so a process that ends soon has not read for nothing.
+/// The number of bytes of a piece. The hash of each piece is stored, so a process that ends early does
+/// not lose its work.
 const PIECE: u64 = 64 << 20;
-/// Bytes that are read at a time.
+/// The number of bytes that are read at a time.
 const STEP: usize = 1 << 20;
-/// After each read and its hash the background thread sleeps this many times as long, so that decoding is
-/// not slowed down.
+/// After each read the background thread sleeps three times as long as the read and its hash took: it
+/// uses a quarter of one core and does not slow down decoding.
 const REST: u32 = 3;
-/// The most models in the list; the oldest are removed.
+/// The maximum number of models in the list; the oldest entries are removed.
 const MOST: usize = 64;
-/// Bytes of the list that a reader accepts.
+/// The maximum length of `weights.json` in bytes; a reader takes a longer file for an empty list.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// Tensor data of a model: in which of its files, from which offset, how many bytes.
+/// A part of a model's tensor data: the number of the file, the offset in it, and the length, both in
+/// bytes.
 pub type TensorRange = (usize, u64, u64);
 
-/// The files of a model, and where in them the data of its tensors is, in the order of their names.
+/// The files of a model, and where the data of its tensors is in them, ordered by the names of the
+/// tensors.
 #[derive(Clone, Debug)]
 pub struct Tensors {
-    /// All files.
+    /// The files of the model.
     pub files: Vec<PathBuf>,
-    /// All data.
+    /// The data of all tensors.
     pub ranges: Vec<TensorRange>,
-    /// The hash of names, shapes and samples, in hexadecimal: files that differ in it are never one.
+    /// The hash of names, shapes, types and samples of the tensors, in hexadecimal. Files in which this
+    /// hash differs are never taken for the same model.
     pub samples: String,
 }
 
-/// A name for the bytes of a model's tensors. While it lives they are hashed in the background, if
-/// they were not yet.
+/// The identity of a model's tensor data. While this value exists, a background thread hashes the data if
+/// it is not hashed yet.
 pub struct Weights {
     id: String,
     stop: Arc<AtomicBool>,
     hashing: Option<JoinHandle<Option<ModelChanged>>>,
 }
 
-/// A sentence for the user, and what to do.
+/// A sentence for the user, and a sentence that says what to do.
 pub type ModelChanged = (String, String);
 
-/// What the file system says of a file.
+/// The attributes that the file system has for a file.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 struct FileStamp {
     path: String,
@@ -80,36 +105,39 @@ impl FileStamp {
         })
     }
 
-    /// Whether it is probably the same file. It may have been moved, and some file systems number inodes
-    /// again at each mount.
+    /// Whether `other` is probably the same file: size and time of change are equal, and the path or the
+    /// inode is. (A moved file keeps its inode; some file systems number their inodes again at each
+    /// mount.)
     fn is_like(&self, other: &FileStamp) -> bool {
         (self.size, self.modified) == (other.size, other.modified)
             && (self.path == other.path || self.inode == other.inode)
     }
 }
 
-/// A model as it was seen once.
+/// A model in the list.
 #[derive(Clone, Serialize, Deserialize, Debug)]
 struct KnownModel {
     files: Vec<FileStamp>,
     samples: String,
-    /// The name of its bytes.
+    /// The identity of its tensor data.
     id: String,
-    /// Hashes of its first pieces.
+    /// The hashes of its first pieces, while not all pieces are hashed.
     pieces: Vec<String>,
-    /// The hash of all of it.
+    /// The hash of all its data, when all pieces are hashed.
     whole: Option<String>,
-    /// The hash of the file that was here before, where this one may be another: a hash proves which.
+    /// The hash of the file that was known before under these attributes, if this file may be another
+    /// one. It is compared when this file is hashed.
     was: Option<String>,
 }
 
-/// The list of all models that were seen; it is a cache, in `weights.json`.
+/// The list of all models that were seen, as `weights.json` has it. The list is a cache.
 #[derive(Default, Serialize, Deserialize)]
 struct KnownModels {
     models: Vec<KnownModel>,
 }
 
-/// Where the list is, and what of a model is hashed when.
+/// Where the list is, and how the data is hashed: immediately up to `at_once` bytes, in pieces of `piece`
+/// bytes.
 #[derive(Clone)]
 pub(in crate::kv) struct Hashing {
     pub(in crate::kv) dir: PathBuf,
@@ -118,8 +146,8 @@ pub(in crate::kv) struct Hashing {
 }
 
 impl Weights {
-    /// Finds or makes the name of a model's bytes; `dir` is $NPAST_HOME/kv. What cannot be read or
-    /// written costs a later start its stored KV at most.
+    /// Finds or makes the identity of a model's tensor data; `dir` is the KV folder. If something cannot
+    /// be read or written, a later start finds no stored KV at worst.
     pub fn of(dir: &Path, tensors: &Tensors) -> Weights {
         let plan = Hashing {
             dir: dir.to_path_buf(),
@@ -129,6 +157,7 @@ impl Weights {
         Weights::by(&plan, tensors)
     }
 
+    /// [`Weights::of`] with other sizes, for tests.
     pub(in crate::kv) fn by(plan: &Hashing, tensors: &Tensors) -> Weights {
         let stop = Arc::new(AtomicBool::new(false));
         let look = look(plan, tensors).unwrap_or_else(|error| {
@@ -151,12 +180,14 @@ impl Weights {
         Weights { id, stop, hashing }
     }
 
-    /// The name, in hexadecimal: two files with one name hold the same bytes as far as is known.
+    /// The identity, in hexadecimal. As far as is known, two files with the same identity have the same
+    /// data.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// What the background thread found, when it has ended: a sentence for the user, and what to do.
+    /// What the background thread found, when it has ended: a sentence for the user, and a sentence that
+    /// says what to do.
     pub fn told(&mut self) -> Option<ModelChanged> {
         match &self.hashing {
             Some(thread) if thread.is_finished() => self.wait(),
@@ -164,7 +195,7 @@ impl Weights {
         }
     }
 
-    /// Waits for the background.
+    /// Waits until the background thread has ended; also returns what it found.
     pub(in crate::kv) fn wait(&mut self) -> Option<ModelChanged> {
         self.hashing.take().and_then(|t| t.join().ok().flatten())
     }
@@ -180,7 +211,7 @@ impl Drop for Weights {
     }
 }
 
-/// The name of a model's bytes, and its files if they are to be hashed in the background.
+/// The identity of a model's tensor data; also its files, if they must be hashed in the background.
 fn look(plan: &Hashing, tensors: &Tensors) -> io::Result<(String, Option<Vec<FileStamp>>)> {
     let files: Vec<FileStamp> = tensors
         .files
@@ -198,7 +229,7 @@ fn look(plan: &Hashing, tensors: &Tensors) -> io::Result<(String, Option<Vec<Fil
         };
         match list.models.iter().rfind(like) {
             Some(entry) if entry.files == files => entry.clone(),
-            // It is probably the same file; its hash will prove it.
+            // It is probably the same file. The hash of its data will decide.
             Some(entry) => KnownModel {
                 files: files.clone(),
                 pieces: Vec::new(),
@@ -222,7 +253,7 @@ fn look(plan: &Hashing, tensors: &Tensors) -> io::Result<(String, Option<Vec<Fil
         while let Some(piece) = data.piece(plan, entry.pieces.len(), &mut || true)? {
             entry.pieces.push(piece);
         }
-        // A file whose hash was known from the start is named by the hash.
+        // A file that is hashed when it is seen for the first time has its hash as its identity.
         let unseen = !load(plan).models.iter().any(|e| e.id == entry.id);
         if unseen {
             entry.id = whole(&entry.pieces);
@@ -237,7 +268,7 @@ fn look(plan: &Hashing, tensors: &Tensors) -> io::Result<(String, Option<Vec<Fil
     Ok((entry.id, files))
 }
 
-/// The name of bytes that are not hashed yet: a hash of what the file system says of the files.
+/// The identity of data that is not hashed yet: a hash of the file attributes and the samples.
 fn provisional(files: &[FileStamp], samples: &str) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(samples.as_bytes());
@@ -254,7 +285,7 @@ fn whole(pieces: &[String]) -> String {
         .to_string()
 }
 
-/// Hashes what is left, and notes it piece by piece.
+/// Hashes the pieces that are not hashed yet, and stores the hash of each piece in the list.
 fn hash_on(
     plan: &Hashing,
     tensors: &Tensors,
@@ -277,7 +308,7 @@ fn hash_on(
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        // If a file was replaced meanwhile, the hash is of no file.
+        // If a file was replaced while it was read, the hash belongs to no file.
         for (path, file) in tensors.files.iter().zip(files) {
             if FileStamp::of(path)? != *file {
                 return Ok(None);
@@ -292,7 +323,9 @@ fn hash_on(
     Ok(change(plan, |list| settle(list, &mut entry)))
 }
 
-/// All pieces are hashed: decides the name of the bytes from the next start on.
+/// Called when all pieces are hashed. Decides which identity the data has from now on (for a background
+/// hash: from the next start on), and returns a message for the user if the file is not the one it was
+/// taken for.
 fn settle(list: &mut KnownModels, entry: &mut KnownModel) -> Option<ModelChanged> {
     let hash = whole(&entry.pieces);
     entry.pieces.clear();
@@ -318,7 +351,7 @@ fn settle(list: &mut KnownModels, entry: &mut KnownModel) -> Option<ModelChanged
 }
 
 impl KnownModels {
-    /// Puts an entry in the place of that of the same files.
+    /// Adds an entry, and removes the entry of the same files.
     fn put(&mut self, entry: KnownModel) {
         let same = |e: &KnownModel| {
             let mut pairs = e.files.iter().zip(&entry.files);
@@ -333,7 +366,7 @@ impl KnownModels {
     }
 }
 
-/// Reads the list; one that cannot be read is empty.
+/// Reads the list; a list that cannot be read counts as empty.
 fn load(plan: &Hashing) -> KnownModels {
     let path = plan.dir.join("weights.json");
     let small = fs::metadata(&path).is_ok_and(|m| m.len() <= MOST_BYTES);
@@ -342,7 +375,7 @@ fn load(plan: &Hashing) -> KnownModels {
         .unwrap_or_default()
 }
 
-/// Changes the list, one process at a time.
+/// Changes the list while holding `weights.lock`, so that one process at a time changes it.
 fn change<T>(plan: &Hashing, change: impl FnOnce(&mut KnownModels) -> T) -> T {
     let _lock = Disk
         .make_folder(&plan.dir)
@@ -362,7 +395,7 @@ fn change<T>(plan: &Hashing, change: impl FnOnce(&mut KnownModels) -> T) -> T {
     done
 }
 
-/// All tensor data one after another.
+/// The data of all tensors, as one sequence of bytes.
 struct Data<'a> {
     files: Vec<File>,
     ranges: &'a [TensorRange],
@@ -379,8 +412,8 @@ impl Data<'_> {
         })
     }
 
-    /// The hash of the n-th piece; `None` after the last one, and when `go_on`, which is called after each
-    /// read, returns false.
+    /// The hash of piece number `n`. `None` after the last piece, and when `go_on` returns false; `go_on`
+    /// is called after each read.
     fn piece(
         &self,
         plan: &Hashing,

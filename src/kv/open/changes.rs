@@ -1,20 +1,25 @@
-//! What became of segments after they were handed over. The slot keeps boundaries of stored segments in
-//! mind; these counts tell it when to look them up again.
+//! Counts of what happened to segments and snapshots after the slot had put them. The slot remembers at
+//! which boundaries segments are stored, so that it need not ask the index after each model call. When one
+//! of these counts has changed, the slot asks for these boundaries again. The writer thread, the
+//! quarantine and a rebuild of the index raise the counts. Invariant: a count never decreases.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::ledger::Digest;
 
-/// Counts of what happened to segments after they were handed over.
+/// How often each kind of change has happened since the store was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Changes {
-    /// Not stored after all: a write failed, a file went to quarantine, the segment before it was
-    /// missing. `Store::is_whole` says what is left.
+    /// Segments may be missing: a put failed, the segment before it was not stored, a file went to
+    /// quarantine or was removed for disk space, a split failed, or the index was rebuilt.
+    /// `Store::is_whole` says which chains are complete.
     pub lost: u64,
-    /// Merged into longer ones: a boundary may be inside of a segment now, see `Store::is_end`.
+    /// Segments were merged into a longer one, so a boundary may be inside a segment now; see
+    /// `Store::is_end`.
     pub moved: u64,
-    /// Stored by another process meanwhile, with other bytes: `Store::take_others` says where.
+    /// Another process has stored the same tokens with other bytes in the meantime. `Store::take_others`
+    /// returns the digests of these records.
     pub other: u64,
 }
 
@@ -24,12 +29,12 @@ pub(in crate::kv) struct ChangeCounts {
     lost: AtomicU64,
     moved: AtomicU64,
     other: AtomicU64,
-    /// Where other bytes are stored, until a caller takes them.
+    /// The digests of records that are stored with other bytes, until a caller takes them.
     others: Mutex<Vec<Digest>>,
 }
 
 impl ChangeCounts {
-    /// A segment that was handed over is not stored.
+    /// A segment that was put is not stored, or may not be stored any more.
     pub(in crate::kv) fn add_lost(&self) {
         self.lost.fetch_add(1, Ordering::Release);
     }
@@ -39,14 +44,14 @@ impl ChangeCounts {
         self.moved.fetch_add(1, Ordering::Release);
     }
 
-    /// At `digest` other bytes are stored than were handed over.
+    /// The record that ends at `digest` is stored with other bytes than the ones that were put.
     pub(in crate::kv) fn add_other(&self, digest: Digest) {
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         others.push(digest);
         self.other.fetch_add(1, Ordering::Release);
     }
 
-    /// Whether there are digests that no caller has taken.
+    /// Whether there are digests of [`ChangeCounts::add_other`] that no caller has taken yet.
     pub(in crate::kv) fn has_others(&self) -> bool {
         let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         !others.is_empty()
@@ -57,7 +62,7 @@ impl ChangeCounts {
         std::mem::take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The counts now.
+    /// The present counts.
     pub(in crate::kv) fn now(&self) -> Changes {
         Changes {
             lost: self.lost.load(Ordering::Acquire),

@@ -1,5 +1,7 @@
-//! An index in use. Whatever meets damage in it (the writer, a query, a command) has it rebuilt from the
-//! files and does its work again.
+//! An index in use, and what happens when damage is met in it. The writer thread, the queries and the
+//! commands run their work through [`IndexOwner::sound`]: if the work meets damage, the index is rebuilt
+//! from the record files, and the same work runs again. Invariant: a store or folder rebuilds its index
+//! at most 8 times.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,11 +15,11 @@ use crate::kv::index::rebuild::Reconciled;
 use crate::kv::index::schema;
 use crate::kv::notice::Notices;
 
-/// How often one store or folder rebuilds its index. On a disk that damages it again and again the
-/// writer would do nothing else.
+/// The maximum number of times that one store or folder opens its index again because of damage. If a bad
+/// disk damages the index again and again, the writer thread would otherwise do nothing but rebuild it.
 const MOST_REBUILDS: u32 = 8;
 
-/// The connection that makes changes, and how often the index was rebuilt.
+/// The connection for changes, and a count of the attempts to repair the index.
 pub(in crate::kv) struct OpenIndex {
     location: IndexLocation,
     connection: Mutex<Index>,
@@ -33,29 +35,31 @@ impl OpenIndex {
         }
     }
 
-    /// The connection. Every change is a transaction, so a thread that panicked with the lock left none
-    /// half done.
+    /// The connection. Every change is a transaction, so a thread that panicked while it held the lock
+    /// has left no change half done.
     pub(in crate::kv) fn lock(&self) -> MutexGuard<'_, Index> {
         self.connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where it is.
+    /// The place of the index.
     pub(in crate::kv) fn location(&self) -> &IndexLocation {
         &self.location
     }
 
-    /// How often it was rebuilt.
+    /// How often the index was opened again because of damage, including attempts that failed. It may
+    /// have been rebuilt each time.
     pub(in crate::kv) fn rebuilds(&self) -> u32 {
         self.rebuilds.load(Ordering::Acquire)
     }
 
-    /// Counts one more rebuild; false when there were enough.
+    /// Counts one more attempt; false when [`MOST_REBUILDS`] were made already.
     fn may_rebuild(&self) -> bool {
         self.rebuilds.fetch_add(1, Ordering::AcqRel) < MOST_REBUILDS
     }
 
+    /// True for an error that an undamaged index never causes.
     fn is_damage(&self, error: &rusqlite::Error) -> bool {
         schema::is_damage(error)
             || error.sqlite_error_code() == Some(ErrorCode::ReadOnly)
@@ -64,16 +68,16 @@ impl OpenIndex {
                     .is_read_only_by_its_header(&self.location.path())
     }
 
-    /// Whether a thread is changing the index, or waiting for its turn.
+    /// Whether a thread holds the connection.
     #[cfg(test)]
     pub(in crate::kv) fn is_locked(&self) -> bool {
         self.connection.try_lock().is_err()
     }
 }
 
-/// An error that may come from the index.
+/// An error type that may contain an error of SQLite.
 pub(in crate::kv) trait IndexError {
-    /// SQLite's error, if it is one.
+    /// The error of SQLite, if it is one.
     fn of_index(&self) -> Option<&rusqlite::Error>;
 }
 
@@ -92,19 +96,21 @@ impl IndexError for Error {
     }
 }
 
-/// An owner of an open index.
+/// A store or a folder: the value that has an open index.
 pub(in crate::kv) trait IndexOwner {
     fn open_index(&self) -> &OpenIndex;
     fn notices(&self) -> &Notices;
-    /// Opens the index again, in the place of its connections. A damaged one is rebuilt; with `rebuild`
-    /// also one that passes all checks.
+    /// Opens the index again and replaces the connections. An index in which damage is found is rebuilt;
+    /// with `rebuild` it is rebuilt in any case.
     fn reopen(&self, rebuild: bool) -> Result<(), Error>;
 
-    /// Runs `work`, which uses the index. When it meets damage, the index is rebuilt and `work` runs
-    /// again: so it must do no harm when it runs twice, and the caller must not hold the connection.
+    /// Runs `work`, which uses the index. If it meets damage, the index is opened again and `work` runs
+    /// again, at most two more times. So `work` must be safe to repeat, and the caller must not hold the
+    /// connection.
     fn sound<T, E: IndexError>(&self, mut work: impl FnMut() -> Result<T, E>) -> Result<T, E> {
         let mut done = work();
-        // First without `rebuild`: another process may have rebuilt the index already.
+        // The first attempt does not force a rebuild, because another process may have rebuilt the index
+        // already.
         for rebuild in [false, true] {
             let damaged = |error: &E| {
                 let error = error.of_index();
@@ -127,7 +133,7 @@ pub(in crate::kv) trait IndexOwner {
     }
 }
 
-/// Tells the user what opening an index found.
+/// Adds the notices about what was found when the index was opened.
 pub(in crate::kv) fn report(notices: &Notices, origin: IndexOrigin, reconciled: Reconciled) {
     let files = reconciled.added;
     let why = match origin {

@@ -1,5 +1,11 @@
-//! The lock file of a KV folder: shared while a process uses the folder, exclusive while one removes
-//! what crashes left.
+//! The lock file of the KV folder. Each process that opens the folder tries to lock the file exclusively,
+//! without waiting. If another process has a lock, this fails, and the process waits for a shared lock
+//! instead. A process that got the exclusive lock is *alone*: it may remove temporary files that crashed
+//! processes left, and move a damaged index away. [`FolderLock::share`] then replaces the exclusive lock
+//! by a shared one, and the processes that wait can go on. (It unlocks the file for a moment: another
+//! process may get the exclusive lock then, and `share` waits for that process.) Invariant: while a
+//! process is alone and has not called `share`, no other process has a lock. (On a file system without
+//! locks no process is ever alone.)
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -7,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::kv::error::Error;
 use crate::kv::record::storage::private_file;
 
-/// The lock of a folder, held until it is dropped.
+/// The lock of a KV folder. It is released when this value is dropped.
 pub(in crate::kv) struct FolderLock {
     file: File,
     path: PathBuf,
@@ -15,11 +21,11 @@ pub(in crate::kv) struct FolderLock {
 }
 
 impl FolderLock {
-    /// Locks the folder `root`: exclusively when no other process uses it, else shared. On a file
-    /// system without locks no process counts as the only one.
+    /// Locks the KV folder `root`: exclusively if no other process uses it, otherwise shared. On a file
+    /// system without locks the lock is never exclusive: [`FolderLock::was_alone`] is false.
     ///
     /// # Errors
-    /// When the lock file cannot be made or locked.
+    /// When the lock file cannot be created or locked.
     pub(in crate::kv) fn take(root: &Path) -> Result<FolderLock, Error> {
         let path = root.join("lock");
         let file = private_file(&path).map_err(Error::folder(&path))?;
@@ -37,15 +43,15 @@ impl FolderLock {
         Ok(FolderLock { file, path, alone })
     }
 
-    /// Whether no other process used the folder when the lock was taken.
+    /// Whether the lock was exclusive when it was taken: no other process used the folder.
     pub(in crate::kv) fn was_alone(&self) -> bool {
         self.alone
     }
 
-    /// Lets other processes use the folder too.
+    /// Makes the lock shared, so that other processes can use the folder too.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// When the operating system returns an error.
     pub(in crate::kv) fn share(&self) -> Result<(), Error> {
         self.file
             .unlock()

@@ -1,11 +1,13 @@
-//! An open KV folder: what its handles, the writer thread and the readers share.
+//! An open KV folder: the values that the handles (`Store`, `Folder`), the writer thread and the readers
+//! share.
 //!
-//! In the order in which these files import each other:
-//! - `changes`: what became of segments after they were handed over.
-//! - `lock`: the folder's lock, by which processes know of each other.
-//! - `index`: an index in use, which is rebuilt when it is found damaged.
-//! - `store`: all of it for one model, [`store::OpenStore`].
-//! - `quarantine`: takes stored files out of use.
+//! A source file uses only files above it in this list:
+//! - `changes`: counts of segments that were lost or merged after the slot had put them.
+//! - `lock`: the lock file of the KV folder, by which a process knows whether other processes use the
+//!   folder.
+//! - `index`: an index in use, which is rebuilt when damage is met.
+//! - `store`: [`store::OpenStore`], everything that belongs to a KV folder opened for one model.
+//! - `quarantine`: takes damaged record files out of use.
 
 pub(in crate::kv) mod changes;
 pub(in crate::kv) mod index;

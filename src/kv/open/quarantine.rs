@@ -1,5 +1,7 @@
-//! Takes stored files out of use: each file moves to quarantine/, its row is removed, and a notice says
-//! why.
+//! Takes record files out of use: moves each file to quarantine, removes its index row, and adds a notice
+//! with the reason. Called when a file proves to be damaged, and when KV of another machine proves to be
+//! wrong on this one. Invariant: a file that was taken out of use has no index row any more; if the index
+//! could not remove the index row, the notice says so.
 
 use crate::kv::record::item::{Edge, Node};
 
@@ -8,7 +10,7 @@ use super::store::OpenStore;
 
 const HINT: &str = "Nothing to do: what it held is evaluated again; kv/quarantine can be deleted.";
 
-/// Takes an edge out of use.
+/// Takes an edge out of use. `reason` is a part of a sentence for the user.
 pub(in crate::kv) fn edge(open: &OpenStore, edge: &Edge, reason: &str) {
     let removed = remove_edge(open, edge);
     open.changes.add_lost();
@@ -21,7 +23,7 @@ pub(in crate::kv) fn node(open: &OpenStore, node: &Node, reason: &str) {
     one(open, &node.name(), removed, reason);
 }
 
-/// Takes edges and a node out of use; one notice for all of them.
+/// Takes edges and a node out of use, with one notice for all of them.
 pub(in crate::kv) fn all(open: &OpenStore, edges: &[Edge], node: Option<&Node>, reason: &str) {
     let mut trouble = String::new();
     for edge in edges {
@@ -47,9 +49,10 @@ fn remove_node(open: &OpenStore, node: &Node) -> Result<(), rusqlite::Error> {
     open.sound(|| open.index().nodes(open.model()).remove(node.digest))
 }
 
+/// Moves one file away and adds its notice.
 fn one(open: &OpenStore, name: &str, removed: Result<(), rusqlite::Error>, reason: &str) {
     let trouble = move_file(open, name, removed).unwrap_or_default();
-    // A file that cannot be moved is found again and again: its notice is given once.
+    // A file that cannot be moved is found again and again; its notice is added once.
     open.notices.add_once(
         name,
         format!("A KV file was not used: {reason}.{trouble}"),
@@ -57,7 +60,8 @@ fn one(open: &OpenStore, name: &str, removed: Result<(), rusqlite::Error>, reaso
     );
 }
 
-/// Moves a file to quarantine. Returns in a sentence what failed, of that or of the row's removal.
+/// Moves a file to quarantine. If that failed, or if `removed` says that its index row could not be
+/// removed, returns a sentence about it.
 fn move_file(open: &OpenStore, name: &str, removed: Result<(), rusqlite::Error>) -> Option<String> {
     match (open.files.quarantine(name), removed) {
         (Ok(()), Ok(())) => None,

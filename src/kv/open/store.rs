@@ -1,4 +1,7 @@
-//! A KV folder opened for one model: what the handle, the writer thread and the readers share.
+//! [`OpenStore`]: a KV folder opened for one model, with everything that the handle, the writer thread and
+//! the readers share. It exists from `Store::open` until the last handle is dropped. Invariant: an
+//! `OpenStore` has the folder's lock as long as it exists, so no other process removes the temporary files
+//! that this store writes.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -22,34 +25,34 @@ use super::changes::ChangeCounts;
 use super::index::{IndexOwner, OpenIndex, report};
 use super::lock::FolderLock;
 
-/// An open store.
+/// A KV folder opened for one model.
 pub(in crate::kv) struct OpenStore {
     pub(in crate::kv) fingerprint: Fingerprint,
-    /// The digest of the fingerprint's soft facts.
+    /// The digest of this run's soft facts.
     pub(in crate::kv) soft: Digest,
     pub(in crate::kv) limits: Limits,
     pub(in crate::kv) files: Files,
     pub(in crate::kv) notices: Notices,
     pub(in crate::kv) changes: ChangeCounts,
     pub(in crate::kv) activity: Activity,
-    /// The most bytes of all files of the folder.
+    /// The maximum number of bytes of all record files of all models.
     pub(in crate::kv) quota: u64,
-    /// This model's number in the index.
+    /// The id of this model in the index.
     model: AtomicI64,
-    /// Dropped before `index`: the last connection that closes removes the write-ahead log, and this one
-    /// only reads.
+    /// The connection for queries. It is dropped before `index`: the last connection that closes removes
+    /// the write-ahead log, and this one only reads and could not.
     reader: Mutex<Index>,
     pub(in crate::kv) index: OpenIndex,
-    /// Held until the store is dropped, so no process removes unfinished files while this one writes.
+    /// Held until the store is dropped.
     _lock: FolderLock,
 }
 
 impl OpenStore {
-    /// Opens or makes the store in `dir`, removes what crashes left, and rebuilds the index if it is
-    /// missing, damaged or of another version.
+    /// Opens the store in the KV folder `dir`, or creates it; removes temporary files that crashed
+    /// processes left, and rebuilds the index if it is missing, damaged or of another version.
     ///
     /// # Errors
-    /// When KV cannot be saved there.
+    /// When KV cannot be saved in this folder.
     pub(in crate::kv) fn open(
         storage: Arc<dyn Storage>,
         dir: &Path,
@@ -99,14 +102,14 @@ impl OpenStore {
         })
     }
 
-    /// This model's number. Read it while you hold the connection that you use it with: a rebuild
-    /// exchanges both.
+    /// The id of this model. Call it while you hold the connection with which you use the id: a rebuild
+    /// replaces both.
     pub(in crate::kv) fn model(&self) -> ModelId {
         ModelId(self.model.load(Ordering::Acquire))
     }
 
-    /// The connection for queries. The writer, its files and other processes that write never hold it
-    /// up. It sees all that was flushed.
+    /// The connection for queries. A caller never waits for the writer thread or for another process that
+    /// writes. It sees everything that was flushed.
     pub(in crate::kv) fn reader(&self) -> MutexGuard<'_, Index> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,7 +130,8 @@ impl IndexOwner for OpenStore {
     }
 
     fn reopen(&self, rebuild: bool) -> Result<(), Error> {
-        // Both connections, and the model's number with them: it is of the index they are open on.
+        // Both connections are locked while they are replaced, together with the model's id, which
+        // belongs to the index that they are open on.
         let (mut index, mut reader) = (self.index(), self.reader());
         let location = self.index.location();
         let own =
@@ -141,23 +145,25 @@ impl IndexOwner for OpenStore {
         *index = opened.index;
         self.model.store(opened.first.0.0, Ordering::Release);
         drop((index, reader));
-        // Callers that know boundaries of segments look them up again.
+        // Callers that remember boundaries of segments ask for them again.
         self.changes.add_lost();
         report(&self.notices, opened.origin, opened.reconciled);
         Ok(())
     }
 }
 
+/// Creates the KV folder and the folders in it.
 fn make_folders(storage: &dyn Storage, dir: &Path, files: &Files) -> Result<(), Error> {
     let (versioned, quarantine) = (dir.join("v1"), dir.join("quarantine"));
     for folder in [dir, &versioned, &files.folder, &quarantine] {
         storage.make_folder(folder).map_err(Error::folder(folder))?;
     }
-    // A file is durable when the folders above it are.
+    // A file is durable only when the entries of the folders above it are.
     for folder in [&versioned, dir] {
         storage.sync_folder(folder).map_err(Error::folder(folder))?;
     }
-    // The folder above is not npast's own: it may be closed to this user.
+    // The folder above the KV folder does not belong to npast, and this user may not be allowed to open
+    // it.
     let above = dir.parent().filter(|p| !p.as_os_str().is_empty());
     if let Err(error) = storage.sync_folder(above.unwrap_or(Path::new("."))) {
         tracing::debug!(%error, "the folder above kv is not synced");

@@ -1,8 +1,12 @@
-//! The files of one fingerprint: their names, the commit of one file, quarantine, and removing what crashed
-//! writes left. What is in a file does not matter here.
+//! The files of one model folder: their names, how one file is written, the quarantine, and the removal
+//! of temporary files that a crashed process left. The writer thread, the readers and the opening of a
+//! folder use it. This source file does not interpret the bytes of a record. Invariant: a file under its
+//! final name is always complete.
 //!
-//! The commit is atomic replacement through [`Storage`]: crash tests stop it between any two operations,
-//! which `durable::replace` does not let them do.
+//! A file is written in four steps: it is written under a temporary name, flushed (fsync), renamed to its
+//! final name, and the folder is flushed. All four go through [`Storage`], so that a test can simulate a
+//! crash between any two of them. `durable::replace`, which writes other files of npast, does the same
+//! steps directly on the file system, and a test could not stop it in between.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -15,7 +19,8 @@ use crate::ledger::Digest;
 use super::format::RecordKind;
 use super::storage::Storage;
 
-/// The name of an edge's or node's file; it follows from what the file holds.
+/// The file name of a record: a hash of its kind and its two digests. So a record that lies under a wrong
+/// name is detected.
 pub(in crate::kv) fn name(kind: RecordKind, from: Digest, to: Digest) -> String {
     let mut bytes = [0u8; 65];
     bytes[0] = kind as u8;
@@ -24,7 +29,7 @@ pub(in crate::kv) fn name(kind: RecordKind, from: Digest, to: Digest) -> String 
     format!("{}.{}", Digest::of(&bytes).hex(), kind.ending())
 }
 
-/// True for names that [`name`] makes.
+/// True for names of the form that [`name`] makes.
 pub(in crate::kv) fn is_record(name: &str) -> bool {
     name.split_once('.').is_some_and(|(stem, ending)| {
         [RecordKind::Edge, RecordKind::Node]
@@ -34,15 +39,15 @@ pub(in crate::kv) fn is_record(name: &str) -> bool {
     })
 }
 
-/// The most files in quarantine/.
+/// The maximum number of files in quarantine.
 pub(in crate::kv) const MOST_QUARANTINED: usize = 64;
-/// Their most bytes.
+/// The maximum number of bytes of all files in quarantine.
 const MOST_QUARANTINED_BYTES: u64 = 1 << 30;
 
-/// Two stores in one process must not choose the same temporary name.
+/// A counter for temporary names: two stores in one process must not use the same name.
 static WRITES: AtomicU64 = AtomicU64::new(0);
 
-/// One fingerprint's folder.
+/// The files of one model folder.
 #[derive(Clone)]
 pub(in crate::kv) struct Files {
     pub(in crate::kv) storage: Arc<dyn Storage>,
@@ -52,7 +57,8 @@ pub(in crate::kv) struct Files {
 }
 
 impl Files {
-    /// The folder `<root>/v1/<short>`; nothing is created yet.
+    /// The files of the model folder `<root>/v1/<short>`, where `root` is the KV folder. Nothing is
+    /// created yet.
     pub(in crate::kv) fn new(storage: Arc<dyn Storage>, root: &Path, short: &str) -> Files {
         Files {
             storage,
@@ -62,7 +68,7 @@ impl Files {
         }
     }
 
-    /// The folder of another fingerprint beside this one.
+    /// The files of another model folder in the same KV folder.
     pub(in crate::kv) fn of(&self, short: &str) -> Files {
         Files {
             folder: self.versioned.join(short),
@@ -70,14 +76,14 @@ impl Files {
         }
     }
 
-    /// Writes `parts` one after another as the file `name`: temporary file, fsync, rename, fsync
-    /// of the folder. On an error nothing is left behind.
+    /// Writes `parts` one after another as the file `name`: temporary file, fsync, rename, fsync of the
+    /// folder. After an error no file is left, neither temporary nor final.
     pub(in crate::kv) fn commit(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
         self.prepare(name, parts)?.publish()
     }
 
-    /// Writes `parts` one after another into a durable temporary file, which [`RecordDraft::publish`] makes
-    /// the file `name`. On an error nothing is left behind.
+    /// Does the first half of [`Files::commit`]: writes `parts` into a temporary file and flushes it.
+    /// [`RecordDraft::publish`] then renames it to `name`. After an error no temporary file is left.
     pub(in crate::kv) fn prepare(
         &self,
         name: &str,
@@ -96,6 +102,7 @@ impl Files {
         Ok(draft)
     }
 
+    /// Creates a file, writes `parts`, and flushes it.
     fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
         let mut file = self.storage.create(path)?;
         for part in parts {
@@ -104,15 +111,17 @@ impl Files {
         file.sync()
     }
 
+    /// Opens a file of the model folder; also returns its length in bytes.
     pub(in crate::kv) fn open(&self, name: &str) -> io::Result<(Box<dyn Read>, u64)> {
         self.storage.open(&self.folder.join(name))
     }
 
+    /// The names of all files in the model folder.
     pub(in crate::kv) fn list(&self) -> io::Result<Vec<String>> {
         self.storage.list(&self.folder)
     }
 
-    /// Removes a file; one that is gone already is no error.
+    /// Removes a file. It is no error when the file does not exist.
     pub(in crate::kv) fn remove(&self, name: &str) -> io::Result<()> {
         match self.storage.remove(&self.folder.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -120,7 +129,7 @@ impl Files {
         }
     }
 
-    /// Moves a file to quarantine/; removes it where it cannot be moved.
+    /// Moves a file to quarantine. If it cannot be moved, it is removed.
     pub(in crate::kv) fn quarantine(&self, name: &str) -> io::Result<()> {
         let place = self.folder.join(name);
         let moved = self
@@ -131,12 +140,13 @@ impl Files {
             Ok(()) => self.trim(name)?,
             Err(_) => self.remove(name)?,
         }
-        // Without the syncs a power cut may bring the file back, to be refused and reported again.
+        // Without these flushes a power cut could bring the file back, and it would be refused and
+        // reported again.
         self.storage.sync_folder(&self.quarantine)?;
         self.storage.sync_folder(&self.folder)
     }
 
-    /// Empties quarantine/; returns how many files it removed.
+    /// Removes all files in quarantine, and returns how many there were.
     pub(in crate::kv) fn empty_quarantine(&self) -> io::Result<u64> {
         let mut removed = 0;
         for name in self.storage.list(&self.quarantine)? {
@@ -146,14 +156,14 @@ impl Files {
         Ok(removed)
     }
 
-    /// Removes files from quarantine/ until it is within its bounds, in the order of their names; the one
-    /// named `newest`, which was moved there last, only at the end.
+    /// Removes files from quarantine, in the order of their names, until both limits are kept. The file
+    /// `newest`, which was just moved there, is removed last.
     fn trim(&self, newest: &str) -> io::Result<()> {
         let mut names = self.storage.list(&self.quarantine)?;
         names.sort_by_key(|name| name == newest);
         let mut sizes = Vec::new();
         for name in &names {
-            // A file that cannot be opened counts as empty.
+            // A file that cannot be opened counts as 0 bytes.
             let opened = self.storage.open(&self.quarantine.join(name));
             sizes.push(opened.map_or(0, |(_, len)| len));
         }
@@ -170,8 +180,9 @@ impl Files {
         Ok(())
     }
 
-    /// Removes what crashed writes left. Only for a process that has the folder to itself: the unfinished
-    /// files of another one are in use.
+    /// Removes the temporary files that a crashed process left in this model folder, and returns how many
+    /// there were. The caller must be the only process that uses the KV folder: another process may still
+    /// be writing its temporary files.
     pub(in crate::kv) fn sweep(&self) -> io::Result<usize> {
         let mut swept = 0;
         for name in self.list()?.iter().filter(|n| n.ends_with(".tmp")) {
@@ -181,8 +192,8 @@ impl Files {
         Ok(swept)
     }
 
-    /// Proves that the folder can be written: then "KV not saved" is said at the start, and not after the
-    /// first turn.
+    /// Checks that files can be created in the model folder, by creating an empty one and removing it. So
+    /// the user learns at the start that KV cannot be saved, and not after the first turn.
     pub(in crate::kv) fn probe(&self) -> io::Result<()> {
         let count = WRITES.fetch_add(1, Ordering::Relaxed);
         let path = self
@@ -193,7 +204,8 @@ impl Files {
     }
 }
 
-/// A durable temporary file that does not have its final name yet. It is removed when this is dropped.
+/// A flushed temporary file that does not have its final name yet. It is removed when this value is
+/// dropped before [`RecordDraft::publish`].
 pub(in crate::kv) struct RecordDraft<'a> {
     files: &'a Files,
     temporary: Option<PathBuf>,
@@ -201,7 +213,8 @@ pub(in crate::kv) struct RecordDraft<'a> {
 }
 
 impl RecordDraft<'_> {
-    /// Gives the file its name, in the place of a file that has it.
+    /// Renames the temporary file to its final name, replacing a file of that name, and flushes the
+    /// folder. If the folder cannot be flushed, the renamed file is removed.
     pub(in crate::kv) fn publish(mut self) -> io::Result<()> {
         let Files {
             storage, folder, ..
@@ -224,7 +237,7 @@ impl Drop for RecordDraft<'_> {
     }
 }
 
-/// The folders of all fingerprints in a KV folder.
+/// The names of all model folders in the KV folder `root`.
 pub(in crate::kv) fn folders(
     storage: &Arc<dyn Storage>,
     root: &Path,
@@ -237,8 +250,8 @@ pub(in crate::kv) fn folders(
     Ok(names)
 }
 
-/// Removes what crashed writes left, under every fingerprint. Only for a process that has the KV
-/// folder to itself.
+/// Removes the temporary files that crashed processes left in all model folders. The caller must be the
+/// only process that uses the KV folder.
 pub(in crate::kv) fn sweep_all(storage: &Arc<dyn Storage>, root: &Path) -> Result<(), Error> {
     for folder in folders(storage, root)? {
         let files = Files::new(storage.clone(), root, &folder);

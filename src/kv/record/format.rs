@@ -1,5 +1,7 @@
-//! The bytes of a record's header (docs/kv-format.md): pure, no I/O. A parsed header is within the limits
-//! and agrees with the file's length, before anything is allocated by its counts.
+//! The header of a record: the 256 bytes at the start of the file (docs/kv-format.md). [`Header::encode`]
+//! makes them when a record is written, and [`Header::parse`] checks them when one is read. The functions
+//! here do no I/O. Invariant: a [`Header`] that `parse` returns is within the limits and agrees with the
+//! length of the file, so a reader may allocate as many bytes as its counts say.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -10,21 +12,24 @@ use crate::ledger::{Digest, Token};
 use super::role::SnapshotRole;
 use super::runs;
 
-/// Bytes of a header.
+/// The length of a header in bytes.
 pub(in crate::kv) const HEADER: usize = 256;
-/// Tokens kept before a snapshot's position.
+/// The maximum number of tokens that a snapshot's record keeps: the last tokens before its position. (The
+/// index row of a snapshot keeps only the last 16 of them, see `index::edges::FILTER_TOKENS`.)
 pub(in crate::kv) const MOST_TAIL: usize = 64;
-/// Bytes of an owner id.
+/// The maximum length of an owner's name in bytes.
 pub(in crate::kv) const MOST_OWNER: usize = 256;
-/// llama.cpp's positions are i32.
+/// The maximum position: llama.cpp stores positions as i32.
 const MOST_POSITION: u64 = i32::MAX as u64;
 
 const MAGIC: &[u8; 8] = b"npast-kv";
 const VERSION: u32 = 1;
+/// The flag bit of a record that has a logits row.
 const LOGITS: u16 = 1;
+/// The header checksum is computed over this many bytes.
 const SUMMED: usize = 248;
 
-/// Edge or node: the byte in a header, and the ending of a file's name.
+/// The kind of a record: a segment (an edge) or a snapshot (a node). Its number is a byte of the header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(in crate::kv) enum RecordKind {
@@ -33,7 +38,7 @@ pub(in crate::kv) enum RecordKind {
 }
 
 impl RecordKind {
-    /// The ending of its files' names.
+    /// The extension of the file name.
     pub(in crate::kv) fn ending(self) -> &'static str {
         match self {
             RecordKind::Edge => "edge",
@@ -42,7 +47,7 @@ impl RecordKind {
     }
 }
 
-/// XXH3-64 of each section.
+/// The checksum (XXH3-64) of each section.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::kv) struct Sums {
     pub(in crate::kv) tokens: u64,
@@ -51,8 +56,8 @@ pub(in crate::kv) struct Sums {
     pub(in crate::kv) owner: u64,
 }
 
-/// All sections but the payload, which is large and never copied. `owner` holds a node's owner, or an
-/// edge's runs.
+/// All sections of a record except the payload, which is large and is never copied. The section `owner`
+/// holds the owner of a snapshot, or the runs of a segment.
 pub(in crate::kv) struct Sections {
     pub(in crate::kv) tokens: Vec<u8>,
     pub(in crate::kv) owner: Vec<u8>,
@@ -70,7 +75,8 @@ impl Sections {
     }
 }
 
-/// A header. Counts are in tokens, values (logits) and bytes (owner, payload).
+/// The fields of a header. `tokens` counts tokens, `logits` counts values, `owner` and `payload` count
+/// bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::kv) struct Header {
     pub(in crate::kv) kind: RecordKind,
@@ -89,11 +95,12 @@ pub(in crate::kv) struct Header {
 }
 
 impl Header {
-    /// Bytes of the whole record.
+    /// The length of the whole record in bytes.
     pub(in crate::kv) fn file_len(&self) -> u64 {
         (HEADER + self.tokens * 4 + self.owner + self.logits * 4 + self.payload) as u64
     }
 
+    /// The 256 bytes of this header, with its checksum.
     pub(in crate::kv) fn encode(&self) -> [u8; HEADER] {
         let mut out = [0u8; HEADER];
         let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
@@ -121,7 +128,8 @@ impl Header {
         out
     }
 
-    /// Reads a header of a file that is `file_len` bytes long: steps 1 to 3 of the proof.
+    /// Checks the header of a file that is `file_len` bytes long: steps 1 to 3 of the proof in
+    /// docs/kv-format.md.
     pub(in crate::kv) fn parse(
         bytes: &[u8; HEADER],
         file_len: u64,
@@ -220,7 +228,7 @@ impl Header {
     }
 }
 
-/// The tokens section, if its checksum holds.
+/// The tokens in the bytes of a tokens section, if the checksum of these bytes is `sum`.
 pub(in crate::kv) fn tokens_of(bytes: &[u8], sum: u64) -> Result<Vec<Token>, Damage> {
     if xxh3_64(bytes) != sum {
         return Err(Damage::Checksum("tokens"));

@@ -1,22 +1,24 @@
-//! What is stored, by what a reader needs to find and prove it: segments are edges, snapshots are nodes.
+//! `Edge` and `Node`: what the index says about one stored segment, snapshot or logits row. A lookup
+//! returns these values, and a reader needs nothing else to find the record file and to prove it.
+//! Invariant: the file name follows from the kind and the digests.
 
 use crate::ledger::Digest;
 
 use super::files;
 use super::format::RecordKind;
 
-/// Names a stored edge within an index.
+/// The id of a row in the table `edge` of the index.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct EdgeId(pub(in crate::kv) i64);
 
-/// Names a stored node within an index.
+/// The id of a row in the table `node` of the index.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct NodeId(pub(in crate::kv) i64);
 
-/// A stored segment.
+/// A stored segment: the KV of positions [p0, p1).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Edge {
-    /// Its row.
+    /// The id of its row in the index.
     pub id: EdgeId,
     /// First position.
     pub p0: usize,
@@ -26,34 +28,34 @@ pub struct Edge {
     pub from: Digest,
     /// D(p1).
     pub to: Digest,
-    /// Bytes of its file.
+    /// The length of its record file in bytes.
     pub bytes: u64,
 }
 
 impl Edge {
-    /// The name of its file.
+    /// The name of its record file.
     pub(in crate::kv) fn name(&self) -> String {
         files::name(RecordKind::Edge, self.from, self.to)
     }
 }
 
-/// A stored snapshot.
+/// A stored snapshot, or a logits row stored alone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Node {
-    /// Its row.
+    /// The id of its row in the index.
     pub id: NodeId,
-    /// Position P.
+    /// Its position P: the number of tokens before it.
     pub at: usize,
     /// D(P).
     pub digest: Digest,
-    /// Bytes of its file.
+    /// The length of its record file in bytes.
     pub bytes: u64,
-    /// True when it carries the logits row of token P-1.
+    /// True when the record has the logits row of token P - 1.
     pub logits: bool,
 }
 
 impl Node {
-    /// The name of its file.
+    /// The name of its record file.
     pub(in crate::kv) fn name(&self) -> String {
         files::name(RecordKind::Node, self.digest, self.digest)
     }

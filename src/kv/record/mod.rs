@@ -1,14 +1,16 @@
-//! Records: one stored segment or snapshot is one file. The layout is in docs/kv-format.md.
+//! Records: a record is one file with one segment or one snapshot (or one logits row). This folder
+//! has all source files that deal with a single record; docs/kv-format.md has the byte layout.
 //!
-//! In the order in which these files import each other:
-//! - [`storage`]: the file operations that all of kv/ uses; tests put a failing disk behind them.
-//! - `role`: why a snapshot is kept.
-//! - `runs`: how the tokens of a segment were evaluated.
-//! - `format`: the bytes of a header.
-//! - `files`: the files of one fingerprint: names, the commit of one file, quarantine.
-//! - `item`: a stored segment or snapshot, as the index names it.
-//! - `put`: what callers hand over to be stored.
-//! - `read`: reading a record and proving it.
+//! A source file uses only files above it in this list:
+//! - [`storage`]: the file operations on record files, as a trait; tests replace it by a disk that fails.
+//! - `role`: for which reason a snapshot or a logits row is kept.
+//! - `runs`: in which batches the tokens of a segment were evaluated.
+//! - `format`: the bytes of a record's header.
+//! - `files`: the files of one model folder: their names, how a file is written and replaced, and the
+//!   quarantine.
+//! - `item`: `Edge` and `Node`, the segment and the snapshot as the index lists them.
+//! - `put`: the values that a caller hands over to be stored.
+//! - `read`: reading and proving a record.
 
 pub(in crate::kv) mod files;
 pub(in crate::kv) mod format;

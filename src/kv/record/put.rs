@@ -1,5 +1,9 @@
-//! What callers hand over to be stored. They give owned bytes away, and the writer thread computes checksums
-//! and writes: so a put costs its caller only the copy that it made.
+//! What a caller hands over to be stored: [`PutSegment`] and [`PutSnapshot`], and [`Record`], the form in
+//! which they wait in the queue of the writer thread. (Elsewhere a record is a file; a value of the type
+//! [`Record`] is in memory, and becomes such a file.) The caller moves the bytes into these values, and
+//! does no hashing and no I/O: the writer thread computes the checksums and writes the file. So the only
+//! cost of a put for its caller is the copy of the bytes out of the slot. Invariant: [`Record::encode`]
+//! returns only headers that a reader accepts.
 
 use std::sync::Arc;
 
@@ -24,43 +28,47 @@ pub struct PutSegment {
     pub p1: usize,
     /// The tokens of [p0, p1).
     pub tokens: Vec<Token>,
-    /// The KV bytes, opaque here. May be empty (recurrent-only models keep nothing by position).
+    /// The KV bytes; this module does not interpret them. They may be empty: a purely recurrent model
+    /// keeps nothing by position.
     pub payload: Vec<u8>,
 }
 
 /// A snapshot to store: the node at `digest`.
 #[derive(Debug)]
 pub struct PutSnapshot<'a> {
-    /// Position P: the state after `at` tokens.
+    /// The position P of the snapshot: the state is the one after `at` tokens.
     pub at: usize,
     /// D(at).
     pub digest: Digest,
-    /// Tokens before `at`; the last 64 of them are kept.
+    /// Tokens that end directly before position `at`; the record keeps the last 64 of them.
     pub tail: Vec<Token>,
-    /// The uncuttable part of the state, opaque here; the caller may keep it too.
+    /// The part of the state that cannot be cut by position; this module does not interpret it. The
+    /// caller may keep the same bytes.
     pub payload: Arc<Vec<u8>>,
-    /// The logits row of token `at` - 1, where someone may sample again.
+    /// The logits row of token `at` - 1, if a reply may be sampled again from here.
     pub logits: Option<Vec<f32>>,
-    /// Why it is kept.
+    /// For which reason the snapshot is kept.
     pub role: SnapshotRole,
-    /// Whose it is: an opaque id. When it is stored, some older snapshots of the owner are removed; a
-    /// logits row replaces the owner's previous one.
+    /// The owner for which it is stored. After it is stored, some older snapshots of this owner are
+    /// removed; a logits row replaces the owner's previous logits row.
     pub owner: Option<&'a str>,
-    /// What its conversation has stored before it.
+    /// What is stored of the conversation before this snapshot.
     pub past: Past,
 }
 
-/// What a conversation has stored before a snapshot: decides which older snapshots stay.
+/// What is stored of a conversation before a new snapshot. It decides which older snapshots are kept
+/// (`index::retain`).
 #[derive(Clone, Default, Debug)]
 pub struct Past {
-    /// The snapshots that lead to it: positions and digests. An owner's snapshot that is not among them
-    /// belongs to messages that were taken back.
+    /// The position and digest of each snapshot on the way from position 0 to the new one. A snapshot of
+    /// the owner that is not in this list belongs to messages that were taken back.
     pub nodes: Vec<(usize, Digest)>,
-    /// Bytes of KV that is kept by position, up to the snapshot; `None` where a model has none.
+    /// The bytes of stored KV from position 0 to the new snapshot. `None` if the model keeps no KV by
+    /// position.
     pub kv_bytes: Option<u64>,
 }
 
-/// A segment or a snapshot on its way to the disk.
+/// A segment or a snapshot that waits to be written.
 pub(in crate::kv) struct Record {
     pub(in crate::kv) kind: RecordKind,
     pub(in crate::kv) role: Option<SnapshotRole>,
@@ -74,8 +82,8 @@ pub(in crate::kv) struct Record {
     pub(in crate::kv) payload: Arc<Vec<u8>>,
     pub(in crate::kv) past: Past,
     pub(in crate::kv) runs: Vec<TokenRun>,
-    /// For an edge: how many of its first tokens have the bytes that were stored for them when the
-    /// caller looked. `usize::MAX` where the caller did not look.
+    /// For a segment: how many of its first tokens have the bytes that were already stored for them when
+    /// the caller asked with `Store::ahead`. `usize::MAX` if the caller did not ask.
     pub(in crate::kv) shared: usize,
 }
 
@@ -123,7 +131,7 @@ impl From<PutSnapshot<'_>> for Record {
 }
 
 impl Record {
-    /// An edge of (from, to) and [p0, p1).
+    /// The record of a segment with digests (from, to) and positions [p0, p1).
     pub(in crate::kv) fn edge(
         (from, to): (Digest, Digest),
         (p0, p1): (usize, usize),
@@ -140,13 +148,13 @@ impl Record {
         })
     }
 
-    /// Bytes it holds while it waits.
+    /// The bytes of memory that count for this record while it waits in the queue.
     pub(in crate::kv) fn bytes(&self) -> usize {
         self.payload.len() + self.tokens.len() * 4 + self.logits.len() * 4 + self.owner.len()
     }
 
-    /// The header and sections as they are written, with `runs`. Refuses what a reader would refuse, so
-    /// that no unreadable record is stored.
+    /// The header and the sections as they are written, with `runs`. Returns an error if a reader would
+    /// refuse the record, so that no unreadable record is stored.
     pub(in crate::kv) fn encode(
         &self,
         runs: &[TokenRun],
@@ -157,7 +165,8 @@ impl Record {
         let sections = Sections {
             tokens: Token::to_bytes(&self.tokens),
             owner: match self.kind {
-                // A reader would refuse the whole record for invalid runs: without runs it is readable.
+                // Invalid runs are left out: because of them a reader would refuse the whole record, and
+                // without runs the record is readable.
                 RecordKind::Edge => Some(runs::to_bytes(runs))
                     .filter(|bytes| runs::from_bytes(bytes, self.p0, self.p1).is_ok())
                     .unwrap_or_default(),

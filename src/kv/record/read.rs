@@ -1,5 +1,7 @@
-//! Reads a record and proves it, in the order of docs/kv-format.md. A result is proven to its last byte and
-//! lies in host memory; llama.cpp is not used here.
+//! Reads records and proves them by the steps of docs/kv-format.md (Proof). Restores, merges, splits and
+//! lookups use it. Invariant: [`segment`], [`snapshot`] and [`part`] return a payload only after every
+//! byte of the file was read into host memory and checked. ([`head`], [`edge_head`] and [`tokens`] return
+//! no payload and check only what they read.) Nothing here calls llama.cpp.
 
 use std::io::{self, Read};
 
@@ -14,10 +16,10 @@ use super::format::{HEADER, Header, RecordKind, tokens_of};
 use super::item::{Edge, Node};
 use super::runs::{self, TokenRun};
 
-/// Bytes of a payload that are read, then hashed, at a time.
+/// The number of payload bytes that are read and then hashed at a time.
 const PIECE: usize = 128 << 10;
 
-/// A proven segment.
+/// A segment whose record is proven.
 #[derive(Debug)]
 pub struct ProvenSegment {
     /// First position.
@@ -26,24 +28,26 @@ pub struct ProvenSegment {
     pub p1: usize,
     /// The KV bytes as they were put.
     pub payload: Vec<u8>,
-    /// The soft fingerprint it was written under; see `Fingerprint::soft_digest`.
+    /// The digest of the soft fingerprint under which the record was written; see
+    /// `Fingerprint::soft_digest`.
     pub soft: Digest,
 }
 
-/// A proven snapshot.
+/// A snapshot whose record is proven.
 #[derive(Debug)]
 pub struct ProvenSnapshot {
-    /// Position P.
+    /// The position P.
     pub at: usize,
-    /// The state bytes as they were put.
+    /// The bytes of the snapshot as they were put.
     pub payload: Vec<u8>,
     /// The logits row of token `at` - 1, if it was put.
     pub logits: Option<Vec<f32>>,
-    /// The soft fingerprint it was written under; see `Fingerprint::soft_digest`.
+    /// The digest of the soft fingerprint under which the record was written; see
+    /// `Fingerprint::soft_digest`.
     pub soft: Digest,
 }
 
-/// Why reading stopped.
+/// Why reading a record stopped: an I/O error, or a check that failed.
 #[derive(Debug)]
 pub(in crate::kv) enum ReadFault {
     Io(io::Error),
@@ -67,6 +71,7 @@ impl From<io::Error> for ReadFault {
 }
 
 impl ReadFault {
+    /// This fault as an error of the record file `name`.
     pub(in crate::kv) fn of(self, name: &str) -> Error {
         let name = name.to_string();
         match self {
@@ -76,9 +81,10 @@ impl ReadFault {
     }
 }
 
-/// Opens a record whose row in the index says that its file has `bytes` bytes. The file may be longer by
-/// runs and a logits row, because another process may have stored it with them. A longer one is refused
-/// here: otherwise all of it would be read into memory before its checksum fails.
+/// Opens the record file of an index row, which says that the file has `bytes` bytes. The file
+/// may be longer by one logits row and by runs, because another process may have stored the same record
+/// with them. A file that is longer still is refused here: otherwise all of it would be read into memory
+/// before its checksum is found wrong.
 fn open(
     files: &Files,
     limits: &Limits,
@@ -97,13 +103,14 @@ fn open(
     Ok((input, len))
 }
 
-/// The sections after the owner.
+/// The sections after the owner section.
 pub(in crate::kv) struct Rest {
     pub(in crate::kv) logits: Vec<f32>,
     pub(in crate::kv) payload: Vec<u8>,
 }
 
-/// Header and tokens, proven by themselves: not yet that they are the caller's.
+/// Reads the header and the tokens, and checks them against their checksums and limits. The caller must
+/// still check that the record is the one that it asked for.
 pub(in crate::kv) fn head(
     input: &mut dyn Read,
     file_len: u64,
@@ -116,7 +123,8 @@ pub(in crate::kv) fn head(
     Ok((header, tokens))
 }
 
-/// The owner, which follows the tokens; empty for an edge, whose runs stand there.
+/// Reads and checks the owner section, which follows the tokens. A segment has its runs in this section,
+/// and an empty owner.
 pub(in crate::kv) fn owner(input: &mut dyn Read, header: &Header) -> Result<String, ReadFault> {
     if header.kind == RecordKind::Edge {
         return runs(input, header).map(|_| String::new());
@@ -128,7 +136,7 @@ pub(in crate::kv) fn owner(input: &mut dyn Read, header: &Header) -> Result<Stri
     Ok(String::from_utf8(bytes).map_err(|_| Damage::Field("owner"))?)
 }
 
-/// The runs of an edge, which follow the tokens.
+/// Reads and checks the runs of a segment, which follow the tokens.
 pub(in crate::kv) fn runs(
     input: &mut dyn Read,
     header: &Header,
@@ -140,7 +148,7 @@ pub(in crate::kv) fn runs(
     Ok(runs::from_bytes(&bytes, header.p0, header.p1)?)
 }
 
-/// All of an edge but its payload.
+/// Reads and checks all sections of a segment except the payload.
 pub(in crate::kv) fn edge_head(
     files: &Files,
     limits: &Limits,
@@ -159,8 +167,8 @@ pub(in crate::kv) fn edge_head(
     look().map_err(|fault| fault.of(&name))
 }
 
-/// Reads and proves everything after the owner, to the end of the file. The payload is read into `buffer`,
-/// over what it holds.
+/// Reads and checks all sections after the owner section, to the end of the file. The payload is read
+/// into `buffer`, whose old contents are overwritten.
 pub(in crate::kv) fn rest(
     input: &mut dyn Read,
     header: &Header,
@@ -179,8 +187,8 @@ pub(in crate::kv) fn rest(
     })
 }
 
-/// The payload, hashed piece by piece while a piece is in the processor's cache. A used buffer is
-/// overwritten as it is, without being zeroed first.
+/// Reads the payload piece by piece, and hashes each piece while it is in the processor's cache. A buffer
+/// that was used before is not zeroed first.
 fn payload(input: &mut dyn Read, header: &Header, buffer: Vec<u8>) -> Result<Vec<u8>, ReadFault> {
     let mut bytes = buffer;
     let more = header.payload.saturating_sub(bytes.len());
@@ -199,7 +207,8 @@ fn payload(input: &mut dyn Read, header: &Header, buffer: Vec<u8>) -> Result<Vec
     Ok(bytes)
 }
 
-/// The length was right when the file was opened; it must not have grown since.
+/// Checks that the file has no more bytes: its length was right when it was opened, and it must not have
+/// grown since.
 pub(in crate::kv) fn at_end(input: &mut dyn Read, header: &Header) -> Result<(), ReadFault> {
     if input.read(&mut [0u8; 1])? != 0 {
         let said = header.file_len();
@@ -208,7 +217,8 @@ pub(in crate::kv) fn at_end(input: &mut dyn Read, header: &Header) -> Result<(),
     Ok(())
 }
 
-/// Exactly `count` bytes. The header's proof has compared the count with the file's length.
+/// Reads exactly `count` bytes. The proof of the header has already compared `count` with the length of
+/// the file.
 pub(in crate::kv) fn take(input: &mut dyn Read, count: usize) -> Result<Vec<u8>, ReadFault> {
     let mut bytes = Vec::new();
     bytes
@@ -220,15 +230,17 @@ pub(in crate::kv) fn take(input: &mut dyn Read, count: usize) -> Result<Vec<u8>,
     Ok(bytes)
 }
 
-/// An edge of which the rows of [p0, upto) are wanted for a target that has its tokens there.
+/// An edge of which the caller wants the KV rows of positions [p0, upto), for a target that has the same
+/// tokens at these positions.
 pub(in crate::kv) struct WantedEdge<'a> {
     pub(in crate::kv) edge: &'a Edge,
     pub(in crate::kv) target: &'a [Token],
     pub(in crate::kv) upto: usize,
 }
 
-/// Reads and proves a wanted edge. `before` is D(p) of the target at any p, and is D(p1) afterwards
-/// if the whole edge is the target's: a chain is hashed once. `buffer` is used for the payload.
+/// Reads and proves a wanted edge. `before` is the running hash D(p) of the target at any p. After the
+/// call it is D(p1) if the whole edge belongs to the target: so a caller that reads a chain hashes the
+/// target once. `buffer` is used for the payload.
 pub(in crate::kv) fn segment(
     files: &Files,
     hard: Digest,
@@ -277,7 +289,7 @@ pub(in crate::kv) fn segment(
     prove().map_err(|fault| fault.of(&name))
 }
 
-/// An edge's record, proven without the tokens of a target: for merging and splitting.
+/// The record of an edge, checked alone; a merge or a split uses it.
 pub(in crate::kv) struct Whole {
     pub(in crate::kv) tokens: Vec<Token>,
     pub(in crate::kv) runs: Vec<TokenRun>,
@@ -285,7 +297,8 @@ pub(in crate::kv) struct Whole {
     pub(in crate::kv) soft: Digest,
 }
 
-/// Reads an edge and proves all that can be proven without the tokens before it.
+/// Reads an edge and checks everything that can be checked without the tokens before the edge (steps 1 to
+/// 5 of the proof).
 pub(in crate::kv) fn part(
     files: &Files,
     hard: Digest,
@@ -334,7 +347,7 @@ pub(in crate::kv) fn snapshot(
     prove().map_err(|fault| fault.of(&name))
 }
 
-/// The tokens of an edge, to see how far they match a target. The payload is not read.
+/// Reads the tokens of an edge, so that a lookup can compare them with a target. The payload is not read.
 pub(in crate::kv) fn tokens(
     files: &Files,
     limits: &Limits,
@@ -352,6 +365,7 @@ pub(in crate::kv) fn tokens(
     read().map_err(|fault| fault.of(&name))
 }
 
+/// Checks that a header is the one of this kind, hard fingerprint and digests.
 fn same(
     header: &Header,
     kind: RecordKind,

@@ -1,22 +1,29 @@
-//! Why a snapshot is kept: the byte in its record, and in its row of the index.
+//! The role of a node: the reason why its snapshot or logits row is kept. The role is one byte in the
+//! record and one number in its index row. The slot gives it with a put, and the rules for removing
+//! snapshots use it. Invariant: the numbers never change, because stored records have them.
 
-/// Why a snapshot is kept. The order is by strength: a digest put twice keeps the stronger role.
+/// The reason why a snapshot or a logits row is kept. A smaller number is a stronger role, one for which
+/// the snapshot is kept longer. If a snapshot is put twice with different roles, it keeps the stronger
+/// one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum SnapshotRole {
-    /// The end of a frozen head; shared by every conversation that starts with it.
+    /// The snapshot stands at the end of a frozen head (the tokens of system prompt and tools). All
+    /// conversations that begin with this head share it.
     Head = 1,
-    /// The end of a conversation's turn. Later turns of its owner make it unnecessary.
+    /// The snapshot stands at the end of a conversation's turn. After later turns of the owner,
+    /// `index::retain` decides whether it is kept.
     Turn = 2,
-    /// A point inside a long prefix, or where a call was cut. With an owner it is removed at the
-    /// owner's next such point and at the end of the turn.
+    /// The snapshot stands inside a long prompt or a long turn, or at the point where a model call was
+    /// interrupted. If it has an owner, it is removed when the owner's next `Step` or `Turn` is stored.
     Step = 3,
-    /// A logits row at the end of a prompt, for models whose memory can be cut and which need no
-    /// state: the payload is empty. Each turn of its owner replaces it.
+    /// A logits row at the end of a prompt, with an empty payload. It is for models whose KV can be cut at
+    /// any position, which need no snapshot. The owner's next logits row replaces it.
     Row = 4,
 }
 
 impl SnapshotRole {
+    /// The role with this number; `None` for a number that this build does not know.
     pub(in crate::kv) fn from_u8(byte: u8) -> Option<SnapshotRole> {
         use SnapshotRole::*;
         [Head, Turn, Step, Row]

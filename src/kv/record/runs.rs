@@ -1,27 +1,32 @@
-//! How the tokens of a segment were evaluated, so that they can be evaluated the same way again: KV
-//! rows are equal to the bit only under equal batches.
+//! Runs: in which batches the tokens of a segment were evaluated. `npast kv verify --deep` evaluates
+//! stored tokens again and compares the bytes; KV rows are bit-identical only if the tokens are evaluated
+//! in the same batches (a batch is the tokens of one `llama_decode` call). A segment stores its runs
+//! beside its KV for this. Invariant: the runs of a stored segment follow each other without a gap and
+//! end at its p1.
 
 use crate::kv::error::Damage;
 
-/// Tokens evaluated in one go: first in batches, then one by one, as a prompt and its reply are.
+/// Tokens that were evaluated directly one after another: first the tokens of a prompt in batches, then
+/// the sampled tokens of its reply one by one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TokenRun {
-    /// First position; where an append or the part of it after a snapshot point began.
+    /// The first position. A run begins where new tokens were appended to the conversation, and after
+    /// each position at which a snapshot was taken inside such an append.
     pub start: usize,
-    /// [start, prompt) in batches of `batch` tokens counted from `start`.
+    /// The tokens of [start, prompt) were evaluated in batches of `batch` tokens, counted from `start`.
     pub prompt: usize,
-    /// [prompt, end) one by one.
+    /// The tokens of [prompt, end) were evaluated one by one.
     pub end: usize,
-    /// Tokens.
+    /// The number of tokens in one batch.
     pub batch: usize,
 }
 
-/// Bytes of one run.
+/// The bytes of one run in a record.
 pub(in crate::kv) const BYTES: usize = 32;
-/// The most runs of one segment. Of a segment with more, none are stored.
+/// The maximum number of runs that a segment stores. A segment that has more runs is stored without any.
 pub(in crate::kv) const MOST: usize = 1024;
 
-/// Runs as a record stores them.
+/// The bytes of runs in a record; no bytes if there are more than [`MOST`] runs.
 pub(in crate::kv) fn to_bytes(runs: &[TokenRun]) -> Vec<u8> {
     if runs.len() > MOST {
         return Vec::new();
@@ -31,8 +36,8 @@ pub(in crate::kv) fn to_bytes(runs: &[TokenRun]) -> Vec<u8> {
     words.flat_map(|w| (w as u64).to_le_bytes()).collect()
 }
 
-/// The runs of a segment of [p0, p1): they follow each other without a gap from p0 or before it to
-/// p1.
+/// Parses the runs of a segment of [p0, p1). They must follow each other without a gap; the first one
+/// begins at p0 or before it, and the last one ends at p1.
 pub(in crate::kv) fn from_bytes(
     bytes: &[u8],
     p0: usize,
@@ -67,8 +72,9 @@ pub(in crate::kv) fn from_bytes(
     }
 }
 
-/// The runs of two neighbours as those of one segment. A run that continues over the joint is in both, and
-/// whole in the later one. `None` where a neighbour has no runs, or they do not follow each other.
+/// The runs of two neighbouring segments, as the runs of one segment. A run that goes over the joint is
+/// in both lists, and `later` has all of it. `None` if one of the segments has no runs, or if the lists
+/// do not fit together.
 pub(in crate::kv) fn join(earlier: &[TokenRun], later: &[TokenRun]) -> Option<Vec<TokenRun>> {
     let begin = later.first()?.start;
     let before = earlier.iter().take_while(|r| r.end <= begin).count();
@@ -86,7 +92,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Whatever the cuts are: joined, they say what was said of the whole.
+        /// For any positions at which the segment is cut: the joined runs of the parts are the runs of
+        /// the whole segment.
         #[test]
         fn runs_of_neighbours_are_joined_to_those_of_the_whole_and_others_to_none(
             lens in proptest::collection::vec((0usize..9, 0usize..9), 1..12),
@@ -104,7 +111,8 @@ mod tests {
             cuts.extend([7, at]);
             cuts.sort_unstable();
             cuts.dedup();
-            // As they are kept: those in reach of a part, the last one only so far as it is there.
+            // The runs that a part [p0, p1) stores: those that have a position in it; the last one is cut
+            // at p1.
             let part = |p0: usize, p1: usize| -> Vec<TokenRun> {
                 let within = whole.iter().filter(|r| r.start < p1 && r.end > p0);
                 within.map(|r| TokenRun { prompt: r.prompt.min(p1), end: r.end.min(p1), ..*r }).collect()
@@ -122,7 +130,7 @@ mod tests {
                 let lost = lost.index(parts.len());
                 let kept = std::mem::take(&mut parts[lost]);
                 prop_assert_eq!(all(&parts), None);
-                // One that begins behind the joint does not follow.
+                // A run that begins after the joint does not continue the runs before it.
                 let mut other = kept;
                 other[0].start = cuts[lost] + 1;
                 if lost > 0 {

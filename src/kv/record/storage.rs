@@ -1,5 +1,8 @@
-//! The file operations that durability depends on, behind a trait. [`Disk`] is the file system; a test's
-//! double can let operations fail, stop between any two of them, or forget what was not synced.
+//! The file operations for record files, as the trait [`Storage`]. [`Disk`] implements it with the real
+//! file system. Tests of this module have another implementation, which can make an operation fail, stop
+//! between any two operations, or lose everything that was not flushed. Invariant: what a method calls
+//! durable survives a power cut. (The index, the lock files and `weights.json` are always real files and
+//! do not use this trait.)
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
@@ -8,32 +11,33 @@ use std::path::Path;
 
 use crate::durable::{self, Space};
 
-/// What KV files need of a file system.
+/// The file operations that writing and reading record files need.
 pub trait Storage: Send + Sync {
-    /// Makes a folder and its parents, for this user alone (0700). It may exist.
+    /// Creates a folder and its parents, with mode 0700. It may exist already.
     fn make_folder(&self, path: &Path) -> io::Result<()>;
-    /// Creates a file that must not exist, for this user alone (0600).
+    /// Creates a file with mode 0600. It is an error if the file exists.
     fn create(&self, path: &Path) -> io::Result<Box<dyn OutputFile>>;
-    /// Opens a file for reading from its start; also its length in bytes.
+    /// Opens a file to read it from its start; also returns its length in bytes.
     fn open(&self, path: &Path) -> io::Result<(Box<dyn Read>, u64)>;
-    /// Renames, replacing what is there.
+    /// Renames a file, and replaces a file that has the name `to`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Makes creations, renames and removals in a folder durable.
+    /// Makes the creations, renames and removals in a folder durable (fsync of the folder).
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// The names in a folder, without those that are not UTF-8: npast did not write those.
+    /// The names of the files in a folder. Names that are not UTF-8 are left out, because npast did not
+    /// write them.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
-    /// The room on the disk of a folder, if that is known.
+    /// The free and total space of the disk of a folder; `None` if it is not known.
     fn space(&self, path: &Path) -> Option<Space> {
         let _ = path;
         None
     }
 }
 
-/// A file being written.
+/// A file that is being written.
 pub trait OutputFile: Write {
-    /// Makes what was written durable.
+    /// Makes the written bytes durable (fsync of the file).
     fn sync(&mut self) -> io::Result<()>;
 }
 
@@ -43,7 +47,7 @@ pub struct Disk;
 impl Storage for Disk {
     fn make_folder(&self, path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        // The folder may have been there with another mode, or the umask may have taken bits away.
+        // The folder may have existed with another mode, or the umask may have removed bits.
         fs::set_permissions(path, Permissions::from_mode(0o700))
     }
 
@@ -94,8 +98,8 @@ impl OutputFile for File {
     }
 }
 
-/// Opens a file for reading and writing, made empty if it is missing. Its mode is 0600 then, whatever
-/// the umask is and whatever the mode was.
+/// Opens a file for reading and writing; an empty one is created if it does not exist. Afterwards its
+/// mode is 0600, whatever its mode and the umask were.
 pub(in crate::kv) fn private_file(path: &Path) -> io::Result<File> {
     let file = durable::private::file(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;

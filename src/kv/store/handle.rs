@@ -1,5 +1,6 @@
-//! The handle of an open store, and the life of its writer thread. The handle's other methods are in the
-//! files beside this one.
+//! [`Store`]: a KV folder opened for one model, and the life of its writer thread. `agent/engine.rs`
+//! opens it after the model is loaded; the other files in this folder have the rest of its methods.
+//! Invariant: when the last handle is dropped, everything that was put is durable, or a notice was given.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,12 +20,12 @@ use crate::kv::write::job::WriterJob;
 use crate::kv::write::writer;
 use crate::ledger::Digest;
 
-/// KV on disk for one fingerprint. A cheap handle; the last one dropped waits for the writer to
-/// finish what was put.
+/// Stored KV of one model. Cloning gives another handle of the same store, which is cheap. Dropping the
+/// last handle waits until the writer thread has done all jobs.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<StoreInner>,
-    /// Nothing is changed through this handle.
+    /// True when nothing is changed through this handle.
     reading: bool,
 }
 
@@ -34,7 +35,7 @@ struct StoreInner {
     on: Option<OpenWithWriter>,
 }
 
-/// An open store and its writer thread.
+/// An open store with its writer thread.
 struct OpenWithWriter {
     open: Arc<OpenStore>,
     queue: Arc<Queue<WriterJob>>,
@@ -52,14 +53,18 @@ impl Drop for OpenWithWriter {
 }
 
 impl Store {
-    /// Opens or makes the store in `dir` ($NPAST_HOME/kv), removes what crashes left, rebuilds the
-    /// index if it is missing, damaged or of another version, and starts the writer. An error means
-    /// that KV cannot be saved there; [`Store::off`] is a store for that case.
+    /// Opens the store in the KV folder `dir` ($NPAST_HOME/kv), or creates it; removes temporary files
+    /// that crashed processes left, rebuilds the index if it is missing, damaged or of another version,
+    /// and starts the writer thread.
+    ///
+    /// # Errors
+    /// When KV cannot be saved in this folder; [`Store::off`] is a store for this case.
     pub fn open(dir: &Path, fingerprint: Fingerprint, limits: Limits) -> Result<Store, Error> {
         Store::open_on(Arc::new(Disk), dir, fingerprint, limits)
     }
 
-    /// [`Store::open`] on another storage. The index and the lock are always real files in `dir`.
+    /// [`Store::open`] with another [`Storage`] for the record files. The index and the lock files are
+    /// always real files in `dir`.
     pub fn open_on(
         storage: Arc<dyn Storage>,
         dir: &Path,
@@ -87,7 +92,7 @@ impl Store {
         })
     }
 
-    /// A store that finds nothing and drops what is put.
+    /// A store that saves no KV: lookups find nothing, and puts are ignored.
     pub fn off() -> Store {
         Store {
             inner: Arc::new(StoreInner {
@@ -98,7 +103,7 @@ impl Store {
         }
     }
 
-    /// The same store, through which nothing is put, pinned or moved to quarantine.
+    /// A handle of the same store, through which nothing is put, pinned or moved to quarantine.
     pub fn reading(&self) -> Store {
         Store {
             inner: self.inner.clone(),
@@ -106,47 +111,50 @@ impl Store {
         }
     }
 
-    /// Whether nothing can be changed through this handle.
+    /// Whether nothing is changed through this handle.
     pub fn is_reading(&self) -> bool {
         self.reading
     }
 
-    /// Whether this store keeps nothing.
+    /// Whether this store saves no KV.
     pub fn is_off(&self) -> bool {
         self.inner.on.is_none()
     }
 
-    /// What stored KV must agree with.
+    /// The fingerprint of this run; the hard part of stored KV must be equal to its hard part.
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.inner.fingerprint
     }
 
-    /// The digest of this run's soft facts; files say which they were written under.
+    /// The digest of this run's soft facts. Each record has the one under which it was written.
     pub fn soft(&self) -> Digest {
         self.inner.fingerprint.soft_digest()
     }
 
-    /// The notices for the user since the last call.
+    /// Takes the notices for the user that were added since the last call.
     pub fn take_notices(&self) -> Vec<Notice> {
         self.open_store()
             .map_or_else(Vec::new, |open| open.notices.take())
     }
 
-    /// What happened to segments that were handed over. When a count has changed, the caller looks up
-    /// the boundaries that it knows again, after a [`Store::flush`].
+    /// Counts of what happened to segments that were put. When a count has changed, the caller asks again
+    /// for the boundaries that it remembers, after a [`Store::flush`].
     pub fn changes(&self) -> Changes {
         self.open_store()
             .map_or(Changes::default(), |open| open.changes.now())
     }
 
-    /// Ends of segments, and digests of snapshots, that were handed over since the last call and that
-    /// another process had stored meanwhile with other bytes. Counted in [`Changes::other`].
+    /// The digests at the ends of segments, and the digests of snapshots, that were put since the last
+    /// call and that another process had stored with other bytes before. [`Changes::other`] counts them.
     pub fn take_others(&self) -> Vec<Digest> {
         self.open_store()
             .map_or_else(Vec::new, |open| open.changes.take_others())
     }
 
-    /// Waits until all that was put before is durable, or failed with a notice.
+    /// Waits until every earlier put is durable, or has failed with a notice.
+    ///
+    /// # Errors
+    /// When the writer thread has ended.
     pub fn flush(&self) -> Result<(), Error> {
         match self.inner.on.as_ref().map(|on| on.queue.flush()) {
             Some(Flushed::Dead) => Err(Error::Stopped),
@@ -159,15 +167,15 @@ impl Store {
         self.inner.on.as_ref().map(|on| &on.open)
     }
 
-    /// The open store, when this handle may change it.
+    /// The open store, if it may be changed through this handle.
     pub(in crate::kv) fn changeable(&self) -> Option<&OpenStore> {
         self.open_store()
             .filter(|_| !self.reading)
             .map(|open| &**open)
     }
 
-    /// Gives the writer a job. The job is dropped when this handle may change nothing, and when the writer
-    /// has died, of which a notice was given.
+    /// Gives a job to the writer thread. The job is dropped when this handle may change nothing, and when
+    /// the thread has ended (a notice was given then).
     pub(in crate::kv) fn push(&self, job: WriterJob) {
         if let (Some(on), false) = (&self.inner.on, self.reading) {
             on.open.activity.touch();
@@ -193,7 +201,7 @@ impl Store {
         ask(&self.open_store().expect("a store that is on").reader())
     }
 
-    /// Whether a thread is changing the index, or waiting for its turn.
+    /// Whether a thread holds the connection for changes.
     #[cfg(test)]
     pub(in crate::kv) fn is_changing(&self) -> bool {
         self.open_store().is_some_and(|open| open.index.is_locked())

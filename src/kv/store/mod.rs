@@ -1,9 +1,10 @@
-//! The handle that other rooms use: [`handle::Store`].
+//! [`handle::Store`]: the handle by which the slot and the agent use stored KV of one model.
 //!
-//! - `handle`: opening and closing, and the writer thread.
+//! - `handle`: opening and closing a store, and the writer thread.
 //! - `query`: lookups and proven reads.
-//! - `put`: what callers store. `pins`: what owners want kept.
-//! - `upkeep`: eviction, merging, quarantine.
+//! - `put`: handing over segments, snapshots and samples of logits to be stored.
+//! - `pins`: what an owner wants kept.
+//! - `upkeep`: garbage collection, merging, disk space, quarantine.
 
 pub(in crate::kv) mod handle;
 mod pins;

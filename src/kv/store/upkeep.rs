@@ -1,4 +1,10 @@
-//! What keeps a store small and sound: eviction, merging, quarantine, and samples for a deep check.
+//! The methods of `Store` that keep a store small and free of damage: garbage collection, merging, freeing
+//! disk space, quarantine, and choosing segments for `npast kv verify --deep`. Invariant: of these methods
+//! only `make_room` evicts records that the conversation in the slot needs.
+//!
+//! `Store::collect` may run while other processes use the folder. Then it may also remove what such a
+//! process has just stored and no owner reaches yet; these tokens are evaluated again. (`Folder::collect`,
+//! which `npast kv gc` calls, refuses to run in this case.)
 
 use std::sync::Arc;
 
@@ -15,13 +21,14 @@ use crate::kv::write::merge::Merged;
 use super::handle::Store;
 
 impl Store {
-    /// Removes what no owner reaches under any fingerprint. If more than the quota is left, also leaves
-    /// of what is reached, those first that save the fewest tokens per byte, but nothing that the owner
-    /// needs who pinned or put last. Done by the writer, in order with the puts. The writer keeps to
-    /// the quota by itself, at the end of each turn.
+    /// Garbage collection: removes every record that no owner reaches, under every model. If more than
+    /// the quota is left, also removes leaves that owners reach (see `write::evict`), those first that
+    /// save the fewest tokens per byte; records of the owner with the latest pin or put stay. The writer
+    /// thread does it, in order with the puts. The thread also keeps to the quota by itself, at the end
+    /// of each turn.
     ///
     /// # Errors
-    /// When the writer has stopped, or files or index fail.
+    /// When the writer thread has ended, or the files or the index fail.
     pub fn collect(&self) -> Result<Collected, Error> {
         if self.changeable().is_none() {
             return Ok(Collected::default());
@@ -31,17 +38,18 @@ impl Store {
         done.recv().unwrap_or(Err(Error::Stopped))
     }
 
-    /// From now on the writer merges small segments that follow each other when nobody has used the
-    /// store for `Limits::merge_after`: on chains that are pinned from now on, and on those that were
-    /// pinned last.
+    /// From now on the writer thread merges small segments that follow each other, when nobody has used
+    /// the store for `Limits::merge_after`: on the chains of the latest pins, and on each chain that is
+    /// pinned later.
     pub fn merge_with(&self, join: Arc<dyn Join>) {
         self.push(WriterJob::MergeWith { join });
     }
 
-    /// Merges now what would be merged in idle time. Nothing before [`Store::merge_with`].
+    /// Does now all merges that the writer thread would do later. Does nothing before
+    /// [`Store::merge_with`].
     ///
     /// # Errors
-    /// When the writer has stopped. What fails on the way is a notice, and ends it.
+    /// When the writer thread has ended. A failed merge becomes a notice, and ends this call.
     pub fn merge(&self) -> Result<Merged, Error> {
         if self.is_off() {
             return Ok(Merged::default());
@@ -51,9 +59,9 @@ impl Store {
         done.recv().map_err(|_| Error::Stopped)
     }
 
-    /// Evicts what is least useful until `bytes` are free, at the end also what is in use: that is
-    /// evaluated again after a restart. Returns the bytes that were freed. Done by the writer, in
-    /// order with the puts, and reported by a notice.
+    /// Frees `bytes` bytes of disk space for npast.db: removes files in quarantine, then the least useful
+    /// records, and at last also records in use, which are then evaluated again after a restart. Returns
+    /// the number of freed bytes. The writer thread does it, in order with the puts, and adds a notice.
     pub fn make_room(&self, bytes: u64) -> u64 {
         if self.changeable().is_none() {
             return 0;
@@ -63,7 +71,8 @@ impl Store {
         done.recv().map_or(0, |collected| collected.bytes)
     }
 
-    /// Takes an edge out of use: its file is moved to quarantine/, its row is removed, a notice says why.
+    /// Takes an edge out of use: moves its file to quarantine, removes its index row, and adds a notice
+    /// with the reason.
     pub fn quarantine_edge(&self, edge: &Edge, reason: &str) {
         if let Some(open) = self.changeable() {
             quarantine::edge(open, edge, reason);
@@ -77,16 +86,16 @@ impl Store {
         }
     }
 
-    /// Takes edges and a node out of use that another machine computed and that are not right on this
-    /// one; one notice for all of them.
+    /// Takes edges and a node out of use that another machine has evaluated and that are not right on
+    /// this machine. There is one notice for all of them.
     pub fn refuse(&self, edges: &[Edge], node: Option<&Node>, reason: &str) {
         if let Some(open) = self.changeable() {
             quarantine::all(open, edges, node, reason);
         }
     }
 
-    /// At most `most` segments, spread over all that are stored for this fingerprint, with what it
-    /// takes to evaluate them again.
+    /// Chooses at most `most` segments, spread over everything that is stored for this model, with the
+    /// tokens and runs that the slot needs to evaluate them again.
     ///
     /// # Errors
     /// When the index or a file cannot be read.

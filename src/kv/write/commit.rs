@@ -1,7 +1,16 @@
-//! How a record gets its file and its row. The file is written and made durable first. Then one
-//! transaction asks the index again whether the record fits, gives the file its name, and adds the row.
-//! So of two processes that store the same record one does, and the other learns whether its bytes are
-//! the same.
+//! Stores one record: its file and its index row. The writer thread calls [`commit`] for each put. The
+//! steps:
+//! 1. The index is asked whether the record should be stored. It is not stored if a record of the same
+//!    name is stored already. A segment is also not stored if no stored segment ends where it begins
+//!    (except at position 0), or if more of its tokens are stored than the slot has taken the bytes of
+//!    (see `find::ahead`).
+//! 2. The file is written under a temporary name and flushed, which may take long.
+//! 3. A transaction of the index begins. No other process can change the index until it ends. The
+//!    questions of step 1 are asked again, because another process may have changed the index meanwhile.
+//! 4. The file is renamed to its final name, the index row is added, and the transaction is committed.
+//!
+//! So if two processes store the same record, one stores it, and the other one finds it stored and
+//! compares the checksums. Invariant: no index row is added before its file is durable.
 
 use std::io::Read;
 
@@ -17,36 +26,37 @@ use crate::kv::record::put::Record;
 
 use super::failure::WriteFailure;
 
-/// What became of a record.
+/// The result of [`commit`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::kv) enum Committed {
-    /// It is stored.
+    /// The record was stored.
     New,
-    /// It was stored already, with the same bytes.
+    /// The record was stored already, with the same bytes.
     Same,
-    /// It is not stored: one of its name is there with other bytes, or more of its tokens are stored
-    /// than those whose bytes it took.
+    /// The record was not stored. Either a record with the same name is stored with other bytes, or more
+    /// of its tokens are stored than the slot took the bytes of (see `find::ahead`).
     Other,
-    /// It is not stored: no segment ends where it begins, so no lookup would find it.
+    /// The record was not stored, because no segment ends where it begins: no lookup could find it.
     NoParent,
 }
 
-/// Stores a record, if it is not there and fits. `room` is called before a file of that many bytes is
-/// written.
+/// Stores a record, unless it is stored already or could not be used. `room` is called before a file of
+/// that many bytes is written, and may refuse it for lack of disk space.
 pub(in crate::kv) fn commit(
     store: &OpenStore,
     record: &Record,
     room: impl FnOnce(u64) -> Result<(), WriteFailure>,
 ) -> Result<Committed, WriteFailure> {
-    // Before anything is written: most records that do not fit are found here.
+    // These questions are asked before anything is written: most records that will not be stored are
+    // found here.
     let found = fit(store, &store.index(), record)?;
     match found {
         Fit::NoParent => return Ok(Committed::NoParent),
         Fit::MoreStored => return Ok(Committed::Other),
         Fit::Free | Fit::There => {}
     }
-    // While the slot has bytes that another process stored differently, no process can evaluate the record
-    // again from stored states: so it gets no runs.
+    // While the slot has bytes that differ from the stored ones, no other process can evaluate this
+    // record again from stored KV: so it is stored without runs.
     let runs = if store.changes.has_others() {
         &[][..]
     } else {
@@ -75,7 +85,8 @@ pub(in crate::kv) fn commit(
     let tx = match index.begin() {
         Ok(tx) => tx,
         Err(error) => {
-            // The index cannot be written now. The next open finds the file and adds its row.
+            // The index cannot be changed now. The file is renamed all the same: the next open finds it
+            // and adds its index row.
             if matches!(fit(store, &index, record), Ok(Fit::Free)) {
                 draft.publish()?;
             }
@@ -94,19 +105,20 @@ pub(in crate::kv) fn commit(
     Ok(Committed::New)
 }
 
-/// Whether a record fits what the index has.
+/// Whether a record can be stored, by what the index has now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fit {
     /// It can be stored.
     Free,
-    /// One of its name is stored.
+    /// A record with its name is stored.
     There,
-    /// More of its tokens are stored than those whose bytes it took.
+    /// More of its tokens are stored than the slot took the bytes of.
     MoreStored,
-    /// No segment ends where it begins.
+    /// No segment ends where the record begins.
     NoParent,
 }
 
+/// Asks the index whether a record can be stored.
 fn fit(store: &OpenStore, index: &Index, record: &Record) -> SqlResult<Fit> {
     if record.kind == RecordKind::Node {
         let there = index.nodes(store.model()).has(record.to)?;
@@ -128,8 +140,8 @@ fn fit(store: &OpenStore, index: &Index, record: &Record) -> SqlResult<Fit> {
     Ok(Fit::Free)
 }
 
-/// Whether the stored file of a record's name has the record's bytes. A file that cannot be read counts
-/// as the same: the next reader reports it.
+/// Whether the stored file with a record's name has the same bytes as the record, by the checksums. A
+/// file that cannot be read counts as the same; its next reader gets the error.
 fn compare(store: &OpenStore, name: &str, record: &Record, sums: Sums) -> Committed {
     let stored = || {
         let (mut input, len) = store.files.open(name).ok()?;
@@ -148,6 +160,7 @@ fn compare(store: &OpenStore, name: &str, record: &Record, sums: Sums) -> Commit
     }
 }
 
+/// Adds the index row of a record.
 fn add_row(index: &Index, store: &OpenStore, record: &Record, bytes: u64) -> SqlResult<()> {
     match record.role {
         None => index.edges(store.model()).add(&NewEdge {

@@ -1,6 +1,17 @@
-//! Eviction: which files are removed when there are too many, and in which order. Files that no owner
-//! reaches go first. Of the others leaves go first, those that save the fewest tokens per byte; what is
-//! in use stays.
+//! Eviction: removes records when the store is larger than its quota, or when disk space is missing. The
+//! writer thread does it at the end of a turn, before a write on a full disk, and when npast.db needs
+//! space. Garbage collection (`npast kv gc`, `Store::collect`) is an eviction that also removes every
+//! record that no owner reaches. The caller says which records are in use (`in_use`), and these stay.
+//!
+//! Order: only leaves are removed. A leaf is a record that nothing continues: a node, or an edge at whose
+//! end no edge begins and no node stands. An edge becomes a leaf when everything after it was removed. (An
+//! edge to which no chain leads from position 0 may go at any time.) This decides which leaf goes first:
+//! 1. A leaf that no owner reaches goes before one that an owner reaches.
+//! 2. Then the leaf goes without which the fewest tokens per byte must be evaluated again.
+//! 3. If these numbers are about equal, the leaf goes whose latest pin is the oldest.
+//! 4. If these are equal too, the leaf at the highest position goes.
+//!
+//! Invariant: from every record that is left, a chain still leads back to position 0 if one did before.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -16,12 +27,12 @@ use crate::ledger::Digest;
 
 use super::in_use::InUse;
 
-/// What an eviction removed.
+/// What an eviction has removed.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Collected {
-    /// Files.
+    /// The number of removed files.
     pub files: u64,
-    /// Their bytes.
+    /// The bytes of the removed files.
     pub bytes: u64,
 }
 
@@ -35,7 +46,7 @@ pub(in crate::kv) enum EvictError {
 }
 
 impl EvictError {
-    /// As an error of the folder at `path`.
+    /// This error as an error of the folder at `path`.
     pub(in crate::kv) fn at(self, path: &Path) -> Error {
         match self {
             EvictError::Io(source) => Error::folder(path)(source),
@@ -56,14 +67,15 @@ impl IndexError for EvictError {
 /// What an eviction removes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::kv) enum EvictWhat {
-    /// Only as much as is above the quota.
+    /// Only as many records as needed to come down to the given number of bytes.
     OverQuota,
-    /// Also everything that no owner reaches.
+    /// These, and also every record that no owner reaches.
     Unreached,
 }
 
-/// Removes files until the others fit into `quota` bytes, and what `what` says; nothing that is in use.
-/// Also returns the bytes that are left, which are above the quota when what is in use is.
+/// Removes records until the others take at most `quota` bytes, and in addition what `what` says. Records
+/// in use (`used`) stay. Also returns the bytes that are left; they are more than `quota` if the records
+/// in use are.
 pub(in crate::kv) fn evict(
     index: &OpenIndex,
     files: &Files,
@@ -109,7 +121,7 @@ pub(in crate::kv) fn evict(
     Ok((collected, left))
 }
 
-/// Removes some items of a graph, the deepest first.
+/// Removes some records of a graph, those at the highest positions first.
 pub(in crate::kv) fn remove_all(
     index: &OpenIndex,
     files: &Files,
@@ -117,7 +129,7 @@ pub(in crate::kv) fn remove_all(
     items: &HashSet<GraphItem>,
 ) -> Result<Collected, EvictError> {
     let mut order: Vec<GraphItem> = items.iter().copied().collect();
-    // Nodes before the edge that ends there.
+    // At the same position, a node goes before the edge that ends there.
     order.sort_by_key(|i| Reverse((graph.end(*i), graph.node(*i).is_some(), *i)));
     let mut collected = Collected::default();
     for item in order {
@@ -128,8 +140,9 @@ pub(in crate::kv) fn remove_all(
     Ok(collected)
 }
 
-/// Removes the file, then the row: a crash in between leaves a row without a file, which the next open
-/// removes. Pins at the end of an edge move to its start, so their owners hold what is left.
+/// Removes the file of a record, then its index row. A crash in between leaves an index row without a
+/// file, which the next open removes. Pins at the end of a removed edge move to its start, so their owners
+/// still reach the rest of the chain.
 fn remove(
     index: &OpenIndex,
     files: &Files,
@@ -138,10 +151,11 @@ fn remove(
 ) -> Result<u64, EvictError> {
     let files = files.of(&short(graph.hard));
     files.remove(&graph.name(item))?;
-    // Locked for one row at a time: other threads use the index in between.
+    // The connection is locked for one index row at a time, so that other threads can use the index in
+    // between.
     let index = index.lock();
     let model = graph.model;
-    // In one transaction, because another process may store again what ends there.
+    // One transaction, because another process may be storing again an edge that ends at the same digest.
     index.at_once(|| {
         if let Some(edge) = graph.edge(item) {
             index.edges(model).remove(edge)?;
@@ -157,6 +171,7 @@ fn remove(
     Ok(graph.bytes(item))
 }
 
+/// Flushes the model folders, so that the removals are durable.
 fn sync(files: &Files, graphs: &[Graph], collected: Collected) -> io::Result<()> {
     if collected.files == 0 {
         return Ok(());
@@ -171,9 +186,10 @@ fn sync(files: &Files, graphs: &[Graph], collected: Collected) -> io::Result<()>
     Ok(())
 }
 
-/// A leaf that may be evicted. The least goes first: what no owner reaches, then what saves the fewest
-/// tokens per byte (in powers of two, so the size of a header decides nothing), then what was pinned the
-/// longest ago, then the deepest.
+/// A leaf that may be removed. The fields are in the order of comparison, and the smallest candidate goes
+/// first: a record that no owner reaches; then the one that saves the fewest tokens per byte (compared in
+/// powers of two, so that the length of a header does not decide); then the one whose latest pin is the
+/// oldest; then the one at the highest position.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     reached: bool,
@@ -184,18 +200,20 @@ struct Candidate {
     item: GraphItem,
 }
 
-/// One eviction: the leaves of all graphs, and what becomes a leaf when they are removed.
+/// One eviction: its heap has the leaves of all graphs, and gets new ones when records are removed.
 struct Eviction<'a> {
     graphs: &'a [Graph],
-    /// The latest pin that reaches an item.
+    /// For each graph, the latest pin that reaches a record.
     pinned: Vec<HashMap<GraphItem, i64>>,
+    /// For each graph, the records in use.
     used: Vec<HashSet<GraphItem>>,
+    /// For each graph, the records that were removed.
     removed: Vec<HashSet<GraphItem>>,
     heap: BinaryHeap<Reverse<Candidate>>,
 }
 
 impl<'a> Eviction<'a> {
-    /// Over all items but the `removed` ones.
+    /// An eviction over all records except the `removed` ones.
     fn new(graphs: &'a [Graph], used: &InUse, removed: Vec<HashSet<GraphItem>>) -> Eviction<'a> {
         let mut eviction = Eviction {
             graphs,
@@ -231,6 +249,7 @@ impl<'a> Eviction<'a> {
         eviction
     }
 
+    /// The leaf that goes next; `None` when no leaf is left.
     fn next(&mut self) -> Option<Candidate> {
         loop {
             let Reverse(candidate) = self.heap.pop()?;
@@ -240,7 +259,7 @@ impl<'a> Eviction<'a> {
         }
     }
 
-    /// An item was removed: the edges that end where it began may be leaves now.
+    /// A record was removed: the edges that end where it began may be leaves now.
     fn gone(&mut self, graph: usize, item: GraphItem) {
         self.removed[graph].insert(item);
         let g = &self.graphs[graph];
@@ -254,7 +273,7 @@ impl<'a> Eviction<'a> {
         }
     }
 
-    /// Makes an item a candidate if it is a leaf, and not in use.
+    /// Makes a record a candidate if it is a leaf and not in use.
     fn offer(&mut self, graph: usize, item: GraphItem) {
         let g = &self.graphs[graph];
         let removed = &self.removed[graph];
@@ -263,7 +282,7 @@ impl<'a> Eviction<'a> {
         }
         if let Some(edge) = g.edge(item) {
             let after = g.starting(edge.to).iter().chain(g.standing(edge.to));
-            // An edge that no chain reaches is of no use, whatever follows it.
+            // An edge to which no chain leads from position 0 is of no use, whatever continues it.
             if g.is_anchored(edge.from) && after.into_iter().any(|i| !removed.contains(i)) {
                 return;
             }

@@ -1,4 +1,5 @@
-//! Why a job of the writer failed, and what the user is told about it.
+//! Why a job of the writer thread failed, and the notice that the user gets about it. Invariant: one
+//! cause (a full disk, a read-only folder) gives one notice, whichever operation met it.
 
 use std::io;
 
@@ -15,7 +16,7 @@ pub(in crate::kv) enum WriteFailure {
     Io(#[from] io::Error),
     #[error("{0}")]
     Index(#[from] rusqlite::Error),
-    /// A reader would refuse the record.
+    /// The record was not written, because a reader would refuse it.
     #[error("{0}")]
     Invalid(Damage),
 }
@@ -35,7 +36,7 @@ const CLOSED: &str =
     "Make the data folder writable; until then KV is evaluated again after a restart.";
 const BROKEN: &str = "Check the disk of the data folder; saving is tried again with the next turn.";
 
-/// Tells the user that something could not be stored; once for each reason.
+/// Adds the notice that something could not be stored; once for each reason.
 pub(in crate::kv) fn report(notices: &Notices, failure: &WriteFailure) {
     let (reason, text, hint) = match failure {
         WriteFailure::Io(error) => {
@@ -64,7 +65,7 @@ pub(in crate::kv) fn report(notices: &Notices, failure: &WriteFailure) {
     notices.add_once(&reason, text, hint);
 }
 
-/// Tells the user that merging failed. It is idle work: nothing is less saved than before.
+/// Adds the notice that a merge failed. Merging only saves time later: everything is stored as before.
 pub(in crate::kv) fn report_merging(notices: &Notices, failure: &WriteFailure) {
     notices.add_once(
         "merge",
@@ -73,8 +74,8 @@ pub(in crate::kv) fn report_merging(notices: &Notices, failure: &WriteFailure) {
     );
 }
 
-/// The reason under which a failure of the index is reported, and what to do. A full disk has one
-/// reason, whether a record or the index met it first.
+/// The reason under which a failure of the index is reported, and what the user can do. A full disk has
+/// one reason, whether a record file or the index met it first.
 fn index_reason(error: &rusqlite::Error) -> (String, &'static str) {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => ("full".to_owned(), FULL),

@@ -1,4 +1,5 @@
-//! What the writer thread can be asked to do.
+//! The jobs of the writer thread. Each is one method of `Store`, whose doc comment says what it does.
+//! Invariant: a job owns all its bytes, so a caller can go on while the job waits.
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -12,7 +13,8 @@ use super::evict::Collected;
 use super::join::Join;
 use super::merge::Merged;
 
-/// A job of the writer; each is a method of `Store` that says what it does.
+/// A job of the writer thread; the method of `Store` with the same name describes it. (`Put` is for
+/// `put_segment` and `put_snapshot`.)
 pub(in crate::kv) enum WriterJob {
     Put(Record),
     Pin {
@@ -56,7 +58,7 @@ pub(in crate::kv) enum WriterJob {
 }
 
 impl WriterJob {
-    /// Bytes that it holds while it waits.
+    /// The bytes of memory that the job takes while it waits.
     pub(in crate::kv) fn bytes(&self) -> usize {
         match self {
             WriterJob::Put(record) => record.bytes(),

@@ -1,14 +1,17 @@
-//! What merging and splitting need of the slot: payloads are opaque bytes in kv/, and the slot knows
-//! their layout.
+//! [`Join`]: how payloads are joined by a merge and cut by a split. Payloads are opaque bytes in this
+//! module, so the slot implements the trait. Invariant: the result is byte for byte what the slot would
+//! export for the same positions.
 
 /// Joins and cuts payloads.
 pub trait Join: Send + Sync {
-    /// The payload of all positions of `parts`, which follow each other: byte for byte what an
-    /// export of the whole range gives. `None` when they are not of its layout.
+    /// Joins the payloads of `parts`, which follow each other without a gap. The result is byte for byte
+    /// what the slot would export for the whole range. `None` if the payloads do not have the layout of
+    /// this context's KV.
     fn join(&self, parts: &[PayloadPart<'_>]) -> Option<Vec<u8>>;
 
-    /// The payload of positions [a, b) of one that has more: byte for byte what an export of them
-    /// gives. `None` when it is not of this layout, or has not all of them.
+    /// Cuts the payload of positions [a, b) out of a larger one. The result is byte for byte what the
+    /// slot would export for [a, b). `None` if the payload does not have the layout of this context's KV,
+    /// or does not have all of these positions.
     fn cut(&self, whole: &PayloadPart<'_>, a: usize, b: usize) -> Option<Vec<u8>>;
 }
 
@@ -19,6 +22,6 @@ pub struct PayloadPart<'a> {
     pub p0: usize,
     /// One past the last position.
     pub p1: usize,
-    /// As it was put.
+    /// The payload as it was put.
     pub payload: &'a [u8],
 }

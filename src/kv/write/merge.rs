@@ -1,5 +1,8 @@
-//! Merging: the writer's idle work of making one segment of several small ones. `merge_plan` decides which;
-//! the order of the steps is in docs/kv-format.md.
+//! Merging: makes one segment of several small ones. The writer thread does it when nobody has used the
+//! store for some time. `merge_plan` decides which segments are merged; docs/kv-format.md (Merging) has
+//! the order of the steps. Invariant: a merge changes no byte of the KV that a restore gets. It removes
+//! only plain joints (see `index::joints`): those that no other segment, no node, no pin and no turn node
+//! needs.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,43 +23,47 @@ use super::failure::WriteFailure;
 use super::join::{Join, PayloadPart};
 use super::merge_plan::{ChainLink, is_small, plan, weight};
 
-/// What merging did.
+/// What merging has done.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Merged {
-    /// Segments that are gone.
+    /// The number of segments that were merged into others.
     pub replaced: u64,
-    /// Segments that took their place.
+    /// The number of segments that replaced them.
     pub written: u64,
-    /// Bytes of these.
+    /// The bytes of the files that were written.
     pub bytes: u64,
 }
 
-/// The chains that wait to be merged, and how their payloads are joined. Owned by the writer thread.
+/// The chains that may need a merge, and how payloads are joined. The writer thread owns this value.
 #[derive(Default)]
 pub(in crate::kv) struct Merger {
     join: Option<Arc<dyn Join>>,
-    /// Owners and the ends of their chains; the last one is next.
+    /// Owners, and the digests at the ends of their chains. The last entry is next.
     due: Vec<(String, Digest)>,
-    /// Joints that are never merged over: the parts are of different builds, or cannot be joined.
+    /// Joints that are never removed: the segments there were written under different soft fingerprints,
+    /// or their payloads cannot be joined.
     blocked: HashSet<Digest>,
-    /// Joints beside a damaged part that could not be taken out of use. They are tried again after the
-    /// next pin, which shows that the index can be written.
+    /// Joints beside a damaged segment. Such a segment may still have an index row, if it could not be
+    /// taken out of use. These joints are tried again after the next pin, because a pin shows that the
+    /// index can be changed.
     damaged: HashSet<Digest>,
 }
 
-/// How a step ended.
+/// The result of one attempt.
 enum MergeStep {
     Merged(Merged),
-    /// These joints can never be merged over.
+    /// These joints can never be removed.
     Blocked(Vec<Digest>),
-    /// The part between these joints is damaged. It went to quarantine if that was possible.
+    /// The segment between these joints is damaged. It was moved to quarantine, if that was possible.
     Damaged([Digest; 2]),
-    /// Another process changed the chain meanwhile: it waits until it is pinned again.
+    /// Another process has changed the chain in the meantime. The chain is looked at again after its next
+    /// pin.
     Raced,
 }
 
 impl Merger {
-    /// Sets how payloads are joined, and takes chains to merge; those that were pinned last come first.
+    /// Sets how payloads are joined, and takes the chains of some pins to be merged; `pins` has the
+    /// latest first, and it is merged first.
     pub(in crate::kv) fn begin(&mut self, join: Arc<dyn Join>, pins: Vec<(String, Digest)>) {
         self.join = Some(join);
         for (owner, end) in pins.iter().rev() {
@@ -64,12 +71,12 @@ impl Merger {
         }
     }
 
-    /// How payloads are joined, once that is set.
+    /// How payloads are joined; `None` before [`Merger::begin`].
     pub(in crate::kv) fn join(&self) -> Option<Arc<dyn Join>> {
         self.join.clone()
     }
 
-    /// An owner's chain has grown.
+    /// The chain of an owner has grown.
     pub(in crate::kv) fn note(&mut self, owner: &str, end: Digest) {
         if self.join.is_some() {
             self.damaged.clear();
@@ -78,17 +85,17 @@ impl Merger {
         }
     }
 
-    /// Whether a chain waits.
+    /// Whether a chain waits to be looked at.
     pub(in crate::kv) fn is_due(&self) -> bool {
         !self.due.is_empty()
     }
 
-    /// Does one merge, if a waiting chain needs one: it reads and writes at most 12 MiB. `fresh` are the
-    /// ends of what was put since the last pin. After a failure the chain waits until it is pinned
-    /// again.
+    /// Does one merge, if a waiting chain needs one. It reads and writes at most 12 MiB. `fresh` are the
+    /// digests at the ends of the fresh records (see `in_use`). After a failure the chain waits for its
+    /// next pin.
     ///
-    /// The loop ends: each round merges, or removes a chain from the queue, or adds a joint that no later
-    /// round merges over.
+    /// The loop ends, because each round merges, or removes a chain from the list, or adds a joint at
+    /// which no later round merges.
     pub(in crate::kv) fn step(
         &mut self,
         store: &OpenStore,
@@ -115,7 +122,7 @@ impl Merger {
         Ok(None)
     }
 
-    /// Merges edges of the chain that ends at `end`; `None` when there is nothing to merge.
+    /// Merges some edges of the chain that ends at `end`; `None` if there is nothing to merge.
     fn look(
         &self,
         store: &OpenStore,
@@ -134,7 +141,7 @@ impl Merger {
     }
 }
 
-/// Adds joints to a set; whether one of them is new there.
+/// Adds joints to a set; returns whether one of them was not in it.
 fn add(known: &mut HashSet<Digest>, joints: &[Digest]) -> bool {
     let before = known.len();
     known.extend(joints);
@@ -162,7 +169,7 @@ fn merge(store: &OpenStore, join: &dyn Join, edges: &[Edge]) -> Result<MergeStep
             Err(ReadFault::Damage(damage)) => return Err(WriteFailure::Invalid(damage)),
             Err(ReadFault::Io(error)) => return Err(error.into()),
         };
-        // A record has one soft fingerprint, which is compared when another build takes its KV.
+        // A record has one soft fingerprint, by which another build decides whether it may use the KV.
         if soft.is_some_and(|s| s != part.soft) {
             return Ok(MergeStep::Blocked(vec![edge.from]));
         }
@@ -218,7 +225,8 @@ fn merge(store: &OpenStore, join: &dyn Join, edges: &[Edge]) -> Result<MergeStep
         tokens: &record.tokens,
     };
     if !store.index().joints(store.model()).merge(edges, &whole)? {
-        // Another process may have merged the same: then the file is its file.
+        // Another process may have made the same merge: then the file belongs to the index row that it
+        // has added.
         let known = store
             .index()
             .edges(store.model())
@@ -228,7 +236,7 @@ fn merge(store: &OpenStore, join: &dyn Join, edges: &[Edge]) -> Result<MergeStep
         }
         return Ok(MergeStep::Raced);
     }
-    // Callers that know the boundaries between the parts look them up again.
+    // Callers that remember boundaries between these segments ask for them again.
     store.changes.add_moved();
     for edge in edges {
         store.files.remove(&edge.name())?;
@@ -241,8 +249,8 @@ fn merge(store: &OpenStore, join: &dyn Join, edges: &[Edge]) -> Result<MergeStep
     }))
 }
 
-/// A chain's weights and joints. The first edge is not merged with the next: it ends where the frozen
-/// head ends, and other conversations continue from there.
+/// The weights of the edges of a chain, and which of their joints may be removed. The first edge is never
+/// merged: it ends where the frozen head ends, and other conversations go on from there.
 fn links(
     store: &OpenStore,
     edges: &[Edge],

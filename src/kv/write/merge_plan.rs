@@ -1,44 +1,53 @@
-//! Which segments of a chain are merged into one: a pure function of their sizes. Small segments become
-//! one file, so that a year of short turns loads as fast as one long turn.
+//! Decides which segments of a chain are merged into one. `merge` calls [`plan`] for each chain that has
+//! grown. The result depends only on the sizes of the segments, and on which joints between them may be
+//! removed. A conversation of a year of short turns has thousands of small segments; merged into a few
+//! large ones, they are read as fast as the segments of a single long prompt. Invariant: the number of
+//! merges that write the same byte again is bounded (see [`plan`]).
 
 use std::ops::Range;
 
 use crate::kv::record::item::Edge;
 
-/// Small edges that follow each other are merged when they weigh this many bytes together.
+/// Small edges that follow each other are merged when together they weigh at least this many bytes.
 const WHOLE: u64 = 8 << 20;
-/// An edge of at least this many bytes is not merged. It is less than [`WHOLE`], because a merge drops the
-/// headers of its parts: a merged edge must not count as small again.
+/// An edge of at least this weight is not merged. It is less than [`WHOLE`], because a merge drops the
+/// headers of its parts: the merged edge must not be small again.
 const SMALL: u64 = WHOLE / 2;
-/// The least weight of a token, in bytes: it bounds the edges of models with little KV per token too, to
-/// 65,536 tokens.
+/// The minimum weight of a token in bytes. Some models have little KV per token (or none by position);
+/// with this weight their merged edges have a bound too: 65,536 tokens are 8 MiB.
 const TOKEN_WEIGHT: u64 = 128;
-/// Edges of less than [`WHOLE`] together are merged when they weigh at least this many times the heaviest
-/// of them: so each byte is written again once for each such factor of growth.
+/// Edges that together weigh less than [`WHOLE`] are merged when together they weigh at least this many
+/// times the heaviest of them. So whenever a byte is written again, the new edge is at least 8 times as
+/// heavy as the edge it was in.
 const GROWTH: u64 = 8;
 
 /// An edge of a chain.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::kv) struct ChainLink {
     pub(in crate::kv) weight: u64,
-    /// The edge may be merged with the one before it: their joint is plain (see `index::joints`), and
-    /// nothing that was put since the last pin ends there.
+    /// True when the edge may be merged with the one before it: their joint is plain (see
+    /// `index::joints`), and no fresh record (see `in_use`) ends there.
     pub(in crate::kv) joined: bool,
 }
 
-/// True for edges that a merge may take.
+/// True for an edge that a merge may take.
 pub(in crate::kv) fn is_small(edge: &Edge) -> bool {
     weight(edge) < SMALL
 }
 
-/// The weight of an edge, in bytes.
+/// The weight of an edge: the length of its file in bytes, but at least [`TOKEN_WEIGHT`] for each token.
 pub(in crate::kv) fn weight(edge: &Edge) -> u64 {
     edge.bytes.max((edge.p1 - edge.p0) as u64 * TOKEN_WEIGHT)
 }
 
-/// The edges of a chain that should be one edge, if there are any: together they weigh [`WHOLE`], or
-/// [`GROWTH`] times the heaviest of them. So a byte of an edge of `s` bytes is written again at most
-/// log8(WHOLE / s) + 1 times in its life, and a run weighs less than [`WHOLE`] + [`SMALL`].
+/// The edges of a chain that should become one edge, if there are any: edges that together weigh
+/// [`WHOLE`], or [`GROWTH`] times the heaviest of them. A merge takes less than [`WHOLE`] + [`SMALL`]
+/// bytes, because it stops at the edge that reaches [`WHOLE`].
+///
+/// Example: a byte is in an edge of 16 KiB. Each merge puts the byte into an edge that is at least 8
+/// times as heavy (128 KiB, then 1 MiB), or into an edge of at least 8 MiB, which is not merged again. In
+/// general, a byte of an edge of `s` bytes is written again at most log8(WHOLE / s) + 1 times: 4 times in
+/// the example.
 pub(in crate::kv) fn plan(chain: &[ChainLink]) -> Option<Range<usize>> {
     let small = |i: usize| chain[i].weight < SMALL;
     let mut from = 0;
@@ -55,7 +64,7 @@ pub(in crate::kv) fn plan(chain: &[ChainLink]) -> Option<Range<usize>> {
     None
 }
 
-/// The same for a part of the chain whose edges may all be merged with each other.
+/// [`plan`] for a part of the chain in which all joints may be removed.
 fn within(chain: &[ChainLink], stretch: Range<usize>) -> Option<Range<usize>> {
     let mut open = vec![stretch];
     while let Some(stretch) = open.pop() {
@@ -77,7 +86,8 @@ fn within(chain: &[ChainLink], stretch: Range<usize>) -> Option<Range<usize>> {
         if total >= GROWTH * heaviest {
             return Some(stretch);
         }
-        // No run with the heaviest in it grows enough; those beside it may.
+        // No sequence of edges with the heaviest one in it weighs enough; the sequences before and after
+        // it may.
         let at = links.iter().position(|l| l.weight == heaviest).unwrap_or(0) + stretch.start;
         open.push(stretch.start..at);
         open.push(at + 1..stretch.end);
@@ -90,10 +100,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Merges until nothing is left to merge; the sizes then, and how often each edge's bytes were
-    /// written again.
+    /// Merges until nothing is left to merge. Returns the sizes of the edges after that, and how often
+    /// the bytes of each first edge were written again.
     fn settle(sizes: &[u64]) -> (Vec<u64>, Vec<u32>) {
-        // Each edge as the first and one past the last of what it was made of.
+        // For each edge: the range of the first edges that it was made of.
         let mut edges: Vec<Range<usize>> = (0..sizes.len()).map(|i| i..i + 1).collect();
         let mut rewritten = vec![0; sizes.len()];
         let weigh = |r: &Range<usize>| sizes[r.clone()].iter().sum::<u64>();
@@ -121,7 +131,7 @@ mod tests {
         assert_eq!(sizes.iter().filter(|s| **s >= WHOLE).count(), 12);
         assert!(sizes.len() < 16, "{sizes:?}");
         assert_eq!(rewritten.iter().max(), Some(&1));
-        // As they come, one turn after another.
+        // The same, with one segment added after another.
         let mut sizes = Vec::new();
         for _ in 0..1000 {
             sizes.push(100 << 10);
@@ -164,7 +174,7 @@ mod tests {
                 seen += batch.len();
                 let weights: Vec<u64> = left.iter().map(|l| l.0).collect();
                 let (_, again) = settle(&weights);
-                // The merged edges, and what they were made of.
+                // The merged edges: their size, and the number of first edges that they were made of.
                 let mut next: Vec<(u64, usize)> = Vec::new();
                 let mut at = 0;
                 let (merged, _) = settle(&weights);
@@ -187,7 +197,7 @@ mod tests {
                 let most = (WHOLE as f64 / *size as f64).log(GROWTH as f64).max(0.0) as u32 + 1;
                 prop_assert!(*again <= most, "{size} bytes were written {again} times again");
             }
-            // Between two whole ones, or at the end, only few small ones stay.
+            // Between two large edges, and at the end, only few small ones are left.
             let mut small = 0;
             for (size, _) in &left {
                 small = if *size < SMALL { small + 1 } else { 0 };

@@ -1,17 +1,21 @@
-//! Writing: what the writer thread does, in the order of the callers' requests.
+//! Changing what is stored. Each store has a writer thread, which stores, merges, splits and evicts
+//! records. It does one job after another, in the order in which callers asked, so a store never makes two
+//! of these changes at the same time.
 //!
-//! In the order in which these files import each other:
-//! - `failure`: why a job failed, and what the user is told.
-//! - `join`: how payloads are joined and cut, which the slot knows.
-//! - `commit`: gives a record its file and its row.
-//! - `supersede`: removes what a new snapshot of an owner makes unnecessary.
-//! - `merge_plan` and `merge`: small segments become one; `split`: one segment becomes two.
-//! - `in_use`: what the conversation in the slot needs.
-//! - `pins`: moves an owner's pin at the end of a turn.
-//! - `evict`: which files go when there are too many, and in which order.
-//! - `oldest`: frees disk without an index.
-//! - `room`: keeps to the quota, and leaves room on the disk for messages.
-//! - `job` and `writer`: what the thread is asked to do, and its loop.
+//! A source file uses only files above it in this list:
+//! - `failure`: why a job failed, and the notice about it.
+//! - `join`: the trait by which the slot joins and cuts payloads, whose layout only the slot knows.
+//! - `commit`: stores one record: its file and its index row.
+//! - `supersede`: removes the older snapshots and logits rows that a new one replaces.
+//! - `merge_plan` and `merge`: make one segment of several small ones; `split`: makes two segments of one.
+//! - `in_use`: remembers what the conversation in the slot needs.
+//! - `pins`: moves the pin of an owner.
+//! - `evict`: chooses and removes records when the store is too large. `Folder` uses it too, without a
+//!   writer thread.
+//! - `oldest`: frees disk space by the age of files, without using the index. A process without an open
+//!   store calls it directly; the writer thread uses only its function that empties the quarantine.
+//! - `room`: keeps the store within its quota, and keeps disk space free for npast.db.
+//! - `job` and `writer`: the list of jobs, and the thread's loop.
 
 pub(in crate::kv) mod commit;
 pub(in crate::kv) mod evict;

@@ -1,6 +1,10 @@
-//! Frees room on a disk without the index, for messages: the disk may be too full even to open the index.
-//! Files in quarantine are removed, then the oldest stored files. The index drops their rows at its next
-//! open.
+//! Frees disk space without using the index: removes files in quarantine, then the oldest record files by
+//! their modification time. [`give_way`] is for a process that has no open store, when npast.db has no
+//! space to store a message. The disk may then be too full to open the index, and the message is more
+//! important than stored KV, whose tokens can be evaluated again. A process with an open store calls
+//! `Store::make_room`, which evicts through the index and uses only [`empty_quarantine`] of this file.
+//! Invariant: only files in quarantine and record files are removed; the next open of the index drops the
+//! rows of these record files.
 
 use std::fs;
 use std::path::Path;
@@ -11,8 +15,9 @@ use crate::kv::record::files::is_record;
 
 use super::evict::Collected;
 
-/// Removes files in quarantine, then the oldest stored files, until `bytes` are free; `dir` is
-/// $NPAST_HOME/kv. Only for a process that has no open store there: an open one has `Store::make_room`.
+/// Removes files in quarantine, then the oldest record files, until files of at least `bytes` bytes are
+/// removed; `dir` is the KV folder. Only for a process that has no open store there: an open store has
+/// `Store::make_room`.
 pub fn give_way(dir: &Path, bytes: u64) -> Collected {
     let mut done = empty_quarantine(dir, bytes);
     let models = fs::read_dir(dir.join("v1")).into_iter().flatten().flatten();
@@ -39,7 +44,8 @@ pub fn give_way(dir: &Path, bytes: u64) -> Collected {
     done
 }
 
-/// Removes files in quarantine until `bytes` are free: only a person ever reads them.
+/// Removes files in quarantine until files of at least `bytes` bytes are removed. npast never reads these
+/// files.
 pub(in crate::kv) fn empty_quarantine(dir: &Path, bytes: u64) -> Collected {
     let mut done = Collected::default();
     for file in fs::read_dir(dir.join("quarantine"))
@@ -59,6 +65,7 @@ pub(in crate::kv) fn empty_quarantine(dir: &Path, bytes: u64) -> Collected {
     done
 }
 
+/// Removes a file and counts it.
 fn remove(path: &Path, len: u64, done: &mut Collected) {
     if fs::remove_file(path).is_ok() {
         done.files += 1;

@@ -1,4 +1,8 @@
-//! Moves owners' pins, and takes over what a rebuild of the index pinned in nobody's name.
+//! Moves the pin of an owner, when the slot calls `Store::pin` or the agent calls `Store::hold`; the
+//! writer thread does it. (`index::pins` has the SQL of the table, `store::pins` the methods for callers.)
+//! After a rebuild of the index, it also removes the unclaimed pins on the way to an owner's new pin,
+//! because the owner itself reaches these records now. Invariant: if an owner has a pin already, and
+//! nothing is stored at the new digest, the pin stays where it is.
 
 use std::collections::HashSet;
 
@@ -6,19 +10,21 @@ use crate::kv::index::table::SqlResult;
 use crate::kv::open::store::OpenStore;
 use crate::ledger::Digest;
 
-/// The writer's walk over chains to unclaimed pins.
+/// Remembers where the search for unclaimed pins has been, so that each part of a chain is searched once.
 #[derive(Default)]
 pub(in crate::kv) struct PinWriter {
-    /// Digests that the walk has visited: it stops there the next time.
+    /// The digests that the search has visited. The next search, which goes back from the new pin, stops
+    /// there.
     walked: HashSet<Digest>,
-    /// How often the index had been rebuilt when they were visited.
+    /// How often the index had been rebuilt when the digests in `walked` were visited.
     rebuilds: u32,
 }
 
 impl PinWriter {
-    /// Moves an owner's pin to `digest`, and claims unclaimed pins on the way to it. Returns whether
-    /// something is stored there. If nothing is, a pin that the owner has stays where it is: a turn
-    /// that could not be written must not give up the turns before it.
+    /// Moves the pin of an owner to `digest`, and removes the unclaimed pins on the way to it. Returns
+    /// whether something is stored at `digest`. If nothing is, a pin that the owner already has stays
+    /// where it is: when a turn could not be written, the records of the turns before it must stay
+    /// reached.
     pub(in crate::kv) fn pin(
         &mut self,
         store: &OpenStore,
@@ -27,13 +33,13 @@ impl PinWriter {
     ) -> SqlResult<bool> {
         let index = store.index();
         if self.rebuilds != store.index.rebuilds() {
-            // The rebuild may have put pins where the walk was before.
+            // The rebuild may have made unclaimed pins at digests that were visited before.
             self.rebuilds = store.index.rebuilds();
             self.walked.clear();
         }
         let model = store.model();
         index.at_once(|| {
-            // Where segments are stored, a snapshot that no segment leads to is of no use.
+            // If segments are stored, a snapshot to which no segment leads is of no use.
             let edges = index.edges(model);
             let stored = if edges.any()? {
                 edges.has_end(digest)?
@@ -51,7 +57,7 @@ impl PinWriter {
         })
     }
 
-    /// An eviction may move pins back to digests that the walk has visited.
+    /// An eviction may move unclaimed pins back to digests that were visited.
     pub(in crate::kv) fn pins_may_move(&mut self) {
         self.walked.clear();
     }

@@ -1,4 +1,7 @@
-//! Keeps stored KV within its quota, and the disk's reserve free for messages.
+//! Keeps stored KV within its quota, and keeps disk space free for npast.db, which has the messages.
+//! The writer thread calls it at the end of a turn, before each record is written, and when npast.db asks
+//! for space. Invariant: a put is not written if it would leave less free space than twice the part of
+//! the disk that is reserved for npast.db (`Space::reserve`).
 
 use std::io;
 
@@ -12,22 +15,23 @@ use super::in_use::{CurrentOwner, InUse};
 use super::oldest::empty_quarantine;
 use super::pins::PinWriter;
 
-/// An eviction frees this part of the quota more than it must, or every turn would need one.
+/// An eviction for the quota goes on until 1/32 of the quota is free. Otherwise every turn would need an
+/// eviction.
 const SLACK: u64 = 32;
 
-/// What earlier evictions found. Owned by the writer thread.
+/// What earlier evictions have found. The writer thread owns this value.
 #[derive(Default)]
 pub(in crate::kv) struct DiskRoom {
-    /// Bytes that were left when the quota could not be reached: only when the folder has grown a new
-    /// attempt can help.
+    /// The bytes that were left when the quota could not be reached, because the rest was in use. A new
+    /// attempt is made only after the store has grown by 1/16 of the quota.
     stuck: Option<u64>,
-    /// The user was told that what is in use is above the quota.
+    /// True when the user was told that the records in use are larger than the quota.
     reported: bool,
-    /// Bytes that the disk lacked when nothing more could be evicted.
+    /// The bytes that were still missing on the disk when nothing more could be evicted.
     lacking: Option<u64>,
 }
 
-/// What an eviction needs of the writer.
+/// The parts of the writer thread that an eviction needs.
 pub(in crate::kv) struct Evicting<'a> {
     pub(in crate::kv) store: &'a OpenStore,
     pub(in crate::kv) current: &'a CurrentOwner,
@@ -35,13 +39,14 @@ pub(in crate::kv) struct Evicting<'a> {
 }
 
 impl Evicting<'_> {
-    /// Removes files until the others fit into `most` bytes; leaves what the conversation in the slot
-    /// needs. Also returns the bytes that are left.
+    /// Removes records until the others take at most `most` bytes; keeps what the conversation in the
+    /// slot needs. Also returns the bytes that are left.
     fn evict(&mut self, what: EvictWhat, most: u64) -> Result<(Collected, u64), EvictError> {
         let used = self.current.in_use(self.store.model());
         self.evict_all_but(what, most, &used)
     }
 
+    /// [`Evicting::evict`] with another set of records in use.
     fn evict_all_but(
         &mut self,
         what: EvictWhat,
@@ -53,7 +58,7 @@ impl Evicting<'_> {
         store.sound(|| evict::evict(&store.index, &store.files, most, what, used))
     }
 
-    /// Removes `bytes` bytes, if that many are not in use. A failure is logged.
+    /// Removes records of `bytes` bytes, if so many are not in use. A failure is written to the log.
     fn free(&mut self, bytes: u64, used: &InUse) -> Collected {
         let most = self.total().saturating_sub(bytes);
         match self.evict_all_but(EvictWhat::OverQuota, most, used) {
@@ -65,7 +70,7 @@ impl Evicting<'_> {
         }
     }
 
-    /// Bytes of all files; 0 when the index does not say.
+    /// The bytes of all record files; 0 if the index fails.
     fn total(&self) -> u64 {
         let total = self.store.sound(|| self.store.index().totals().bytes());
         total.unwrap_or(0)
@@ -73,7 +78,7 @@ impl Evicting<'_> {
 }
 
 impl DiskRoom {
-    /// Removes all that no owner reaches, and what is above the quota.
+    /// Garbage collection: removes every record that no owner reaches, and then what is above the quota.
     pub(in crate::kv) fn collect(&self, mut on: Evicting<'_>) -> Result<Collected, Error> {
         let store = on.store;
         let done = on.evict(EvictWhat::Unreached, store.quota);
@@ -81,13 +86,13 @@ impl DiskRoom {
             .map_err(|error| error.at(&store.files.folder))
     }
 
-    /// An owner is forgotten: what it held can be evicted.
+    /// An owner was removed, so the records that only it reached can be evicted now.
     pub(in crate::kv) fn owner_forgotten(&mut self) {
         self.stuck = None;
     }
 
-    /// At the end of a turn: removes what is above the quota. A failure is reported once; the turn is
-    /// stored all the same.
+    /// At the end of a turn: removes what is above the quota. A failure is reported once, and the turn
+    /// stays stored.
     pub(in crate::kv) fn keep_quota(&mut self, mut on: Evicting<'_>) {
         let (quota, notices) = (on.store.quota, &on.store.notices);
         let most = match self.stuck {
@@ -121,11 +126,11 @@ impl DiskRoom {
         }
     }
 
-    /// Before a record of `bytes` bytes is written: keeps what the disk reserves for messages free.
-    /// Evicts as for the quota; where that is not enough the record is not written.
+    /// Before a record of `bytes` bytes is written: keeps the disk space for npast.db free. Evicts as for
+    /// the quota; if that does not free enough, the record is not written.
     ///
     /// # Errors
-    /// The disk counts as full.
+    /// An error that says that the disk is full.
     pub(in crate::kv) fn keep_reserve(
         &mut self,
         mut on: Evicting<'_>,
@@ -155,8 +160,8 @@ impl DiskRoom {
         }
     }
 
-    /// Frees `bytes` bytes for messages, which cannot be made again: what is least useful is evicted
-    /// first, what is in use last.
+    /// Frees `bytes` bytes for npast.db: a message cannot be made again, stored KV can. Files in
+    /// quarantine go first, then the records that are least useful, and at last records in use.
     pub(in crate::kv) fn make_room(&self, mut on: Evicting<'_>, bytes: u64) -> Collected {
         let store = on.store;
         let mut done = empty_quarantine(store.index.location().root(), bytes);
@@ -168,7 +173,8 @@ impl DiskRoom {
             }
         }
         if done.files > 0 {
-            // Segments in use may be among them: callers that know their boundaries look them up again.
+            // Segments in use may have been removed: callers that remember their boundaries ask for them
+            // again.
             store.changes.add_lost();
             store.notices.add_once(
                 "room",

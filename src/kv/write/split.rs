@@ -1,6 +1,9 @@
-//! Splitting: one segment becomes two where another conversation leaves it. Both conversations then share
-//! the first part (one version of the bytes, see `find::ahead`) and continue from its end. The reverse
-//! of a merge, with the same order of steps.
+//! Splitting: makes two segments of one, at the position where the tokens of a second conversation begin
+//! to differ. Both conversations then share the first part (see `find::ahead`) and continue from its end.
+//! The writer thread does it when the slot asks (`Store::split`). Steps: the segment is read and checked
+//! alone, both parts are written to temporary files and flushed, one transaction renames both files and
+//! exchanges the index rows, and then the file of the whole segment is removed. Invariant: after a crash
+//! at any step, the whole segment or both parts are stored.
 
 use crate::kv::error::Damage;
 use crate::kv::index::edges::NewEdge;
@@ -16,8 +19,8 @@ use crate::ledger::Digest;
 use super::failure::WriteFailure;
 use super::join::{Join, PayloadPart};
 
-/// Makes [p0, at) and [at, p1) of an edge; `middle` is D(at). False when the edge is not stored any more,
-/// or cannot be cut.
+/// Makes the segments [p0, at) and [at, p1) out of an edge [p0, p1); `middle` is D(at). False if the edge
+/// is not stored any more, or cannot be cut.
 pub(in crate::kv) fn split(
     store: &OpenStore,
     join: &dyn Join,
@@ -97,7 +100,7 @@ pub(in crate::kv) fn split(
     Ok(true)
 }
 
-/// The runs of an edge that evaluate a part of it; none where the part ends inside a batch.
+/// The runs of an edge, for the part [p0, p1) of it; none if the part ends inside a batch.
 fn within(runs: &[TokenRun], p0: usize, p1: usize) -> Vec<TokenRun> {
     let mut part: Vec<TokenRun> = runs
         .iter()

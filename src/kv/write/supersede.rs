@@ -1,5 +1,7 @@
-//! Removes the snapshots and logits rows that a new one of the same owner makes unnecessary, unless
-//! another owner holds them.
+//! Removes the snapshots and logits rows that a new one of the same owner replaces. The writer thread
+//! calls it after each put of a snapshot or logits row. Invariants: nothing is removed before the new
+//! record is durable, and the file of a node is removed only if no other owner holds the digest of this
+//! node.
 
 use crate::kv::open::store::OpenStore;
 use crate::kv::record::files;
@@ -9,8 +11,8 @@ use crate::kv::record::role::SnapshotRole;
 
 use super::failure::WriteFailure;
 
-/// To be called when the record is durable. Files are removed before their rows: a crash in between
-/// leaves rows without files, which the next open removes.
+/// Removes what `record` replaces. The caller has made the record durable. Files are removed before their
+/// index rows: a crash in between leaves index rows without files, which the next open removes.
 pub(in crate::kv) fn supersede(store: &OpenStore, record: &Record) -> Result<(), WriteFailure> {
     match record.role {
         Some(_) if record.owner.is_empty() => Ok(()),
@@ -20,8 +22,8 @@ pub(in crate::kv) fn supersede(store: &OpenStore, record: &Record) -> Result<(),
     }
 }
 
-/// Makes a snapshot its owner's, and removes those that it makes unnecessary. What a crash leaves of
-/// them is found again at the owner's next snapshot.
+/// Gives a snapshot to its owner in the table `state`, and removes the snapshots that it replaces. If a
+/// crash interrupts this, the owner's next snapshot removes the rest.
 fn snapshots(store: &OpenStore, record: &Record, role: SnapshotRole) -> Result<(), WriteFailure> {
     let owner = &record.owner;
     let new = (record.to, record.p1, role);
@@ -38,7 +40,7 @@ fn snapshots(store: &OpenStore, record: &Record, role: SnapshotRole) -> Result<(
     Ok(())
 }
 
-/// Makes a logits row its owner's turn, and removes the row that was it before.
+/// Makes a logits row its owner's turn node, and removes the logits row that was the turn node before.
 fn row(store: &OpenStore, record: &Record) -> Result<(), WriteFailure> {
     let before = store
         .index()

@@ -1,5 +1,7 @@
-//! The writer thread: it does one job at a time, in the order of the calls, and makes each record durable
-//! before its row exists. A failure costs that record and a notice, never the thread.
+//! The loop of the writer thread: it does one job after another, in the order of the calls, and merges
+//! segments when it has nothing else to do. If a job fails, the user gets a notice, and the thread goes on
+//! with the next job. The thread ends when the last handle of the store is dropped and all jobs are done,
+//! or after a panic. Invariant: a record is durable before its index row is added.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,10 +28,10 @@ use super::room::{DiskRoom, Evicting};
 use super::split::split;
 use super::supersede::supersede;
 
-/// How many chains of earlier runs are merged, those that were pinned last.
+/// How many chains of earlier processes are merged: those of the latest pins.
 const LATEST: usize = 8;
 
-/// Does jobs until the queue is closed and empty. This is the thread's whole life.
+/// The body of the thread: does jobs until the queue is closed and empty.
 pub(in crate::kv) fn run(store: &OpenStore, queue: &Queue<WriterJob>) {
     let mut writer = WriterThread::new(store);
     let worked = catch_unwind(AssertUnwindSafe(|| {
@@ -45,7 +47,7 @@ pub(in crate::kv) fn run(store: &OpenStore, queue: &Queue<WriterJob>) {
                     drop(job);
                     queue.done(bytes);
                 }
-                // One merge at a time: a put that comes meanwhile waits for one at most.
+                // One merge at a time, so that a put that comes in the meantime waits for at most one.
                 NextJob::Idle => {
                     if let Err(failure) = store.sound(|| writer.merge_once()) {
                         report_merging(&store.notices, &failure);
@@ -64,14 +66,15 @@ pub(in crate::kv) fn run(store: &OpenStore, queue: &Queue<WriterJob>) {
     }
 }
 
-/// What the thread knows between two jobs.
+/// What the thread remembers from job to job.
 struct WriterThread<'a> {
     store: &'a OpenStore,
     current: CurrentOwner,
     pins: PinWriter,
     room: DiskRoom,
     merger: Merger,
-    /// The last change waited in vain for another process; see `Limits::index_wait`.
+    /// True when the last change has waited for another process without success; see
+    /// `Limits::index_wait`.
     waits_shortly: bool,
 }
 
@@ -87,7 +90,7 @@ impl<'a> WriterThread<'a> {
         }
     }
 
-    /// Does a job; twice when it meets a damaged index, which is rebuilt in between.
+    /// Does a job. It may run again, when the job met damage in the index and the index was rebuilt.
     fn work(&mut self, job: &WriterJob) -> Result<(), WriteFailure> {
         let store = self.store;
         match job {
@@ -134,7 +137,7 @@ impl<'a> WriterThread<'a> {
             }
             WriterJob::Collect { reply } => {
                 let (room, on) = self.evicting();
-                // The caller may have given up waiting.
+                // The caller may not wait any more.
                 let _ = reply.send(room.collect(on));
             }
             WriterJob::MakeRoom { bytes, reply } => {
@@ -152,7 +155,7 @@ impl<'a> WriterThread<'a> {
                 };
                 let done = split(store, join.as_ref(), edge, (*at, *middle));
                 if !matches!(done, Ok(true)) {
-                    // The caller counts on the new boundary.
+                    // The caller relies on the new boundary.
                     store.changes.add_lost();
                 }
                 done?;
@@ -192,7 +195,7 @@ impl<'a> WriterThread<'a> {
         supersede(store, record)
     }
 
-    /// Moves an owner's pin; whether something is stored there.
+    /// Moves the pin of an owner; returns whether something is stored at the digest.
     fn pin(&mut self, owner: &str, digest: Digest) -> Result<bool, WriteFailure> {
         let stored = self.pins.pin(self.store, owner, digest)?;
         if stored {
@@ -230,7 +233,7 @@ impl<'a> WriterThread<'a> {
         }
     }
 
-    /// What `DiskRoom` needs of the other parts.
+    /// The parts of this thread that `DiskRoom` needs.
     fn evicting(&mut self) -> (&mut DiskRoom, Evicting<'_>) {
         let on = Evicting {
             store: self.store,
@@ -240,7 +243,7 @@ impl<'a> WriterThread<'a> {
         (&mut self.room, on)
     }
 
-    /// Sets how long the next change waits for another process, by how the last one ended.
+    /// Sets how long the next change waits for another process, depending on how the last change ended.
     fn adjust_wait(&mut self, failure: Option<&WriteFailure>) {
         let in_vain = matches!(failure, Some(WriteFailure::Index(error))
             if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy));
@@ -255,15 +258,15 @@ impl<'a> WriterThread<'a> {
         }
     }
 
-    /// Whether somebody deleted the folder while it was in use.
+    /// Whether somebody has deleted the model folder while it was in use.
     fn is_folder_gone(&self, failure: &WriteFailure) -> bool {
         let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
         matches!(failure, WriteFailure::Io(error) if missing(error))
             && self.store.files.list().is_err_and(|error| missing(&error))
     }
 
-    /// Makes the folder again, and removes the rows of what was in it. The next turn stores all of its
-    /// own again.
+    /// Creates the model folder again, and removes the index rows of the records that were in it. The
+    /// next turn stores all of its conversation again.
     fn make_folder_again(&self) -> Result<(), WriteFailure> {
         let store = self.store;
         store.files.storage.make_folder(&store.files.folder)?;

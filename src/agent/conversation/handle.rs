@@ -1,0 +1,160 @@
+//! An open conversation: what npast.db says of it, held in memory while this process works on it.
+//! Everything is written to the database first and mirrored here, so that a turn costs O(new).
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::agent::engine::pass::{Pass, Passes, Rank, Want};
+use crate::agent::engine::shared::Shared;
+use crate::agent::frozen::frame::Frozen;
+use crate::agent::values::error::AgentError;
+use crate::agent::values::event::{Event, On};
+use crate::agent::values::notice::Notice;
+use crate::ledger::Token;
+use crate::session::{self, Db, Lock, Session, SessionId};
+
+use super::formats::Formats;
+use super::held_ledger::HeldLedger;
+use super::names::kv_owner;
+use super::next_receipt::NextReceipt;
+
+/// An open conversation; this process alone has it.
+pub struct Conversation {
+    pub(in crate::agent) shared: Arc<Shared>,
+    pub(in crate::agent) passes: Arc<dyn Passes>,
+    pub(in crate::agent) db: Db,
+    pub(in crate::agent) row: Session,
+    pub(in crate::agent) resumed: bool,
+    _lock: Lock,
+    /// Without withdrawn ones, in order.
+    pub(in crate::agent) messages: Vec<session::Message>,
+    pub(in crate::agent) ledger: HeldLedger,
+    pub(in crate::agent) frozen: Frozen,
+    pub(in crate::agent) formats: Formats,
+    /// Model calls so far.
+    pub(in crate::agent) calls: u64,
+    pub(in crate::agent) next_receipt: NextReceipt,
+    /// Said when the next request begins, or ends.
+    pub(in crate::agent) notices: Vec<Notice>,
+    /// A compression of this session was refused at this length in tokens.
+    pub(in crate::agent) refused: Option<(SessionId, usize)>,
+    /// An operation ended with an error: the mirror may differ from npast.db, and is read again before the
+    /// next operation.
+    pub(in crate::agent) stale: bool,
+}
+
+impl Conversation {
+    /// What npast.db says of a session that this process has locked. How much of the ledger was decoded is
+    /// not counted yet.
+    ///
+    /// # Errors
+    /// npast.db's.
+    pub(in crate::agent) fn read(
+        shared: Arc<Shared>,
+        passes: Arc<dyn Passes>,
+        db: Db,
+        lock: Lock,
+        row: Session,
+        resumed: bool,
+    ) -> Result<Conversation, AgentError> {
+        Ok(Conversation {
+            frozen: Frozen::of(&shared, &row),
+            calls: row.usage.calls,
+            messages: db.messages(row.id)?,
+            ledger: HeldLedger::new(db.ledger(row.id)?),
+            formats: Formats::default(),
+            notices: Vec::new(),
+            next_receipt: NextReceipt::default(),
+            refused: None,
+            stale: false,
+            resumed,
+            _lock: lock,
+            shared,
+            passes,
+            row,
+            db,
+        })
+    }
+
+    /// Adds a notice; the next request shows it.
+    pub fn note(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+
+    /// The notices that nobody has seen yet, the store's among them. Each is given once.
+    pub(in crate::agent) fn take_notices(&mut self) -> Vec<Notice> {
+        let mut notices = std::mem::take(&mut self.notices);
+        let stored = self.shared.store.take_notices();
+        notices.extend(stored.into_iter().map(|n| (n.text, Some(n.hint))));
+        notices
+    }
+
+    /// The name under which its KV is held.
+    pub(in crate::agent) fn owner(&self) -> String {
+        kv_owner(self.row.id)
+    }
+
+    /// Has the slot store the state after the last call, unless it is stored. It is called when a turn
+    /// ends, and before a tool runs that may end this process. A dead engine is reported by the next model
+    /// call.
+    pub(in crate::agent) fn settle(&mut self) {
+        let bytes = self.passes.settle(&self.owner());
+        self.next_receipt.settled(bytes);
+    }
+
+    /// Takes another session's lock in the place of the one that was held.
+    pub(in crate::agent) fn keep_lock(&mut self, lock: Lock) {
+        self._lock = lock;
+    }
+
+    /// Shows the notices that nobody has seen yet.
+    pub(in crate::agent) fn say(&mut self, on: On<'_>) {
+        for (text, hint) in self.take_notices() {
+            on(Event::Notice { text, hint });
+        }
+    }
+
+    /// Waits for the slot. `None` if `cancel` was set meanwhile.
+    pub(in crate::agent) fn pass(&self, cancel: &Arc<AtomicBool>, on: On<'_>) -> Option<Pass> {
+        let owner = self.owner();
+        let want = Want {
+            owner: &owner,
+            rank: Rank::Interactive,
+            cancel,
+        };
+        let place = &mut |place| on(Event::Queued { place });
+        self.passes.take(&want, place)
+    }
+
+    /// What is held in memory. For verification.
+    pub fn mirror(&self) -> Mirror {
+        Mirror {
+            name: self.row.name.clone(),
+            tries: self.row.tries,
+            messages: self.messages.clone(),
+            ledger: self.ledger.to_vec(),
+        }
+    }
+
+    /// The logits after the last token that the slot holds, where they are held. For verification.
+    ///
+    /// # Errors
+    /// When the engine is dead.
+    pub fn next_logits(&self) -> Result<Option<Vec<f32>>, AgentError> {
+        let pass = self.pass(&Arc::default(), &mut |_| {});
+        Ok(pass.map(|pass| pass.slot().row()).transpose()?.flatten())
+    }
+}
+
+/// What an open conversation holds in memory. For verification.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Mirror {
+    /// The session's name.
+    pub name: String,
+    /// How often a reply of it was sampled anew.
+    pub tries: u64,
+    /// Its messages, without withdrawn ones.
+    pub messages: Vec<session::Message>,
+    /// Its ledger.
+    pub ledger: Vec<Token>,
+}

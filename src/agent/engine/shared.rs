@@ -1,0 +1,46 @@
+//! What all conversations of a process share: model, template, tokenizer, store, limits. Nothing here
+//! changes after the engine was opened.
+
+use std::sync::Arc;
+
+use crate::agent::values::error::AgentError;
+use crate::agent::values::options::Options;
+use crate::chat::template::ChatTemplate;
+use crate::chat::tokenize::Tokenizer;
+use crate::kv::Store;
+use crate::ledger::Digest;
+use crate::llama::Model;
+use crate::session::{Db, Session};
+use crate::slot::Class;
+
+/// What conversations share.
+pub(in crate::agent) struct Shared {
+    pub options: Options,
+    pub model: Arc<Model>,
+    pub template: Arc<ChatTemplate>,
+    pub tokenizer: Tokenizer,
+    pub store: Store,
+    /// Tokens of a ledger mean the same under equal digests.
+    pub vocab: Digest,
+    /// Of the template's text.
+    pub source: Digest,
+    pub class: Class,
+    pub limit: usize,
+}
+
+impl Shared {
+    /// A connection to npast.db, which stored KV gives way to on a full disk.
+    pub fn database(&self) -> Result<Db, AgentError> {
+        let mut db = Db::open(&self.options.home.join("npast.db"))?;
+        let store = self.store.clone();
+        if !store.is_off() {
+            db.give_way(Box::new(move |bytes| store.make_room(bytes)));
+        }
+        Ok(db)
+    }
+}
+
+/// Whether a session's ledger means the same under this model's vocabulary and template.
+pub(in crate::agent) fn fits(shared: &Shared, row: &Session) -> bool {
+    row.vocab == shared.vocab && row.template == shared.source
+}

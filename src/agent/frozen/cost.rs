@@ -1,0 +1,82 @@
+//! What a prompt costs: the exact tokens of a frozen head, and its parts, without loading weights.
+
+use std::sync::Arc;
+
+use crate::agent::engine::probe;
+use crate::agent::engine::template::{examine, own_template};
+use crate::agent::prompt::build::Part;
+use crate::agent::values::error::AgentError;
+use crate::agent::values::notice::Notice;
+use crate::agent::values::options::{Options, Setup};
+use crate::chat::template::Frame;
+use crate::ledger::Token;
+use crate::llama::{Model, gguf};
+
+use super::frame::head_of;
+use super::maker::Maker;
+
+/// What a frozen head is made of.
+#[derive(Clone, Debug)]
+pub struct Cost {
+    /// The head, exactly.
+    pub tokens: Vec<Token>,
+    /// Its text, control tokens as their text.
+    pub text: String,
+    /// Tokens of each part of the prompt, read alone.
+    pub parts: Vec<(&'static str, usize)>,
+    /// Tokens that the tools add.
+    pub tools: usize,
+    /// Tools that were loosened or left out, and why.
+    pub notices: Vec<Notice>,
+}
+
+/// A model's vocabulary and metadata, without its weights.
+///
+/// # Errors
+/// When the model file cannot be read.
+pub fn vocabulary(options: &Options) -> Result<Model, AgentError> {
+    let mut options = options.clone();
+    options.weights.vocab_only = true;
+    // What is wrong with the file itself is known at once.
+    gguf::facts(&options.model)?;
+    probe::check(&options, &mut |_| true)?;
+    Ok(Model::load(&options.model, &options.weights, &mut |_| {
+        true
+    })?)
+}
+
+/// The cost of a prompt under a model's vocabulary and chat template. Reads no weights.
+///
+/// # Errors
+/// When the model file cannot be read or its template is of no use.
+pub fn cost(options: &Options, setup: &Setup, parts: &[Part]) -> Result<Cost, AgentError> {
+    let model = vocabulary(options)?;
+    let source = own_template(options, &model).0;
+    let (template, tokenizer) = examine(&source, model.vocab(), options.apart.as_ref())?;
+    let template = Arc::new(template);
+    let mut frame = Frame {
+        system: Some(setup.system.clone()),
+        tools: Some(setup.tools.clone()),
+        thinking: options.thinks(),
+        ..Frame::default()
+    };
+    let (tools, notices) = Maker::new(template.clone(), model.vocab().clone()).freeze(&frame);
+    frame.tools = tools;
+    let tokens = head_of(&template, &tokenizer, &frame)?;
+    let bare = Frame {
+        tools: None,
+        ..frame
+    };
+    let bare = head_of(&template, &tokenizer, &bare)?;
+    let count = |part: &Part| {
+        let tokens = model.vocab().tokenize(&part.text, false);
+        (part.name, tokens.map_or(0, |t| t.len()))
+    };
+    Ok(Cost {
+        text: String::from_utf8_lossy(&model.vocab().bytes(&tokens, true)).into_owned(),
+        tools: tokens.len().saturating_sub(bare.len()),
+        parts: parts.iter().map(count).collect(),
+        notices,
+        tokens,
+    })
+}

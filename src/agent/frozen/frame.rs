@@ -1,0 +1,232 @@
+//! What a session fixed at its start (system prompt, tools, clock), and how messages become tokens
+//! under it. Cost is O(new), but for whole renderings.
+
+use std::sync::atomic::AtomicBool;
+
+use serde_json::{Map, Value};
+
+use crate::agent::engine::shared::Shared;
+use crate::agent::values::error::AgentError;
+use crate::agent::values::notice::Notice;
+use crate::chat::Message;
+use crate::chat::pieces::{self, for_tokenizer};
+use crate::chat::script::{Line, Sampled, ScriptError};
+use crate::chat::template::{After, ChatTemplate, Delta, Frame, ReplyFormat};
+use crate::chat::tokenize::{Piece, Tokenizer};
+use crate::chat::wish::Wish;
+use crate::ledger::{Token, common_prefix};
+use crate::session::Session;
+
+use super::maker::{Made, Maker};
+
+/// What a session fixed at its start.
+pub(in crate::agent) struct Frozen {
+    frame: Frame,
+}
+
+/// See [`Frozen::head`].
+pub(in crate::agent) fn head_of(
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+    frame: &Frame,
+) -> Result<Vec<Token>, AgentError> {
+    let opening = |text: &str| -> Result<Vec<Token>, AgentError> {
+        let opening = template.opening(frame, &[Message::user(text)])?;
+        Ok(tokenizer.tokenize(&for_tokenizer(opening.pieces), true)?)
+    };
+    let (one, other) = (opening("One.")?, opening("Another one?")?);
+    let common = &one[..common_prefix(&one, &other)];
+    let last = tokenizer.last_control(common).map_or(0, |i| i + 1);
+    Ok(common[..last].to_vec())
+}
+
+impl Frozen {
+    pub fn new(
+        system: Option<String>,
+        tools: Option<Value>,
+        thinking: bool,
+        started_ms: i64,
+    ) -> Frozen {
+        Frozen {
+            frame: Frame {
+                system,
+                tools,
+                thinking,
+                started_ms,
+                kwargs: Map::new(),
+            },
+        }
+    }
+
+    /// Of a session that starts, its tools as they can be offered; and what there is to say of
+    /// them.
+    pub fn start(
+        shared: &Shared,
+        system: Option<String>,
+        tools: Option<Value>,
+        thinking: bool,
+        started_ms: i64,
+    ) -> (Frozen, Vec<Notice>) {
+        let mut frozen = Frozen::new(system, tools, thinking, started_ms);
+        let (tools, notices) = Maker::of(shared).freeze(&frozen.frame);
+        frozen.frame.tools = tools;
+        (frozen, notices)
+    }
+
+    /// The tools, in OpenAI form.
+    pub fn tools(&self) -> Option<&Value> {
+        self.frame.tools.as_ref()
+    }
+
+    /// Of a stored session; one that says nothing of thinking does what this process was asked for.
+    pub fn of(shared: &Shared, row: &Session) -> Frozen {
+        let thinking = row.thinking.unwrap_or_else(|| shared.options.thinks());
+        Frozen::thinking(row, thinking)
+    }
+
+    fn thinking(row: &Session, thinking: bool) -> Frozen {
+        let (system, tools) = (row.system.clone(), row.tools.clone());
+        Frozen::new(system, tools, thinking, row.started_ms)
+    }
+
+    /// Whether a stored session without this setting was started with thinking. Renders the messages
+    /// `first` both ways: the answer is known if exactly one of the two gives `prompt`, the tokens that the
+    /// ledger has before the first reply.
+    pub fn was_thinking(
+        shared: &Shared,
+        row: &Session,
+        first: &[Message],
+        prompt: &[Token],
+    ) -> Option<bool> {
+        let wrote = |thinking: &bool| {
+            let frozen = Frozen::thinking(row, *thinking);
+            let written = match first {
+                [] => frozen.head(shared),
+                first => frozen.opening(shared, first),
+            };
+            written.is_ok_and(|tokens| tokens == prompt)
+        };
+        let mut both = [true, false].into_iter().filter(wrote);
+        // Most templates have no such switch, and both write the same.
+        match (both.next(), both.next()) {
+            (Some(one), None) => Some(one),
+            _ => None,
+        }
+    }
+
+    /// The frozen head: what two openings with different first messages have in common, cut back to
+    /// the last control token or mark (some vocabularies have no control tokens in it).
+    pub fn head(&self, shared: &Shared) -> Result<Vec<Token>, AgentError> {
+        head_of(&shared.template, &shared.tokenizer, &self.frame)
+    }
+
+    /// The tokens of a conversation's first messages, generation prompt included.
+    pub fn opening(&self, shared: &Shared, first: &[Message]) -> Result<Vec<Token>, AgentError> {
+        let opening = shared.template.opening(&self.frame, first)?;
+        Ok(shared
+            .tokenizer
+            .tokenize(&for_tokenizer(opening.pieces), true)?)
+    }
+
+    /// The tokens of a whole conversation, generation prompt included.
+    pub fn whole(&self, shared: &Shared, messages: &[Message]) -> Result<Vec<Token>, AgentError> {
+        let pieces = shared.template.full(&self.frame, messages)?;
+        Ok(shared.tokenizer.tokenize(&for_tokenizer(pieces), true)?)
+    }
+
+    /// The tokens of a conversation that ends in a reply, up to its end of turn.
+    pub fn closed_tokens(
+        &self,
+        shared: &Shared,
+        messages: &[Message],
+    ) -> Result<Vec<Token>, AgentError> {
+        let with = |text: &str| {
+            let mut messages = messages.to_vec();
+            messages.push(Message::user(text));
+            self.whole(shared, &messages)
+        };
+        let vocab = shared.model.vocab();
+        let one = with("One.")?;
+        // What a delta would append is no part of it, but for the end of turn, which waits there
+        // as if it had been sampled; where that is no token of the kind, the delta brings it.
+        let delta = messages.last().map(|reply| {
+            let delta = self.delta(shared, reply, &[Message::user("One.")])?;
+            Frozen::continuation(shared, &one, "", delta.pieces)
+        });
+        if let Some(Ok(delta)) = delta
+            && one.ends_with(&delta)
+        {
+            let ended = delta.first().is_some_and(|t| vocab.is_end(*t));
+            return Ok(one[..one.len() - delta.len() + usize::from(ended)].to_vec());
+        }
+        // Otherwise: what two continuations have in common, up to its last end of turn.
+        let other = with("Another one?")?;
+        let common = common_prefix(&one, &other);
+        let end = one[..common]
+            .iter()
+            .rposition(|t| vocab.is_end(*t))
+            .map_or(common, |i| i + 1);
+        Ok(one[..end].to_vec())
+    }
+
+    pub fn delta(
+        &self,
+        shared: &Shared,
+        reply: &Message,
+        messages: &[Message],
+    ) -> Result<Delta, AgentError> {
+        Ok(shared.template.delta(&self.frame, reply, messages)?)
+    }
+
+    /// A reply as the model would have written it after the generation prompt, and its end of turn.
+    pub fn written(
+        &self,
+        shared: &Shared,
+        reply: &Message,
+    ) -> Result<(Vec<pieces::Piece>, String), AgentError> {
+        let written = shared.template.reply(&self.frame, reply)?;
+        Ok((written.pieces, written.end_of_turn))
+    }
+
+    /// A prepared reply as the model would have written it.
+    pub fn sampled(&self, shared: &Shared, line: &Line) -> Result<Sampled, ScriptError> {
+        line.sampled(&shared.template, &self.frame)
+    }
+
+    /// How replies are read and constrained; nothing where `cancel` came first.
+    pub fn format(
+        &self,
+        shared: &Shared,
+        after: After,
+        cancel: &AtomicBool,
+    ) -> Result<Option<Made>, AgentError> {
+        Maker::of(shared).format(&self.frame, after, cancel)
+    }
+
+    /// How one reply is read and constrained of which more is asked; nothing where `cancel` came
+    /// first.
+    pub fn wished(
+        &self,
+        shared: &Shared,
+        after: After,
+        wish: &Wish,
+        cancel: &AtomicBool,
+    ) -> Result<Option<ReplyFormat>, AgentError> {
+        Maker::of(shared).wished(&self.frame, after, wish, cancel)
+    }
+
+    /// Tokens of pieces that follow `ledger`.
+    pub fn continuation(
+        shared: &Shared,
+        ledger: &[Token],
+        before: &str,
+        pieces: Vec<pieces::Piece>,
+    ) -> Result<Vec<Token>, AgentError> {
+        let mut all = Vec::new();
+        if !before.is_empty() {
+            all.push(Piece::Template(before.to_owned()));
+        }
+        all.extend(for_tokenizer(pieces));
+        Ok(shared.tokenizer.continuation(ledger, &all)?)
+    }
+}

@@ -1,0 +1,56 @@
+//! The receipt of a call: what the slot reports, with the reason of a miss in words.
+
+use crate::agent::conversation::handle::Conversation;
+use crate::agent::conversation::next_receipt::Causes;
+use crate::agent::values::receipt::{Milliseconds, MissNote, Receipt};
+use crate::ledger::Finish;
+use crate::slot::Outcome;
+
+use super::reason;
+
+impl Conversation {
+    pub(in crate::agent) fn receipt(&mut self, outcome: &Outcome, finish: Finish) -> Receipt {
+        let ms = |x: f64| x.max(0.0).round() as u64;
+        let times = outcome.times;
+        Receipt {
+            kind: outcome.kind,
+            call: self.calls,
+            context: outcome.context(),
+            kept: outcome.kept,
+            restored: outcome.restored,
+            evaluated: outcome.evaluated,
+            appended: outcome.appended,
+            generated: outcome.tokens.len(),
+            pending: outcome.pending,
+            finish,
+            miss: self.miss(outcome),
+            pruned: self.next_receipt.take_pruned(),
+            restored_bytes: outcome.restored_bytes,
+            saved_bytes: outcome.saved_bytes,
+            snapshot_bytes: outcome.snapshot_bytes,
+            ms: Milliseconds {
+                restore: ms(times.restore),
+                prefill: ms(times.prefill),
+                first_token: ms(times.first_token),
+                decode: ms(times.decode),
+                save: ms(times.save),
+            },
+        }
+    }
+
+    /// What was evaluated again and why; also a break made on purpose that cost nothing twice.
+    fn miss(&mut self, outcome: &Outcome) -> Option<MissNote> {
+        let Causes { broken, left } = self.next_receipt.take_causes();
+        let (messages, head) = (&self.messages, self.row.head);
+        match (&outcome.miss, broken) {
+            (Some(miss), broken) => {
+                let why = broken.as_ref().map(|(_, why)| why.as_str());
+                let why = why.or(left.as_deref());
+                let vocab = self.shared.model.vocab();
+                Some(reason::note(miss, messages, head, vocab, why))
+            }
+            (None, Some((at, why))) => Some(reason::broken(at, &why, messages, head)),
+            (None, None) => None,
+        }
+    }
+}

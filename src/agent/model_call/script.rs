@@ -1,0 +1,52 @@
+//! Prepared replies: a script gives the tokens of a reply instead of the sampler.
+
+use crate::agent::conversation::handle::Conversation;
+use crate::agent::frozen::frame::Frozen;
+use crate::agent::values::error::{AgentError, ErrorKind};
+use crate::chat::Script;
+use crate::chat::script::{Line, ScriptError};
+use crate::ledger::{Finish, Token};
+use crate::llama::Vocab;
+
+/// How a script is written.
+const LINES: &str = "one JSON object a line: {\"text\": …} or {\"content\": …}, one line a call";
+
+impl Conversation {
+    /// The next prepared reply, as tokens.
+    pub(in crate::agent) fn prepared(
+        &self,
+        script: &mut Script,
+    ) -> Result<(Vec<Token>, Finish), AgentError> {
+        let scripted =
+            |e: ScriptError| AgentError::new(ErrorKind::Script, e.to_string()).hinted(LINES);
+        let line = script.next_main().map_err(scripted)?;
+        self.prepared_after(&line, &self.ledger)
+    }
+
+    /// A prepared reply after other tokens, and how it ends.
+    pub(in crate::agent) fn prepared_after(
+        &self,
+        line: &Line,
+        before: &[Token],
+    ) -> Result<(Vec<Token>, Finish), AgentError> {
+        let scripted =
+            |e: ScriptError| AgentError::new(ErrorKind::Script, e.to_string()).hinted(LINES);
+        let sampled = self.frozen.sampled(&self.shared, line).map_err(scripted)?;
+        let vocab = self.shared.model.vocab();
+        let mut tokens = Frozen::continuation(&self.shared, before, "", sampled.pieces)?;
+        if let Some(finish) = line.finish {
+            return Ok((tokens, finish));
+        }
+        match sampled.end_of_turn.as_deref() {
+            Some("") | None => tokens.extend(vocab.eos()),
+            Some(end) => tokens.extend(tokenized(vocab, end)?),
+        }
+        Ok((tokens, Finish::Stop))
+    }
+}
+
+pub(in crate::agent) fn tokenized(vocab: &Vocab, text: &str) -> Result<Vec<Token>, AgentError> {
+    vocab
+        .tokenize(text, true)
+        .map_err(|e| AgentError::new(ErrorKind::Script, e.to_string()))
+}

@@ -1,0 +1,100 @@
+//! A session that continues another one under another head, vocabulary or chat template.
+
+use crate::agent::conversation::handle::Conversation;
+use crate::agent::input::unanswered::marks_of;
+use crate::agent::values::error::AgentError;
+use crate::agent::values::notice::Notice;
+use crate::agent::values::options::{NewSession, Setup};
+use crate::session::{Heir, Lock, Made, Session};
+
+use super::rendered::rendered;
+use super::start::made;
+
+impl Conversation {
+    /// A session of another vocabulary or template goes on as a child, rendered from the messages.
+    pub(in crate::agent) fn child(mut self, new: &NewSession) -> Result<Conversation, AgentError> {
+        let old = self.row.clone();
+        let setup = old.runs_tools.then(|| Setup {
+            system: old.system.clone().unwrap_or_default(),
+            tools: old.tools.clone().unwrap_or_default(),
+            notices: Vec::new(),
+        });
+        let frame = NewSession {
+            folder: match old.runs_tools {
+                // Its tools work where they did.
+                true => old.folder.clone(),
+                false => new.folder.clone(),
+            },
+            system: old.system.clone().filter(|_| setup.is_none()),
+            tools: old.tools.clone().filter(|_| setup.is_none()),
+            seed: Some(old.seed),
+            setup,
+        };
+        let stand_ins = self.own_stand_ins()?;
+        let name = self.db.free_name(&old.name)?;
+        let mut notices = std::mem::take(&mut self.notices);
+        let row = made(
+            &self.shared,
+            &name,
+            &frame,
+            Some(&old),
+            &mut notices,
+            |row, frozen| {
+                let taken = rendered(&self.shared, frozen, row.head, &self.messages)?;
+                let (tokens, messages) = taken.unwrap_or_default();
+                // What is known of the last reply's calls, where they have no results.
+                let reply = messages.len().saturating_sub(1);
+                let runs = marks_of(reply, &stand_ins);
+                let heir = Heir {
+                    made: Made::Rendered,
+                    tokens: tokens.get(row.head.len()..).unwrap_or_default(),
+                    messages: &messages,
+                    pending: 0,
+                    decoded: 0,
+                    runs: &runs,
+                };
+                Ok(self.db.succeed(row, &heir)?)
+            },
+        )?;
+        let mut child = self.newborn(row, notices)?;
+        let what = match old.vocab == child.shared.vocab {
+            true => "chat template",
+            false => "vocabulary",
+        };
+        child.notices.push((
+            format!(
+                "session {} was made with another {what}; it goes on as {}, and at most {} tokens \
+                 are read once more",
+                old.name,
+                child.row.name,
+                child.ledger.len()
+            ),
+            None,
+        ));
+        Ok(child)
+    }
+
+    /// A session with another head that has nothing of this one yet. Takes the notices along.
+    pub(in crate::agent) fn begin_child(
+        &mut self,
+        frame: &NewSession,
+    ) -> Result<Conversation, AgentError> {
+        let name = self.db.free_name(&self.row.name)?;
+        let mut notices = std::mem::take(&mut self.notices);
+        let (shared, parent) = (&self.shared, Some(&self.row));
+        let row = made(shared, &name, frame, parent, &mut notices, |row, _| {
+            Ok(self.db.create(row)?)
+        })?;
+        self.newborn(row, notices)
+    }
+
+    /// A session that was just stored, open beside this one.
+    fn newborn(&self, row: Session, notices: Vec<Notice>) -> Result<Conversation, AgentError> {
+        let lock = Lock::session(&self.shared.options.home, row.id)?;
+        let (shared, passes) = (self.shared.clone(), self.passes.clone());
+        let db = shared.database()?;
+        let mut child = Conversation::read(shared, passes, db, lock, row, true)?;
+        child.notices = notices;
+        Ok(child)
+    }
+}

@@ -1,0 +1,12 @@
+//! The system prompt of a session with tools.
+//!
+//! In the order in which these files import each other:
+//! - `line`: text from outside on one line.
+//! - `project`: AGENTS.md and its like, from the project's folders.
+//! - `skills`: one line for each skill.
+//! - `build`: the whole prompt, part by part.
+
+pub(in crate::agent) mod build;
+pub(in crate::agent) mod line;
+pub(in crate::agent) mod project;
+pub(in crate::agent) mod skills;

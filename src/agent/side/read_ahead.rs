@@ -1,0 +1,110 @@
+//! The slot is made to hold tokens of the conversation before they are needed. It has a receipt of kind
+//! idle.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use serde_json::json;
+use tokio::sync::mpsc::unbounded_channel;
+
+use crate::agent::conversation::handle::Conversation;
+use crate::agent::engine::pass::Pass;
+use crate::agent::values::error::AgentError;
+use crate::agent::values::event::{Event, On};
+use crate::ledger::Finish;
+use crate::session::Usage;
+use crate::slot::{Call, Kind, Outcome, Target};
+
+impl Conversation {
+    /// Makes the slot hold the ledger's first `len` tokens, and accounts for it.
+    pub(in crate::agent) fn evaluate_to(
+        &mut self,
+        pass: &Pass,
+        len: usize,
+        cancel: &Arc<AtomicBool>,
+        on: On<'_>,
+    ) -> Result<Outcome, AgentError> {
+        let (events, mut inbox) = unbounded_channel();
+        let answer = pass.slot().call(Call {
+            kind: Kind::Idle,
+            owner: self.owner(),
+            target: Target::whole(self.ledger[..len].to_vec()),
+            head: self.row.head,
+            decoded: self.ledger.decoded(),
+            reply: None,
+            step: false,
+            cancel: cancel.clone(),
+            events,
+        })?;
+        while let Some(event) = inbox.blocking_recv() {
+            match event {
+                crate::slot::Event::Restoring { tokens } => on(Event::Restoring { tokens }),
+                crate::slot::Event::Prefill { done, total } => on(Event::Prefill { done, total }),
+                crate::slot::Event::Sampled(_) => {}
+            }
+        }
+        let mut outcome = answer.wait()?;
+        if let Some(error) = outcome.error.take() {
+            self.notices.push((
+                format!("the conversation could not be read ahead: {error}"),
+                Some("its next message reads it".to_owned()),
+            ));
+        }
+        if outcome.mark.len() == len {
+            outcome.finish = Finish::Stop;
+        }
+        self.ledger.slot_lost(outcome.mark.len());
+        self.ledger.slot_holds(outcome.mark);
+        self.ledger.reached(outcome.context());
+        if outcome.evaluated + outcome.restored > 0 {
+            self.account(&outcome, on)?;
+        }
+        Ok(outcome)
+    }
+
+    /// The receipt of a call that is no turn: stored and shown.
+    pub(in crate::agent) fn account(
+        &mut self,
+        outcome: &Outcome,
+        on: On<'_>,
+    ) -> Result<(), AgentError> {
+        self.calls += 1;
+        // What was broken on purpose is named by the call that reads it.
+        let kept = (outcome.kind == Kind::Fork).then(|| self.next_receipt.take_causes());
+        let receipt = self.receipt(outcome, outcome.finish);
+        if let Some(causes) = kept {
+            self.next_receipt.put_back(causes);
+        }
+        let kind = match outcome.kind {
+            Kind::Fork => "fork",
+            _ => "idle",
+        };
+        let mut unit = self.db.begin(self.row.id)?;
+        unit.set_decoded(self.ledger.decoded())?;
+        unit.add_receipt(kind, Some(receipt.finish), &json!(receipt))?;
+        unit.add_usage(&Usage {
+            calls: 1,
+            evaluated: outcome.evaluated as u64,
+            restored: outcome.restored as u64,
+            kept: outcome.kept as u64,
+            generated: outcome.tokens.len() as u64,
+        })?;
+        unit.commit()?;
+        on(Event::Receipt(Box::new(receipt)));
+        Ok(())
+    }
+
+    /// Reads the new conversation, so that its next message finds it done. Cut short, what was read stays.
+    pub(in crate::agent) fn read_ahead(
+        &mut self,
+        cancel: &Arc<AtomicBool>,
+        on: On<'_>,
+    ) -> Result<(), AgentError> {
+        let len = self.ledger.len().saturating_sub(1);
+        match self.pass(cancel, on) {
+            Some(pass) => self.evaluate_to(&pass, len, cancel, on).map(drop),
+            // The next message reads it.
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The tools of an open session and all that a call of one needs. Which there are was frozen with
+//! the session; what serves them is this process's.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::agent::conversation::handle::Conversation;
+use crate::agent::values::error::{AgentError, ErrorKind};
+use crate::chat::names;
+use crate::session::{Made, SessionId, now_ms};
+use crate::tools::{Limits, Registry, Results, Secrets, Subject, Tool, ToolHost, results};
+
+use super::host::Host;
+use super::rounds::Budget;
+use super::steering::Steering;
+use super::temp::{self, Beside};
+
+/// Decides whether a call may run. It may ask a person, and takes as long as that takes.
+pub trait Gate {
+    /// Called for each call just before it would run, in call order. Gives what was judged: the
+    /// call is refused if it is about something else when it runs.
+    ///
+    /// # Errors
+    /// Why it may not: a sentence that the model reads as the call's result.
+    fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String>;
+}
+
+/// The tools of a session.
+pub struct Toolset<'a> {
+    /// The session that `host` looks at.
+    session: SessionId,
+    pub(in crate::agent) registry: Registry,
+    pub(in crate::agent) project: PathBuf,
+    pub(in crate::agent) temp: PathBuf,
+    pub(in crate::agent) results: Results,
+    pub(in crate::agent) secret: Secrets,
+    pub(in crate::agent) host: Box<dyn ToolHost>,
+    pub(in crate::agent) gate: Box<dyn Gate + 'a>,
+    /// How much of a result the model sees.
+    pub limits: Limits,
+    /// What one turn may take.
+    pub budget: Budget,
+    /// What the user says meanwhile.
+    pub steering: Steering,
+}
+
+impl Conversation {
+    /// The tools that this session was started with, served by those of `live` that have the same
+    /// name; nothing where the session's tools are a caller's, or there are none. The data folder is
+    /// closed to them besides `secret`.
+    ///
+    /// # Errors
+    /// When npast.db or the session's temporary folder cannot be had, or the stored tools cannot be
+    /// read.
+    pub fn toolset<'a>(
+        &self,
+        live: Vec<Box<dyn Tool>>,
+        gate: Box<dyn Gate + 'a>,
+        secret: Secrets,
+    ) -> Result<Option<Toolset<'a>>, AgentError> {
+        let (true, Some(specs)) = (self.row.runs_tools, &self.row.tools) else {
+            return Ok(None);
+        };
+        let home = &self.shared.options.home;
+        let secret = secret.own(home);
+        let registry = Registry::frozen(&names::true_tools(specs), live)
+            .map_err(|e| AgentError::new(ErrorKind::Session, e.to_string()))?;
+        temp::sweep(home, self.temp_session()?, &self.db, now_ms());
+        let temp = self.temp_folder()?;
+        let beside = Beside {
+            home: home.clone(),
+            own: self.temp_session()?,
+            most: temp::MOST,
+        };
+        Ok(Some(Toolset {
+            session: self.row.id,
+            registry,
+            project: PathBuf::from(&self.row.folder),
+            results: Results::new(&temp, results::MOST, Some(Box::new(beside))),
+            temp,
+            host: Box::new(Host::of(home, self.row.id, &secret)?),
+            secret,
+            gate,
+            limits: Limits::default(),
+            budget: Budget::default(),
+            steering: Steering::default(),
+        }))
+    }
+}
+
+impl Toolset<'_> {
+    /// Serves the session that a compression made of the one before.
+    ///
+    /// # Errors
+    /// When npast.db cannot be had.
+    pub(in crate::agent) fn follow(&mut self, talk: &Conversation) -> Result<(), AgentError> {
+        if self.session != talk.row.id {
+            let home = &talk.shared.options.home;
+            self.host = Box::new(Host::of(home, talk.row.id, &self.secret)?);
+            self.session = talk.row.id;
+        }
+        Ok(())
+    }
+
+    /// What the tools are called, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.registry.tools().map(|tool| tool.spec().name.as_str())
+    }
+}
+
+impl Conversation {
+    /// The session whose temporary folder this one uses: the first of those that were compressed to it, so
+    /// that long results that the last messages name are where they were.
+    fn temp_session(&self) -> Result<SessionId, AgentError> {
+        if self.row.made != Some(Made::Compressed) {
+            return Ok(self.row.id);
+        }
+        let mut first = self.row.id;
+        for session in self.db.lineage(self.row.id)?.iter().rev() {
+            if session.id == first && session.made == Some(Made::Compressed) {
+                first = session.parent.unwrap_or(first);
+            }
+        }
+        Ok(first)
+    }
+
+    /// The session's temporary folder, made if it is missing: private, and gone with the session.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn temp_folder(&self) -> Result<PathBuf, AgentError> {
+        let home = &self.shared.options.home;
+        let id = self.temp_session()?;
+        temp::open(home, id).map_err(|e| {
+            let temp = temp::folder(home, id.0);
+            AgentError::new(
+                ErrorKind::Session,
+                format!("the folder {} cannot be made: {e}", temp.display()),
+            )
+            .hinted("make the data folder writable, or set NPAST_HOME to another one")
+        })
+    }
+}

@@ -1,0 +1,107 @@
+//! What one model call cost, in the form of the command line's contract: fields may be added,
+//! never renamed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::Finish;
+use crate::slot::Kind;
+
+use super::outcome::{Pruned, Stopped};
+
+/// Whole milliseconds of one call.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Milliseconds {
+    /// Reading, proving and putting back stored KV.
+    pub restore: u64,
+    /// Evaluating what was new.
+    pub prefill: u64,
+    /// From the call's start to its first sampled token.
+    pub first_token: u64,
+    /// Decoding the reply.
+    pub decode: u64,
+    /// How long saving held the engine thread.
+    pub save: u64,
+}
+
+/// Why tokens were evaluated again.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MissNote {
+    /// The first such token's place in the ledger.
+    pub at: usize,
+    /// The message it belongs to, counted from 0; nothing when it is outside all of them.
+    pub message: Option<usize>,
+    /// One sentence.
+    pub reason: String,
+}
+
+/// What one model call cost. `kept + restored + evaluated` is the prompt, and `context = prompt +
+/// generated - pending` is what the slot holds afterwards. All counts are tokens.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Turn, fork or idle.
+    pub kind: Kind,
+    /// The session's calls, counted from 1.
+    pub call: u64,
+    /// Held by the slot after the call.
+    pub context: usize,
+    /// Were in the slot.
+    pub kept: usize,
+    /// Put back from disk.
+    pub restored: usize,
+    /// Evaluated before the first sampled token.
+    pub evaluated: usize,
+    /// Never decoded by this session before.
+    pub appended: usize,
+    /// Sampled, the end-of-turn token included.
+    pub generated: usize,
+    /// 1 when the last sampled token waits for the next call to be decoded.
+    pub pending: usize,
+    /// Why the reply ended.
+    pub finish: Finish,
+    /// Set when more was evaluated than appended.
+    pub miss: Option<MissNote>,
+    /// Long results that became lines before this was read, and what that saves and costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Pruned>,
+    /// Bytes of KV put back.
+    pub restored_bytes: u64,
+    /// Bytes of KV by position handed to the writer.
+    pub saved_bytes: u64,
+    /// Bytes of snapshots handed to the writer.
+    pub snapshot_bytes: u64,
+    /// Milliseconds.
+    pub ms: Milliseconds,
+}
+
+impl Receipt {
+    /// Tokens that the reply was sampled after.
+    pub fn prompt(&self) -> usize {
+        self.kept + self.restored + self.evaluated
+    }
+}
+
+/// The sums of a turn's receipts.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct TurnSum {
+    /// Model calls.
+    pub calls: u64,
+    /// After the last call.
+    pub context: usize,
+    /// Sum over the calls (here and below).
+    pub kept: usize,
+    /// Put back from disk.
+    pub restored: usize,
+    /// Evaluated.
+    pub evaluated: usize,
+    /// New.
+    pub appended: usize,
+    /// Sampled.
+    pub generated: usize,
+    /// Why the last reply ended.
+    pub finish: Finish,
+    /// Why npast ended the turn, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+}
