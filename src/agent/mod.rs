@@ -45,27 +45,30 @@ pub use conversation::handle::{Conversation, Mirror};
 pub use conversation::names::{call_handle, key_handle, kv_owner};
 pub use engine::fit::demand;
 pub use engine::fit_words::words as fit_words;
-pub use engine::handle::{Engine, Facts};
-pub use engine::pass::{Pass, Passes, Rank, Want};
+pub use engine::handle::{Engine, EngineFacts};
+pub use engine::pass::{Passes, Rank, SlotPass, Want};
 pub use engine::probe;
-pub use frozen::cost::{Cost, cost, vocabulary};
-pub use frozen::maker::{Made, Maker};
+pub use frozen::cost::{HeadCost, cost, vocabulary};
+pub use frozen::maker::{Maker, OfferedFormat};
 pub use history::follow::Followed;
-pub use history::sent::History;
+pub use history::sent::ClientHistory;
 pub use history::whose::{Whose, whose};
 pub use notes::edit::Notes;
 pub use opening::open::preflight;
-pub use prompt::build::{Part, Prompt, Surroundings};
+pub use prompt::build::{AgentPrompt, PromptPart, PromptSurroundings};
 pub use tool_calls::rounds::Budget;
 pub use tool_calls::steering::Steering;
 pub use tool_calls::temp;
-pub use tool_calls::toolset::{Gate, Toolset};
+pub use tool_calls::toolset::{CallGate, Toolset};
 pub use values::error::{AgentError, ErrorKind};
 pub use values::event::{Done, Event, OpenQuestion, Stage};
 pub use values::notice::Notice;
 pub use values::options::{
-    CompressOptions, Input, Leeway, NewSession, Open, Options, Policy, Setup, TurnOptions,
+    AgentSetup, CompressOptions, Input, Leeway, NewSession, Options, Policy, TurnOptions,
+    WhichSession,
 };
-pub use values::outcome::{CompressStage, Compressed, Info, Pruned, Stopped, Taken, TurnEnd};
+pub use values::outcome::{
+    CompressStage, Compressed, Info, Pruned, TurnEnd, TurnStop, UndoneTurns,
+};
 pub use values::receipt::{Milliseconds, MissNote, Receipt, TurnSum};
 pub use values::refused::Refused;

@@ -15,6 +15,6 @@ mod tokens;
 
 pub use matching::{pins, same};
 pub use message::{Message, plain, wish};
-pub use reply::{Script, ScriptError, script, stream};
+pub use reply::{ReplyScript, ScriptError, script, stream};
 pub use template::{battery, names, pieces};
 pub use tokens::{control, tokenize};

@@ -7,29 +7,31 @@ use std::sync::{Arc, PoisonError};
 use super::args::TalkArgs;
 use super::error::Failure;
 use super::interrupt::Interrupt;
-use super::output::{Progress, notice};
-use super::{Run, input, models};
-use crate::agent::{Engine, Info, Leeway, NewSession, Open, Options, TurnOptions, preflight};
-use crate::chat::Script;
+use super::output::{ProgressLine, notice};
+use super::{CliContext, input, models};
+use crate::agent::{
+    Engine, Info, Leeway, NewSession, Options, TurnOptions, WhichSession, preflight,
+};
+use crate::chat::ReplyScript;
 use crate::config::{Places, Settings};
 use crate::ledger::Finish;
 use crate::llama::bridge::MAX_TEMPLATE_BYTES;
-use crate::service::{OpenSession, Opening, Projects, Service, SharedTools};
-use crate::session::{self, Db, Message, SessionId, State, check_name};
+use crate::service::{OpenSession, Projects, Service, SessionOpening, SharedTools};
+use crate::session::{self, Db, MessageState, SessionId, StoredMessage, check_name};
 
 /// A run that is ready to load its model.
 pub struct Start {
     /// Which session; `None` is a new one, named from its first words.
-    pub open: Option<Open>,
+    pub open: Option<WhichSession>,
     /// How turns run.
     pub turn: TurnOptions,
     /// Prepared replies.
-    pub script: Option<Script>,
+    pub script: Option<ReplyScript>,
     options: Options,
     new: NewSession,
     /// Whether a session that starts gets npast's tools.
     agent: bool,
-    /// It only counts when a session starts.
+    /// Used only when a session starts.
     typed_seed: Option<u64>,
     projects: Arc<Projects>,
     /// What serves the tools of the session that is to be opened, until it is.
@@ -41,7 +43,7 @@ impl Start {
     ///
     /// # Errors
     /// Wrong usage: a session name, a file, a model that is not there.
-    pub fn new(run: &Run, talk: &TalkArgs, settings: Settings) -> Result<Start, Failure> {
+    pub fn new(run: &CliContext, talk: &TalkArgs, settings: Settings) -> Result<Start, Failure> {
         let folder = std::env::current_dir()
             .map_err(|e| Failure::failed("io", format!("the current folder is gone: {e}")))?
             .to_string_lossy()
@@ -54,13 +56,13 @@ impl Start {
                         "choose a short name, such as `work` or `fix-the-parser`",
                     )
                 })?;
-                Some(Open::Named(name.clone()))
+                Some(WhichSession::Named(name.clone()))
             }
-            None if talk.last => Some(Open::Last),
+            None if talk.last => Some(WhichSession::Last),
             None => None,
         };
         let stored = stored(&run.places, open.as_ref(), &folder)?;
-        if matches!(open, Some(Open::Last)) && stored.is_none() {
+        if matches!(open, Some(WhichSession::Last)) && stored.is_none() {
             return Err(Failure::usage(
                 "no session was started in this folder yet",
                 "leave -c away to start one; `npast sessions list` shows those of other folders",
@@ -108,12 +110,16 @@ impl Start {
         })
     }
 
-    /// Loads the model and waits for servers of tools. Its notices are said here, once.
+    /// Loads the model and waits for servers of tools. Its notices are printed here, once.
     ///
     /// # Errors
     /// The engine's; [`Failure::interrupted`] after Ctrl-C.
-    pub fn load(&self, interrupt: &Interrupt, progress: &mut Progress) -> Result<Service, Failure> {
-        // Its files are read while weights load.
+    pub fn load(
+        &self,
+        interrupt: &Interrupt,
+        progress: &mut ProgressLine,
+    ) -> Result<Service, Failure> {
+        // The files of stored KV are read while weights load.
         let _warming = match &self.open {
             Some(open) => preflight(&self.options, open, &self.new.folder)?,
             None => None,
@@ -130,7 +136,7 @@ impl Start {
     }
 
     /// Opens the session, a new one named from `words`, and says what of this run's flags it does
-    /// not take. Where nobody attends, what would be asked is refused.
+    /// not take. Where no user attends, a call that needs a question is refused.
     ///
     /// # Errors
     /// The engine's.
@@ -142,7 +148,7 @@ impl Start {
     ) -> Result<OpenSession, Failure> {
         let open = match &self.open {
             Some(open) => open.clone(),
-            None => Open::FromWords(words.to_owned()),
+            None => WhichSession::FromWords(words.to_owned()),
         };
         self.named(service, open, attended)
     }
@@ -155,10 +161,10 @@ impl Start {
     pub fn named(
         &mut self,
         service: &Service,
-        open: Open,
+        open: WhichSession,
         attended: bool,
     ) -> Result<OpenSession, Failure> {
-        let session = service.open(Opening {
+        let session = service.open(SessionOpening {
             open,
             new: self.new.clone(),
             agent: self.agent,
@@ -214,8 +220,8 @@ impl Start {
         let messages = Db::open(&places.db())?.messages(session.id)?;
         let last = messages.into_iter().next_back();
         // Calls without results get them when the session is opened.
-        let called = |m: &Message| session.runs_tools && m.finish == Some(Finish::ToolCalls);
-        Ok(last.is_some_and(|m| m.state == State::Open || called(&m)))
+        let called = |m: &StoredMessage| session.runs_tools && m.finish == Some(Finish::ToolCalls);
+        Ok(last.is_some_and(|m| m.state == MessageState::Open || called(&m)))
     }
 }
 
@@ -224,7 +230,7 @@ impl Start {
 /// # Errors
 /// When none was chosen.
 pub fn with_a_model(
-    run: &Run,
+    run: &CliContext,
     settings: Settings,
     usual: Option<&str>,
 ) -> Result<Settings, Failure> {
@@ -239,13 +245,17 @@ pub fn with_a_model(
     Ok(Settings { model, ..settings })
 }
 
-/// What the engine is opened with. The model is the one that was asked for, else `usual` (the
+/// What the engine is opened with. The model is the one that the user named, else `usual` (the
 /// session's own) if this machine has it, else the configuration file's, else the default one, else
 /// the only one.
 ///
 /// # Errors
 /// Wrong usage: no model, no such file, a template that cannot be read.
-pub fn options(run: &Run, settings: &Settings, usual: Option<&str>) -> Result<Options, Failure> {
+pub fn options(
+    run: &CliContext,
+    settings: &Settings,
+    usual: Option<&str>,
+) -> Result<Options, Failure> {
     let template = settings
         .chat_template
         .as_deref()
@@ -287,7 +297,7 @@ pub fn options(run: &Run, settings: &Settings, usual: Option<&str>) -> Result<Op
 pub fn load(
     options: &Options,
     interrupt: &Interrupt,
-    progress: &mut Progress,
+    progress: &mut ProgressLine,
 ) -> Result<Engine, Failure> {
     let opened = Engine::open(options, &mut |stage| {
         progress.stage(&stage);
@@ -301,7 +311,7 @@ pub fn load(
 /// The stored session that a run goes on with, if there is one already.
 fn stored(
     places: &Places,
-    open: Option<&Open>,
+    open: Option<&WhichSession>,
     folder: &str,
 ) -> Result<Option<session::Session>, Failure> {
     let path = places.db();
@@ -310,9 +320,9 @@ fn stored(
     }
     let db = Db::open(&path)?;
     Ok(match open {
-        Some(Open::Named(name)) => db.find(name)?,
-        Some(Open::Last) => db.last_in_folder(folder)?,
-        Some(Open::FromWords(_)) | None => None,
+        Some(WhichSession::Named(name)) => db.find(name)?,
+        Some(WhichSession::Last) => db.last_in_folder(folder)?,
+        Some(WhichSession::FromWords(_)) | None => None,
     })
 }
 
@@ -331,8 +341,8 @@ fn length(places: &Places, of: Option<&session::Session>) -> Result<usize, Failu
     })
 }
 
-fn script(path: &Path) -> Result<Script, Failure> {
-    Ok(Script::load(path)?)
+fn script(path: &Path) -> Result<ReplyScript, Failure> {
+    Ok(ReplyScript::load(path)?)
 }
 
 fn template(path: &Path) -> Result<String, Failure> {

@@ -1,4 +1,4 @@
-//! What the rooms below say through `tracing`, on standard error, when somebody asks. They log
+//! What the rooms below log through `tracing`, on standard error, when the user wants it. They log
 //! counts, places and reasons, never the text of a message.
 
 use std::ffi::OsString;

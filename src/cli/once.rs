@@ -2,13 +2,13 @@
 
 use std::io::IsTerminal;
 
-use super::Run;
+use super::CliContext;
 use super::console::Console;
 use super::engine::Start;
 use super::error::{Failure, INTERRUPTED};
 use super::input;
 use super::interrupt::Interrupt;
-use super::output::{Output, Progress, screen};
+use super::output::{EventOutput, ProgressLine, screen};
 use super::question::ask;
 use crate::agent::{Done, Event, Input, TurnEnd};
 use crate::approve::Grant;
@@ -16,13 +16,13 @@ use crate::ledger::Finish;
 use crate::service::{Events, OpenSession, Request};
 
 /// Runs the turn; the exit code is 130 when Ctrl-C ended the reply.
-pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
+pub fn run(run: &CliContext, mut start: Start, input: Input) -> Result<i32, Failure> {
     check(&start, &input)?;
     let interrupt = Interrupt::listen();
-    let mut output = Output::new(run, interrupt.flag().clone());
+    let mut output = EventOutput::new(run, interrupt.flag().clone());
     let service = match &mut output {
-        Output::Text(text) => start.load(&interrupt, &mut text.progress)?,
-        Output::Json(_) => start.load(&interrupt, &mut Progress::here(false))?,
+        EventOutput::Text(text) => start.load(&interrupt, &mut text.progress)?,
+        EventOutput::Json(_) => start.load(&interrupt, &mut ProgressLine::here(false))?,
     };
     let somebody = std::io::stdin().is_terminal() && screen().looks().err && !run.json;
     let session = start.session(&service, input::words(&input), somebody)?;
@@ -56,7 +56,7 @@ pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
     Ok(code)
 }
 
-/// Shows the events of a request as they come, and asks what is to be asked; what the request came
+/// Shows the events of a request as they come, and asks the questions among them; what the request came
 /// to.
 ///
 /// # Errors
@@ -64,7 +64,7 @@ pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
 pub fn show(
     events: Events,
     session: &OpenSession,
-    output: &mut Output,
+    output: &mut EventOutput,
     console: Option<&Console>,
 ) -> Result<Done, Failure> {
     for event in events {

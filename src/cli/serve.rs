@@ -12,18 +12,18 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::Notify;
 
-pub use clients::Client;
+pub use clients::ClientProgram;
 
-use super::Run;
+use super::CliContext;
 use super::args::ServeArgs;
 use super::engine::{load, options, with_a_model};
 use super::error::{FAILED, Failure, USAGE};
 use super::interrupt::Interrupt;
-use super::output::{self, Progress, notice};
+use super::output::{self, ProgressLine, notice};
 use crate::agent::{Options, TurnOptions};
-use crate::chat::Script;
+use crate::chat::ReplyScript;
 use crate::config::Settings;
-use crate::gateway::http::{self, Access, Gateway, Limits, Token, TokenError};
+use crate::gateway::http::{self, Access, AccessToken, Gateway, ServerLimits, TokenError};
 use crate::llama::{Model, ModelOptions};
 use crate::service::{Projects, Service};
 
@@ -45,7 +45,7 @@ impl From<TokenError> for Failure {
 }
 
 /// Runs the subcommand.
-pub fn run(run: &Run, args: &ServeArgs, settings: Settings) -> Result<i32, Failure> {
+pub fn run(run: &CliContext, args: &ServeArgs, settings: Settings) -> Result<i32, Failure> {
     let beyond = !args.listen.ip().is_loopback();
     if beyond && !args.allow_remote {
         return Err(Failure::usage(
@@ -53,10 +53,10 @@ pub fn run(run: &Run, args: &ServeArgs, settings: Settings) -> Result<i32, Failu
             "add --allow-remote if others may call this server; they need its token then",
         ));
     }
-    let script = args.script.as_deref().map(Script::load).transpose()?;
+    let script = args.script.as_deref().map(ReplyScript::load).transpose()?;
     let settings = with_a_model(run, settings, None)?;
     let options = options(run, &settings, None)?;
-    let token = Token::of(&run.places.home)?;
+    let token = AccessToken::of(&run.places.home)?;
     if let Some(client) = args.print_config {
         return print(client, args, &options, &token);
     }
@@ -74,7 +74,7 @@ pub fn run(run: &Run, args: &ServeArgs, settings: Settings) -> Result<i32, Failu
             .collect(),
         origins: args.origins.clone(),
     };
-    let gateway = http::Settings {
+    let gateway = http::GatewaySettings {
         access,
         home: run.places.home.clone(),
         folder: folder.to_string_lossy().into_owned(),
@@ -89,7 +89,7 @@ pub fn run(run: &Run, args: &ServeArgs, settings: Settings) -> Result<i32, Failu
         replies: MOST_REPLIES,
     };
     let interrupt = Interrupt::listen();
-    let engine = load(&options, &interrupt, &mut Progress::here(!run.json))?;
+    let engine = load(&options, &interrupt, &mut ProgressLine::here(!run.json))?;
     let projects = Arc::new(Projects::new(run.places.clone(), settings));
     let service = Service::new(engine, projects, true);
     for (text, hint) in service.notices() {
@@ -100,9 +100,9 @@ pub fn run(run: &Run, args: &ServeArgs, settings: Settings) -> Result<i32, Failu
 
 /// Serves until somebody ends it.
 fn serve(
-    run: &Run,
+    run: &CliContext,
     service: Service,
-    settings: http::Settings,
+    settings: http::GatewaySettings,
     listener: TcpListener,
     address: SocketAddr,
 ) -> Result<i32, Failure> {
@@ -122,7 +122,7 @@ fn serve(
         // Whoever reads this can call.
         say(run, &gateway, address)?;
         let stopped = stop.notified();
-        let served = http::serve(listener, router, Limits::default(), stopped);
+        let served = http::serve(listener, router, ServerLimits::default(), stopped);
         tokio::select! {
             () = served => {}
             () = at_once.notified() => {}
@@ -140,7 +140,7 @@ fn serve(
     Ok(0)
 }
 
-fn say(run: &Run, gateway: &Gateway, address: SocketAddr) -> Result<(), Failure> {
+fn say(run: &CliContext, gateway: &Gateway, address: SocketAddr) -> Result<(), Failure> {
     let url = format!("http://{address}");
     if run.json {
         let event = json!({ "type": "listening", "url": url, "model": gateway.model() });
@@ -186,10 +186,10 @@ fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
 }
 
 fn print(
-    client: Client,
+    client: ClientProgram,
     args: &ServeArgs,
     options: &Options,
-    token: &Token,
+    token: &AccessToken,
 ) -> Result<i32, Failure> {
     let context = match options.limit {
         Some(limit) => limit,
@@ -200,7 +200,7 @@ fn print(
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
-    let facts = clients::Facts {
+    let facts = clients::ServerFacts {
         url: format!("http://{address}"),
         model: name.to_string_lossy().into_owned(),
         context,

@@ -10,17 +10,17 @@ use std::io::{BufRead, IsTerminal};
 
 pub use compress::run as compress;
 
-use super::Run;
+use super::CliContext;
 use super::args::{SessionsArgs, SessionsCommand};
 use super::error::Failure;
 use super::output;
 use crate::agent::{kv_owner, temp};
 use crate::harmless;
 use crate::ledger::Token;
-use crate::session::{Db, Error, Lock, Session, SessionId};
+use crate::session::{Db, DbError, Lock, Session, SessionId};
 
 /// Runs the subcommand.
-pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
+pub fn run(run: &CliContext, args: &SessionsArgs) -> Result<i32, Failure> {
     let path = run.places.db();
     // Looking makes no database.
     let db = match path.is_file() {
@@ -72,7 +72,7 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
             if !yes && !agreed(&name, left.messages.len())? {
                 return Err(Failure::failed("declined", "nothing was removed"));
             }
-            // Whoever talks in it now would write into nothing.
+            // A process that has the session open now would write to a removed session.
             let _lock = Lock::session(&run.places.home, id)?;
             // KV first: it is only a cache if the rest fails, and nobody's if it came second.
             let forgotten = forget(run, id, &left.tokens);
@@ -94,7 +94,7 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
 }
 
 /// Removes the KV that no other session shares.
-fn forget(run: &Run, id: SessionId, ledger: &[Token]) -> Result<(), Failure> {
+fn forget(run: &CliContext, id: SessionId, ledger: &[Token]) -> Result<(), Failure> {
     if let Some(folder) = super::kv::open(&run.places.home, None)? {
         folder.forget(&kv_owner(id), ledger)?;
     }
@@ -103,7 +103,7 @@ fn forget(run: &Run, id: SessionId, ledger: &[Token]) -> Result<(), Failure> {
 
 /// The session of this name, in whatever state it is.
 fn known(db: Option<Db>, name: &str) -> Result<(Db, SessionId), Failure> {
-    let missing = || Error::NotFound(format!("a session named \"{}\"", harmless::line(name)));
+    let missing = || DbError::NotFound(format!("a session named \"{}\"", harmless::line(name)));
     let db = db.ok_or_else(missing)?;
     let id = db.known_as(name)?.ok_or_else(missing)?;
     Ok((db, id))

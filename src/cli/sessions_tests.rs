@@ -6,10 +6,10 @@ use super::show::{as_json, said};
 use super::*;
 use crate::config::Places;
 use crate::ledger::{Digest, Finish};
-use crate::session::{NewSession, State};
+use crate::session::{MessageState, SessionRecord};
 
-pub(in crate::cli) fn at(dir: &Path) -> Run {
-    Run {
+pub(in crate::cli) fn at(dir: &Path) -> CliContext {
+    CliContext {
         places: Places {
             home: dir.to_owned(),
             config: dir.join("config.toml"),
@@ -23,7 +23,7 @@ pub(in crate::cli) fn at(dir: &Path) -> Run {
 pub(in crate::cli) fn store(dir: &Path, name: &str) -> Session {
     let mut db = Db::open(&dir.join("npast.db")).unwrap();
     let session = db
-        .create(&NewSession {
+        .create(&SessionRecord {
             name,
             folder: "/f",
             model: "m.gguf",
@@ -44,18 +44,19 @@ pub(in crate::cli) fn store(dir: &Path, name: &str) -> Session {
         .unwrap();
     let mut unit = db.begin(session.id).unwrap();
     let user = json!({"role": "user", "content": "hi\n"});
-    unit.add_message("user", &user, State::Answered).unwrap();
+    unit.add_message("user", &user, MessageState::Answered)
+        .unwrap();
     let reply = json!({"role": "assistant", "content": "", "tool_calls":
         [{"id": "1", "function": {"name": "read", "arguments": "{\"p\":1}"}}]});
     let id = unit
-        .add_message("assistant", &reply, State::Answered)
+        .add_message("assistant", &reply, MessageState::Answered)
         .unwrap();
     unit.set_finish(id, Finish::ToolCalls).unwrap();
     unit.commit().unwrap();
     session
 }
 
-fn does(run: &Run, command: SessionsCommand) -> String {
+fn does(run: &CliContext, command: SessionsCommand) -> String {
     match super::run(run, &SessionsArgs { command }) {
         Ok(code) => format!("exit {code}"),
         Err(f) => format!(
@@ -235,7 +236,7 @@ fn a_damaged_session_is_listed_shown_renamed_and_removed_and_others_are_not_dist
         let said = format!("{command:?}");
         assert_eq!(does(&run, command), want, "{said}");
     }
-    assert!(matches!(db.get(broken.id), Err(Error::NotFound(_))));
+    assert!(matches!(db.get(broken.id), Err(DbError::NotFound(_))));
     let left = list::read(&run, &db).unwrap();
     assert_eq!((left.whole.len(), left.damaged.len()), (1, 0));
 }

@@ -1,8 +1,8 @@
-//! Layers made into what a run is set to, every value checked.
+//! Layers become the settings of a run, and every value is checked.
 
 use std::path::PathBuf;
 
-use super::{ConfigError, Layer, Tables};
+use super::{ConfigError, ConfigLayer, Tables};
 use crate::agent::{Budget, CompressOptions, Policy};
 use crate::llama::{CacheType, ContextOptions, ModelOptions, Sampling};
 use crate::slot::fit;
@@ -13,7 +13,7 @@ pub use crate::approve::Approve;
 /// What a run is set to.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// As asked for by flag or variable: a path or a name.
+    /// As given by flag or variable: a path or a name.
     pub model: Option<PathBuf>,
     /// The configuration file's model: a session's own comes before it.
     pub default_model: Option<PathBuf>,
@@ -21,13 +21,13 @@ pub struct Settings {
     pub weights: ModelOptions,
     /// Cache, threads, RoPE.
     pub context: ContextOptions,
-    /// Whether the cache type was asked for.
+    /// Whether the user named the cache type.
     pub cache_given: bool,
     /// The conversation's limit in tokens.
     pub limit: Option<usize>,
     /// Tokens of one decode call.
     pub ubatch: Option<usize>,
-    /// History policy of sessions that start now, if one was asked for.
+    /// History policy of sessions that start now, if the user named one.
     pub policy: Option<Policy>,
     /// Whether KV is kept on disk.
     pub store_kv: bool,
@@ -35,7 +35,7 @@ pub struct Settings {
     pub kv_quota: Option<u64>,
     /// The file of a chat template that replaces the model's own.
     pub chat_template: Option<PathBuf>,
-    /// Whether templates with a switch are asked to think, if somebody said so.
+    /// Whether a template with a thinking switch is rendered with thinking on, if the user decided it.
     pub thinking: Option<bool>,
     /// How tokens are chosen.
     pub sampling: Sampling,
@@ -61,7 +61,7 @@ pub struct Settings {
     pub budget: Budget,
     /// MCP servers of sessions that start now, in order of their names.
     pub servers: Vec<ServerConfig>,
-    /// Whether the user wants programs to run without a wall.
+    /// Whether the user wants programs to run without the sandbox.
     pub sandbox_off: bool,
     /// What only the configuration file can say.
     pub tables: Tables,
@@ -74,7 +74,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`ConfigError::Range`] names the key, what it may be and what it is.
-    pub fn new(layer: Layer) -> Result<Settings, ConfigError> {
+    pub fn new(layer: ConfigLayer) -> Result<Settings, ConfigError> {
         let threads = within("threads", layer.threads, 1, MAX_THREADS)?;
         let threads = threads.unwrap_or_else(|| fit::threads().min(MAX_THREADS));
         let threads_batch = within("threads-batch", layer.threads_batch, 1, MAX_THREADS)?;

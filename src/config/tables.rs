@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::ConfigError;
-use crate::approve::{Rule, Rules};
+use crate::approve::{ApprovalRule, ApprovalRules};
 
 /// What only the file can say.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
     /// `[approve]`: rules by tool and pattern.
-    pub rules: Rules,
+    pub rules: ApprovalRules,
     /// `[sandbox]`: what it opens.
     pub sandbox: SandboxTable,
 }
@@ -48,12 +48,12 @@ impl Tables {
         };
         let mut tables = Tables::default();
         if let Some(approve) = section::<ApproveTable>(table, "approve", path)? {
-            let rules = |texts: Vec<String>| -> Result<Vec<Rule>, ConfigError> {
-                let rules = texts.iter().map(|text| Rule::parse(text));
+            let rules = |texts: Vec<String>| -> Result<Vec<ApprovalRule>, ConfigError> {
+                let rules = texts.iter().map(|text| ApprovalRule::parse(text));
                 let rules: Result<_, _> = rules.collect();
                 rules.map_err(|e| wrong("approve", e.to_string()))
             };
-            tables.rules = Rules {
+            tables.rules = ApprovalRules {
                 allow: rules(approve.allow)?,
                 ask: rules(approve.ask)?,
                 deny: rules(approve.deny)?,

@@ -14,7 +14,7 @@ const QUOTA: u64 = 20 << 30;
 
 /// The limits of a store. All byte counts are maxima.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct StoreLimits {
     /// The maximum number of bytes that wait for the writer thread. A put that would exceed it blocks
     /// until there is space. One put that is larger than the limit is accepted when nothing else waits.
     pub queue_bytes: usize,
@@ -41,9 +41,9 @@ pub struct Limits {
     pub index_wait: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
+impl Default for StoreLimits {
+    fn default() -> StoreLimits {
+        StoreLimits {
             queue_bytes: 256 << 20,
             segment_bytes: 16 << 30,
             segment_tokens: 1 << 20,

@@ -31,7 +31,7 @@ struct QueueState<T> {
 }
 
 /// A queue of jobs, from any number of threads to one thread. Each job counts with some bytes.
-pub(in crate::kv) struct Queue<T> {
+pub(in crate::kv) struct JobQueue<T> {
     limit: usize,
     state: Mutex<QueueState<T>>,
     /// Signalled when a job is pushed and when the queue is closed.
@@ -40,9 +40,9 @@ pub(in crate::kv) struct Queue<T> {
     room: Condvar,
 }
 
-/// The result of [`Queue::next`].
+/// The result of [`JobQueue::next`].
 pub(in crate::kv) enum NextJob<T> {
-    /// A job and its bytes. They count until the taking thread calls [`Queue::done`].
+    /// A job and its bytes. They count until the taking thread calls [`JobQueue::done`].
     Job(T, usize),
     /// The queue is empty, and nobody has used the store for the time that the caller gave.
     Idle,
@@ -50,7 +50,7 @@ pub(in crate::kv) enum NextJob<T> {
     Closed,
 }
 
-/// The result of [`Queue::flush`].
+/// The result of [`JobQueue::flush`].
 #[derive(PartialEq, Eq, Debug)]
 pub(in crate::kv) enum Flushed {
     /// All jobs that were pushed before the call are done.
@@ -59,10 +59,10 @@ pub(in crate::kv) enum Flushed {
     Dead,
 }
 
-impl<T> Queue<T> {
+impl<T> JobQueue<T> {
     /// An empty queue; `limit` is in bytes.
-    pub(in crate::kv) fn new(limit: usize) -> Queue<T> {
-        Queue {
+    pub(in crate::kv) fn new(limit: usize) -> JobQueue<T> {
+        JobQueue {
             limit,
             state: Mutex::new(QueueState {
                 jobs: VecDeque::new(),

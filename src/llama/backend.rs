@@ -1,4 +1,4 @@
-//! Starting llama.cpp once per process, and what it says of the machine.
+//! Starts llama.cpp once per process, and reads what it knows of the machine.
 
 use std::sync::OnceLock;
 

@@ -191,7 +191,7 @@ pub enum DecodeError {
     /// No free cells; nothing was changed.
     #[error("the context has no room for {0} more tokens")]
     NoCells(usize),
-    /// It broke half way; on hybrid and recurrent models the sequence is lost.
+    /// The decode failed half way; on hybrid and recurrent models the sequence is lost.
     #[error("decoding failed ({code}): {reason}")]
     Broken {
         /// llama.cpp's return code.
@@ -395,7 +395,7 @@ impl Context {
         }
     }
 
-    /// Waits until everything asked of the device is done.
+    /// Waits until the device has done all of its work.
     pub fn synchronize(&mut self) {
         // SAFETY: plain call.
         unsafe { sys::llama_synchronize(self.ptr) }

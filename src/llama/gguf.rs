@@ -13,6 +13,6 @@ mod tests;
 mod write;
 
 pub use error::GgufError;
-pub use facts::{ModelFacts, Parts, facts, split_paths};
-pub use read::{Reader, TensorInfo, Value};
-pub use write::{Type, Writer};
+pub use facts::{ModelFacts, TensorBytes, facts, split_paths};
+pub use read::{GgufReader, TensorInfo, Value};
+pub use write::{GgufWriter, Type};

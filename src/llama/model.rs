@@ -41,7 +41,7 @@ pub enum LoadError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// An `--override-tensor` names a buffer type that no device has.
@@ -63,7 +63,7 @@ pub enum LoadError {
         /// llama.cpp's last error line.
         reason: String,
     },
-    /// The progress callback asked to stop.
+    /// The progress callback returned false.
     #[error("loading {0} was interrupted")]
     Interrupted(PathBuf),
 }
@@ -75,11 +75,11 @@ pub struct Model {
     path: PathBuf,
 }
 
-type Progress<'a> = dyn FnMut(f32) -> bool + 'a;
+type LoadProgress<'a> = dyn FnMut(f32) -> bool + 'a;
 
 unsafe extern "C" fn on_progress(done: f32, data: *mut c_void) -> bool {
     // SAFETY: `data` is the closure reference that `Model::load` keeps alive during the call.
-    let progress = unsafe { &mut *data.cast::<&mut Progress<'_>>() };
+    let progress = unsafe { &mut *data.cast::<&mut LoadProgress<'_>>() };
     // A panic must not cross into C++; it aborts the load instead.
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| progress(done))).unwrap_or(false)
 }
@@ -93,12 +93,12 @@ impl Model {
     pub fn load(
         path: &Path,
         options: &ModelOptions,
-        progress: &mut Progress<'_>,
+        progress: &mut LoadProgress<'_>,
     ) -> Result<Model, LoadError> {
         Model::load_or_plan(path, options, false, progress)
     }
 
-    /// The model without its weights: it can be asked what it is, and contexts of it what they would
+    /// The model without its weights: it says what it is, and its contexts say what they would
     /// take ([`Context::takes`](super::Context::takes)). Nothing can be decoded with it.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ impl Model {
         path: &Path,
         options: &ModelOptions,
         plan: bool,
-        progress: &mut Progress<'_>,
+        progress: &mut LoadProgress<'_>,
     ) -> Result<Model, LoadError> {
         backend::start();
         std::fs::File::open(path).map_err(|source| LoadError::Io {
@@ -144,7 +144,7 @@ impl Model {
             stopped |= !go_on;
             go_on
         };
-        let mut callback: &mut Progress<'_> = &mut watch;
+        let mut callback: &mut LoadProgress<'_> = &mut watch;
         params.progress_callback = Some(on_progress);
         params.progress_callback_user_data = (&raw mut callback).cast();
 

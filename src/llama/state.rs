@@ -62,7 +62,7 @@ pub enum StateError {
         /// The state's.
         got: u64,
     },
-    /// Positions are not those asked for.
+    /// Positions are not the expected ones.
     #[error("the state holds position {got} where {want} belongs")]
     Position {
         /// Asked for.
@@ -126,7 +126,7 @@ impl<'a> Cursor<'a> {
 
 /// Type and bytes of one cell's row in one layer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Row {
+struct RowLayout {
     kind: i32,
     bytes: u64,
 }
@@ -137,7 +137,7 @@ pub struct KvLayout {
     ext: usize,
     n_layer: u32,
     rot: (u32, u32),
-    rows: Vec<Row>,
+    rows: Vec<RowLayout>,
 }
 
 impl KvLayout {
@@ -172,7 +172,7 @@ impl KvLayout {
         }
         let mut rows = Vec::new();
         while !c.done() {
-            let row = Row {
+            let row = RowLayout {
                 kind: c.i32()?,
                 bytes: c.u64()?,
             };

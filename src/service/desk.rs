@@ -1,4 +1,4 @@
-//! What clients and the worker of one open session share: who hears its events, what is asked, what
+//! What clients and the worker of one open session share: who gets its events, its open questions, what
 //! stops it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,15 +14,15 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The shared part of one open session.
 pub struct Desk {
-    state: Mutex<State>,
+    state: Mutex<DeskState>,
     changed: Condvar,
-    /// What is said to a turn that runs.
+    /// A message to a turn that runs.
     pub steering: Steering,
     /// Requests that wait or run.
     pub requests: AtomicUsize,
 }
 
-struct State {
+struct DeskState {
     info: Info,
     sandbox: Option<String>,
     /// The client whose request runs.
@@ -30,11 +30,11 @@ struct State {
     /// Stops the request that runs.
     cancel: Arc<AtomicBool>,
     watchers: Vec<Sink>,
-    question: Option<Asked>,
+    question: Option<WaitingQuestion>,
     last_question: u64,
 }
 
-struct Asked {
+struct WaitingQuestion {
     id: u64,
     grant: Option<Grant>,
 }
@@ -43,7 +43,7 @@ impl Desk {
     /// Of a session that was just opened.
     pub fn new(info: Info) -> Desk {
         Desk {
-            state: Mutex::new(State {
+            state: Mutex::new(DeskState {
                 info,
                 sandbox: None,
                 asker: None,
@@ -58,8 +58,8 @@ impl Desk {
         }
     }
 
-    // What is held is whole between two statements, whoever panicked.
-    fn state(&self) -> MutexGuard<'_, State> {
+    // The value is consistent between two statements, whichever thread panicked.
+    fn state(&self) -> MutexGuard<'_, DeskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -83,12 +83,12 @@ impl Desk {
         self.state().sandbox = held;
     }
 
-    /// Another client that hears everything.
+    /// Another client that gets all events.
     pub fn watch(&self, sink: Sink) {
         self.state().watchers.push(sink);
     }
 
-    /// A request begins: `asker` hears its events, `cancel` stops it.
+    /// A request begins: `asker` gets its events, `cancel` stops it.
     pub fn begin(&self, asker: Sink, cancel: Arc<AtomicBool>) {
         let mut state = self.state();
         state.asker = Some(asker);
@@ -104,13 +104,13 @@ impl Desk {
         }
     }
 
-    /// The session is closed: nobody hears more of it.
+    /// The session is closed: no client gets more events.
     pub fn close(&self) {
         self.end();
         self.state().watchers.drain(..).for_each(|sink| sink.end());
     }
 
-    /// Tells an event to the client that asked, and to all who watch.
+    /// Sends an event to the client whose request runs, and to all watchers.
     pub fn tell(&self, event: Event) {
         let mut state = self.state();
         state.watchers.retain(|sink| !sink.is_left());
@@ -135,7 +135,7 @@ impl Desk {
             let mut state = self.state();
             state.last_question += 1;
             let id = state.last_question;
-            state.question = Some(Asked { id, grant: None });
+            state.question = Some(WaitingQuestion { id, grant: None });
             id
         };
         self.tell(Event::Question(OpenQuestion {
@@ -145,7 +145,7 @@ impl Desk {
         let mut state = self.state();
         loop {
             match &state.question {
-                Some(Asked {
+                Some(WaitingQuestion {
                     grant: Some(grant), ..
                 }) => {
                     let grant = *grant;
@@ -163,7 +163,7 @@ impl Desk {
         }
     }
 
-    /// Answers a question; false where it is answered already, or was never asked.
+    /// Answers a question; false where it has an answer already, or never existed.
     pub fn answer(&self, id: u64, grant: Grant) -> bool {
         let mut state = self.state();
         let open = match &mut state.question {
@@ -179,8 +179,8 @@ impl Desk {
     }
 }
 
-impl State {
-    /// Whether somebody is there who can answer.
+impl DeskState {
+    /// Whether a client is there that can answer.
     fn is_heard(&self) -> bool {
         let here = |sink: &Sink| !sink.is_left();
         self.asker.iter().any(here) || self.watchers.iter().any(here)

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::ProjectTools;
 use super::desk::Desk;
-use crate::agent::{self, Event, Gate};
-use crate::approve::{self, Approvals, Approve, Grant, Question, Verdict};
-use crate::tools::command::Places;
+use crate::agent::{self, CallGate, Event};
+use crate::approve::{self, Approvals, Approve, CallVerdict, Grant, Question};
+use crate::tools::command::ShellPlaces;
 use crate::tools::{Subject, Tool};
 
 /// The approvals of an open session.
@@ -20,7 +20,7 @@ pub struct Asking {
 }
 
 impl Asking {
-    /// For a session with this temporary folder. Where nobody attends, what would be asked is
+    /// For a session with this temporary folder. Where no user attends, a call that needs a question is
     /// refused. What was granted for always and cannot be read is a notice.
     pub fn new(
         policy: Approve,
@@ -30,16 +30,16 @@ impl Asking {
         attended: bool,
     ) -> (Asking, Option<String>) {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let (approvals, said) = Approvals::new(approve::Setup {
+        let (approvals, said) = Approvals::new(approve::ApprovalSetup {
             policy,
             rules: project.tables.rules.clone(),
-            places: Places {
+            places: ShellPlaces {
                 home: std::env::home_dir().map_or_else(PathBuf::new, |home| real(&home)),
                 project: real(&project.project),
                 data: real(&project.home),
             },
             temp: real(temp),
-            wall: project.wall(),
+            sandbox: project.sandbox_mode(),
             attended,
         });
         let asking = Asking {
@@ -51,12 +51,12 @@ impl Asking {
     }
 }
 
-impl Gate for Asking {
+impl CallGate for Asking {
     fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String> {
         let question = match self.approvals.judge(tool, arguments) {
-            Verdict::Allow(subject) => return Ok(subject),
-            Verdict::Deny(why) => return Err(why),
-            Verdict::Ask(question) => question,
+            CallVerdict::Allow(subject) => return Ok(subject),
+            CallVerdict::Deny(why) => return Err(why),
+            CallVerdict::Ask(question) => question,
         };
         let grant = match self.attended {
             true => self.desk.ask(&shown(&question)),

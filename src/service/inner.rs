@@ -4,28 +4,28 @@ use std::sync::Arc;
 
 use super::projects::Projects;
 use super::scheduler::Scheduler;
-use super::table::Table;
-use crate::agent::{Engine, NewSession, Open};
-use crate::chat::Script;
+use super::table::OpenSessions;
+use crate::agent::{Engine, NewSession, WhichSession};
+use crate::chat::ReplyScript;
 
 /// How a session is opened.
-pub struct Opening {
+pub struct SessionOpening {
     /// Which one.
-    pub open: Open,
+    pub open: WhichSession,
     /// What it is started with, if it starts.
     pub new: NewSession,
     /// Whether a session that starts gets npast's own prompt and tools.
     pub agent: bool,
-    /// Whether somebody can answer questions.
+    /// Whether a user can answer questions.
     pub attended: bool,
     /// Prepared replies.
-    pub script: Option<Script>,
+    pub script: Option<ReplyScript>,
 }
 
 /// What the sessions of a process share.
-pub struct Inner {
+pub struct ServiceShared {
     /// Those that are open.
-    pub table: Arc<Table>,
+    pub table: Arc<OpenSessions>,
     /// Whose tools are served.
     pub projects: Arc<Projects>,
     /// Before the engine: it holds a handle of its slot.

@@ -10,8 +10,8 @@ use super::request::Request;
 use crate::agent::{AgentError, Conversation};
 
 /// What a worker has to do.
-pub enum Job {
-    /// A request, who hears of it, and what stops it.
+pub enum SessionJob {
+    /// A request, the client that gets its events, and what stops it.
     Ask(Box<Request>, Sink, Arc<AtomicBool>),
     /// Something that a test looks at.
     Look(Box<dyn FnOnce(&mut Conversation) + Send>),

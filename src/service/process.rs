@@ -5,29 +5,31 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::{bounded, unbounded};
 
 use super::client::OpenSession;
-use super::inner::{Inner, Opening};
+use super::inner::{ServiceShared, SessionOpening};
 use super::projects::{Projects, held};
 use super::scheduler::Scheduler;
-use super::table::Handle;
+use super::table::SessionHandle;
 use super::worker;
-use crate::agent::{AgentError, Engine, ErrorKind, Facts, History, NewSession, Notice, Passes};
-use crate::chat::Script;
-use crate::chat::pins::Rules;
+use crate::agent::{
+    AgentError, ClientHistory, Engine, EngineFacts, ErrorKind, NewSession, Notice, Passes,
+};
+use crate::chat::ReplyScript;
+use crate::chat::pins::PinRules;
 
 /// What a process is to all its clients. Clones are the same service.
 #[derive(Clone)]
 pub struct Service {
-    inner: Arc<Inner>,
+    inner: Arc<ServiceShared>,
     /// Held while a session is opened: it is opened once.
     opening: Arc<Mutex<()>>,
 }
 
 impl Service {
-    /// A service on an engine that nobody else uses. Without `idle` nothing is done while nobody
+    /// A service on an engine that nothing else uses. Without `idle` nothing is done while no client
     /// waits.
     pub fn new(engine: Engine, projects: Arc<Projects>, idle: bool) -> Service {
         Service {
-            inner: Arc::new(Inner {
+            inner: Arc::new(ServiceShared {
                 table: Arc::default(),
                 projects,
                 scheduler: Arc::new(Scheduler::new(engine.slot(), idle)),
@@ -38,7 +40,7 @@ impl Service {
     }
 
     /// What the engine is.
-    pub fn facts(&self) -> Facts {
+    pub fn facts(&self) -> EngineFacts {
         self.inner.engine.facts()
     }
 
@@ -47,7 +49,7 @@ impl Service {
         &self.inner.engine
     }
 
-    /// What the user should know of the engine and of what serves tools; each is said once.
+    /// Notices about the engine and about what serves tools; each is given once.
     pub fn notices(&self) -> Vec<Notice> {
         let mut notices = self.inner.engine.notices();
         notices.extend(self.inner.projects.take_notices());
@@ -70,7 +72,7 @@ impl Service {
         open.map(|handle| self.client(handle)).collect()
     }
 
-    fn client(&self, handle: Arc<Handle>) -> OpenSession {
+    fn client(&self, handle: Arc<SessionHandle>) -> OpenSession {
         OpenSession::of(handle, self.inner.table.clone())
     }
 
@@ -78,7 +80,7 @@ impl Service {
     ///
     /// # Errors
     /// When its name is not usable, another process has it, or npast.db fails.
-    pub fn open(&self, opening: Opening) -> Result<OpenSession, AgentError> {
+    pub fn open(&self, opening: SessionOpening) -> Result<OpenSession, AgentError> {
         let inner = &self.inner;
         let _one = held(&self.opening);
         let stored = inner.engine.stored(&opening.open, &opening.new.folder)?;
@@ -100,7 +102,7 @@ impl Service {
             AgentError::new(ErrorKind::Internal, "the session's thread ended at once")
         })??;
         let id = desk.info().id;
-        let handle = Arc::new(Handle::new(desk, jobs));
+        let handle = Arc::new(SessionHandle::new(desk, jobs));
         inner.table.insert(id, &handle);
         Ok(self.client(handle))
     }
@@ -112,15 +114,15 @@ impl Service {
     /// When the history is no conversation; as [`Service::open`].
     pub fn open_of(
         &self,
-        history: &History,
+        history: &ClientHistory,
         keys: &[String],
-        rules: Rules,
+        rules: PinRules,
         new: NewSession,
-        script: Option<Script>,
+        script: Option<ReplyScript>,
     ) -> Result<OpenSession, AgentError> {
         let engine = &self.inner.engine;
         let (open, new) = engine.session_of(history, keys, rules, new)?;
-        let session = self.open(Opening {
+        let session = self.open(SessionOpening {
             open,
             new,
             agent: false,

@@ -71,7 +71,7 @@ impl Projects {
             *open = used;
             unused
         };
-        // Servers take a moment to end, and nobody waits for them with the lock.
+        // Servers take a moment to end, so the lock is released first.
         drop(unused);
     }
 
@@ -84,7 +84,7 @@ impl Projects {
     }
 }
 
-// What serves tools is whole between two statements, whoever panicked.
+// The value is consistent between two statements, whichever thread panicked.
 pub(super) fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }

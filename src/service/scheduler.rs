@@ -1,4 +1,4 @@
-//! Who uses the slot, one model call at a time, and what is done when nobody does. It is the only
+//! Which call uses the slot, one model call at a time, and the work of idle time. This is the only
 //! idle clock of the process: states that are in memory alone and samples of logits wait for it.
 //!
 //! A pass is taken for one model call and given back while tools run. Something more urgent stops
@@ -11,38 +11,38 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use queue::{Queue, Ticket};
+use queue::{CallQueue, Ticket};
 
-use crate::agent::{Pass, Passes, Rank, Want};
+use crate::agent::{Passes, Rank, SlotPass, Want};
 use crate::slot::SlotHandle;
 
 /// Nobody used the slot for so long: a sample of the last turn's state is made.
 const SAMPLED: Duration = Duration::from_millis(50);
 /// Nobody used the slot for so long, and a turn goes on: a state that is in memory alone is stored.
 const SETTLED: Duration = Duration::from_secs(1);
-/// How often whoever waits looks whether its call was stopped.
+/// How often a waiting thread checks whether its call was stopped.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Gives passes for one slot.
 pub struct Scheduler {
-    shared: Arc<Shared>,
+    shared: Arc<SchedulerShared>,
     idle: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Shared {
+struct SchedulerShared {
     slot: SlotHandle,
-    state: Mutex<State>,
+    state: Mutex<SchedulerState>,
     changed: Condvar,
 }
 
-struct State {
-    queue: Queue,
-    running: Option<Running>,
+struct SchedulerState {
+    queue: CallQueue,
+    running: Option<RunningCall>,
     /// The conversation whose call was the slot's last.
     resident: Option<String>,
     /// Idle work that the last call left, in the order in which it is due.
     left: Vec<Left>,
-    /// Since when nobody uses the slot.
+    /// Since when the slot is idle.
     free: Instant,
     /// Idle work is off.
     off: bool,
@@ -55,20 +55,20 @@ enum Left {
     Rest,
 }
 
-struct Running {
+struct RunningCall {
     rank: Rank,
     cancel: Arc<AtomicBool>,
     preempted: Arc<AtomicBool>,
 }
 
 impl Scheduler {
-    /// For a slot that nobody else uses. Without `idle` nothing is done when nobody waits; what is
+    /// For a slot that nothing else uses. Without `idle` nothing is done when no call waits; what is
     /// in memory alone is then stored at the end of a turn and when the slot ends.
     pub fn new(slot: SlotHandle, idle: bool) -> Scheduler {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SchedulerShared {
             slot,
-            state: Mutex::new(State {
-                queue: Queue::default(),
+            state: Mutex::new(SchedulerState {
+                queue: CallQueue::default(),
                 running: None,
                 resident: None,
                 left: Vec::new(),
@@ -108,7 +108,7 @@ impl Drop for Scheduler {
 }
 
 impl Passes for Scheduler {
-    fn take(&self, want: &Want<'_>, place: &mut dyn FnMut(usize)) -> Option<Pass> {
+    fn take(&self, want: &Want<'_>, place: &mut dyn FnMut(usize)) -> Option<SlotPass> {
         let shared = &self.shared;
         let mut state = shared.state();
         let ticket = state.queue.join(want.owner, want.rank);
@@ -154,7 +154,7 @@ impl Passes for Scheduler {
     }
 }
 
-impl State {
+impl SchedulerState {
     /// Stops what is less urgent than the most urgent that waits.
     fn preempt(&self) {
         if let (Some(running), Some(urgency)) = (&self.running, self.queue.urgency())
@@ -192,22 +192,30 @@ impl State {
     }
 }
 
-impl Shared {
-    // What is held is whole between two statements, whoever panicked.
-    fn state(&self) -> MutexGuard<'_, State> {
+impl SchedulerShared {
+    // The value is consistent between two statements, whichever thread panicked.
+    fn state(&self) -> MutexGuard<'_, SchedulerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&'a self, state: MutexGuard<'a, State>, most: Duration) -> MutexGuard<'a, State> {
+    fn wait<'a>(
+        &'a self,
+        state: MutexGuard<'a, SchedulerState>,
+        most: Duration,
+    ) -> MutexGuard<'a, SchedulerState> {
         let waited = self.changed.wait_timeout(state, most);
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn begin(self: &Arc<Shared>, mut state: MutexGuard<'_, State>, want: &Want<'_>) -> Pass {
+    fn begin(
+        self: &Arc<SchedulerShared>,
+        mut state: MutexGuard<'_, SchedulerState>,
+        want: &Want<'_>,
+    ) -> SlotPass {
         let resident = state.resident.clone();
         state.queue.take(resident.as_deref());
         let preempted: Arc<AtomicBool> = Arc::default();
-        state.running = Some(Running {
+        state.running = Some(RunningCall {
             rank: want.rank,
             cancel: want.cancel.clone(),
             preempted: preempted.clone(),
@@ -219,7 +227,7 @@ impl Shared {
         self.changed.notify_all();
         drop(state);
         let back = Back(self.clone());
-        Pass::new(self.slot.clone(), preempted, Box::new(back))
+        SlotPass::new(self.slot.clone(), preempted, Box::new(back))
     }
 
     /// Does idle work until the scheduler ends.
@@ -240,7 +248,7 @@ impl Shared {
                 }
             };
             state.left.remove(0);
-            state.running = Some(Running {
+            state.running = Some(RunningCall {
                 rank: Rank::Idle,
                 cancel: Arc::default(),
                 preempted: Arc::default(),
@@ -259,7 +267,7 @@ impl Shared {
 }
 
 /// Gives a pass back.
-struct Back(Arc<Shared>);
+struct Back(Arc<SchedulerShared>);
 
 impl Drop for Back {
     fn drop(&mut self) {

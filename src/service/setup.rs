@@ -2,13 +2,13 @@
 //! then.
 
 use super::ProjectTools;
-use crate::agent::{AgentError, ErrorKind, Notice, Prompt, Setup, Surroundings};
+use crate::agent::{AgentError, AgentPrompt, AgentSetup, ErrorKind, Notice, PromptSurroundings};
 use crate::config::Settings;
 use crate::session::{local_day, now_ms};
 use crate::tools::{Registry, Tool};
 
 /// Those of a project's tools that a session which starts now gets, and what there is to say about
-/// names in the configuration that no tool has. `fetch_url` has to be asked for.
+/// names in the configuration that no tool has. `fetch_url` has to be named.
 fn chosen(settings: &Settings, project: &mut ProjectTools) -> (Vec<Box<dyn Tool>>, Vec<Notice>) {
     let all = project.tools(None);
     let names: Vec<String> = all.iter().map(|t| t.spec().name.clone()).collect();
@@ -37,7 +37,7 @@ pub fn setup(
     project: &mut ProjectTools,
     settings: &Settings,
     system: Option<&str>,
-) -> Result<(Setup, Prompt), AgentError> {
+) -> Result<(AgentSetup, AgentPrompt), AgentError> {
     let (tools, mut notices) = chosen(settings, project);
     let tools =
         Registry::new(tools).map_err(|e| AgentError::new(ErrorKind::Internal, e.to_string()))?;
@@ -50,7 +50,7 @@ pub fn setup(
         ));
     }
     let secret = project.secrets();
-    let prompt = Prompt::build(&Surroundings {
+    let prompt = AgentPrompt::build(&PromptSurroundings {
         home: &project.home,
         secret: &secret,
         project: &project.project,
@@ -59,7 +59,7 @@ pub fn setup(
         system,
     });
     notices.extend(prompt.notices.iter().cloned());
-    let setup = Setup {
+    let setup = AgentSetup {
         system: prompt.text(),
         tools: tools.specs_json(),
         notices,

@@ -1,5 +1,5 @@
 //! The thread of one open session: it alone has the conversation and its tools, and does one request
-//! at a time. What it says goes to the desk.
+//! at a time. Its events go to the desk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::desk::Desk;
 use super::gate::Asking;
-use super::inner::{Inner, Opening};
-use super::job::Job;
+use super::inner::{ServiceShared, SessionOpening};
+use super::job::SessionJob;
 use super::mailbox::Sink;
 use super::projects::{self, held};
 use super::request::Request;
 use super::setup::setup;
-use super::table::Table;
+use super::table::OpenSessions;
 use crate::agent::{
     AgentError, Conversation, Done, ErrorKind, Event, Input, Refused, Toolset, TurnOptions,
 };
-use crate::chat::Script;
+use crate::chat::ReplyScript;
 
 /// A session at work.
 struct Worker {
@@ -27,20 +27,20 @@ struct Worker {
     tools: Option<Toolset<'static>>,
     /// What serves the tools; it lives as long as they do.
     project: Option<projects::SharedTools>,
-    script: Option<Script>,
+    script: Option<ReplyScript>,
     desk: Arc<Desk>,
-    inner: Arc<Inner>,
+    inner: Arc<ServiceShared>,
 }
 
 /// Opens a session, says so, and works until its last client is gone.
 pub fn run(
-    inner: Arc<Inner>,
-    opening: Opening,
+    inner: Arc<ServiceShared>,
+    opening: SessionOpening,
     opened: Sender<Result<Arc<Desk>, AgentError>>,
-    jobs: Receiver<Job>,
+    jobs: Receiver<SessionJob>,
 ) {
     // Dropped after the conversation, which has the session's lock, also when the thread panics.
-    let mut end = End(None);
+    let mut end = CloseOnDrop(None);
     let table = inner.table.clone();
     let mut worker = match Worker::open(inner, opening) {
         Ok(worker) => worker,
@@ -51,9 +51,9 @@ pub fn run(
     let mut answer = None;
     for job in jobs {
         match job {
-            Job::Ask(request, sink, cancel) => worker.ask(*request, sink, cancel),
-            Job::Look(look) => look(&mut worker.conversation),
-            Job::Close(done) => {
+            SessionJob::Ask(request, sink, cancel) => worker.ask(*request, sink, cancel),
+            SessionJob::Look(look) => look(&mut worker.conversation),
+            SessionJob::Close(done) => {
                 answer = Some(done);
                 break;
             }
@@ -68,10 +68,10 @@ pub fn run(
     }
 }
 
-/// However the thread ends, the clients hear of it, and the session can be opened again.
-struct End(Option<(Arc<Desk>, Arc<Table>)>);
+/// However the thread ends, the clients get an event, and the session can be opened again.
+struct CloseOnDrop(Option<(Arc<Desk>, Arc<OpenSessions>)>);
 
-impl Drop for End {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         if let Some((desk, table)) = &self.0 {
             desk.close();
@@ -81,8 +81,8 @@ impl Drop for End {
 }
 
 impl Worker {
-    fn open(inner: Arc<Inner>, opening: Opening) -> Result<Worker, AgentError> {
-        let Opening {
+    fn open(inner: Arc<ServiceShared>, opening: SessionOpening) -> Result<Worker, AgentError> {
+        let SessionOpening {
             open,
             mut new,
             agent,

@@ -22,7 +22,7 @@ pub struct Lock {
 /// Why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Somebody holds it.
+    /// Another process holds the lock.
     #[error("{}", held(what, *pid))]
     Held {
         /// `session` or `model`.

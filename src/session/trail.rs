@@ -14,7 +14,7 @@ pub const MAX_HANDLE: usize = 512;
 
 /// A place where a stored conversation says what a history says.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct TrailPlace {
     /// The session.
     pub session: SessionId,
     /// The message with which both are still the same.
@@ -27,7 +27,7 @@ pub struct Place {
 
 impl Db {
     /// Where conversations (not branches) have this digest, those of the sessions used last first.
-    pub fn at_trail(&self, trail: Digest) -> Result<Vec<Place>> {
+    pub fn at_trail(&self, trail: Digest) -> Result<Vec<TrailPlace>> {
         let mut query = self.conn.prepare_cached(
             "SELECT m.session, m.id, count(b.id), coalesce(sum(b.role = 'assistant'), 0)
              FROM messages m JOIN sessions s ON s.id = m.session
@@ -38,7 +38,7 @@ impl Db {
              GROUP BY m.id ORDER BY s.used_ms DESC, s.id DESC LIMIT ?2",
         )?;
         let places = query.query_map(params![trail.0, MOST], |row| {
-            Ok(Place {
+            Ok(TrailPlace {
                 session: SessionId(row.get(0)?),
                 message: MessageId(row.get(1)?),
                 behind: row.get(2)?,
@@ -61,7 +61,7 @@ impl Db {
     pub fn add_handle(&self, session: SessionId, name: &str) -> Result<()> {
         let tx = self.write()?;
         add(&tx, session, name)?;
-        super::fault::check(super::fault::Kind::Commit)?;
+        super::fault::check(super::fault::StatementKind::Commit)?;
         tx.commit()?;
         super::fault::made()
     }
@@ -86,7 +86,7 @@ impl Db {
             "UPDATE sessions SET given = ? WHERE id = ?",
             params![tools.to_string(), session.0],
         )?;
-        super::fault::check(super::fault::Kind::Commit)?;
+        super::fault::check(super::fault::StatementKind::Commit)?;
         tx.commit()?;
         super::fault::made()
     }
@@ -135,7 +135,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::session::{Cut, State, Why, testing};
+    use crate::session::{CutPoint, MessageState, Why, testing};
 
     #[test]
     fn a_history_is_found_by_its_digest_where_it_stands_and_not_where_it_was_left() {
@@ -143,12 +143,16 @@ mod tests {
         let (mut db, session) = testing::disk(home.path());
         let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
         let mut unit = db.begin(session.id).unwrap();
-        let first = unit.add_message("user", &json!({}), State::Open).unwrap();
-        let second = unit.add_message("user", &json!({}), State::Open).unwrap();
+        let first = unit
+            .add_message("user", &json!({}), MessageState::Open)
+            .unwrap();
+        let second = unit
+            .add_message("user", &json!({}), MessageState::Open)
+            .unwrap();
         unit.set_trail(first, one).unwrap();
         unit.set_trail(second, two).unwrap();
         unit.commit().unwrap();
-        let place = |message, behind| Place {
+        let place = |message, behind| TrailPlace {
             session: session.id,
             message,
             behind,
@@ -159,7 +163,7 @@ mod tests {
         // A copy has it too, and is newer.
         let seen = db.messages(session.id).unwrap();
         let len = db.ledger(session.id).unwrap().len();
-        let whole = Cut {
+        let whole = CutPoint {
             after: Some(second),
             at: len,
             pending: 0,
@@ -170,7 +174,7 @@ mod tests {
         assert_eq!(ids, [fork.id, session.id]);
         db.remove(fork.id).unwrap();
         let mut unit = db.begin(session.id).unwrap();
-        let cut = Cut {
+        let cut = CutPoint {
             after: Some(first),
             ..whole
         };

@@ -8,11 +8,11 @@ pub(super) struct Bad {
     pub reason: String,
     /// The file itself is to blame.
     pub damage: bool,
-    pub what: Box<What>,
+    pub what: Box<StoredFile>,
 }
 
 /// A stored file.
-pub(super) enum What {
+pub(super) enum StoredFile {
     Edge(Edge),
     Node(Node),
 }
@@ -22,7 +22,7 @@ impl Bad {
         Bad {
             reason,
             damage,
-            what: Box::new(What::Edge(edge.clone())),
+            what: Box::new(StoredFile::Edge(edge.clone())),
         }
     }
 
@@ -30,7 +30,7 @@ impl Bad {
         Bad {
             reason,
             damage,
-            what: Box::new(What::Node(node.clone())),
+            what: Box::new(StoredFile::Node(node.clone())),
         }
     }
 }

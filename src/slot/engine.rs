@@ -1,21 +1,21 @@
-//! All that the engine thread owns: the context, what it holds, the store, and what a turn still owes the
-//! disk. The files beside change it, each by one law; `handle` has the thread.
+//! All that the engine thread owns: the context, the record of what it holds, the store, and what of a turn
+//! is not on disk yet. The other files change it, each for one purpose; `handle` has the thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::memory::Memory;
+use super::memory::SlotMemory;
 use super::options::{SlotOptions, segment_tokens};
 use super::resident::Resident;
-use super::rows::Rows;
+use super::rows::PromptRows;
 use super::saved::Unsettled;
-use super::side::Side;
+use super::side::ScratchWork;
 use crate::kv::{Changes, Store};
 use crate::llama::Model;
 
-pub(super) struct Engine {
-    pub memory: Memory,
+pub(super) struct SlotEngine {
+    pub memory: SlotMemory,
     pub store: Store,
     pub resident: Resident,
     pub model: Arc<Model>,
@@ -27,7 +27,7 @@ pub(super) struct Engine {
     pub segment: usize,
     /// Length at which an SWA window is in canonical layout already: it was just put back.
     pub canonical: Option<usize>,
-    pub rows: Rows,
+    pub rows: PromptRows,
     /// [`Store::changes`] when the marks of what is stored were last held against it.
     pub changes: Changes,
     /// The last turn's state was stored and has no sample yet.
@@ -37,19 +37,19 @@ pub(super) struct Engine {
     /// Bytes of snapshots that were stored between calls; the next outcome counts them.
     pub settled: u64,
     /// Side work that scratch holds.
-    pub side: Option<Side>,
+    pub side: Option<ScratchWork>,
 }
 
-impl Engine {
+impl SlotEngine {
     /// An engine whose context holds nothing. `limit` is the conversation's, in tokens.
     pub fn new(
         model: &Arc<Model>,
-        memory: Memory,
+        memory: SlotMemory,
         store: Store,
         options: &SlotOptions,
         limit: usize,
-    ) -> Engine {
-        Engine {
+    ) -> SlotEngine {
+        SlotEngine {
             resident: Resident::new(store.fingerprint().hard, options.snapshot_budget),
             store,
             model: model.clone(),
@@ -59,7 +59,7 @@ impl Engine {
             segment: segment_tokens(memory.token_bytes()),
             memory,
             canonical: None,
-            rows: Rows::default(),
+            rows: PromptRows::default(),
             changes: Changes::default(),
             unsampled: false,
             unsettled: None,

@@ -5,14 +5,14 @@
 use std::time::Instant;
 
 use super::SlotError;
-use super::call::{Base, Event, Fork, Kind, Outcome};
-use super::engine::{Engine, cancelled, ms};
-use super::reply::{Chooser, Ending, Next};
-use super::side::Side;
+use super::call::{Base, CallKind, Fork, Outcome, SlotEvent};
+use super::engine::{SlotEngine, cancelled, ms};
+use super::reply::{Chooser, Ending, NextToken};
+use super::side::ScratchWork;
 use super::{Finish, Times};
 use crate::llama::Seq;
 
-impl Engine {
+impl SlotEngine {
     /// Decodes side work on scratch, and drops it or keeps it.
     ///
     /// # Errors
@@ -42,7 +42,7 @@ impl Engine {
             Base::Side(_) => {}
         }
         let mut outcome = Outcome {
-            kind: Kind::Fork,
+            kind: CallKind::Fork,
             kept: start,
             restored: 0,
             evaluated: 0,
@@ -79,7 +79,7 @@ impl Engine {
     }
 
     /// What side work is to continue; what was kept and is not continued is dropped.
-    fn side_of(&mut self, base: Base) -> Result<Side, SlotError> {
+    fn side_of(&mut self, base: Base) -> Result<ScratchWork, SlotError> {
         match base {
             Base::Side(mark) => {
                 let side = self.side.take_if(|side| side.mark() == mark);
@@ -97,7 +97,7 @@ impl Engine {
             Base::Main(mark) => mark.len(),
             _ => 0,
         };
-        Ok(Side {
+        Ok(ScratchWork {
             base,
             running: self.resident.running(base),
         })
@@ -137,7 +137,7 @@ impl Engine {
             self.memory.ctx().decode(Seq::Scratch, at, batch, last)?;
             at += batch.len();
             outcome.evaluated = at - base;
-            let _ = fork.events.send(Event::Prefill {
+            let _ = fork.events.send(SlotEvent::Prefill {
                 done: at - base,
                 total,
             });
@@ -162,15 +162,15 @@ impl Engine {
                 observe(row);
             }
             let (token, last) = match chooser.next(row)? {
-                Next::Token(token, last) => (token, last),
-                Next::End(finish) => return Ok(finish),
+                NextToken::Token(token, last) => (token, last),
+                NextToken::End(finish) => return Ok(finish),
             };
             if outcome.tokens.is_empty() {
                 outcome.times.first_token = ms(begun);
             }
             outcome.tokens.push(token);
             outcome.pending = 1;
-            let _ = fork.events.send(Event::Sampled(token));
+            let _ = fork.events.send(SlotEvent::Sampled(token));
             outcome.times.decode = ms(decoding);
             if let Some(finish) = ending.after(vocab, token, outcome.tokens.len()) {
                 return Ok(finish);

@@ -10,17 +10,17 @@ use tokio::sync::oneshot;
 
 use super::SlotError;
 use super::again::Compared;
-use super::call::{Call, Fork, Outcome};
-use super::engine::Engine;
-use super::memory::{Class, Memory};
+use super::call::{Fork, Outcome, SlotCall};
+use super::engine::SlotEngine;
+use super::memory::{MemoryClass, SlotMemory};
 use super::options::SlotOptions;
 use super::window::WindowCost;
-use crate::kv::{Sampled, Store};
+use crate::kv::{SampledSegment, Store};
 use crate::ledger::Token;
 use crate::llama::{Context, Model};
 
-enum Command {
-    Call(Box<Call>, oneshot::Sender<Result<Outcome, SlotError>>),
+enum EngineCommand {
+    Call(Box<SlotCall>, oneshot::Sender<Result<Outcome, SlotError>>),
     Fork(Box<Fork>, oneshot::Sender<Result<Outcome, SlotError>>),
     Row(oneshot::Sender<Option<Vec<f32>>>),
     Held(oneshot::Sender<Vec<Token>>),
@@ -30,14 +30,17 @@ enum Command {
     Rest(oneshot::Sender<()>),
     Settle(oneshot::Sender<u64>),
     Refuse(Option<usize>, oneshot::Sender<bool>),
-    Compare(Box<Sampled>, oneshot::Sender<Result<Compared, SlotError>>),
+    Compare(
+        Box<SampledSegment>,
+        oneshot::Sender<Result<Compared, SlotError>>,
+    ),
 }
 
 /// What a slot is, for people.
 #[derive(Clone, Debug)]
 pub struct SlotFacts {
     /// Its memory class.
-    pub class: Class,
+    pub class: MemoryClass,
     /// The conversation's limit in tokens.
     pub limit: usize,
     /// Tokens of one decode call.
@@ -57,7 +60,7 @@ pub struct Slot {
 /// A way to talk to the engine, for any thread.
 #[derive(Clone)]
 pub struct SlotHandle {
-    commands: Option<Sender<Command>>,
+    commands: Option<Sender<EngineCommand>>,
     facts: SlotFacts,
     death: Arc<Mutex<Option<String>>>,
 }
@@ -76,7 +79,7 @@ impl Slot {
         context.cells = SlotOptions::cells(options.limit);
         let ctx = Context::new(model, &context)?;
         let limit = options.limit.min(ctx.cells());
-        let memory = Memory::probe(ctx)?;
+        let memory = SlotMemory::probe(ctx)?;
         let facts = SlotFacts {
             class: memory.class(),
             limit,
@@ -88,13 +91,13 @@ impl Slot {
         if let Some(join) = memory.join() {
             store.merge_with(join);
         }
-        let engine = Engine::new(model, memory, store, options, limit);
+        let engine = SlotEngine::new(model, memory, store, options, limit);
         let (commands, inbox) = bounded(16);
         let death = Arc::new(Mutex::new(None));
-        let grave = death.clone();
+        let cause_of_death = death.clone();
         let thread = std::thread::Builder::new()
             .name("npast-engine".to_owned())
-            .spawn(move || run(engine, &inbox, &grave))
+            .spawn(move || run(engine, &inbox, &cause_of_death))
             .map_err(|e| SlotError::Dead(format!("its thread did not start: {e}")))?;
         Ok(Slot {
             handle: SlotHandle {
@@ -134,7 +137,7 @@ impl SlotHandle {
         &self.facts
     }
 
-    fn send(&self, command: Command) -> Result<(), SlotError> {
+    fn send(&self, command: EngineCommand) -> Result<(), SlotError> {
         if self.death.lock().is_ok_and(|death| death.is_some()) {
             return Err(self.dead());
         }
@@ -151,10 +154,10 @@ impl SlotHandle {
     ///
     /// # Errors
     /// When the engine is dead.
-    pub fn call(&self, call: Call) -> Result<Answer, SlotError> {
+    pub fn call(&self, call: SlotCall) -> Result<PendingOutcome, SlotError> {
         let (tx, rx) = oneshot::channel();
-        self.send(Command::Call(Box::new(call), tx))?;
-        Ok(Answer {
+        self.send(EngineCommand::Call(Box::new(call), tx))?;
+        Ok(PendingOutcome {
             rx,
             handle: self.clone(),
         })
@@ -164,10 +167,10 @@ impl SlotHandle {
     ///
     /// # Errors
     /// When the engine is dead.
-    pub fn fork(&self, fork: Fork) -> Result<Answer, SlotError> {
+    pub fn fork(&self, fork: Fork) -> Result<PendingOutcome, SlotError> {
         let (tx, rx) = oneshot::channel();
-        self.send(Command::Fork(Box::new(fork), tx))?;
-        Ok(Answer {
+        self.send(EngineCommand::Fork(Box::new(fork), tx))?;
+        Ok(PendingOutcome {
             rx,
             handle: self.clone(),
         })
@@ -179,7 +182,7 @@ impl SlotHandle {
     /// When the engine is dead.
     pub fn row(&self) -> Result<Option<Vec<f32>>, SlotError> {
         let (tx, rx) = oneshot::channel();
-        self.send(Command::Row(tx))?;
+        self.send(EngineCommand::Row(tx))?;
         rx.blocking_recv().map_err(|_| self.dead())
     }
 
@@ -189,7 +192,7 @@ impl SlotHandle {
     /// When the conversation's memory cannot be laid out again after it, or the engine is dead.
     pub fn drop_side(&self) -> Result<(), SlotError> {
         let (tx, rx) = oneshot::channel();
-        self.send(Command::DropSide(tx))?;
+        self.send(EngineCommand::DropSide(tx))?;
         rx.blocking_recv().map_err(|_| self.dead())?
     }
 
@@ -200,7 +203,7 @@ impl SlotHandle {
     /// When the engine is dead.
     pub fn window_cost(&self) -> Result<Option<WindowCost>, SlotError> {
         let (tx, rx) = oneshot::channel();
-        self.send(Command::Window(tx))?;
+        self.send(EngineCommand::Window(tx))?;
         rx.blocking_recv().map_err(|_| self.dead())
     }
 
@@ -209,20 +212,20 @@ impl SlotHandle {
     ///
     /// # Errors
     /// When the segment cannot be read or evaluated, or the engine is dead.
-    pub fn compare(&self, sampled: Sampled) -> Result<Compared, SlotError> {
+    pub fn compare(&self, sampled: SampledSegment) -> Result<Compared, SlotError> {
         let (tx, rx) = oneshot::channel();
-        self.send(Command::Compare(Box::new(sampled), tx))?;
+        self.send(EngineCommand::Compare(Box::new(sampled), tx))?;
         rx.blocking_recv().map_err(|_| self.dead())?
     }
 
-    /// The end of a turn of several calls ([`Call::step`]): its state goes to disk. Gives the bytes
+    /// The end of a turn of several calls ([`SlotCall::step`]): its state goes to disk. Gives the bytes
     /// of snapshots that were handed to the store since the last call ended.
     ///
     /// # Errors
     /// When the engine is dead.
     pub fn settle(&self) -> Result<u64, SlotError> {
         let (tx, rx) = oneshot::channel();
-        self.send(Command::Settle(tx))?;
+        self.send(EngineCommand::Settle(tx))?;
         rx.blocking_recv().map_err(|_| self.dead())
     }
 
@@ -233,7 +236,7 @@ impl SlotHandle {
     /// When the engine is dead.
     pub fn sample(&self) -> Result<(), SlotError> {
         let (tx, rx) = oneshot::channel();
-        self.send(Command::Sample(tx))?;
+        self.send(EngineCommand::Sample(tx))?;
         rx.blocking_recv().map_err(|_| self.dead())
     }
 
@@ -244,18 +247,18 @@ impl SlotHandle {
     /// When the engine is dead.
     pub fn rest(&self) -> Result<(), SlotError> {
         let (tx, rx) = oneshot::channel();
-        self.send(Command::Rest(tx))?;
+        self.send(EngineCommand::Rest(tx))?;
         rx.blocking_recv().map_err(|_| self.dead())
     }
 
-    /// Has llama.cpp refuse a proven state after it took `after` more, or only asks whether such a
+    /// Has llama.cpp refuse a proven state after it took `after` more, or only says whether such a
     /// refusal is still to come. For verification.
     ///
     /// # Errors
     /// When the engine is dead.
     pub fn refuse(&self, after: Option<usize>) -> Result<bool, SlotError> {
         let (tx, rx) = oneshot::channel();
-        self.send(Command::Refuse(after, tx))?;
+        self.send(EngineCommand::Refuse(after, tx))?;
         rx.blocking_recv().map_err(|_| self.dead())
     }
 
@@ -265,18 +268,18 @@ impl SlotHandle {
     /// When the engine is dead.
     pub fn held(&self) -> Result<Vec<Token>, SlotError> {
         let (tx, rx) = oneshot::channel();
-        self.send(Command::Held(tx))?;
+        self.send(EngineCommand::Held(tx))?;
         rx.blocking_recv().map_err(|_| self.dead())
     }
 }
 
 /// The answer to a call, when it is done.
-pub struct Answer {
+pub struct PendingOutcome {
     rx: oneshot::Receiver<Result<Outcome, SlotError>>,
     handle: SlotHandle,
 }
 
-impl Answer {
+impl PendingOutcome {
     /// Waits on this thread.
     ///
     /// # Errors
@@ -289,41 +292,43 @@ impl Answer {
     }
 }
 
-fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<String>>) {
+fn run(mut engine: SlotEngine, inbox: &Receiver<EngineCommand>, death: &Mutex<Option<String>>) {
     while let Some(command) = next(&mut engine, inbox, death) {
         // An answer outlives the panic of its command, so that who waits for it finds the reason.
         let alive = match command {
-            Command::Call(call, answer) => give(answer, death, || engine.call(*call)),
-            Command::Fork(fork, answer) => give(answer, death, || engine.fork(*fork)),
-            Command::Row(answer) => give(answer, death, || engine.resident.row.clone()),
-            Command::Held(answer) => give(answer, death, || engine.resident.tokens().to_vec()),
-            Command::Compare(sampled, answer) => give(answer, death, || {
+            EngineCommand::Call(call, answer) => give(answer, death, || engine.call(*call)),
+            EngineCommand::Fork(fork, answer) => give(answer, death, || engine.fork(*fork)),
+            EngineCommand::Row(answer) => give(answer, death, || engine.resident.row.clone()),
+            EngineCommand::Held(answer) => {
+                give(answer, death, || engine.resident.tokens().to_vec())
+            }
+            EngineCommand::Compare(sampled, answer) => give(answer, death, || {
                 engine.drop_side()?;
                 engine.compare(&sampled)
             }),
-            Command::Sample(answer) => give(answer, death, || {
+            EngineCommand::Sample(answer) => give(answer, death, || {
                 if engine.side.is_none() && engine.unsettled.is_none() {
                     engine.sample_turn();
                 }
             }),
-            Command::Rest(answer) => give(answer, death, || {
+            EngineCommand::Rest(answer) => give(answer, death, || {
                 if engine.side.is_none() {
                     engine.rest();
                 }
             }),
-            Command::Settle(answer) => give(answer, death, || {
+            EngineCommand::Settle(answer) => give(answer, death, || {
                 if engine.side.is_none() {
                     engine.settle();
                 }
                 std::mem::take(&mut engine.settled)
             }),
-            Command::Refuse(after, answer) => give(answer, death, || {
+            EngineCommand::Refuse(after, answer) => give(answer, death, || {
                 let ctx = engine.memory.ctx();
                 after.into_iter().for_each(|n| ctx.refuse_after(n));
                 ctx.will_refuse()
             }),
-            Command::DropSide(answer) => give(answer, death, || engine.drop_side()),
-            Command::Window(answer) => give(answer, death, || {
+            EngineCommand::DropSide(answer) => give(answer, death, || engine.drop_side()),
+            EngineCommand::Window(answer) => give(answer, death, || {
                 engine.drop_side().ok().and_then(|()| engine.window_cost())
             }),
         };
@@ -339,12 +344,12 @@ fn run(mut engine: Engine, inbox: &Receiver<Command>, death: &Mutex<Option<Strin
 
 /// The next command. `None` when nobody can send any more, and what waited for idle time is done
 /// then; or when that work panicked. While the thread lives, whoever owns the handles knows when
-/// nobody waits, and asks for that work ([`SlotHandle::sample`], [`SlotHandle::rest`]).
+/// nobody waits, and requests that work ([`SlotHandle::sample`], [`SlotHandle::rest`]).
 fn next(
-    engine: &mut Engine,
-    inbox: &Receiver<Command>,
+    engine: &mut SlotEngine,
+    inbox: &Receiver<EngineCommand>,
     death: &Mutex<Option<String>>,
-) -> Option<Command> {
+) -> Option<EngineCommand> {
     if let Ok(command) = inbox.recv() {
         return Some(command);
     }

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use super::call::{Call, Outcome};
-use super::engine::{Engine, ms};
+use super::call::{Outcome, SlotCall};
+use super::engine::{SlotEngine, ms};
 use super::saved::{Ended, Saved};
 use super::{SlotError, Times};
 use crate::ledger::{Digest, Finish, Mark};
 
-impl Engine {
+impl SlotEngine {
     /// All idle work: a state that is in RAM alone is stored, then a sample is made of the last one.
     pub fn rest(&mut self) {
         self.settle();
@@ -19,11 +19,11 @@ impl Engine {
     ///
     /// # Errors
     /// When the target cannot be held at all; nothing is evaluated then. A later failure is in the outcome.
-    pub fn call(&mut self, call: Call) -> Result<Outcome, SlotError> {
+    pub fn call(&mut self, call: SlotCall) -> Result<Outcome, SlotError> {
         let begun = Instant::now();
         self.drop_side()?;
         self.unsampled = false;
-        // Another conversation may take its place.
+        // This call may belong to another conversation: what the last turn left in RAM alone is stored first.
         if self
             .unsettled
             .as_ref()
@@ -70,7 +70,7 @@ impl Engine {
         };
         times.prefill = ms(prefill) - (saved.ms - before);
 
-        // A prefill that was cut short answers for what it reached.
+        // A prefill that was cut short counts only what it reached.
         let reached = started.start + evaluated.tokens;
         let known = decoded.min(reached);
         let mut outcome = Outcome {

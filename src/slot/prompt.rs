@@ -1,15 +1,15 @@
-//! Where a reply begins: the logits row that it is sampled from, and the state there where it cannot
-//! be cut to, are held, so that another reply to the same prompt evaluates nothing.
+//! The end of a prompt, where a reply begins. npast holds the logits row there, and the state where the
+//! memory cannot be cut, so that another reply to the same prompt evaluates nothing.
 
 use std::time::Instant;
 
-use super::engine::{Engine, ms};
+use super::engine::{SlotEngine, ms};
 use super::prepare::Goal;
 use super::resident::Snapshot;
 use super::saved::Saved;
 use crate::ledger::Digest;
 
-impl Engine {
+impl SlotEngine {
     /// Holds the end of a prompt that was just evaluated, before anything is sampled after it. A
     /// failure costs an evaluation when it is sampled from again.
     pub fn hold_prompt(&mut self, saved: &mut Saved) {

@@ -10,13 +10,13 @@ const MOST: usize = 64 << 20;
 /// Rows at the ends of prompts, by the prompt's digest; the oldest go first. For memories that can
 /// be cut: elsewhere a row stands beside its snapshot.
 #[derive(Default)]
-pub(super) struct Rows {
+pub(super) struct PromptRows {
     held: VecDeque<(Digest, Vec<f32>)>,
     /// Those that were handed to the store.
     stored: HashSet<Digest>,
 }
 
-impl Rows {
+impl PromptRows {
     pub fn keep(&mut self, prompt: Digest, row: Vec<f32>) {
         self.held.retain(|(at, _)| *at != prompt);
         self.held.push_back((prompt, row));
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn rows_are_bounded_in_bytes_and_the_latest_stays() {
-        let mut rows = Rows::default();
+        let mut rows = PromptRows::default();
         let name = |n: usize| Digest::of(&n.to_le_bytes());
         let mib = vec![0.5; (1 << 20) / 4];
         for n in 0..100 {

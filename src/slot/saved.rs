@@ -1,4 +1,4 @@
-//! How a call ended, what saving it cost, and what its turn still owes the disk.
+//! How a call ended, what saving it cost, and what of its turn is not on disk yet.
 
 use crate::ledger::Digest;
 
@@ -15,7 +15,7 @@ pub(super) struct Saved {
 /// How a call ended.
 pub(super) struct Ended<'a> {
     pub owner: &'a str,
-    /// It did what was asked of it, and its state is the owner's present one. After a call that was
+    /// The call did all of its work, and its state is the owner's present one. After a call that was
     /// cut before its reply the last one stays that: the message may be withdrawn.
     pub whole: bool,
     /// More calls of its turn may follow.

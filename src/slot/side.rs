@@ -1,16 +1,16 @@
 //! Side work that scratch holds.
 
-use crate::ledger::{Mark, Running};
+use crate::ledger::{Mark, RunningDigest};
 
 /// What scratch holds between two pieces of side work.
-pub(super) struct Side {
+pub(super) struct ScratchWork {
     /// Tokens that it shares with sequence 0.
     pub base: usize,
     /// All its tokens.
-    pub running: Running,
+    pub running: RunningDigest,
 }
 
-impl Side {
+impl ScratchWork {
     pub fn len(&self) -> usize {
         self.running.len()
     }

@@ -6,15 +6,15 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use npast::agent::{
-    CompressOptions, Compressed, Conversation, Engine, Input, NewSession, Open, Receipt, Refused,
-    TurnOptions,
+    CompressOptions, Compressed, Conversation, Engine, Input, NewSession, Receipt, Refused,
+    TurnOptions, WhichSession,
 };
-use npast::chat::Script;
+use npast::chat::ReplyScript;
 use npast::ledger::Finish;
 use npast::session::fault::{self, Fault, Reach, Trouble};
-use npast::session::{Db, Made, Session};
-use npast::slot::Kind;
-use npast::tools::{Answer, Effect, Room, Tool};
+use npast::session::{Continuation, Db, Session};
+use npast::slot::CallKind;
+use npast::tools::{CallContext, Effect, Tool, ToolAnswer};
 use serde_json::json;
 
 use crate::agent::{Bench, calls, says, tool};
@@ -39,18 +39,18 @@ fn auto() -> TurnOptions {
 
 fn open(engine: &Engine, desk: &Desk, name: &str) -> Conversation {
     let new: NewSession = desk.new_session();
-    let open = Open::Named(name.to_owned());
+    let open = WhichSession::Named(name.to_owned());
     engine.conversation(open, new).expect("a session")
 }
 
 /// A reply and, for a compression that may follow it, a summary.
-fn lines(reply: &str, summary: &str) -> Script {
+fn lines(reply: &str, summary: &str) -> ReplyScript {
     let lines = [
         json!({ "content": reply }),
         json!({"job": "compress", "content": summary}),
     ];
     let text = lines.map(|line| line.to_string()).join("\n");
-    Script::read(text.as_bytes()).expect("a script")
+    ReplyScript::read(text.as_bytes()).expect("a script")
 }
 
 fn say(talk: &mut Conversation, words: &str, reply: &str, summary: &str) -> Said {
@@ -144,7 +144,7 @@ fn sixty_turns_with_six_compressions_or_more_and_restarts_read_nothing_twice_on_
             );
             let what = format!("{class:?}, turn {at}");
             let of = |kind| said.receipts.iter().filter(move |r| r.kind == kind);
-            let call = of(Kind::Turn).next().expect("a reply");
+            let call = of(CallKind::Turn).next().expect("a reply");
             assert_eq!(
                 (call.evaluated, &call.miss),
                 (call.appended, &None),
@@ -152,12 +152,15 @@ fn sixty_turns_with_six_compressions_or_more_and_restarts_read_nothing_twice_on_
             );
             turns.push(call.clone());
             let held = std::mem::replace(&mut context, call.context);
-            match &of(Kind::Fork).chain(of(Kind::Idle)).collect::<Vec<_>>()[..] {
+            match &of(CallKind::Fork)
+                .chain(of(CallKind::Idle))
+                .collect::<Vec<_>>()[..]
+            {
                 [] => {}
                 [fork, read] => {
                     let child = Stored::of(&desk, &talk.info().name);
                     // The instruction follows what the slot holds.
-                    let after = said.receipts[0].kind == Kind::Turn;
+                    let after = said.receipts[0].kind == CallKind::Turn;
                     let held = if after { call.context } else { held };
                     assert_eq!((fork.kept, fork.restored), (held, 0), "{what}");
                     assert_eq!(fork.evaluated, fork.appended);
@@ -200,7 +203,7 @@ fn sixty_turns_with_six_compressions_or_more_and_restarts_read_nothing_twice_on_
         assert_eq!(chain.len(), costs.len() + 1);
         let newest = &talk.info().name;
         assert_eq!(chain.last(), Some(newest));
-        assert_eq!(row(&desk, newest).made, Some(Made::Compressed));
+        assert_eq!(row(&desk, newest).made, Some(Continuation::Compressed));
         talk.close().expect("a close");
     }
 }
@@ -223,7 +226,7 @@ fn whole(reader: &Reader, stored: &Stored) {
 /// Compresses now; these lines are what the model writes.
 fn compress(talk: &mut Conversation, lines: &[serde_json::Value]) -> Result<Compressed, Refused> {
     let text: Vec<String> = lines.iter().map(ToString::to_string).collect();
-    let mut script = Script::read(text.join("\n").as_bytes()).expect("a script");
+    let mut script = ReplyScript::read(text.join("\n").as_bytes()).expect("a script");
     let cancel = Arc::default();
     let done = talk.compress(None, &auto(), Some(&mut script), &cancel, &mut |_| {});
     done.expect("no error")
@@ -336,7 +339,7 @@ fn a_message_that_would_not_fit_is_answered_after_a_summary_without_the_model() 
     }
     // The model, left alone, writes no end.
     let mut script =
-        Script::read(json!({"content": "Yes."}).to_string().as_bytes()).expect("a script");
+        ReplyScript::read(json!({"content": "Yes."}).to_string().as_bytes()).expect("a script");
     let input = Input::Text(format!("Long: {}", words(5, 220)));
     let said = turn(
         &mut talk,
@@ -393,7 +396,7 @@ fn a_refusal_is_said_once_and_tried_again_when_the_conversation_has_grown() {
         asked += said
             .receipts
             .iter()
-            .filter(|r| r.kind == Kind::Fork)
+            .filter(|r| r.kind == CallKind::Fork)
             .count();
         (refusals, asked)
     };
@@ -519,8 +522,8 @@ fn a_compression_that_fails_at_any_statement_leaves_one_whole_conversation() {
                 after,
                 why: Trouble::Broken,
             });
-            let mut script =
-                Script::read(summary("Goal: facts.").to_string().as_bytes()).expect("a script");
+            let mut script = ReplyScript::read(summary("Goal: facts.").to_string().as_bytes())
+                .expect("a script");
             let cancel = Arc::default();
             let done = talk.compress(None, &auto(), Some(&mut script), &cancel, &mut |_| {});
             let count = fault::heal();
@@ -631,13 +634,13 @@ fn a_turn_of_many_calls_goes_on_over_compressions_on_every_class() {
         let mut bench = Bench::thinker(class);
         bench.desk.limit = 3072;
         let tools = || -> Vec<Box<dyn Tool>> {
-            let long = |arguments: &serde_json::Value, _: &Room<'_>| {
+            let long = |arguments: &serde_json::Value, _: &CallContext<'_>| {
                 let x = arguments["x"]
                     .as_str()
                     .unwrap_or_default()
                     .parse()
                     .unwrap_or(0);
-                Answer::good(words(x, 90))
+                ToolAnswer::good(words(x, 90))
             };
             vec![tool("look", Effect::Reads, long)]
         };
@@ -679,9 +682,9 @@ fn a_turn_of_many_calls_goes_on_over_compressions_on_every_class() {
                 " {}{}",
                 r.evaluated,
                 match r.kind {
-                    Kind::Turn => "",
-                    Kind::Fork => "f",
-                    Kind::Idle => "i",
+                    CallKind::Turn => "",
+                    CallKind::Fork => "f",
+                    CallKind::Idle => "i",
                 }
             ));
         }
@@ -710,7 +713,7 @@ fn a_turn_of_many_calls_goes_on_over_compressions_on_every_class() {
 fn a_call_in_the_place_of_a_summary_is_refused() {
     let bench = Bench::thinker(Class::Dense);
     let tools = || -> Vec<Box<dyn Tool>> {
-        let long = |_: &serde_json::Value, _: &Room<'_>| Answer::good(words(3, 400));
+        let long = |_: &serde_json::Value, _: &CallContext<'_>| ToolAnswer::good(words(3, 400));
         vec![tool("look", Effect::Reads, long)]
     };
     let mut at = bench.open(&tools);
@@ -730,7 +733,7 @@ fn a_call_in_the_place_of_a_summary_is_refused() {
         tail: Some(100),
         prune: false,
     });
-    let mut script = Script::read(call.to_string().as_bytes()).expect("a script");
+    let mut script = ReplyScript::read(call.to_string().as_bytes()).expect("a script");
     let cancel = Arc::default();
     let done = at
         .talk
@@ -776,13 +779,13 @@ fn old_long_results_become_lines_before_a_summary_is_needed_on_every_class() {
         let mut bench = Bench::thinker(class);
         bench.desk.limit = 6144;
         let tools = || -> Vec<Box<dyn Tool>> {
-            let long = |arguments: &serde_json::Value, _: &Room<'_>| {
+            let long = |arguments: &serde_json::Value, _: &CallContext<'_>| {
                 let x = arguments["x"]
                     .as_str()
                     .unwrap_or_default()
                     .parse()
                     .unwrap_or(0);
-                Answer::good(words(x, 420))
+                ToolAnswer::good(words(x, 420))
             };
             vec![tool("read_file", Effect::Reads, long)]
         };
@@ -807,14 +810,14 @@ fn old_long_results_become_lines_before_a_summary_is_needed_on_every_class() {
         assert_eq!(end.expect("a turn").finish, Finish::Stop, "{what}");
         // No summary was asked for.
         assert!(
-            worked.receipts.iter().all(|r| r.kind != Kind::Fork),
+            worked.receipts.iter().all(|r| r.kind != CallKind::Fork),
             "{what}"
         );
         println!("{:<10} saved  again  read", class.as_str());
         let mut seen = 0;
         for r in &worked.receipts {
             assert_eq!(r.evaluated > r.appended, r.miss.is_some(), "{what}: {r:?}");
-            assert_eq!(r.pruned.is_some(), r.kind == Kind::Idle, "{what}");
+            assert_eq!(r.pruned.is_some(), r.kind == CallKind::Idle, "{what}");
             let Some(pruned) = &r.pruned else { continue };
             seen += 1;
             println!(
@@ -829,7 +832,7 @@ fn old_long_results_become_lines_before_a_summary_is_needed_on_every_class() {
         }
         assert!(seen >= 1, "{what}");
         let newest = Stored::of(&bench.desk, &at.talk.info().name);
-        let result = |m: &&(&str, npast::session::State, &str)| m.0 == "tool";
+        let result = |m: &&(&str, npast::session::MessageState, &str)| m.0 == "tool";
         let outline = newest.outline();
         let results: Vec<_> = outline.iter().filter(result).collect();
         assert_eq!(results.len(), 10, "{what}");

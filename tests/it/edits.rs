@@ -69,7 +69,7 @@ fn a_message_that_has_no_answer_yet_can_be_replaced() {
     say(&mut talk, "Hello there.");
     let before = Stored::of(&desk, "work");
     // A turn whose message is durable and whose decoding never begins, as a crash leaves it.
-    let mut empty = npast::chat::Script::read(&b""[..]).expect("a script");
+    let mut empty = npast::chat::ReplyScript::read(&b""[..]).expect("a script");
     let input = Input::Text("Wrnog.".to_owned());
     let crashed = turn(&mut talk, input, &greedy(5), Some(&mut empty), &|_| false);
     assert!(crashed.is_err());

@@ -1,8 +1,8 @@
 //! Whole histories as clients send them: whose they are, what of them stays, what becomes of replies that
 //! nobody sampled here, and what is refused.
 
-use npast::agent::{Conversation, Engine, History, TurnOptions, Whose};
-use npast::chat::pins::{Rule, Rules};
+use npast::agent::{ClientHistory, Conversation, Engine, TurnOptions, Whose};
+use npast::chat::pins::{PinRule, PinRules};
 use npast::ledger::{Finish, Token};
 use npast::session::{Db, Why};
 use serde_json::{Value, json};
@@ -329,7 +329,7 @@ fn another_date_keeps_the_pinned_tokens_and_is_said_once_at_the_end() {
             let r = answer.receipt();
             assert_eq!((r.evaluated, &r.miss), (r.appended, &None), "{class:?}");
             let rules: Vec<_> = answer.followed.overlooked.iter().map(|o| o.rule).collect();
-            assert_eq!(rules, [Rule::Date, Rule::Date]);
+            assert_eq!(rules, [PinRule::Date, PinRule::Date]);
             client.user("Fine.");
             said(&mut talk, &mut client, "Yes.");
             let stored = Stored::of(&desk, &talk.info().name);
@@ -389,7 +389,7 @@ fn other_tools_begin_another_prefix_that_says_why_and_has_the_clients_key() {
         format!("the system prompt or the tools: {why}")
     );
     let said_so = format!(
-        "session {} goes on as {}-2, and all of it is read anew: {why}",
+        "session {} goes on as {}-2, and all of it is read again: {why}",
         first.name, first.name
     );
     assert_eq!(answer.notices, [said_so]);
@@ -453,8 +453,8 @@ fn a_message_without_an_answer_stays_apart_from_the_next_one() {
 fn whose(desk: &Desk, client: &Client, keys: &[&str]) -> Whose {
     let db = Db::open(&desk.home.join("npast.db")).expect("npast.db");
     let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-    let history: History = client.history();
-    npast::agent::whose(&db, &history, &keys, Rules::all()).expect("an answer")
+    let history: ClientHistory = client.history();
+    npast::agent::whose(&db, &history, &keys, PinRules::all()).expect("an answer")
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Forks: a session that begins with what another one has, shares its KV, and goes its own way.
 
-use npast::kv::{Folder, Limits};
+use npast::kv::{KvFolder, StoreLimits};
 use npast::session::Db;
 
 use crate::model::Class;
@@ -19,7 +19,7 @@ fn fork(desk: &Desk, name: &str, keep: Option<usize>) {
     let db = Db::open(&desk.home.join("npast.db")).expect("npast.db");
     let row = db.find("work").expect("a query").expect("a session");
     let child = npast::agent::fork(&db, &row, Some(name), keep).expect("a fork");
-    let folder = Folder::open(&desk.home.join("kv"), Limits::default()).expect("the folder");
+    let folder = KvFolder::open(&desk.home.join("kv"), StoreLimits::default()).expect("the folder");
     let decoded = child.forked.expect("a fork") - db.pending(child.id).expect("a session");
     let ledger = db.ledger(row.id).expect("a ledger");
     let owner = npast::agent::kv_owner(child.id);
@@ -76,7 +76,7 @@ fn engine_session(
     desk: &Desk,
     name: &str,
 ) -> npast::agent::Conversation {
-    let open = npast::agent::Open::Named(name.to_owned());
+    let open = npast::agent::WhichSession::Named(name.to_owned());
     let talk = engine.conversation(open, desk.new_session());
     talk.expect("a session")
 }
@@ -96,7 +96,7 @@ fn what_a_fork_needs_is_kept_when_its_parent_goes_on_and_the_rest_is_collected()
         say(&mut talk, "Three.");
         talk.close().expect("a close");
         drop(engine);
-        let kv = Folder::open(&desk.home.join("kv"), Limits::default()).expect("the folder");
+        let kv = KvFolder::open(&desk.home.join("kv"), StoreLimits::default()).expect("the folder");
         let kv = kv.expect("a folder");
         kv.collect().expect("a collection");
         drop(kv);

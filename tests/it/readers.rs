@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use npast::agent::{Event, Input};
-use npast::chat::Script;
+use npast::chat::ReplyScript;
 use npast::ledger::Finish;
 use npast::session::Db;
 use rustix::process::{Pid, Signal, kill_process};
@@ -79,7 +79,7 @@ fn nothing_is_shown_before_it_is_stored() {
     let id = db.find("work").expect("a query").expect("the session").id;
     let text: String = (0..150).map(|i| format!("{i}, ")).collect();
     let mut script =
-        Script::read(json!({ "text": text }).to_string().as_bytes()).expect("a script");
+        ReplyScript::read(json!({ "text": text }).to_string().as_bytes()).expect("a script");
     let shown = std::cell::RefCell::new(String::new());
     let input = Input::Text("Count.".to_owned());
     turn(

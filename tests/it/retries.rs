@@ -1,12 +1,12 @@
 //! Another reply to the same prompt: nothing is evaluated, another seed draws it, and the reply
 //! before it is kept.
 
-use npast::agent::{Conversation, Engine, Input, Open, Receipt, TurnOptions};
-use npast::chat::Script;
+use npast::agent::{Conversation, Engine, Input, Receipt, TurnOptions, WhichSession};
+use npast::chat::ReplyScript;
 use npast::ledger::Finish;
 use npast::llama::Sampling;
-use npast::session::{State, Why};
-use npast::slot::{Cause, Kind};
+use npast::session::{MessageState, Why};
+use npast::slot::{CallKind, Cause};
 
 use crate::model::Class;
 use crate::rig::{Rig, cost, tokens};
@@ -15,7 +15,7 @@ use crate::witness::{Reader, Stored};
 
 pub fn open(desk: &Desk, name: &str) -> (Engine, Conversation) {
     let engine = desk.engine().expect("an engine");
-    let talk = engine.conversation(Open::Named(name.to_owned()), desk.new_session());
+    let talk = engine.conversation(WhichSession::Named(name.to_owned()), desk.new_session());
     let talk = talk.expect("a session");
     (engine, talk)
 }
@@ -26,7 +26,7 @@ pub fn say(talk: &mut Conversation, words: &str) -> Said {
 }
 
 pub fn retry(talk: &mut Conversation, options: &TurnOptions, script: Option<&str>) -> Said {
-    let mut script = script.map(|text| Script::read(text.as_bytes()).expect("a script"));
+    let mut script = script.map(|text| ReplyScript::read(text.as_bytes()).expect("a script"));
     turn_with(talk, &|_| false, &mut |talk, cancel, on| {
         talk.retry(options, None, script.as_mut(), cancel, on)
     })
@@ -52,7 +52,7 @@ fn free(prompt: usize, restored: bool, generated: usize) -> Receipt {
         false => (prompt, 0),
     };
     Receipt {
-        kind: Kind::Turn,
+        kind: CallKind::Turn,
         call: 0,
         context: prompt + generated - 1,
         kept,
@@ -272,13 +272,14 @@ fn a_crash_between_the_cut_and_the_reply_leaves_a_message_to_be_answered() {
         let row = npast.find("work").expect("a query").expect("a session");
         let messages = npast.messages(row.id).expect("messages");
         let mut unit = npast.begin(row.id).expect("a unit");
-        let cut = npast::session::Cut {
+        let cut = npast::session::CutPoint {
             after: Some(messages[0].id),
             at: said.receipt().prompt(),
             pending: 0,
         };
         unit.abandon(cut, Why::Retry).expect("a cut");
-        unit.set_state(messages[0].id, State::Open).expect("open");
+        unit.set_state(messages[0].id, MessageState::Open)
+            .expect("open");
         unit.commit().expect("a commit");
         drop((talk, engine));
         let (_engine, mut talk) = open(&desk, "work");

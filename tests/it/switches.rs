@@ -1,8 +1,8 @@
 //! Several sessions in one process: the prefix that they have in common stays in the slot, the rest
 //! is put back, and nothing is read twice.
 
-use npast::agent::{Engine, Open};
-use npast::kv::{Folder, Limits, Stored as OnDisk};
+use npast::agent::{Engine, WhichSession};
+use npast::kv::{KvFolder, StoreLimits, StoredShare as OnDisk};
 use npast::ledger::common_prefix;
 use npast::session::Db;
 
@@ -12,7 +12,7 @@ use crate::talk::{Desk, Said};
 use crate::witness::Stored;
 
 fn say_in(engine: &Engine, desk: &Desk, name: &str, words: &str) -> Said {
-    let open = Open::Named(name.to_owned());
+    let open = WhichSession::Named(name.to_owned());
     let talk = engine.conversation(open, desk.new_session());
     let mut talk = talk.expect("a session");
     let said = say(&mut talk, words);
@@ -89,7 +89,7 @@ fn a_list_of_sessions_knows_what_of_each_is_stored_and_shared() {
         let b = say_in(&engine, &desk, "b", "Something else.")
             .receipt()
             .clone();
-        let open_a = engine.conversation(Open::Named("a".to_owned()), desk.new_session());
+        let open_a = engine.conversation(WhichSession::Named("a".to_owned()), desk.new_session());
         let talk = open_a.expect("a session");
         talk.fork(Some("c"), None).expect("a fork");
         talk.close().expect("a close");
@@ -99,7 +99,7 @@ fn a_list_of_sessions_knows_what_of_each_is_stored_and_shared() {
             .expect("a span")
             .start;
         let db = Db::open(&desk.home.join("npast.db")).expect("npast.db");
-        let kv = Folder::open(&desk.home.join("kv"), Limits::default()).expect("the folder");
+        let kv = KvFolder::open(&desk.home.join("kv"), StoreLimits::default()).expect("the folder");
         let shelf = kv.expect("a folder").shelf().expect("the index");
         let stored = |name: &str| {
             let row = db.find(name).expect("a query").expect("a session");
@@ -118,7 +118,7 @@ fn a_session_that_another_process_has_is_refused_and_the_present_one_goes_on() {
     let desk = desk(Class::Dense);
     let engine = desk.engine().expect("an engine");
     say_in(&engine, &desk, "a", "One.");
-    let open_a = || engine.conversation(Open::Named("a".to_owned()), desk.new_session());
+    let open_a = || engine.conversation(WhichSession::Named("a".to_owned()), desk.new_session());
     let mut held = open_a().expect("a session");
     let error = open_a().err().expect("a refusal");
     let pid = std::process::id();

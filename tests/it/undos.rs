@@ -118,7 +118,7 @@ fn an_undo_in_the_same_process_evaluates_nothing_before_the_boundary_on_every_cl
 }
 
 /// Takes the last turn back in a process of its own, without a model.
-fn undo_stored(desk: &Desk, turns: usize) -> npast::agent::Taken {
+fn undo_stored(desk: &Desk, turns: usize) -> npast::agent::UndoneTurns {
     let mut db = npast::session::Db::open(&desk.home.join("npast.db")).expect("npast.db");
     let row = db.find("work").expect("a query").expect("a session");
     npast::agent::undo(&mut db, &row, turns).expect("an undo")
@@ -266,7 +266,7 @@ fn a_rewritten_history_is_cut_where_it_still_stands_and_rendered_anew() {
         let mut desk = Desk::with_model(&path);
         desk.policy = npast::agent::Policy::Template;
         let said = |talk: &mut Conversation, words: &str, reply: &str| {
-            let mut script = npast::chat::Script::read(reply.as_bytes()).expect("a script");
+            let mut script = npast::chat::ReplyScript::read(reply.as_bytes()).expect("a script");
             let input = npast::agent::Input::Text(words.to_owned());
             turn(talk, input, &Default::default(), Some(&mut script), &|_| {
                 false

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use npast::agent::{
-    AgentError, Conversation, Engine, Event, Info, Input, NewSession, Open, Options, Policy,
-    Receipt, TurnEnd, TurnOptions,
+    AgentError, Conversation, Engine, Event, Info, Input, NewSession, Options, Policy, Receipt,
+    TurnEnd, TurnOptions, WhichSession,
 };
-use npast::chat::{Message, Script};
+use npast::chat::{Message, ReplyScript};
 use npast::ledger::Token;
 use npast::llama::{ContextOptions, ModelOptions, Sampling};
 use npast::session::{Branch, Db};
@@ -114,8 +114,9 @@ impl Desk {
         script: Option<&str>,
     ) -> Result<Said, AgentError> {
         let engine = self.engine()?;
-        let mut talk = engine.conversation(Open::Named(session.to_owned()), self.new_session())?;
-        let mut script = script.map(|text| Script::read(text.as_bytes()).expect("a script"));
+        let mut talk =
+            engine.conversation(WhichSession::Named(session.to_owned()), self.new_session())?;
+        let mut script = script.map(|text| ReplyScript::read(text.as_bytes()).expect("a script"));
         let said = turn(&mut talk, input, options, script.as_mut(), &|_| false);
         talk.close()?;
         said
@@ -127,7 +128,7 @@ pub fn turn(
     talk: &mut Conversation,
     input: Input,
     options: &TurnOptions,
-    mut script: Option<&mut Script>,
+    mut script: Option<&mut ReplyScript>,
     cancel_on: &dyn Fn(&Event) -> bool,
 ) -> Result<Said, AgentError> {
     turn_with(talk, cancel_on, &mut |talk, cancel, on| {
@@ -188,14 +189,15 @@ pub fn greedy(n: usize) -> TurnOptions {
 /// What npast.db has of a session.
 pub struct Stored {
     pub session: npast::session::Session,
-    pub messages: Vec<npast::session::Message>,
+    pub messages: Vec<npast::session::StoredMessage>,
     pub ledger: Vec<Token>,
 }
 
 impl Stored {
     /// The messages in canonical form.
     pub fn canonical(&self) -> Vec<Message> {
-        let read = |m: &npast::session::Message| Message::from_json(&m.body).expect("a message");
+        let read =
+            |m: &npast::session::StoredMessage| Message::from_json(&m.body).expect("a message");
         self.messages.iter().map(read).collect()
     }
 }

@@ -11,8 +11,8 @@ use crate::agent::values::error::AgentError;
 use crate::agent::values::event::Event;
 use crate::agent::values::options::{Input, TurnOptions};
 use crate::agent::values::outcome::TurnEnd;
-use crate::chat::Script;
-use crate::session::{BranchId, Cut, MessageId, State, Unit, Why};
+use crate::chat::ReplyScript;
+use crate::session::{BranchId, CutPoint, MessageId, MessageState, Unit, Why};
 
 use super::turns::refused;
 
@@ -37,7 +37,7 @@ impl Conversation {
         &mut self,
         options: &TurnOptions,
         tools: Option<&mut Toolset<'_>>,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: &mut dyn FnMut(Event),
     ) -> Result<TurnEnd, AgentError> {
@@ -61,7 +61,7 @@ impl Conversation {
         &mut self,
         options: &TurnOptions,
         tools: Option<&mut Toolset<'_>>,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: &mut dyn FnMut(Event),
     ) -> Result<TurnEnd, AgentError> {
@@ -76,7 +76,7 @@ impl Conversation {
         reply: usize,
         options: &TurnOptions,
         tools: Option<&mut Toolset<'_>>,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: &mut dyn FnMut(Event),
     ) -> Result<TurnEnd, AgentError> {
@@ -161,7 +161,7 @@ impl Conversation {
                 "say something, then retry that",
             ));
         };
-        let cut = Cut {
+        let cut = CutPoint {
             after: Some(self.messages[last].id),
             at: span.start,
             pending: 0,
@@ -177,7 +177,7 @@ impl Conversation {
         let mut unit: Unit<'_> = self.db.begin(self.row.id)?;
         let branch = unit.abandon(cut, Why::Retry)?;
         for input in inputs {
-            unit.set_state(input, State::Open)?;
+            unit.set_state(input, MessageState::Open)?;
         }
         let tries = unit.add_try()?;
         unit.commit()?;

@@ -7,10 +7,10 @@ use crate::agent::conversation::handle::Conversation;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::event::On;
 use crate::agent::values::options::TurnOptions;
-use crate::chat::Script;
+use crate::chat::ReplyScript;
 use crate::chat::message::Message;
 
-use super::sizes::{Need, Sizes};
+use super::sizes::{CompressionCause, Sizes};
 
 impl Conversation {
     /// Whether the conversation has come to the length at which it is compressed by itself. Not again
@@ -36,7 +36,7 @@ impl Conversation {
     pub(in crate::agent) fn compress_when_due(
         &mut self,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<bool, AgentError> {
@@ -53,7 +53,11 @@ impl Conversation {
         }
         // Hardly anything more fits.
         let full = self.ledger.len() + 64 >= self.shared.limit;
-        let need = if full { Need::Full } else { Need::Due };
+        let need = if full {
+            CompressionCause::Full
+        } else {
+            CompressionCause::Due
+        };
         let done = self.compress_now(need, None, options, script, cancel, on)?;
         Ok(done.is_ok() || pruned)
     }
@@ -64,7 +68,7 @@ impl Conversation {
         &mut self,
         input: &[Message],
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<bool, AgentError> {
@@ -90,7 +94,7 @@ impl Conversation {
         if needed.saturating_add(rest) > self.shared.limit {
             return Ok(false);
         }
-        let done = self.compress_now(Need::Full, None, options, script, cancel, on)?;
+        let done = self.compress_now(CompressionCause::Full, None, options, script, cancel, on)?;
         Ok(done.is_ok())
     }
 }

@@ -1,5 +1,5 @@
 //! Long results of tools that are older than the last turns, each replaced by one line that says what it
-//! was and where it is. The first resort, before a summary: no model is asked. All of them go in one cut,
+//! was and where it is. It is tried before a summary: it needs no model. All of them go in one cut,
 //! so what stands behind the first of them is read again once; it is done only where that pays.
 
 use std::io::Write;
@@ -15,7 +15,7 @@ use crate::durable::private;
 use crate::session::{self, Carried, Span};
 
 use super::child::{Child, carried};
-use super::cut::{Item, Who};
+use super::cut::{CutMessage, Who};
 
 /// A result with fewer bytes stays.
 const LONG: usize = 1200;
@@ -24,7 +24,11 @@ const LONG: usize = 1200;
 const BEGINS: &str = "[npast: the result of ";
 
 /// The places of long results before the last `tail` tokens. Pure.
-pub(in crate::agent) fn long_results(items: &[Item], bytes: &[usize], tail: usize) -> Vec<usize> {
+pub(in crate::agent) fn long_results(
+    items: &[CutMessage],
+    bytes: &[usize],
+    tail: usize,
+) -> Vec<usize> {
     let mut left = tail;
     let mut end = items.len();
     while let Some(item) = end.checked_sub(1).map(|at| items[at]) {
@@ -64,7 +68,7 @@ impl Conversation {
         let Some(first) = long.first().copied() else {
             return Ok(None);
         };
-        let known = |m: &session::Message| {
+        let known = |m: &session::StoredMessage| {
             m.role != "assistant"
                 || m.span
                     .is_some_and(|s| s.start > self.row.head && s.end > s.start)
@@ -153,8 +157,8 @@ impl Conversation {
     /// The line that stands for a result: the tool, what it was about, its size, and where it is.
     fn line_for(
         &self,
-        reply: &session::Message,
-        row: &session::Message,
+        reply: &session::StoredMessage,
+        row: &session::StoredMessage,
         message: &Message,
         place: usize,
     ) -> Result<String, AgentError> {
@@ -192,7 +196,7 @@ impl Conversation {
 
     /// Writes a result where `read_file` can read it; nothing where the session has no such tool or the
     /// file cannot be written.
-    fn keep_result(&self, row: &session::Message, text: &str) -> Option<String> {
+    fn keep_result(&self, row: &session::StoredMessage, text: &str) -> Option<String> {
         let tools = self
             .row
             .tools
@@ -227,7 +231,7 @@ mod tests {
 
     #[test]
     fn only_long_results_before_the_last_turns_become_lines() {
-        let item = |who, tokens| Item { who, tokens };
+        let item = |who, tokens| CutMessage { who, tokens };
         let call = Who::Reply { calls: 1 };
         let items = [
             item(Who::User, 10),

@@ -1,12 +1,12 @@
-//! An open conversation: what npast.db says of it, held in memory while this process works on it.
-//! Everything is written to the database first and mirrored here, so that a turn costs O(new).
+//! An open conversation: a mirror in memory of what npast.db stores, while this process works on it.
+//! Every change is written to the database first and mirrored here, so that a turn costs O(new).
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::agent::engine::pass::{Pass, Passes, Rank, Want};
-use crate::agent::engine::shared::Shared;
-use crate::agent::frozen::frame::Frozen;
+use crate::agent::engine::pass::{Passes, Rank, SlotPass, Want};
+use crate::agent::engine::shared::EngineShared;
+use crate::agent::frozen::frame::FrozenFrame;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::event::{Event, On};
 use crate::agent::values::notice::Notice;
@@ -20,16 +20,16 @@ use super::next_receipt::NextReceipt;
 
 /// An open conversation; this process alone has it.
 pub struct Conversation {
-    pub(in crate::agent) shared: Arc<Shared>,
+    pub(in crate::agent) shared: Arc<EngineShared>,
     pub(in crate::agent) passes: Arc<dyn Passes>,
     pub(in crate::agent) db: Db,
     pub(in crate::agent) row: Session,
     pub(in crate::agent) resumed: bool,
     _lock: Lock,
     /// Without withdrawn ones, in order.
-    pub(in crate::agent) messages: Vec<session::Message>,
+    pub(in crate::agent) messages: Vec<session::StoredMessage>,
     pub(in crate::agent) ledger: HeldLedger,
-    pub(in crate::agent) frozen: Frozen,
+    pub(in crate::agent) frozen: FrozenFrame,
     pub(in crate::agent) formats: Formats,
     /// Model calls so far.
     pub(in crate::agent) calls: u64,
@@ -50,7 +50,7 @@ impl Conversation {
     /// # Errors
     /// npast.db's.
     pub(in crate::agent) fn read(
-        shared: Arc<Shared>,
+        shared: Arc<EngineShared>,
         passes: Arc<dyn Passes>,
         db: Db,
         lock: Lock,
@@ -58,7 +58,7 @@ impl Conversation {
         resumed: bool,
     ) -> Result<Conversation, AgentError> {
         Ok(Conversation {
-            frozen: Frozen::of(&shared, &row),
+            frozen: FrozenFrame::of(&shared, &row),
             calls: row.usage.calls,
             messages: db.messages(row.id)?,
             ledger: HeldLedger::new(db.ledger(row.id)?),
@@ -115,7 +115,7 @@ impl Conversation {
     }
 
     /// Waits for the slot. `None` if `cancel` was set meanwhile.
-    pub(in crate::agent) fn pass(&self, cancel: &Arc<AtomicBool>, on: On<'_>) -> Option<Pass> {
+    pub(in crate::agent) fn pass(&self, cancel: &Arc<AtomicBool>, on: On<'_>) -> Option<SlotPass> {
         let owner = self.owner();
         let want = Want {
             owner: &owner,
@@ -151,10 +151,10 @@ impl Conversation {
 pub struct Mirror {
     /// The session's name.
     pub name: String,
-    /// How often a reply of it was sampled anew.
+    /// How often a reply of it was sampled again.
     pub tries: u64,
     /// Its messages, without withdrawn ones.
-    pub messages: Vec<session::Message>,
+    pub messages: Vec<session::StoredMessage>,
     /// Its ledger.
     pub ledger: Vec<Token>,
 }

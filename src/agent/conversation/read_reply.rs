@@ -9,7 +9,7 @@ use crate::chat::Message;
 use crate::chat::reply::ReplyReader;
 use crate::chat::stream::StopHold;
 use crate::chat::template::{After, ReplyFormat};
-use crate::chat::wish::Wish;
+use crate::chat::wish::ReplyWish;
 use crate::ledger::Token;
 
 use super::handle::Conversation;
@@ -48,15 +48,15 @@ impl Conversation {
         Ok(self.formats.get(after))
     }
 
-    /// The format of one reply of which more is asked; nothing where `cancel` came first. The last
-    /// one is kept: a program asks the same of many.
+    /// The format of one reply with further conditions; `None` when `cancel` came first. The last one is
+    /// cached: a program sends the same conditions with many requests.
     ///
     /// # Errors
     /// When no grammar holds the reply to it.
     pub(in crate::agent) fn wished(
         &mut self,
         after: After,
-        wish: &Wish,
+        wish: &ReplyWish,
         cancel: &AtomicBool,
     ) -> Result<Option<ReplyFormat>, AgentError> {
         let asked = (after, wish);

@@ -8,19 +8,19 @@ use std::sync::atomic::AtomicBool;
 use crate::agent::branches::turns::cut_before;
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::input::appended::Appended;
-use crate::agent::model_call::sum::Sum;
+use crate::agent::model_call::sum::RunningSum;
 use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::agent::values::event::On;
 use crate::agent::values::options::{Input, TurnOptions};
 use crate::agent::values::outcome::TurnEnd;
 use crate::chat::message::Role;
-use crate::chat::pins::{self, Overlooked, Rules, Verdict};
-use crate::chat::same::{Difference, What};
-use crate::chat::{Message, Script};
+use crate::chat::pins::{self, Overlooked, PinRules, PinVerdict};
+use crate::chat::same::{Difference, DifferenceKind};
+use crate::chat::{Message, ReplyScript};
 use crate::session::{BranchId, MessageId, Why};
 
 use super::matching::Match;
-use super::sent::{History, Sent};
+use super::sent::{ClientHistory, Sent};
 
 /// How a history was followed.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct Followed {
 }
 
 /// What has to be done so that the conversation says what a history says.
-enum Way {
+enum FollowUp {
     /// All is stored, and its last message is open.
     Answer,
     /// All is stored, and its last reply was cut.
@@ -72,10 +72,10 @@ impl Conversation {
     /// [`Conversation::work`].
     pub fn follow(
         &mut self,
-        history: &History,
-        rules: Rules,
+        history: &ClientHistory,
+        rules: PinRules,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Followed, AgentError> {
@@ -89,9 +89,9 @@ impl Conversation {
     fn follow_sent(
         &mut self,
         sent: &Sent,
-        rules: Rules,
+        rules: PinRules,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Followed, AgentError> {
@@ -107,16 +107,16 @@ impl Conversation {
         let (same, difference) = (found.same, found.difference.clone());
         let (mut overlooked, mut renewed) = (Vec::new(), None);
         let way = match verdict {
-            Verdict::Kept(seen) => {
+            PinVerdict::Kept(seen) => {
                 overlooked = seen;
                 self.way(sent, &found)?
             }
-            Verdict::New(why) => {
+            PinVerdict::New(why) => {
                 let tail = self.renewed_tail(sent, &found)?;
                 answerable(&tail)?;
                 self.renew(sent, &why)?;
                 renewed = Some(why);
-                Way::Append {
+                FollowUp::Append {
                     after: None,
                     tail,
                     cut: false,
@@ -124,9 +124,9 @@ impl Conversation {
             }
         };
         // Asking once more for the last reply is no other history.
-        let again = matches!(way, Way::Again { .. }) && found.known.len() == same + 1;
+        let again = matches!(way, FollowUp::Again { .. }) && found.known.len() == same + 1;
         let end = self.go(way, &overlooked, &difference, options, script, cancel, on)?;
-        let changed = |d: &Difference| d.what != What::New && !again;
+        let changed = |d: &Difference| d.what != DifferenceKind::New && !again;
         Ok(Followed {
             end,
             same,
@@ -138,21 +138,21 @@ impl Conversation {
     }
 
     /// What has to be done.
-    fn way(&self, sent: &Sent, found: &Match) -> Result<Way, AgentError> {
+    fn way(&self, sent: &Sent, found: &Match) -> Result<FollowUp, AgentError> {
         let all = sent.said.len();
         let replied = sent.said.last().map(|s| s.message.role) == Some(Role::Assistant);
         if found.same == all && replied {
             let last = found.known.len() == all;
             if last && self.unfinished() {
-                return Ok(Way::Continue);
+                return Ok(FollowUp::Continue);
             }
             return Err(nothing_to_answer());
         }
         if found.same == all {
             match found.known.get(all) {
-                None => return Ok(Way::Answer),
+                None => return Ok(FollowUp::Answer),
                 Some(next) if next.reply && self.has_tokens(next.place) => {
-                    return Ok(Way::Again { reply: next.place });
+                    return Ok(FollowUp::Again { reply: next.place });
                 }
                 Some(_) => {}
             }
@@ -166,7 +166,7 @@ impl Conversation {
                 .all(|s| s.message.role != Role::Assistant);
         if open {
             // Open messages stay, and more of them come.
-            return Ok(Way::Append {
+            return Ok(FollowUp::Append {
                 after: kept.last().map(|known| known.place),
                 tail: sent.from(found.same),
                 cut: false,
@@ -176,7 +176,7 @@ impl Conversation {
         let tail = sent.from(reply.map_or(0, |at| at + 1));
         answerable(&tail)?;
         let after = reply.map(|at| kept[at].place);
-        Ok(Way::Append {
+        Ok(FollowUp::Append {
             after,
             tail,
             cut: self.messages.len() > after.map_or(0, |at| at + 1),
@@ -192,23 +192,25 @@ impl Conversation {
     #[allow(clippy::too_many_arguments)]
     fn go(
         &mut self,
-        way: Way,
+        way: FollowUp,
         overlooked: &[Overlooked],
         difference: &Option<Difference>,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
         let (after, tail, cut) = match way {
-            Way::Answer => return self.whole_turn(Input::Open, options, None, script, cancel, on),
-            Way::Continue => {
+            FollowUp::Answer => {
+                return self.whole_turn(Input::Open, options, None, script, cancel, on);
+            }
+            FollowUp::Continue => {
                 return self.whole_turn(Input::Continue, options, None, script, cancel, on);
             }
-            Way::Again { reply } => {
+            FollowUp::Again { reply } => {
                 return self.reply_instead_of(reply, options, None, script, cancel, on);
             }
-            Way::Append { after, tail, cut } => (after, tail, cut),
+            FollowUp::Append { after, tail, cut } => (after, tail, cut),
         };
         if cut {
             let words = difference.as_ref().map(ToString::to_string);
@@ -226,7 +228,7 @@ impl Conversation {
             }
             appended => appended?,
         };
-        let mut sum = Sum::begin();
+        let mut sum = RunningSum::begin();
         let end = self.answer(&appended, options, script, cancel, &mut sum, on);
         sum.show(None, on);
         end

@@ -12,13 +12,13 @@ use super::sent::Sent;
 /// What to say of a head that cannot stay.
 pub(in crate::agent) fn new_prefix(why: &str, from: &str, to: &str) -> Notice {
     (
-        format!("session {from} goes on as {to}, and all of it is read anew: {why}"),
+        format!("session {from} goes on as {to}, and all of it is read again: {why}"),
         None,
     )
 }
 
 impl Conversation {
-    /// The messages of a history for a session that begins anew: those that are stored with what the
+    /// The messages of a history for a session that begins again: those that are stored with what the
     /// client does not know of them.
     pub(in crate::agent) fn renewed_tail(
         &self,

@@ -7,18 +7,18 @@ use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::chat::Message;
 use crate::chat::message::Role;
 use crate::chat::pins::Pinned;
-use crate::chat::same::{self, Said};
+use crate::chat::same::{self, NormalMessage};
 use crate::ledger::Digest;
 
 /// A conversation as a client sends it, all of it each time.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct History {
+pub struct ClientHistory {
     /// The system text.
     pub system: Option<String>,
     /// The tools, OpenAI form.
     pub tools: Option<Value>,
-    /// Everything that was said. System messages before all others are part of the system text.
+    /// All messages. System messages before all others are part of the system text.
     pub messages: Vec<Message>,
 }
 
@@ -26,10 +26,10 @@ pub struct History {
 pub(in crate::agent) struct Sent {
     pub system: Option<String>,
     pub tools: Option<Value>,
-    pub said: Vec<Said>,
+    pub said: Vec<NormalMessage>,
 }
 
-impl History {
+impl ClientHistory {
     /// The history in normal form.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl Sent {
     pub fn trails(&self) -> Vec<Digest> {
         let mut last = same::START;
         let mut spoken = false;
-        let step = |s: &Said| {
+        let step = |s: &NormalMessage| {
             let first = s.message.role == Role::User && !spoken;
             spoken |= first;
             last = same::chain(last, &s.message, first);

@@ -7,14 +7,14 @@ use crate::agent::conversation::handle::Conversation;
 use crate::agent::conversation::names::{call_handle, key_handle};
 use crate::agent::engine::handle::Engine;
 use crate::agent::values::error::AgentError;
-use crate::agent::values::options::{NewSession, Open};
+use crate::agent::values::options::{NewSession, WhichSession};
 use crate::agent::values::outcome::Info;
 use crate::chat::Message;
 use crate::chat::message::{Role, ToolCall};
-use crate::chat::pins::{self, Pinned, Rules, Verdict};
+use crate::chat::pins::{self, PinRules, PinVerdict, Pinned};
 use crate::session::{Db, MessageId, Session, SessionId, name_from_words};
 
-use super::sent::{History, Sent};
+use super::sent::{ClientHistory, Sent};
 
 /// The session that a history belongs to.
 #[derive(Clone, PartialEq, Debug)]
@@ -37,14 +37,14 @@ const REPLIES: usize = 8;
 /// When the history is no conversation; npast.db's.
 pub fn whose(
     db: &Db,
-    history: &History,
+    history: &ClientHistory,
     keys: &[String],
-    rules: Rules,
+    rules: PinRules,
 ) -> Result<Whose, AgentError> {
     find(db, &history.sent()?, keys, rules)
 }
 
-fn find(db: &Db, sent: &Sent, keys: &[String], rules: Rules) -> Result<Whose, AgentError> {
+fn find(db: &Db, sent: &Sent, keys: &[String], rules: PinRules) -> Result<Whose, AgentError> {
     for key in keys {
         if let Some(session) = db.by_handle(&key_handle(key))? {
             return Ok(Whose::Session(session));
@@ -62,7 +62,7 @@ fn find(db: &Db, sent: &Sent, keys: &[String], rules: Rules) -> Result<Whose, Ag
 
 /// The session whose last calls a history has, whatever it made of other messages (clients cut old
 /// results short).
-fn by_calls(db: &Db, sent: &Sent, rules: Rules) -> Result<Option<Session>, AgentError> {
+fn by_calls(db: &Db, sent: &Sent, rules: PinRules) -> Result<Option<Session>, AgentError> {
     let called = sent.said.iter().rev().map(|s| &s.message.calls);
     let called = called.filter(|calls| !calls.is_empty()).take(REPLIES);
     let ids: Vec<&str> = called
@@ -88,7 +88,7 @@ fn by_calls(db: &Db, sent: &Sent, rules: Rules) -> Result<Option<Session>, Agent
 
 /// The session of the longest match. One that went on in another way is left as it is, but for its last
 /// turn, which may be taken back.
-fn longest(db: &Db, sent: &Sent, rules: Rules) -> Result<Whose, AgentError> {
+fn longest(db: &Db, sent: &Sent, rules: PinRules) -> Result<Whose, AgentError> {
     let trails = sent.trails();
     for (at, trail) in trails.iter().enumerate().rev() {
         let upto = &sent.said[..=at];
@@ -116,7 +116,7 @@ fn longest(db: &Db, sent: &Sent, rules: Rules) -> Result<Whose, AgentError> {
 }
 
 /// Whether a session's head can stay under a history.
-fn may_be(db: &Db, session: &Session, sent: &Sent, rules: Rules) -> Result<bool, AgentError> {
+fn may_be(db: &Db, session: &Session, sent: &Sent, rules: PinRules) -> Result<bool, AgentError> {
     if session.runs_tools {
         return Ok(false);
     }
@@ -127,7 +127,7 @@ fn may_be(db: &Db, session: &Session, sent: &Sent, rules: Rules) -> Result<bool,
         first: None,
     };
     let verdict = pins::compare(pinned, sent.pinned(), rules);
-    Ok(matches!(verdict, Verdict::Kept(_)))
+    Ok(matches!(verdict, PinVerdict::Kept(_)))
 }
 
 impl Engine {
@@ -138,11 +138,11 @@ impl Engine {
     /// When the history is no conversation, or npast.db fails.
     pub fn session_of(
         &self,
-        history: &History,
+        history: &ClientHistory,
         keys: &[String],
-        rules: Rules,
+        rules: PinRules,
         new: NewSession,
-    ) -> Result<(Open, NewSession), AgentError> {
+    ) -> Result<(WhichSession, NewSession), AgentError> {
         let sent = history.sent()?;
         let db = self.shared().database()?;
         self.opening(&db, &sent, keys, rules, new)
@@ -155,7 +155,7 @@ impl Engine {
     pub fn belongs(
         &self,
         info: &Info,
-        history: &History,
+        history: &ClientHistory,
         keys: &[String],
     ) -> Result<(), AgentError> {
         let db = self.shared().database()?;
@@ -176,13 +176,13 @@ impl Engine {
         db: &Db,
         sent: &Sent,
         keys: &[String],
-        rules: Rules,
+        rules: PinRules,
         new: NewSession,
-    ) -> Result<(Open, NewSession), AgentError> {
+    ) -> Result<(WhichSession, NewSession), AgentError> {
         Ok(match find(db, sent, keys, rules)? {
-            Whose::Session(session) => (Open::Named(session.name), bare(&new)),
+            Whose::Session(session) => (WhichSession::Named(session.name), bare(&new)),
             Whose::Fork(session, message) => match fork_after(db, &session, message)? {
-                Some(child) => (Open::Named(child.name), bare(&new)),
+                Some(child) => (WhichSession::Named(child.name), bare(&new)),
                 None => (started(sent), with_head(new, sent)),
             },
             Whose::New => (started(sent), with_head(new, sent)),
@@ -196,9 +196,9 @@ impl Engine {
     /// When the history is no conversation, another process has the session, or npast.db fails.
     pub fn conversation_of(
         &self,
-        history: &History,
+        history: &ClientHistory,
         keys: &[String],
-        rules: Rules,
+        rules: PinRules,
         new: NewSession,
     ) -> Result<Conversation, AgentError> {
         let (open, new) = self.session_of(history, keys, rules, new)?;
@@ -208,9 +208,9 @@ impl Engine {
     }
 }
 
-fn started(sent: &Sent) -> Open {
+fn started(sent: &Sent) -> WhichSession {
     let first = sent.pinned().first.unwrap_or_default();
-    Open::FromWords(name_from_words(first))
+    WhichSession::FromWords(name_from_words(first))
 }
 
 /// A session that is there has its head.

@@ -16,14 +16,14 @@ use crate::agent::values::options::TurnOptions;
 use crate::agent::values::outcome::TurnEnd;
 use crate::agent::values::receipt::Receipt;
 use crate::chat::template::ReplyFormat;
-use crate::chat::{Message, Script};
+use crate::chat::{Message, ReplyScript};
 use crate::ledger::{Finish, Token};
 use crate::llama::{Grammar, Sampling};
-use crate::session::{self, MessageId, Usage, now_ms};
-use crate::slot::{Choice, Outcome, Reply};
+use crate::session::{self, MessageId, ReceiptSums, now_ms};
+use crate::slot::{Outcome, ReplyOptions, TokenChoice};
 
 use super::coming::Coming;
-use super::sum::Sum;
+use super::sum::RunningSum;
 use super::watch::watch;
 
 impl Conversation {
@@ -32,9 +32,9 @@ impl Conversation {
         &mut self,
         appended: &Appended,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
-        sum: &mut Sum,
+        sum: &mut RunningSum,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
         self.say(on);
@@ -64,8 +64,8 @@ impl Conversation {
             coming.replay(&vocab.bytes(&begun, true));
         }
         let choice = match prepared {
-            Some((tokens, finish)) => Choice::Script { tokens, finish },
-            None => Choice::Sample {
+            Some((tokens, finish)) => TokenChoice::Script { tokens, finish },
+            None => TokenChoice::Sample {
                 sampling: Sampling {
                     seed: self.seed_at(self.ledger.len()),
                     ..options.sampling.clone()
@@ -74,7 +74,7 @@ impl Conversation {
                 recent: self.recent(options.sampling.penalty_window),
             },
         };
-        let reply = Reply {
+        let reply = ReplyOptions {
             choice,
             max_tokens: options.max_tokens.unwrap_or(usize::MAX),
             watch: watch(&vocab, &format, &options.stop)?,
@@ -96,7 +96,7 @@ impl Conversation {
         appended: &Appended,
         prompt: usize,
         stopped: bool,
-        sum: &mut Sum,
+        sum: &mut RunningSum,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
         let error = outcome.error.take();
@@ -204,7 +204,7 @@ impl Conversation {
         }
         unit.set_decoded(self.ledger.decoded())?;
         unit.add_receipt("turn", Some(receipt.finish), &json!(receipt))?;
-        unit.add_usage(&Usage {
+        unit.add_usage(&ReceiptSums {
             calls: 1,
             evaluated: outcome.evaluated as u64,
             restored: outcome.restored as u64,

@@ -1,10 +1,10 @@
 //! Prepared replies: a script gives the tokens of a reply instead of the sampler.
 
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::frozen::frame::Frozen;
+use crate::agent::frozen::frame::FrozenFrame;
 use crate::agent::values::error::{AgentError, ErrorKind};
-use crate::chat::Script;
-use crate::chat::script::{Line, ScriptError};
+use crate::chat::ReplyScript;
+use crate::chat::script::{ScriptError, ScriptLine};
 use crate::ledger::{Finish, Token};
 use crate::llama::Vocab;
 
@@ -15,7 +15,7 @@ impl Conversation {
     /// The next prepared reply, as tokens.
     pub(in crate::agent) fn prepared(
         &self,
-        script: &mut Script,
+        script: &mut ReplyScript,
     ) -> Result<(Vec<Token>, Finish), AgentError> {
         let scripted =
             |e: ScriptError| AgentError::new(ErrorKind::Script, e.to_string()).hinted(LINES);
@@ -26,14 +26,14 @@ impl Conversation {
     /// A prepared reply after other tokens, and how it ends.
     pub(in crate::agent) fn prepared_after(
         &self,
-        line: &Line,
+        line: &ScriptLine,
         before: &[Token],
     ) -> Result<(Vec<Token>, Finish), AgentError> {
         let scripted =
             |e: ScriptError| AgentError::new(ErrorKind::Script, e.to_string()).hinted(LINES);
         let sampled = self.frozen.sampled(&self.shared, line).map_err(scripted)?;
         let vocab = self.shared.model.vocab();
-        let mut tokens = Frozen::continuation(&self.shared, before, "", sampled.pieces)?;
+        let mut tokens = FrozenFrame::continuation(&self.shared, before, "", sampled.pieces)?;
         if let Some(finish) = line.finish {
             return Ok((tokens, finish));
         }

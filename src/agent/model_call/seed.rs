@@ -4,7 +4,7 @@
 use crate::agent::conversation::handle::Conversation;
 
 impl Conversation {
-    /// The seed of a call whose reply begins at `position`. A reply that is sampled anew has another.
+    /// The seed of a call whose reply begins at `position`. A reply that is sampled again has another.
     pub(in crate::agent) fn seed_at(&self, position: usize) -> u64 {
         match self.row.tries {
             0 => mixed(self.row.seed, position),

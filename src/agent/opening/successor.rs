@@ -4,8 +4,8 @@ use crate::agent::conversation::handle::Conversation;
 use crate::agent::input::unanswered::marks_of;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::notice::Notice;
-use crate::agent::values::options::{NewSession, Setup};
-use crate::session::{Heir, Lock, Made, Session};
+use crate::agent::values::options::{AgentSetup, NewSession};
+use crate::session::{Continuation, Heir, Lock, Session};
 
 use super::rendered::rendered;
 use super::start::made;
@@ -14,7 +14,7 @@ impl Conversation {
     /// A session of another vocabulary or template goes on as a child, rendered from the messages.
     pub(in crate::agent) fn child(mut self, new: &NewSession) -> Result<Conversation, AgentError> {
         let old = self.row.clone();
-        let setup = old.runs_tools.then(|| Setup {
+        let setup = old.runs_tools.then(|| AgentSetup {
             system: old.system.clone().unwrap_or_default(),
             tools: old.tools.clone().unwrap_or_default(),
             notices: Vec::new(),
@@ -46,7 +46,7 @@ impl Conversation {
                 let reply = messages.len().saturating_sub(1);
                 let runs = marks_of(reply, &stand_ins);
                 let heir = Heir {
-                    made: Made::Rendered,
+                    made: Continuation::Rendered,
                     tokens: tokens.get(row.head.len()..).unwrap_or_default(),
                     messages: &messages,
                     pending: 0,

@@ -8,25 +8,25 @@ use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::engine::pass::Pass;
+use crate::agent::engine::pass::SlotPass;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::event::{Event, On};
 use crate::ledger::Finish;
-use crate::session::Usage;
-use crate::slot::{Call, Kind, Outcome, Target};
+use crate::session::ReceiptSums;
+use crate::slot::{CallKind, Outcome, SlotCall, Target};
 
 impl Conversation {
     /// Makes the slot hold the ledger's first `len` tokens, and accounts for it.
     pub(in crate::agent) fn evaluate_to(
         &mut self,
-        pass: &Pass,
+        pass: &SlotPass,
         len: usize,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Outcome, AgentError> {
         let (events, mut inbox) = unbounded_channel();
-        let answer = pass.slot().call(Call {
-            kind: Kind::Idle,
+        let answer = pass.slot().call(SlotCall {
+            kind: CallKind::Idle,
             owner: self.owner(),
             target: Target::whole(self.ledger[..len].to_vec()),
             head: self.row.head,
@@ -38,9 +38,11 @@ impl Conversation {
         })?;
         while let Some(event) = inbox.blocking_recv() {
             match event {
-                crate::slot::Event::Restoring { tokens } => on(Event::Restoring { tokens }),
-                crate::slot::Event::Prefill { done, total } => on(Event::Prefill { done, total }),
-                crate::slot::Event::Sampled(_) => {}
+                crate::slot::SlotEvent::Restoring { tokens } => on(Event::Restoring { tokens }),
+                crate::slot::SlotEvent::Prefill { done, total } => {
+                    on(Event::Prefill { done, total })
+                }
+                crate::slot::SlotEvent::Sampled(_) => {}
             }
         }
         let mut outcome = answer.wait()?;
@@ -70,19 +72,19 @@ impl Conversation {
     ) -> Result<(), AgentError> {
         self.calls += 1;
         // What was broken on purpose is named by the call that reads it.
-        let kept = (outcome.kind == Kind::Fork).then(|| self.next_receipt.take_causes());
+        let kept = (outcome.kind == CallKind::Fork).then(|| self.next_receipt.take_causes());
         let receipt = self.receipt(outcome, outcome.finish);
         if let Some(causes) = kept {
             self.next_receipt.put_back(causes);
         }
         let kind = match outcome.kind {
-            Kind::Fork => "fork",
+            CallKind::Fork => "fork",
             _ => "idle",
         };
         let mut unit = self.db.begin(self.row.id)?;
         unit.set_decoded(self.ledger.decoded())?;
         unit.add_receipt(kind, Some(receipt.finish), &json!(receipt))?;
-        unit.add_usage(&Usage {
+        unit.add_usage(&ReceiptSums {
             calls: 1,
             evaluated: outcome.evaluated as u64,
             restored: outcome.restored as u64,

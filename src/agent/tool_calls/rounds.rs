@@ -1,9 +1,9 @@
-//! Whether a turn still gets anywhere: budgets, the same call with the same result again and again,
-//! calls that cannot be run.
+//! When a turn must end: budgets, the same call with the same result again and again, calls that cannot be
+//! run.
 
 use std::collections::{HashMap, HashSet};
 
-use crate::agent::values::outcome::Stopped;
+use crate::agent::values::outcome::TurnStop;
 use crate::chat::message::ToolCall;
 use crate::ledger::Digest;
 
@@ -25,7 +25,7 @@ impl Default for Budget {
     }
 }
 
-/// A call that gave the same result this often is told so.
+/// A call that gave the same result this often gets a note in its result.
 const WARN: u32 = 3;
 /// A call that gave the same result this often ends the turn.
 const STOP: u32 = 5;
@@ -42,7 +42,7 @@ pub(in crate::agent) struct Rounds {
     /// Calls that changed something.
     changes: HashSet<Digest>,
     bad: u32,
-    stopped: Option<Stopped>,
+    stopped: Option<TurnStop>,
 }
 
 impl Rounds {
@@ -57,9 +57,9 @@ impl Rounds {
     pub fn reply(&mut self, generated: usize) {
         self.replies += 1;
         if self.replies > self.budget.steps {
-            self.stopped = Some(Stopped::Steps);
+            self.stopped = Some(TurnStop::Steps);
         } else if generated >= self.budget.tokens {
-            self.stopped = Some(Stopped::Tokens);
+            self.stopped = Some(TurnStop::Tokens);
         }
     }
 
@@ -67,7 +67,7 @@ impl Rounds {
     pub fn bad(&mut self) {
         self.bad += 1;
         if self.bad >= CHANCES {
-            self.stopped = Some(Stopped::Chances);
+            self.stopped = Some(TurnStop::Chances);
         }
     }
 
@@ -85,7 +85,7 @@ impl Rounds {
         *times += 1;
         match *times {
             times if times >= STOP => {
-                self.stopped = Some(Stopped::Loop);
+                self.stopped = Some(TurnStop::Loop);
                 Some(format!(
                     "\n\n[npast: the turn ends here: this call gave this result {times} times.]"
                 ))
@@ -98,7 +98,7 @@ impl Rounds {
     }
 
     /// Why the turn has to end, once it has.
-    pub fn stopped(&self) -> Option<Stopped> {
+    pub fn stopped(&self) -> Option<TurnStop> {
         self.stopped
     }
 }
@@ -128,7 +128,7 @@ mod tests {
             said.push(rounds.ran(&call("a"), false, "x").is_some());
         }
         assert_eq!(said, [false, false, true, true, true]);
-        assert_eq!(rounds.stopped(), Some(Stopped::Loop));
+        assert_eq!(rounds.stopped(), Some(TurnStop::Loop));
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
             rounds.ran(&call("edit 1"), true, "done");
             rounds.ran(&call("test"), false, "failed");
         }
-        assert_eq!(rounds.stopped(), Some(Stopped::Loop));
+        assert_eq!(rounds.stopped(), Some(TurnStop::Loop));
     }
 
     #[test]
@@ -155,6 +155,6 @@ mod tests {
             rounds.ran(&call("a"), true, "fine");
         }
         (0..3).for_each(|_| rounds.bad());
-        assert_eq!(rounds.stopped(), Some(Stopped::Chances));
+        assert_eq!(rounds.stopped(), Some(TurnStop::Chances));
     }
 }

@@ -10,7 +10,7 @@ use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::agent::values::event::On;
 use crate::agent::values::options::{Input, TurnOptions};
 use crate::chat::message::Role;
-use crate::chat::{Message, Script};
+use crate::chat::{Message, ReplyScript};
 
 impl Conversation {
     /// Makes the input of a step durable. A conversation that it makes too long is compressed; results
@@ -19,7 +19,7 @@ impl Conversation {
         &mut self,
         input: Input,
         options: &TurnOptions,
-        mut script: Option<&mut Script>,
+        mut script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Appended, AgentError> {
@@ -66,7 +66,7 @@ impl Conversation {
             return Err(error);
         }
         self.notices.push((
-            "the results of the last calls do not fit into the context; the model is told so"
+            "the results of the last calls do not fit into the context; a sentence takes the place of each"
                 .into(),
             Some("start a new session, or give a larger --ctx".into()),
         ));

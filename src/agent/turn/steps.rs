@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::conversation::stored::text_of;
-use crate::agent::model_call::sum::Sum;
+use crate::agent::model_call::sum::RunningSum;
 use crate::agent::tool_calls::rounds::Rounds;
 use crate::agent::tool_calls::steering::Steering;
 use crate::agent::tool_calls::toolset::Toolset;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::event::{Event, On};
 use crate::agent::values::options::{Input, TurnOptions};
-use crate::agent::values::outcome::{Stopped, TurnEnd};
+use crate::agent::values::outcome::{TurnEnd, TurnStop};
 use crate::chat::message::Role;
 use crate::chat::template::After;
-use crate::chat::{Message, Script};
+use crate::chat::{Message, ReplyScript};
 use crate::ledger::Finish;
 use crate::session;
 
@@ -25,12 +25,12 @@ struct TurnWork<'a, 't> {
     options: &'a TurnOptions,
     tools: &'a mut Toolset<'t>,
     cancel: &'a Arc<AtomicBool>,
-    sum: Sum,
+    sum: RunningSum,
 }
 
 impl Conversation {
     /// Runs a turn: model calls and the tools they ask for. `cancel` ends it: a reply stops between
-    /// decode calls, running tools are told, and calls that did not run get a result that says so.
+    /// decode calls, running tools get the signal, and calls that did not run get a result that says so.
     /// Without tools it is one model call.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Conversation {
         input: Input,
         options: &TurnOptions,
         tools: Option<&mut Toolset<'_>>,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
@@ -61,7 +61,7 @@ impl Conversation {
     pub(in crate::agent) fn after_turn(
         &mut self,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) {
@@ -77,22 +77,22 @@ impl Conversation {
         self.say(on);
     }
 
-    /// A turn with its sums, whatever asked for it.
+    /// A turn with its sums, whatever its input is.
     pub(in crate::agent) fn whole_turn(
         &mut self,
         input: Input,
         options: &TurnOptions,
         tools: Option<&mut Toolset<'_>>,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
         if !options.wish.is_none() {
-            // What cannot be done is said before the input is stored.
+            // What cannot be done is refused before the input is stored.
             self.wished(after(&input), &options.wish, cancel)?;
         }
         let Some(tools) = tools else {
-            let mut sum = Sum::begin();
+            let mut sum = RunningSum::begin();
             let mut script = script;
             self.say(on);
             let end = self
@@ -105,7 +105,7 @@ impl Conversation {
             options,
             tools,
             cancel,
-            sum: Sum::begin(),
+            sum: RunningSum::begin(),
         };
         let end = self.steps(input, &mut work, script, on);
         let stopped = end.as_ref().ok().and_then(|end| end.stopped);
@@ -117,7 +117,7 @@ impl Conversation {
         &mut self,
         mut input: Input,
         work: &mut TurnWork<'_, '_>,
-        mut script: Option<&mut Script>,
+        mut script: Option<&mut ReplyScript>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
         let TurnWork {
@@ -184,7 +184,7 @@ impl Conversation {
     }
 
     /// Runs a turn of one model call on this thread. `cancel` stops it between decode calls; what
-    /// was decoded stays. Calls in the reply are shown and nobody runs them: see
+    /// was decoded stays. Calls in the reply are shown and do not run: see
     /// [`Conversation::work`].
     ///
     /// # Errors
@@ -194,16 +194,17 @@ impl Conversation {
         &mut self,
         input: Input,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
         self.work(input, options, None, script, cancel, on)
     }
 
-    /// After a failed write: a line that the user said meanwhile waits again, unless it is stored.
+    /// After a failed write: a line that the user sent meanwhile waits again, unless it is stored.
     pub(in crate::agent) fn hand_back(&mut self, text: String, steering: &Steering) {
-        let said = |m: &session::Message| m.role == "user" && text_of(&m.body).ends_with(&text);
+        let said =
+            |m: &session::StoredMessage| m.role == "user" && text_of(&m.body).ends_with(&text);
         let stored = self.read_stored().is_ok() && self.open_messages().any(said);
         if !stored {
             steering.steer_again(text);
@@ -219,11 +220,11 @@ fn after(input: &Input) -> After {
     }
 }
 
-fn sentence(stopped: Stopped, tools: &Toolset<'_>) -> String {
+fn sentence(stopped: TurnStop, tools: &Toolset<'_>) -> String {
     match stopped {
-        Stopped::Steps => format!("the turn was ended after {} steps", tools.budget.steps),
-        Stopped::Tokens => format!("the turn was ended after {} tokens", tools.budget.tokens),
-        Stopped::Loop => "the turn was ended: the same call gave the same result 5 times".into(),
-        Stopped::Chances => "the turn was ended: three calls in a row could not be run".into(),
+        TurnStop::Steps => format!("the turn was ended after {} steps", tools.budget.steps),
+        TurnStop::Tokens => format!("the turn was ended after {} tokens", tools.budget.tokens),
+        TurnStop::Loop => "the turn was ended: the same call gave the same result 5 times".into(),
+        TurnStop::Chances => "the turn was ended: three calls in a row could not be run".into(),
     }
 }

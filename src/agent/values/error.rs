@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::chat::message::MessageError;
-use crate::chat::pieces::Owner;
+use crate::chat::pieces::ContentOwner;
 use crate::chat::template::ChatError;
 use crate::chat::tokenize::TokenizeError;
 use crate::llama::bridge::BridgeError;
@@ -115,11 +115,11 @@ impl fmt::Display for AgentError {
 
 impl std::error::Error for AgentError {}
 
-impl From<session::Error> for AgentError {
-    fn from(error: session::Error) -> AgentError {
+impl From<session::DbError> for AgentError {
+    fn from(error: session::DbError) -> AgentError {
         let kind = match error {
-            session::Error::Name(_) | session::Error::Branch(_) => ErrorKind::Input,
-            session::Error::Interrupted => ErrorKind::Interrupted,
+            session::DbError::Name(_) | session::DbError::Branch(_) => ErrorKind::Input,
+            session::DbError::Interrupted => ErrorKind::Interrupted,
             _ => ErrorKind::Session,
         };
         let hint = error.hint().map(str::to_owned);
@@ -199,7 +199,7 @@ impl From<SlotError> for AgentError {
     }
 }
 
-/// Whether a line of llama.cpp's speaks of a lack of memory.
+/// Whether a line of llama.cpp's reports a lack of memory.
 pub(in crate::agent) fn memory_words(line: &str) -> bool {
     let line = line.to_lowercase();
     [
@@ -218,11 +218,11 @@ impl From<ChatError> for AgentError {
             return AgentError::new(ErrorKind::Interrupted, error.to_string());
         }
         let hint = match &error {
-            ChatError::Place(place) if matches!(place.owner(), Some(Owner::System)) => {
+            ChatError::Place(place) if matches!(place.owner(), Some(ContentOwner::System)) => {
                 "give another template with --chat-template @FILE, or start a session without a \
                  system prompt and tools"
             }
-            ChatError::Place(place) if matches!(place.owner(), Some(Owner::Tools)) => {
+            ChatError::Place(place) if matches!(place.owner(), Some(ContentOwner::Tools)) => {
                 "give another template with --chat-template @FILE, or start a session without tools"
             }
             ChatError::Place(_) => "give another template with --chat-template @FILE",

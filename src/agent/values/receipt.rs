@@ -4,9 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Finish;
-use crate::slot::Kind;
+use crate::slot::CallKind;
 
-use super::outcome::{Pruned, Stopped};
+use super::outcome::{Pruned, TurnStop};
 
 /// Whole milliseconds of one call.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub struct MissNote {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Receipt {
     /// Turn, fork or idle.
-    pub kind: Kind,
+    pub kind: CallKind,
     /// The session's calls, counted from 1.
     pub call: u64,
     /// Held by the slot after the call.
@@ -101,7 +101,7 @@ pub struct TurnSum {
     pub finish: Finish,
     /// Why npast ended the turn, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<Stopped>,
+    pub stopped: Option<TurnStop>,
     /// Wall-clock seconds.
     pub seconds: f64,
 }

@@ -1,11 +1,10 @@
-//! What no conversation can be: a history that comes from outside is looked at before any of it is
-//! stored.
+//! Histories that are no conversation. A history from outside is checked before any of it is stored.
 
-use super::said::Said;
+use super::said::NormalMessage;
 use super::values::bare;
 use crate::chat::message::Role;
 
-/// Why a history is none. Messages are counted from 0, as they were sent.
+/// Why a history is no conversation. Messages are counted from 0, as they were sent.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Disorder {
     /// Nothing to answer.
@@ -45,7 +44,7 @@ pub enum Disorder {
 ///
 /// # Errors
 /// See [`Disorder`].
-pub fn check(history: &[Said]) -> Result<(), Disorder> {
+pub fn check(history: &[NormalMessage]) -> Result<(), Disorder> {
     if history.is_empty() {
         return Err(Disorder::Empty);
     }
@@ -83,7 +82,7 @@ pub fn check(history: &[Said]) -> Result<(), Disorder> {
         }
     }
     match history.last() {
-        // A reply that ends in calls is answered by nobody; whoever asks says so.
+        // The last reply may have calls without results: the caller decides whether that is allowed.
         Some(last) if last.message.role == Role::Assistant => Ok(()),
         _ => answered(calls),
     }

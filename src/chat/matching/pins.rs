@@ -1,11 +1,11 @@
 //! Pins: the system text, the tools and the first user message of a client's conversation stay as they
-//! were first seen. Clients write the date, the state of a repository or a billing line into them anew
-//! with each request; if that became tokens, every token after it would be read again. Pure.
+//! were first seen. Clients write the date, the state of a repository or a billing line into them again
+//! with each request; if that became tokens, every token after it would be evaluated again. Pure.
 //!
-//! What of a change is small enough to keep the pinned tokens is decided by [`Rule`]s. Each has a name,
-//! can be switched off, and names itself in the receipt when it overlooked something. What the model
-//! should know is said to it in a late note, at the end of the conversation. All else is a new prefix,
-//! with its reason.
+//! [`PinRule`]s decide which changes are small enough to keep the pinned tokens. Each rule has a name, can
+//! be switched off, and is named in the receipt when it overlooked a change. What the model should know of
+//! a change stands in a note at the end of the conversation. Every other change makes a new prefix, and
+//! the reason is reported.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use super::blocks::{first_of, masked_first};
 pub use super::overlooked::Overlooked;
 use super::overlooked::values;
 use super::rules::mask;
-pub use super::rules::{Place, Rule, Rules};
+pub use super::rules::{HeadPlace, PinRule, PinRules};
 use super::tools;
 
 #[cfg(test)]
@@ -33,44 +33,44 @@ pub struct Pinned<'a> {
 
 /// What becomes of the pinned tokens.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// They stay. What was overlooked, in order.
+pub enum PinVerdict {
+    /// The pinned tokens stay. What the rules overlooked, in order.
     Kept(Vec<Overlooked>),
-    /// They cannot stay: why, in a sentence that can be logged.
+    /// The pinned tokens cannot stay: the reason, a sentence that may be logged.
     New(String),
 }
 
 /// Compares what came with what is pinned. The first message is compared where both have one: another
 /// text of the user's own is no matter of pins.
-pub fn compare(pinned: Pinned<'_>, came: Pinned<'_>, rules: Rules) -> Verdict {
+pub fn compare(pinned: Pinned<'_>, came: Pinned<'_>, rules: PinRules) -> PinVerdict {
     let mut seen = Vec::new();
     let system = |pinned: Pinned<'_>| pinned.system.unwrap_or_default().trim().to_owned();
     if let Err(why) = system_texts(&system(pinned), &system(came), rules, &mut seen) {
-        return Verdict::New(why);
+        return PinVerdict::New(why);
     }
     if let Err(why) = tools::compare(pinned.tools, came.tools, rules, &mut seen) {
-        return Verdict::New(why);
+        return PinVerdict::New(why);
     }
     if let (Some(was), Some(is)) = (pinned.first, came.first)
         && masked_first(was).trim() == masked_first(is).trim()
     {
         let (was, is) = (first_of(was), first_of(is));
-        if let Some(refused) = values(&was, &is, Place::First, rules, &mut seen) {
-            return Verdict::New(format!("the first message has another {}", refused.thing()));
+        if let Some(refused) = values(&was, &is, HeadPlace::First, rules, &mut seen) {
+            return PinVerdict::New(format!("the first message has another {}", refused.thing()));
         }
     }
-    Verdict::Kept(seen)
+    PinVerdict::Kept(seen)
 }
 
-/// What the model is told of changes that it should know of; nothing where there are none.
+/// The note to the model about the changes that it should know; `None` when there are none.
 pub fn note(seen: &[Overlooked]) -> Option<String> {
     let mut lines: Vec<String> = Vec::new();
     for change in seen.iter().filter(|change| change.rule.told()) {
         let Overlooked { rule, was, is, .. } = change;
         let line = match (rule, was.is_empty(), is.is_empty()) {
-            (Rule::FewLines, true, _) => format!("- The instructions now also say: {is}"),
-            (Rule::FewLines, _, true) => format!("- The instructions no longer say: {was}"),
-            (Rule::FewLines, ..) => {
+            (PinRule::FewLines, true, _) => format!("- The instructions now also say: {is}"),
+            (PinRule::FewLines, _, true) => format!("- The instructions no longer say: {was}"),
+            (PinRule::FewLines, ..) => {
                 format!("- Where the instructions said: {was}\n  they now say: {is}")
             }
             _ => format!("- The {} was {was}, it is now {is}.", rule.thing()),
@@ -95,16 +95,16 @@ const PART: usize = 10;
 fn system_texts(
     was: &str,
     is: &str,
-    rules: Rules,
+    rules: PinRules,
     seen: &mut Vec<Overlooked>,
 ) -> Result<(), String> {
     if was == is {
         return Ok(());
     }
     let (old, new) = (mask(was), mask(is));
-    let refused = |rule: Rule| format!("the system text has another {}", rule.thing());
+    let refused = |rule: PinRule| format!("the system text has another {}", rule.thing());
     if old.text.trim() == new.text.trim() {
-        return match values(&old, &new, Place::System, rules, seen) {
+        return match values(&old, &new, HeadPlace::System, rules, seen) {
             Some(rule) => Err(refused(rule)),
             None => Ok(()),
         };
@@ -119,7 +119,7 @@ fn system_texts(
     let size = bytes(gone).max(bytes(came));
     let small =
         gone.len().max(came.len()) <= MOST_LINES && size <= MOST_BYTES && size * PART <= was.len();
-    if !small || !rules.has(Rule::FewLines) {
+    if !small || !rules.has(PinRule::FewLines) {
         let at = was
             .chars()
             .zip(is.chars())
@@ -134,13 +134,13 @@ fn system_texts(
     let (old_head, old_mid, old_tail) = old.parts(&a[..head], gone);
     let (new_head, new_mid, new_tail) = new.parts(&b[..head], came);
     for (old, new) in [(&old_head, &new_head), (&old_tail, &new_tail)] {
-        if let Some(rule) = values(old, new, Place::System, rules, seen) {
+        if let Some(rule) = values(old, new, HeadPlace::System, rules, seen) {
             return Err(refused(rule));
         }
     }
     seen.push(Overlooked {
-        rule: Rule::FewLines,
-        place: Place::System,
+        rule: PinRule::FewLines,
+        place: HeadPlace::System,
         was: old_mid.unmasked(),
         is: new_mid.unmasked(),
     });

@@ -10,7 +10,7 @@ fn long(tail: &str) -> String {
     format!("{body}{tail}")
 }
 
-fn systems(was: &str, is: &str, rules: Rules) -> Verdict {
+fn systems(was: &str, is: &str, rules: PinRules) -> PinVerdict {
     let pin = |text| Pinned {
         system: Some(text),
         ..Pinned::default()
@@ -19,99 +19,99 @@ fn systems(was: &str, is: &str, rules: Rules) -> Verdict {
 }
 
 /// What a client wrote on two days, and the rule that lets it pass.
-const FORMS: &[(&str, Rule, &str, &str)] = &[
+const FORMS: &[(&str, PinRule, &str, &str)] = &[
     // Claude Code, from memory.
     (
         "claude code, date",
-        Rule::Date,
+        PinRule::Date,
         "<env>\nToday's date: 2026-11-30\n</env>",
         "<env>\nToday's date: 2026-12-01\n</env>",
     ),
     (
         "claude code, reminder",
-        Rule::Date,
+        PinRule::Date,
         "# currentDate\nToday's date is 2026-11-30.\n",
         "# currentDate\nToday's date is 2026-12-01.\n",
     ),
     (
         "claude code, billing",
-        Rule::BillingLine,
+        PinRule::BillingLine,
         "x-anthropic-billing-header: cc_version=2.1.9; cc_entrypoint=cli; cch=00000;\nYou help.",
         "x-anthropic-billing-header: cc_version=2.1.9; cc_entrypoint=cli; cch=a5f12;\nYou help.",
     ),
     (
         "claude code, no billing",
-        Rule::BillingLine,
+        PinRule::BillingLine,
         "x-anthropic-billing-header: cch=00000;\nYou help.",
         "You help.",
     ),
     (
         "claude code, model",
-        Rule::ModelName,
+        PinRule::ModelName,
         "You are powered by the model named Opus 4.1. The exact model ID is claude-opus-4-1-20250805.\n\nGo.",
         "You are powered by the model named Sonnet 4.5. The exact model ID is claude-sonnet-4-5.\n\nGo.",
     ),
     (
         "claude code, git",
-        Rule::GitStatus,
+        PinRule::GitStatus,
         "gitStatus: This is the git status at the start of the conversation.\n\nCurrent branch: main\n\nStatus:\n M src/a.rs\n?? b\n\nRecent commits:\nabc1234 first\n",
         "gitStatus: This is the git status at the start of the conversation.\n\nCurrent branch: work\n\nStatus:\n(clean)\n\nRecent commits:\nabc1235 second\nabc1234 first\n",
     ),
     // OpenCode, from memory: JavaScript's toDateString.
     (
         "opencode, date",
-        Rule::Date,
+        PinRule::Date,
         "<env>\n  Platform: linux\n  Today's date: Mon Nov 30 2026\n</env>",
         "<env>\n  Platform: linux\n  Today's date: Tue Dec 01 2026\n</env>",
     ),
     (
         "opencode, model",
-        Rule::ModelName,
+        PinRule::ModelName,
         "You are powered by the model named local. The exact model ID is npast/local.\nGo.",
         "You are powered by the model named local-2. The exact model ID is npast/local-2.\nGo.",
     ),
     // Hermes, from memory.
     (
         "hermes, start",
-        Rule::Date,
+        PinRule::Date,
         "Conversation started: Monday, November 30, 2026 10:12 AM\nModel: a",
         "Conversation started: Tuesday, December 01, 2026 09:01 PM\nModel: a",
     ),
     (
         "hermes, model",
-        Rule::ModelName,
+        PinRule::ModelName,
         "Model: qwen3.5-4b\nProvider: custom",
         "Model: qwen3.5-9b\nProvider: custom",
     ),
     // Codex, from memory.
     (
         "codex, date",
-        Rule::Date,
+        PinRule::Date,
         "<environment_context><cwd>/x</cwd><current_date>2026-11-30</current_date></environment_context>",
         "<environment_context><cwd>/x</cwd><current_date>2026-12-01</current_date></environment_context>",
     ),
     (
         "codex, zone",
-        Rule::Time,
+        PinRule::Time,
         "<timezone>Europe/Berlin</timezone>",
         "<timezone>UTC</timezone>",
     ),
     (
         "codex, model",
-        Rule::ModelName,
+        PinRule::ModelName,
         "You are GPT-5.1 running in the Codex CLI, a terminal.",
         "You are GPT-5.2 running in the Codex CLI, a terminal.",
     ),
     // Others.
     (
         "a clock",
-        Rule::Time,
+        PinRule::Time,
         "Current time: 10:12:01 AM",
         "Current time: 11:00:59 PM",
     ),
     (
         "a moment",
-        Rule::Date,
+        PinRule::Date,
         "The current date and time is 2026-11-30T10:12:01Z.",
         "The current date and time is 2026-11-30T10:12:02Z.",
     ),
@@ -120,8 +120,8 @@ const FORMS: &[(&str, Rule, &str, &str)] = &[
 #[test]
 fn each_form_is_let_pass_by_its_rule_and_by_no_other() {
     for (what, rule, was, is) in FORMS {
-        let kept = systems(was, is, Rules::all());
-        let Verdict::Kept(seen) = &kept else {
+        let kept = systems(was, is, PinRules::all());
+        let PinVerdict::Kept(seen) = &kept else {
             panic!("{what}: {kept:?}");
         };
         assert!(
@@ -129,14 +129,14 @@ fn each_form_is_let_pass_by_its_rule_and_by_no_other() {
             "{what}: {seen:?}"
         );
         assert_eq!(note(seen).is_some(), rule.told(), "{what}");
-        let off = systems(was, is, Rules::all().without(*rule));
+        let off = systems(was, is, PinRules::all().without(*rule));
         assert!(
-            matches!(off, Verdict::New(_)),
+            matches!(off, PinVerdict::New(_)),
             "{what} without its rule: {off:?}"
         );
         assert_eq!(
-            systems(was, was, Rules::none()),
-            Verdict::Kept(Vec::new()),
+            systems(was, was, PinRules::none()),
+            PinVerdict::Kept(Vec::new()),
             "{what}"
         );
     }
@@ -161,9 +161,9 @@ fn what_else_such_a_line_says_is_compared() {
         ("Model: a is good", "Model: b is good"),
     ];
     for (was, is) in table {
-        let verdict = systems(was, is, Rules::all());
+        let verdict = systems(was, is, PinRules::all());
         assert!(
-            matches!(verdict, Verdict::New(_)),
+            matches!(verdict, PinVerdict::New(_)),
             "{was} / {is}: {verdict:?}"
         );
     }
@@ -173,7 +173,7 @@ fn what_else_such_a_line_says_is_compared() {
 fn a_few_lines_of_a_long_text_are_said_to_the_model_and_more_are_another_prompt() {
     let was = long("Memory: 3 notes.\nToday's date: 2026-11-30\n");
     let is = long("Memory: 4 notes, the last of the cat.\nToday's date: 2026-12-01\n");
-    let Verdict::Kept(seen) = systems(&was, &is, Rules::all()) else {
+    let PinVerdict::Kept(seen) = systems(&was, &is, PinRules::all()) else {
         panic!("not kept");
     };
     assert_eq!(
@@ -184,18 +184,18 @@ fn a_few_lines_of_a_long_text_are_said_to_the_model_and_more_are_another_prompt(
              - Where the instructions said: Memory: 3 notes.\n  they now say: Memory: 4 notes, the last of the cat."
         )
     );
-    let without = Rules::all().without(Rule::FewLines);
-    assert!(matches!(systems(&was, &is, without), Verdict::New(_)));
+    let without = PinRules::all().without(PinRule::FewLines);
+    assert!(matches!(systems(&was, &is, without), PinVerdict::New(_)));
     // A short text is another one at once, and so is a long one of which much differs.
-    let poet = systems("You are a pirate.", "You are a poet.", Rules::all());
+    let poet = systems("You are a pirate.", "You are a poet.", PinRules::all());
     assert_eq!(
         poet,
-        Verdict::New("the system text differs from character 11 on, in 1 lines of 1".into())
+        PinVerdict::New("the system text differs from character 11 on, in 1 lines of 1".into())
     );
     let many = long("a\nb\nc\nd\n");
     assert!(matches!(
-        systems(&long(""), &many, Rules::all()),
-        Verdict::New(_)
+        systems(&long(""), &many, PinRules::all()),
+        PinVerdict::New(_)
     ));
     assert_eq!(note(&[]), None);
 }
@@ -219,22 +219,23 @@ fn tools_are_a_set_whose_members_are_compared_by_meaning() {
         compare(pin(Some(&was)), pin(Some(&is)), rules)
     };
     let was = json!([read, list]);
-    let Verdict::Kept(seen) = verdict(was.clone(), json!([marked, read]), Rules::all()) else {
+    let PinVerdict::Kept(seen) = verdict(was.clone(), json!([marked, read]), PinRules::all())
+    else {
         panic!("the same tools");
     };
     let rules: Vec<_> = seen.iter().map(|s| s.rule).collect();
-    assert_eq!(rules, [Rule::CacheControl, Rule::ToolOrder]);
+    assert_eq!(rules, [PinRule::CacheControl, PinRule::ToolOrder]);
     for rule in rules {
         let off = verdict(
             was.clone(),
             json!([marked, read]),
-            Rules::all().without(rule),
+            PinRules::all().without(rule),
         );
-        assert!(matches!(off, Verdict::New(_)), "{rule:?}");
+        assert!(matches!(off, PinVerdict::New(_)), "{rule:?}");
     }
     let dated = |day: &str| json!([tool("read", &format!("Reads.\nToday's date is {day}."))]);
-    let kept = verdict(dated("2026-11-30"), dated("2026-12-01"), Rules::all());
-    assert!(matches!(kept, Verdict::Kept(seen) if seen.len() == 1));
+    let kept = verdict(dated("2026-11-30"), dated("2026-12-01"), PinRules::all());
+    assert!(matches!(kept, PinVerdict::Kept(seen) if seen.len() == 1));
     let table = [
         (json!([read]), "the list of tools changed: list went"),
         (
@@ -249,15 +250,15 @@ fn tools_are_a_set_whose_members_are_compared_by_meaning() {
     ];
     for (is, why) in table {
         assert_eq!(
-            verdict(was.clone(), is, Rules::all()),
-            Verdict::New(why.into())
+            verdict(was.clone(), is, PinRules::all()),
+            PinVerdict::New(why.into())
         );
     }
     let mut other = list.clone();
     other["function"]["parameters"]["properties"]["b"]["minimum"] = json!(2);
     assert_eq!(
-        verdict(was, json!([read, other]), Rules::all()),
-        Verdict::New("the parameters of the tool list changed".into())
+        verdict(was, json!([read, other]), PinRules::all()),
+        PinVerdict::New("the parameters of the tool list changed".into())
     );
     let none = compare(
         Pinned::default(),
@@ -265,9 +266,9 @@ fn tools_are_a_set_whose_members_are_compared_by_meaning() {
             tools: Some(&json!([])),
             ..Pinned::default()
         },
-        Rules::none(),
+        PinRules::none(),
     );
-    assert_eq!(none, Verdict::Kept(Vec::new()));
+    assert_eq!(none, PinVerdict::Kept(Vec::new()));
 }
 
 #[test]
@@ -290,22 +291,22 @@ fn in_the_first_message_only_blocks_of_the_client_are_masked() {
         first: Some(text),
         ..Pinned::default()
     };
-    let kept = compare(pin(&was), pin(&is), Rules::all());
+    let kept = compare(pin(&was), pin(&is), PinRules::all());
     assert!(
-        matches!(&kept, Verdict::Kept(seen) if seen[0].place == Place::First),
+        matches!(&kept, PinVerdict::Kept(seen) if seen[0].place == HeadPlace::First),
         "{kept:?}"
     );
-    let off = compare(pin(&was), pin(&is), Rules::all().without(Rule::Date));
+    let off = compare(pin(&was), pin(&is), PinRules::all().without(PinRule::Date));
     assert_eq!(
         off,
-        Verdict::New("the first message has another date".into())
+        PinVerdict::New("the first message has another date".into())
     );
 }
 
 #[test]
 fn every_rule_has_a_name_that_is_read_back() {
-    for rule in Rule::ALL {
-        assert_eq!(Rule::parse(rule.name()), Some(rule));
-        assert!(Rules::all().has(rule) && !Rules::all().without(rule).has(rule));
+    for rule in PinRule::ALL {
+        assert_eq!(PinRule::parse(rule.name()), Some(rule));
+        assert!(PinRules::all().has(rule) && !PinRules::all().without(rule).has(rule));
     }
 }

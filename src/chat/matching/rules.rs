@@ -1,5 +1,5 @@
-//! The rules, and what of a text they are about: each such place is masked, so that two texts that
-//! differ there alone are equal.
+//! The rules, and the values in a text that they allow to change. Each such value is masked, so that two
+//! texts that differ only there are equal.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where something differs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum HeadPlace {
     /// The system text.
     System,
     /// The tools.
@@ -20,12 +20,12 @@ pub enum Place {
 /// A kind of change that keeps the pinned tokens. The forms are those of clients of 2025 and 2026, from
 /// memory where a test does not say otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Rule {
+pub enum PinRule {
     /// `x-anthropic-billing-header: …` as a line of the system text (Claude Code). It is not said to
     /// the model.
     BillingLine,
     /// `cache_control` in a tool (every client of the Anthropic API). In messages it is an unknown field
-    /// and never read. It is not said to the model.
+    /// and never read. The model gets no note.
     CacheControl,
     /// A date behind words that announce today's: `Today's date: 2026-11-30` (Claude Code), `Today's
     /// date: Mon Nov 30 2026` (OpenCode), `<current_date>2026-11-30</current_date>` (Codex),
@@ -39,69 +39,69 @@ pub enum Rule {
     GitStatus,
     /// Which model the client believes to talk to: `You are powered by the model named …. The exact
     /// model ID is ….` (Claude Code, OpenCode), lines `Model: …` and `Provider: …` (Hermes), `You are
-    /// GPT-5 running in the Codex CLI` (Codex). It is not said to the model.
+    /// GPT-5 running in the Codex CLI` (Codex). The model gets no note.
     ModelName,
     /// The same tools in another order.
     ToolOrder,
     /// At most 3 lines of the system text, at most 600 bytes and a tenth of it: what memory, counters and
-    /// lists of files change. It is said to the model as it is.
+    /// lists of files change. The model gets the new text as it is.
     FewLines,
 }
 
-impl Rule {
+impl PinRule {
     /// All of them.
-    pub const ALL: [Rule; 8] = [
-        Rule::BillingLine,
-        Rule::CacheControl,
-        Rule::Date,
-        Rule::Time,
-        Rule::GitStatus,
-        Rule::ModelName,
-        Rule::ToolOrder,
-        Rule::FewLines,
+    pub const ALL: [PinRule; 8] = [
+        PinRule::BillingLine,
+        PinRule::CacheControl,
+        PinRule::Date,
+        PinRule::Time,
+        PinRule::GitStatus,
+        PinRule::ModelName,
+        PinRule::ToolOrder,
+        PinRule::FewLines,
     ];
 
     /// Its name in configuration and receipts.
     pub fn name(self) -> &'static str {
         match self {
-            Rule::BillingLine => "billing_line",
-            Rule::CacheControl => "cache_control",
-            Rule::Date => "date",
-            Rule::Time => "time",
-            Rule::GitStatus => "git_status",
-            Rule::ModelName => "model_name",
-            Rule::ToolOrder => "tool_order",
-            Rule::FewLines => "few_lines",
+            PinRule::BillingLine => "billing_line",
+            PinRule::CacheControl => "cache_control",
+            PinRule::Date => "date",
+            PinRule::Time => "time",
+            PinRule::GitStatus => "git_status",
+            PinRule::ModelName => "model_name",
+            PinRule::ToolOrder => "tool_order",
+            PinRule::FewLines => "few_lines",
         }
     }
 
-    /// The inverse of [`Rule::name`].
-    pub fn parse(name: &str) -> Option<Rule> {
-        Rule::ALL.into_iter().find(|rule| rule.name() == name)
+    /// The inverse of [`PinRule::name`].
+    pub fn parse(name: &str) -> Option<PinRule> {
+        PinRule::ALL.into_iter().find(|rule| rule.name() == name)
     }
 
     /// What it is about, in words.
     pub fn thing(self) -> &'static str {
         match self {
-            Rule::BillingLine => "billing line",
-            Rule::CacheControl => "cache control",
-            Rule::Date => "date",
-            Rule::Time => "time",
-            Rule::GitStatus => "git status",
-            Rule::ModelName => "model name",
-            Rule::ToolOrder => "order of tools",
-            Rule::FewLines => "line",
+            PinRule::BillingLine => "billing line",
+            PinRule::CacheControl => "cache control",
+            PinRule::Date => "date",
+            PinRule::Time => "time",
+            PinRule::GitStatus => "git status",
+            PinRule::ModelName => "model name",
+            PinRule::ToolOrder => "order of tools",
+            PinRule::FewLines => "line",
         }
     }
 
-    /// Whether the model is told of such a change.
+    /// Whether the model gets a note about such a change.
     pub fn told(self) -> bool {
-        matches!(self, Rule::Date | Rule::Time | Rule::FewLines)
+        matches!(self, PinRule::Date | PinRule::Time | PinRule::FewLines)
     }
 
     /// The character that stands for what it masked.
     fn sign(self) -> char {
-        let at = Rule::ALL.iter().position(|rule| *rule == self);
+        let at = PinRule::ALL.iter().position(|rule| *rule == self);
         // Code points that are no characters of any text.
         char::from_u32(0xfdd0 + at.unwrap_or_default() as u32).unwrap_or('\u{fdd0}')
     }
@@ -110,62 +110,62 @@ impl Rule {
 /// The rules in force.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(into = "Vec<String>", try_from = "Vec<String>")]
-pub struct Rules(u16);
+pub struct PinRules(u16);
 
-impl Default for Rules {
-    fn default() -> Rules {
-        Rules::all()
+impl Default for PinRules {
+    fn default() -> PinRules {
+        PinRules::all()
     }
 }
 
 /// The names of those that hold.
-impl From<Rules> for Vec<String> {
-    fn from(rules: Rules) -> Vec<String> {
-        let all = Rule::ALL.into_iter().filter(|rule| rules.has(*rule));
+impl From<PinRules> for Vec<String> {
+    fn from(rules: PinRules) -> Vec<String> {
+        let all = PinRule::ALL.into_iter().filter(|rule| rules.has(*rule));
         all.map(|rule| rule.name().to_owned()).collect()
     }
 }
 
-impl TryFrom<Vec<String>> for Rules {
+impl TryFrom<Vec<String>> for PinRules {
     type Error = String;
 
-    fn try_from(names: Vec<String>) -> Result<Rules, String> {
-        let mut off = Rule::ALL.to_vec();
+    fn try_from(names: Vec<String>) -> Result<PinRules, String> {
+        let mut off = PinRule::ALL.to_vec();
         for name in names {
-            let rule = Rule::parse(&name).ok_or_else(|| format!("there is no rule {name:?}"))?;
+            let rule = PinRule::parse(&name).ok_or_else(|| format!("there is no rule {name:?}"))?;
             off.retain(|other| *other != rule);
         }
-        Ok(off.into_iter().fold(Rules::all(), Rules::without))
+        Ok(off.into_iter().fold(PinRules::all(), PinRules::without))
     }
 }
 
-impl Rules {
+impl PinRules {
     /// All of them.
-    pub fn all() -> Rules {
-        Rules(u16::MAX)
+    pub fn all() -> PinRules {
+        PinRules(u16::MAX)
     }
 
     /// None: whatever changes is a new prefix.
-    pub fn none() -> Rules {
-        Rules(0)
+    pub fn none() -> PinRules {
+        PinRules(0)
     }
 
-    /// These without one.
+    /// The rules without one of them.
     #[must_use]
-    pub fn without(self, rule: Rule) -> Rules {
-        Rules(self.0 & !(1 << rule as u16))
+    pub fn without(self, rule: PinRule) -> PinRules {
+        PinRules(self.0 & !(1 << rule as u16))
     }
 
     /// Whether one is among them.
-    pub fn has(self, rule: Rule) -> bool {
+    pub fn has(self, rule: PinRule) -> bool {
         self.0 & (1 << rule as u16) != 0
     }
 }
 
 /// What a rule is about, found in a text.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Found {
-    pub rule: Rule,
+pub(super) struct MaskedValue {
+    pub rule: PinRule,
     pub value: String,
 }
 
@@ -173,7 +173,7 @@ pub(super) struct Found {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Masked {
     pub text: String,
-    pub found: Vec<Found>,
+    pub found: Vec<MaskedValue>,
 }
 
 impl Masked {
@@ -185,8 +185,8 @@ impl Masked {
             .found
             .iter()
             .cloned()
-            .partition(|found| found.rule == Rule::BillingLine);
-        let mut take = |text: &str| -> Vec<Found> {
+            .partition(|found| found.rule == PinRule::BillingLine);
+        let mut take = |text: &str| -> Vec<MaskedValue> {
             let signs = text.chars().filter(|c| is_sign(*c)).count();
             let tail = rest.split_off(signs.min(rest.len()));
             std::mem::replace(&mut rest, tail)
@@ -240,7 +240,7 @@ fn pattern(text: &str) -> Option<Regex> {
 }
 
 /// The patterns of rules that mask a part of a line.
-static INSIDE: LazyLock<Vec<(Rule, Regex)>> = LazyLock::new(|| {
+static INSIDE: LazyLock<Vec<(PinRule, Regex)>> = LazyLock::new(|| {
     let date = format!(
         r"(?:\d{{4}}-\d{{2}}-\d{{2}}|\d{{1,2}}[./]\d{{1,2}}[./]\d{{2,4}}|{MONTH}[ ]+\d{{1,2}}(?:st|nd|rd|th)?,?[ ]+\d{{4}}|\d{{1,2}}\.?[ ]+{MONTH},?[ ]+\d{{4}})"
     );
@@ -248,26 +248,29 @@ static INSIDE: LazyLock<Vec<(Rule, Regex)>> = LazyLock::new(|| {
         r"(?i)\b{NOW}{BETWEEN}(?P<x>(?:{WEEKDAY})?{date}(?:(?:t|,?[ ]+(?:at[ ]+)?){CLOCK})?)"
     );
     let all = [
-        (Rule::Date, moment),
-        (Rule::Time, format!(r"(?i)\b{NOW}{BETWEEN}(?P<x>{CLOCK})")),
+        (PinRule::Date, moment),
         (
-            Rule::Time,
+            PinRule::Time,
+            format!(r"(?i)\b{NOW}{BETWEEN}(?P<x>{CLOCK})"),
+        ),
+        (
+            PinRule::Time,
             r"(?i)<timezone>(?P<x>[\w/+:-]{1,64})</timezone>".to_owned(),
         ),
         (
-            Rule::ModelName,
+            PinRule::ModelName,
             r"You are powered by the model(?: named)? (?P<x>[^\n]{1,120}?)\.(?:\s|$)".to_owned(),
         ),
         (
-            Rule::ModelName,
+            PinRule::ModelName,
             r"The exact model ID is (?P<x>\S{1,120}?)\.(?:\s|$)".to_owned(),
         ),
         (
-            Rule::ModelName,
+            PinRule::ModelName,
             r"(?m)^(?:Model|Provider): (?P<x>\S{1,120})$".to_owned(),
         ),
         (
-            Rule::ModelName,
+            PinRule::ModelName,
             r"You are (?P<x>(?:GPT|gpt)-[\w.-]{1,40}) running in the Codex CLI".to_owned(),
         ),
     ];
@@ -284,14 +287,14 @@ static GIT_LINE: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// A text with signs in the places that rules are about. Costs O(bytes).
 pub(super) fn mask(text: &str) -> Masked {
-    let mut cuts: Vec<(usize, usize, Rule)> = Vec::new();
+    let mut cuts: Vec<(usize, usize, PinRule)> = Vec::new();
     let mut line_at = 0;
     let mut lines = text.split_inclusive('\n').peekable();
     while let Some(line) = lines.next() {
         let (from, bare) = (line_at, line.trim());
         line_at += line.len();
         if bare.starts_with("x-anthropic-billing-header:") {
-            cuts.push((from, line_at, Rule::BillingLine));
+            cuts.push((from, line_at, PinRule::BillingLine));
         } else if let Some(words) = after_git_heading(bare) {
             // The sentence behind the heading stays: it is the client's own and always the same.
             let start = line_at;
@@ -304,7 +307,7 @@ pub(super) fn mask(text: &str) -> Masked {
                 line_at += line.len();
             }
             if line_at > start && words.len() < 400 {
-                cuts.push((start, line_at, Rule::GitStatus));
+                cuts.push((start, line_at, PinRule::GitStatus));
             }
         }
     }
@@ -331,16 +334,16 @@ pub(super) fn mask(text: &str) -> Masked {
             continue;
         }
         out.text.push_str(&text[at..from]);
-        if rule != Rule::BillingLine {
+        if rule != PinRule::BillingLine {
             out.text.push(rule.sign());
         }
-        out.found.push(Found {
+        out.found.push(MaskedValue {
             rule,
             value: text[from..to].trim_end_matches(['\n', '\r']).to_owned(),
         });
         at = to;
         // A whole line takes its end along; what follows begins a line.
-        if rule == Rule::GitStatus && text[from..to].ends_with('\n') {
+        if rule == PinRule::GitStatus && text[from..to].ends_with('\n') {
             out.text.push('\n');
         }
     }

@@ -1,5 +1,5 @@
-//! Whether two histories say the same (DESIGN §6): what a client sends back is compared with what is
-//! stored in a form that no client changes. Pure. A change of form never ends the match, a change of
+//! Whether two histories say the same: the history that a client sends is compared with the stored one, in
+//! a form that no client changes. Pure. A change of form never ends the match, a change of
 //! meaning always does, at the message in which it is.
 //!
 //! The form of a message: its role; its text without white space at both ends; its calls as (name,
@@ -18,7 +18,7 @@ use std::fmt;
 use super::blocks::masked_first;
 pub use super::chain::{START, chain};
 pub use super::check::{Disorder, check};
-pub use super::said::Said;
+pub use super::said::NormalMessage;
 use super::values::{bare, same_value};
 use crate::chat::message::{Message, Role};
 
@@ -45,12 +45,12 @@ pub struct Difference {
     /// Its role: of the incoming message, where there is one.
     pub role: Role,
     /// What differs.
-    pub what: What,
+    pub what: DifferenceKind,
 }
 
 /// What differs between two messages. No text of a message is in it: it may be logged.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum What {
+pub enum DifferenceKind {
     /// The stored history ends here.
     New,
     /// The incoming history ends here.
@@ -78,15 +78,19 @@ impl fmt::Display for Difference {
             None => write!(f, "({role}): ")?,
         }
         match &self.what {
-            What::New => write!(f, "it is new"),
-            What::Missing => write!(f, "the history that was sent ends before it"),
-            What::Role(stored) => write!(f, "a message of role {} stood here", stored.as_str()),
-            What::Text { at } => write!(f, "its text differs from character {at} on"),
-            What::Calls(stored, sent) => write!(f, "it has {sent} calls, and had {stored}"),
-            What::Name(at, stored, sent) => {
+            DifferenceKind::New => write!(f, "it is new"),
+            DifferenceKind::Missing => write!(f, "the history that was sent ends before it"),
+            DifferenceKind::Role(stored) => {
+                write!(f, "a message of role {} stood here", stored.as_str())
+            }
+            DifferenceKind::Text { at } => write!(f, "its text differs from character {at} on"),
+            DifferenceKind::Calls(stored, sent) => {
+                write!(f, "it has {sent} calls, and had {stored}")
+            }
+            DifferenceKind::Name(at, stored, sent) => {
                 write!(f, "call {at} is of the tool {sent}, and was of {stored}")
             }
-            What::Arguments(at, tool, key) => {
+            DifferenceKind::Arguments(at, tool, key) => {
                 write!(f, "the argument {key} of call {at} ({tool}) differs")
             }
         }
@@ -94,15 +98,15 @@ impl fmt::Display for Difference {
 }
 
 /// A history in normal form. Costs O(bytes).
-pub fn normal(history: &[Message]) -> Vec<Said> {
-    let mut out: Vec<Said> = Vec::with_capacity(history.len());
+pub fn normal(history: &[Message]) -> Vec<NormalMessage> {
+    let mut out: Vec<NormalMessage> = Vec::with_capacity(history.len());
     for (at, message) in history.iter().enumerate() {
         if message.note {
             continue;
         }
         if message.role != Role::Assistant {
             let message = message.clone();
-            out.push(Said { message, at });
+            out.push(NormalMessage { message, at });
             continue;
         }
         let mut message = without_thought(message.clone());
@@ -124,7 +128,7 @@ pub fn normal(history: &[Message]) -> Vec<Said> {
                 before.calls.append(&mut message.calls);
                 before.unread |= message.unread;
             }
-            _ => out.push(Said { message, at }),
+            _ => out.push(NormalMessage { message, at }),
         }
     }
     order_results(&mut out);
@@ -149,7 +153,7 @@ fn without_thought(mut message: Message) -> Message {
 
 /// Results in the order of their calls, where their ids say which are whose; each with the name of
 /// its tool.
-fn order_results(history: &mut [Said]) {
+fn order_results(history: &mut [NormalMessage]) {
     let mut i = 0;
     while i < history.len() {
         let calls = std::mem::take(&mut history[i].message.calls);
@@ -158,7 +162,7 @@ fn order_results(history: &mut [Said]) {
         let count = run.take_while(|s| s.message.role == Role::Tool).count();
         if !calls.is_empty() {
             let results = &mut history[from..from + count];
-            let place = |result: &Said| {
+            let place = |result: &NormalMessage| {
                 let id = result
                     .message
                     .call_id
@@ -203,13 +207,13 @@ pub fn from_outside(history: &[Message]) -> Vec<Message> {
 }
 
 /// As [`common`], of histories in normal form.
-pub fn compare(stored: &[Said], incoming: &[Said]) -> Matched {
+pub fn compare(stored: &[NormalMessage], incoming: &[NormalMessage]) -> Matched {
     for at in 0..stored.len().max(incoming.len()) {
         let (old, new) = (stored.get(at), incoming.get(at));
         let what = match (old, new) {
             (Some(old), Some(new)) => differs(&old.message, &new.message, is_first(stored, at)),
-            (None, _) => Some(What::New),
-            (_, None) => Some(What::Missing),
+            (None, _) => Some(DifferenceKind::New),
+            (_, None) => Some(DifferenceKind::Missing),
         };
         if let (Some(what), Some(one)) = (what, new.or(old)) {
             return Matched {
@@ -229,21 +233,21 @@ pub fn compare(stored: &[Said], incoming: &[Said]) -> Matched {
     }
 }
 
-/// Whether the message at `at` is the first user message: what clients write into it anew each time
+/// Whether the message at `at` is the first user message: what clients write into it with each request
 /// is not compared here (see [`super::pins`]).
-pub fn is_first(history: &[Said], at: usize) -> bool {
-    let user = |s: &Said| s.message.role == Role::User;
+pub fn is_first(history: &[NormalMessage], at: usize) -> bool {
+    let user = |s: &NormalMessage| s.message.role == Role::User;
     history.iter().position(user) == Some(at)
 }
 
 /// What differs between two messages; `first` says that they are first user messages.
-pub fn differs(stored: &Message, incoming: &Message, first: bool) -> Option<What> {
+pub fn differs(stored: &Message, incoming: &Message, first: bool) -> Option<DifferenceKind> {
     if stored.role != incoming.role {
-        return Some(What::Role(stored.role));
+        return Some(DifferenceKind::Role(stored.role));
     }
     let text = |a: &str, b: &str| {
         let (a, b) = (bare(a), bare(b));
-        (a != b).then(|| What::Text {
+        (a != b).then(|| DifferenceKind::Text {
             at: a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count(),
         })
     };
@@ -256,7 +260,7 @@ pub fn differs(stored: &Message, incoming: &Message, first: bool) -> Option<What
     }
     for (at, (old, new)) in stored.calls.iter().zip(&incoming.calls).enumerate() {
         if old.name != new.name {
-            return Some(What::Name(at, old.name.clone(), new.name.clone()));
+            return Some(DifferenceKind::Name(at, old.name.clone(), new.name.clone()));
         }
         if !same_value(&old.arguments, &new.arguments) {
             let old_keys = old.arguments.as_object().into_iter().flatten();
@@ -268,9 +272,11 @@ pub fn differs(stored: &Message, incoming: &Message, first: bool) -> Option<What
                 }
             });
             let key = key.cloned().unwrap_or_default();
-            return Some(What::Arguments(at, new.name.clone(), key));
+            return Some(DifferenceKind::Arguments(at, new.name.clone(), key));
         }
     }
-    (stored.calls.len() != incoming.calls.len())
-        .then_some(What::Calls(stored.calls.len(), incoming.calls.len()))
+    (stored.calls.len() != incoming.calls.len()).then_some(DifferenceKind::Calls(
+        stored.calls.len(),
+        incoming.calls.len(),
+    ))
 }

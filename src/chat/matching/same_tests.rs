@@ -377,10 +377,10 @@ proptest! {
         let cut = dice.roll(stored.len());
         let short = common(&stored, &stored[..cut]);
         prop_assert_eq!(short.messages, cut);
-        prop_assert_eq!(short.difference.map(|d| d.what), Some(What::Missing));
+        prop_assert_eq!(short.difference.map(|d| d.what), Some(DifferenceKind::Missing));
         let long = common(&stored[..cut], &sent);
         prop_assert_eq!(long.messages, cut);
-        prop_assert_eq!(long.difference.map(|d| d.what), Some(What::New));
+        prop_assert_eq!(long.difference.map(|d| d.what), Some(DifferenceKind::New));
     }
 }
 

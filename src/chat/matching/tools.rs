@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::overlooked::{Overlooked, values};
-use super::rules::{Masked, Place, Rule, Rules, mask};
+use super::rules::{HeadPlace, Masked, PinRule, PinRules, mask};
 use super::values::same_value;
 
 /// Lists what two lists of tools differ in that rules let pass.
@@ -13,7 +13,7 @@ use super::values::same_value;
 pub(super) fn compare(
     was: Option<&Value>,
     is: Option<&Value>,
-    rules: Rules,
+    rules: PinRules,
     seen: &mut Vec<Overlooked>,
 ) -> Result<(), String> {
     let list = |tools: Option<&Value>| -> Vec<Value> {
@@ -49,12 +49,12 @@ pub(super) fn compare(
         }
     }
     if old != new {
-        if !rules.has(Rule::ToolOrder) {
+        if !rules.has(PinRule::ToolOrder) {
             return Err("the tools are in another order".to_owned());
         }
         seen.push(Overlooked {
-            rule: Rule::ToolOrder,
-            place: Place::Tools,
+            rule: PinRule::ToolOrder,
+            place: HeadPlace::Tools,
             was: old.join(", "),
             is: new.join(", "),
         });
@@ -76,7 +76,7 @@ fn one(
     was: &Value,
     is: &Value,
     name: &str,
-    rules: Rules,
+    rules: PinRules,
     seen: &mut Vec<Overlooked>,
 ) -> Result<(), String> {
     let text = |tool: &Value| -> Masked {
@@ -87,7 +87,7 @@ fn one(
     if old.text != new.text {
         return Err(format!("the description of the tool {name} changed"));
     }
-    if let Some(rule) = values(&old, &new, Place::Tools, rules, seen) {
+    if let Some(rule) = values(&old, &new, HeadPlace::Tools, rules, seen) {
         return Err(format!("the tool {name} has another {}", rule.thing()));
     }
     let empty = Value::Object(serde_json::Map::new());
@@ -106,12 +106,12 @@ fn one(
     };
     let (was, is) = (cached(was), cached(is));
     if was != is {
-        if !rules.has(Rule::CacheControl) {
+        if !rules.has(PinRule::CacheControl) {
             return Err(format!("the tool {name} has another cache control"));
         }
         seen.push(Overlooked {
-            rule: Rule::CacheControl,
-            place: Place::Tools,
+            rule: PinRule::CacheControl,
+            place: HeadPlace::Tools,
             was,
             is,
         });

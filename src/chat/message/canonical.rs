@@ -4,7 +4,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-/// Who speaks.
+/// Whose message it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Role {
     /// Instructions.
@@ -54,9 +54,9 @@ pub struct ToolCall {
 /// One message of a conversation.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Message {
-    /// Who speaks.
+    /// Whose message it is.
     pub role: Role,
-    /// What is said; empty where there are only calls.
+    /// The text; empty where there are only calls.
     pub text: String,
     /// What the model thought before it spoke.
     pub reasoning: Option<String>,
@@ -64,7 +64,7 @@ pub struct Message {
     pub calls: Vec<ToolCall>,
     /// The last call is what could be read of one that lacks the template's form: it is never run.
     pub unread: bool,
-    /// npast says it to the model beside what a client said (see [`super::pins`]): no client knows of
+    /// A note from npast to the model beside the client's messages (see [`super::pins`]): no client knows of
     /// it or sends it back.
     pub note: bool,
     /// For a tool result: the id of its call.

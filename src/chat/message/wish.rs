@@ -1,5 +1,5 @@
 //! What one reply must be, besides what its session allows: with a call or without, one call at most,
-//! JSON of some form. It is a matter of the grammar alone: no token of the prompt depends on it.
+//! JSON of some form. Only the grammar of the reply depends on it, no token of the prompt does.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,10 +19,10 @@ pub enum Calls {
     Only(String),
 }
 
-/// What one reply must be. The default asks for nothing.
+/// What one reply must be. The default restricts nothing.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Wish {
+pub struct ReplyWish {
     /// Whether it calls tools.
     pub calls: Calls,
     /// One call at most.
@@ -31,10 +31,10 @@ pub struct Wish {
     pub schema: Option<Value>,
 }
 
-impl Wish {
-    /// Whether it asks for nothing.
+impl ReplyWish {
+    /// Whether it restricts nothing.
     pub fn is_none(&self) -> bool {
-        *self == Wish::default()
+        *self == ReplyWish::default()
     }
 
     /// Whether a reply cannot be what it must be without a grammar.

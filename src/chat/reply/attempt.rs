@@ -1,5 +1,5 @@
-//! Calls that do not have the template's form: where one was begun, and what it seems to ask for.
-//! What is found here is said and never run: only llama.cpp's parser decides what a call is.
+//! Calls that do not have the template's form: where one begins, and what it seems to ask for. npast
+//! reports what is found here and never runs it: only llama.cpp's parser decides what a call is.
 
 use serde_json::{Map, Value};
 
@@ -78,10 +78,10 @@ const MOST_PARAMETERS: usize = 64;
 
 /// A call that was begun.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Attempt {
+pub(super) struct CallAttempt {
     /// Where in the text.
     pub at: usize,
-    /// The tool that was meant, as far as it can be told.
+    /// The tool that was meant, as far as it is known.
     pub name: String,
     /// What could be read of the arguments.
     pub arguments: Map<String, Value>,
@@ -109,11 +109,11 @@ pub(super) fn begun(text: &str, applied: &Applied) -> Option<usize> {
 }
 
 /// The call that a text holds, or is.
-pub(super) fn find(text: &str, applied: &Applied) -> Option<Attempt> {
+pub(super) fn find(text: &str, applied: &Applied) -> Option<CallAttempt> {
     if let Some(at) = begun(text, applied) {
         let body = &text[at..];
         let (name, arguments) = in_json(body).unwrap_or_else(|| (named(body), pairs(body)));
-        return Some(Attempt {
+        return Some(CallAttempt {
             at,
             name: plausible(&name),
             arguments,
@@ -129,7 +129,7 @@ pub(super) fn find(text: &str, applied: &Applied) -> Option<Attempt> {
         return None;
     }
     let (name, arguments) = in_json(inner)?;
-    Some(Attempt {
+    Some(CallAttempt {
         at: 0,
         name: plausible(&name),
         arguments,
@@ -147,7 +147,7 @@ pub(super) fn each(text: &str, applied: &Applied) -> Vec<usize> {
 
 /// The first call of a reply behind those that were read: formats that open each call with a mark
 /// have more marks then than calls.
-pub(super) fn after(text: &str, read: &[ToolCall], applied: &Applied) -> Option<Attempt> {
+pub(super) fn after(text: &str, read: &[ToolCall], applied: &Applied) -> Option<CallAttempt> {
     EACH.iter().find_map(|opener| {
         // A value may hold the mark.
         if !applied.parser.contains(opener) || read.iter().any(|c| holds(&c.arguments, opener)) {

@@ -6,4 +6,4 @@ pub mod script;
 pub mod stream;
 
 pub use reader::{ReplyEvent, ReplyReader};
-pub use script::{Script, ScriptError};
+pub use script::{ReplyScript, ScriptError};

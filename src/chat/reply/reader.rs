@@ -1,8 +1,8 @@
 //! From what a model writes to a message: events while it comes, the message at its end.
 //!
-//! llama.cpp's parser reads a whole reply each time, so it is asked at growing distances: the sum
-//! of all readings stays a fixed multiple of the reply. Nothing is ever lost: what does not parse,
-//! and half a call, is text.
+//! llama.cpp's parser reads a whole reply each time, so npast runs it at growing distances: all runs
+//! together read a fixed multiple of the reply. Nothing is lost: what does not parse, and half a call, is
+//! text.
 
 use serde_json::{Map, Value};
 
@@ -10,7 +10,7 @@ use super::attempt;
 use crate::chat::message::plain;
 use crate::chat::message::{Message, ToolCall};
 use crate::chat::template::ReplyFormat;
-use crate::llama::bridge::{BridgeError, Parsed, Parser};
+use crate::llama::bridge::{BridgeError, ParsedReply, ReplyParser};
 
 /// Bytes between two readings of a short reply.
 const STEP: usize = 12;
@@ -29,7 +29,7 @@ pub enum ReplyEvent {
 /// Reads one reply.
 #[derive(Debug)]
 pub struct ReplyReader {
-    parser: Parser,
+    parser: ReplyParser,
     format: ReplyFormat,
     raw: String,
     reasoning: String,
@@ -40,13 +40,13 @@ pub struct ReplyReader {
 }
 
 impl ReplyReader {
-    /// A reader for replies of this format.
+    /// A reader of one reply in this format. It loads the parser of the format.
     ///
     /// # Errors
     /// If the format's parser cannot be loaded.
     pub fn new(format: &ReplyFormat) -> Result<ReplyReader, BridgeError> {
         Ok(ReplyReader {
-            parser: Parser::new(&format.applied)?,
+            parser: ReplyParser::new(&format.applied)?,
             format: format.clone(),
             raw: String::new(),
             reasoning: String::new(),
@@ -56,8 +56,8 @@ impl ReplyReader {
         })
     }
 
-    /// Whether somebody answers the calls: one that cannot be read is then a call that is marked as
-    /// such ([`Message::unread`]), so that its answer can say so. Otherwise it is text.
+    /// Whether npast answers the calls. If it does, a call that cannot be read becomes a call with a mark
+    /// ([`Message::unread`]), so that its result can say so; otherwise it is text.
     pub fn answering_attempts(mut self, on: bool) -> ReplyReader {
         self.attempts = on;
         self
@@ -180,7 +180,7 @@ impl ReplyReader {
     }
 
     /// A call after those that could be read.
-    fn lost(&self, parsed: &Parsed, calls: &[ToolCall], seed: u64) -> Option<ToolCall> {
+    fn lost(&self, parsed: &ParsedReply, calls: &[ToolCall], seed: u64) -> Option<ToolCall> {
         if !self.attempts {
             return None;
         }
@@ -194,7 +194,7 @@ impl ReplyReader {
     }
 
     /// The calls of a reply; none if one of them is not whole.
-    fn calls(&self, parsed: &Parsed, seed: u64) -> Option<Vec<ToolCall>> {
+    fn calls(&self, parsed: &ParsedReply, seed: u64) -> Option<Vec<ToolCall>> {
         let mut calls = calls(parsed, seed)?;
         let bare = |call: &ToolCall| call.arguments.as_object().is_some_and(Map::is_empty);
         if calls.iter().any(bare) {
@@ -212,7 +212,7 @@ impl ReplyReader {
     }
 
     /// A reply whose calls are not whole: their markup is text.
-    fn without_calls(&self, parsed: Parsed) -> Message {
+    fn without_calls(&self, parsed: ParsedReply) -> Message {
         let rest = self.after_reasoning(&parsed.reasoning);
         let text = match rest.find(&parsed.content) {
             Some(at) if !parsed.content.is_empty() => &rest[at..],
@@ -223,7 +223,7 @@ impl ReplyReader {
 
     /// What the parser left out at the end of a text: the start of a mark that never came, a call
     /// that it could not read. A whole mark that closes the text is none of it.
-    fn unread<'a>(&'a self, parsed: &Parsed, cut: bool) -> &'a str {
+    fn unread<'a>(&'a self, parsed: &ParsedReply, cut: bool) -> &'a str {
         let rest = self.after_reasoning(&parsed.reasoning);
         if parsed.content.is_empty() {
             let begun = attempt::begun(rest, &self.format.applied);
@@ -348,7 +348,7 @@ fn message(reasoning: String, text: String) -> Message {
 }
 
 /// The calls of a reply; none if one of them is not whole.
-fn calls(parsed: &Parsed, seed: u64) -> Option<Vec<ToolCall>> {
+fn calls(parsed: &ParsedReply, seed: u64) -> Option<Vec<ToolCall>> {
     let whole = |(index, call): (usize, &crate::llama::bridge::ParsedCall)| {
         let text = match call.arguments.trim() {
             "" => "{}",

@@ -2,19 +2,19 @@
 
 use super::*;
 use crate::chat::battery::tests::{THINKER, marks, templates};
-use crate::chat::battery::{Kind, Mode, Verdict};
+use crate::chat::battery::{FormVerdict, MessageKind, RenderMode};
 use crate::chat::pieces;
 use crate::chat::template::check::example_tools;
-use crate::chat::template::{After, ChatTemplate, Frame};
+use crate::chat::template::{After, ChatTemplate, TemplateFrame};
 use serde_json::json;
 
-fn frame(thinking: bool) -> Frame {
-    Frame {
+fn frame(thinking: bool) -> TemplateFrame {
+    TemplateFrame {
         system: Some("be brief".into()),
         tools: Some(example_tools()),
         thinking,
         started_ms: 1_767_225_600_000,
-        ..Frame::default()
+        ..TemplateFrame::default()
     }
 }
 
@@ -111,7 +111,7 @@ fn a_plain_call_is_read_and_is_not_shown_as_text() {
 fn every_template_reads_what_it_writes() {
     let mut strange = Vec::new();
     for (name, template) in templates() {
-        if template.battery().mode != Mode::Local {
+        if template.battery().mode != RenderMode::Local {
             continue;
         }
         let frame = frame(false);
@@ -131,7 +131,7 @@ fn every_template_reads_what_it_writes() {
             ));
         }
         if !template.battery().thinking.start.is_empty() {
-            let frame = Frame {
+            let frame = TemplateFrame {
                 thinking: true,
                 ..frame.clone()
             };
@@ -156,7 +156,7 @@ fn every_template_reads_what_it_writes() {
                 ));
             }
         }
-        let written = !matches!(template.battery().verdict(Kind::Call), Some(Verdict::Substitute { form, .. }) if form.contains("writes none"));
+        let written = !matches!(template.battery().verdict(MessageKind::Call), Some(FormVerdict::Substitute { form, .. }) if form.contains("writes none"));
         let mut with_call = Message::assistant("");
         with_call.calls.push(ToolCall {
             id: "abc123def".into(),

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use crate::chat::message::{Message, ToolCall};
 use crate::chat::template::ChatTemplate;
 use crate::chat::template::pieces::Piece;
-use crate::chat::template::{ChatError, Frame};
+use crate::chat::template::{ChatError, TemplateFrame};
 use crate::ledger::Finish;
 
 /// Longest line, in bytes.
@@ -54,7 +54,7 @@ pub enum ScriptError {
 
 /// What a line says.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Said {
+pub enum LineContent {
     /// Text as sampled.
     Raw(String),
     /// A reply for the template to write.
@@ -63,11 +63,11 @@ pub enum Said {
 
 /// One prepared reply.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Line {
+pub struct ScriptLine {
     /// Its line in the file, counted from 1.
     pub line: usize,
     /// What is replied.
-    pub said: Said,
+    pub said: LineContent,
     /// `Length` or `Interrupted` where the reply does not end its turn.
     pub finish: Option<Finish>,
 }
@@ -82,18 +82,22 @@ pub struct Sampled {
     pub end_of_turn: Option<String>,
 }
 
-impl Line {
+impl ScriptLine {
     /// The reply as the model would sample it.
     ///
     /// # Errors
     /// If the template cannot write the message.
-    pub fn sampled(&self, template: &ChatTemplate, frame: &Frame) -> Result<Sampled, ScriptError> {
+    pub fn sampled(
+        &self,
+        template: &ChatTemplate,
+        frame: &TemplateFrame,
+    ) -> Result<Sampled, ScriptError> {
         let (pieces, end_of_turn) = match &self.said {
-            Said::Raw(text) => (
+            LineContent::Raw(text) => (
                 vec![Piece::Template(text.clone())],
                 template.battery().end_of_turn.clone(),
             ),
-            Said::Message(message) => {
+            LineContent::Message(message) => {
                 let written = template.reply(frame, message);
                 let written = written.map_err(|source| ScriptError::Chat {
                     line: self.line,
@@ -111,19 +115,19 @@ impl Line {
 
 /// Prepared replies in order. Clones share them: a reply is given once.
 #[derive(Debug, Clone, Default)]
-pub struct Script {
-    lines: Arc<Mutex<Lines>>,
+pub struct ReplyScript {
+    lines: Arc<Mutex<ScriptLines>>,
 }
 
 #[derive(Debug, Default)]
-struct Lines {
-    main: VecDeque<Line>,
-    jobs: VecDeque<(String, Line)>,
+struct ScriptLines {
+    main: VecDeque<ScriptLine>,
+    jobs: VecDeque<(String, ScriptLine)>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+struct RawLine {
     text: Option<String>,
     content: Option<String>,
     reasoning: Option<String>,
@@ -142,21 +146,21 @@ struct RawCall {
     id: String,
 }
 
-impl Script {
+impl ReplyScript {
     /// Reads a script file.
     ///
     /// # Errors
-    /// See [`Script::read`].
-    pub fn load(path: &Path) -> Result<Script, ScriptError> {
-        Script::read(std::io::BufReader::new(std::fs::File::open(path)?))
+    /// See [`ReplyScript::read`].
+    pub fn load(path: &Path) -> Result<ReplyScript, ScriptError> {
+        ReplyScript::read(std::io::BufReader::new(std::fs::File::open(path)?))
     }
 
     /// Reads a script. Every line is checked before the first is used.
     ///
     /// # Errors
     /// If it cannot be read, or a line is too long or no reply; the error names the line.
-    pub fn read(mut from: impl BufRead) -> Result<Script, ScriptError> {
-        let mut lines = Lines::default();
+    pub fn read(mut from: impl BufRead) -> Result<ReplyScript, ScriptError> {
+        let mut lines = ScriptLines::default();
         for number in 1.. {
             let wrong = |reason: String| ScriptError::Line {
                 line: number,
@@ -174,7 +178,7 @@ impl Script {
             if bytes.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let raw: Raw = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
+            let raw: RawLine = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
             let job = raw.job.clone();
             let said = raw.line(number).map_err(wrong)?;
             match job {
@@ -182,13 +186,13 @@ impl Script {
                 None => lines.main.push_back(said),
             }
         }
-        Ok(Script {
+        Ok(ReplyScript {
             lines: Arc::new(Mutex::new(lines)),
         })
     }
 
     // Lines are whole between two statements, whoever panicked.
-    fn lines(&self) -> MutexGuard<'_, Lines> {
+    fn lines(&self) -> MutexGuard<'_, ScriptLines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -196,13 +200,13 @@ impl Script {
     ///
     /// # Errors
     /// If there is none left.
-    pub fn next_main(&mut self) -> Result<Line, ScriptError> {
+    pub fn next_main(&mut self) -> Result<ScriptLine, ScriptError> {
         let line = self.lines().main.pop_front();
         line.ok_or_else(|| ScriptError::Out("the conversation".into()))
     }
 
     /// The reply to the next call of a side job, if the script has one.
-    pub fn next_job(&mut self, name: &str) -> Option<Line> {
+    pub fn next_job(&mut self, name: &str) -> Option<ScriptLine> {
         let jobs = &mut self.lines().jobs;
         let at = jobs.iter().position(|(job, _)| job == name)?;
         jobs.remove(at).map(|(_, line)| line)
@@ -214,8 +218,8 @@ impl Script {
     }
 }
 
-impl Raw {
-    fn line(self, line: usize) -> Result<Line, String> {
+impl RawLine {
+    fn line(self, line: usize) -> Result<ScriptLine, String> {
         let finish = match self.finish.as_deref() {
             None => None,
             Some("length") => Some(Finish::Length),
@@ -228,7 +232,7 @@ impl Raw {
         };
         let parts = self.content.is_some() || self.reasoning.is_some() || self.tool_calls.is_some();
         let said = match (self.text, parts) {
-            (Some(text), false) => Said::Raw(text),
+            (Some(text), false) => LineContent::Raw(text),
             (None, true) => {
                 let calls = self.tool_calls.unwrap_or_default();
                 if let Some(at) = calls.iter().position(|call| call.name.is_empty()) {
@@ -242,7 +246,7 @@ impl Raw {
                     name: call.name,
                     arguments: Value::Object(call.arguments),
                 });
-                Said::Message(Message {
+                LineContent::Message(Message {
                     reasoning: self.reasoning,
                     calls: calls.collect(),
                     ..Message::assistant(self.content.unwrap_or_default())
@@ -255,7 +259,7 @@ impl Raw {
                 return Err("it has neither text nor content, reasoning or tool_calls".into());
             }
         };
-        Ok(Line { line, said, finish })
+        Ok(ScriptLine { line, said, finish })
     }
 }
 
@@ -278,8 +282,8 @@ mod tests {
     use crate::chat::battery::tests::{THINKER, marks};
     use crate::chat::pieces;
 
-    fn read(text: &str) -> Result<Script, ScriptError> {
-        Script::read(text.as_bytes())
+    fn read(text: &str) -> Result<ReplyScript, ScriptError> {
+        ReplyScript::read(text.as_bytes())
     }
 
     #[test]
@@ -289,7 +293,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(script.left(), 2);
-        assert_eq!(script.next_main().unwrap().said, Said::Raw("one".into()));
+        assert_eq!(
+            script.next_main().unwrap().said,
+            LineContent::Raw("one".into())
+        );
         assert_eq!(script.next_job("summary"), None);
         assert_eq!(script.next_job("title").unwrap().line, 3);
         assert_eq!(script.next_job("title"), None);
@@ -323,7 +330,7 @@ mod tests {
         }
         let long = format!("{{\"text\":\"{}\"}}", "x".repeat(MAX_LINE_BYTES));
         assert!(read(&long).unwrap_err().to_string().contains("longer"));
-        assert!(Script::read(&b"{\"text\":\"\xff\"}"[..]).is_err());
+        assert!(ReplyScript::read(&b"{\"text\":\"\xff\"}"[..]).is_err());
     }
 
     #[test]
@@ -335,9 +342,9 @@ mod tests {
             "{\"text\":\"raw\",\"finish\":\"interrupted\"}"
         ))
         .unwrap();
-        let frame = Frame {
+        let frame = TemplateFrame {
             thinking: true,
-            ..Frame::default()
+            ..TemplateFrame::default()
         };
         let mut next = || {
             script

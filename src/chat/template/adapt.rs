@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 
 use serde_json::{Map, Value, json};
 
-use super::pieces::{Owner, Slot};
+use super::pieces::{ContentOwner, Placeholder};
 use crate::chat::message::plain;
 use crate::chat::message::{Message, Role, ToolCall};
 
 /// How messages are brought into a form that the template can write. The default is: as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Plan {
+pub struct Substitutes {
     /// The system text stands at the head of the first user message.
     pub system_in_user: bool,
     /// A later system message becomes a user message with a prefix.
@@ -49,22 +49,22 @@ pub const USER_IN_RESULT: &str = "\n\n[User message]\n";
 
 /// A stretch of a draft's text: ours, or foreign and then with what it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct DraftPart {
     pub text: String,
-    pub owner: Option<Owner>,
+    pub owner: Option<ContentOwner>,
 }
 
-impl Part {
-    pub fn ours(text: impl Into<String>) -> Part {
-        Part {
+impl DraftPart {
+    pub fn ours(text: impl Into<String>) -> DraftPart {
+        DraftPart {
             text: text.into(),
             owner: None,
         }
     }
 
-    /// White space needs no slot: it cannot speak, and templates test texts for being empty.
-    pub fn foreign(text: &str, owner: Owner) -> Part {
-        Part {
+    /// White space needs no placeholder: it holds no control text, and templates test texts for being empty.
+    pub fn foreign(text: &str, owner: ContentOwner) -> DraftPart {
+        DraftPart {
             text: text.to_owned(),
             owner: (!text.trim().is_empty()).then_some(owner),
         }
@@ -73,10 +73,10 @@ impl Part {
 
 /// A message as it goes to the template.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Draft {
+pub(super) struct MessageDraft {
     pub role: Role,
-    pub text: Vec<Part>,
-    pub reasoning: Option<Part>,
+    pub text: Vec<DraftPart>,
+    pub reasoning: Option<DraftPart>,
     pub calls: Vec<ToolCall>,
     pub call_id: Option<String>,
     pub name: Option<String>,
@@ -84,16 +84,19 @@ pub(super) struct Draft {
     pub message: Option<usize>,
 }
 
-impl Draft {
-    pub fn of(message: &Message, index: usize, plan: Plan) -> Draft {
-        Draft {
+impl MessageDraft {
+    pub fn of(message: &Message, index: usize, plan: Substitutes) -> MessageDraft {
+        MessageDraft {
             role: message.role,
-            text: vec![Part::foreign(&message.text, Owner::Message(index))],
+            text: vec![DraftPart::foreign(
+                &message.text,
+                ContentOwner::Message(index),
+            )],
             reasoning: message
                 .reasoning
                 .as_deref()
                 .filter(|r| !r.trim().is_empty())
-                .map(|r| Part::foreign(r, Owner::Message(index))),
+                .map(|r| DraftPart::foreign(r, ContentOwner::Message(index))),
             calls: message
                 .calls
                 .iter()
@@ -109,10 +112,10 @@ impl Draft {
         }
     }
 
-    pub fn ours(role: Role, text: &str) -> Draft {
-        Draft {
+    pub fn ours(role: Role, text: &str) -> MessageDraft {
+        MessageDraft {
             role,
-            text: vec![Part::ours(text)],
+            text: vec![DraftPart::ours(text)],
             reasoning: None,
             calls: Vec::new(),
             call_id: None,
@@ -178,7 +181,7 @@ pub(super) fn harmless(value: &Value, hostile: &dyn Fn(&str) -> bool) -> Value {
 }
 
 /// The id under which a call stands in the rendering.
-pub(super) fn call_id(id: &str, plan: Plan) -> String {
+pub(super) fn call_id(id: &str, plan: Substitutes) -> String {
     let fits = id.len() == 9 && id.bytes().all(|b| b.is_ascii_alphanumeric());
     if plan.short_ids && !fits {
         blake3::hash(id.as_bytes()).to_hex()[..9].to_owned()
@@ -189,24 +192,27 @@ pub(super) fn call_id(id: &str, plan: Plan) -> String {
 
 /// The session's part of a rendering after the substitutes.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Head {
-    pub system: Option<Vec<Part>>,
+pub(super) struct HeadDraft {
+    pub system: Option<Vec<DraftPart>>,
     pub tools: Option<Value>,
 }
 
-pub(super) fn head(system: Option<&str>, tools: Option<&Value>, plan: Plan) -> Head {
+pub(super) fn head(system: Option<&str>, tools: Option<&Value>, plan: Substitutes) -> HeadDraft {
     let tools = tools.filter(|t| t.as_array().is_some_and(|list| !list.is_empty()));
     let mut parts = Vec::new();
     if let Some(system) = system {
-        parts.push(Part::foreign(system, Owner::System));
+        parts.push(DraftPart::foreign(system, ContentOwner::System));
     }
     if let (true, Some(tools)) = (plan.plain_tools, tools) {
         if !parts.is_empty() {
-            parts.push(Part::ours("\n\n"));
+            parts.push(DraftPart::ours("\n\n"));
         }
-        parts.push(Part::foreign(&plain::describe(tools), Owner::Tools));
+        parts.push(DraftPart::foreign(
+            &plain::describe(tools),
+            ContentOwner::Tools,
+        ));
     }
-    Head {
+    HeadDraft {
         system: (!parts.is_empty()).then_some(parts),
         tools: if plan.plain_tools {
             None
@@ -217,13 +223,13 @@ pub(super) fn head(system: Option<&str>, tools: Option<&Value>, plan: Plan) -> H
 }
 
 /// Messages as drafts, substitutes made. `first` says that they begin the conversation.
-pub(super) fn drafts(messages: &[Message], first: bool, plan: Plan) -> Vec<Draft> {
-    let mut out: Vec<Draft> = Vec::with_capacity(messages.len());
+pub(super) fn drafts(messages: &[Message], first: bool, plan: Substitutes) -> Vec<MessageDraft> {
+    let mut out: Vec<MessageDraft> = Vec::with_capacity(messages.len());
     // Later calls of a reply, each to be written before its own result.
     let mut waiting = VecDeque::new();
     for (index, message) in messages.iter().enumerate() {
         if plan.results_one_by_one && !plan.plain_tools && message.calls.len() > 1 {
-            let mut draft = Draft::of(message, index, plan);
+            let mut draft = MessageDraft::of(message, index, plan);
             waiting = draft.calls.drain(1..).map(|call| (call, index)).collect();
             out.push(draft);
             continue;
@@ -232,41 +238,41 @@ pub(super) fn drafts(messages: &[Message], first: bool, plan: Plan) -> Vec<Draft
             && out.last().is_some_and(|last| last.role == Role::Tool)
             && let Some((call, of)) = waiting.pop_front()
         {
-            let mut draft = Draft::ours(Role::Assistant, "");
+            let mut draft = MessageDraft::ours(Role::Assistant, "");
             draft.calls.push(call);
             draft.message = Some(of);
             out.push(draft);
         }
         let mut draft = if plan.plain_tools && message.role == Role::Tool {
-            let mut draft = Draft::of(message, index, plan);
+            let mut draft = MessageDraft::of(message, index, plan);
             let name = draft.name.take().unwrap_or_else(|| "the tool".into());
             draft.role = Role::User;
             draft.call_id = None;
             draft
                 .text
-                .insert(0, Part::ours(format!("Result of {name}:\n")));
+                .insert(0, DraftPart::ours(format!("Result of {name}:\n")));
             draft
         } else if plan.plain_tools {
-            Draft::of(&plain::flatten(message), index, plan)
+            MessageDraft::of(&plain::flatten(message), index, plan)
         } else {
-            Draft::of(message, index, plan)
+            MessageDraft::of(message, index, plan)
         };
         let late = !(first && index == 0);
         if draft.role == Role::System && late && plan.late_system_as_user {
             draft.role = Role::User;
-            draft.text.insert(0, Part::ours(LATE_SYSTEM));
+            draft.text.insert(0, DraftPart::ours(LATE_SYSTEM));
         }
         match out.last_mut() {
             Some(last)
                 if plan.join_users && draft.role == Role::User && last.role == Role::User =>
             {
-                last.text.push(Part::ours("\n\n"));
+                last.text.push(DraftPart::ours("\n\n"));
                 last.text.append(&mut draft.text);
             }
             Some(last)
                 if plan.user_in_result && draft.role == Role::User && last.role == Role::Tool =>
             {
-                last.text.push(Part::ours(USER_IN_RESULT));
+                last.text.push(DraftPart::ours(USER_IN_RESULT));
                 last.text.append(&mut draft.text);
             }
             _ => out.push(draft),
@@ -276,24 +282,24 @@ pub(super) fn drafts(messages: &[Message], first: bool, plan: Plan) -> Vec<Draft
 }
 
 /// Puts the system text where the plan wants it.
-pub(super) fn with_system(head: &mut Head, drafts: &mut Vec<Draft>, plan: Plan) {
+pub(super) fn with_system(head: &mut HeadDraft, drafts: &mut Vec<MessageDraft>, plan: Substitutes) {
     let Some(mut system) = head.system.take() else {
         return;
     };
     if !plan.system_in_user {
-        let mut draft = Draft::ours(Role::System, "");
+        let mut draft = MessageDraft::ours(Role::System, "");
         draft.text = system;
         drafts.insert(0, draft);
         return;
     }
-    system.push(Part::ours("\n\n"));
+    system.push(DraftPart::ours("\n\n"));
     match drafts.iter_mut().find(|d| d.role == Role::User) {
         Some(user) => {
             system.append(&mut user.text);
             user.text = system;
         }
         None => {
-            let mut draft = Draft::ours(Role::User, "");
+            let mut draft = MessageDraft::ours(Role::User, "");
             draft.text = system;
             drafts.insert(0, draft);
         }
@@ -301,18 +307,18 @@ pub(super) fn with_system(head: &mut Head, drafts: &mut Vec<Draft>, plan: Plan) 
 }
 
 /// Replaces foreign texts by sentinels, or not.
-pub(super) struct Writer {
+pub(super) struct DraftWriter {
     tag: String,
     sketch: bool,
     only: Option<usize>,
     count: usize,
-    pub slots: Vec<Slot>,
+    pub slots: Vec<Placeholder>,
 }
 
-impl Writer {
+impl DraftWriter {
     /// Writes sentinels; `tag` occurs in no text of the request.
-    pub fn sketch(tag: &str) -> Writer {
-        Writer {
+    pub fn sketch(tag: &str) -> DraftWriter {
+        DraftWriter {
             tag: tag.to_owned(),
             sketch: true,
             only: None,
@@ -322,29 +328,29 @@ impl Writer {
     }
 
     /// Writes the texts themselves.
-    pub fn real() -> Writer {
-        Writer {
+    pub fn real() -> DraftWriter {
+        DraftWriter {
             sketch: false,
-            ..Writer::sketch("")
+            ..DraftWriter::sketch("")
         }
     }
 
     /// Writes sentinels, but for the slot with this sentinel number.
-    pub fn alone(tag: &str, number: usize) -> Writer {
-        Writer {
+    pub fn alone(tag: &str, number: usize) -> DraftWriter {
+        DraftWriter {
             only: Some(number),
-            ..Writer::sketch(tag)
+            ..DraftWriter::sketch(tag)
         }
     }
 
-    fn foreign(&mut self, text: &str, owner: Owner) -> String {
+    fn foreign(&mut self, text: &str, owner: ContentOwner) -> String {
         let number = self.count;
         self.count += 1;
         if !self.sketch || self.only == Some(number) {
             return text.to_owned();
         }
         let sentinel = format!("{}n{number}z", self.tag);
-        self.slots.push(Slot {
+        self.slots.push(Placeholder {
             sentinel: sentinel.clone(),
             text: text.to_owned(),
             owner,
@@ -352,7 +358,7 @@ impl Writer {
         sentinel
     }
 
-    fn part(&mut self, part: &Part) -> String {
+    fn part(&mut self, part: &DraftPart) -> String {
         match part.owner {
             Some(owner) => self.foreign(&part.text, owner),
             None => part.text.clone(),
@@ -360,7 +366,7 @@ impl Writer {
     }
 
     /// A draft in the OpenAI form.
-    pub fn message(&mut self, draft: &Draft) -> Value {
+    pub fn message(&mut self, draft: &MessageDraft) -> Value {
         let reasoning = draft.reasoning.as_ref().map(|r| self.part(r));
         let text: String = draft.text.iter().map(|p| self.part(p)).collect();
         let mut out = json!({"role": draft.role.as_str(), "content": text});
@@ -394,7 +400,7 @@ impl Writer {
     fn arguments(&mut self, value: &Value, message: usize) -> Value {
         match value {
             Value::String(text) if !text.trim().is_empty() => {
-                Value::String(self.foreign(text, Owner::Message(message)))
+                Value::String(self.foreign(text, ContentOwner::Message(message)))
             }
             Value::Array(list) => list.iter().map(|v| self.arguments(v, message)).collect(),
             Value::Object(map) => {
@@ -412,7 +418,9 @@ impl Writer {
     /// Tools, with slots for the texts that `hostile` names.
     pub fn tools(&mut self, value: &Value, hostile: &dyn Fn(&str) -> bool) -> Value {
         match value {
-            Value::String(text) if hostile(text) => Value::String(self.foreign(text, Owner::Tools)),
+            Value::String(text) if hostile(text) => {
+                Value::String(self.foreign(text, ContentOwner::Tools))
+            }
             Value::Array(list) => list.iter().map(|v| self.tools(v, hostile)).collect(),
             Value::Object(map) => {
                 let entries = map.iter().map(|(k, v)| (k.clone(), self.tools(v, hostile)));

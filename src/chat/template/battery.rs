@@ -1,13 +1,13 @@
-//! The battery: small conversations that tell, at load, what a template can write.
+//! The battery: small conversations that show, at load, what a template can write.
 //!
 //! A kind of message passes if the conversation written message by message (opening, then deltas)
 //! is the conversation rendered whole. What a template writes between a reply's start and its last
 //! content is the model's to sample, so it is not compared; templates drop earlier reasoning there.
 //! The second best is a delta that equals the rendering at its own time and is kept.
 
-use super::adapt::{AnchorText, Plan};
+use super::adapt::{AnchorText, Substitutes};
 use super::check::*;
-use super::forms::{After, Frame};
+use super::forms::{After, TemplateFrame};
 use super::pieces;
 use super::pieces::common;
 use super::renderer::Renderer;
@@ -16,7 +16,7 @@ use crate::chat::message::Message;
 
 /// The kinds of messages that are examined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum MessageKind {
     /// A first user message.
     User,
     /// A user message after a reply.
@@ -39,27 +39,27 @@ pub enum Kind {
     Reasoning,
 }
 
-impl Kind {
+impl MessageKind {
     /// What `doctor` calls it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::User => "user message",
-            Kind::UserAfterReply => "user after reply",
-            Kind::System => "system message",
-            Kind::Call => "tool call and result",
-            Kind::ParallelCalls => "parallel calls",
-            Kind::TextBesideCall => "text beside a call",
-            Kind::UserAfterResult => "user after result",
-            Kind::LateSystem => "late system message",
-            Kind::TwoUsers => "two users in a row",
-            Kind::Reasoning => "reasoning",
+            MessageKind::User => "user message",
+            MessageKind::UserAfterReply => "user after reply",
+            MessageKind::System => "system message",
+            MessageKind::Call => "tool call and result",
+            MessageKind::ParallelCalls => "parallel calls",
+            MessageKind::TextBesideCall => "text beside a call",
+            MessageKind::UserAfterResult => "user after result",
+            MessageKind::LateSystem => "late system message",
+            MessageKind::TwoUsers => "two users in a row",
+            MessageKind::Reasoning => "reasoning",
         }
     }
 }
 
 /// How a kind is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum FormVerdict {
     /// As it is.
     Ok,
     /// In another form, because of the reason.
@@ -75,7 +75,7 @@ pub enum Verdict {
 
 /// Whether deltas can be rendered locally.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mode {
+pub enum RenderMode {
     /// After an anchor.
     Local,
     /// Only by a whole rendering and a token diff.
@@ -89,11 +89,11 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Battery {
     /// Local or fallback.
-    pub mode: Mode,
+    pub mode: RenderMode,
     /// One verdict per kind, in the order of examination.
-    pub verdicts: Vec<(Kind, Verdict)>,
+    pub verdicts: Vec<(MessageKind, FormVerdict)>,
     /// The substitutes in force.
-    pub plan: Plan,
+    pub plan: Substitutes,
     /// How replies hold reasoning.
     pub thinking: Thinking,
     /// What a plain reply is followed by in history.
@@ -105,7 +105,7 @@ pub struct Battery {
 
 impl Battery {
     /// The verdict on a kind.
-    pub fn verdict(&self, kind: Kind) -> Option<&Verdict> {
+    pub fn verdict(&self, kind: MessageKind) -> Option<&FormVerdict> {
         self.verdicts
             .iter()
             .find(|(k, _)| *k == kind)
@@ -115,17 +115,17 @@ impl Battery {
     /// One readable line per finding.
     pub fn report(&self) -> Vec<String> {
         let mut lines = vec![match &self.mode {
-            Mode::Local => "rendering: local deltas".to_owned(),
-            Mode::Fallback { reason } => {
+            RenderMode::Local => "rendering: local deltas".to_owned(),
+            RenderMode::Fallback { reason } => {
                 format!("rendering: fallback, whole conversations ({reason})")
             }
         }];
         for (kind, verdict) in &self.verdicts {
             let kind = kind.as_str();
             lines.push(match verdict {
-                Verdict::Ok => format!("{kind}: ok"),
-                Verdict::Substitute { form, reason } => format!("{kind}: {form} ({reason})"),
-                Verdict::Refused(reason) => format!("{kind}: refused ({reason})"),
+                FormVerdict::Ok => format!("{kind}: ok"),
+                FormVerdict::Substitute { form, reason } => format!("{kind}: {form} ({reason})"),
+                FormVerdict::Refused(reason) => format!("{kind}: refused ({reason})"),
             });
         }
         if self.thinking.dropped {
@@ -144,9 +144,9 @@ impl Battery {
 /// Examines a template and puts the plan that it needs into force.
 pub(super) fn examine(engine: &mut Renderer) -> Battery {
     let mut found = Battery {
-        mode: Mode::Local,
+        mode: RenderMode::Local,
         verdicts: Vec::new(),
-        plan: Plan::default(),
+        plan: Substitutes::default(),
         thinking: Thinking::default(),
         end_of_turn: String::new(),
         next_messages: Vec::new(),
@@ -154,19 +154,19 @@ pub(super) fn examine(engine: &mut Renderer) -> Battery {
     engine.turn_end = turn_end(engine);
     let plain = frame(false, false);
     for (kind, conversation) in [
-        (Kind::User, vec![user("one")]),
-        (Kind::UserAfterReply, turns()),
+        (MessageKind::User, vec![user("one")]),
+        (MessageKind::UserAfterReply, turns()),
     ] {
-        let attempts: &[Attempt] = &[(KEPT, Level::Kept, |_| {})];
+        let attempts: &[Trial] = &[(KEPT, Equality::Kept, |_| {})];
         try_kind(engine, &mut found, kind, &plain, &[conversation], attempts);
-        if let Some(Verdict::Refused(reason)) = found.verdict(kind) {
-            found.mode = Mode::Fallback {
+        if let Some(FormVerdict::Refused(reason)) = found.verdict(kind) {
+            found.mode = RenderMode::Fallback {
                 reason: reason.clone(),
             };
         }
     }
     if let Err(reason) = substitute(engine, &mut found) {
-        found.mode = Mode::Fallback { reason };
+        found.mode = RenderMode::Fallback { reason };
     }
     found.plan = engine.plan;
     reasoning(engine, &mut found);
@@ -180,13 +180,13 @@ pub(super) fn examine(engine: &mut Renderer) -> Battery {
 
 /// Tries the kinds that have substitutes, in an order in which each stands on the one before.
 fn substitute(engine: &mut Renderer, found: &mut Battery) -> Result<(), String> {
-    use Level::{Exact, Kept};
+    use Equality::{Exact, Kept};
     let mut system = turns();
     system.truncate(3);
     try_kind(
         engine,
         found,
-        Kind::System,
+        MessageKind::System,
         &frame(true, false),
         &[system, turns()],
         &[
@@ -198,7 +198,7 @@ fn substitute(engine: &mut Renderer, found: &mut Battery) -> Result<(), String> 
     let tools = frame(true, true);
     let calls = [tool_turns(1)[..3].to_vec(), tool_turns(1), tool_loop()];
     let beside: Vec<_> = calls.iter().map(|c| with_text(c)).collect();
-    let plain: &[Attempt] = &[
+    let plain: &[Trial] = &[
         (PLAIN, Exact, |p| p.plain_tools = true),
         (PLAIN, Exact, |p| {
             p.plain_tools = true;
@@ -209,29 +209,29 @@ fn substitute(engine: &mut Renderer, found: &mut Battery) -> Result<(), String> 
     match why_plain(engine, &tools) {
         Some(reason) => {
             let verdict = match attempt(engine, &tools, &calls, plain) {
-                Some(form) => Verdict::Substitute { form, reason },
-                None => Verdict::Refused(reason),
+                Some(form) => FormVerdict::Substitute { form, reason },
+                None => FormVerdict::Refused(reason),
             };
-            found.verdicts.push((Kind::Call, verdict));
+            found.verdicts.push((MessageKind::Call, verdict));
         }
         None => {
-            let native: &[Attempt] = &[
+            let native: &[Trial] = &[
                 (SHORT_IDS, Exact, |p| p.short_ids = true),
                 (KEPT, Kept, |_| {}),
                 (KEPT, Kept, |p| p.short_ids = true),
             ];
-            let unwritten: &[Attempt] = &[(CALLS_KEPT, Kept, |p| p.anchor = AnchorText::Always)];
+            let unwritten: &[Trial] = &[(CALLS_KEPT, Kept, |p| p.anchor = AnchorText::Always)];
             let verdict = match check(engine, Exact, &tools, &calls) {
-                Ok(()) => Verdict::Ok,
+                Ok(()) => FormVerdict::Ok,
                 Err(reason) => match attempt(engine, &tools, &calls, native)
                     .or_else(|| attempt(engine, &tools, &beside, unwritten))
                     .or_else(|| attempt(engine, &tools, &calls, plain))
                 {
-                    Some(form) => Verdict::Substitute { form, reason },
-                    None => Verdict::Refused(reason),
+                    Some(form) => FormVerdict::Substitute { form, reason },
+                    None => FormVerdict::Refused(reason),
                 },
             };
-            found.verdicts.push((Kind::Call, verdict));
+            found.verdicts.push((MessageKind::Call, verdict));
         }
     }
     parallel(engine, found, &tools);
@@ -241,18 +241,20 @@ fn substitute(engine: &mut Renderer, found: &mut Battery) -> Result<(), String> 
             engine.plan.anchor = AnchorText::Never;
         }
         found.verdicts.push((
-            Kind::TextBesideCall,
-            Verdict::Substitute { form: KEPT, reason },
+            MessageKind::TextBesideCall,
+            FormVerdict::Substitute { form: KEPT, reason },
         ));
     } else {
-        found.verdicts.push((Kind::TextBesideCall, Verdict::Ok));
+        found
+            .verdicts
+            .push((MessageKind::TextBesideCall, FormVerdict::Ok));
     }
     let mut after = in_force(engine, tool_turns(1));
     after.remove(3);
     try_kind(
         engine,
         found,
-        Kind::UserAfterResult,
+        MessageKind::UserAfterResult,
         &tools,
         &[after],
         &[
@@ -266,7 +268,7 @@ fn substitute(engine: &mut Renderer, found: &mut Battery) -> Result<(), String> 
     try_kind(
         engine,
         found,
-        Kind::LateSystem,
+        MessageKind::LateSystem,
         &plain_frame(),
         &[late],
         &[
@@ -284,7 +286,7 @@ fn substitute(engine: &mut Renderer, found: &mut Battery) -> Result<(), String> 
     try_kind(
         engine,
         found,
-        Kind::TwoUsers,
+        MessageKind::TwoUsers,
         &plain_frame(),
         &[users],
         &[
@@ -298,7 +300,7 @@ fn substitute(engine: &mut Renderer, found: &mut Battery) -> Result<(), String> 
 }
 
 /// Why the template's own tool calls cannot be used at all.
-fn why_plain(engine: &Renderer, tools: &Frame) -> Option<String> {
+fn why_plain(engine: &Renderer, tools: &TemplateFrame) -> Option<String> {
     let caps = engine.bridge.caps();
     let can = |name: &str| caps.get(name).copied().unwrap_or(false);
     match engine.format(tools, After::User) {
@@ -313,16 +315,20 @@ fn why_plain(engine: &Renderer, tools: &Frame) -> Option<String> {
 
 /// Two calls in one reply. Templates that know one call only get the results one by one, each
 /// rendered after its own call, and a grammar that allows one call.
-fn parallel(engine: &mut Renderer, found: &mut Battery, tools: &Frame) {
+fn parallel(engine: &mut Renderer, found: &mut Battery, tools: &TemplateFrame) {
     let two = in_force(engine, tool_turns(2));
     let conversations = [two[..4].to_vec(), two.clone()];
-    let reason = match check(engine, Level::Exact, tools, &conversations) {
-        Ok(()) => return found.verdicts.push((Kind::ParallelCalls, Verdict::Ok)),
+    let reason = match check(engine, Equality::Exact, tools, &conversations) {
+        Ok(()) => {
+            return found
+                .verdicts
+                .push((MessageKind::ParallelCalls, FormVerdict::Ok));
+        }
         Err(reason) => reason,
     };
-    let attempts: &[Attempt] = &[
-        (KEPT, Level::Kept, |_| {}),
-        ("results in one message", Level::Exact, |p| {
+    let attempts: &[Trial] = &[
+        (KEPT, Equality::Kept, |_| {}),
+        ("results in one message", Equality::Exact, |p| {
             p.join_users = true
         }),
     ];
@@ -339,10 +345,10 @@ fn parallel(engine: &mut Renderer, found: &mut Battery, tools: &Frame) {
         None
     });
     found.verdicts.push((
-        Kind::ParallelCalls,
+        MessageKind::ParallelCalls,
         match form {
-            Some(form) => Verdict::Substitute { form, reason },
-            None => Verdict::Refused(reason),
+            Some(form) => FormVerdict::Substitute { form, reason },
+            None => FormVerdict::Refused(reason),
         },
     ));
 }
@@ -355,21 +361,21 @@ const LATE_AS_USER: &str = "a user message with a prefix";
 const LATE_JOINED: &str = "a user message with a prefix, joined with the next";
 const PLAIN: &str = "plain format, calls as JSON text and results as user messages";
 
-type Attempt = (&'static str, Level, fn(&mut Plan));
+type Trial = (&'static str, Equality, fn(&mut Substitutes));
 
 fn try_kind(
     engine: &mut Renderer,
     found: &mut Battery,
-    kind: Kind,
-    frame: &Frame,
+    kind: MessageKind,
+    frame: &TemplateFrame,
     conversations: &[Vec<Message>],
-    attempts: &[Attempt],
+    attempts: &[Trial],
 ) {
-    let verdict = match check(engine, Level::Exact, frame, conversations) {
-        Ok(()) => Verdict::Ok,
+    let verdict = match check(engine, Equality::Exact, frame, conversations) {
+        Ok(()) => FormVerdict::Ok,
         Err(reason) => match attempt(engine, frame, conversations, attempts) {
-            Some(form) => Verdict::Substitute { form, reason },
-            None => Verdict::Refused(reason),
+            Some(form) => FormVerdict::Substitute { form, reason },
+            None => FormVerdict::Refused(reason),
         },
     };
     found.verdicts.push((kind, verdict));
@@ -378,9 +384,9 @@ fn try_kind(
 /// The first attempt under whose plan the conversations pass; its plan stays.
 fn attempt(
     engine: &mut Renderer,
-    frame: &Frame,
+    frame: &TemplateFrame,
     conversations: &[Vec<Message>],
-    attempts: &[Attempt],
+    attempts: &[Trial],
 ) -> Option<&'static str> {
     for (form, level, change) in attempts {
         let before = engine.plan;
@@ -422,7 +428,7 @@ fn turn_end(engine: &Renderer) -> Option<String> {
 }
 
 fn reasoning(engine: &mut Renderer, found: &mut Battery) {
-    let frame = Frame {
+    let frame = TemplateFrame {
         thinking: true,
         ..plain_frame()
     };
@@ -434,11 +440,11 @@ fn reasoning(engine: &mut Renderer, found: &mut Battery) {
     let verdict = match engine.full(&frame, &later, true) {
         Ok(pieces) => {
             thinking.dropped = !pieces::join(&pieces).contains("hidden thought");
-            Verdict::Ok
+            FormVerdict::Ok
         }
-        Err(error) => Verdict::Refused(error.to_string()),
+        Err(error) => FormVerdict::Refused(error.to_string()),
     };
-    found.verdicts.push((Kind::Reasoning, verdict));
+    found.verdicts.push((MessageKind::Reasoning, verdict));
     let caps = engine.bridge.caps();
     thinking.can_be_preserved = caps.get("supports_preserve_reasoning") == Some(&true);
     let mut prompt = String::new();

@@ -106,14 +106,14 @@ fn every_template_passes_or_is_named_with_a_reason() {
         assert_eq!(battery.verdicts.len(), 10, "{name}");
         for (kind, verdict) in &battery.verdicts {
             match verdict {
-                Verdict::Ok => {}
-                Verdict::Substitute { reason, .. } => {
+                FormVerdict::Ok => {}
+                FormVerdict::Substitute { reason, .. } => {
                     assert!(!reason.is_empty(), "{name}: {kind:?}")
                 }
-                Verdict::Refused(reason) => panic!("{name}: {kind:?} is refused: {reason}"),
+                FormVerdict::Refused(reason) => panic!("{name}: {kind:?} is refused: {reason}"),
             }
         }
-        assert_eq!(battery.mode, Mode::Local, "{name}");
+        assert_eq!(battery.mode, RenderMode::Local, "{name}");
     }
 }
 
@@ -166,16 +166,16 @@ fn ten_messages_written_one_by_one_are_the_ten_rendered_whole() {
             messages = with_text(&messages);
         }
         let frame = frame(true, true);
-        match check(engine, Level::Exact, &frame, &[messages.clone()]) {
+        match check(engine, Equality::Exact, &frame, &[messages.clone()]) {
             Ok(()) => exactly.push(name.as_str()),
             Err(reason) => {
-                let call = template.battery().verdict(Kind::Call);
-                let reply = template.battery().verdict(Kind::UserAfterReply);
+                let call = template.battery().verdict(MessageKind::Call);
+                let reply = template.battery().verdict(MessageKind::UserAfterReply);
                 assert!(
-                    call != Some(&Verdict::Ok) || reply != Some(&Verdict::Ok),
+                    call != Some(&FormVerdict::Ok) || reply != Some(&FormVerdict::Ok),
                     "{name}: {reason}"
                 );
-                if let Err(reason) = check(engine, Level::Kept, &frame, &[messages]) {
+                if let Err(reason) = check(engine, Equality::Kept, &frame, &[messages]) {
                     panic!("{name}: {reason}");
                 }
                 kept_ones.push(name.as_str());
@@ -194,7 +194,7 @@ fn ten_messages_written_one_by_one_are_the_ten_rendered_whole() {
 fn a_delta_is_what_the_engine_itself_writes_last() {
     let mut compared = 0;
     for (name, template) in templates() {
-        if template.engine.plan != Plan::default() {
+        if template.engine.plan != Substitutes::default() {
             continue;
         }
         let frame = frame(true, true);
@@ -342,7 +342,10 @@ fn a_template_that_rewrites_its_history_falls_back_with_a_reason() {
     // The number of messages stands before every message: no anchor can know it.
     let source = "{%- for m in messages -%}{{ '<' + (messages | length | string) + '>' + m.content }}{%- endfor -%}";
     let template = ChatTemplate::new(source, Marks::default()).unwrap();
-    assert!(matches!(template.battery().mode, Mode::Fallback { .. }));
+    assert!(matches!(
+        template.battery().mode,
+        RenderMode::Fallback { .. }
+    ));
     assert!(template.battery().report()[0].contains("fallback"));
     let delta = template.delta(&plain_frame(), &Message::assistant("a"), &[user("b")]);
     assert!(matches!(delta, Err(ChatError::Fallback(_))));
@@ -413,7 +416,7 @@ fn a_strict_template_gets_every_substitute_it_needs() {
         .iter()
         .filter_map(|p| match p {
             pieces::Piece::Content {
-                owner: pieces::Owner::Message(message),
+                owner: pieces::ContentOwner::Message(message),
                 ..
             } => Some(*message),
             _ => None,
@@ -451,9 +454,9 @@ fn errors_speak_of_the_system_prompt_by_name() {
     };
     let refused = |source: &str| {
         let template = Template::new(source, "", "").unwrap();
-        let frame = Frame {
+        let frame = TemplateFrame {
             system: Some("a system prompt".to_owned()),
-            ..Frame::default()
+            ..TemplateFrame::default()
         };
         let engine = Renderer::new(template, marks());
         engine

@@ -1,11 +1,13 @@
 //! A model's chat template: how conversations become text, with what its battery found out.
 
-use super::battery::{self, Battery, Mode};
-use super::forms::{After, ChatError, Delta, Frame, Marks, Opening, Rendered, ReplyFormat};
+use super::battery::{self, Battery, RenderMode};
+use super::forms::{
+    After, ChatError, Delta, Marks, Opening, RenderedReply, ReplyFormat, TemplateFrame,
+};
 use super::pieces::Piece;
 use super::renderer::Renderer;
 use crate::chat::message::Message;
-use crate::chat::message::wish::Wish;
+use crate::chat::message::wish::ReplyWish;
 use crate::llama::Apart;
 use crate::llama::bridge::Template;
 
@@ -27,7 +29,7 @@ impl ChatTemplate {
         ChatTemplate::examine(bridge, marks)
     }
 
-    /// As [`ChatTemplate::new`], in a process of its own: for a template that a stranger made.
+    /// As [`ChatTemplate::new`], in a process of its own: for an untrusted template.
     ///
     /// # Errors
     /// As [`ChatTemplate::new`]; also where the user stops it.
@@ -49,7 +51,7 @@ impl ChatTemplate {
     }
 
     /// The first messages of a session, up to the first reply.
-    pub fn opening(&self, frame: &Frame, first: &[Message]) -> Result<Opening, ChatError> {
+    pub fn opening(&self, frame: &TemplateFrame, first: &[Message]) -> Result<Opening, ChatError> {
         self.engine.opening(frame, first, true)
     }
 
@@ -57,37 +59,45 @@ impl ChatTemplate {
     /// call order. Cost: O(reply's calls + messages + tools).
     pub fn delta(
         &self,
-        frame: &Frame,
+        frame: &TemplateFrame,
         reply: &Message,
         messages: &[Message],
     ) -> Result<Delta, ChatError> {
-        if let Mode::Fallback { reason } = &self.battery.mode {
+        if let RenderMode::Fallback { reason } = &self.battery.mode {
             return Err(ChatError::Fallback(reason.clone()));
         }
         self.engine.delta(frame, reply, messages, true)
     }
 
     /// A whole conversation. Cost: O(conversation); for fallback templates and new histories.
-    pub fn full(&self, frame: &Frame, messages: &[Message]) -> Result<Vec<Piece>, ChatError> {
+    pub fn full(
+        &self,
+        frame: &TemplateFrame,
+        messages: &[Message],
+    ) -> Result<Vec<Piece>, ChatError> {
         self.engine.full(frame, messages, true)
     }
 
     /// A reply as the model would have written it after the generation prompt.
-    pub fn reply(&self, frame: &Frame, reply: &Message) -> Result<Rendered, ChatError> {
+    pub fn reply(
+        &self,
+        frame: &TemplateFrame,
+        reply: &Message,
+    ) -> Result<RenderedReply, ChatError> {
         self.engine.reply(frame, reply, &self.battery.thinking)
     }
 
     /// Grammar and parser for the replies of a session. Cost: O(tools); worth keeping.
-    pub fn format(&self, frame: &Frame, after: After) -> Result<ReplyFormat, ChatError> {
-        self.format_for(frame, after, &Wish::default())
+    pub fn format(&self, frame: &TemplateFrame, after: After) -> Result<ReplyFormat, ChatError> {
+        self.format_for(frame, after, &ReplyWish::default())
     }
 
-    /// The same for one reply of which more is asked.
+    /// The same for one reply with further conditions.
     pub fn format_for(
         &self,
-        frame: &Frame,
+        frame: &TemplateFrame,
         after: After,
-        wish: &Wish,
+        wish: &ReplyWish,
     ) -> Result<ReplyFormat, ChatError> {
         let mut format = self.engine.format_for(frame, after, wish)?;
         let next = &self.battery.next_messages;

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::adapt::AnchorText;
-use super::forms::{ChatError, Delta, Frame};
+use super::forms::{ChatError, Delta, TemplateFrame};
 use super::pieces::{self, common};
 use super::renderer::Renderer;
 use crate::chat::message::plain;
@@ -15,7 +15,7 @@ pub(super) const CLOCK: i64 = 1_767_225_600_000;
 
 /// How much must be equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Level {
+pub(super) enum Equality {
     /// The conversation written message by message is the conversation rendered whole.
     Exact,
     /// Each delta is what the whole rendering ends in when the delta is appended; the template
@@ -23,16 +23,16 @@ pub(super) enum Level {
     Kept,
 }
 
-/// Whether conversations come out the same, to the level asked for.
+/// Whether conversations come out the same, to the given level.
 pub(super) fn check(
     engine: &Renderer,
-    level: Level,
-    frame: &Frame,
+    level: Equality,
+    frame: &TemplateFrame,
     conversations: &[Vec<Message>],
 ) -> Result<(), String> {
     conversations.iter().try_for_each(|messages| match level {
-        Level::Exact => exact(engine, frame, messages),
-        Level::Kept => kept(engine, frame, messages),
+        Equality::Exact => exact(engine, frame, messages),
+        Equality::Kept => kept(engine, frame, messages),
     })
 }
 
@@ -50,7 +50,7 @@ pub(super) fn steps(messages: &[Message]) -> Vec<(usize, usize)> {
     pairs.filter(|(at, to)| at + 1 < *to).collect()
 }
 
-fn exact(engine: &Renderer, frame: &Frame, messages: &[Message]) -> Result<(), String> {
+fn exact(engine: &Renderer, frame: &TemplateFrame, messages: &[Message]) -> Result<(), String> {
     let whole = pieces::join(&engine.full(frame, messages, true).map_err(words)?);
     let first = messages
         .iter()
@@ -82,7 +82,7 @@ fn exact(engine: &Renderer, frame: &Frame, messages: &[Message]) -> Result<(), S
     Ok(())
 }
 
-fn kept(engine: &Renderer, frame: &Frame, messages: &[Message]) -> Result<(), String> {
+fn kept(engine: &Renderer, frame: &TemplateFrame, messages: &[Message]) -> Result<(), String> {
     for (at, to) in steps(messages) {
         let whole = pieces::join(&engine.full(frame, &messages[..to], true).map_err(words)?);
         let rest = after_reply(engine, &whole, &messages[at], |t, c| t.rfind(c))?;
@@ -99,7 +99,7 @@ fn kept(engine: &Renderer, frame: &Frame, messages: &[Message]) -> Result<(), St
 /// arguments, and the model writes it.
 fn appended(
     engine: &Renderer,
-    frame: &Frame,
+    frame: &TemplateFrame,
     reply: &Message,
     messages: &[Message],
     generation: bool,
@@ -175,19 +175,19 @@ fn differs(whole: &str, part: &str, what: &str) -> String {
     )
 }
 
-pub(super) fn frame(system: bool, tools: bool) -> Frame {
-    Frame {
+pub(super) fn frame(system: bool, tools: bool) -> TemplateFrame {
+    TemplateFrame {
         system: system.then(|| "system text".to_owned()),
         tools: tools.then(example_tools),
         started_ms: CLOCK,
-        ..Frame::default()
+        ..TemplateFrame::default()
     }
 }
 
-/// Stands in every example tool, and so tells where tools are written.
+/// Is in every example tool, and so shows where the template writes tools.
 pub(super) const TOOL_TEXT: &str = "Looks a word up.";
 
-pub(super) fn plain_frame() -> Frame {
+pub(super) fn plain_frame() -> TemplateFrame {
     frame(false, false)
 }
 
@@ -279,7 +279,7 @@ pub(super) fn next_messages(engine: &Renderer, user: &Delta) -> Vec<String> {
             let text = text.strip_prefix(&delta.end_of_turn).unwrap_or(text);
             let line = text.trim_end();
             let words = line.trim_start_matches(['\n', '\r']);
-            // A line, with a name in it, that no control token tells from what a reply says.
+            // A line, with a name in it, that has no control token by which it differs from a reply's text.
             let begins_line = words.len() < line.len() && !words.contains('\n');
             let named = words.chars().filter(|c| c.is_alphabetic()).count() > 1;
             if begins_line && named && !engine.hostile(text) && !found.iter().any(|l| l == line) {

@@ -9,13 +9,13 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use super::adapt::{self, AnchorText, Draft, Head, Part, Writer};
-use super::forms::{After, ChatError, Delta, Frame, Opening, Rendered, ReplyFormat};
+use super::adapt::{self, AnchorText, DraftPart, DraftWriter, HeadDraft, MessageDraft};
+use super::forms::{After, ChatError, Delta, Opening, RenderedReply, ReplyFormat, TemplateFrame};
 use super::names::{self, TrueNames};
-use super::pieces::{self, Owner, Piece, Slot, common};
+use super::pieces::{self, ContentOwner, Piece, Placeholder, common};
 use super::renderer::Renderer;
 use super::thinking::Thinking;
-use crate::chat::message::wish::Wish;
+use crate::chat::message::wish::ReplyWish;
 use crate::chat::message::{Message, Role, ToolCall};
 use crate::llama::bridge::{Applied, BridgeError};
 
@@ -26,14 +26,14 @@ const ANCHOR_SYSTEM: &str = "Anchor system text";
 struct Pair {
     sketch: String,
     real: String,
-    slots: Vec<Slot>,
+    slots: Vec<Placeholder>,
     tag: String,
 }
 
 impl Renderer {
     pub fn opening(
         &self,
-        frame: &Frame,
+        frame: &TemplateFrame,
         first: &[Message],
         generation: bool,
     ) -> Result<Opening, ChatError> {
@@ -47,7 +47,7 @@ impl Renderer {
         let head_bytes = pieces
             .iter()
             .take_while(|piece| {
-                !matches!(piece, Piece::Content { owner: Owner::Message(message), .. } if user.is_none_or(|u| *message >= u))
+                !matches!(piece, Piece::Content { owner: ContentOwner::Message(message), .. } if user.is_none_or(|u| *message >= u))
             })
             .map(|piece| piece.text().len())
             .sum();
@@ -56,7 +56,7 @@ impl Renderer {
 
     pub fn full(
         &self,
-        frame: &Frame,
+        frame: &TemplateFrame,
         messages: &[Message],
         generation: bool,
     ) -> Result<Vec<Piece>, ChatError> {
@@ -69,8 +69,8 @@ impl Renderer {
         let sketch = std::mem::take(&mut pair.sketch);
         pair.slots.retain(|slot| {
             let reply = match slot.owner {
-                Owner::Message(index) => messages.get(index).map(|m| m.role),
-                Owner::System | Owner::Tools => None,
+                ContentOwner::Message(index) => messages.get(index).map(|m| m.role),
+                ContentOwner::System | ContentOwner::Tools => None,
             };
             reply != Some(Role::Assistant) || sketch.contains(&slot.sentinel)
         });
@@ -80,7 +80,7 @@ impl Renderer {
 
     pub fn delta(
         &self,
-        frame: &Frame,
+        frame: &TemplateFrame,
         reply: &Message,
         messages: &[Message],
         generation: bool,
@@ -125,7 +125,7 @@ impl Renderer {
 
     fn delta_after(
         &self,
-        frame: &Frame,
+        frame: &TemplateFrame,
         reply: &Message,
         messages: &[Message],
         offset: usize,
@@ -141,7 +141,7 @@ impl Renderer {
             self.plan,
         );
         if self.plan.plain_tools && head.system.is_some() {
-            head.system = Some(vec![Part::ours(ANCHOR_SYSTEM)]);
+            head.system = Some(vec![DraftPart::ours(ANCHOR_SYSTEM)]);
         }
         for part in head.system.iter_mut().flatten() {
             part.owner = None;
@@ -153,7 +153,7 @@ impl Renderer {
         let mut pieces = self.place(frame, &head, &drafts, generation, &pair, from)?;
         for piece in &mut pieces {
             if let Piece::Content { owner, .. } = piece
-                && let Owner::Message(index) = owner
+                && let ContentOwner::Message(index) = owner
             {
                 *index += offset;
             }
@@ -166,8 +166,8 @@ impl Renderer {
     }
 
     /// The user message and the reply that the new messages are rendered after.
-    fn anchor(&self, reply: &Message, anchor: &str) -> Vec<Draft> {
-        let user = Draft::ours(Role::User, ANCHOR_USER);
+    fn anchor(&self, reply: &Message, anchor: &str) -> Vec<MessageDraft> {
+        let user = MessageDraft::ours(Role::User, ANCHOR_USER);
         let calls = if self.plan.plain_tools {
             Vec::new()
         } else {
@@ -199,7 +199,7 @@ impl Renderer {
                 AnchorText::Never => true,
                 AnchorText::Always => false,
             };
-        let mut assistant = Draft::ours(
+        let mut assistant = MessageDraft::ours(
             Role::Assistant,
             &if silent {
                 String::new()
@@ -245,10 +245,10 @@ impl Renderer {
 
     pub fn reply(
         &self,
-        frame: &Frame,
+        frame: &TemplateFrame,
         reply: &Message,
         thinking: &Thinking,
-    ) -> Result<Rendered, ChatError> {
+    ) -> Result<RenderedReply, ChatError> {
         // A reply holds no tools.
         let frame = &*self.harmless(frame);
         let mut head = adapt::head(
@@ -259,7 +259,7 @@ impl Renderer {
         for part in head.system.iter_mut().flatten() {
             part.owner = None;
         }
-        let mut drafts = vec![Draft::ours(Role::User, ANCHOR_USER)];
+        let mut drafts = vec![MessageDraft::ours(Role::User, ANCHOR_USER)];
         adapt::with_system(&mut head, &mut drafts, self.plan);
         let prompt = self.render(frame, &head, &drafts, true)?;
         drafts.extend(adapt::drafts(std::slice::from_ref(reply), false, self.plan));
@@ -278,7 +278,7 @@ impl Renderer {
         let reasoning = unwritten.map(|index| pair.slots.remove(index).text);
         let opened = thinking.opens(tail);
         let mut pieces = Vec::new();
-        // Where a template has no form for reasoning, none is said.
+        // Where a template has no form for reasoning, none is written.
         let unopened = reasoning.is_some() && !thinking.start.trim().is_empty();
         if opened || (unopened && !thinking.ended(tail)) {
             if !opened {
@@ -288,8 +288,8 @@ impl Renderer {
             }
             pieces.extend(reasoning.map(|text| Piece::Content {
                 text,
-                form: pieces::Form::Verbatim,
-                owner: Owner::Message(0),
+                form: pieces::ContentForm::Verbatim,
+                owner: ContentOwner::Message(0),
             }));
             if !opened || !ended {
                 pieces.push(Piece::Template(thinking.close.clone()));
@@ -325,28 +325,28 @@ impl Renderer {
             &pair.slots,
             |_| None,
         )?);
-        Ok(Rendered {
+        Ok(RenderedReply {
             pieces,
             end_of_turn: mark.to_owned(),
         })
     }
 
-    pub fn format(&self, frame: &Frame, after: After) -> Result<ReplyFormat, ChatError> {
-        self.format_for(frame, after, &Wish::default())
+    pub fn format(&self, frame: &TemplateFrame, after: After) -> Result<ReplyFormat, ChatError> {
+        self.format_for(frame, after, &ReplyWish::default())
     }
 
     pub fn format_for(
         &self,
-        frame: &Frame,
+        frame: &TemplateFrame,
         after: After,
-        wish: &Wish,
+        wish: &ReplyWish,
     ) -> Result<ReplyFormat, ChatError> {
         let mut head = adapt::head(
             frame.system.as_ref().map(|_| ANCHOR_SYSTEM),
             frame.tools.as_ref(),
             self.plan,
         );
-        let mut drafts = vec![Draft::ours(Role::User, ANCHOR_USER)];
+        let mut drafts = vec![MessageDraft::ours(Role::User, ANCHOR_USER)];
         if after == After::Results && !self.plan.plain_tools {
             let name = head
                 .tools
@@ -366,7 +366,7 @@ impl Renderer {
             drafts.extend(adapt::drafts(&result, false, self.plan));
         }
         adapt::with_system(&mut head, &mut drafts, self.plan);
-        let mut writer = Writer::real();
+        let mut writer = DraftWriter::real();
         let messages = drafts.iter().map(|d| writer.message(d)).collect();
         let (tools, exchanged) = match &head.tools {
             Some(tools) => {
@@ -398,17 +398,23 @@ impl Renderer {
     }
 
     /// The frame with tools that hold no control text, where they do.
-    fn harmless<'a>(&self, frame: &'a Frame) -> Cow<'a, Frame> {
+    fn harmless<'a>(&self, frame: &'a TemplateFrame) -> Cow<'a, TemplateFrame> {
         match &frame.tools {
-            Some(tools) if adapt::holds(tools, &|text| self.hostile(text)) => Cow::Owned(Frame {
-                tools: Some(adapt::harmless(tools, &|text| self.hostile(text))),
-                ..frame.clone()
-            }),
+            Some(tools) if adapt::holds(tools, &|text| self.hostile(text)) => {
+                Cow::Owned(TemplateFrame {
+                    tools: Some(adapt::harmless(tools, &|text| self.hostile(text))),
+                    ..frame.clone()
+                })
+            }
             _ => Cow::Borrowed(frame),
         }
     }
 
-    fn conversation(&self, frame: &Frame, messages: &[Message]) -> (Head, Vec<Draft>) {
+    fn conversation(
+        &self,
+        frame: &TemplateFrame,
+        messages: &[Message],
+    ) -> (HeadDraft, Vec<MessageDraft>) {
         let mut head = adapt::head(frame.system.as_deref(), frame.tools.as_ref(), self.plan);
         let first = head.system.is_none();
         let mut drafts = adapt::drafts(messages, first, self.plan);
@@ -416,8 +422,8 @@ impl Renderer {
         (head, drafts)
     }
 
-    fn tag(&self, frame: &Frame, drafts: &[Draft]) -> String {
-        let mut writer = Writer::real();
+    fn tag(&self, frame: &TemplateFrame, drafts: &[MessageDraft]) -> String {
+        let mut writer = DraftWriter::real();
         let mut texts = String::new();
         for draft in drafts {
             texts.push_str(&writer.message(draft).to_string());
@@ -431,11 +437,11 @@ impl Renderer {
 
     fn write(
         &self,
-        frame: &Frame,
-        head: &Head,
-        drafts: &[Draft],
+        frame: &TemplateFrame,
+        head: &HeadDraft,
+        drafts: &[MessageDraft],
         generation: bool,
-        writer: &mut Writer,
+        writer: &mut DraftWriter,
     ) -> Result<String, ChatError> {
         let hostile = |text: &str| self.hostile(text);
         let tools = match &head.tools {
@@ -452,20 +458,20 @@ impl Renderer {
 
     fn render(
         &self,
-        frame: &Frame,
-        head: &Head,
-        drafts: &[Draft],
+        frame: &TemplateFrame,
+        head: &HeadDraft,
+        drafts: &[MessageDraft],
         generation: bool,
     ) -> Result<String, ChatError> {
-        self.write(frame, head, drafts, generation, &mut Writer::real())
+        self.write(frame, head, drafts, generation, &mut DraftWriter::real())
     }
 
     /// Both renderings; `tag` empty: one is chosen.
     fn pair(
         &self,
-        frame: &Frame,
-        head: &Head,
-        drafts: &[Draft],
+        frame: &TemplateFrame,
+        head: &HeadDraft,
+        drafts: &[MessageDraft],
         generation: bool,
         tag: &str,
     ) -> Result<Pair, ChatError> {
@@ -473,7 +479,7 @@ impl Renderer {
             "" => self.tag(frame, drafts),
             tag => tag.to_owned(),
         };
-        let mut writer = Writer::sketch(&tag);
+        let mut writer = DraftWriter::sketch(&tag);
         let sketch = self.write(frame, head, drafts, generation, &mut writer)?;
         let real = self.render(frame, head, drafts, generation)?;
         Ok(Pair {
@@ -487,25 +493,25 @@ impl Renderer {
     /// The pieces of a pair from byte `from` of the sketch on; before it both must be equal.
     fn place(
         &self,
-        frame: &Frame,
-        head: &Head,
-        drafts: &[Draft],
+        frame: &TemplateFrame,
+        head: &HeadDraft,
+        drafts: &[MessageDraft],
         generation: bool,
         pair: &Pair,
         from: usize,
     ) -> Result<Vec<Piece>, ChatError> {
         let before = &pair.sketch[..from];
         let real = pair.real.strip_prefix(before).ok_or(ChatError::NoAnchor)?;
-        let slots: Vec<Slot> = pair
+        let slots: Vec<Placeholder> = pair
             .slots
             .iter()
             .filter(|slot| !before.contains(&slot.sentinel))
             .cloned()
             .collect();
         let alone = |index: usize| {
-            let slot: &Slot = &slots[index];
+            let slot: &Placeholder = &slots[index];
             let number = slot.sentinel[pair.tag.len() + 1..].trim_end_matches('z');
-            let mut writer = Writer::alone(&pair.tag, number.parse().ok()?);
+            let mut writer = DraftWriter::alone(&pair.tag, number.parse().ok()?);
             let text = self
                 .write(frame, head, drafts, generation, &mut writer)
                 .ok()?;

@@ -23,7 +23,7 @@ pub enum ChatError {
     /// A tool cannot be described without letting its text speak as the template.
     #[error("a tool's name or schema holds the text of a control token")]
     HostileTools,
-    /// The template needs whole renderings: see [`super::battery::Mode::Fallback`].
+    /// The template needs whole renderings: see [`super::battery::RenderMode::Fallback`].
     #[error("the template cannot be rendered piece by piece: {0}")]
     Fallback(String),
     /// Nothing to append.
@@ -65,7 +65,7 @@ impl Marks {
 
 /// What a session fixes at its start.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Frame {
+pub struct TemplateFrame {
     /// The system text.
     pub system: Option<String>,
     /// The tools in OpenAI form.
@@ -141,7 +141,7 @@ pub struct Delta {
 
 /// A scripted or imported reply in the form the model would have sampled it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rendered {
+pub struct RenderedReply {
     /// The text after the generation prompt, up to the end of turn.
     pub pieces: Vec<Piece>,
     /// The end of turn.

@@ -19,5 +19,7 @@ mod renderer;
 mod thinking;
 
 pub use chat_template::ChatTemplate;
-pub use forms::{After, ChatError, Delta, Frame, Marks, Opening, Rendered, ReplyFormat};
+pub use forms::{
+    After, ChatError, Delta, Marks, Opening, RenderedReply, ReplyFormat, TemplateFrame,
+};
 pub use thinking::Thinking;

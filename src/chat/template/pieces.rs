@@ -1,15 +1,15 @@
 //! Which bytes of a rendering the template wrote and which came from contents.
 //!
-//! A conversation is rendered twice: once with a sentinel in the place of each foreign text (a
-//! *slot*), once as it is. The first tells where the template puts each text, the second what it
-//! makes of it. The pieces, joined, are the second rendering; a text that cannot be placed is
-//! refused, so that nothing foreign is ever taken for the template's.
+//! A conversation is rendered twice: once with a sentinel in the place of each text that the template did
+//! not write (a *placeholder*), once as it is. The first rendering shows where the template puts each text,
+//! the second what the template makes of it. The pieces, joined, are the second rendering. A text that
+//! cannot be placed is refused, so that content is never taken for the template's text.
 
 use crate::chat::tokens::authored::Authored;
 
 /// How the template changed a content on its way into the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum ContentForm {
     /// Not at all.
     Verbatim,
     /// White space removed at both ends.
@@ -34,15 +34,15 @@ pub enum Piece {
         /// The text as it stands in the rendering.
         text: String,
         /// What the template did to it.
-        form: Form,
+        form: ContentForm,
         /// What it came from.
-        owner: Owner,
+        owner: ContentOwner,
     },
 }
 
 /// What a content belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
+pub enum ContentOwner {
     /// A message: its index among those that were given.
     Message(usize),
     /// The session's system prompt.
@@ -51,12 +51,12 @@ pub enum Owner {
     Tools,
 }
 
-impl std::fmt::Display for Owner {
+impl std::fmt::Display for ContentOwner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Owner::Message(index) => write!(f, "message {index}"),
-            Owner::System => f.write_str("the system prompt"),
-            Owner::Tools => f.write_str("the tools"),
+            ContentOwner::Message(index) => write!(f, "message {index}"),
+            ContentOwner::System => f.write_str("the system prompt"),
+            ContentOwner::Tools => f.write_str("the tools"),
         }
     }
 }
@@ -86,13 +86,13 @@ pub fn for_tokenizer(pieces: Vec<Piece>) -> Vec<Authored> {
 
 /// A foreign text and the sentinel that stands for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slot {
+pub struct Placeholder {
     /// Stands for the text in the first rendering; occurs in no content.
     pub sentinel: String,
     /// The foreign text.
     pub text: String,
     /// What it belongs to.
-    pub owner: Owner,
+    pub owner: ContentOwner,
 }
 
 /// Why a rendering cannot be taken apart.
@@ -100,13 +100,13 @@ pub struct Slot {
 pub enum PlaceError {
     /// The template leaves a text out.
     #[error("the template leaves out the text of {0}")]
-    Dropped(Owner),
+    Dropped(ContentOwner),
     /// The template writes a text more than once.
     #[error("the template writes the text of {0} more than once")]
-    Repeated(Owner),
+    Repeated(ContentOwner),
     /// The template's own text depends on the content.
     #[error("the template writes other text of its own around {0} when its content changes")]
-    Unplaced(Owner),
+    Unplaced(ContentOwner),
     /// Two renderings of the same messages differ where no message stands.
     #[error("the template does not write the same text twice")]
     Unsteady,
@@ -114,7 +114,7 @@ pub enum PlaceError {
 
 impl PlaceError {
     /// What cannot be placed.
-    pub fn owner(&self) -> Option<Owner> {
+    pub fn owner(&self) -> Option<ContentOwner> {
         match self {
             PlaceError::Dropped(owner)
             | PlaceError::Repeated(owner)
@@ -128,12 +128,12 @@ impl PlaceError {
 /// (one more than places), and the slots' indexes in order of appearance.
 pub fn skeleton<'a>(
     sketch: &'a str,
-    slots: &[Slot],
+    slots: &[Placeholder],
 ) -> Result<(Vec<&'a str>, Vec<usize>), PlaceError> {
     let mut found = Vec::with_capacity(slots.len());
     for (index, slot) in slots.iter().enumerate() {
         let mut hits = sketch.match_indices(&slot.sentinel);
-        if slot.owner == Owner::Tools {
+        if slot.owner == ContentOwner::Tools {
             // Templates may write a text of a tool several times, or not at all.
             found.extend(hits.map(|(at, _)| (at, index)));
             continue;
@@ -156,15 +156,15 @@ pub fn skeleton<'a>(
 }
 
 /// Takes `rendering` apart along the rendering with sentinels. `alone(slot)` renders with that
-/// slot's text true and sentinels in all others; it is asked only when the usual forms do not fit.
+/// slot's text true and sentinels in all others; it is called only when the usual forms do not fit.
 pub fn place(
     sketch: &str,
     rendering: &str,
-    slots: &[Slot],
+    slots: &[Placeholder],
     mut alone: impl FnMut(usize) -> Option<String>,
 ) -> Result<Vec<Piece>, PlaceError> {
     let (texts, order) = skeleton(sketch, slots)?;
-    let candidates: Vec<Vec<(Form, String)>> = order
+    let candidates: Vec<Vec<(ContentForm, String)>> = order
         .iter()
         .map(|&index| forms(&slots[index].text))
         .collect();
@@ -176,7 +176,7 @@ pub fn place(
                 let unplaced = PlaceError::Unplaced(slots[index].owner);
                 let text = alone(index).ok_or(unplaced.clone())?;
                 seen.push((
-                    Form::Other,
+                    ContentForm::Other,
                     between(&text, &texts, &order, at, slots).ok_or(unplaced)?,
                 ));
             }
@@ -203,16 +203,16 @@ fn push_template(pieces: &mut Vec<Piece>, text: &str) {
     }
 }
 
-fn forms(text: &str) -> Vec<(Form, String)> {
+fn forms(text: &str) -> Vec<(ContentForm, String)> {
     let json = serde_json::Value::String(text.to_owned()).to_string();
     let all = [
-        (Form::Verbatim, text),
-        (Form::Trimmed, text.trim()),
-        (Form::TrimmedStart, text.trim_start()),
-        (Form::TrimmedEnd, text.trim_end()),
-        (Form::Json, &json[1..json.len() - 1]),
+        (ContentForm::Verbatim, text),
+        (ContentForm::Trimmed, text.trim()),
+        (ContentForm::TrimmedStart, text.trim_start()),
+        (ContentForm::TrimmedEnd, text.trim_end()),
+        (ContentForm::Json, &json[1..json.len() - 1]),
     ];
-    let mut out: Vec<(Form, String)> = Vec::new();
+    let mut out: Vec<(ContentForm, String)> = Vec::new();
     for (form, made) in all {
         if !out.iter().any(|(_, other)| other == made) {
             out.push((form, made.to_owned()));
@@ -225,8 +225,8 @@ fn forms(text: &str) -> Vec<(Form, String)> {
 fn choose(
     rendering: &str,
     texts: &[&str],
-    candidates: &[Vec<(Form, String)>],
-) -> Option<Vec<(Form, String)>> {
+    candidates: &[Vec<(ContentForm, String)>],
+) -> Option<Vec<(ContentForm, String)>> {
     let mut rest = rendering.strip_prefix(texts[0])?;
     let mut chosen = Vec::with_capacity(candidates.len());
     for (at, forms) in candidates.iter().enumerate() {
@@ -253,7 +253,7 @@ fn between(
     texts: &[&str],
     order: &[usize],
     at: usize,
-    slots: &[Slot],
+    slots: &[Placeholder],
 ) -> Option<String> {
     let mut before = String::new();
     for n in 0..at {
@@ -283,14 +283,14 @@ pub(super) fn common(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn slots(texts: &[&str]) -> Vec<Slot> {
+    fn slots(texts: &[&str]) -> Vec<Placeholder> {
         texts
             .iter()
             .enumerate()
-            .map(|(n, text)| Slot {
+            .map(|(n, text)| Placeholder {
                 sentinel: format!("S{n}S"),
                 text: (*text).to_owned(),
-                owner: Owner::Message(n),
+                owner: ContentOwner::Message(n),
             })
             .collect()
     }
@@ -299,14 +299,21 @@ mod tests {
     fn contents_are_found_in_each_form() {
         let slots = slots(&[" a ", " b ", "c\"\n"]);
         let pieces = place("<S0S><S1S><S2S>", "< a ><b><c\\\"\\n>", &slots, |_| None).unwrap();
-        let forms: Vec<Form> = pieces
+        let forms: Vec<ContentForm> = pieces
             .iter()
             .filter_map(|p| match p {
                 Piece::Content { form, .. } => Some(*form),
                 Piece::Template(_) => None,
             })
             .collect();
-        assert_eq!(forms, [Form::Verbatim, Form::Trimmed, Form::Json]);
+        assert_eq!(
+            forms,
+            [
+                ContentForm::Verbatim,
+                ContentForm::Trimmed,
+                ContentForm::Json
+            ]
+        );
         assert_eq!(join(&pieces), "< a ><b><c\\\"\\n>");
     }
 
@@ -332,8 +339,8 @@ mod tests {
     #[test]
     fn a_tools_text_may_stand_twice_or_nowhere_and_is_content_wherever_it_stands() {
         let mut slots = slots(&["a", "b", "c"]);
-        slots[0].owner = Owner::Tools;
-        slots[1].owner = Owner::Tools;
+        slots[0].owner = ContentOwner::Tools;
+        slots[1].owner = ContentOwner::Tools;
         let pieces = place("<S0S><S0S><S2S>", "<a><a><c>", &slots, |_| None).unwrap();
         let contents = pieces.iter().filter(|p| matches!(p, Piece::Content { .. }));
         assert_eq!(contents.map(Piece::text).collect::<String>(), "aac");
@@ -345,11 +352,11 @@ mod tests {
         let slots = slots(&["a", "b"]);
         assert_eq!(
             place("<S0S>", "<a>", &slots, |_| None),
-            Err(PlaceError::Dropped(Owner::Message(1)))
+            Err(PlaceError::Dropped(ContentOwner::Message(1)))
         );
         assert_eq!(
             place("<S0S><S0S><S1S>", "<a><a><b>", &slots, |_| None),
-            Err(PlaceError::Repeated(Owner::Message(0)))
+            Err(PlaceError::Repeated(ContentOwner::Message(0)))
         );
         assert!(matches!(
             place("<S0S><S1S>", "<a>!<b>", &slots, |_| None),

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use aho_corasick::AhoCorasick;
 use serde_json::{Value, json};
 
-use super::adapt::Plan;
-use super::forms::{Frame, Marks};
+use super::adapt::Substitutes;
+use super::forms::{Marks, TemplateFrame};
 use crate::llama::bridge::Template;
 
 /// The template with the plan in force; the battery tries plans on it.
@@ -15,7 +15,7 @@ use crate::llama::bridge::Template;
 pub(super) struct Renderer {
     pub bridge: Template,
     pub marks: Marks,
-    pub plan: Plan,
+    pub plan: Substitutes,
     /// The end of turn of plain replies, where it is no end-of-generation token.
     pub turn_end: Option<String>,
     control: Option<AhoCorasick>,
@@ -29,7 +29,7 @@ impl Renderer {
         Renderer {
             bridge,
             marks,
-            plan: Plan::default(),
+            plan: Substitutes::default(),
             turn_end: None,
             control,
         }
@@ -44,7 +44,7 @@ impl Renderer {
 
     pub fn request(
         &self,
-        frame: &Frame,
+        frame: &TemplateFrame,
         tools: Option<&Value>,
         messages: Vec<Value>,
         generation: bool,

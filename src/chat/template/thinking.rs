@@ -5,7 +5,7 @@
 pub struct Thinking {
     /// The template leaves the reasoning of earlier turns out.
     pub dropped: bool,
-    /// It has an argument that keeps it.
+    /// The template has an argument that keeps that reasoning.
     pub can_be_preserved: bool,
     /// The generation prompt opens the reasoning by itself.
     pub opened: bool,

@@ -1,5 +1,5 @@
 //! Where the special tokens of a text are, and who wrote them: llama.cpp's partition of a text by
-//! special tokens, done by us so that it can tell the template's control text from content's. Pure;
+//! special tokens, done here so that the template's control text and a content's are kept apart. Pure: it
 //! knows the texts of special tokens and no vocabulary.
 
 use std::cmp::Reverse;
@@ -12,7 +12,7 @@ use crate::ledger::Token;
 
 /// What a special token is to content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Class {
+pub enum SpecialClass {
     /// A control token: only the template writes it.
     Control,
     /// A user-defined token that the template uses as a mark, such as `<think>`: likewise.
@@ -29,7 +29,7 @@ pub struct Special {
     /// The exact text that becomes the token.
     pub text: String,
     /// Who may write it.
-    pub class: Class,
+    pub class: SpecialClass,
     /// White space to its left belongs to no token.
     pub lstrip: bool,
     /// White space to its right belongs to no token.
@@ -38,16 +38,16 @@ pub struct Special {
 
 /// A rendered text and the ranges (bytes) that are content.
 #[derive(Clone, Debug, Default)]
-pub struct Rendered {
+pub struct AuthoredText {
     /// The whole text.
     pub text: String,
     /// Ascending, not empty, not overlapping.
     content: Vec<Range<usize>>,
 }
 
-impl Rendered {
+impl AuthoredText {
     /// The concatenation of some pieces.
-    pub fn of(pieces: &[Authored]) -> Rendered {
+    pub fn of(pieces: &[Authored]) -> AuthoredText {
         let mut text = String::with_capacity(pieces.iter().map(|p| p.text().len()).sum());
         let mut content = Vec::new();
         for piece in pieces.iter().filter(|p| !p.text().is_empty()) {
@@ -57,11 +57,11 @@ impl Rendered {
                 content.push(start..text.len());
             }
         }
-        Rendered { text, content }
+        AuthoredText { text, content }
     }
 
     /// The same without its first `bytes`, which must end at a character.
-    pub fn without_first(mut self, bytes: usize) -> Rendered {
+    pub fn without_first(mut self, bytes: usize) -> AuthoredText {
         self.text.drain(..bytes);
         for range in &mut self.content {
             *range = range.start.saturating_sub(bytes)..range.end.saturating_sub(bytes);
@@ -111,7 +111,7 @@ impl Specials {
         // llama.cpp's order among texts of one length is that of an unstable sort. It would matter
         // only where two of them overlap in a text.
         list.sort_by_key(|special| (Reverse(special.text.len()), special.token));
-        let guarded = list.iter().filter(|s| s.class != Class::Word);
+        let guarded = list.iter().filter(|s| s.class != SpecialClass::Word);
         Ok(Specials {
             all: AhoCorasick::new(list.iter().map(|special| &special.text))?,
             guarded: AhoCorasick::new(guarded.map(|special| &special.text))?,
@@ -127,7 +127,7 @@ impl Specials {
     /// Whether the text of a control token or a mark lies in content, or partly so: whether
     /// llama.cpp's partition would cut there. What its tokenizers then merge to such a token does
     /// not show here, for they see another text (escaped, prefixed, normalized).
-    pub fn hostile(&self, rendered: &Rendered) -> bool {
+    pub fn hostile(&self, rendered: &AuthoredText) -> bool {
         rendered.has_content()
             && self
                 .guarded
@@ -137,14 +137,14 @@ impl Specials {
 
     /// Cuts a text at its special tokens as llama.cpp does, except that control tokens and marks
     /// count only where the template alone wrote them.
-    pub fn partition(&self, rendered: &Rendered) -> Vec<Fragment> {
+    pub fn partition(&self, rendered: &AuthoredText) -> Vec<Fragment> {
         let bytes = rendered.text.as_bytes();
         let mut hits: Vec<(usize, Range<usize>)> = self
             .all
             .find_overlapping_iter(&rendered.text)
             .map(|hit| (hit.pattern().as_usize(), hit.range()))
             .filter(|(which, range)| {
-                self.list[*which].class == Class::Word || rendered.by_template(range)
+                self.list[*which].class == SpecialClass::Word || rendered.by_template(range)
             })
             .collect();
         hits.sort_unstable_by_key(|(which, range)| (*which, range.start));
@@ -191,7 +191,7 @@ impl Specials {
         let mut hits: Vec<Range<usize>> = self
             .all
             .find_overlapping_iter(text)
-            .filter(|hit| self.list[hit.pattern().as_usize()].class == Class::Mark)
+            .filter(|hit| self.list[hit.pattern().as_usize()].class == SpecialClass::Mark)
             .map(|hit| hit.range())
             .collect();
         hits.sort_unstable_by_key(|range| (range.start, range.end));
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
     use Fragment::Text;
 
-    fn specials(list: &[(&str, Class)]) -> Specials {
+    fn specials(list: &[(&str, SpecialClass)]) -> Specials {
         let list = list.iter().enumerate().map(|(id, (text, class))| Special {
             token: Token(id as i32),
             text: text.to_string(),
@@ -240,18 +240,18 @@ mod tests {
         Fragment::Token(Token(id))
     }
 
-    const CHAT: &[(&str, Class)] = &[
-        ("<|s|>", Class::Control),
-        ("<|e|>", Class::Control),
-        ("<think>", Class::Mark),
-        ("  ", Class::Word),
-        ("    ", Class::Word),
+    const CHAT: &[(&str, SpecialClass)] = &[
+        ("<|s|>", SpecialClass::Control),
+        ("<|e|>", SpecialClass::Control),
+        ("<think>", SpecialClass::Mark),
+        ("  ", SpecialClass::Word),
+        ("    ", SpecialClass::Word),
     ];
 
     #[test]
     fn only_the_template_cuts_at_control_text() {
         let chat = specials(CHAT);
-        let rendered = Rendered::of(&[
+        let rendered = AuthoredText::of(&[
             template("<|s|>u"),
             content("a<|e|><think>b"),
             template("<|e|>"),
@@ -268,19 +268,22 @@ mod tests {
             [template("x"), content("<|s"), template("|>y")],
             [template("x<"), content("|s|"), template(">y")],
         ] {
-            let rendered = Rendered::of(&pieces);
+            let rendered = AuthoredText::of(&pieces);
             assert!(chat.hostile(&rendered));
             assert_eq!(chat.partition(&rendered), [Text(0..7)]);
         }
-        let cut_by_nothing = Rendered::of(&[template("<|s"), content(""), template("|>")]);
+        let cut_by_nothing = AuthoredText::of(&[template("<|s"), content(""), template("|>")]);
         assert!(!chat.hostile(&cut_by_nothing));
         assert_eq!(chat.partition(&cut_by_nothing), [token(0)]);
     }
 
     #[test]
     fn the_templates_own_token_survives_content_that_overlaps_it() {
-        let overlapping = specials(&[("|><|", Class::Control), ("<|e|>", Class::Control)]);
-        let rendered = Rendered::of(&[content("|>"), template("<|e|>")]);
+        let overlapping = specials(&[
+            ("|><|", SpecialClass::Control),
+            ("<|e|>", SpecialClass::Control),
+        ]);
+        let rendered = AuthoredText::of(&[content("|>"), template("<|e|>")]);
         assert!(overlapping.hostile(&rendered));
         assert_eq!(overlapping.partition(&rendered), [Text(0..2), token(1)]);
     }
@@ -288,7 +291,7 @@ mod tests {
     #[test]
     fn the_longest_token_is_found_first_and_words_are_found_in_content() {
         let chat = specials(CHAT);
-        let rendered = Rendered::of(&[content("a       b")]);
+        let rendered = AuthoredText::of(&[content("a       b")]);
         assert!(!chat.hostile(&rendered));
         assert_eq!(
             chat.partition(&rendered),
@@ -299,11 +302,11 @@ mod tests {
     #[test]
     fn white_space_beside_stripping_tokens_is_no_fragment() {
         let strip = specials(&[
-            ("<left>", Class::Control),
-            ("<right>", Class::Control),
-            ("\n\n", Class::Word),
+            ("<left>", SpecialClass::Control),
+            ("<right>", SpecialClass::Control),
+            ("\n\n", SpecialClass::Word),
         ]);
-        let rendered = Rendered::of(&[template("a \n<left> b<right> \n\nc<right>\n")]);
+        let rendered = AuthoredText::of(&[template("a \n<left> b<right> \n\nc<right>\n")]);
         assert_eq!(
             strip.partition(&rendered),
             [
@@ -320,11 +323,11 @@ mod tests {
     #[test]
     fn broken_text_holds_no_mark_in_any_part() {
         let nested = specials(&[
-            ("<a<a>", Class::Mark),
-            ("<a>", Class::Mark),
-            ("a>", Class::Control),
-            ("é-é", Class::Mark),
-            ("x", Class::Mark),
+            ("<a<a>", SpecialClass::Mark),
+            ("<a>", SpecialClass::Mark),
+            ("a>", SpecialClass::Control),
+            ("é-é", SpecialClass::Mark),
+            ("x", SpecialClass::Mark),
         ]);
         for (text, cuts) in [
             ("..<a<a>..", vec![3, 5]),
@@ -339,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_text_without_its_first_bytes_knows_its_content() {
-        let rendered = Rendered::of(&[template("ab"), content("cd"), template("ef")]);
+        let rendered = AuthoredText::of(&[template("ab"), content("cd"), template("ef")]);
         for (bytes, range) in [(1, 1..3), (2, 0..2), (3, 0..1)] {
             assert_eq!(rendered.clone().without_first(bytes).content, [range]);
         }

@@ -10,10 +10,8 @@
 
 use std::collections::HashSet;
 
-use super::authored::Authored;
-// The name under which the agent room knows it.
-pub use super::authored::Authored as Piece;
-use super::control::{Class, Fragment, Rendered, Special, Specials, is_space};
+pub use super::authored::Authored;
+use super::control::{AuthoredText, Fragment, Special, SpecialClass, Specials, is_space};
 use crate::ledger::Token;
 use crate::llama::{Vocab, VocabError};
 
@@ -41,10 +39,10 @@ pub enum TokenizeError {
 
 /// How a text joins what stands before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Join {
-    /// It is the first, or follows a special token: llama.cpp's own treatment.
+enum Junction {
+    /// The text is the first, or follows a special token: llama.cpp's own treatment.
     Fresh,
-    /// It follows ordinary text: no space prefix.
+    /// The text follows ordinary text: no space prefix.
     Text,
 }
 
@@ -86,11 +84,11 @@ impl Tokenizer {
             }
             let text = vocab.text(token);
             let class = if control {
-                Class::Control
+                SpecialClass::Control
             } else if is_mark(&text, template_source) {
-                Class::Mark
+                SpecialClass::Mark
             } else {
-                Class::Word
+                SpecialClass::Word
             };
             let (lstrip, rstrip) = vocab.strips(token);
             list.push(Special {
@@ -104,7 +102,7 @@ impl Tokenizer {
         let cutting = list.iter().map(|s| s.token).collect();
         let guarded = list
             .iter()
-            .filter(|s| s.class != Class::Word)
+            .filter(|s| s.class != SpecialClass::Word)
             .map(|s| s.token)
             .collect();
         let stranger = stranger(&vocab);
@@ -142,7 +140,7 @@ impl Tokenizer {
         pieces: &[Authored],
         at_start: bool,
     ) -> Result<Vec<Token>, TokenizeError> {
-        let mut tokens = self.tokens(&Rendered::of(pieces), Join::Fresh)?;
+        let mut tokens = self.tokens(&AuthoredText::of(pieces), Junction::Fresh)?;
         if at_start
             && self.vocab.adds_bos()
             && let Some(bos) = self.vocab.bos()
@@ -172,15 +170,15 @@ impl Tokenizer {
         let Some(last) = ledger.last() else {
             return self.tokenize(pieces, true);
         };
-        let mut rendered = Rendered::of(pieces);
+        let mut rendered = AuthoredText::of(pieces);
         if !self.cutting.contains(last) {
-            return self.tokens(&rendered, Join::Text);
+            return self.tokens(&rendered, Junction::Text);
         }
         if self.vocab.strips(*last).1 {
             let space = rendered.text.bytes().take_while(|b| is_space(*b)).count();
             rendered = rendered.without_first(space);
         }
-        self.tokens(&rendered, Join::Fresh)
+        self.tokens(&rendered, Junction::Fresh)
     }
 
     /// The control tokens of the vocabulary, the longest text first.
@@ -188,7 +186,7 @@ impl Tokenizer {
         self.specials
             .list()
             .iter()
-            .filter(|special| special.class == Class::Control)
+            .filter(|special| special.class == SpecialClass::Control)
             .map(|special| special.token)
     }
 
@@ -197,7 +195,7 @@ impl Tokenizer {
         self.specials
             .list()
             .iter()
-            .filter(|special| special.class != Class::Word)
+            .filter(|special| special.class != SpecialClass::Word)
             .map(|special| special.token)
     }
 
@@ -224,7 +222,7 @@ impl Tokenizer {
         &self.vocab
     }
 
-    fn tokens(&self, rendered: &Rendered, join: Join) -> Result<Vec<Token>, TokenizeError> {
+    fn tokens(&self, rendered: &AuthoredText, join: Junction) -> Result<Vec<Token>, TokenizeError> {
         if !self.specials.hostile(rendered) {
             let tokens = self.plain(&rendered.text, join, true)?;
             if !rendered.has_content() || self.by_template(&tokens, rendered) {
@@ -235,7 +233,7 @@ impl Tokenizer {
     }
 
     /// Whether all guarded tokens among `tokens` are where the template wrote their text.
-    fn by_template(&self, tokens: &[Token], rendered: &Rendered) -> bool {
+    fn by_template(&self, tokens: &[Token], rendered: &AuthoredText) -> bool {
         let mut guarded = tokens.iter().filter(|t| self.speaks(**t)).peekable();
         if guarded.peek().is_none() {
             return true;
@@ -257,15 +255,15 @@ impl Tokenizer {
     /// The path for text in which content holds control text.
     fn tokenize_hostile(
         &self,
-        rendered: &Rendered,
-        mut join: Join,
+        rendered: &AuthoredText,
+        mut join: Junction,
     ) -> Result<Vec<Token>, TokenizeError> {
         let mut tokens = Vec::new();
         for fragment in self.specials.partition(rendered) {
             match fragment {
                 Fragment::Token(token) => {
                     tokens.push(token);
-                    join = Join::Fresh;
+                    join = Junction::Fresh;
                 }
                 Fragment::Text(range) => {
                     let text = &rendered.text[range.clone()];
@@ -281,7 +279,7 @@ impl Tokenizer {
     }
 
     /// The tokens of a text none of which is a control token or a mark.
-    fn harmless(&self, text: &str, mut join: Join) -> Result<Vec<Token>, TokenizeError> {
+    fn harmless(&self, text: &str, mut join: Junction) -> Result<Vec<Token>, TokenizeError> {
         // Marks are cut out of text in any case; these breaks are known beforehand.
         let mut tokens = Vec::new();
         let mut start = 0;
@@ -293,7 +291,7 @@ impl Tokenizer {
             } else {
                 tokens.extend(natural);
             }
-            join = Join::Text;
+            join = Junction::Text;
             start = end;
         }
         Ok(tokens)
@@ -303,14 +301,14 @@ impl Tokenizer {
     /// given as text: cut one character before such a token is whole, so that the rest keeps its
     /// natural tokens. Each cut is found by doubling and halving, so the time is that of the
     /// text's length times the logarithm of a part's.
-    fn broken(&self, text: &str, mut join: Join) -> Result<Vec<Token>, TokenizeError> {
+    fn broken(&self, text: &str, mut join: Junction) -> Result<Vec<Token>, TokenizeError> {
         let ends = text.char_indices().skip(1).map(|(at, _)| at);
         let bounds: Vec<usize> = [0].into_iter().chain(ends).chain([text.len()]).collect();
         let last = bounds.len() - 1;
         let mut tokens = Vec::new();
         let (mut from, mut step) = (0, 64);
         while from < last {
-            // In characters: up to `clean` nothing speaks, up to `bad` something does.
+            // In characters: up to `clean` there is no control token, up to `bad` there is one.
             let (mut clean, mut bad) = (from, last + 1);
             let mut kept = Vec::new();
             let mut to = (from + step).min(last);
@@ -332,15 +330,20 @@ impl Tokenizer {
             tokens.append(&mut kept);
             step = 2 * (clean - from);
             from = clean;
-            join = Join::Text;
+            join = Junction::Text;
         }
         Ok(tokens)
     }
 
     /// llama.cpp's tokens of a text, with or without its space prefix.
-    fn plain(&self, text: &str, join: Join, special: bool) -> Result<Vec<Token>, TokenizeError> {
+    fn plain(
+        &self,
+        text: &str,
+        join: Junction,
+        special: bool,
+    ) -> Result<Vec<Token>, TokenizeError> {
         let guard = match (&self.prefix, join) {
-            (Some(guard), Join::Text) if !text.is_empty() => guard,
+            (Some(guard), Junction::Text) if !text.is_empty() => guard,
             _ => return Ok(self.vocab.tokenize(text, special)?),
         };
         let mut tokens = self

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use crate::config::Layer;
+use crate::config::ConfigLayer;
 
 #[derive(Args, Debug, Default)]
 pub struct ModelArgs {
@@ -158,7 +158,7 @@ pub struct ModelArgs {
 
 impl ModelArgs {
     /// Writes what was typed into a layer.
-    pub fn lay(&self, layer: &mut Layer) {
+    pub fn lay(&self, layer: &mut ConfigLayer) {
         macro_rules! take {
             ($($field:ident)*) => { $(layer.$field = self.$field.clone();)* };
         }

@@ -3,7 +3,7 @@
 
 use clap::Args;
 
-use crate::config::Layer;
+use crate::config::ConfigLayer;
 
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Sampling")]
@@ -59,7 +59,7 @@ pub struct SamplingArgs {
 
 impl SamplingArgs {
     /// Writes what was typed into a layer.
-    pub fn lay(&self, layer: &mut Layer) {
+    pub fn lay(&self, layer: &mut ConfigLayer) {
         layer.temp = self.temp;
         layer.top_k = self.top_k;
         layer.top_p = self.top_p;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{ModelArgs, SamplingArgs, ToolArgs};
-use crate::cli::serve::Client;
-use crate::config::Layer;
+use crate::cli::serve::ClientProgram;
+use crate::config::ConfigLayer;
 
 #[derive(Args, Debug)]
 pub struct ServeArgs {
@@ -40,7 +40,7 @@ pub struct ServeArgs {
 
     /// Print what a client needs to use this server, and end
     #[arg(long, value_name = "CLIENT")]
-    pub print_config: Option<Client>,
+    pub print_config: Option<ClientProgram>,
 
     #[command(flatten)]
     tooling: ToolArgs,
@@ -54,8 +54,8 @@ pub struct ServeArgs {
 
 impl ServeArgs {
     /// What the flags say.
-    pub fn layer(&self) -> Layer {
-        let mut layer = Layer::default();
+    pub fn layer(&self) -> ConfigLayer {
+        let mut layer = ConfigLayer::default();
         self.tooling.lay(&mut layer);
         self.model.lay(&mut layer);
         self.sampling.lay(&mut layer);

@@ -14,14 +14,14 @@ use super::*;
 fn console() -> (Console, std::io::PipeWriter) {
     let console = Console::new(Steering::default(), Arc::default());
     let (input, typed) = std::io::pipe().unwrap();
-    let reading = Reading::start(&console.shared, input, Vec::new()).unwrap();
+    let reading = ConsoleThreads::start(&console.shared, input, Vec::new()).unwrap();
     *lock(&console.reading) = Some(reading);
     (console, typed)
 }
 
 /// Types once a question stands there.
 fn at_the_question(console: &Console, mut typed: &std::io::PipeWriter, keys: &[u8]) {
-    while !matches!(console.shared.state().mode(), Mode::Ask(_)) {
+    while !matches!(console.shared.state().mode(), InputMode::Ask(_)) {
         std::thread::yield_now();
     }
     typed.write_all(keys).unwrap();
@@ -40,8 +40,8 @@ fn a_question_is_answered_by_the_line_that_is_typed_after_it() {
         console.ask("run wants to run:", "? ")
     });
     assert_eq!(answer.as_deref(), Some("no"));
-    assert_eq!(console.line(""), Typed::Line("y".into()));
-    assert_eq!(console.line(""), Typed::Line("later".into()));
+    assert_eq!(console.line(""), PromptAnswer::Line("y".into()));
+    assert_eq!(console.line(""), PromptAnswer::Line("later".into()));
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn ctrl_c_behind_a_line_is_its_turns() {
     let (console, _typed) = console();
     let line = std::thread::scope(|scope| {
         scope.spawn(|| {
-            while console.shared.state().mode() != Mode::Prompt {
+            while console.shared.state().mode() != InputMode::Prompt {
                 std::thread::yield_now();
             }
             console.shared.change(|state| {
@@ -70,7 +70,7 @@ fn ctrl_c_behind_a_line_is_its_turns() {
         });
         console.line("")
     });
-    assert_eq!(line, Typed::Line("x".into()));
+    assert_eq!(line, PromptAnswer::Line("x".into()));
     assert!(console.shared.cancel.load(Ordering::SeqCst));
 }
 
@@ -79,14 +79,14 @@ fn an_input_that_is_over_refuses_the_question_and_ends_the_chat() {
     let (console, typed) = console();
     let answer = std::thread::scope(|scope| {
         let asked = scope.spawn(|| console.ask("", "? "));
-        while !matches!(console.shared.state().mode(), Mode::Ask(_)) {
+        while !matches!(console.shared.state().mode(), InputMode::Ask(_)) {
             std::thread::yield_now();
         }
         drop(typed);
         asked.join().unwrap()
     });
     assert_eq!(answer, None);
-    assert_eq!(console.line(""), Typed::End);
+    assert_eq!(console.line(""), PromptAnswer::End);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::term::count;
 use crate::agent::{MissNote, Receipt, TurnSum};
 use crate::ledger::Finish;
 
-/// One line for a turn. What came from disk is said apart, and an end that is not the model's own.
+/// One line for a turn. It names what came from disk, and an end that is not the model's own.
 pub fn line(sum: &TurnSum) -> String {
     let mut parts = Vec::new();
     if sum.restored > 0 {
@@ -66,11 +66,11 @@ pub fn full(r: &Receipt) -> String {
 pub mod samples {
     use super::*;
     use crate::agent::Milliseconds;
-    use crate::slot::Kind;
+    use crate::slot::CallKind;
 
     pub fn receipt() -> Receipt {
         Receipt {
-            kind: Kind::Turn,
+            kind: CallKind::Turn,
             call: 3,
             context: 9345,
             kept: 9310,

@@ -1,33 +1,33 @@
-//! `npast sessions list`: what there is, and how much of it a new process would find on disk.
+//! `npast sessions list`: all sessions, and how much of each a new process would find on disk.
 
 use serde_json::{Value, json};
 
-use super::super::Run;
+use super::super::CliContext;
 use super::super::error::Failure;
 use super::super::output::{self, ago, count, notice, table};
 use crate::agent::kv_owner;
 use crate::harmless;
-use crate::kv::Stored;
+use crate::kv::StoredShare;
 use crate::session::{Damaged, Db, Summary, Survey, now_ms};
 
 /// A line of the list.
-pub(super) struct Line {
+pub(super) struct SessionLine {
     pub summary: Summary,
     /// The name of the session it was made from.
     pub parent: Option<String>,
     /// `None` when the KV folder cannot be used.
-    pub stored: Option<Stored>,
+    pub stored: Option<StoredShare>,
 }
 
 /// The list: lines of the sessions that can be read, the last used first, and the others.
 #[derive(Default)]
-pub(super) struct Lines {
-    pub whole: Vec<Line>,
+pub(super) struct SessionLines {
+    pub whole: Vec<SessionLine>,
     pub damaged: Vec<Damaged>,
 }
 
-pub(super) fn run(run: &Run, db: Option<&Db>) -> Result<i32, Failure> {
-    let lines = db.map_or(Ok(Lines::default()), |db| read(run, db))?;
+pub(super) fn run(run: &CliContext, db: Option<&Db>) -> Result<i32, Failure> {
+    let lines = db.map_or(Ok(SessionLines::default()), |db| read(run, db))?;
     if run.json {
         let whole = lines.whole.iter().map(as_json);
         let lines: Vec<Value> = whole.chain(lines.damaged.iter().map(damaged)).collect();
@@ -43,8 +43,8 @@ pub(super) fn run(run: &Run, db: Option<&Db>) -> Result<i32, Failure> {
 /// All sessions.
 ///
 /// # Errors
-/// The database's. A KV folder that cannot be used is said, and the list goes on.
-pub(super) fn read(run: &Run, db: &Db) -> Result<Lines, Failure> {
+/// The database's. A KV folder that cannot be used is reported, and the list goes on.
+pub(super) fn read(run: &CliContext, db: &Db) -> Result<SessionLines, Failure> {
     let Survey {
         whole: all,
         damaged,
@@ -64,14 +64,14 @@ pub(super) fn read(run: &Run, db: &Db) -> Result<Lines, Failure> {
         let session = &summary.session;
         let stored = match &shelf {
             Ok(Some(shelf)) => {
-                // It was read whole a moment ago.
+                // The session was read whole a moment ago.
                 let ledger = db.ledger(session.id).unwrap_or_default();
                 Some(shelf.stored(&kv_owner(session.id), &ledger))
             }
-            Ok(None) => Some(Stored::default()),
+            Ok(None) => Some(StoredShare::default()),
             Err(_) => None,
         };
-        Line {
+        SessionLine {
             summary: summary.clone(),
             parent: session
                 .parent
@@ -80,7 +80,7 @@ pub(super) fn read(run: &Run, db: &Db) -> Result<Lines, Failure> {
             stored,
         }
     };
-    Ok(Lines {
+    Ok(SessionLines {
         whole: all.iter().map(line).collect(),
         damaged,
     })
@@ -91,7 +91,7 @@ pub(super) fn damaged(one: &Damaged) -> Value {
     json!({"id": one.id.0, "name": one.name, "damaged": one.what})
 }
 
-pub(super) fn as_json(line: &Line) -> Value {
+pub(super) fn as_json(line: &SessionLine) -> Value {
     let (s, stored) = (&line.summary, line.stored);
     json!({
         "id": s.session.id.0, "name": s.session.name, "messages": s.messages,
@@ -102,7 +102,7 @@ pub(super) fn as_json(line: &Line) -> Value {
     })
 }
 
-pub(super) fn listed(lines: &Lines, now: i64) -> String {
+pub(super) fn listed(lines: &SessionLines, now: i64) -> String {
     let mut text = match lines.whole.is_empty() {
         true => String::new(),
         false => table_of(&lines.whole, now),
@@ -118,7 +118,7 @@ pub(super) fn listed(lines: &Lines, now: i64) -> String {
     text
 }
 
-fn table_of(lines: &[Line], now: i64) -> String {
+fn table_of(lines: &[SessionLine], now: i64) -> String {
     let number = |stored: Option<usize>| stored.map_or_else(|| "?".to_owned(), count);
     let rows: Vec<Vec<String>> = lines
         .iter()

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::answer;
 use super::state::Gateway;
-use crate::gateway::wire::{Api, Kind, Refusal};
+use crate::gateway::wire::{Api, RefusalKind, RequestRefusal};
 
 /// `GET /health`.
 pub async fn health() -> Response {
@@ -34,8 +34,8 @@ pub async fn one_model(State(gateway): State<Gateway>, Path(name): Path<String>)
     if model["id"] == name {
         return answer::ok(&model);
     }
-    let refusal = Refusal::new(
-        Kind::NotFound,
+    let refusal = RequestRefusal::new(
+        RefusalKind::NotFound,
         format!("this server has one model, {}", gateway.model()),
     );
     answer::refused(Api::Own, &refusal)

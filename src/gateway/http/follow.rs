@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::json;
 
 use super::state::{Gateway, session_in};
-use super::work::Work;
-use crate::agent::{AgentError, History, NewSession, Open, TurnOptions};
+use super::work::RunningRequest;
+use crate::agent::{AgentError, ClientHistory, NewSession, TurnOptions, WhichSession};
 use crate::chat::Message;
-use crate::chat::pins::Rules;
-use crate::chat::wish::{Calls, Wish};
-use crate::gateway::wire::{Ask, Format, Keys, Kind, Refusal};
-use crate::service::{OpenSession, Opening, Request};
+use crate::chat::pins::PinRules;
+use crate::chat::wish::{Calls, ReplyWish};
+use crate::gateway::wire::{Ask, Format, RefusalKind, RequestRefusal, SessionKeys};
+use crate::service::{OpenSession, Request, SessionOpening};
 use crate::session::{self, SessionId};
 
 /// Responses whose places are remembered.
@@ -25,11 +25,11 @@ const RESPONSES: usize = 4096;
 /// end of its session.
 #[derive(Debug, Default)]
 pub struct Responses {
-    places: Mutex<Places>,
+    places: Mutex<ResponsePlaces>,
 }
 
 #[derive(Debug, Default)]
-struct Places {
+struct ResponsePlaces {
     by_id: HashMap<String, (i64, usize)>,
     /// The oldest first.
     order: VecDeque<String>,
@@ -58,10 +58,10 @@ impl Responses {
 ///
 /// # Errors
 /// A refusal; nothing was changed then.
-pub fn begin(gateway: &Gateway, ask: Ask) -> Result<Work, Refusal> {
+pub fn begin(gateway: &Gateway, ask: Ask) -> Result<RunningRequest, RequestRefusal> {
     let options = options(gateway, &ask);
     let (keys, seed) = (ask.keys, ask.sampling.seed);
-    let mut history = History {
+    let mut history = ClientHistory {
         system: ask.system,
         tools: ask.tools,
         messages: ask.messages,
@@ -81,23 +81,23 @@ pub fn begin(gateway: &Gateway, ask: Ask) -> Result<Work, Refusal> {
             let names = names(&keys, &history);
             let script = gateway.settings().script.clone();
             let service = gateway.service();
-            service.open_of(&history, &names, Rules::all(), new, script)?
+            service.open_of(&history, &names, PinRules::all(), new, script)?
         }
     };
     let stop = Arc::new(AtomicBool::new(false));
     let request = Request::Follow {
         history,
-        rules: Rules::all(),
+        rules: PinRules::all(),
         options,
     };
     let events = session.ask_until(request, &stop)?;
-    Ok(Work::new(session, events, stop))
+    Ok(RunningRequest::new(session, events, stop))
 }
 
 /// By what the client calls its conversation. Title requests share such a name with the conversation
 /// that they belong to, so it names one conversation with tools and one without, of each agent. Claude
 /// Code's agents beside have tools and the same name too: its conversations are found by what they say.
-fn names(keys: &Keys, history: &History) -> Vec<String> {
+fn names(keys: &SessionKeys, history: &ClientHistory) -> Vec<String> {
     let kind = match history.tools {
         Some(_) => "tools",
         None => "plain",
@@ -111,12 +111,12 @@ fn names(keys: &Keys, history: &History) -> Vec<String> {
 fn named(
     gateway: &Gateway,
     name: String,
-    history: &History,
+    history: &ClientHistory,
     new: NewSession,
-) -> Result<OpenSession, Refusal> {
+) -> Result<OpenSession, RequestRefusal> {
     let service = gateway.service();
-    let session = service.open(Opening {
-        open: Open::Named(name),
+    let session = service.open(SessionOpening {
+        open: WhichSession::Named(name),
         new: NewSession {
             system: history.system.clone(),
             tools: history.tools.clone(),
@@ -132,10 +132,17 @@ fn named(
 
 /// The history of a request that goes on from a response: what its session had then, and behind it what
 /// the request brings. The session's name.
-fn before(gateway: &Gateway, id: &str, history: &mut History) -> Result<String, Refusal> {
-    let unknown = || Refusal {
+fn before(
+    gateway: &Gateway,
+    id: &str,
+    history: &mut ClientHistory,
+) -> Result<String, RequestRefusal> {
+    let unknown = || RequestRefusal {
         param: Some("previous_response_id".into()),
-        ..Refusal::new(Kind::NotFound, "no response of this id is stored here")
+        ..RequestRefusal::new(
+            RefusalKind::NotFound,
+            "no response of this id is stored here",
+        )
     };
     let known = gateway.responses().get(id);
     let named = || id.strip_prefix("resp_").and_then(session_in);
@@ -185,7 +192,7 @@ fn options(gateway: &Gateway, ask: &Ask) -> TurnOptions {
         (own, asked) => asked.or(own),
     };
     options.stop.extend(ask.stop.iter().cloned());
-    options.wish = Wish {
+    options.wish = ReplyWish {
         calls: match ask.tools {
             Some(_) => ask.choice.clone(),
             None => Calls::Auto,
@@ -200,6 +207,6 @@ fn options(gateway: &Gateway, ask: &Ask) -> TurnOptions {
     options
 }
 
-fn failed(error: session::Error) -> Refusal {
+fn failed(error: session::DbError) -> RequestRefusal {
     AgentError::from(error).into()
 }

@@ -36,9 +36,9 @@ pub struct Metrics {
 
 /// A reply that is being made, until it is dropped.
 #[derive(Debug)]
-pub struct Running(std::sync::Arc<Metrics>);
+pub struct ReplyGuard(std::sync::Arc<Metrics>);
 
-impl Drop for Running {
+impl Drop for ReplyGuard {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::Relaxed);
     }
@@ -56,10 +56,10 @@ impl Metrics {
     }
 
     /// A reply begins.
-    pub fn begin(self: &std::sync::Arc<Metrics>) -> Running {
+    pub fn begin(self: &std::sync::Arc<Metrics>) -> ReplyGuard {
         add(&self.replies, 1);
         self.running.fetch_add(1, Ordering::Relaxed);
-        Running(self.clone())
+        ReplyGuard(self.clone())
     }
 
     /// A client went away before the end of its reply.

@@ -36,11 +36,11 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
 pub use access::{Access, Caller};
-pub use serve::{Limits, serve};
-pub use state::{Gateway, Settings};
-pub use token::{Token, TokenError};
+pub use serve::{ServerLimits, serve};
+pub use state::{Gateway, GatewaySettings};
+pub use token::{AccessToken, TokenError};
 
-use crate::gateway::wire::{Api, Kind, Refusal};
+use crate::gateway::wire::{Api, RefusalKind, RequestRefusal};
 
 /// Between two pieces of a body.
 const BODY_PAUSE: Duration = Duration::from_secs(15);
@@ -131,18 +131,21 @@ async fn counted(State(gateway): State<Gateway>, request: Request, next: Next) -
 
 async fn no_such_path(request: Request) -> Response {
     let api = Api::of(request.uri().path());
-    let refusal = Refusal::new(Kind::NotFound, "this server has no such path");
+    let refusal = RequestRefusal::new(RefusalKind::NotFound, "this server has no such path");
     answer::refused(api, &refusal)
 }
 
 async fn no_such_method(request: Request) -> Response {
     let api = Api::of(request.uri().path());
-    let refusal = Refusal::new(Kind::Method, "this path has no such method");
+    let refusal = RequestRefusal::new(RefusalKind::Method, "this path has no such method");
     answer::refused(api, &refusal)
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    let refusal = Refusal::new(Kind::Broken, "the request failed in an unexpected way");
+    let refusal = RequestRefusal::new(
+        RefusalKind::Broken,
+        "the request failed in an unexpected way",
+    );
     let mut response = answer::refused(Api::Own, &refusal);
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     response

@@ -3,14 +3,16 @@
 use serde_json::json;
 
 use crate::agent::{AgentError, Done, Event, Receipt};
-use crate::gateway::wire::{Call, End, Kind, Part, Progress, Refusal, Usage};
+use crate::gateway::wire::{
+    PrefillProgress, RefusalKind, ReplyPart, RequestRefusal, WireCall, WireEnd, WireUsage,
+};
 use crate::ledger::Finish;
 
 /// What a client is told of an event.
 #[derive(Debug, PartialEq)]
-pub enum Said {
+pub enum ReplyNews {
     /// A part of the reply.
-    Part(Part),
+    Part(ReplyPart),
     /// Nothing of the reply yet, in a few words.
     Waiting(String),
     /// Nothing.
@@ -19,55 +21,57 @@ pub enum Said {
 
 /// Reads the events of one request.
 #[derive(Debug, Default)]
-pub struct Parts {
+pub struct PartReader {
     restored: usize,
     /// Of the request's calls; one where no tools of npast's run.
     receipts: Vec<Receipt>,
 }
 
-impl Parts {
+impl PartReader {
     /// What an event says.
-    pub fn read(&mut self, event: Event) -> Said {
+    pub fn read(&mut self, event: Event) -> ReplyNews {
         match event {
-            Event::Queued { place } => Said::Waiting(format!("waits behind {place} others")),
+            Event::Queued { place } => ReplyNews::Waiting(format!("waits behind {place} others")),
             Event::Restoring { tokens } => {
                 self.restored = tokens;
-                Said::Waiting(format!("puts back {tokens} tokens"))
+                ReplyNews::Waiting(format!("puts back {tokens} tokens"))
             }
-            Event::Prefill { done, total } => Said::Part(Part::Prefill(Progress {
-                done,
-                total,
-                cached: self.restored,
-            })),
-            Event::Reasoning { text } => Said::Part(Part::Reasoning(text)),
-            Event::Text { text } => Said::Part(Part::Text(text)),
+            Event::Prefill { done, total } => {
+                ReplyNews::Part(ReplyPart::Prefill(PrefillProgress {
+                    done,
+                    total,
+                    cached: self.restored,
+                }))
+            }
+            Event::Reasoning { text } => ReplyNews::Part(ReplyPart::Reasoning(text)),
+            Event::Text { text } => ReplyNews::Part(ReplyPart::Text(text)),
             Event::ToolCall {
                 id,
                 name,
                 arguments,
-            } => Said::Part(Part::Call(Call {
+            } => ReplyNews::Part(ReplyPart::Call(WireCall {
                 id,
                 name,
                 arguments,
             })),
             Event::Receipt(receipt) => {
                 self.receipts.push(*receipt);
-                Said::Nothing
+                ReplyNews::Nothing
             }
-            Event::Done(done) => Said::Part(Part::End(self.end(&done))),
+            Event::Done(done) => ReplyNews::Part(ReplyPart::End(self.end(&done))),
             Event::Error {
                 kind,
                 message,
                 hint,
                 ..
-            } => Said::Part(Part::Failed(refusal(&kind, message, hint))),
+            } => ReplyNews::Part(ReplyPart::Failed(refusal(&kind, message, hint))),
             Event::Session { .. }
             | Event::Notice { .. }
             | Event::ToolResult { .. }
             | Event::Question(_)
             | Event::Compress { .. }
             | Event::Steered { .. }
-            | Event::Turn(_) => Said::Nothing,
+            | Event::Turn(_) => ReplyNews::Nothing,
         }
     }
 
@@ -76,7 +80,7 @@ impl Parts {
         &self.receipts
     }
 
-    fn end(&self, done: &Done) -> End {
+    fn end(&self, done: &Done) -> WireEnd {
         let mut npast = json!({ "receipt": self.receipts.last() });
         let finish = match done {
             Done::Turn(end) => end.finish,
@@ -99,16 +103,16 @@ impl Parts {
             }
             _ => Finish::Interrupted,
         };
-        let mut usage = Usage::default();
+        let mut usage = WireUsage::default();
         for receipt in &self.receipts {
-            let one = Usage::of(receipt);
+            let one = WireUsage::of(receipt);
             usage.prompt += one.prompt;
             usage.cached += one.cached;
             usage.generated += one.generated;
             usage.prompt_ms += one.prompt_ms;
             usage.decode_ms += one.decode_ms;
         }
-        End {
+        WireEnd {
             finish,
             usage,
             npast: Some(npast),
@@ -117,23 +121,23 @@ impl Parts {
 }
 
 /// An error of the service, as a refusal.
-pub fn refusal(kind: &str, message: String, hint: Option<String>) -> Refusal {
+pub fn refusal(kind: &str, message: String, hint: Option<String>) -> RequestRefusal {
     let kind = match kind {
-        "too_long" => Kind::TooLong,
-        "input" | "template" | "usage" => Kind::Invalid,
-        "busy" | "interrupted" => Kind::Busy,
-        "locked" => Kind::Conflict,
-        _ => Kind::Broken,
+        "too_long" => RefusalKind::TooLong,
+        "input" | "template" | "usage" => RefusalKind::Invalid,
+        "busy" | "interrupted" => RefusalKind::Busy,
+        "locked" => RefusalKind::Conflict,
+        _ => RefusalKind::Broken,
     };
     let message = match hint {
         Some(hint) => format!("{message}: {hint}"),
         None => message,
     };
-    Refusal::new(kind, message)
+    RequestRefusal::new(kind, message)
 }
 
-impl From<AgentError> for Refusal {
-    fn from(error: AgentError) -> Refusal {
+impl From<AgentError> for RequestRefusal {
+    fn from(error: AgentError) -> RequestRefusal {
         refusal(error.kind(), error.to_string(), error.hint())
     }
 }
@@ -143,8 +147,8 @@ mod tests {
     use super::*;
     use crate::agent::TurnEnd;
 
-    fn all(events: Vec<Event>) -> Vec<Said> {
-        let mut parts = Parts::default();
+    fn all(events: Vec<Event>) -> Vec<ReplyNews> {
+        let mut parts = PartReader::default();
         events.into_iter().map(|event| parts.read(event)).collect()
     }
 
@@ -173,7 +177,7 @@ mod tests {
                 renewed: None,
             }),
         ]);
-        let progress = Progress {
+        let progress = PrefillProgress {
             done: 4,
             total: 8,
             cached: 90,
@@ -181,14 +185,14 @@ mod tests {
         assert_eq!(
             said[..5],
             [
-                Said::Waiting("waits behind 2 others".into()),
-                Said::Waiting("puts back 90 tokens".into()),
-                Said::Part(Part::Prefill(progress)),
-                Said::Part(Part::Text("a".into())),
-                Said::Nothing,
+                ReplyNews::Waiting("waits behind 2 others".into()),
+                ReplyNews::Waiting("puts back 90 tokens".into()),
+                ReplyNews::Part(ReplyPart::Prefill(progress)),
+                ReplyNews::Part(ReplyPart::Text("a".into())),
+                ReplyNews::Nothing,
             ]
         );
-        let Said::Part(Part::End(end)) = &said[5] else {
+        let ReplyNews::Part(ReplyPart::End(end)) = &said[5] else {
             panic!("an end: {said:?}");
         };
         assert_eq!(end.finish, Finish::Stop);

@@ -9,14 +9,15 @@ use axum::response::Response;
 use serde_json::Value;
 
 use super::access::Caller;
-use super::parts::{Parts, Said};
+use super::parts::{PartReader, ReplyNews};
 use super::sse::{self, Pump};
 use super::state::Gateway;
-use super::work::Work;
+use super::work::RunningRequest;
 use super::{answer, body, follow};
 use crate::agent::{Event, Receipt};
 use crate::gateway::wire::{
-    Api, Ask, Kind, Manner, Part, Refusal, Reply, anthropic, completions, openai, responses,
+    Api, Ask, Manner, RefusalKind, ReplyPart, RequestRefusal, WireReply, anthropic, completions,
+    openai, responses,
 };
 
 /// How long a stream waits for something that could still be refused with a status.
@@ -64,8 +65,8 @@ pub async fn messages(State(gateway): State<Gateway>, request: Request) -> Respo
 pub async fn completions(State(gateway): State<Gateway>, request: Request) -> Response {
     make(gateway, request, Api::Completions, |body| {
         completions::read(body)?;
-        Err(Refusal::new(
-            Kind::Invalid,
+        Err(RequestRefusal::new(
+            RefusalKind::Invalid,
             "replies without a chat template are not made by this server; use \
              /v1/chat/completions",
         ))
@@ -73,7 +74,7 @@ pub async fn completions(State(gateway): State<Gateway>, request: Request) -> Re
     .await
 }
 
-type Read = fn(&Value) -> Result<(Ask, Manner), Refusal>;
+type Read = fn(&Value) -> Result<(Ask, Manner), RequestRefusal>;
 
 async fn make(gateway: Gateway, request: Request, api: Api, read: Read) -> Response {
     match try_make(gateway, request, read).await {
@@ -82,7 +83,11 @@ async fn make(gateway: Gateway, request: Request, api: Api, read: Read) -> Respo
     }
 }
 
-async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Response, Refusal> {
+async fn try_make(
+    gateway: Gateway,
+    request: Request,
+    read: Read,
+) -> Result<Response, RequestRefusal> {
     let (parts, body) = request.into_parts();
     let caller = parts
         .extensions
@@ -99,8 +104,8 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
     let own = gateway.clone();
     let begun = tokio::task::spawn_blocking(move || follow::begin(&own, ask)).await;
     let mut work = begun.map_err(|_| {
-        Refusal::new(
-            Kind::Broken,
+        RequestRefusal::new(
+            RefusalKind::Broken,
             "the request failed in a way that npast did not expect",
         )
     })??;
@@ -115,7 +120,7 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
             let (sender, response) = sse::channel();
             let pump = Pump {
                 writer: manner.stream(head),
-                parts: Parts::default(),
+                parts: PartReader::default(),
                 work,
                 running,
                 metrics: gateway.metrics().clone(),
@@ -153,15 +158,15 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
 }
 
 /// What the headers say of the conversation. A session is opened by its name for who has the token.
-fn keys(headers: &HeaderMap, caller: Caller, ask: &mut Ask) -> Result<(), Refusal> {
+fn keys(headers: &HeaderMap, caller: Caller, ask: &mut Ask) -> Result<(), RequestRefusal> {
     let text = |name: &str| {
         let value = headers.get(name)?.to_str().ok()?.trim();
         (!value.is_empty() && value.len() <= MOST_KEY).then(|| value.to_owned())
     };
     if let Some(name) = text("x-npast-session") {
         if !caller.trusted {
-            return Err(Refusal::new(
-                Kind::Token,
+            return Err(RequestRefusal::new(
+                RefusalKind::Token,
                 "a session is opened by its name only with this server's token; it is in the file \
                  `token` of its data folder",
             ));
@@ -186,7 +191,7 @@ fn keys(headers: &HeaderMap, caller: Caller, ask: &mut Ask) -> Result<(), Refusa
 
 /// The first events of a request, up to one that is of the reply. What fails before it, fails with a
 /// status.
-async fn first(work: &mut Work) -> Result<Vec<Event>, Refusal> {
+async fn first(work: &mut RunningRequest) -> Result<Vec<Event>, RequestRefusal> {
     let mut first = Vec::new();
     let until = tokio::time::Instant::now() + UNDECIDED;
     loop {
@@ -195,7 +200,8 @@ async fn first(work: &mut Work) -> Result<Vec<Event>, Refusal> {
             Ok(None) | Err(_) => return Ok(first),
         };
         if let Event::Error { .. } = &event
-            && let Said::Part(Part::Failed(refusal)) = Parts::default().read(event.clone())
+            && let ReplyNews::Part(ReplyPart::Failed(refusal)) =
+                PartReader::default().read(event.clone())
         {
             return Err(refusal);
         }
@@ -211,20 +217,20 @@ async fn first(work: &mut Work) -> Result<Vec<Event>, Refusal> {
 }
 
 /// All of a reply.
-async fn whole(work: &mut Work) -> Result<(Reply, Vec<Receipt>), Refusal> {
-    let mut parts = Parts::default();
-    let mut reply = Reply::default();
+async fn whole(work: &mut RunningRequest) -> Result<(WireReply, Vec<Receipt>), RequestRefusal> {
+    let mut parts = PartReader::default();
+    let mut reply = WireReply::default();
     while let Some(event) = work.next().await {
         let ends = event.ends();
-        if let Said::Part(part) = parts.read(event) {
+        if let ReplyNews::Part(part) = parts.read(event) {
             reply.add(part)?;
         }
         if ends {
             return Ok((reply, parts.receipts().to_vec()));
         }
     }
-    Err(Refusal::new(
-        Kind::Broken,
+    Err(RequestRefusal::new(
+        RefusalKind::Broken,
         "the session ended before the reply did; nothing stored is lost",
     ))
 }

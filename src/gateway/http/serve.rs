@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 /// How long a server waits, and how many it serves.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ServerLimits {
     /// Connections that are open at the same time; others wait to be accepted.
     pub connections: usize,
     /// For a request's headers, also between two requests of a connection.
@@ -24,9 +24,9 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
+impl Default for ServerLimits {
+    fn default() -> ServerLimits {
+        ServerLimits {
             connections: 512,
             headers: Duration::from_secs(30),
             drain: Duration::from_secs(15),
@@ -44,7 +44,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    limits: Limits,
+    limits: ServerLimits,
     stop: impl Future<Output = ()>,
 ) {
     let mut http = http1::Builder::new();

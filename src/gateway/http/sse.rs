@@ -14,11 +14,11 @@ use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::answer;
-use super::metrics::{Metrics, Running};
-use super::parts::{Parts, Said};
-use super::work::Work;
+use super::metrics::{Metrics, ReplyGuard};
+use super::parts::{PartReader, ReplyNews};
+use super::work::RunningRequest;
 use crate::agent::Event;
-use crate::gateway::wire::{Frame, Writer};
+use crate::gateway::wire::{ReplyWriter, SseEvent};
 
 /// Frames that wait for a client; behind them events are joined.
 const WAITING: usize = 16;
@@ -59,7 +59,7 @@ impl Sender {
     ///
     /// # Errors
     /// When the client went away.
-    pub async fn frame(&self, frame: &Frame) -> Result<(), Gone> {
+    pub async fn frame(&self, frame: &SseEvent) -> Result<(), Gone> {
         self.bytes(frame.bytes()).await
     }
 
@@ -81,13 +81,13 @@ impl Sender {
 /// A reply on its way to one client.
 pub struct Pump {
     /// How it is written.
-    pub writer: Writer,
+    pub writer: ReplyWriter,
     /// What was read of it.
-    pub parts: Parts,
+    pub parts: PartReader,
     /// Its request; dropped, it stops.
-    pub work: Work,
+    pub work: RunningRequest,
     /// Counted as long as it runs.
-    pub running: Running,
+    pub running: ReplyGuard,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -151,17 +151,17 @@ impl Pump {
         let ends = event.ends();
         let mut sent = false;
         match self.parts.read(event) {
-            Said::Part(part) => {
+            ReplyNews::Part(part) => {
                 for frame in self.writer.part(&part) {
                     sender.frame(&frame).await?;
                     sent = true;
                 }
             }
-            Said::Waiting(text) => {
+            ReplyNews::Waiting(text) => {
                 sender.comment(&text).await?;
                 sent = true;
             }
-            Said::Nothing => {}
+            ReplyNews::Nothing => {}
         }
         Ok(match (ends, sent) {
             (true, _) => Went::End,

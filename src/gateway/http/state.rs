@@ -12,8 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::access::Access;
 use super::metrics::Metrics;
 use crate::agent::{AgentError, TurnOptions};
-use crate::chat::Script;
-use crate::gateway::wire::{Head, Kind, Refusal};
+use crate::chat::ReplyScript;
+use crate::gateway::wire::{RefusalKind, RequestRefusal, ResponseHead};
 use crate::service::{OpenSession, Service};
 use crate::session::Db;
 
@@ -22,7 +22,7 @@ const OPEN: usize = 8;
 
 /// How a server is set.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct GatewaySettings {
     /// Who may call.
     pub access: Access,
     /// The data folder.
@@ -32,7 +32,7 @@ pub struct Settings {
     /// How a turn runs where a request says nothing.
     pub turn: TurnOptions,
     /// Prepared replies, in the order of calls, whatever session they are in.
-    pub script: Option<Script>,
+    pub script: Option<ReplyScript>,
     /// Most bytes of a body.
     pub body: usize,
     /// Replies that run or wait at the same time.
@@ -42,12 +42,12 @@ pub struct Settings {
 /// What all requests share. Clones are the same.
 #[derive(Clone)]
 pub struct Gateway {
-    inner: Arc<Inner>,
+    inner: Arc<GatewayShared>,
 }
 
-struct Inner {
+struct GatewayShared {
     service: Service,
-    settings: Settings,
+    settings: GatewaySettings,
     metrics: Arc<Metrics>,
     replies: Arc<Semaphore>,
     /// The last used last.
@@ -60,9 +60,9 @@ struct Inner {
 
 impl Gateway {
     /// On a service.
-    pub fn new(service: Service, settings: Settings) -> Gateway {
+    pub fn new(service: Service, settings: GatewaySettings) -> Gateway {
         Gateway {
-            inner: Arc::new(Inner {
+            inner: Arc::new(GatewayShared {
                 service,
                 metrics: Arc::default(),
                 replies: Arc::new(Semaphore::new(settings.replies)),
@@ -82,7 +82,7 @@ impl Gateway {
     }
 
     /// How the server is set.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &GatewaySettings {
         &self.inner.settings
     }
 
@@ -108,10 +108,10 @@ impl Gateway {
     ///
     /// # Errors
     /// When all are taken.
-    pub fn place(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+    pub fn place(&self) -> Result<OwnedSemaphorePermit, RequestRefusal> {
         self.inner.replies.clone().try_acquire_owned().map_err(|_| {
-            Refusal::new(
-                Kind::Busy,
+            RequestRefusal::new(
+                RefusalKind::Busy,
                 format!(
                     "{} requests wait already; try again later",
                     self.settings().replies
@@ -141,9 +141,9 @@ impl Gateway {
 
     /// What a response says of itself. The session is in its id: a response can be gone on from also
     /// after a restart.
-    pub fn head(&self, model: Option<String>, session: i64) -> Head {
+    pub fn head(&self, model: Option<String>, session: i64) -> ResponseHead {
         let id = format!("{}s{session:x}", self.id());
-        Head {
+        ResponseHead {
             stamp: format!("npast.{id}"),
             id,
             created: now(),

@@ -8,17 +8,17 @@ use crate::agent::Event;
 use crate::service::{Events, OpenSession};
 
 /// A request, its events, and the flag that stops it.
-pub struct Work {
+pub struct RunningRequest {
     events: Events,
     stop: Arc<AtomicBool>,
     /// The session stays open as long as its request runs.
     session: OpenSession,
 }
 
-impl Work {
+impl RunningRequest {
     /// Of a request that was made with this flag.
-    pub fn new(session: OpenSession, events: Events, stop: Arc<AtomicBool>) -> Work {
-        Work {
+    pub fn new(session: OpenSession, events: Events, stop: Arc<AtomicBool>) -> RunningRequest {
+        RunningRequest {
             events,
             stop,
             session,
@@ -36,7 +36,7 @@ impl Work {
     }
 }
 
-impl Drop for Work {
+impl Drop for RunningRequest {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
     }

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::responses::Echo;
-use super::{Frame, Head, Part, Reply, Show, anthropic, completions, openai, responses};
+use super::{
+    ReplyPart, ResponseHead, Show, SseEvent, WireReply, anthropic, completions, openai, responses,
+};
 
 /// What decides how a reply is written, kept from its request.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +22,7 @@ pub enum Manner {
 
 impl Manner {
     /// The whole response.
-    pub fn whole(&self, head: &Head, reply: &Reply) -> Value {
+    pub fn whole(&self, head: &ResponseHead, reply: &WireReply) -> Value {
         match self {
             Manner::Chat(_) => openai::whole(head, reply),
             Manner::Responses(echo) => responses::whole(head, echo, reply),
@@ -30,56 +32,60 @@ impl Manner {
     }
 
     /// A stream of events.
-    pub fn stream(self, head: Head) -> Writer {
+    pub fn stream(self, head: ResponseHead) -> ReplyWriter {
         match self {
-            Manner::Chat(show) => Writer::Chat(openai::Stream::new(head, show)),
+            Manner::Chat(show) => ReplyWriter::Chat(openai::ChatStream::new(head, show)),
             Manner::Responses(echo) => {
-                Writer::Responses(Box::new(responses::Stream::new(head, *echo)))
+                ReplyWriter::Responses(Box::new(responses::ResponseStream::new(head, *echo)))
             }
-            Manner::Messages(stops) => Writer::Messages(anthropic::Stream::new(head, stops)),
-            Manner::Completions(show) => Writer::Completions(completions::Stream::new(head, show)),
+            Manner::Messages(stops) => {
+                ReplyWriter::Messages(anthropic::MessageStream::new(head, stops))
+            }
+            Manner::Completions(show) => {
+                ReplyWriter::Completions(completions::CompletionStream::new(head, show))
+            }
         }
     }
 }
 
 /// A reply that is written as events.
 #[derive(Debug)]
-pub enum Writer {
+pub enum ReplyWriter {
     /// A chat completion.
-    Chat(openai::Stream),
+    Chat(openai::ChatStream),
     /// A response.
-    Responses(Box<responses::Stream>),
+    Responses(Box<responses::ResponseStream>),
     /// A message.
-    Messages(anthropic::Stream),
+    Messages(anthropic::MessageStream),
     /// A completion.
-    Completions(completions::Stream),
+    Completions(completions::CompletionStream),
 }
 
-impl Writer {
+impl ReplyWriter {
     /// The first events.
-    pub fn start(&mut self) -> Vec<Frame> {
+    pub fn start(&mut self) -> Vec<SseEvent> {
         match self {
-            Writer::Chat(stream) => stream.start(),
-            Writer::Responses(stream) => stream.start(),
-            Writer::Messages(stream) => stream.start(),
-            Writer::Completions(_) => Vec::new(),
+            ReplyWriter::Chat(stream) => stream.start(),
+            ReplyWriter::Responses(stream) => stream.start(),
+            ReplyWriter::Messages(stream) => stream.start(),
+            ReplyWriter::Completions(_) => Vec::new(),
         }
     }
 
     /// What a client is told of a part; after an end or a failure nothing more comes.
-    pub fn part(&mut self, part: &Part) -> Vec<Frame> {
+    pub fn part(&mut self, part: &ReplyPart) -> Vec<SseEvent> {
         match self {
-            Writer::Chat(stream) => stream.part(part),
-            Writer::Responses(stream) => stream.part(part),
-            Writer::Messages(stream) => stream.part(part),
-            Writer::Completions(stream) => stream.part(part),
+            ReplyWriter::Chat(stream) => stream.part(part),
+            ReplyWriter::Responses(stream) => stream.part(part),
+            ReplyWriter::Messages(stream) => stream.part(part),
+            ReplyWriter::Completions(stream) => stream.part(part),
         }
     }
 
     /// What keeps a connection alive: an event where the API has one for it.
-    pub fn ping(&self) -> Option<Frame> {
+    pub fn ping(&self) -> Option<SseEvent> {
         match self {
-            Writer::Messages(_) => Some(anthropic::Stream::ping()),
+            ReplyWriter::Messages(_) => Some(anthropic::MessageStream::ping()),
             _ => None,
         }
     }

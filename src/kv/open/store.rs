@@ -13,7 +13,7 @@ use crate::kv::index::connection::Index;
 use crate::kv::index::location::{IndexLocation, IndexUsers};
 use crate::kv::index::models::ModelId;
 use crate::kv::index::rebuild;
-use crate::kv::limits::{Limits, quota};
+use crate::kv::limits::{StoreLimits, quota};
 use crate::kv::model::facts::{describe, short};
 use crate::kv::model::fingerprint::Fingerprint;
 use crate::kv::notice::Notices;
@@ -30,7 +30,7 @@ pub(in crate::kv) struct OpenStore {
     pub(in crate::kv) fingerprint: Fingerprint,
     /// The digest of this run's soft facts.
     pub(in crate::kv) soft: Digest,
-    pub(in crate::kv) limits: Limits,
+    pub(in crate::kv) limits: StoreLimits,
     pub(in crate::kv) files: Files,
     pub(in crate::kv) notices: Notices,
     pub(in crate::kv) changes: ChangeCounts,
@@ -57,7 +57,7 @@ impl OpenStore {
         storage: Arc<dyn Storage>,
         dir: &Path,
         fingerprint: Fingerprint,
-        limits: Limits,
+        limits: StoreLimits,
     ) -> Result<OpenStore, Error> {
         let files = Files::new(storage.clone(), dir, &short(fingerprint.hard));
         make_folders(&*storage, dir, &files)?;

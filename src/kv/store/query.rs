@@ -18,7 +18,7 @@ use crate::kv::open::index::IndexOwner;
 use crate::kv::open::store::OpenStore;
 use crate::kv::record::item::{Edge, Node};
 use crate::kv::record::read::{self, ProvenSegment, ProvenSnapshot};
-use crate::ledger::{Digest, Running, Token};
+use crate::ledger::{Digest, RunningDigest, Token};
 
 use super::handle::Store;
 
@@ -72,7 +72,7 @@ impl Store {
             target,
             upto: m,
         };
-        let mut before = Running::new(hard);
+        let mut before = RunningDigest::new(hard);
         let buffer = Vec::new();
         read::segment(
             &open.files,

@@ -15,7 +15,7 @@ use crate::kv::open::quarantine;
 use crate::kv::record::item::{Edge, Node};
 use crate::kv::write::evict::Collected;
 use crate::kv::write::job::WriterJob;
-use crate::kv::write::join::Join;
+use crate::kv::write::join::JoinPayloads;
 use crate::kv::write::merge::Merged;
 
 use super::handle::Store;
@@ -41,7 +41,7 @@ impl Store {
     /// From now on the writer thread merges small segments that follow each other, when nobody has used
     /// the store for `Limits::merge_after`: on the chains of the latest pins, and on each chain that is
     /// pinned later.
-    pub fn merge_with(&self, join: Arc<dyn Join>) {
+    pub fn merge_with(&self, join: Arc<dyn JoinPayloads>) {
         self.push(WriterJob::MergeWith { join });
     }
 

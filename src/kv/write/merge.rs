@@ -14,13 +14,13 @@ use crate::kv::open::quarantine;
 use crate::kv::open::store::OpenStore;
 use crate::kv::record::files;
 use crate::kv::record::item::Edge;
-use crate::kv::record::put::Record;
+use crate::kv::record::put::PendingRecord;
 use crate::kv::record::read::{self, ReadFault};
 use crate::kv::record::runs::{self, TokenRun};
 use crate::ledger::{Digest, Token};
 
 use super::failure::WriteFailure;
-use super::join::{Join, PayloadPart};
+use super::join::{JoinPayloads, PayloadPart};
 use super::merge_plan::{ChainLink, is_small, plan, weight};
 
 /// What merging has done.
@@ -37,7 +37,7 @@ pub struct Merged {
 /// The chains that may need a merge, and how payloads are joined. The writer thread owns this value.
 #[derive(Default)]
 pub(in crate::kv) struct Merger {
-    join: Option<Arc<dyn Join>>,
+    join: Option<Arc<dyn JoinPayloads>>,
     /// Owners, and the digests at the ends of their chains. The last entry is next.
     due: Vec<(String, Digest)>,
     /// Joints that are never removed: the segments there were written under different soft fingerprints,
@@ -64,7 +64,11 @@ enum MergeStep {
 impl Merger {
     /// Sets how payloads are joined, and takes the chains of some pins to be merged; `pins` has the
     /// latest first, and it is merged first.
-    pub(in crate::kv) fn begin(&mut self, join: Arc<dyn Join>, pins: Vec<(String, Digest)>) {
+    pub(in crate::kv) fn begin(
+        &mut self,
+        join: Arc<dyn JoinPayloads>,
+        pins: Vec<(String, Digest)>,
+    ) {
         self.join = Some(join);
         for (owner, end) in pins.iter().rev() {
             self.note(owner, *end);
@@ -72,7 +76,7 @@ impl Merger {
     }
 
     /// How payloads are joined; `None` before [`Merger::begin`].
-    pub(in crate::kv) fn join(&self) -> Option<Arc<dyn Join>> {
+    pub(in crate::kv) fn join(&self) -> Option<Arc<dyn JoinPayloads>> {
         self.join.clone()
     }
 
@@ -126,7 +130,7 @@ impl Merger {
     fn look(
         &self,
         store: &OpenStore,
-        join: &dyn Join,
+        join: &dyn JoinPayloads,
         fresh: &[Digest],
         end: Digest,
     ) -> Result<Option<MergeStep>, WriteFailure> {
@@ -149,7 +153,11 @@ fn add(known: &mut HashSet<Digest>, joints: &[Digest]) -> bool {
 }
 
 /// Makes one edge of edges that follow each other.
-fn merge(store: &OpenStore, join: &dyn Join, edges: &[Edge]) -> Result<MergeStep, WriteFailure> {
+fn merge(
+    store: &OpenStore,
+    join: &dyn JoinPayloads,
+    edges: &[Edge],
+) -> Result<MergeStep, WriteFailure> {
     let (Some(first), Some(last)) = (edges.first(), edges.last()) else {
         return Ok(MergeStep::Raced);
     };
@@ -195,9 +203,9 @@ fn merge(store: &OpenStore, join: &dyn Join, edges: &[Edge]) -> Result<MergeStep
     };
     drop(payloads);
     let ends = ((first.from, last.to), (first.p0, last.p1));
-    let record = Record {
+    let record = PendingRecord {
         runs: runs.unwrap_or_default(),
-        ..Record::edge(ends.0, ends.1, tokens, payload)
+        ..PendingRecord::edge(ends.0, ends.1, tokens, payload)
     };
     let (header, sections) = record
         .encode(

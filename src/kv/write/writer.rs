@@ -13,9 +13,9 @@ use crate::kv::index::rebuild;
 use crate::kv::model::facts::describe;
 use crate::kv::open::index::IndexOwner;
 use crate::kv::open::store::OpenStore;
-use crate::kv::queue::{NextJob, Queue};
+use crate::kv::queue::{JobQueue, NextJob};
 use crate::kv::record::format::RecordKind;
-use crate::kv::record::put::Record;
+use crate::kv::record::put::PendingRecord;
 use crate::ledger::Digest;
 
 use super::commit::{Committed, commit};
@@ -32,7 +32,7 @@ use super::supersede::supersede;
 const LATEST: usize = 8;
 
 /// The body of the thread: does jobs until the queue is closed and empty.
-pub(in crate::kv) fn run(store: &OpenStore, queue: &Queue<WriterJob>) {
+pub(in crate::kv) fn run(store: &OpenStore, queue: &JobQueue<WriterJob>) {
     let mut writer = WriterThread::new(store);
     let worked = catch_unwind(AssertUnwindSafe(|| {
         loop {
@@ -168,7 +168,7 @@ impl<'a> WriterThread<'a> {
     }
 
     /// Stores a record, or counts for the slot why it is not stored.
-    fn put(&mut self, record: &Record) -> Result<(), WriteFailure> {
+    fn put(&mut self, record: &PendingRecord) -> Result<(), WriteFailure> {
         let store = self.store;
         let (room, on) = self.evicting();
         let committed = commit(store, record, |bytes| room.keep_reserve(on, bytes))?;

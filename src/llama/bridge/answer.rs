@@ -1,4 +1,4 @@
-//! What the bridge is given and what it answers, as values, with the bounds of both.
+//! The values that the bridge takes and returns, with the bounds of both.
 
 use serde::{Deserialize, Serialize};
 
@@ -120,7 +120,7 @@ pub struct ParsedCall {
 
 /// A reply taken apart.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-pub struct Parsed {
+pub struct ParsedReply {
     /// The text beside reasoning and calls.
     pub content: String,
     /// The reasoning, empty without one.
@@ -146,16 +146,16 @@ pub(super) fn read<T: serde::de::DeserializeOwned>(
 ) -> Result<T, BridgeError> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Answer<T> {
+    enum AnswerForm<T> {
         Refused { error: String },
         Stopped { stopped: String },
         Made(T),
     }
     let text = answer.ok_or_else(out_of_memory)?;
     match serde_json::from_str(&text) {
-        Ok(Answer::Made(value)) => Ok(value),
-        Ok(Answer::Refused { error }) => Err(kind(one_line(&error))),
-        Ok(Answer::Stopped { stopped }) => Err(BridgeError::Stopped(stopped)),
+        Ok(AnswerForm::Made(value)) => Ok(value),
+        Ok(AnswerForm::Refused { error }) => Err(kind(one_line(&error))),
+        Ok(AnswerForm::Stopped { stopped }) => Err(BridgeError::Stopped(stopped)),
         Err(error) => Err(BridgeError::Bridge(error.to_string())),
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::answer::{
     Applied, BridgeError, MAX_REQUEST_BYTES, MAX_TEMPLATE_BYTES, bounded, read, refusal,
 };
-use super::raw::{Handle, Op};
+use super::raw::{Op, TemplateHandle};
 use super::remote::Remote;
 use crate::llama::apart::Apart;
 
@@ -26,7 +26,7 @@ const EXAMINATION: Duration = Duration::from_secs(2);
 /// its answer to everything that follows, since an examination renders some hundred times.
 #[derive(Debug)]
 pub struct Template {
-    place: Place,
+    place: TemplateHome,
     /// What its examination took so far, and the bound that it met.
     examination: Mutex<(Duration, Option<BridgeError>)>,
     examining: AtomicBool,
@@ -34,8 +34,8 @@ pub struct Template {
 
 /// Where a template runs.
 #[derive(Debug)]
-enum Place {
-    Here(Handle),
+enum TemplateHome {
+    Here(TemplateHandle),
     Apart(Remote),
 }
 
@@ -47,8 +47,8 @@ impl Template {
     /// `TooLong`, or `Template` with the engine's reason.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Template, BridgeError> {
         bounded("chat template", source.len(), MAX_TEMPLATE_BYTES)?;
-        match Handle::new(source, bos, eos) {
-            Ok(handle) => Ok(Template::at(Place::Here(handle))),
+        match TemplateHandle::new(source, bos, eos) {
+            Ok(handle) => Ok(Template::at(TemplateHome::Here(handle))),
             Err(answer) => Err(refusal(answer, BridgeError::Template)),
         }
     }
@@ -65,10 +65,10 @@ impl Template {
     ) -> Result<Template, BridgeError> {
         bounded("chat template", source.len(), MAX_TEMPLATE_BYTES)?;
         let remote = Remote::new(source, bos, eos, apart.clone())?;
-        Ok(Template::at(Place::Apart(remote)))
+        Ok(Template::at(TemplateHome::Apart(remote)))
     }
 
-    fn at(place: Place) -> Template {
+    fn at(place: TemplateHome) -> Template {
         Template {
             place,
             examination: Mutex::new((Duration::ZERO, None)),
@@ -101,10 +101,11 @@ impl Template {
     /// `Render` where the template raises.
     pub fn render(&self, request: &Value) -> Result<String, BridgeError> {
         #[derive(Deserialize)]
-        struct Prompt {
+        struct RenderedPrompt {
             prompt: String,
         }
-        let made = self.call::<Prompt>(Op::Render, &request_text(request)?, BridgeError::Render);
+        let made =
+            self.call::<RenderedPrompt>(Op::Render, &request_text(request)?, BridgeError::Render);
         made.map(|p| p.prompt)
     }
 
@@ -128,8 +129,8 @@ impl Template {
     ) -> Result<T, BridgeError> {
         self.still_examined()?;
         let (answer, took) = match &self.place {
-            Place::Here(handle) => (Ok(handle.call(op, text)), Duration::ZERO),
-            Place::Apart(remote) => match remote.call(op, text) {
+            TemplateHome::Here(handle) => (Ok(handle.call(op, text)), Duration::ZERO),
+            TemplateHome::Apart(remote) => match remote.call(op, text) {
                 Ok((answer, took)) => (Ok(answer), took),
                 Err(error) => (Err(error), Duration::ZERO),
             },

@@ -13,7 +13,7 @@ pub enum GgufError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The bytes are not a GGUF file that ggml reads.

@@ -149,7 +149,7 @@ fn content(text: &str) -> Authored {
 impl Case {
     fn guarded(&self) -> Vec<String> {
         let list = self.tokenizer.specials.list().iter();
-        list.filter(|special| special.class != Class::Word)
+        list.filter(|special| special.class != SpecialClass::Word)
             .map(|special| special.text.clone())
             .collect()
     }
@@ -200,7 +200,11 @@ impl Case {
             }
             expected = expected.replace('▁', " ");
         }
-        if prefix && list.iter().any(|special| special.class == Class::Word) {
+        if prefix
+            && list
+                .iter()
+                .any(|special| special.class == SpecialClass::Word)
+        {
             // llama.cpp puts its space after user-defined words too, or strips what follows them.
             shown.retain(|c| !c.is_whitespace());
             expected.retain(|c| !c.is_whitespace());
@@ -272,11 +276,11 @@ proptest! {
                 template(&format!("{close}{open}")),
                 content(&before),
             ];
-            let rendered = Rendered::of(&pieces);
+            let rendered = AuthoredText::of(&pieces);
             if case.tokenizer.specials.hostile(&rendered) {
                 continue;
             }
-            for join in [Join::Fresh, Join::Text] {
+            for join in [Junction::Fresh, Junction::Text] {
                 let ordinary = case.tokenizer.plain(&rendered.text, join, true);
                 if let Ok(tokens) = &ordinary
                     && !case.tokenizer.by_template(tokens, &rendered)

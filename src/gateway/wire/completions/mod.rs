@@ -3,13 +3,16 @@
 
 use serde_json::{Value, json};
 
-use super::fields::{Fields, kind};
-use super::{Api, Ask, End, Frame, Head, Part, Refusal, Reply, Show, Usage};
+use super::fields::{RequestFields, kind};
+use super::{
+    Api, Ask, ReplyPart, RequestRefusal, ResponseHead, Show, SseEvent, WireEnd, WireReply,
+    WireUsage,
+};
 use crate::ledger::Finish;
 
 /// What a completion goes on from.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Prompt {
+pub enum CompletionPrompt {
     /// A text, which becomes tokens.
     Text(String),
     /// Token ids.
@@ -20,8 +23,8 @@ pub enum Prompt {
 ///
 /// # Errors
 /// A sentence with the field that is wrong, or that this server cannot do.
-pub fn read(body: &Value) -> Result<(Ask, Prompt), Refusal> {
-    let fields = Fields::of("the request", body)?;
+pub fn read(body: &Value) -> Result<(Ask, CompletionPrompt), RequestRefusal> {
+    let fields = RequestFields::of("the request", body)?;
     let mut ask = Ask {
         model: fields.text("model")?.map(str::to_owned),
         stop: fields.stops("stop")?,
@@ -45,7 +48,7 @@ pub fn read(body: &Value) -> Result<(Ask, Prompt), Refusal> {
     ask.sampling = super::openai::sampling(fields, &mut ask)?;
     for name in ["n", "best_of"] {
         if fields.whole(name, 1, 1_000)?.is_some_and(|n| n > 1) {
-            return Err(Refusal::field(
+            return Err(RequestRefusal::field(
                 name,
                 format!("{name} must be 1: this server gives one reply to a request"),
             ));
@@ -53,13 +56,13 @@ pub fn read(body: &Value) -> Result<(Ask, Prompt), Refusal> {
     }
     let text = |name: &str| fields.text(name).map(|t| t.is_some_and(|t| !t.is_empty()));
     if text("suffix")? {
-        return Err(Refusal::field(
+        return Err(RequestRefusal::field(
             "suffix",
             "suffix is not read by this server: write the model's fill-in-the-middle tokens into prompt",
         ));
     }
     if fields.flag("echo")? {
-        return Err(Refusal::field(
+        return Err(RequestRefusal::field(
             "echo",
             "echo is not done by this server: the client has the prompt",
         ));
@@ -68,7 +71,7 @@ pub fn read(body: &Value) -> Result<(Ask, Prompt), Refusal> {
         .get("logprobs")
         .is_some_and(|v| *v != json!(0) && *v != json!(false))
     {
-        return Err(Refusal::field(
+        return Err(RequestRefusal::field(
             "logprobs",
             "logprobs are not given by this server; leave the field out",
         ));
@@ -77,22 +80,22 @@ pub fn read(body: &Value) -> Result<(Ask, Prompt), Refusal> {
     Ok((ask, prompt))
 }
 
-fn prompt(value: Option<&Value>) -> Result<Prompt, Refusal> {
+fn prompt(value: Option<&Value>) -> Result<CompletionPrompt, RequestRefusal> {
     let refuse = |found: String| {
-        Refusal::field(
+        RequestRefusal::field(
             "prompt",
             format!("prompt must be one text or one list of token ids, not {found}"),
         )
     };
     let list = match value {
         None => return Err(refuse("nothing".to_owned())),
-        Some(Value::String(text)) => return Ok(Prompt::Text(text.clone())),
+        Some(Value::String(text)) => return Ok(CompletionPrompt::Text(text.clone())),
         Some(Value::Array(list)) => list,
         Some(other) => return Err(refuse(kind(other).to_owned())),
     };
     match list.as_slice() {
         [] => Err(refuse("an empty list".to_owned())),
-        [Value::String(text)] => Ok(Prompt::Text(text.clone())),
+        [Value::String(text)] => Ok(CompletionPrompt::Text(text.clone())),
         [one @ Value::Array(_)] => prompt(Some(one)),
         [Value::String(_) | Value::Array(_), ..] => Err(refuse(format!("{} of them", list.len()))),
         ids => {
@@ -101,13 +104,13 @@ fn prompt(value: Option<&Value>) -> Result<Prompt, Refusal> {
                 .map(|id| id.as_i64().and_then(|id| i32::try_from(id).ok()))
                 .collect();
             let ids = ids.filter(|ids| ids.iter().all(|id| *id >= 0));
-            ids.map(Prompt::Tokens)
+            ids.map(CompletionPrompt::Tokens)
                 .ok_or_else(|| refuse("a list that holds something else".to_owned()))
         }
     }
 }
 
-fn id(head: &Head) -> String {
+fn id(head: &ResponseHead) -> String {
     format!("cmpl-{}", head.id)
 }
 
@@ -119,7 +122,7 @@ fn finish(finish: Finish) -> &'static str {
 }
 
 /// The whole response.
-pub fn whole(head: &Head, reply: &Reply) -> Value {
+pub fn whole(head: &ResponseHead, reply: &WireReply) -> Value {
     let end = reply.finish();
     let mut whole = json!({
         "id": id(head),
@@ -138,46 +141,46 @@ pub fn whole(head: &Head, reply: &Reply) -> Value {
 
 /// A completion as chunks.
 #[derive(Debug)]
-pub struct Stream {
-    head: Head,
+pub struct CompletionStream {
+    head: ResponseHead,
     show: Show,
 }
 
-impl Stream {
+impl CompletionStream {
     /// A stream that nothing was sent of yet.
-    pub fn new(head: Head, show: Show) -> Stream {
-        Stream { head, show }
+    pub fn new(head: ResponseHead, show: Show) -> CompletionStream {
+        CompletionStream { head, show }
     }
 
     /// What a client is told of a part.
-    pub fn part(&mut self, part: &Part) -> Vec<Frame> {
+    pub fn part(&mut self, part: &ReplyPart) -> Vec<SseEvent> {
         match part {
-            Part::Text(more) => vec![Frame::data(&self.chunk(more, None))],
-            Part::End(end) => self.end(end),
-            Part::Failed(refusal) => vec![Frame::data(&refusal.body(Api::Completions))],
-            Part::Prefill(_) | Part::Reasoning(_) | Part::Call(_) => Vec::new(),
+            ReplyPart::Text(more) => vec![SseEvent::data(&self.chunk(more, None))],
+            ReplyPart::End(end) => self.end(end),
+            ReplyPart::Failed(refusal) => vec![SseEvent::data(&refusal.body(Api::Completions))],
+            ReplyPart::Prefill(_) | ReplyPart::Reasoning(_) | ReplyPart::Call(_) => Vec::new(),
         }
     }
 
-    fn end(&self, end: &End) -> Vec<Frame> {
+    fn end(&self, end: &WireEnd) -> Vec<SseEvent> {
         let mut last = self.chunk("", Some(finish(end.finish)));
         last["timings"] = end.usage.timings();
         if let Some(note) = &end.npast {
             last["npast"] = note.clone();
         }
-        let mut frames = vec![Frame::data(&last)];
+        let mut frames = vec![SseEvent::data(&last)];
         if self.show.usage {
             frames.push(self.usage(&end.usage));
         }
-        frames.push(Frame::done());
+        frames.push(SseEvent::done());
         frames
     }
 
-    fn usage(&self, usage: &Usage) -> Frame {
+    fn usage(&self, usage: &WireUsage) -> SseEvent {
         let mut chunk = self.chunk("", None);
         chunk["choices"] = json!([]);
         chunk["usage"] = usage.openai();
-        Frame::data(&chunk)
+        SseEvent::data(&chunk)
     }
 
     fn chunk(&self, text: &str, finish: Option<&str>) -> Value {

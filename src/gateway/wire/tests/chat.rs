@@ -1,7 +1,9 @@
 use serde_json::{Value, json};
 
 use super::super::openai::read;
-use super::super::{Ask, Calls, Format, Kind, Manner, Part, Refusal, SamplingAsk, Show};
+use super::super::{
+    Ask, Calls, Format, Manner, RefusalKind, ReplyPart, RequestRefusal, SamplingAsk, Show,
+};
 use super::{end, events, head, parts, reply};
 use crate::chat::Message;
 use crate::chat::message::ToolCall;
@@ -243,8 +245,8 @@ fn what_cannot_be_done_is_refused_with_the_field_and_a_sentence() {
         ),
     ];
     for (body, param, sentence) in table {
-        let want = Refusal {
-            kind: Kind::Invalid,
+        let want = RequestRefusal {
+            kind: RefusalKind::Invalid,
             message: sentence.to_owned(),
             param: Some(param.to_owned()),
         };
@@ -326,10 +328,10 @@ fn chunks_carry_the_same_reply_and_end_in_usage_and_done() {
 
 #[test]
 fn a_failure_in_the_middle_of_a_stream_is_an_error_object() {
-    let refusal = Refusal::new(Kind::Broken, "the engine is gone");
+    let refusal = RequestRefusal::new(RefusalKind::Broken, "the engine is gone");
     let all = events(
         Manner::Chat(Show::default()),
-        vec![Part::Text("a".into()), Part::Failed(refusal)],
+        vec![ReplyPart::Text("a".into()), ReplyPart::Failed(refusal)],
     );
     assert_eq!(
         all.last().unwrap().1,

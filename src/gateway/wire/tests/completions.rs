@@ -1,18 +1,18 @@
 use serde_json::json;
 
-use super::super::completions::{Prompt, read};
-use super::super::{Manner, Part, Show};
+use super::super::completions::{CompletionPrompt, read};
+use super::super::{Manner, ReplyPart, Show};
 use super::{end, events, head, reply};
 use crate::ledger::Finish;
 
 #[test]
 fn a_prompt_is_a_text_or_token_ids_and_nothing_else() {
-    let text = || Prompt::Text("once".into());
+    let text = || CompletionPrompt::Text("once".into());
     let table = [
         (json!("once"), Some(text())),
         (json!(["once"]), Some(text())),
-        (json!([1, 2]), Some(Prompt::Tokens(vec![1, 2]))),
-        (json!([[1, 2]]), Some(Prompt::Tokens(vec![1, 2]))),
+        (json!([1, 2]), Some(CompletionPrompt::Tokens(vec![1, 2]))),
+        (json!([[1, 2]]), Some(CompletionPrompt::Tokens(vec![1, 2]))),
         (json!(["a", "b"]), None),
         (json!([]), None),
         (json!([-1]), None),
@@ -50,8 +50,8 @@ fn a_prompt_is_a_text_or_token_ids_and_nothing_else() {
 fn a_completion_is_written_whole_and_as_chunks() {
     let parts = || {
         vec![
-            Part::Text("upon".into()),
-            Part::Text(" a".into()),
+            ReplyPart::Text("upon".into()),
+            ReplyPart::Text(" a".into()),
             end(Finish::Length),
         ]
     };

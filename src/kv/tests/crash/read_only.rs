@@ -50,7 +50,7 @@ fn a_damaged_part_that_can_be_neither_moved_nor_forgotten_ends_the_merge() {
     for asked in [true, false] {
         let home = home();
         let ram = Ram::new(None, None);
-        let limits = Limits {
+        let limits = StoreLimits {
             merge_after: match asked {
                 true => PATIENCE * 10,
                 false => Duration::ZERO,
@@ -128,7 +128,7 @@ fn live(store: &Store) {
 #[test]
 fn a_disk_that_becomes_read_only_at_any_operation_holds_nothing_up() {
     let open = |home: &TempDir, ram: &Arc<Ram>| {
-        let limits = Limits {
+        let limits = StoreLimits {
             quota_bytes: Some(9000),
             ..limits()
         };

@@ -1,10 +1,10 @@
 //! Every template on real vocabularies: what is tokenized piece by piece has llama.cpp's own tokens.
 
-use super::{Join, Rendered, load};
+use super::{AuthoredText, Junction, load};
 use crate::chat::Message;
 use crate::chat::battery::tests::templates;
 use crate::chat::pieces::{for_tokenizer, join};
-use crate::chat::template::Frame;
+use crate::chat::template::TemplateFrame;
 
 #[test]
 fn benign_conversations_of_every_template_take_llama_cpps_own_tokens_on_both_paths() {
@@ -20,7 +20,7 @@ fn benign_conversations_of_every_template_take_llama_cpps_own_tokens_on_both_pat
         };
         let vocab = tokenizer.vocab().clone();
         for (name, chat) in templates() {
-            let frame = Frame::default();
+            let frame = TemplateFrame::default();
             let first = [Message::user(
                 "Where is the build file?\n\nAnd  its tests, 123?",
             )];
@@ -37,7 +37,7 @@ fn benign_conversations_of_every_template_take_llama_cpps_own_tokens_on_both_pat
             let opening = for_tokenizer(opening);
             let own = tokenizer.tokenize(&opening, true).expect("tokens");
             assert_eq!(own, expected, "{file} {name}: opening");
-            let hostile = tokenizer.tokenize_hostile(&Rendered::of(&opening), Join::Fresh);
+            let hostile = tokenizer.tokenize_hostile(&AuthoredText::of(&opening), Junction::Fresh);
             let without_bos = &expected[expected.len() - hostile.as_ref().map_or(0, Vec::len)..];
             assert_eq!(
                 hostile.expect("tokens"),
