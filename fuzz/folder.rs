@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::kv::{Edge, Fingerprint, Folder, Limits, Node, PutSegment, PutSnapshot};
+use crate::kv::{Edge, Fingerprint, KvFolder, Node, PutSegment, PutSnapshot, StoreLimits};
 use crate::kv::{SnapshotRole, Store};
-use crate::ledger::{Digest, Running, Token};
+use crate::ledger::{Digest, RunningDigest, Token};
 
 /// Where conversations are cut.
 const CUTS: [usize; 4] = [0, 20, 35, 50];
@@ -34,7 +34,7 @@ pub fn text(seed: i32) -> Vec<Token> {
 }
 
 pub fn digest(target: &[Token], at: usize) -> Digest {
-    let mut running = Running::new(print().hard);
+    let mut running = RunningDigest::new(print().hard);
     running.extend(&target[..at]);
     running.digest()
 }
@@ -86,7 +86,7 @@ fn memory() -> TempDir {
 impl Default for Place {
     fn default() -> Place {
         let made = memory();
-        fill(&Store::open(made.path(), print(), Limits::default()).expect("a store"));
+        fill(&Store::open(made.path(), print(), StoreLimits::default()).expect("a store"));
         let mut files = Vec::new();
         gather(made.path(), Path::new(""), &mut files);
         assert!(files.iter().any(|(path, _)| path.ends_with("index.db")));
@@ -143,7 +143,7 @@ impl Place {
     /// Opens the folder in every way, and holds all that is offered against what was put. Gives the
     /// tokens that are offered of each conversation, where it could be opened at all.
     pub fn examine(&self) -> Option<[usize; 2]> {
-        let opened = Store::open(&self.dir(), print(), Limits::default());
+        let opened = Store::open(&self.dir(), print(), StoreLimits::default());
         assert!(self.records() >= RECORDS, "opening lost a record");
         let found = opened.ok().map(|store| {
             let reach = [1, 2].map(|seed| reach(&store, &text(seed)));
@@ -152,7 +152,7 @@ impl Place {
             store.flush().expect("a living writer");
             reach
         });
-        if let Ok(Some(folder)) = Folder::open(&self.dir(), Limits::default()) {
+        if let Ok(Some(folder)) = KvFolder::open(&self.dir(), StoreLimits::default()) {
             let _ = folder.status();
             let proven = folder.verify().map(|v| v.bad.len());
             assert_eq!(proven.unwrap_or(0), 0, "a file of ours was refused");

@@ -1,6 +1,6 @@
-//! Who may call what. A call is judged by what it would do, never by a second model call and never
-//! by what the model says about it: the hard list first, then the user's rules, what was granted,
-//! and the policy. `docs/approvals.md` says it for users.
+//! Who may call what. npast judges a call by what the call would do, never by a second model call and
+//! never by what the model says about it: the hard list first, then the user's rules, then what the user
+//! granted, then the policy. `docs/approvals.md` says it for users.
 
 mod question;
 mod rule;
@@ -10,59 +10,61 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use question::{Grant, Granted, Question};
-pub use rule::{Rule, RuleError, Rules};
+pub use rule::{ApprovalRule, ApprovalRules, RuleError};
 pub use store::StoreError;
 
-use crate::tools::command::{self, Known, Places, Script};
+use crate::tools::command::{self, Certainty, ShellPlaces, ShellScript};
 use crate::tools::{Effect, Subject, Tool};
 
 /// What happens to a call that no rule speaks of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Approve {
-    /// The user is asked.
+    /// Ask the user.
     #[default]
     Ask,
-    /// It runs.
+    /// Run it.
     Auto,
-    /// It is refused.
+    /// Refuse it.
     Deny,
 }
 
-/// What stands between a program and the system.
+/// Whether programs run in the sandbox.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wall {
+pub enum SandboxMode {
     /// The sandbox.
     Sandbox,
-    /// Nothing, because the user said so.
+    /// No sandbox, because the user switched it off.
     Off,
-    /// Nothing, because this system has none.
+    /// No sandbox, because this system has none.
     Missing,
 }
 
-/// What approvals go by, fixed at the start of a run.
+/// What approvals depend on, fixed at the start of a run.
 #[derive(Clone, Debug)]
-pub struct Setup {
-    /// For calls that no rule speaks of.
+pub struct ApprovalSetup {
+    /// For calls that no rule matches.
     pub policy: Approve,
     /// The user's rules.
-    pub rules: Rules,
+    pub rules: ApprovalRules,
     /// The project's folder, the user's home and npast's own, real and absolute.
-    pub places: Places,
+    pub places: ShellPlaces,
     /// The session's temporary folder.
     pub temp: PathBuf,
-    /// What programs run behind.
-    pub wall: Wall,
-    /// Whether somebody can be asked: false with `--json`, in pipes and without a terminal.
+    /// Whether programs run in the sandbox.
+    pub sandbox: SandboxMode,
+    /// Whether a user can answer questions: false with `--json`, in pipes and without a terminal.
     pub attended: bool,
 }
 
 /// What a call may do.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// Run it, with this as [`crate::tools::Room::granted`]: what it is about by now.
+pub enum CallVerdict {
+    /// Run it, with this as [`crate::tools::CallContext::granted`]: what it is about by now.
     Allow(Subject),
     /// Do not; the text is the call's result.
     Deny(String),
@@ -72,17 +74,17 @@ pub enum Verdict {
 
 /// The approvals of one run.
 pub struct Approvals {
-    setup: Setup,
+    setup: ApprovalSetup,
     /// Granted for this session.
-    session: Vec<Rule>,
+    session: Vec<ApprovalRule>,
     /// Granted for always, for this project.
-    always: Vec<Rule>,
+    always: Vec<ApprovalRule>,
 }
 
 impl Approvals {
-    /// Reads what was granted for always. A file that cannot be read grants nothing and is said:
+    /// Reads the grants of approvals.toml. A file that cannot be read grants nothing, and a notice says so:
     /// the second value is a sentence for the user.
-    pub fn new(setup: Setup) -> (Approvals, Option<String>) {
+    pub fn new(setup: ApprovalSetup) -> (Approvals, Option<String>) {
         let read = store::read(&setup.places);
         let (always, notice) = match read {
             Ok(rules) => (rules, None),
@@ -99,11 +101,16 @@ impl Approvals {
         (approvals, notice)
     }
 
+    /// Another client's calls come next: its policy, and whether somebody there can be asked.
+    pub fn set(&mut self, policy: Approve, attended: bool) {
+        (self.setup.policy, self.setup.attended) = (policy, attended);
+    }
+
     /// What a call may do. The arguments have passed the registry's check, or are anything.
-    pub fn judge(&self, tool: &dyn Tool, arguments: &Value) -> Verdict {
-        let call = Call::new(tool, arguments, &self.setup.places);
+    pub fn judge(&self, tool: &dyn Tool, arguments: &Value) -> CallVerdict {
+        let call = ClassifiedCall::new(tool, arguments, &self.setup.places);
         let refused = |why: String| {
-            Verdict::Deny(format!(
+            CallVerdict::Deny(format!(
                 "Not run: {why}. Do it another way, or tell the user."
             ))
         };
@@ -118,7 +125,8 @@ impl Approvals {
             Some(rule) => Some(format!("the rule \"{rule}\" asks")),
             None => call.doubt(&self.setup),
         };
-        // A wall that is missing, or a doubt, is not talked away by rules made without it.
+        // A rule that was made while the sandbox held does not count where it is missing, nor where there
+        // is a doubt.
         let mut granted = self.session.iter().chain(match why {
             None => rules.allow.as_slice(),
             Some(_) => &[],
@@ -129,7 +137,7 @@ impl Approvals {
         };
         let covered = match &call.script {
             Some(script) => {
-                let rules: Vec<&Rule> = granted.chain(always).collect();
+                let rules: Vec<&ApprovalRule> = granted.chain(always).collect();
                 covers(&rules, &call.tool, script)
             }
             None => {
@@ -138,24 +146,24 @@ impl Approvals {
             }
         };
         if covered || call.is_free(&self.setup) && why.is_none() {
-            return Verdict::Allow(call.subject);
+            return CallVerdict::Allow(call.subject);
         }
-        // Without a wall that the user wants there is none to be outside of.
+        // Where the user switched the sandbox off, being outside of it is no reason to ask.
         let caution = tool
             .caution()
-            .filter(|_| self.setup.wall != Wall::Off)
+            .filter(|_| self.setup.sandbox != SandboxMode::Off)
             .map(str::to_owned);
         let why = why.or(caution);
         match (self.setup.policy, &why) {
             (Approve::Deny, _) => refused("the policy is to deny what no rule allows".into()),
-            (Approve::Auto, None) => Verdict::Allow(call.subject),
+            (Approve::Auto, None) => CallVerdict::Allow(call.subject),
             _ if !self.setup.attended => refused(match why {
                 Some(why) => {
-                    format!("it needs approval ({why}) and nobody can be asked in this run")
+                    format!("it needs approval ({why}), and this run cannot ask the user")
                 }
-                None => "it needs approval and nobody can be asked in this run".into(),
+                None => "it needs approval, and this run cannot ask the user".into(),
             }),
-            (_, why) => Verdict::Ask(call.question(why.clone(), &self.setup)),
+            (_, why) => CallVerdict::Ask(call.question(why.clone(), &self.setup)),
         }
     }
 
@@ -186,7 +194,7 @@ impl Approvals {
 }
 
 /// Whether each command of `script` has a rule: then all of it is allowed.
-fn covers(rules: &[&Rule], tool: &str, script: &Script) -> bool {
+fn covers(rules: &[&ApprovalRule], tool: &str, script: &ShellScript) -> bool {
     script.unknown.is_none()
         && !script.renames
         && !script.commands.is_empty()
@@ -200,23 +208,23 @@ fn covers(rules: &[&Rule], tool: &str, script: &Script) -> bool {
 }
 
 /// A call, looked at once.
-struct Call {
+struct ClassifiedCall {
     tool: String,
     effect: Effect,
     subject: Subject,
     /// Of a command.
-    script: Option<Script>,
+    script: Option<ShellScript>,
     hard: Option<String>,
 }
 
-impl Call {
-    fn new(tool: &dyn Tool, arguments: &Value, places: &Places) -> Call {
+impl ClassifiedCall {
+    fn new(tool: &dyn Tool, arguments: &Value, places: &ShellPlaces) -> ClassifiedCall {
         let subject = tool.subject(arguments, &places.project);
         let script = match &subject {
             Subject::Command(text) => Some(command::parse(text, places)),
             _ => None,
         };
-        Call {
+        ClassifiedCall {
             tool: tool.spec().name.clone(),
             effect: tool.effect(arguments),
             hard: script.as_ref().and_then(|s| command::hard(s, places)),
@@ -225,8 +233,8 @@ impl Call {
         }
     }
 
-    /// Whether a rule that forbids or asks speaks of this call, or of a part of it, or might.
-    fn touched(&self, rule: &Rule, setup: &Setup) -> bool {
+    /// Whether a rule that forbids or asks matches this call or a part of it, or might match it.
+    fn touched(&self, rule: &ApprovalRule, setup: &ApprovalSetup) -> bool {
         let Some(script) = &self.script else {
             return self.matched(rule, setup);
         };
@@ -245,7 +253,7 @@ impl Call {
             })
     }
 
-    fn matched(&self, rule: &Rule, setup: &Setup) -> bool {
+    fn matched(&self, rule: &ApprovalRule, setup: &ApprovalSetup) -> bool {
         rule.is_for(&self.tool)
             && match &self.subject {
                 Subject::Path(path) => rule.matches_path(path, &setup.places),
@@ -254,10 +262,10 @@ impl Call {
             }
     }
 
-    /// Why this call is asked about even where the policy would let it run.
-    fn doubt(&self, setup: &Setup) -> Option<String> {
+    /// Why the user must be asked about this call even where the policy would let it run.
+    fn doubt(&self, setup: &ApprovalSetup) -> Option<String> {
         let program = matches!(self.subject, Subject::Command(_) | Subject::Call(_));
-        if program && setup.wall == Wall::Missing {
+        if program && setup.sandbox == SandboxMode::Missing {
             return Some("there is no sandbox on this system".into());
         }
         if let Some(script) = &self.script
@@ -273,8 +281,8 @@ impl Call {
         }
     }
 
-    /// What nobody has to be asked about: own notes, and reading in the project.
-    fn is_free(&self, setup: &Setup) -> bool {
+    /// Whether the call runs without a question: the model's own notes, and reading in the project.
+    fn is_free(&self, setup: &ApprovalSetup) -> bool {
         match &self.subject {
             Subject::Own => true,
             Subject::Path(path) => {
@@ -287,7 +295,7 @@ impl Call {
         }
     }
 
-    fn question(self, why: Option<String>, setup: &Setup) -> Question {
+    fn question(self, why: Option<String>, setup: &ApprovalSetup) -> Question {
         let rules = self.rules(setup);
         Question {
             text: question::shown(&self.subject.to_string()),
@@ -298,8 +306,8 @@ impl Call {
         }
     }
 
-    /// What "for this session" and "always" would allow: no more than what can be said in a line.
-    fn rules(&self, setup: &Setup) -> Vec<Rule> {
+    /// What "for this session" and "always" would allow: no more than fits in a line.
+    fn rules(&self, setup: &ApprovalSetup) -> Vec<ApprovalRule> {
         let tool = self.tool.as_str();
         match &self.subject {
             Subject::Command(_) => {
@@ -307,13 +315,13 @@ impl Call {
                     return Vec::new();
                 };
                 let told = script.unknown.is_none() && !script.renames;
-                if !told || !script.commands.iter().all(command::Command::is_plain) {
+                if !told || !script.commands.iter().all(command::ShellCommand::is_plain) {
                     return Vec::new();
                 }
                 let mut rules = Vec::new();
                 for command in &script.commands {
                     let words = command.words.iter().map(|w| w.text.clone()).collect();
-                    let rule = Rule::words(tool, words);
+                    let rule = ApprovalRule::words(tool, words);
                     if !rules.contains(&rule) {
                         rules.push(rule);
                     }
@@ -322,24 +330,24 @@ impl Call {
             }
             Subject::Path(path) if in_git(path, setup) => Vec::new(),
             Subject::Path(path) => match path.starts_with(&setup.places.project) {
-                true => vec![Rule::below(tool, &setup.places.project)],
-                false => vec![Rule::path(tool, path)],
+                true => vec![ApprovalRule::below(tool, &setup.places.project)],
+                false => vec![ApprovalRule::path(tool, path)],
             },
-            Subject::Url(text) => Rule::origin(tool, text).into_iter().collect(),
-            Subject::Call(_) => vec![Rule::any(tool)],
+            Subject::Url(text) => ApprovalRule::origin(tool, text).into_iter().collect(),
+            Subject::Call(_) => vec![ApprovalRule::any(tool)],
             Subject::Own => Vec::new(),
         }
     }
 }
 
 /// Whether git would take what is written there for its own.
-fn in_git(path: &Path, setup: &Setup) -> bool {
+fn in_git(path: &Path, setup: &ApprovalSetup) -> bool {
     let below = path.strip_prefix(&setup.places.project).unwrap_or(path);
     below.iter().any(|part| part.eq_ignore_ascii_case(".git"))
 }
 
 /// Commands that only look where they are.
-fn idle(script: &Script, setup: &Setup) -> bool {
+fn idle(script: &ShellScript, setup: &ApprovalSetup) -> bool {
     const IDLE: &[&str] = &["pwd", "true", "false", ":", "echo"];
     script.unknown.is_none()
         && !script.renames
@@ -347,7 +355,7 @@ fn idle(script: &Script, setup: &Setup) -> bool {
         && script.commands.iter().all(|command| {
             command.is_plain()
                 && match command.words.first() {
-                    Some(word) if word.known == Known::Fixed => {
+                    Some(word) if word.known == Certainty::Fixed => {
                         IDLE.contains(&word.text.as_str())
                             || (word.text == "cd"
                                 && command.rest().len() == 1

@@ -1,101 +1,25 @@
-//! What a run is set to: defaults < file < environment < flags. Each source is a [`Layer`]; laid
-//! over each other they become [`Settings`], the only form that reaches the engine.
+//! The settings of a run: defaults < file < environment < flags. Each source is a [`ConfigLayer`]; laid
+//! over each other the layers become [`Settings`], the only form that reaches the engine.
 
+mod error;
 mod layer;
 mod mcp;
 mod settings;
 mod tables;
 
-use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
-pub use layer::Layer;
+pub use crate::models::Env;
+pub use error::ConfigError;
+pub use layer::ConfigLayer;
 pub use settings::{Approve, Settings};
-pub use tables::{SandboxTable, Tables};
+pub use tables::{SandboxTable, ServeTable, Tables};
 
 /// Largest configuration file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
-
-/// Reads one environment variable.
-pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
-
-/// Why a run could not be configured. All of them are wrong usage.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// Neither `NPAST_HOME` nor a home folder.
-    #[error("no home folder is known, so there is no place for sessions")]
-    NoHome,
-    /// The file cannot be read.
-    #[error("the configuration file {path} cannot be read: {reason}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// Not TOML.
-    #[error("the configuration file {path} is not TOML: {reason}")]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// What the parser said, with the line.
-        reason: String,
-    },
-    /// A key that nothing reads.
-    #[error("the key \"{key}\" in {path} is not known")]
-    UnknownKey {
-        /// The key.
-        key: String,
-        /// The file.
-        path: PathBuf,
-        /// The known key most like it.
-        like: Option<&'static str>,
-    },
-    /// A value of another kind.
-    #[error("{place} cannot be read: {reason}")]
-    Value {
-        /// Key and file, or the variable.
-        place: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A value out of range.
-    #[error("{key} must be {want}, and it is {got}")]
-    Range {
-        /// The key, which is also the flag's name.
-        key: &'static str,
-        /// What is allowed.
-        want: String,
-        /// As given.
-        got: String,
-    },
-}
-
-impl ConfigError {
-    /// What the user can do.
-    pub fn hint(&self) -> String {
-        match self {
-            ConfigError::NoHome => "set NPAST_HOME to a folder".into(),
-            ConfigError::Unreadable { .. } => {
-                "NPAST_CONFIG names another file; without it npast/config.toml in the XDG \
-                 config folder is read if it is there"
-                    .into()
-            }
-            ConfigError::Syntax { .. } => "a line has the form `key = value`".into(),
-            ConfigError::UnknownKey { like, .. } => match like {
-                Some(like) => format!("did you mean \"{like}\"?"),
-                None => format!("known keys: {}", Layer::KEYS.join(", ")),
-            },
-            ConfigError::Value { .. } => "`npast --help` says what each flag takes".into(),
-            ConfigError::Range { key, .. } => {
-                format!("give --{key} another value, or correct it in config.toml")
-            }
-        }
-    }
-}
 
 /// Where things are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,17 +71,19 @@ impl Places {
     ///
     /// # Errors
     /// See [`ConfigError`].
-    pub fn resolve(&self, env: Env<'_>, flags: Layer) -> Result<Settings, ConfigError> {
+    pub fn resolve(&self, env: Env<'_>, flags: ConfigLayer) -> Result<Settings, ConfigError> {
         let (mut file, tables, servers) = match self.read_file()? {
             Some(text) => {
-                let (layer, tables) = Layer::from_toml(&text, &self.config)?;
-                (layer, tables, Layer::servers(&text, &self.config)?)
+                let (layer, tables) = ConfigLayer::from_toml(&text, &self.config)?;
+                (layer, tables, ConfigLayer::servers(&text, &self.config)?)
             }
-            None => (Layer::default(), Tables::default(), Vec::new()),
+            None => (ConfigLayer::default(), Tables::default(), Vec::new()),
         };
         let default_model = file.model.take();
-        let settings = Settings::new(flags.over(Layer::from_env(env)?).over(file))?;
+        let asked = flags.over(ConfigLayer::from_env(env)?);
+        let settings = Settings::new(asked.clone().over(file))?;
         Ok(Settings {
+            asked,
             default_model,
             servers,
             tables,

@@ -1,15 +1,14 @@
-//! Writing files so that a crash, a full disk or a second process cannot leave half of one. A file
-//! is replaced through a draft beside it: whoever reads the file, and whoever comes after a crash,
-//! finds the old content or the new one, whole.
+//! Atomic replacement of files: a crash, a full disk or a second process cannot leave half of one. The new
+//! content is written to a temporary file in the same folder and renamed. Every reader, also one after a
+//! crash, finds the old content or the new one, whole.
 //!
-//! The steps, in this order: create the draft (a name nobody can guess, never over another file),
-//! set owner, group, mode and extended attributes while it is empty, write, fsync of the draft,
-//! rename, fsync of the folder. A step that fails before the rename leaves the old file as it was
-//! and no draft.
+//! The steps, in this order: create the temporary file (a random name, never over another file), set owner,
+//! group, mode and extended attributes while it is empty, write, fsync of the file, rename, fsync of the
+//! folder. A step that fails before the rename leaves the old file as it was and no temporary file.
 //!
 //! - `attributes`: what a new file takes over from the one it replaces
 //! - [`private`]: folders 0700 and files 0600, whatever the umask
-//! - `space`: how full a disk is, and for what the rest of it is
+//! - `space`: how full a disk is, and the reserve for messages
 
 mod attributes;
 pub mod private;
@@ -53,7 +52,7 @@ pub enum Links {
 
 /// Why a file was not replaced as it should be.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ReplaceError {
     /// The old file is as it was.
     #[error("{0}")]
     Unchanged(#[from] io::Error),
@@ -65,14 +64,14 @@ pub enum Error {
     Torn {
         /// The name of the draft, which stays in the folder.
         draft: String,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
 /// The steps of replacing a file. Tests let each of them fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Step {
+enum ReplaceStep {
     Create,
     Attributes,
     Write,
@@ -85,21 +84,21 @@ enum Step {
 }
 
 /// Asked before each step; an error is what the step fails with.
-type Before<'a> = &'a dyn Fn(Step) -> io::Result<()>;
+type StepCheck<'a> = &'a dyn Fn(ReplaceStep) -> io::Result<()>;
 
 /// A file that will be replaced or made.
-pub struct Target {
+pub struct ReplacedFile {
     folder: OwnedFd,
     name: OsString,
 }
 
-impl Target {
+impl ReplacedFile {
     /// The file at `path`. Links in the folders above it are followed.
     ///
     /// # Errors
     /// A folder that is not there or cannot be opened, a link that leads nowhere, a path without a
     /// name at its end.
-    pub fn at(path: &Path, links: Links) -> io::Result<Target> {
+    pub fn at(path: &Path, links: Links) -> io::Result<ReplacedFile> {
         let real = match links {
             Links::Refuse => path.to_owned(),
             Links::Follow => match fs::canonicalize(path) {
@@ -120,12 +119,12 @@ impl Target {
             .filter(|folder| !folder.as_os_str().is_empty());
         let flags = folder_flags() | OFlags::CLOEXEC;
         let folder = rustix::fs::open(folder.unwrap_or(Path::new(".")), flags, Mode::empty())?;
-        Ok(Target::within(folder, name))
+        Ok(ReplacedFile::within(folder, name))
     }
 
     /// The file `name` in an open folder. A link in its place is refused.
-    pub fn within(folder: OwnedFd, name: &OsStr) -> Target {
-        Target {
+    pub fn within(folder: OwnedFd, name: &OsStr) -> ReplacedFile {
+        ReplacedFile {
             folder,
             name: name.to_owned(),
         }
@@ -153,8 +152,8 @@ impl Target {
 }
 
 /// A file's new content, on disk beside it. Dropping it removes it; the file stays as it was.
-pub struct Draft {
-    target: Target,
+pub struct Replacement {
+    target: ReplacedFile,
     /// `None` once it is in its place.
     name: Option<OsString>,
     file: File,
@@ -162,40 +161,44 @@ pub struct Draft {
     in_place: Option<File>,
 }
 
-impl Draft {
+impl Replacement {
     /// Writes `bytes` to a draft and waits until they are on disk.
     ///
     /// # Errors
-    /// What the system said; no draft is left. [`io::ErrorKind::InvalidInput`] where something else
+    /// The error of the operating system; no temporary file is left. [`io::ErrorKind::InvalidInput`] where something else
     /// than a regular file is in the place.
-    pub fn write(target: Target, bytes: &[u8], attributes: Attributes) -> io::Result<Draft> {
-        Draft::write_by(target, bytes, attributes, &|_| Ok(()))
+    pub fn write(
+        target: ReplacedFile,
+        bytes: &[u8],
+        attributes: Attributes,
+    ) -> io::Result<Replacement> {
+        Replacement::write_by(target, bytes, attributes, &|_| Ok(()))
     }
 
     fn write_by(
-        target: Target,
+        target: ReplacedFile,
         bytes: &[u8],
         attributes: Attributes,
-        before: Before<'_>,
-    ) -> io::Result<Draft> {
+        before: StepCheck<'_>,
+    ) -> io::Result<Replacement> {
         // A file that may not be read has attributes that cannot be read either.
         let old = match target.old(OFlags::RDONLY) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
             old => Some(old?),
         };
-        before(Step::Create)?;
+        before(ReplaceStep::Create)?;
         let mode = match (&old, attributes) {
             (Some(None), Attributes::Kept) => 0o666,
             _ => 0o600,
         };
         let (file, name) = create(&target.folder, Mode::from_raw_mode(mode))?;
-        let mut draft = Draft {
+        let mut draft = Replacement {
             target,
             name: Some(name),
             file,
             in_place: None,
         };
-        before(Step::Attributes)?;
+        before(ReplaceStep::Attributes)?;
         let kept = match (&old, attributes) {
             (old, Attributes::Private) => {
                 if let Some(Some(old)) = old {
@@ -209,7 +212,7 @@ impl Draft {
             (Some(Some(old)), Attributes::Kept) => attributes::keep(old, &draft.file)?,
             (None, Attributes::Kept) => false,
         };
-        before(Step::Write)?;
+        before(ReplaceStep::Write)?;
         draft.file.write_all(bytes)?;
         // The system takes set-group-id from a file that is written to.
         let kept = kept
@@ -220,7 +223,7 @@ impl Draft {
         if !kept {
             draft.in_place = draft.target.old(OFlags::WRONLY)?;
         }
-        before(Step::Sync)?;
+        before(ReplaceStep::Sync)?;
         draft.file.sync_all()?;
         Ok(draft)
     }
@@ -228,24 +231,24 @@ impl Draft {
     /// Puts the draft into the file's place and makes that durable.
     ///
     /// # Errors
-    /// [`Error`] says what the file holds then.
-    pub fn commit(self) -> Result<(), Error> {
+    /// [`ReplaceError`] says what the file holds then.
+    pub fn commit(self) -> Result<(), ReplaceError> {
         self.commit_by(&|_| Ok(()))
     }
 
-    fn commit_by(mut self, before: Before<'_>) -> Result<(), Error> {
+    fn commit_by(mut self, before: StepCheck<'_>) -> Result<(), ReplaceError> {
         let Some(name) = self.name.clone() else {
             return Ok(());
         };
-        before(Step::Replace)?;
+        before(ReplaceStep::Replace)?;
         let Some(old) = self.in_place.take() else {
             let folder = &self.target.folder;
             rustix::fs::renameat(folder, &name, folder, &self.target.name)
                 .map_err(io::Error::from)?;
             self.name = None;
-            return before(Step::SyncFolder)
+            return before(ReplaceStep::SyncFolder)
                 .and_then(|()| sync(folder))
-                .map_err(Error::Unsynced);
+                .map_err(ReplaceError::Unsynced);
         };
         let length = self.file.metadata()?.len();
         self.file.rewind()?;
@@ -253,7 +256,7 @@ impl Draft {
         copy(&self.file, &old, length, before).map_err(|source| {
             // All that there is of the new content.
             self.name = None;
-            Error::Torn {
+            ReplaceError::Torn {
                 draft: name.to_string_lossy().into_owned(),
                 source,
             }
@@ -261,7 +264,7 @@ impl Draft {
     }
 }
 
-impl Drop for Draft {
+impl Drop for Replacement {
     fn drop(&mut self) {
         if let Some(name) = &self.name
             && let Err(error) = rustix::fs::unlinkat(&self.target.folder, name, AtFlags::empty())
@@ -274,20 +277,20 @@ impl Drop for Draft {
 /// Replaces the file at `path`, or makes it.
 ///
 /// # Errors
-/// [`Error`] says what the file holds then.
+/// [`ReplaceError`] says what the file holds then.
 pub fn replace(
     path: &Path,
     bytes: &[u8],
     attributes: Attributes,
     links: Links,
-) -> Result<(), Error> {
-    Draft::write(Target::at(path, links)?, bytes, attributes)?.commit()
+) -> Result<(), ReplaceError> {
+    Replacement::write(ReplacedFile::at(path, links)?, bytes, attributes)?.commit()
 }
 
 /// Makes creations, renames and removals in a folder durable.
 ///
 /// # Errors
-/// What the system said.
+/// The error of the operating system.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     let folder = match folder.as_os_str().is_empty() {
         true => Path::new("."),
@@ -350,7 +353,7 @@ fn reserve(file: &File, length: u64) -> io::Result<()> {
     if length > 0 {
         use rustix::fs::{FallocateFlags, fallocate};
         match fallocate(file, FallocateFlags::KEEP_SIZE, 0, length) {
-            // It is not known to every file system.
+            // Not every file system has this.
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
             Err(error) => return Err(error.into()),
         }
@@ -360,8 +363,8 @@ fn reserve(file: &File, length: u64) -> io::Result<()> {
 }
 
 /// Writes a draft over the old file.
-fn copy(mut draft: &File, mut old: &File, length: u64, before: Before<'_>) -> io::Result<()> {
-    before(Step::InPlace)?;
+fn copy(mut draft: &File, mut old: &File, length: u64, before: StepCheck<'_>) -> io::Result<()> {
+    before(ReplaceStep::InPlace)?;
     if io::copy(&mut draft, &mut old)? != length {
         return Err(io::Error::other("the draft was changed meanwhile"));
     }

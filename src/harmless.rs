@@ -1,4 +1,4 @@
-//! Text of strangers as a person may get it. Models, files, servers and names are not npast's own:
+//! Untrusted text, made safe for a terminal. Models, files, servers and names are not npast's own:
 //! what they say must not move the cursor, set the clipboard, turn the direction of writing or look
 //! like another line. Nothing is dropped: a reader sees that something was there.
 

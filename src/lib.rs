@@ -2,20 +2,23 @@
 //!
 //! The map, in dependency order; nothing imports upwards:
 //!
-//! - [`harmless`]: text of strangers as a person may get it (pure).
-//! - [`durable`]: files replaced whole and made durable; what only this user may read.
+//! - [`harmless`]: text that npast did not write, made safe for a terminal (pure).
+//! - [`durable`]: files replaced atomically and durably; files that only this user may read.
 //! - [`llama`]: the FFI boundary. Model, vocabulary, context, state, sampler, chat bridge, GGUF. Every `unsafe` line is here.
 //! - [`ledger`]: the exact tokens of a conversation, their spans and digests, and the plan (pure).
 //! - [`kv`]: states on disk: segment files, index, fingerprint, a writer thread of its own.
 //! - [`slot`]: the engine thread and its handle: plan, apply, rewind, fork, export, import.
 //! - [`chat`]: messages to tokens and tokens to messages.
 //! - [`approve`]: who may run what: rules, grants, the hard list.
-//! - [`tools`]: what a model can do: files, commands, notes; results cut once, at birth.
+//! - [`tools`]: what a model can do: files, commands, notes; a long result is cut once.
 //! - [`session`]: npast.db: sessions, messages, ledgers, lineage, migrations.
+//! - [`cron`]: when a prompt that is run at times is due.
+//! - [`trajectory`]: sessions as JSON Lines, and back.
 //! - [`agent`]: the turn: from a user's message to a stored answer and its receipts.
-//! - [`models`]: the models of this machine, whoever brought them, and bringing another.
+//! - [`models`]: the models on this machine, and downloading another one.
 //! - [`config`]: defaults, file, environment.
 //! - [`service`]: what one process is to all its clients: engine, scheduler, open sessions.
+//! - [`attach`]: a service over a Unix socket: the gateway's side and a command line's.
 //! - [`gateway`]: HTTP: the APIs of OpenAI and Anthropic, npast's own paths, who may call.
 //! - [`cli`]: arguments, subcommands, terminal output.
 #![warn(missing_docs)]
@@ -23,9 +26,11 @@
 
 pub mod agent;
 pub mod approve;
+pub mod attach;
 pub mod chat;
 pub mod cli;
 pub mod config;
+pub mod cron;
 pub mod durable;
 pub mod gateway;
 pub mod harmless;
@@ -37,6 +42,7 @@ pub mod service;
 pub mod session;
 pub mod slot;
 pub mod tools;
+pub mod trajectory;
 
 // Unit tests of every room use the tests' tiny models, which name this crate from outside.
 #[cfg(test)]

@@ -2,14 +2,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use npast_fuzz::kv::{Limits, inspect};
+use npast_fuzz::kv::{StoreLimits, inspect};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of a header (docs/kv-format.md).
 const HEADER: usize = 256;
 
 fuzz_target!(|bytes: &[u8]| {
-    let limits = Limits::default();
+    let limits = StoreLimits::default();
     let _ = inspect(bytes, &limits);
     // A fuzzer does not guess a checksum: with right ones it gets behind them.
     if let Some(forged) = forged(bytes) {

@@ -33,6 +33,27 @@ reply = openai.responses.parse(model="npast", input="Which colour, then?", text_
 check(isinstance(reply.output_parsed, Verdict), "responses: a parsed reply")
 passed("openai responses, parsed", reply.usage.input_tokens, reply.usage.input_tokens_details.cached_tokens)
 
+# What is sampled is uncertain, and how likely it was is said.
+reply = openai.chat.completions.create(model="npast", messages=ASK, logprobs=True, top_logprobs=3, max_tokens=9)
+for one in reply.choices[0].logprobs.content:
+    check(one.logprob <= one.top_logprobs[0].logprob + 1e-6, f"chat: logprobs: {one}")
+    check(len(one.top_logprobs) == 3, "chat: three likely tokens")
+passed("openai chat, logprobs", reply.usage.prompt_tokens, reply.usage.prompt_tokens_details.cached_tokens)
+
+# Completions: the prompt goes on, by text and by tokens.
+reply = openai.completions.create(model="npast", prompt="Once upon a time", max_tokens=5, logprobs=2)
+choice = reply.choices[0]
+check(len(choice.logprobs.tokens) == len(choice.logprobs.token_logprobs), "completions: logprobs")
+passed("openai completions, a text", reply.usage.prompt_tokens, reply.usage.prompt_tokens_details.cached_tokens)
+tokens = openai.post("/tokenize", cast_to=object, body={"content": "Once upon a time there was"})["tokens"]
+with openai.completions.create(
+    model="npast", prompt=tokens, max_tokens=5, stream=True, stream_options={"include_usage": True}
+) as events:
+    for event in events:
+        usage = event.usage
+check(usage.prompt_tokens_details.cached_tokens > 0, f"completions: {usage}")
+passed("openai completions, tokens, events", usage.prompt_tokens, usage.prompt_tokens_details.cached_tokens)
+
 # A reply may speak before it calls, and cannot end without a call: it is called, or the reply was cut.
 tools = [{"type": "function", "function": {"name": "paint", "parameters": SCHEMA}}]
 reply = openai.chat.completions.create(

@@ -2,7 +2,8 @@
 
 import json
 
-LOOPS = 9
+# One each for: chat, responses, messages, litellm and langchain, whole and as events; responses by id; the ai SDK.
+LOOPS = 13
 
 for _ in range(LOOPS):
     call = {"name": "find", "arguments": {"path": "/", "deep": True}}

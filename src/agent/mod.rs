@@ -17,8 +17,9 @@
 //! 11. `tool_calls`: the tools of a session, and running the calls of a reply.
 //! 12. `compression`: a conversation near the context's end goes on with a summary of its middle.
 //! 13. `turn`: reply, calls, results, reply, until a reply has no call.
-//! 14. `branches`: undo, redo, edit, retry, fork.
-//! 15. `history`: a client sends its whole conversation: whose it is, and how it is followed.
+//! 14. `branches`: undo, redo, edit, retry, fork; removing a session.
+//! 15. `idle`: what is done while nobody waits: compressing, reading ahead, titles.
+//! 16. `history`: a client sends its whole conversation: whose it is, and how it is followed.
 //!
 //! Each folder's `mod.rs` lists its files in the same way. Methods of [`Conversation`] stand in the part
 //! that their law belongs to.
@@ -29,6 +30,7 @@ mod conversation;
 mod engine;
 mod frozen;
 mod history;
+mod idle;
 mod input;
 mod model_call;
 mod notes;
@@ -40,32 +42,42 @@ mod turn;
 mod values;
 
 pub use branches::fork::fork;
+pub use branches::remove::remove;
 pub use branches::undo::{behind, redo, undo};
 pub use conversation::handle::{Conversation, Mirror};
 pub use conversation::names::{call_handle, key_handle, kv_owner};
 pub use engine::fit::demand;
 pub use engine::fit_words::words as fit_words;
-pub use engine::handle::{Engine, Facts};
-pub use engine::pass::{Pass, Passes, Rank, Want};
+pub use engine::handle::{Engine, EngineFacts};
+pub use engine::pass::{Passes, Rank, SlotPass, Want};
 pub use engine::probe;
-pub use frozen::cost::{Cost, cost, vocabulary};
-pub use frozen::maker::{Made, Maker};
+pub use frozen::cost::{HeadCost, cost, vocabulary};
+pub use frozen::maker::{Maker, OfferedFormat};
+pub use history::beside::{Names, Side};
 pub use history::follow::Followed;
-pub use history::sent::History;
+pub use history::goes_on::Behind;
+pub use history::sent::ClientHistory;
 pub use history::whose::{Whose, whose};
+pub use idle::recorder::IdleRecorder;
+pub use idle::work::{IdleJob, Idled};
+pub use model_call::complete::RawPrompt;
 pub use notes::edit::Notes;
 pub use opening::open::preflight;
-pub use prompt::build::{Part, Prompt, Surroundings};
+pub use prompt::build::{AgentPrompt, PromptPart, PromptSurroundings};
 pub use tool_calls::rounds::Budget;
 pub use tool_calls::steering::Steering;
 pub use tool_calls::temp;
-pub use tool_calls::toolset::{Gate, Toolset};
+pub use tool_calls::toolset::{CallGate, Toolset};
 pub use values::error::{AgentError, ErrorKind};
 pub use values::event::{Done, Event, OpenQuestion, Stage};
 pub use values::notice::Notice;
+pub use values::odds::{Likely, Weighed};
 pub use values::options::{
-    CompressOptions, Input, Leeway, NewSession, Open, Options, Policy, Setup, TurnOptions,
+    AgentSetup, CompressOptions, Input, Leeway, NewSession, Options, Policy, TurnOptions,
+    WhichSession,
 };
-pub use values::outcome::{CompressStage, Compressed, Info, Pruned, Stopped, Taken, TurnEnd};
+pub use values::outcome::{
+    CompressStage, Compressed, Info, Pruned, TurnEnd, TurnStop, UndoneTurns,
+};
 pub use values::receipt::{Milliseconds, MissNote, Receipt, TurnSum};
 pub use values::refused::Refused;

@@ -1,8 +1,9 @@
-//! What a person is asked, and how text of a model is shown so that it cannot play another role.
+//! The question to the user about a call, and how a model's text is shown in it so that the text cannot
+//! look like npast's own.
 
 use serde::{Deserialize, Serialize};
 
-use super::Rule;
+use super::ApprovalRule;
 use crate::harmless;
 use crate::tools::Subject;
 
@@ -17,12 +18,12 @@ pub struct Question {
     /// What it is about: lines without control or invisible characters, whole or cut with its
     /// length. Whoever shows it sets each line apart from the question itself.
     pub text: String,
-    /// Why it is asked, where that is not plain from the policy.
+    /// Why the user is asked, where the policy alone does not say it.
     pub why: Option<String>,
     /// What [`Grant::Session`] and [`Grant::Always`] would allow; where it is empty only
     /// [`Grant::Once`] and [`Grant::No`] make sense.
-    pub rules: Vec<Rule>,
-    /// For [`crate::tools::Room::granted`].
+    pub rules: Vec<ApprovalRule>,
+    /// For [`crate::tools::CallContext::granted`].
     pub subject: Subject,
 }
 

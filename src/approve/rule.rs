@@ -7,20 +7,20 @@ use std::path::Path;
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::tools::command::Places;
+use crate::tools::command::ShellPlaces;
 
 /// Longest rule, in bytes.
 const MAX_RULE: usize = 4 << 10;
 
 /// The user's rules. A denial beats a question, a question beats an allowance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
+pub struct ApprovalRules {
     /// May run.
-    pub allow: Vec<Rule>,
+    pub allow: Vec<ApprovalRule>,
     /// Asked about under every policy.
-    pub ask: Vec<Rule>,
+    pub ask: Vec<ApprovalRule>,
     /// Never run.
-    pub deny: Vec<Rule>,
+    pub deny: Vec<ApprovalRule>,
 }
 
 /// Why a text is no rule.
@@ -33,29 +33,29 @@ pub struct RuleError {
 
 /// One rule.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Rule {
+pub struct ApprovalRule {
     /// The tool's name; a `*` at its end stands for any ending.
     tool: String,
     /// Nothing means every call of the tool.
     pattern: Option<String>,
     /// The pattern as words, where it can be.
-    words: Option<Vec<Vec<Part>>>,
+    words: Option<Vec<Vec<PatternPart>>>,
 }
 
 /// Part of a word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Part {
+enum PatternPart {
     Is(char),
     Any,
     Many,
 }
 
-impl Rule {
+impl ApprovalRule {
     /// Reads a rule.
     ///
     /// # Errors
     /// A rule without a tool, an empty pattern, an open quote.
-    pub fn parse(text: &str) -> Result<Rule, RuleError> {
+    pub fn parse(text: &str) -> Result<ApprovalRule, RuleError> {
         let wrong = |reason: &str| RuleError {
             rule: text.chars().take(80).collect(),
             reason: reason.to_owned(),
@@ -81,7 +81,7 @@ impl Rule {
             Some(pattern) => Some(split(pattern).ok_or_else(|| wrong("a quote is not closed"))?),
             None => None,
         };
-        Ok(Rule {
+        Ok(ApprovalRule {
             tool: tool.to_owned(),
             pattern: pattern.map(str::to_owned),
             words,
@@ -89,10 +89,10 @@ impl Rule {
     }
 
     /// Exactly these words.
-    pub(super) fn words(tool: &str, words: Vec<String>) -> Rule {
+    pub(super) fn words(tool: &str, words: Vec<String>) -> ApprovalRule {
         let quoted: Vec<String> = words.iter().map(|w| quote(w)).collect();
-        let exact = |w: &String| w.chars().map(Part::Is).collect();
-        Rule {
+        let exact = |w: &String| w.chars().map(PatternPart::Is).collect();
+        ApprovalRule {
             tool: tool.to_owned(),
             pattern: Some(quoted.join(" ")),
             words: Some(words.iter().map(exact).collect()),
@@ -100,38 +100,38 @@ impl Rule {
     }
 
     /// Everything below a folder.
-    pub(super) fn below(tool: &str, folder: &Path) -> Rule {
+    pub(super) fn below(tool: &str, folder: &Path) -> ApprovalRule {
         let folder = globset::escape(&folder.to_string_lossy());
-        Rule::globbed(tool, format!("{folder}/**"))
+        ApprovalRule::globbed(tool, format!("{folder}/**"))
     }
 
     /// One path.
-    pub(super) fn path(tool: &str, path: &Path) -> Rule {
-        Rule::globbed(tool, globset::escape(&path.to_string_lossy()))
+    pub(super) fn path(tool: &str, path: &Path) -> ApprovalRule {
+        ApprovalRule::globbed(tool, globset::escape(&path.to_string_lossy()))
     }
 
     /// Every page of an address's server; `None` where it has none.
-    pub(super) fn origin(tool: &str, url: &str) -> Option<Rule> {
+    pub(super) fn origin(tool: &str, url: &str) -> Option<ApprovalRule> {
         let (scheme, rest) = url.split_once("://")?;
         let host = rest.split(['/', '?', '#', '\\']).next()?;
         let good =
             |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
         let plain = !host.is_empty() && host.bytes().all(good);
         let origin = globset::escape(&format!("{scheme}://{host}/"));
-        plain.then(|| Rule::globbed(tool, format!("{origin}**")))
+        plain.then(|| ApprovalRule::globbed(tool, format!("{origin}**")))
     }
 
     /// Every call.
-    pub(super) fn any(tool: &str) -> Rule {
-        Rule {
+    pub(super) fn any(tool: &str) -> ApprovalRule {
+        ApprovalRule {
             tool: tool.to_owned(),
             pattern: None,
             words: None,
         }
     }
 
-    fn globbed(tool: &str, pattern: String) -> Rule {
-        Rule {
+    fn globbed(tool: &str, pattern: String) -> ApprovalRule {
+        ApprovalRule {
             tool: tool.to_owned(),
             words: split(&pattern),
             pattern: Some(pattern),
@@ -157,7 +157,7 @@ impl Rule {
     }
 
     /// Relative patterns begin in the project, `~/` in the home folder.
-    pub(super) fn matches_path(&self, path: &Path, places: &Places) -> bool {
+    pub(super) fn matches_path(&self, path: &Path, places: &ShellPlaces) -> bool {
         let Some(pattern) = &self.pattern else {
             return true;
         };
@@ -185,7 +185,7 @@ impl Rule {
     }
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for ApprovalRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.pattern {
             Some(pattern) => write!(f, "{}: {pattern}", self.tool),
@@ -204,24 +204,26 @@ fn glob(pattern: &str, parts: bool) -> Option<GlobMatcher> {
 }
 
 /// Words as a shell would split them, quotes removed; an unquoted `*` or `?` is a wildcard.
-fn split(text: &str) -> Option<Vec<Vec<Part>>> {
+fn split(text: &str) -> Option<Vec<Vec<PatternPart>>> {
     let mut words = Vec::new();
-    let mut word: Option<Vec<Part>> = None;
+    let mut word: Option<Vec<PatternPart>> = None;
     let mut quote: Option<char> = None;
     let mut rest = text.chars();
     while let Some(c) = rest.next() {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
-            (Some(_), c) => word.get_or_insert_default().push(Part::Is(c)),
+            (Some(_), c) => word.get_or_insert_default().push(PatternPart::Is(c)),
             (None, '\'' | '"') => {
                 quote = Some(c);
                 word.get_or_insert_default();
             }
             (None, ' ' | '\t') => words.extend(word.take()),
-            (None, '*') => word.get_or_insert_default().push(Part::Many),
-            (None, '?') => word.get_or_insert_default().push(Part::Any),
-            (None, '\\') => word.get_or_insert_default().push(Part::Is(rest.next()?)),
-            (None, c) => word.get_or_insert_default().push(Part::Is(c)),
+            (None, '*') => word.get_or_insert_default().push(PatternPart::Many),
+            (None, '?') => word.get_or_insert_default().push(PatternPart::Any),
+            (None, '\\') => word
+                .get_or_insert_default()
+                .push(PatternPart::Is(rest.next()?)),
+            (None, c) => word.get_or_insert_default().push(PatternPart::Is(c)),
         }
     }
     words.extend(word.take());
@@ -237,13 +239,13 @@ fn quote(word: &str) -> String {
     }
 }
 
-fn match_words(pattern: &[Vec<Part>], words: &[&str]) -> bool {
+fn match_words(pattern: &[Vec<PatternPart>], words: &[&str]) -> bool {
     // Which beginnings of the words the pattern so far matches.
     let mut at = vec![false; words.len() + 1];
     at[0] = true;
     for word in pattern {
         let mut next = vec![false; words.len() + 1];
-        if word.as_slice() == [Part::Many] {
+        if word.as_slice() == [PatternPart::Many] {
             let first = at.iter().position(|here| *here);
             next[first.unwrap_or(words.len() + 1).min(words.len() + 1)..].fill(true);
         } else {
@@ -256,20 +258,21 @@ fn match_words(pattern: &[Vec<Part>], words: &[&str]) -> bool {
     at[words.len()]
 }
 
-fn match_word(pattern: &[Part], text: &str) -> bool {
+fn match_word(pattern: &[PatternPart], text: &str) -> bool {
     let text: Vec<char> = text.chars().collect();
     let mut at = vec![false; text.len() + 1];
     at[0] = true;
     for part in pattern {
         let mut next = vec![false; text.len() + 1];
         match part {
-            Part::Many => {
+            PatternPart::Many => {
                 let first = at.iter().position(|here| *here);
                 next[first.unwrap_or(text.len() + 1).min(text.len() + 1)..].fill(true);
             }
             part => {
                 for (n, c) in text.iter().enumerate() {
-                    next[n + 1] = at[n] && (*part == Part::Any || *part == Part::Is(*c));
+                    next[n + 1] =
+                        at[n] && (*part == PatternPart::Any || *part == PatternPart::Is(*c));
                 }
             }
         }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Rule;
+use super::ApprovalRule;
 use crate::durable::{self, Attributes, Links, private};
-use crate::tools::command::Places;
+use crate::tools::command::ShellPlaces;
 
 const NAME: &str = "approvals.toml";
 /// Largest file that is read, in bytes.
@@ -27,7 +27,7 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
-    /// Somebody else's content.
+    /// The file has content that npast did not write.
     #[error("{} is not a list of approvals ({reason}) and stays as it is", path.display())]
     Foreign {
         /// The file.
@@ -39,20 +39,20 @@ pub enum StoreError {
 
 #[derive(Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+struct StoredRules {
     #[serde(default)]
-    allow: Vec<Entry>,
+    allow: Vec<StoredRule>,
 }
 
 #[derive(Serialize, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct StoredRule {
     rule: String,
     project: PathBuf,
 }
 
 /// The rules of this project.
-pub(super) fn read(places: &Places) -> Result<Vec<Rule>, StoreError> {
+pub(super) fn read(places: &ShellPlaces) -> Result<Vec<ApprovalRule>, StoreError> {
     let path = places.data.join(NAME);
     let stored = load(&path)?;
     let mine = stored
@@ -60,7 +60,7 @@ pub(super) fn read(places: &Places) -> Result<Vec<Rule>, StoreError> {
         .into_iter()
         .filter(|e| e.project == places.project);
     let rules = mine.map(|entry| {
-        Rule::parse(&entry.rule).map_err(|error| StoreError::Foreign {
+        ApprovalRule::parse(&entry.rule).map_err(|error| StoreError::Foreign {
             path: path.clone(),
             reason: error.to_string(),
         })
@@ -69,7 +69,7 @@ pub(super) fn read(places: &Places) -> Result<Vec<Rule>, StoreError> {
 }
 
 /// Adds rules for this project. Another process may do the same at the same time.
-pub(super) fn add(places: &Places, rules: &[Rule]) -> Result<(), StoreError> {
+pub(super) fn add(places: &ShellPlaces, rules: &[ApprovalRule]) -> Result<(), StoreError> {
     let path = places.data.join(NAME);
     let wrong = |source| StoreError::Io {
         path: path.clone(),
@@ -79,7 +79,7 @@ pub(super) fn add(places: &Places, rules: &[Rule]) -> Result<(), StoreError> {
     lock.lock().map_err(wrong)?;
     let mut stored = load(&path)?;
     for rule in rules {
-        let entry = Entry {
+        let entry = StoredRule {
             rule: rule.to_string(),
             project: places.project.clone(),
         };
@@ -91,12 +91,12 @@ pub(super) fn add(places: &Places, rules: &[Rule]) -> Result<(), StoreError> {
     let text = format!("{HEAD}{text}");
     match durable::replace(&path, text.as_bytes(), Attributes::Private, Links::Follow) {
         Ok(()) => Ok(()),
-        Err(durable::Error::Unchanged(error)) => Err(wrong(error)),
+        Err(durable::ReplaceError::Unchanged(error)) => Err(wrong(error)),
         Err(error) => Err(wrong(io::Error::other(error))),
     }
 }
 
-fn load(path: &Path) -> Result<Stored, StoreError> {
+fn load(path: &Path) -> Result<StoredRules, StoreError> {
     let mut text = String::new();
     let read = File::open(path).and_then(|f| f.take(MAX_FILE + 1).read_to_string(&mut text));
     let foreign = |reason: String| StoreError::Foreign {
@@ -104,7 +104,7 @@ fn load(path: &Path) -> Result<Stored, StoreError> {
         reason,
     };
     match read {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Stored::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(StoredRules::default()),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             return Err(foreign("it is not UTF-8".into()));
         }

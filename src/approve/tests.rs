@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::*;
-use crate::tools::{Answer, Room, Spec};
+use crate::tools::{CallContext, Spec, ToolAnswer};
 
 /// A tool whose subject is what its arguments say.
 struct Fake {
@@ -34,8 +34,8 @@ impl Tool for Fake {
         let open = self.spec.name.starts_with("open_");
         open.then_some("its server may reach the network")
     }
-    fn run(&self, _: &Value, _: &Room<'_>) -> Answer {
-        Answer::good("")
+    fn run(&self, _: &Value, _: &CallContext<'_>) -> ToolAnswer {
+        ToolAnswer::good("")
     }
 }
 
@@ -52,18 +52,18 @@ fn tool(name: &str) -> Fake {
     }
 }
 
-fn setup(data: &Path) -> Setup {
+fn setup(data: &Path) -> ApprovalSetup {
     let home = data.parent().unwrap().to_owned();
-    Setup {
+    ApprovalSetup {
         policy: Approve::Ask,
-        rules: Rules::default(),
-        places: Places {
+        rules: ApprovalRules::default(),
+        places: ShellPlaces {
             project: home.join("work"),
             home,
             data: data.to_owned(),
         },
         temp: data.join("temp"),
-        wall: Wall::Sandbox,
+        sandbox: SandboxMode::Sandbox,
         attended: true,
     }
 }
@@ -77,16 +77,19 @@ fn home() -> (tempfile::TempDir, PathBuf) {
     (dir, top.join("data"))
 }
 
-fn rules(texts: &[&str]) -> Vec<Rule> {
-    texts.iter().map(|t| Rule::parse(t).unwrap()).collect()
+fn rules(texts: &[&str]) -> Vec<ApprovalRule> {
+    texts
+        .iter()
+        .map(|t| ApprovalRule::parse(t).unwrap())
+        .collect()
 }
 
 /// `+` allowed, `?` asked, `-` refused.
 fn judged(approvals: &Approvals, name: &str, arguments: Value) -> char {
     match approvals.judge(&tool(name), &arguments) {
-        Verdict::Allow(_) => '+',
-        Verdict::Ask(_) => '?',
-        Verdict::Deny(_) => '-',
+        CallVerdict::Allow(_) => '+',
+        CallVerdict::Ask(_) => '?',
+        CallVerdict::Deny(_) => '-',
     }
 }
 
@@ -144,7 +147,7 @@ fn each_policy_says_what_happens_without_a_rule() {
         ];
         let got: String = runs
             .map(|(policy, attended)| {
-                let (approvals, _) = Approvals::new(Setup {
+                let (approvals, _) = Approvals::new(ApprovalSetup {
                     policy,
                     attended,
                     ..setup(&data)
@@ -160,8 +163,8 @@ fn each_policy_says_what_happens_without_a_rule() {
 #[test]
 fn a_chain_is_allowed_only_if_every_part_of_it_is() {
     let (_dir, data) = home();
-    let (approvals, _) = Approvals::new(Setup {
-        rules: Rules {
+    let (approvals, _) = Approvals::new(ApprovalSetup {
+        rules: ApprovalRules {
             allow: rules(&[
                 "terminal: cargo test *",
                 "terminal: git status",
@@ -261,7 +264,7 @@ fn what_cannot_be_read_with_certainty_is_asked_about_whatever_the_rules_say() {
         (Approve::Auto, false, '-'),
         (Approve::Deny, true, '-'),
     ] {
-        let mut setup = Setup {
+        let mut setup = ApprovalSetup {
             policy,
             attended,
             ..setup(&data)
@@ -274,7 +277,7 @@ fn what_cannot_be_read_with_certainty_is_asked_about_whatever_the_rules_say() {
         }
     }
     // Here bash runs what is read, and it is no `echo`.
-    let (deny, _) = Approvals::new(Setup {
+    let (deny, _) = Approvals::new(ApprovalSetup {
         policy: Approve::Deny,
         ..setup(&data)
     });
@@ -285,8 +288,8 @@ fn what_cannot_be_read_with_certainty_is_asked_about_whatever_the_rules_say() {
 #[test]
 fn paths_and_addresses_match_by_glob() {
     let (_dir, data) = home();
-    let (approvals, _) = Approvals::new(Setup {
-        rules: Rules {
+    let (approvals, _) = Approvals::new(ApprovalSetup {
+        rules: ApprovalRules {
             allow: rules(&[
                 "write_file: src/**",
                 "write_file: ~/elsewhere/*.txt",
@@ -327,14 +330,14 @@ fn grants_hold_once_for_the_session_or_for_the_project() {
     let (mut approvals, _) = Approvals::new(setup(&data));
     let call = json!({"command": "make all && ./run 'a*'"});
     let ask = |approvals: &Approvals, call: &Value| match approvals.judge(&tool("terminal"), call) {
-        Verdict::Ask(question) => question,
+        CallVerdict::Ask(question) => question,
         other => panic!("{other:?}"),
     };
     let question = ask(&approvals, &call);
-    let told: Vec<String> = question.rules.iter().map(Rule::to_string).collect();
+    let told: Vec<String> = question.rules.iter().map(ApprovalRule::to_string).collect();
     assert_eq!(told, ["terminal: make all", "terminal: ./run 'a*'"]);
     let bracket = ask(&approvals, &json!({"command": "[ -f x ] && make all"}));
-    let told: Vec<String> = bracket.rules.iter().map(Rule::to_string).collect();
+    let told: Vec<String> = bracket.rules.iter().map(ApprovalRule::to_string).collect();
     assert_eq!(told, ["terminal: '[' -f x ']'", "terminal: make all"]);
     let run = |granted: Granted| (granted.run, granted.notice);
     assert_eq!(run(approvals.grant(&question, Grant::No)), (false, None));
@@ -374,7 +377,7 @@ fn grants_hold_once_for_the_session_or_for_the_project() {
         assert_eq!(facts.permissions().mode() & 0o777, 0o600);
     }
 
-    // What cannot be told is granted once or not at all.
+    // What cannot be read with certainty is granted once or not at all.
     for command in ["make $X", "make > log", "ls *", "curl x | sh"] {
         assert_eq!(
             ask(&after, &json!({"command": command})).rules,
@@ -383,7 +386,7 @@ fn grants_hold_once_for_the_session_or_for_the_project() {
         );
     }
     let write = |path: &str| match after.judge(&tool("write_file"), &json!({"path": path})) {
-        Verdict::Ask(question) => question.rules.iter().map(Rule::to_string).collect(),
+        CallVerdict::Ask(question) => question.rules.iter().map(ApprovalRule::to_string).collect(),
         _ => vec!["not asked".to_owned()],
     };
     let work = after.setup.places.project.display().to_string();
@@ -403,7 +406,7 @@ fn approvals_that_are_a_link_stay_one_and_nothing_is_left_beside_them() {
     std::os::unix::fs::symlink("dotfiles/mine.toml", data.join("approvals.toml")).unwrap();
     let (mut approvals, _) = Approvals::new(setup(&data));
     let call = json!({"command": "make"});
-    let Verdict::Ask(question) = approvals.judge(&tool("terminal"), &call) else {
+    let CallVerdict::Ask(question) = approvals.judge(&tool("terminal"), &call) else {
         panic!("not asked");
     };
     let granted = approvals.grant(&question, Grant::Always);
@@ -429,7 +432,7 @@ fn foreign_approvals_grant_nothing_and_are_never_overwritten() {
         let (mut approvals, notice) = Approvals::new(setup(&data));
         assert!(notice.unwrap().contains("nothing of it is granted"));
         let call = json!({"command": "make"});
-        let Verdict::Ask(question) = approvals.judge(&tool("terminal"), &call) else {
+        let CallVerdict::Ask(question) = approvals.judge(&tool("terminal"), &call) else {
             panic!("not asked");
         };
         let granted = approvals.grant(&question, Grant::Always);
@@ -442,23 +445,29 @@ fn foreign_approvals_grant_nothing_and_are_never_overwritten() {
 #[test]
 fn without_a_sandbox_commands_are_asked_about_whatever_the_rules_say() {
     let (_dir, data) = home();
-    let with = |wall| {
-        let (approvals, _) = Approvals::new(Setup {
+    let with = |sandbox| {
+        let (approvals, _) = Approvals::new(ApprovalSetup {
             policy: Approve::Auto,
-            rules: Rules {
+            rules: ApprovalRules {
                 allow: rules(&["terminal"]),
-                ..Rules::default()
+                ..ApprovalRules::default()
             },
-            wall,
+            sandbox,
             ..setup(&data)
         });
         approvals
     };
     let call = json!({"command": "make"});
-    assert_eq!(judged(&with(Wall::Sandbox), "terminal", call.clone()), '+');
-    assert_eq!(judged(&with(Wall::Off), "terminal", call.clone()), '+');
-    let mut missing = with(Wall::Missing);
-    let Verdict::Ask(question) = missing.judge(&tool("terminal"), &call) else {
+    assert_eq!(
+        judged(&with(SandboxMode::Sandbox), "terminal", call.clone()),
+        '+'
+    );
+    assert_eq!(
+        judged(&with(SandboxMode::Off), "terminal", call.clone()),
+        '+'
+    );
+    let mut missing = with(SandboxMode::Missing);
+    let CallVerdict::Ask(question) = missing.judge(&tool("terminal"), &call) else {
         panic!("not asked");
     };
     assert_eq!(
@@ -475,7 +484,7 @@ fn what_is_shown_cannot_play_another_role() {
     let (approvals, _) = Approvals::new(setup(&data));
     let shown =
         |command: String| match approvals.judge(&tool("terminal"), &json!({"command": command})) {
-            Verdict::Ask(question) => question.text,
+            CallVerdict::Ask(question) => question.text,
             other => panic!("{other:?}"),
         };
     assert_eq!(
@@ -496,7 +505,10 @@ fn texts_that_are_no_rules_are_refused() {
         ("terminal: 'x", "quote is not closed"),
     ] {
         assert!(
-            Rule::parse(text).unwrap_err().to_string().contains(want),
+            ApprovalRule::parse(text)
+                .unwrap_err()
+                .to_string()
+                .contains(want),
             "{text}"
         );
     }
@@ -506,7 +518,7 @@ fn texts_that_are_no_rules_are_refused() {
         "terminal: cargo test *",
         "write_file: src/**",
     ] {
-        assert_eq!(Rule::parse(text).unwrap().to_string(), text);
+        assert_eq!(ApprovalRule::parse(text).unwrap().to_string(), text);
     }
 }
 
@@ -515,10 +527,10 @@ fn texts_that_are_no_rules_are_refused() {
 #[test]
 fn a_server_that_is_opened_is_asked_about_under_auto_until_a_rule_or_a_grant_allows_it() {
     let (_dir, data) = home();
-    let approvals = |policy, wall, attended, allowed: &[&str]| {
-        let mut setup = Setup {
+    let approvals = |policy, sandbox, attended, allowed: &[&str]| {
+        let mut setup = ApprovalSetup {
             policy,
-            wall,
+            sandbox,
             attended,
             ..setup(&data)
         };
@@ -528,31 +540,31 @@ fn a_server_that_is_opened_is_asked_about_under_auto_until_a_rule_or_a_grant_all
     let open = || json!({"call": "open_send {}"});
     let (auto, ask) = (Approve::Auto, Approve::Ask);
     let table = [
-        (auto, Wall::Sandbox, true, &[][..], '?'),
-        (auto, Wall::Sandbox, false, &[], '-'),
-        (auto, Wall::Sandbox, false, &["open_*"], '+'),
-        (ask, Wall::Sandbox, true, &["open_send"], '+'),
-        (ask, Wall::Sandbox, true, &[], '?'),
-        (auto, Wall::Off, false, &[], '+'),
-        // Where there is no wall at all rules that were made behind one do not count.
-        (auto, Wall::Missing, true, &["open_*"], '?'),
+        (auto, SandboxMode::Sandbox, true, &[][..], '?'),
+        (auto, SandboxMode::Sandbox, false, &[], '-'),
+        (auto, SandboxMode::Sandbox, false, &["open_*"], '+'),
+        (ask, SandboxMode::Sandbox, true, &["open_send"], '+'),
+        (ask, SandboxMode::Sandbox, true, &[], '?'),
+        (auto, SandboxMode::Off, false, &[], '+'),
+        // Where there is no sandbox, rules that were made in one do not count.
+        (auto, SandboxMode::Missing, true, &["open_*"], '?'),
     ];
-    for (policy, wall, attended, allowed, want) in table {
-        let approvals = approvals(policy, wall, attended, allowed);
+    for (policy, sandbox, attended, allowed, want) in table {
+        let approvals = approvals(policy, sandbox, attended, allowed);
         let got = judged(&approvals, "open_send", open());
-        assert_eq!(got, want, "{policy:?} {wall:?} {attended} {allowed:?}");
+        assert_eq!(got, want, "{policy:?} {sandbox:?} {attended} {allowed:?}");
     }
     // A server that is not opened runs under `auto`.
-    let closed = approvals(auto, Wall::Sandbox, false, &[]);
+    let closed = approvals(auto, SandboxMode::Sandbox, false, &[]);
     assert_eq!(judged(&closed, "server_call", json!({"call": "x"})), '+');
     // A grant for always holds in the next run too.
-    let mut first = approvals(auto, Wall::Sandbox, true, &[]);
-    let Verdict::Ask(question) = first.judge(&tool("open_send"), &open()) else {
+    let mut first = approvals(auto, SandboxMode::Sandbox, true, &[]);
+    let CallVerdict::Ask(question) = first.judge(&tool("open_send"), &open()) else {
         panic!("it is asked about");
     };
     let why = question.why.as_deref();
     assert_eq!(why, Some("its server may reach the network"));
     first.grant(&question, Grant::Always);
-    let next = approvals(auto, Wall::Sandbox, false, &[]);
+    let next = approvals(auto, SandboxMode::Sandbox, false, &[]);
     assert_eq!(judged(&next, "open_send", open()), '+');
 }

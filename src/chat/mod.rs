@@ -1,23 +1,20 @@
 //! Messages to tokens and tokens to messages.
+//!
+//! The parts, in the order in which they import each other; nothing imports upwards:
+//! 1. `message`: the canonical message, tool calls as plain text, what one reply must be.
+//! 2. `tokens`: rendered text to tokens, so that content cannot speak as the template.
+//! 3. `template`: the chat template: substitutes, renderings, deltas, and the battery that examines it.
+//! 4. `reply`: what a model writes, read while it comes; prepared replies.
+//! 5. `matching`: whether a client's history is the stored one, and whether its head may stay.
 
-mod adapt;
-mod attempt;
-pub mod battery;
-mod check;
-pub mod control;
-mod delta;
+mod matching;
 pub mod message;
-pub mod names;
-pub mod pieces;
-pub mod pins;
-pub mod plain;
 pub mod reply;
-pub mod same;
-pub mod script;
-pub mod stream;
 pub mod template;
-pub mod tokenize;
-pub mod wish;
+mod tokens;
 
-pub use message::Message;
-pub use script::{Script, ScriptError};
+pub use matching::{beside, pins, same};
+pub use message::{Message, plain, wish};
+pub use reply::{ReplyScript, ScriptError, script, stream};
+pub use template::{battery, names, pieces};
+pub use tokens::{control, tokenize};

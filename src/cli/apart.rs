@@ -1,4 +1,4 @@
-//! What the program does in processes of its own, and what it says when llama.cpp ends this one.
+//! The tasks that npast does in processes of their own, and its last words when llama.cpp ends this one.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::llama::{self, Apart, apart, bridge};
 /// Whether errors are events on standard output.
 static JSON: AtomicBool = AtomicBool::new(false);
 
-/// This program, for work on a stranger's bytes.
+/// This program, for work on untrusted bytes.
 pub fn own() -> Apart {
     Apart::new(program(), interrupt::pressed)
 }

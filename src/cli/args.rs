@@ -1,10 +1,12 @@
 //! Arguments as typed. What they mean is decided in `config` and in the subcommands.
 
+mod cron;
 mod model;
 mod sampling;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod trajectory;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,12 +15,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+pub use cron::{CronArgs, CronCommand, CronRunArgs, Policy};
 pub use model::ModelArgs;
 pub use sampling::SamplingArgs;
 pub use serve::ServeArgs;
+pub use trajectory::{ExportArgs, ImportArgs};
 
 use super::error::Failure;
-use crate::config::Layer;
+use crate::config::ConfigLayer;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,7 +44,7 @@ usage, 130 interrupted.";
 #[command(disable_help_subcommand = true, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Option<CliCommand>,
 
     #[command(flatten)]
     pub talk: TalkArgs,
@@ -77,11 +81,11 @@ pub struct Cli {
 
 impl Cli {
     /// What the flags say.
-    pub fn layer(&self) -> Layer {
-        let mut layer = Layer {
+    pub fn layer(&self) -> ConfigLayer {
+        let mut layer = ConfigLayer {
             system: self.talk.system.clone(),
             seed: self.talk.seed,
-            ..Layer::default()
+            ..ConfigLayer::default()
         };
         self.talk.tooling.lay(&mut layer);
         self.model.lay(&mut layer);
@@ -90,7 +94,7 @@ impl Cli {
     }
 }
 
-/// What is said, and to whom.
+/// The message of this run, and the session that gets it.
 #[derive(Args, Debug, Default)]
 pub struct TalkArgs {
     /// The message; on a terminal without one a chat begins
@@ -140,6 +144,12 @@ pub struct TalkArgs {
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
 
+    /// Load the model in this process, also where a gateway of the same data folder runs
+    ///
+    /// Without it `npast` works through that gateway (`npast serve`), and no model is loaded.
+    #[arg(long)]
+    pub alone: bool,
+
     /// Give a session that starts now npast's own tools, also without a terminal
     ///
     /// On a terminal it gets them anyway: files, search, commands, memory. --system and --tools
@@ -169,11 +179,11 @@ pub struct ToolArgs {
 
     /// What happens when the model calls a tool: ask, auto or deny [default: ask]
     ///
-    /// Where nobody can be asked, a call that would ask is denied.
+    /// Where npast cannot ask, a call that needs a question is denied.
     #[arg(long, value_name = "POLICY")]
     approve: Option<String>,
 
-    /// Whether programs run behind a wall: on or off
+    /// Whether programs run in the sandbox: on or off
     ///
     /// `npast doctor` says what it holds on this system.
     #[arg(long, value_name = "MODE")]
@@ -190,7 +200,7 @@ pub struct ToolArgs {
 
 impl ToolArgs {
     /// Writes what was typed into a layer.
-    pub fn lay(&self, layer: &mut Layer) {
+    pub fn lay(&self, layer: &mut ConfigLayer) {
         layer.no_tools = self.no_tools;
         layer.with_tools = self.with_tools.clone();
         layer.without_tools = self.without_tools.clone();
@@ -202,11 +212,13 @@ impl ToolArgs {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum Command {
+pub enum CliCommand {
     /// Serve the model over HTTP: the APIs of OpenAI and Anthropic, and npast's own sessions
     Serve(Box<ServeArgs>),
     /// List, show, fork, rename and remove sessions; take turns back
     Sessions(SessionsArgs),
+    /// Prompts that are run at times: add, list, remove, and run what is due
+    Cron(CronArgs),
     /// List, fetch, examine and remove models; name the one that is taken without -m
     Models(ModelsArgs),
     /// What is kept of KV states on disk
@@ -306,7 +318,7 @@ pub enum SessionsCommand {
     /// `stored` are the tokens that a new process restores from disk, `shared` those of them that
     /// another session holds too.
     List,
-    /// One session: what it is and what was said
+    /// One session: its facts and its messages
     Show {
         /// The session
         name: String,
@@ -316,6 +328,9 @@ pub enum SessionsCommand {
         /// Only the sessions that it continues and those that continue it
         #[arg(long, conflicts_with = "all")]
         lineage: bool,
+        /// Only what each model call cost, and what was done for it in idle time
+        #[arg(long, conflicts_with_all = ["all", "lineage"])]
+        receipts: bool,
     },
     /// Take the last turns of a session back: a user's message and all that came after it
     ///
@@ -352,6 +367,17 @@ pub enum SessionsCommand {
     /// It goes on as another session, which `--session NAME` opens from then on; the one before stays
     /// readable, and `undo` behind the compression goes back to it.
     Compress(Box<CompressArgs>),
+    /// Write a session as a line of JSON: its messages, exact tokens, receipts and sums
+    ///
+    /// Messages stand in it as other programs read them; what npast alone knows is the field `npast`.
+    /// Branches are not written. It has all that was said, so keep it as you keep the session.
+    Export(ExportArgs),
+    /// Read sessions from lines of JSON, all of a file or none
+    ///
+    /// Lines of `export`, and conversations of other programs, as {"messages":[…]} or
+    /// {"conversations":[{"from":…,"value":…}]}. A session with tokens goes on where it was, under its
+    /// own vocabulary; others are read once by the model that opens them. They belong to this folder.
+    Import(ImportArgs),
     /// Give a session another name
     Rename {
         /// The session
@@ -381,14 +407,20 @@ pub struct CompressArgs {
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
 
+    /// Load the model in this process, also where a gateway of the same data folder runs
+    ///
+    /// Without it `npast` works through that gateway (`npast serve`), and no model is loaded.
+    #[arg(long)]
+    pub alone: bool,
+
     #[command(flatten)]
     model: ModelArgs,
 }
 
 impl CompressArgs {
     /// What was typed, as a layer.
-    pub fn layer(&self) -> Layer {
-        let mut layer = Layer::default();
+    pub fn layer(&self) -> ConfigLayer {
+        let mut layer = ConfigLayer::default();
         self.model.lay(&mut layer);
         layer
     }
@@ -406,10 +438,10 @@ pub struct KvArgs {
 
 impl KvArgs {
     /// What was typed, as a layer.
-    pub fn layer(&self) -> Layer {
-        Layer {
+    pub fn layer(&self) -> ConfigLayer {
+        ConfigLayer {
             kv_quota: self.kv_quota.clone(),
-            ..Layer::default()
+            ..ConfigLayer::default()
         }
     }
 }
@@ -421,7 +453,7 @@ pub enum KvCommand {
     /// `tokens` of a session are those that a new process restores from disk, `shared` are the
     /// bytes it shares with other sessions. What is not restored is read again.
     Status,
-    /// Read and prove every file; what is damaged is set aside
+    /// Read and prove every file; what is damaged goes to quarantine
     ///
     /// Exit code 1 when something was.
     Verify(Box<VerifyArgs>),
@@ -443,8 +475,8 @@ pub struct VerifyArgs {
 
 impl VerifyArgs {
     /// What the flags say.
-    pub fn layer(&self) -> Layer {
-        let mut layer = Layer::default();
+    pub fn layer(&self) -> ConfigLayer {
+        let mut layer = ConfigLayer::default();
         self.model.lay(&mut layer);
         layer
     }
@@ -469,8 +501,8 @@ pub struct PromptArgs {
 
 impl PromptArgs {
     /// What the flags say.
-    pub fn layer(&self) -> Layer {
-        let mut layer = Layer::default();
+    pub fn layer(&self) -> ConfigLayer {
+        let mut layer = ConfigLayer::default();
         self.tooling.lay(&mut layer);
         self.model.lay(&mut layer);
         layer
@@ -485,8 +517,8 @@ pub struct DoctorArgs {
 
 impl DoctorArgs {
     /// What the flags say.
-    pub fn layer(&self) -> Layer {
-        let mut layer = Layer::default();
+    pub fn layer(&self) -> ConfigLayer {
+        let mut layer = ConfigLayer::default();
         self.model.lay(&mut layer);
         layer
     }
@@ -494,7 +526,7 @@ impl DoctorArgs {
 
 /// A command line that was understood.
 #[derive(Debug)]
-pub enum Typed {
+pub enum ParsedArgs {
     /// To be run.
     Run(Box<Cli>),
     /// To be printed.
@@ -505,17 +537,17 @@ pub enum Typed {
 ///
 /// # Errors
 /// Wrong usage, in one sentence with a hint.
-pub fn parse(args: &[OsString]) -> Result<Typed, Failure> {
+pub fn parse(args: &[OsString]) -> Result<ParsedArgs, Failure> {
     let mut command = Cli::command();
     let matches = match command.try_get_matches_from_mut(args) {
         Ok(matches) => matches,
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp) => {
-            return Ok(Typed::Help(e.render().to_string()));
+            return Ok(ParsedArgs::Help(e.render().to_string()));
         }
         Err(e) => return Err(wrong(&e)),
     };
     if let Some((name, _)) = matches.subcommand() {
-        // They would be dropped in silence.
+        // Without this check npast would ignore them silently.
         let globals = ["json", "verbose", "quiet"];
         let stray = matches.ids().find(|id| {
             command.get_arguments().any(|a| a.get_id() == *id)
@@ -530,7 +562,7 @@ pub fn parse(args: &[OsString]) -> Result<Typed, Failure> {
         }
     }
     let cli = Cli::from_arg_matches(&matches).map_err(|e| wrong(&e))?;
-    Ok(Typed::Run(Box::new(cli)))
+    Ok(ParsedArgs::Run(Box::new(cli)))
 }
 
 /// Whether errors are to be events, also when the rest of the line was not understood.

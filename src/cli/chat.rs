@@ -8,19 +8,20 @@ mod history;
 
 use std::sync::Arc;
 
-use commands::Command;
-use history::History;
+use commands::ChatCommand;
+use history::InputHistory;
 
-use super::Run;
-use super::console::{Console, Typed};
+use super::CliContext;
+use super::console::{Console, PromptAnswer};
 use super::engine::Start;
 use super::error::{Failure, INTERRUPTED};
 use super::interrupt::Interrupt;
 use super::once::show;
-use super::output::{Output, count, failed, receipt, say};
+use super::output::{EventOutput, count, failed, receipt, say};
 use crate::agent::{Done, Info, Input, Steering, TurnEnd};
+use crate::attach::{Serving, Talking};
 use crate::harmless;
-use crate::service::{OpenSession, Request, Service};
+use crate::service::Request;
 
 const HELP: &str = "\
 /continue  go on with a reply that ended early
@@ -64,9 +65,9 @@ const COMMANDS: [&str; 17] = [
     "/exit",
 ];
 
-/// What a line asks for.
+/// What a line means.
 #[derive(Debug, PartialEq)]
-enum Line {
+enum TypedLine {
     Say(String),
     Empty,
     Continue,
@@ -75,46 +76,48 @@ enum Line {
     Help,
     Quit,
     Editor,
-    Command(Command),
+    Command(ChatCommand),
     Unknown(String),
 }
 
 /// What a command leaves to be done.
-enum Step {
+enum AfterCommand {
     Done,
     Say(Input),
     /// The line editor begins with this text, which replaces the last message.
     Edit(String),
 }
 
-fn read(line: &str) -> Line {
+fn read(line: &str) -> TypedLine {
     let trimmed = line.trim();
     if trimmed.is_empty() {
-        return Line::Empty;
+        return TypedLine::Empty;
     }
     if let Some(text) = trimmed.strip_prefix("//") {
-        return Line::Say(format!("/{text}"));
+        return TypedLine::Say(format!("/{text}"));
     }
     if let Some(command) = commands::read(trimmed) {
-        return Line::Command(command);
+        return TypedLine::Command(command);
     }
     match trimmed {
-        "/quit" | "/exit" => Line::Quit,
-        "/help" => Line::Help,
-        "/editor" => Line::Editor,
-        "/continue" => Line::Continue,
-        "/receipt" => Line::Receipt,
-        "/session" => Line::Session,
+        "/quit" | "/exit" => TypedLine::Quit,
+        "/help" => TypedLine::Help,
+        "/editor" => TypedLine::Editor,
+        "/continue" => TypedLine::Continue,
+        "/receipt" => TypedLine::Receipt,
+        "/session" => TypedLine::Session,
         // A path or a pattern is no command.
         other if other.starts_with('/') && !other[1..].contains(['/', ' ', '\n']) => {
-            Line::Unknown(other.to_owned())
+            TypedLine::Unknown(other.to_owned())
         }
-        _ => Line::Say(line.trim_end().to_owned()),
+        _ => TypedLine::Say(line.trim_end().to_owned()),
     }
 }
 
 /// Chats until Ctrl-D or `/quit`.
-pub fn run(run: &Run, start: Start) -> Result<i32, Failure> {
+pub fn run(run: &CliContext, mut start: Start) -> Result<i32, Failure> {
+    // The user reads: what a turn leaves to be done is done then.
+    start.turn.idle = true;
     if run.json {
         return Err(Failure::usage(
             "--json needs a message, and a chat has none to begin with",
@@ -122,25 +125,26 @@ pub fn run(run: &Run, start: Start) -> Result<i32, Failure> {
         ));
     }
     let interrupt = Interrupt::listen();
-    let steering = Steering::default();
+    let early = Steering::default();
     let flag = interrupt.flag().clone();
     // From now on nothing that is typed is lost, also while the model is loaded.
-    let console = Arc::new(Console::new(steering.clone(), flag));
-    let (history, lines) = History::open(run.places.home.join("history"));
+    let steer = early.clone();
+    let console = Arc::new(Console::new(Arc::new(move |text| steer.steer(text)), flag));
+    let (history, lines) = InputHistory::open(run.places.home.join("history"));
     console.set_history(lines);
     console.set_completion(complete::here(run.places.db()));
     console.start();
-    let mut output = Output::new(run, interrupt.flag().clone());
-    let Output::Text(text) = &mut output else {
+    let mut output = EventOutput::new(run, interrupt.flag().clone());
+    let EventOutput::Text(text) = &mut output else {
         return Err(Failure::failed("internal", "a chat has no event output"));
     };
-    let service = start.load(&interrupt, &mut text.progress)?;
+    let serving = start.load(&interrupt, &mut text.progress)?;
     let mut chat = Chat {
         home: run.places.home.clone(),
-        steering,
+        early,
         console,
         start,
-        service,
+        serving,
         interrupt,
         output,
         session: None,
@@ -161,14 +165,14 @@ struct Chat {
     /// The data folder.
     home: std::path::PathBuf,
     start: Start,
-    service: Service,
+    serving: Serving,
     interrupt: Interrupt,
-    output: Output,
-    session: Option<OpenSession>,
-    /// What is said to a turn that runs.
-    steering: Steering,
+    output: EventOutput,
+    session: Option<Talking>,
+    /// What was steered before there was a session.
+    early: Steering,
     console: Arc<Console>,
-    history: History,
+    history: InputHistory,
 }
 
 impl Chat {
@@ -187,7 +191,7 @@ impl Chat {
         let mut editing = false;
         loop {
             // What could not be said in the last step any more. After Ctrl-C it is looked at first.
-            if let Some(text) = self.steering.left() {
+            if let Some(text) = self.steered() {
                 if left.is_empty() && !self.interrupt.asked() && !self.console.leaving() {
                     if let Some(text) = self.turn(Input::Text(text))? {
                         left = text;
@@ -200,54 +204,54 @@ impl Chat {
                 };
             }
             let line = match self.console.line(&std::mem::take(&mut left)) {
-                Typed::Line(line) => line,
-                Typed::Interrupted => {
+                PromptAnswer::Line(line) => line,
+                PromptAnswer::Interrupted => {
                     say(match std::mem::take(&mut editing) {
                         true => "The message stays as it was.",
                         false => "Ctrl-D ends the chat.",
                     });
                     continue;
                 }
-                Typed::End => return Ok(()),
+                PromptAnswer::End => return Ok(()),
             };
             let replaces = std::mem::take(&mut editing);
             let input = match read(&line) {
-                Line::Quit => return Ok(()),
-                Line::Help => {
+                TypedLine::Quit => return Ok(()),
+                TypedLine::Help => {
                     say(HELP);
                     continue;
                 }
-                Line::Receipt => {
+                TypedLine::Receipt => {
                     self.show_receipts();
                     continue;
                 }
-                Line::Session => {
+                TypedLine::Session => {
                     self.show_session();
                     continue;
                 }
-                Line::Unknown(word) => {
+                TypedLine::Unknown(word) => {
                     say(&unknown(&word));
                     continue;
                 }
-                Line::Editor => {
+                TypedLine::Editor => {
                     left = self.edited("");
                     continue;
                 }
-                Line::Command(command) => match self.command(command)? {
-                    Step::Done => continue,
-                    Step::Say(input) => input,
-                    Step::Edit(text) => {
+                TypedLine::Command(command) => match self.command(command)? {
+                    AfterCommand::Done => continue,
+                    AfterCommand::Say(input) => input,
+                    AfterCommand::Edit(text) => {
                         (left, editing) = (text, true);
                         continue;
                     }
                 },
-                Line::Empty if replaces => continue,
-                Line::Empty => match self.waits() {
+                TypedLine::Empty if replaces => continue,
+                TypedLine::Empty => match self.waits() {
                     true => Input::Open,
                     false => continue,
                 },
-                Line::Continue => Input::Continue,
-                Line::Say(text) => {
+                TypedLine::Continue => Input::Continue,
+                TypedLine::Say(text) => {
                     self.history.remember(&line);
                     self.console.remember(&line);
                     if replaces && !self.replace()? {
@@ -276,14 +280,22 @@ impl Chat {
 
     /// What the open session is.
     fn info(&self) -> Option<Info> {
-        self.session.as_ref().map(OpenSession::info)
+        self.session.as_ref().map(Talking::info)
+    }
+
+    /// What was steered and could not be said in a turn.
+    fn steered(&self) -> Option<String> {
+        match &self.session {
+            Some(session) => session.left(),
+            None => self.early.left(),
+        }
     }
 
     fn waits(&self) -> bool {
         self.info().is_some_and(|info| info.open_message.is_some())
     }
 
-    /// Runs a turn; the text of a message that was taken back. Its errors are said and the chat
+    /// Runs a turn; the text of a message that was taken back. Its errors are printed and the chat
     /// goes on, unless the engine itself is lost.
     fn turn(&mut self, input: Input) -> Result<Option<String>, Failure> {
         if self.session.is_none() {
@@ -355,20 +367,19 @@ impl Chat {
     }
 
     fn open(&mut self, words: &str) -> Result<(), Failure> {
-        let session = self.start.session(&self.service, words, true)?;
+        let session = self.start.session(&self.serving, words, true)?;
         self.take(session);
         Ok(())
     }
 
     /// The chat goes on in this session.
-    fn take(&mut self, session: OpenSession) {
+    fn take(&mut self, session: Talking) {
         // What is steered from now on is said to its turns.
-        let steering = session.steering();
-        self.console.steer(steering.clone());
-        if let Some(text) = self.steering.left() {
-            steering.steer(text);
+        let steer = session.steer();
+        self.console.steer(steer.clone());
+        if let Some(text) = self.steered() {
+            steer(text);
         }
-        self.steering = steering;
         self.session = Some(session);
     }
 
@@ -391,7 +402,7 @@ impl Chat {
                 harmless::line(&info.model),
                 info.class.as_str(),
                 count(info.context),
-                count(self.service.facts().limit),
+                count(self.serving.limit()),
             )),
         }
         if self.session.is_some() {
@@ -400,7 +411,7 @@ impl Chat {
     }
 
     fn show_receipts(&self) {
-        let Output::Text(text) = &self.output else {
+        let EventOutput::Text(text) = &self.output else {
             return;
         };
         if text.last.is_empty() {
@@ -422,7 +433,7 @@ fn unknown(word: &str) -> String {
     let word = harmless::line(word);
     match near {
         Some((_, command)) => format!("{word} is no command; did you mean {command}?"),
-        None => format!("{word} is no command; /help lists them, //… is said as it is."),
+        None => format!("{word} is no command; /help lists them, //… is sent as it is."),
     }
 }
 
@@ -442,19 +453,19 @@ mod tests {
 
     #[test]
     fn a_line_is_a_message_or_a_command_and_paths_are_messages() {
-        let say = |text: &str| Line::Say(text.to_owned());
+        let say = |text: &str| TypedLine::Say(text.to_owned());
         let table = [
             ("hello ", say("hello")),
             ("  indented", say("  indented")),
-            ("/quit", Line::Quit),
-            (" /help ", Line::Help),
-            ("/continue", Line::Continue),
-            ("/receipt", Line::Receipt),
-            ("/session", Line::Session),
-            ("", Line::Empty),
-            ("  ", Line::Empty),
-            ("/quti", Line::Unknown("/quti".into())),
-            ("/undo 2 ", Line::Command(Command::Undo(2))),
+            ("/quit", TypedLine::Quit),
+            (" /help ", TypedLine::Help),
+            ("/continue", TypedLine::Continue),
+            ("/receipt", TypedLine::Receipt),
+            ("/session", TypedLine::Session),
+            ("", TypedLine::Empty),
+            ("  ", TypedLine::Empty),
+            ("/quti", TypedLine::Unknown("/quti".into())),
+            ("/undo 2 ", TypedLine::Command(ChatCommand::Undo(2))),
             ("//undo", say("/undo")),
             ("/etc/passwd", say("/etc/passwd")),
             ("/help me", say("/help me")),

@@ -1,10 +1,9 @@
 //! The keyboard and the prompt of a terminal, from the chat's beginning to its end. One thread reads
-//! keys and never waits for the screen, another one shows what they did; so nothing that is typed is
-//! lost, whatever the turn does, and a terminal that is stopped (Ctrl-S) leaves Ctrl-C alive.
+//! keys and never waits for the screen; another one shows what they did. So nothing that is typed is lost,
+//! whatever the turn does, and Ctrl-C works while the terminal is stopped (Ctrl-S).
 //!
-//! An editor that reads one line and then lets go of the terminal loses what was typed in between, and
-//! one that owns all of the terminal cannot have an answer come in above it piece by piece; so this is
-//! npast's own.
+//! An editor library that gives the terminal back after each line loses what is typed in between, and one
+//! that owns the whole terminal cannot let an answer appear above it piece by piece. So npast has its own.
 
 mod buffer;
 mod keys;
@@ -26,15 +25,15 @@ use rustix::io::Errno;
 use super::error::INTERRUPTED;
 use super::output::{Style, say, screen};
 use super::raw;
-use crate::agent::Steering;
-use keys::{Key, Keys};
-use state::{Effect, Mode, State};
+use crate::attach::Steer;
+use keys::{Key, KeyDecoder};
+use state::{ConsoleState, InputMode, KeyEffect};
 
-pub use state::Typed;
+pub use state::PromptAnswer;
 
 /// How often whoever waits for a line looks whether Ctrl-C came from elsewhere.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long a stop may take that npast asks for.
+/// How long the threads may take to stop.
 const STOPS: Duration = Duration::from_millis(20);
 /// How long the rest of an escape sequence may take.
 const SEQUENCE: Duration = Duration::from_millis(50);
@@ -45,19 +44,19 @@ pub type Complete = Box<dyn Fn(&str) -> (usize, Vec<String>) + Send + Sync>;
 
 /// The terminal's keyboard and prompt.
 pub struct Console {
-    shared: Arc<Shared>,
+    shared: Arc<ConsoleShared>,
     /// There while keys are read.
-    reading: Mutex<Option<Reading>>,
+    reading: Mutex<Option<ConsoleThreads>>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct ConsoleShared {
+    state: Mutex<ConsoleState>,
     /// The state is another one.
     changed: Condvar,
     /// Held while something is drawn, so that an older view never comes behind a newer one.
     drawing: Mutex<()>,
     /// Of the session that is open.
-    steering: Mutex<Steering>,
+    steer: Mutex<Steer>,
     /// Ctrl-C.
     cancel: Arc<AtomicBool>,
     /// The terminal moves its cursor and gives single keys. Else it makes lines by itself.
@@ -66,7 +65,7 @@ struct Shared {
 }
 
 /// The threads that read and draw.
-struct Reading {
+struct ConsoleThreads {
     /// Closed, it ends the reader.
     wake: Option<std::io::PipeWriter>,
     threads: Vec<JoinHandle<()>>,
@@ -85,15 +84,15 @@ enum Paint {
 }
 
 impl Console {
-    /// Keys are not read yet. `/steer` goes to `steering`, and `cancel` is Ctrl-C's flag.
-    pub fn new(steering: Steering, cancel: Arc<AtomicBool>) -> Console {
+    /// Keys are not read yet. `/steer` goes to `steer`, and `cancel` is Ctrl-C's flag.
+    pub fn new(steer: Steer, cancel: Arc<AtomicBool>) -> Console {
         let looks = screen().looks();
         Console {
-            shared: Arc::new(Shared {
+            shared: Arc::new(ConsoleShared {
                 state: Mutex::default(),
                 changed: Condvar::new(),
                 drawing: Mutex::default(),
-                steering: Mutex::new(steering),
+                steer: Mutex::new(steer),
                 cancel,
                 moves: looks.err && looks.moves && std::io::stdin().is_terminal(),
                 complete: Mutex::default(),
@@ -116,11 +115,11 @@ impl Console {
             }
         }
         screen().mark_pastes(self.shared.moves);
-        match Reading::start(&self.shared, std::io::stdin(), before) {
+        match ConsoleThreads::start(&self.shared, std::io::stdin(), before) {
             Ok(threads) => *reading = Some(threads),
             Err(error) => {
                 tracing::warn!(%error, "nothing that is typed can be read");
-                self.shared.change(State::leave);
+                self.shared.change(ConsoleState::leave);
             }
         }
     }
@@ -148,8 +147,8 @@ impl Console {
     }
 
     /// `/steer` goes there from now on.
-    pub fn steer(&self, steering: Steering) {
-        *lock(&self.shared.steering) = steering;
+    pub fn steer(&self, steer: Steer) {
+        *lock(&self.shared.steer) = steer;
     }
 
     /// Lines for the arrow keys.
@@ -157,7 +156,7 @@ impl Console {
         self.shared.state().set_history(lines);
     }
 
-    /// A line that was said.
+    /// A message that was sent.
     pub fn remember(&self, line: &str) {
         self.shared.state().remember(line);
     }
@@ -168,8 +167,8 @@ impl Console {
     }
 
     /// Shows a prompt and waits for a line; `left` is there to be typed on. A line that waited comes
-    /// first. What is said stays on the terminal.
-    pub fn line(&self, left: &str) -> Typed {
+    /// first. What was sent stays on the terminal.
+    pub fn line(&self, left: &str) -> PromptAnswer {
         let shared = &self.shared;
         let prompt = |left: &str| {
             shared.change(|state| {
@@ -184,7 +183,7 @@ impl Console {
             // The terminal itself shows what is typed, and nothing else can be typed on.
             not_sent(left);
             prompt("");
-            if shared.state().mode() == Mode::Prompt {
+            if shared.state().mode() == InputMode::Prompt {
                 screen().part(Style::Plain, "> ");
             }
         }
@@ -195,7 +194,7 @@ impl Console {
                 return Some(typed);
             }
             // From a shell, or where the terminal makes lines by itself.
-            if shared.cancel.load(Ordering::SeqCst) && state.mode() == Mode::Prompt {
+            if shared.cancel.load(Ordering::SeqCst) && state.mode() == InputMode::Prompt {
                 shared.cancel.store(false, Ordering::SeqCst);
                 state.interrupt_prompt();
             }
@@ -203,10 +202,12 @@ impl Console {
         });
         shared.draw();
         match &typed {
-            Typed::Line(line) if shared.moves && !line.trim().is_empty() => say(&view::said(line)),
-            Typed::Line(_) if shared.moves => {}
-            Typed::Line(_) => screen().line_was_entered(),
-            Typed::Interrupted | Typed::End => {}
+            PromptAnswer::Line(line) if shared.moves && !line.trim().is_empty() => {
+                say(&view::said(line))
+            }
+            PromptAnswer::Line(_) if shared.moves => {}
+            PromptAnswer::Line(_) => screen().line_was_entered(),
+            PromptAnswer::Interrupted | PromptAnswer::End => {}
         }
         typed
     }
@@ -214,7 +215,7 @@ impl Console {
     /// Asks a question behind `text`; the line that is typed next. None at Ctrl-C and Ctrl-D.
     pub fn ask(&self, text: &str, words: &str) -> Option<String> {
         let shared = &self.shared;
-        // Outside of a chat the terminal is taken for the question alone.
+        // Outside of a chat npast has the terminal only for the question.
         let taken = lock(&self.reading).is_none();
         if taken {
             raw::forget_typed();
@@ -251,8 +252,8 @@ impl Console {
     /// The turn was ended: lines that wait come back to be typed on.
     pub fn take_back(&self) {
         match self.shared.moves {
-            true => self.shared.change(State::take_back),
-            false => not_sent(&self.shared.change(State::unqueue)),
+            true => self.shared.change(ConsoleState::take_back),
+            false => not_sent(&self.shared.change(ConsoleState::unqueue)),
         }
     }
 
@@ -283,19 +284,19 @@ fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl ConsoleShared {
+    fn state(&self) -> MutexGuard<'_, ConsoleState> {
         lock(&self.state)
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut ConsoleState) -> T) -> T {
         let changed = change(&mut self.state());
         self.changed.notify_all();
         changed
     }
 
     /// Waits until `look` finds something.
-    fn wait<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
+    fn wait<T>(&self, mut look: impl FnMut(&mut ConsoleState) -> Option<T>) -> T {
         let mut state = self.state();
         loop {
             if let Some(found) = look(&mut state) {
@@ -323,21 +324,21 @@ impl Shared {
             let effect = self.change(|state| {
                 let effect = state.key(key);
                 // With the state, so that it is of the turn or of the prompt, and never of both.
-                if effect == Some(Effect::Cancel) {
+                if effect == Some(KeyEffect::Cancel) {
                     self.cancel.store(true, Ordering::SeqCst);
                 }
                 effect
             });
             match effect {
-                Some(Effect::Exit) => {
+                Some(KeyEffect::Exit) => {
                     raw::leave();
                     std::process::exit(INTERRUPTED);
                 }
-                Some(Effect::Steer(text)) => lock(&self.steering).steer(text),
-                Some(Effect::Say(text)) => drop(paint.send(Paint::Say(text))),
-                Some(Effect::Suspend) => drop(paint.send(Paint::Suspend)),
-                Some(Effect::Clear) => drop(paint.send(Paint::Clear)),
-                Some(Effect::Cancel) | None => {}
+                Some(KeyEffect::Steer(text)) => lock(&self.steer)(text),
+                Some(KeyEffect::Say(text)) => drop(paint.send(Paint::Say(text))),
+                Some(KeyEffect::Suspend) => drop(paint.send(Paint::Suspend)),
+                Some(KeyEffect::Clear) => drop(paint.send(Paint::Clear)),
+                Some(KeyEffect::Cancel) | None => {}
             }
             self.complete();
         }
@@ -379,7 +380,7 @@ impl Shared {
 
     /// Reads keys until `wake` is closed.
     fn read(&self, input: impl AsFd, wake: impl AsFd, before: Vec<u8>, paint: &Sender<Paint>) {
-        let mut keys = Keys::default();
+        let mut keys = KeyDecoder::default();
         let typed = keys.feed(&before);
         self.keys(keys::typed_before(typed, &before), paint);
         let mut bytes = [0; 4096];
@@ -396,7 +397,7 @@ impl Shared {
                 }
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
-                Err(_) => return self.change(State::leave),
+                Err(_) => return self.change(ConsoleState::leave),
             }
             if !ready[1].revents().is_empty() {
                 return;
@@ -411,7 +412,7 @@ impl Shared {
                     };
                     self.keys(vec![key], paint);
                 }
-                Ok(0) => return self.change(State::leave),
+                Ok(0) => return self.change(ConsoleState::leave),
                 Ok(n) => {
                     let typed = keys.feed(&bytes[..n]);
                     match self.moves {
@@ -421,7 +422,7 @@ impl Shared {
                 }
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 // The terminal is gone, and with it whoever typed.
-                Err(_) => return self.change(State::leave),
+                Err(_) => return self.change(ConsoleState::leave),
             }
         }
     }
@@ -473,16 +474,16 @@ impl Shared {
     }
 }
 
-impl Reading {
+impl ConsoleThreads {
     fn start(
-        shared: &Arc<Shared>,
+        shared: &Arc<ConsoleShared>,
         input: impl AsFd + Send + 'static,
         before: Vec<u8>,
-    ) -> std::io::Result<Reading> {
+    ) -> std::io::Result<ConsoleThreads> {
         let (woken, wake) = std::io::pipe()?;
         let (paint, paints) = channel();
         signals::listen(shared, paint.clone())?;
-        let mut reading = Reading {
+        let mut reading = ConsoleThreads {
             wake: Some(wake),
             threads: Vec::new(),
         };
@@ -497,7 +498,7 @@ impl Reading {
     }
 }
 
-impl Drop for Reading {
+impl Drop for ConsoleThreads {
     fn drop(&mut self) {
         drop(self.wake.take());
         signals::stop();

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::error::{FAILED, Failure};
 use super::interrupt::Interrupt;
-use super::output::{self, Progress, count};
-use super::{Run, engine, kv};
+use super::output::{self, ProgressLine, count};
+use super::{CliContext, engine, kv};
 use crate::agent::Options;
 use crate::config::Settings;
 use crate::kv::Edge;
@@ -19,7 +19,7 @@ const DEEP: usize = 8;
 ///
 /// # Errors
 /// When the folder or the model cannot be used.
-pub fn run(run: &Run, settings: &Settings) -> Result<i32, Failure> {
+pub fn run(run: &CliContext, settings: &Settings) -> Result<i32, Failure> {
     let options = Options {
         store_kv: true,
         ..engine::options(run, settings, None)?
@@ -29,7 +29,11 @@ pub fn run(run: &Run, settings: &Settings) -> Result<i32, Failure> {
         kv::open(&run.places.home, settings.kv_quota)?.as_deref(),
     )?;
     let interrupt = Interrupt::listen();
-    let engine = engine::load(&options, &interrupt, &mut Progress::here(output::bars(run)))?;
+    let engine = engine::load(
+        &options,
+        &interrupt,
+        &mut ProgressLine::here(output::bars(run)),
+    )?;
     let mut printed = Ok(0);
     let mut tally = Tally::default();
     engine.verify_deep(DEEP, &mut |edge, compared| {

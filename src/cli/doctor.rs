@@ -8,14 +8,14 @@ use serde_json::{Map, Value};
 use super::engine::{self, load};
 use super::error::Failure;
 use super::interrupt::Interrupt;
-use super::output::{self, Progress, bytes, count};
-use super::{Run, state, version};
-use crate::agent::{Engine, Facts, Notice, Options};
+use super::output::{self, ProgressLine, bytes, count};
+use super::{CliContext, state, version};
+use crate::agent::{Engine, EngineFacts, Notice, Options};
 use crate::config::Settings;
 use crate::harmless;
 use crate::kv;
 use crate::llama::{self, gguf};
-use crate::service::{ProjectTools, setup};
+use crate::service::{ProjectTools, Tooling, setup};
 
 /// Titles with rows, and what is wrong.
 #[derive(Default)]
@@ -83,7 +83,7 @@ impl Report {
 }
 
 /// Runs the subcommand. A model that cannot be opened is the error of the run, after the report.
-pub fn run(run: &Run, settings: &Settings) -> Result<i32, Failure> {
+pub fn run(run: &CliContext, settings: &Settings) -> Result<i32, Failure> {
     let mut report = Report::default();
     build(&mut report);
     devices(&mut report);
@@ -171,9 +171,9 @@ fn open_to_others(report: &mut Report, path: &Path, private: bool) {
 
 /// What a command of the model's could not do here, tried in the temporary folder of the system.
 #[cfg(unix)]
-fn sandbox(report: &mut Report, run: &Run, settings: &Settings) {
-    use crate::tools::sandbox::{self, Sandbox, Wall};
-    use crate::tools::{Owner, Secrets};
+fn sandbox(report: &mut Report, run: &CliContext, settings: &Settings) {
+    use crate::tools::sandbox::{self, Sandbox, SandboxRules};
+    use crate::tools::{SecretOwner, Secrets};
     report.section("sandbox");
     let held = match (settings.sandbox_off, std::env::current_exe()) {
         (true, _) => "off: programs of the model run with all your rights".to_owned(),
@@ -182,21 +182,23 @@ fn sandbox(report: &mut Report, run: &Run, settings: &Settings) {
             let temp = std::env::temp_dir();
             let variables = sandbox::environment(std::env::vars_os(), &[], &temp);
             let home = etcetera::home_dir().ok();
-            let secret = Secrets::of(Owner {
+            let secret = Secrets::of(SecretOwner {
                 home: home.as_deref(),
                 data: &run.places.home,
                 project: None,
                 variable: &|name| std::env::var_os(name),
             });
-            let wall = Wall {
+            let rules = SandboxRules {
                 write: Vec::new(),
                 hidden: secret.hidden(),
                 network: settings.tables.sandbox.network,
             };
-            let enforced = Sandbox::new(program, variables).behind(wall).probe(&temp);
+            let enforced = Sandbox::new(program, variables)
+                .with_rules(rules)
+                .probe(&temp);
             if !enforced.holds() {
                 report.findings.push(format!(
-                    "programs that the model runs are not held back ({}), so each is asked about",
+                    "programs that the model runs are not restricted ({}), so npast asks about each",
                     enforced.by
                 ));
             }
@@ -208,7 +210,7 @@ fn sandbox(report: &mut Report, run: &Run, settings: &Settings) {
 
 fn model(
     report: &mut Report,
-    run: &Run,
+    run: &CliContext,
     settings: &Settings,
     options: &Options,
 ) -> Result<(), Failure> {
@@ -229,7 +231,11 @@ fn model(
         ),
     );
     let interrupt = Interrupt::listen();
-    let engine = load(options, &interrupt, &mut Progress::here(output::bars(run)))?;
+    let engine = load(
+        options,
+        &interrupt,
+        &mut ProgressLine::here(output::bars(run)),
+    )?;
     facts(report, &engine.facts(), state::free(&options.home));
     if let Some(cost) = engine.window_cost() {
         report.section("window");
@@ -253,12 +259,12 @@ fn model(
 }
 
 /// The tools that a session which starts here would have, as this model can be offered them.
-fn tools(report: &mut Report, run: &Run, settings: &Settings, engine: &Engine) {
+fn tools(report: &mut Report, run: &CliContext, settings: &Settings, engine: &Engine) {
     let Ok(folder) = std::env::current_dir() else {
         return;
     };
     let mut live = ProjectTools::new(&run.places, &folder, settings);
-    let Ok((setup, _)) = setup(&mut live, settings, None) else {
+    let Ok((setup, _)) = setup(&mut live, &Tooling::of(settings), None) else {
         return;
     };
     for (text, hint) in live.take_notices() {
@@ -284,7 +290,7 @@ fn tools(report: &mut Report, run: &Run, settings: &Settings, engine: &Engine) {
     }
 }
 
-fn facts(report: &mut Report, facts: &Facts, free: Option<u64>) {
+fn facts(report: &mut Report, facts: &EngineFacts, free: Option<u64>) {
     report.row("description", facts.description.as_str());
     report.row("vocabulary", facts.vocab.as_str());
     report.row("memory class", facts.class.as_str());
@@ -325,17 +331,17 @@ fn facts(report: &mut Report, facts: &Facts, free: Option<u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slot::Class;
+    use crate::slot::MemoryClass;
 
     #[test]
     fn a_model_is_told_with_what_its_context_costs_and_what_does_not_fit() {
-        let its = Facts {
+        let its = EngineFacts {
             cells: 0,
             snapshot_bytes: 0,
             metadata: Vec::new(),
             model: "m.gguf".into(),
             description: "qwen3 8B Q4_K".into(),
-            class: Class::Dense,
+            class: MemoryClass::Dense,
             limit: 32_768,
             fit: "as asked".into(),
             token_bytes: 147_456,
@@ -368,7 +374,7 @@ mod tests {
         );
         let mut roomy = Report::default();
         roomy.section("model");
-        let its = Facts {
+        let its = EngineFacts {
             fallback_template: false,
             ..its
         };

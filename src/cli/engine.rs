@@ -7,31 +7,52 @@ use std::sync::{Arc, PoisonError};
 use super::args::TalkArgs;
 use super::error::Failure;
 use super::interrupt::Interrupt;
-use super::output::{Progress, notice};
-use super::{Run, input, models};
-use crate::agent::{Engine, Info, Leeway, NewSession, Open, Options, TurnOptions, preflight};
-use crate::chat::Script;
+use super::output::{ProgressLine, notice};
+use super::through::Through;
+use super::{CliContext, input, models};
+use crate::agent::{
+    Engine, Info, Leeway, NewSession, Options, TurnOptions, WhichSession, preflight,
+};
+use crate::attach::{self, Joining, Serving, Talking};
+use crate::chat::ReplyScript;
 use crate::config::{Places, Settings};
 use crate::ledger::Finish;
 use crate::llama::bridge::MAX_TEMPLATE_BYTES;
-use crate::service::{OpenSession, Opening, Projects, Service, SharedTools};
-use crate::session::{self, Db, Message, SessionId, State, check_name};
+use crate::service::{Projects, Service, SharedTools, Tooling};
+use crate::session::{self, Db, MessageState, SessionId, StoredMessage, check_name};
 
-/// A run that is ready to load its model.
+/// A run that is ready to load its model, or to work through the gateway.
 pub struct Start {
     /// Which session; `None` is a new one, named from its first words.
-    pub open: Option<Open>,
+    pub open: Option<WhichSession>,
     /// How turns run.
     pub turn: TurnOptions,
     /// Prepared replies.
-    pub script: Option<Script>,
-    options: Options,
+    script: Option<ReplyScript>,
     new: NewSession,
     /// Whether a session that starts gets npast's tools.
     agent: bool,
-    /// It only counts when a session starts.
+    /// Used only when a session starts.
     typed_seed: Option<u64>,
+    tooling: Tooling,
+    places: Places,
+    way: ModelPlace,
+}
+
+/// Where the model is.
+enum ModelPlace {
+    /// It will be in this process.
+    Here(Box<OwnModel>),
+    /// It is in the gateway.
+    There(Box<Through>),
+}
+
+/// What this process needs to load its own.
+struct OwnModel {
+    options: Options,
     projects: Arc<Projects>,
+    /// Whether something is done while nobody waits.
+    idle: bool,
     /// What serves the tools of the session that is to be opened, until it is.
     first: Option<SharedTools>,
 }
@@ -41,7 +62,7 @@ impl Start {
     ///
     /// # Errors
     /// Wrong usage: a session name, a file, a model that is not there.
-    pub fn new(run: &Run, talk: &TalkArgs, settings: Settings) -> Result<Start, Failure> {
+    pub fn new(run: &CliContext, talk: &TalkArgs, settings: Settings) -> Result<Start, Failure> {
         let folder = std::env::current_dir()
             .map_err(|e| Failure::failed("io", format!("the current folder is gone: {e}")))?
             .to_string_lossy()
@@ -54,13 +75,13 @@ impl Start {
                         "choose a short name, such as `work` or `fix-the-parser`",
                     )
                 })?;
-                Some(Open::Named(name.clone()))
+                Some(WhichSession::Named(name.clone()))
             }
-            None if talk.last => Some(Open::Last),
+            None if talk.last => Some(WhichSession::Last),
             None => None,
         };
         let stored = stored(&run.places, open.as_ref(), &folder)?;
-        if matches!(open, Some(Open::Last)) && stored.is_none() {
+        if matches!(open, Some(WhichSession::Last)) && stored.is_none() {
             return Err(Failure::usage(
                 "no session was started in this folder yet",
                 "leave -c away to start one; `npast sessions list` shows those of other folders",
@@ -77,74 +98,95 @@ impl Start {
             seed: settings.seed,
             setup: None,
         };
-        let usual = stored.as_ref().map(|session| session.model.as_str());
-        let settings = with_a_model(run, settings, usual)?;
-        let mut options = options(run, &settings, usual)?;
-        options.leeway.session = length(&run.places, stored.as_ref())?;
         let script = talk.script.as_deref().map(script).transpose()?;
-        let projects = Arc::new(Projects::new(run.places.clone(), settings.clone()));
-        // Last, since it may start programs; while they come up the model is loaded.
-        let folder = match &stored {
-            Some(session) => session.runs_tools.then_some(&session.folder),
-            None => talk.agent.then_some(&new.folder),
+        let turn = turn_options(&settings);
+        let tooling = Tooling::of(&settings);
+        let gateway = match talk.alone {
+            true => None,
+            false => attach::find(&run.places.home)?,
         };
-        let first = folder.map(|folder| projects.get(Path::new(folder)));
+        let way = match gateway {
+            Some(greeting) => {
+                let replies = talk.script.as_deref();
+                let replies = replies.map(|path| input::file(path, "the script"));
+                ModelPlace::There(Box::new(Through::new(
+                    run,
+                    greeting,
+                    &settings,
+                    stored.as_ref(),
+                    replies.transpose()?,
+                )?))
+            }
+            None => ModelPlace::Here(Box::new(OwnModel::new(
+                run,
+                talk,
+                settings,
+                stored,
+                &new.folder,
+            )?)),
+        };
         Ok(Start {
-            turn: TurnOptions {
-                sampling: settings.sampling.clone(),
-                max_tokens: settings.max_tokens,
-                stop: settings.stop.clone(),
-                compress: settings.compress,
-                ..TurnOptions::default()
-            },
+            turn,
             script,
             new,
             typed_seed: talk.seed,
-            options,
             agent: talk.agent,
-            projects,
-            first,
+            tooling,
+            places: run.places.clone(),
+            way,
             open,
         })
     }
 
-    /// Loads the model and waits for servers of tools. Its notices are said here, once.
+    /// Loads the model and waits for servers of tools, or greets the gateway. Notices are said here,
+    /// once.
     ///
     /// # Errors
-    /// The engine's; [`Failure::interrupted`] after Ctrl-C.
-    pub fn load(&self, interrupt: &Interrupt, progress: &mut Progress) -> Result<Service, Failure> {
+    /// The engine's; the gateway serves another model; [`Failure::interrupted`] after Ctrl-C.
+    pub fn load(
+        &mut self,
+        interrupt: &Interrupt,
+        progress: &mut ProgressLine,
+    ) -> Result<Serving, Failure> {
+        let own = match &mut self.way {
+            ModelPlace::Here(own) => own,
+            ModelPlace::There(through) => {
+                let peer = through.greet(interrupt, progress)?;
+                return Ok(Serving::There(Box::new(peer)));
+            }
+        };
         // Its files are read while weights load.
         let _warming = match &self.open {
-            Some(open) => preflight(&self.options, open, &self.new.folder)?,
+            Some(open) => preflight(&own.options, open, &self.new.folder)?,
             None => None,
         };
-        let engine = load(&self.options, interrupt, progress)?;
-        while !self.projects.are_there() {
+        let engine = load(&own.options, interrupt, progress)?;
+        while !own.projects.are_there() {
             progress.servers();
             interrupt.check()?;
         }
         progress.clear();
-        let service = Service::new(engine, self.projects.clone(), true);
-        say_notices(&service);
-        Ok(service)
+        let serving = Serving::Here(Service::new(engine, own.projects.clone(), own.idle));
+        say_notices(&serving);
+        Ok(serving)
     }
 
     /// Opens the session, a new one named from `words`, and says what of this run's flags it does
-    /// not take. Where nobody attends, what would be asked is refused.
+    /// not take. Where no user attends, a call that needs a question is refused.
     ///
     /// # Errors
     /// The engine's.
     pub fn session(
         &mut self,
-        service: &Service,
+        serving: &Serving,
         words: &str,
         attended: bool,
-    ) -> Result<OpenSession, Failure> {
+    ) -> Result<Talking, Failure> {
         let open = match &self.open {
             Some(open) => open.clone(),
-            None => Open::FromWords(words.to_owned()),
+            None => WhichSession::FromWords(words.to_owned()),
         };
-        self.named(service, open, attended)
+        self.named(serving, open, attended)
     }
 
     /// Opens a session; see [`Start::session`]. One that starts gets the prompt and the tools of this
@@ -154,20 +196,27 @@ impl Start {
     /// The engine's.
     pub fn named(
         &mut self,
-        service: &Service,
-        open: Open,
+        serving: &Serving,
+        open: WhichSession,
         attended: bool,
-    ) -> Result<OpenSession, Failure> {
-        let session = service.open(Opening {
+    ) -> Result<Talking, Failure> {
+        let wanted = Joining {
             open,
             new: self.new.clone(),
             agent: self.agent,
             attended,
-            script: self.script.clone(),
-        })?;
-        self.first = None;
-        self.projects.sweep();
-        say_notices(service);
+            tooling: self.tooling.clone(),
+            script: match &self.way {
+                ModelPlace::Here(_) => None,
+                ModelPlace::There(through) => through.replies.clone(),
+            },
+        };
+        let session = serving.open(wanted, self.script.as_ref())?;
+        if let ModelPlace::Here(own) = &mut self.way {
+            own.first = None;
+            own.projects.sweep();
+        }
+        say_notices(serving);
         let info = session.info();
         if info.resumed {
             self.say_what_is_frozen(&info)?;
@@ -178,7 +227,10 @@ impl Start {
     /// What the kernel really keeps the programs of a new session's tools from; nothing where it has
     /// no tools.
     pub fn held_back(&self) -> Option<String> {
-        let live = self.first.as_ref()?;
+        let ModelPlace::Here(own) = &self.way else {
+            return None;
+        };
+        let live = own.first.as_ref()?;
         let live = live.lock().unwrap_or_else(PoisonError::into_inner);
         Some(live.held_back().to_owned())
     }
@@ -188,7 +240,7 @@ impl Start {
         let Some(seed) = self.typed_seed else {
             return Ok(());
         };
-        let session = Db::open(&self.projects.places().db())?.get(SessionId(info.id))?;
+        let session = Db::open(&self.places.db())?.get(SessionId(info.id))?;
         if session.seed != seed {
             notice(
                 &format!(
@@ -206,7 +258,7 @@ impl Start {
     /// # Errors
     /// The database's.
     pub fn has_open_message(&self) -> Result<bool, Failure> {
-        let places = self.projects.places();
+        let places = &self.places;
         let session = stored(places, self.open.as_ref(), &self.new.folder)?;
         let Some(session) = session else {
             return Ok(false);
@@ -214,8 +266,37 @@ impl Start {
         let messages = Db::open(&places.db())?.messages(session.id)?;
         let last = messages.into_iter().next_back();
         // Calls without results get them when the session is opened.
-        let called = |m: &Message| session.runs_tools && m.finish == Some(Finish::ToolCalls);
-        Ok(last.is_some_and(|m| m.state == State::Open || called(&m)))
+        let called = |m: &StoredMessage| session.runs_tools && m.finish == Some(Finish::ToolCalls);
+        Ok(last.is_some_and(|m| m.state == MessageState::Open || called(&m)))
+    }
+}
+
+impl OwnModel {
+    fn new(
+        run: &CliContext,
+        talk: &TalkArgs,
+        settings: Settings,
+        stored: Option<session::Session>,
+        here: &String,
+    ) -> Result<OwnModel, Failure> {
+        let usual = stored.as_ref().map(|session| session.model.as_str());
+        let settings = with_a_model(run, settings, usual)?;
+        let mut options = options(run, &settings, usual)?;
+        options.leeway.session = length(&run.places, stored.as_ref())?;
+        let idle = settings.idle;
+        let projects = Arc::new(Projects::new(run.places.clone(), settings));
+        // Last, since it may start programs; while they come up the model is loaded.
+        let folder = match &stored {
+            Some(session) => session.runs_tools.then_some(&session.folder),
+            None => talk.agent.then_some(here),
+        };
+        let first = folder.map(|folder| projects.get(Path::new(folder)));
+        Ok(OwnModel {
+            options,
+            projects,
+            idle,
+            first,
+        })
     }
 }
 
@@ -224,7 +305,7 @@ impl Start {
 /// # Errors
 /// When none was chosen.
 pub fn with_a_model(
-    run: &Run,
+    run: &CliContext,
     settings: Settings,
     usual: Option<&str>,
 ) -> Result<Settings, Failure> {
@@ -239,13 +320,17 @@ pub fn with_a_model(
     Ok(Settings { model, ..settings })
 }
 
-/// What the engine is opened with. The model is the one that was asked for, else `usual` (the
+/// What the engine is opened with. The model is the one that the user named, else `usual` (the
 /// session's own) if this machine has it, else the configuration file's, else the default one, else
 /// the only one.
 ///
 /// # Errors
 /// Wrong usage: no model, no such file, a template that cannot be read.
-pub fn options(run: &Run, settings: &Settings, usual: Option<&str>) -> Result<Options, Failure> {
+pub fn options(
+    run: &CliContext,
+    settings: &Settings,
+    usual: Option<&str>,
+) -> Result<Options, Failure> {
     let template = settings
         .chat_template
         .as_deref()
@@ -280,6 +365,17 @@ pub fn options(run: &Run, settings: &Settings, usual: Option<&str>) -> Result<Op
     })
 }
 
+/// How turns run.
+pub fn turn_options(settings: &Settings) -> TurnOptions {
+    TurnOptions {
+        sampling: settings.sampling.clone(),
+        max_tokens: settings.max_tokens,
+        stop: settings.stop.clone(),
+        compress: settings.compress,
+        ..TurnOptions::default()
+    }
+}
+
 /// Opens an engine with a progress bar; Ctrl-C stops it.
 ///
 /// # Errors
@@ -287,7 +383,7 @@ pub fn options(run: &Run, settings: &Settings, usual: Option<&str>) -> Result<Op
 pub fn load(
     options: &Options,
     interrupt: &Interrupt,
-    progress: &mut Progress,
+    progress: &mut ProgressLine,
 ) -> Result<Engine, Failure> {
     let opened = Engine::open(options, &mut |stage| {
         progress.stage(&stage);
@@ -301,7 +397,7 @@ pub fn load(
 /// The stored session that a run goes on with, if there is one already.
 fn stored(
     places: &Places,
-    open: Option<&Open>,
+    open: Option<&WhichSession>,
     folder: &str,
 ) -> Result<Option<session::Session>, Failure> {
     let path = places.db();
@@ -310,29 +406,32 @@ fn stored(
     }
     let db = Db::open(&path)?;
     Ok(match open {
-        Some(Open::Named(name)) => db.find(name)?,
-        Some(Open::Last) => db.last_in_folder(folder)?,
-        Some(Open::FromWords(_)) | None => None,
+        Some(WhichSession::Named(name)) => db.find(name)?,
+        Some(WhichSession::Last) => db.last_in_folder(folder)?,
+        Some(WhichSession::FromWords(_)) | None => None,
     })
 }
 
 /// What the engine and the servers have to say.
-fn say_notices(service: &Service) {
-    for (text, hint) in service.notices() {
+fn say_notices(serving: &Serving) {
+    for (text, hint) in serving.notices() {
         notice(&text, hint.as_deref());
     }
 }
 
 /// Tokens of a stored session.
-fn length(places: &Places, of: Option<&session::Session>) -> Result<usize, Failure> {
+///
+/// # Errors
+/// The database's.
+pub fn length(places: &Places, of: Option<&session::Session>) -> Result<usize, Failure> {
     Ok(match of {
         Some(session) => Db::open(&places.db())?.length(session.id)?,
         None => 0,
     })
 }
 
-fn script(path: &Path) -> Result<Script, Failure> {
-    Ok(Script::load(path)?)
+fn script(path: &Path) -> Result<ReplyScript, Failure> {
+    Ok(ReplyScript::load(path)?)
 }
 
 fn template(path: &Path) -> Result<String, Failure> {

@@ -3,14 +3,14 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::*;
-use crate::config::Layer;
+use crate::config::ConfigLayer;
 use crate::ledger::Digest;
 use crate::session;
 
-fn run(dir: &Path) -> Run {
+fn run(dir: &Path) -> CliContext {
     std::fs::create_dir_all(dir.join("models")).unwrap();
     std::fs::write(dir.join("models/a.gguf"), "x").unwrap();
-    Run {
+    CliContext {
         places: Places {
             home: dir.to_owned(),
             config: dir.join("config.toml"),
@@ -21,7 +21,7 @@ fn run(dir: &Path) -> Run {
     }
 }
 
-fn start(dir: &Path, talk: &TalkArgs, layer: Layer) -> Result<Start, Failure> {
+fn start(dir: &Path, talk: &TalkArgs, layer: ConfigLayer) -> Result<Start, Failure> {
     Start::new(&run(dir), talk, Settings::new(layer).unwrap())
 }
 
@@ -35,7 +35,7 @@ fn named(name: &str) -> TalkArgs {
 fn store(dir: &Path, name: &str, model: &str, open: bool) {
     let mut db = Db::open(&dir.join("npast.db")).unwrap();
     let session = db
-        .create(&session::NewSession {
+        .create(&session::SessionRecord {
             name,
             folder: "/elsewhere",
             model,
@@ -55,7 +55,11 @@ fn store(dir: &Path, name: &str, model: &str, open: bool) {
         })
         .unwrap();
     let mut unit = db.begin(session.id).unwrap();
-    let state = if open { State::Open } else { State::Answered };
+    let state = if open {
+        MessageState::Open
+    } else {
+        MessageState::Answered
+    };
     unit.add_message("user", &json!({"role": "user", "content": "a"}), state)
         .unwrap();
     unit.commit().unwrap();
@@ -76,38 +80,38 @@ fn wrong_usage_is_found_before_a_model_is_loaded() {
         tools: Some("tools.json".into()),
         ..TalkArgs::default()
     };
-    let template = |name: &str| Layer {
+    let template = |name: &str| ConfigLayer {
         chat_template: Some(file(name)),
-        ..Layer::default()
+        ..ConfigLayer::default()
     };
-    let system = Layer {
+    let system = ConfigLayer {
         system: Some(format!("@{}", file("bad").display())),
-        ..Layer::default()
+        ..ConfigLayer::default()
     };
-    let no_model = Layer {
+    let no_model = ConfigLayer {
         model: Some("nothing.gguf".into()),
-        ..Layer::default()
+        ..ConfigLayer::default()
     };
     let none = TalkArgs::default;
     let table = [
         (
             named("../x"),
-            Layer::default(),
+            ConfigLayer::default(),
             "a session name may not contain the separator '/'",
         ),
         (
             named(""),
-            Layer::default(),
+            ConfigLayer::default(),
             "a session name may not be empty",
         ),
         (
             last,
-            Layer::default(),
+            ConfigLayer::default(),
             "no session was started in this folder yet",
         ),
         (
             tools,
-            Layer::default(),
+            ConfigLayer::default(),
             "--tools takes a file, written @FILE, not \"tools.json\"",
         ),
         (
@@ -152,19 +156,22 @@ fn a_sessions_own_model_beats_the_files_and_a_flag_beats_both() {
             ..Settings::new(layer).unwrap()
         };
         let start = Start::new(&run(dir.path()), &named("work"), settings).unwrap();
-        let path = start.options.model;
+        let ModelPlace::Here(own) = start.way else {
+            panic!("there is no gateway");
+        };
+        let path = own.options.model;
         path.file_name().unwrap().to_string_lossy().into_owned()
     };
-    assert_eq!(model(None, Layer::default()), "b.gguf");
-    assert_eq!(model(Some("a"), Layer::default()), "b.gguf");
-    let flag = Layer {
+    assert_eq!(model(None, ConfigLayer::default()), "b.gguf");
+    assert_eq!(model(Some("a"), ConfigLayer::default()), "b.gguf");
+    let flag = ConfigLayer {
         model: Some("a".into()),
-        ..Layer::default()
+        ..ConfigLayer::default()
     };
     assert_eq!(model(None, flag), "a.gguf");
     std::fs::remove_file(dir.path().join("models/b.gguf")).unwrap();
     std::fs::write(dir.path().join("models/c.gguf"), "x").unwrap();
-    assert_eq!(model(Some("c"), Layer::default()), "c.gguf");
+    assert_eq!(model(Some("c"), ConfigLayer::default()), "c.gguf");
 }
 
 #[test]
@@ -173,7 +180,7 @@ fn a_message_that_a_crash_left_open_is_found() {
     store(dir.path(), "open", "a.gguf", true);
     store(dir.path(), "done", "a.gguf", false);
     for (name, want) in [("open", true), ("done", false), ("new", false)] {
-        let start = start(dir.path(), &named(name), Layer::default()).unwrap();
+        let start = start(dir.path(), &named(name), ConfigLayer::default()).unwrap();
         assert_eq!(start.has_open_message().unwrap(), want, "{name}");
     }
 }

@@ -106,11 +106,12 @@ impl From<AgentError> for Failure {
     }
 }
 
-impl From<session::Error> for Failure {
-    fn from(error: session::Error) -> Failure {
+impl From<session::DbError> for Failure {
+    fn from(error: session::DbError) -> Failure {
         let (kind, exit) = match error {
-            session::Error::Name(_) | session::Error::Branch(_) => ("session", USAGE),
-            session::Error::Interrupted => ("interrupted", INTERRUPTED),
+            session::DbError::Name(_) | session::DbError::Branch(_) => ("session", USAGE),
+            session::DbError::Job(_) => ("job", USAGE),
+            session::DbError::Interrupted => ("interrupted", INTERRUPTED),
             _ => ("session", FAILED),
         };
         Failure {
@@ -143,9 +144,9 @@ impl From<ScriptError> for Failure {
     }
 }
 
-impl From<models::Error> for Failure {
-    fn from(error: models::Error) -> Failure {
-        if let models::Error::Interrupted = error {
+impl From<models::ModelsError> for Failure {
+    fn from(error: models::ModelsError) -> Failure {
+        if let models::ModelsError::Interrupted = error {
             return Failure::interrupted();
         }
         Failure {

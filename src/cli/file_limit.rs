@@ -1,5 +1,5 @@
-//! A file that may not grow any further (`ulimit -f`) is the error of one write, as a full disk is.
-//! Left alone, the system ends a program for it.
+//! A write beyond the limit of file sizes (`ulimit -f`) becomes an error of that write, like a full disk.
+//! Without this the system ends the program with a signal.
 
 /// Makes such a write fail instead. Done once, before anything is written.
 #[cfg(unix)]

@@ -19,9 +19,9 @@ use crate::chat::message::Role;
 /// Most bytes of a prompt, piped input or file.
 const MAX_TEXT: u64 = 64 << 20;
 
-/// What the command line asks for.
+/// What the command line wants npast to do.
 #[derive(Debug)]
-pub enum Asked {
+pub enum Invocation {
     /// A chat on the terminal.
     Chat,
     /// One turn.
@@ -32,7 +32,7 @@ pub enum Asked {
 ///
 /// # Errors
 /// As [`read`].
-pub fn of_this_process(talk: &TalkArgs, terminal: bool) -> Result<Asked, Failure> {
+pub fn of_this_process(talk: &TalkArgs, terminal: bool) -> Result<Invocation, Failure> {
     let stdin = std::io::stdin();
     let prompt = talk.prompt.as_deref().is_some_and(|p| !p.trim().is_empty());
     let anothers = standard::is_anothers(&stdin, prompt);
@@ -50,9 +50,9 @@ pub fn of_this_process(talk: &TalkArgs, terminal: bool) -> Result<Asked, Failure
 ///
 /// # Errors
 /// Wrong usage: an empty prompt, text that is not UTF-8, a line that is no message.
-fn read(talk: &TalkArgs, stdin: impl Read, terminal: bool) -> Result<Asked, Failure> {
+fn read(talk: &TalkArgs, stdin: impl Read, terminal: bool) -> Result<Invocation, Failure> {
     if talk.continue_ {
-        return Ok(Asked::Turn(Input::Continue));
+        return Ok(Invocation::Turn(Input::Continue));
     }
     if let Some(source) = &talk.messages {
         let (text, place) = match source.as_str() {
@@ -62,7 +62,7 @@ fn read(talk: &TalkArgs, stdin: impl Read, terminal: bool) -> Result<Asked, Fail
                 (file(&path, "the messages")?, path.display().to_string())
             }
         };
-        return Ok(Asked::Turn(Input::Messages(messages(&text, &place)?)));
+        return Ok(Invocation::Turn(Input::Messages(messages(&text, &place)?)));
     }
     let piped = match terminal {
         true => None,
@@ -70,7 +70,7 @@ fn read(talk: &TalkArgs, stdin: impl Read, terminal: bool) -> Result<Asked, Fail
     };
     let piped = piped.as_deref().map(|t| t.trim_end_matches(['\r', '\n']));
     let text = match (talk.prompt.as_deref(), piped) {
-        (None, None) => return Ok(Asked::Chat),
+        (None, None) => return Ok(Invocation::Chat),
         (Some(prompt), None) => prompt.to_owned(),
         (None, Some(piped)) => piped.to_owned(),
         (Some(prompt), Some(piped)) if piped.trim().is_empty() => prompt.to_owned(),
@@ -78,11 +78,11 @@ fn read(talk: &TalkArgs, stdin: impl Read, terminal: bool) -> Result<Asked, Fail
         (Some(prompt), Some(piped)) => format!("{prompt}\n\n{piped}"),
     };
     if !text.trim().is_empty() {
-        return Ok(Asked::Turn(Input::Text(text)));
+        return Ok(Invocation::Turn(Input::Text(text)));
     }
     // A crash may have left a message that waits for its answer.
     if talk.last || talk.session.is_some() {
-        return Ok(Asked::Turn(Input::Open));
+        return Ok(Invocation::Turn(Input::Open));
     }
     Err(empty())
 }

@@ -19,11 +19,11 @@ fn talk(prompt: Option<&str>, session: Option<&str>) -> TalkArgs {
 /// One line for what was understood.
 fn told(talk: &TalkArgs, piped: Option<&[u8]>) -> String {
     match read(talk, piped.unwrap_or_default(), piped.is_none()) {
-        Ok(Asked::Chat) => "chat".into(),
-        Ok(Asked::Turn(Input::Text(text))) => format!("text {text:?}"),
-        Ok(Asked::Turn(Input::Messages(list))) => format!("{} messages", list.len()),
-        Ok(Asked::Turn(Input::Open)) => "open".into(),
-        Ok(Asked::Turn(Input::Continue)) => "continue".into(),
+        Ok(Invocation::Chat) => "chat".into(),
+        Ok(Invocation::Turn(Input::Text(text))) => format!("text {text:?}"),
+        Ok(Invocation::Turn(Input::Messages(list))) => format!("{} messages", list.len()),
+        Ok(Invocation::Turn(Input::Open)) => "open".into(),
+        Ok(Invocation::Turn(Input::Continue)) => "continue".into(),
         Err(failure) => format!("exit {}: {}", failure.exit, failure.message),
     }
 }

@@ -17,7 +17,7 @@ pub struct Interrupt {
 
 static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// Whether somebody asked to stop; never where nothing listens: there Ctrl-C ends the program.
+/// Whether the user wants to stop; never where nothing listens: there Ctrl-C ends the program.
 pub fn pressed() -> bool {
     FLAG.get().is_some_and(|flag| flag.load(Ordering::SeqCst))
 }
@@ -45,7 +45,7 @@ impl Interrupt {
         self.flag.store(true, Ordering::SeqCst);
     }
 
-    /// Whether somebody asked to stop.
+    /// Whether the user wants to stop.
     pub fn asked(&self) -> bool {
         self.flag.load(Ordering::SeqCst)
     }

@@ -1,5 +1,5 @@
-//! `npast kv`: what states cost on disk and whose they are, whether they are sound, and taking out
-//! what nobody needs. No model is loaded for it, and another process may be writing meanwhile.
+//! `npast kv`: the size of stored KV and whose it is, verification, and removing what no session needs. It
+//! loads no model, and another process may write meanwhile.
 
 use std::collections::HashSet;
 use std::ops::Deref;
@@ -7,18 +7,18 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::Run;
+use super::CliContext;
 use super::args::{KvArgs, KvCommand};
 use super::error::{FAILED, Failure};
 use super::output::{self, bytes, count, table};
 use super::state;
 use crate::agent::kv_owner;
 use crate::harmless;
-use crate::kv::{Collected, Folder, Limits, ModelStatus, OwnerStatus, Verified};
+use crate::kv::{Collected, KvFolder, ModelStatus, OwnerStatus, StoreLimits, Verified};
 use crate::session::{Db, SessionId};
 
 /// Runs the subcommand; `quota` as in the settings.
-pub fn run(run: &Run, args: &KvArgs, quota: Option<u64>) -> Result<i32, Failure> {
+pub fn run(run: &CliContext, args: &KvArgs, quota: Option<u64>) -> Result<i32, Failure> {
     let folder = open(&run.places.home, quota)?;
     match args.command {
         KvCommand::Status => status(run, folder.as_deref()),
@@ -27,14 +27,14 @@ pub fn run(run: &Run, args: &KvArgs, quota: Option<u64>) -> Result<i32, Failure>
     }
 }
 
-/// The KV folder for one command. What the user should know of it is said when the command is done
+/// The KV folder for one command. Its notices are printed when the command is done
 /// with it.
-pub struct Opened(Folder);
+pub struct Opened(KvFolder);
 
 impl Deref for Opened {
-    type Target = Folder;
+    type Target = KvFolder;
 
-    fn deref(&self) -> &Folder {
+    fn deref(&self) -> &KvFolder {
         &self.0
     }
 }
@@ -52,18 +52,18 @@ impl Drop for Opened {
 /// # Errors
 /// When it cannot be used.
 pub fn open(home: &Path, quota: Option<u64>) -> Result<Option<Opened>, Failure> {
-    let limits = Limits {
+    let limits = StoreLimits {
         quota_bytes: quota,
-        ..Limits::default()
+        ..StoreLimits::default()
     };
-    Ok(Folder::open(&home.join("kv"), limits)?.map(Opened))
+    Ok(KvFolder::open(&home.join("kv"), limits)?.map(Opened))
 }
 
 impl From<crate::kv::Error> for Failure {
     fn from(error: crate::kv::Error) -> Failure {
         let hint = match error {
             crate::kv::Error::Busy => {
-                "end it and try again; it makes room by itself when the quota asks for it"
+                "end it and try again; it makes room by itself when the quota is reached"
             }
             _ => "the folder is a cache: deleting it costs time and never a message",
         };
@@ -71,7 +71,7 @@ impl From<crate::kv::Error> for Failure {
     }
 }
 
-fn database(run: &Run) -> Result<Option<Db>, Failure> {
+fn database(run: &CliContext) -> Result<Option<Db>, Failure> {
     let path = run.places.db();
     // Looking makes no database.
     match path.is_file() {
@@ -81,16 +81,16 @@ fn database(run: &Run) -> Result<Option<Db>, Failure> {
 }
 
 /// A session, and how fast it was read so far.
-struct Known {
+struct KvSession {
     id: SessionId,
     name: String,
     /// Of its ledger.
     tokens: usize,
-    /// Milliseconds per token, where a receipt tells.
+    /// Milliseconds per token, where a receipt has them.
     pace: Option<f64>,
 }
 
-fn known(run: &Run) -> Result<Vec<Known>, Failure> {
+fn known(run: &CliContext) -> Result<Vec<KvSession>, Failure> {
     let Some(db) = database(run)? else {
         return Ok(Vec::new());
     };
@@ -99,7 +99,7 @@ fn known(run: &Run) -> Result<Vec<Known>, Failure> {
     // What a damaged one would cost is not known; it is no removed one.
     for id in db.ids()? {
         if !summaries.iter().any(|s| s.session.id == id) {
-            known.push(Known {
+            known.push(KvSession {
                 id,
                 name: format!("session {} (damaged)", id.0),
                 tokens: 0,
@@ -108,10 +108,10 @@ fn known(run: &Run) -> Result<Vec<Known>, Failure> {
         }
     }
     for summary in summaries {
-        // A receipt that cannot be read tells no pace.
+        // A receipt that cannot be read gives no pace.
         let receipts = db.receipts(summary.session.id).unwrap_or_default();
         let pace = pace(&receipts);
-        known.push(Known {
+        known.push(KvSession {
             id: summary.session.id,
             name: summary.session.name,
             tokens: summary.tokens,
@@ -124,7 +124,8 @@ fn known(run: &Run) -> Result<Vec<Known>, Failure> {
 /// Milliseconds per token over all that was evaluated.
 fn pace(receipts: &[Value]) -> Option<f64> {
     let (mut tokens, mut ms) = (0, 0.0);
-    for receipt in receipts {
+    // Those without a number are no calls: their milliseconds are not of evaluation alone.
+    for receipt in receipts.iter().filter(|r| r["call"] != 0) {
         let evaluated = receipt["evaluated"].as_u64();
         if let (Some(evaluated), Some(prefill)) = (evaluated, receipt["ms"]["prefill"].as_f64()) {
             tokens += evaluated;
@@ -134,7 +135,7 @@ fn pace(receipts: &[Value]) -> Option<f64> {
     (tokens > 0 && ms > 0.0).then(|| ms / tokens as f64)
 }
 
-impl Known {
+impl KvSession {
     /// What a start costs that evaluates all but `restored` tokens: tokens, and seconds where the
     /// session's own pace is known.
     fn cold(&self, restored: usize) -> Cold<'_> {
@@ -164,13 +165,13 @@ impl Cold<'_> {
     }
 }
 
-fn status(run: &Run, folder: Option<&Folder>) -> Result<i32, Failure> {
-    let models = folder.map_or(Ok(Vec::new()), Folder::status)?;
+fn status(run: &CliContext, folder: Option<&KvFolder>) -> Result<i32, Failure> {
+    let models = folder.map_or(Ok(Vec::new()), KvFolder::status)?;
     let sessions = known(run)?;
     let path = run.places.home.join("kv");
     let size = state::size(&path);
     let free = state::free(&path);
-    let quota = folder.map(Folder::quota);
+    let quota = folder.map(KvFolder::quota);
     if run.json {
         let mut lines = vec![json!({
             "type": "folder", "path": path.to_string_lossy(), "files": size.files,
@@ -192,12 +193,12 @@ fn status(run: &Run, folder: Option<&Folder>) -> Result<i32, Failure> {
 }
 
 /// What starting an owner's session costs, if it is one.
-fn cold<'a>(owner: &OwnerStatus, sessions: &'a [Known]) -> Option<Cold<'a>> {
-    let mine = |k: &&Known| Some(kv_owner(k.id)) == owner.owner;
+fn cold<'a>(owner: &OwnerStatus, sessions: &'a [KvSession]) -> Option<Cold<'a>> {
+    let mine = |k: &&KvSession| Some(kv_owner(k.id)) == owner.owner;
     Some(sessions.iter().find(mine)?.cold(owner.tokens))
 }
 
-fn as_json(models: &[ModelStatus], sessions: &[Known]) -> Vec<Value> {
+fn as_json(models: &[ModelStatus], sessions: &[KvSession]) -> Vec<Value> {
     let mut lines = Vec::new();
     for model in models {
         let id = model.hard.hex();
@@ -229,14 +230,14 @@ fn as_json(models: &[ModelStatus], sessions: &[Known]) -> Vec<Value> {
 }
 
 /// Sessions of which nothing is restorable under any model.
-fn unstored<'a>(models: &[ModelStatus], sessions: &'a [Known]) -> Vec<&'a Known> {
+fn unstored<'a>(models: &[ModelStatus], sessions: &'a [KvSession]) -> Vec<&'a KvSession> {
     let owners = models.iter().flat_map(|m| &m.owners);
     let stored: HashSet<&String> = owners.filter_map(|o| o.owner.as_ref()).collect();
-    let bare = |k: &&Known| !stored.contains(&kv_owner(k.id));
+    let bare = |k: &&KvSession| !stored.contains(&kv_owner(k.id));
     sessions.iter().filter(bare).collect()
 }
 
-fn listed(models: &[ModelStatus], sessions: &[Known]) -> String {
+fn listed(models: &[ModelStatus], sessions: &[KvSession]) -> String {
     let mut text = String::new();
     for model in models.iter().filter(|m| shows(m)) {
         text.push_str(&format!(
@@ -280,7 +281,7 @@ fn listed(models: &[ModelStatus], sessions: &[Known]) -> String {
     }
     let unstored = unstored(models, sessions);
     if !unstored.is_empty() {
-        let row = |k: &&Known| {
+        let row = |k: &&KvSession| {
             let cold = k.cold(0);
             vec![cold.name.to_owned(), cold.text()]
         };
@@ -306,8 +307,8 @@ fn title(model: &ModelStatus) -> String {
 }
 
 /// Proves every file; the exit code.
-pub(super) fn verify(run: &Run, folder: Option<&Folder>) -> Result<i32, Failure> {
-    let verified = folder.map_or_else(|| Ok(Verified::default()), Folder::verify)?;
+pub(super) fn verify(run: &CliContext, folder: Option<&KvFolder>) -> Result<i32, Failure> {
+    let verified = folder.map_or_else(|| Ok(Verified::default()), KvFolder::verify)?;
     let code = match verified.bad.is_empty() {
         true => 0,
         false => FAILED,
@@ -353,7 +354,7 @@ fn proven(verified: &Verified) -> String {
     text
 }
 
-fn gc(run: &Run, folder: Option<&Folder>) -> Result<i32, Failure> {
+fn gc(run: &CliContext, folder: Option<&KvFolder>) -> Result<i32, Failure> {
     let mut all = Collected::default();
     if let Some(folder) = folder {
         all = folder.collect()?;

@@ -3,7 +3,7 @@ use super::super::sessions;
 use super::super::sessions::tests::{at, store};
 use super::*;
 use crate::kv::{BadFile, Fingerprint, PutSegment, Store};
-use crate::ledger::{Running, Token};
+use crate::ledger::{RunningDigest, Token};
 use crate::session::Session;
 
 fn print() -> Fingerprint {
@@ -13,10 +13,10 @@ fn print() -> Fingerprint {
 
 /// Stores KV of some tokens for a session, who begins with tokens 1 and 2.
 fn save(home: &Path, session: &Session, own: &[i32]) {
-    let kv = Store::open(&home.join("kv"), print(), Limits::default()).unwrap();
+    let kv = Store::open(&home.join("kv"), print(), StoreLimits::default()).unwrap();
     let tokens: Vec<Token> = [1, 2].iter().chain(own).map(|t| Token(*t)).collect();
     let digest = |at: usize| {
-        let mut running = Running::new(print().hard);
+        let mut running = RunningDigest::new(print().hard);
         running.extend(&tokens[..at]);
         running.digest()
     };
@@ -35,12 +35,12 @@ fn save(home: &Path, session: &Session, own: &[i32]) {
     kv.pin(&kv_owner(session.id), digest(tokens.len()));
 }
 
-fn told(run: &Run, command: KvCommand) -> Result<i32, Failure> {
+fn told(run: &CliContext, command: KvCommand) -> Result<i32, Failure> {
     let kv_quota = None;
     super::run(run, &KvArgs { command, kv_quota }, None)
 }
 
-fn models(run: &Run) -> Vec<ModelStatus> {
+fn models(run: &CliContext) -> Vec<ModelStatus> {
     open(&run.places.home, None)
         .unwrap()
         .unwrap()
@@ -157,7 +157,7 @@ fn gc_beside_a_running_process_is_refused_with_a_hint() {
     let dir = tempfile::tempdir().unwrap();
     let run = at(dir.path());
     save(dir.path(), &store(dir.path(), "work"), &[3]);
-    let _running = Store::open(&dir.path().join("kv"), print(), Limits::default()).unwrap();
+    let _running = Store::open(&dir.path().join("kv"), print(), StoreLimits::default()).unwrap();
     let refused = told(&run, KvCommand::Gc).unwrap_err();
     assert_eq!(refused.message, "another npast is using the KV folder");
     assert_eq!(refused.exit, FAILED);

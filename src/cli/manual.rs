@@ -1,5 +1,4 @@
-//! `npast completions` and `npast man`: what shells and `man` show, from the same flags that are
-//! parsed.
+//! `npast completions` and `npast man`, made from the same definitions that parse the flags.
 
 use clap::CommandFactory;
 use clap_complete::Shell;

@@ -1,11 +1,13 @@
-//! The command line: what was typed becomes settings, settings become a run, and whatever goes
-//! wrong becomes one sentence, one hint and an exit code. Nothing below this room prints.
+//! The command line: arguments become settings, settings become a run, and every error becomes one
+//! sentence, one hint and an exit code. Nothing below this room prints.
 
 mod agent;
 mod apart;
 mod args;
 mod chat;
 mod console;
+mod context;
+mod cron;
 mod deep;
 mod doctor;
 mod engine;
@@ -25,35 +27,28 @@ mod raw;
 mod serve;
 mod sessions;
 mod state;
+mod through;
 mod version;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use args::{Command, KvCommand, SessionsArgs, SessionsCommand, Typed};
+use args::{CliCommand, CronCommand, KvCommand, ParsedArgs, SessionsArgs, SessionsCommand};
+use context::CliContext;
 use error::Failure;
 
-use crate::config::{Layer, Places};
+use crate::config::{ConfigLayer, Places};
 use crate::llama;
 use crate::session;
 #[cfg(unix)]
 use crate::tools::sandbox;
 
-/// What every subcommand knows.
-struct Run {
-    places: Places,
-    /// Standard output is for programs.
-    json: bool,
-    /// Nothing on standard error but errors and notices.
-    quiet: bool,
-}
-
 /// Runs npast with the given arguments, the program's name first: parse, dispatch, print one
 /// error, make the exit code (0 done, 1 failed, 2 wrong usage, 130 interrupted).
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    // Not a command for people: the binary starts itself to run a program behind the wall.
+    // Not a command for people: the binary starts itself to run a program in the sandbox.
     #[cfg(unix)]
     if args.get(1).is_some_and(|word| *word == sandbox::SUBCOMMAND) {
         return sandbox::main(&args[2..]);
@@ -85,8 +80,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(args: &[OsString]) -> Result<i32, Failure> {
     let env = |name: &str| std::env::var_os(name);
     let mut typed = match args::parse(args)? {
-        Typed::Run(cli) => cli,
-        Typed::Help(text) => return output::page(&text),
+        ParsedArgs::Run(cli) => cli,
+        ParsedArgs::Help(text) => return output::page(&text),
     };
     log::start(typed.verbose, env("NPAST_LOG"))?;
     file_limit::is_an_error();
@@ -94,48 +89,57 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
     if typed.version {
         return output::page(&version::text());
     }
-    let run = Run {
+    let run = CliContext {
         places: Places::find(&env)?,
         json: typed.json,
         quiet: typed.quiet,
     };
     match &typed.command {
-        Some(Command::Sessions(SessionsArgs {
+        Some(CliCommand::Sessions(SessionsArgs {
             command: SessionsCommand::Compress(args),
         })) => {
             let settings = run.places.resolve(&env, args.layer())?;
             sessions::compress(&run, args, settings)
         }
-        Some(Command::Serve(args)) => {
+        Some(CliCommand::Serve(args)) => {
             let settings = run.places.resolve(&env, args.layer())?;
             serve::run(&run, args, settings)
         }
-        Some(Command::Sessions(args)) => sessions::run(&run, args),
-        Some(Command::Models(args)) => models::run(&run, args),
-        Some(Command::Kv(args)) => match &args.command {
+        Some(CliCommand::Sessions(args)) => sessions::run(&run, args),
+        Some(CliCommand::Cron(args)) => match &args.command {
+            CronCommand::Run(args) => {
+                let settings = run.places.resolve(&env, args.layer())?;
+                cron::due(&run, args, settings)
+            }
+            _ => cron::run(&run, args),
+        },
+        Some(CliCommand::Models(args)) => models::run(&run, args),
+        Some(CliCommand::Kv(args)) => match &args.command {
             KvCommand::Verify(verify) if verify.deep => {
                 let settings = run.places.resolve(&env, verify.layer())?;
                 deep::run(&run, &settings)
             }
-            KvCommand::Verify(verify) if verify.layer() != Layer::default() => Err(Failure::usage(
-                "a model is of no use to `kv verify` alone: it reads bytes",
-                "add --deep to have some of them evaluated again",
-            )),
+            KvCommand::Verify(verify) if verify.layer() != ConfigLayer::default() => {
+                Err(Failure::usage(
+                    "a model is of no use to `kv verify` alone: it reads bytes",
+                    "add --deep to have some of them evaluated again",
+                ))
+            }
             _ => {
                 let settings = run.places.resolve(&env, args.layer())?;
                 kv::run(&run, args, settings.kv_quota)
             }
         },
-        Some(Command::Prompt(args)) => {
+        Some(CliCommand::Prompt(args)) => {
             let settings = run.places.resolve(&env, args.layer())?;
             prompt::run(&run, args, &settings)
         }
-        Some(Command::Doctor(args)) => {
+        Some(CliCommand::Doctor(args)) => {
             let settings = run.places.resolve(&env, args.layer())?;
             doctor::run(&run, &settings)
         }
-        Some(Command::Completions { shell }) => manual::completions(*shell),
-        Some(Command::Man { words }) => manual::page(words),
+        Some(CliCommand::Completions { shell }) => manual::completions(*shell),
+        Some(CliCommand::Man { words }) => manual::page(words),
         None => {
             let settings = run.places.resolve(&env, typed.layer())?;
             let stdin = std::io::stdin();
@@ -143,8 +147,8 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
             let asked = input::of_this_process(&typed.talk, stdin.is_terminal())?;
             let start = engine::Start::new(&run, &typed.talk, settings)?;
             match asked {
-                input::Asked::Chat => chat::run(&run, start),
-                input::Asked::Turn(input) => once::run(&run, start, input),
+                input::Invocation::Chat => chat::run(&run, start),
+                input::Invocation::Turn(input) => once::run(&run, start, input),
             }
         }
     }

@@ -10,12 +10,12 @@ mod recommend;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use super::Run;
+use super::CliContext;
 use super::args::{ModelsArgs, ModelsCommand};
 use super::error::Failure;
 use super::output::{self, bytes};
 use crate::harmless;
-use crate::models::{Found, Places};
+use crate::models::{LocalModel, ModelPlaces};
 
 pub use first::offer;
 
@@ -23,8 +23,8 @@ pub use first::offer;
 const SHOWN: usize = 8;
 
 /// Where this run looks for models.
-pub fn places(run: &Run) -> Places {
-    Places::find(run.places.models(), &|name| std::env::var_os(name))
+pub fn places(run: &CliContext) -> ModelPlaces {
+    ModelPlaces::find(run.places.models(), &|name| std::env::var_os(name))
 }
 
 /// The file that `given` names: a path, or the name of a model of this machine. Without one, the
@@ -32,7 +32,7 @@ pub fn places(run: &Run) -> Places {
 ///
 /// # Errors
 /// Wrong usage, with how to get a model if there is none.
-pub fn find(given: Option<&Path>, places: &Places) -> Result<PathBuf, Failure> {
+pub fn find(given: Option<&Path>, places: &ModelPlaces) -> Result<PathBuf, Failure> {
     let Some(given) = given else {
         return unnamed(places);
     };
@@ -68,7 +68,7 @@ pub fn find(given: Option<&Path>, places: &Places) -> Result<PathBuf, Failure> {
     ))
 }
 
-fn unnamed(places: &Places) -> Result<PathBuf, Failure> {
+fn unnamed(places: &ModelPlaces) -> Result<PathBuf, Failure> {
     if let Some(name) = places.default_name() {
         return places.named(&name).map(|found| found.path).ok_or_else(|| {
             Failure::usage(
@@ -100,7 +100,7 @@ fn unnamed(places: &Places) -> Result<PathBuf, Failure> {
     }
 }
 
-fn known(all: &[Found]) -> String {
+fn known(all: &[LocalModel]) -> String {
     if all.is_empty() {
         return "give the path of a GGUF file with -m".into();
     }
@@ -112,7 +112,7 @@ fn known(all: &[Found]) -> String {
 }
 
 /// `npast models`.
-pub fn run(run: &Run, args: &ModelsArgs) -> Result<i32, Failure> {
+pub fn run(run: &CliContext, args: &ModelsArgs) -> Result<i32, Failure> {
     let places = places(run);
     match &args.command {
         None | Some(ModelsCommand::List) => list::run(run, &places),
@@ -134,7 +134,7 @@ pub fn run(run: &Run, args: &ModelsArgs) -> Result<i32, Failure> {
 }
 
 /// The model that a name of the list means.
-fn one(places: &Places, name: &str) -> Result<Found, Failure> {
+fn one(places: &ModelPlaces, name: &str) -> Result<LocalModel, Failure> {
     places.named(name).ok_or_else(|| {
         Failure::usage(
             format!("there is no model {}", harmless::line(name)),
@@ -143,7 +143,7 @@ fn one(places: &Places, name: &str) -> Result<Found, Failure> {
     })
 }
 
-fn remove(places: &Places, name: &str, yes: bool) -> Result<i32, Failure> {
+fn remove(places: &ModelPlaces, name: &str, yes: bool) -> Result<i32, Failure> {
     let found = one(places, name)?;
     let name = harmless::line(&found.name).into_owned();
     if !yes && !agreed(&format!("Remove {name} from the disk?"), &name)? {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn told(given: Option<&str>, folder: &Path) -> String {
-        let places = Places::find(folder.to_owned(), &|_| None);
+        let places = ModelPlaces::find(folder.to_owned(), &|_| None);
         match find(given.map(Path::new), &places) {
             Ok(path) => path.file_name().unwrap().to_string_lossy().into_owned(),
             Err(failure) => {

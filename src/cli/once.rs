@@ -2,32 +2,33 @@
 
 use std::io::IsTerminal;
 
-use super::Run;
+use super::CliContext;
 use super::console::Console;
 use super::engine::Start;
 use super::error::{Failure, INTERRUPTED};
 use super::input;
 use super::interrupt::Interrupt;
-use super::output::{Output, Progress, screen};
+use super::output::{EventOutput, ProgressLine, screen};
 use super::question::ask;
 use crate::agent::{Done, Event, Input, TurnEnd};
 use crate::approve::Grant;
+use crate::attach::Talking;
 use crate::ledger::Finish;
-use crate::service::{Events, OpenSession, Request};
+use crate::service::{Events, Request};
 
 /// Runs the turn; the exit code is 130 when Ctrl-C ended the reply.
-pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
+pub fn run(run: &CliContext, mut start: Start, input: Input) -> Result<i32, Failure> {
     check(&start, &input)?;
     let interrupt = Interrupt::listen();
-    let mut output = Output::new(run, interrupt.flag().clone());
-    let service = match &mut output {
-        Output::Text(text) => start.load(&interrupt, &mut text.progress)?,
-        Output::Json(_) => start.load(&interrupt, &mut Progress::here(false))?,
+    let mut output = EventOutput::new(run, interrupt.flag().clone());
+    let serving = match &mut output {
+        EventOutput::Text(text) => start.load(&interrupt, &mut text.progress)?,
+        EventOutput::Json(_) => start.load(&interrupt, &mut ProgressLine::here(false))?,
     };
     let somebody = std::io::stdin().is_terminal() && screen().looks().err && !run.json;
-    let session = start.session(&service, input::words(&input), somebody)?;
+    let session = start.session(&serving, input::words(&input), somebody)?;
     let flag = interrupt.flag();
-    let console = somebody.then(|| Console::new(session.steering(), flag.clone()));
+    let console = somebody.then(|| Console::new(session.steer(), flag.clone()));
     output.session(&session);
     // A Ctrl-C from here on belongs to the turn: it sees the flag before it begins.
     let options = start.turn.clone();
@@ -56,15 +57,15 @@ pub fn run(run: &Run, mut start: Start, input: Input) -> Result<i32, Failure> {
     Ok(code)
 }
 
-/// Shows the events of a request as they come, and asks what is to be asked; what the request came
+/// Shows the events of a request as they come, and asks the questions among them; what the request came
 /// to.
 ///
 /// # Errors
 /// The request's.
 pub fn show(
     events: Events,
-    session: &OpenSession,
-    output: &mut Output,
+    session: &Talking,
+    output: &mut EventOutput,
     console: Option<&Console>,
 ) -> Result<Done, Failure> {
     for event in events {

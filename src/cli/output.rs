@@ -14,18 +14,18 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-pub use area::{Row, wrap};
-pub use progress::Progress;
+pub use area::{AreaRow, wrap};
+pub use progress::ProgressLine;
 pub use screen::{Log, Screen, Style, harmless_panics, screen};
 pub use term::{ago, bytes, count, table};
 pub use text::Text;
 
-use super::Run;
+use super::CliContext;
 use super::error::Failure;
 use super::interrupt;
 use crate::agent::Event;
+use crate::attach::Talking;
 use crate::kv;
-use crate::service::OpenSession;
 use crate::session::Watcher;
 
 /// Standard output that may go away: then the turn is cancelled and the run ends quietly.
@@ -67,42 +67,42 @@ impl Pipe {
 }
 
 /// Where a turn's events go.
-pub enum Output {
+pub enum EventOutput {
     /// For people.
     Text(Box<Text>),
     /// For programs.
-    Json(json::Lines),
+    Json(json::JsonLines),
 }
 
-impl Output {
+impl EventOutput {
     /// `cancel` is set when standard output goes away.
-    pub fn new(run: &Run, cancel: Arc<AtomicBool>) -> Output {
+    pub fn new(run: &CliContext, cancel: Arc<AtomicBool>) -> EventOutput {
         let pipe = Pipe::new(screen::shared().clone(), cancel);
         match run.json {
-            true => Output::Json(json::Lines::new(pipe)),
-            false => Output::Text(Box::new(Text::new(pipe, run.quiet))),
+            true => EventOutput::Json(json::JsonLines::new(pipe)),
+            false => EventOutput::Text(Box::new(Text::new(pipe, run.quiet))),
         }
     }
 
     /// The session that is open now.
-    pub fn session(&mut self, session: &OpenSession) {
+    pub fn session(&mut self, session: &Talking) {
         match self {
-            Output::Text(text) => text.session(session.sandbox().as_deref()),
-            Output::Json(lines) => lines.event(session.event()),
+            EventOutput::Text(text) => text.session(session.sandbox().as_deref()),
+            EventOutput::Json(lines) => lines.event(session.event()),
         }
     }
 
     /// Something happened in a turn.
     pub fn event(&mut self, event: Event) {
         match self {
-            Output::Text(text) => text.event(event),
-            Output::Json(lines) => lines.event(event),
+            EventOutput::Text(text) => text.event(event),
+            EventOutput::Json(lines) => lines.event(event),
         }
     }
 
     /// No more events come, however the turn ended.
     pub fn end(&mut self) {
-        if let Output::Text(text) = self {
+        if let EventOutput::Text(text) = self {
             text.end();
         }
     }
@@ -113,8 +113,8 @@ impl Output {
     /// When writing failed for another reason.
     pub fn gone(&self) -> Result<bool, Failure> {
         let failed = match self {
-            Output::Text(text) => &text.out.failed,
-            Output::Json(lines) => &lines.out.failed,
+            EventOutput::Text(text) => &text.out.failed,
+            EventOutput::Json(lines) => &lines.out.failed,
         };
         match failed {
             None => Ok(false),
@@ -204,7 +204,7 @@ fn printed(done: std::io::Result<()>) -> Result<i32, Failure> {
 }
 
 /// Whether bars are wanted: somebody looks at standard error.
-pub fn bars(run: &Run) -> bool {
+pub fn bars(run: &CliContext) -> bool {
     !run.quiet && !run.json && screen().looks().err
 }
 
@@ -230,7 +230,7 @@ mod tests {
         "tracing_subscriber::fmt",
         "indicatif",
     ];
-    const NAMED: [(&str, &str, &str); 8] = [
+    const NAMED: [(&str, &str, &str); 9] = [
         ("src/cli/output/screen.rs", "", "it is the screen"),
         (
             "src/cli/log.rs",
@@ -248,7 +248,12 @@ mod tests {
             "a process of its own; npast reads its words",
         ),
         (
-            "src/tools/sandbox/keeper.rs",
+            "src/tools/sandbox/stages.rs",
+            "",
+            "a process of its own, harmless there",
+        ),
+        (
+            "src/tools/sandbox/supervisor.rs",
             "",
             "a process of its own, harmless there",
         ),
@@ -286,7 +291,7 @@ mod tests {
         }
     }
 
-    /// A second place that prints is one that forgets what strangers write.
+    /// A second place that prints could forget to make untrusted text safe.
     #[test]
     fn nothing_but_the_screen_prints() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -5,14 +5,14 @@ use serde_json::json;
 use super::args::PromptArgs;
 use super::error::Failure;
 use super::output::{self, count, notice, table};
-use super::{Run, engine};
+use super::{CliContext, engine};
 use crate::agent::{Options, cost, vocabulary};
 use crate::config::Settings;
-use crate::service::{ProjectTools, setup};
-use crate::session::{Db, Error};
+use crate::service::{ProjectTools, Tooling, setup};
+use crate::session::{Db, DbError};
 
 /// Runs the subcommand.
-pub fn run(run: &Run, args: &PromptArgs, settings: &Settings) -> Result<i32, Failure> {
+pub fn run(run: &CliContext, args: &PromptArgs, settings: &Settings) -> Result<i32, Failure> {
     match &args.session {
         Some(name) => stored(run, args, settings, name),
         None => new(run, args, settings),
@@ -20,7 +20,7 @@ pub fn run(run: &Run, args: &PromptArgs, settings: &Settings) -> Result<i32, Fai
 }
 
 /// What a session that starts here now would begin with.
-fn new(run: &Run, args: &PromptArgs, settings: &Settings) -> Result<i32, Failure> {
+fn new(run: &CliContext, args: &PromptArgs, settings: &Settings) -> Result<i32, Failure> {
     let options = engine::options(run, settings, None)?;
     let folder = std::env::current_dir()
         .map_err(|e| Failure::failed("io", format!("the current folder is gone: {e}")))?;
@@ -29,7 +29,7 @@ fn new(run: &Run, args: &PromptArgs, settings: &Settings) -> Result<i32, Failure
     let system = system.transpose()?;
     // Servers are started for it: their tools are part of what the model reads.
     let mut live = ProjectTools::new(&run.places, &folder, settings);
-    let (setup, prompt) = setup(&mut live, settings, system.as_deref())?;
+    let (setup, prompt) = setup(&mut live, &Tooling::of(settings), system.as_deref())?;
     for (text, hint) in live.take_notices() {
         notice(&text, hint.as_deref());
     }
@@ -51,8 +51,13 @@ fn new(run: &Run, args: &PromptArgs, settings: &Settings) -> Result<i32, Failure
 }
 
 /// What a stored session has in its ledger.
-fn stored(run: &Run, args: &PromptArgs, settings: &Settings, name: &str) -> Result<i32, Failure> {
-    let missing = || Error::NotFound(format!("a session named \"{name}\""));
+fn stored(
+    run: &CliContext,
+    args: &PromptArgs,
+    settings: &Settings,
+    name: &str,
+) -> Result<i32, Failure> {
+    let missing = || DbError::NotFound(format!("a session named \"{name}\""));
     let path = run.places.db();
     let db = match path.is_file() {
         true => Db::open(&path)?,
@@ -92,7 +97,7 @@ fn text_of(
 }
 
 fn show(
-    run: &Run,
+    run: &CliContext,
     args: &PromptArgs,
     text: &str,
     ids: &[i32],

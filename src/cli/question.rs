@@ -1,5 +1,5 @@
-//! A question about a call, asked at a terminal: how it is shown, so that a model's text cannot play
-//! npast's part, and what an answer means.
+//! A question about a call, at a terminal: how it is shown, so that a model's text cannot
+//! look like npast's own, and what an answer means.
 
 use super::console::Console;
 use super::output::{screen, wrap};

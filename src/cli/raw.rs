@@ -1,5 +1,5 @@
-//! The terminal as an editor needs it: each key at once, none shown by the terminal itself, Ctrl-C and
-//! Ctrl-D as keys. What it was before is put back however npast ends.
+//! The terminal in raw mode: each key at once, no echo, Ctrl-C and Ctrl-D as keys. The mode of before is
+//! restored however npast ends.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};

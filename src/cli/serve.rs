@@ -1,40 +1,40 @@
 //! `npast serve`: one process with the model and the slot, for the people and programs of a machine.
-//! SIGTERM and Ctrl-C let what runs come to its end, store everything and end the process; a second
-//! one does not wait for what runs.
+//!
+//! - `live`: while it serves: signals, reading the configuration again, the end.
+//! - `manager`: what a service manager hands over, and what it is told.
+//! - `clients`: what a client needs to use it.
 
 mod clients;
+mod live;
+mod manager;
 
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde_json::json;
-use tokio::sync::Notify;
+pub use clients::ClientProgram;
 
-pub use clients::Client;
-
-use super::Run;
+use super::CliContext;
 use super::args::ServeArgs;
 use super::engine::{load, options, with_a_model};
 use super::error::{FAILED, Failure, USAGE};
 use super::interrupt::Interrupt;
-use super::output::{self, Progress, notice};
+use super::output::{self, ProgressLine, notice};
+use super::{log, output::say};
 use crate::agent::{Options, TurnOptions};
-use crate::chat::Script;
+use crate::attach::{Hello, PROTOCOL, Seat, SeatError};
+use crate::chat::ReplyScript;
 use crate::config::Settings;
-use crate::gateway::http::{self, Access, Gateway, Limits, Token, TokenError};
+use crate::gateway::http::{self, Access, AccessToken, BodyLimits, TokenError};
 use crate::llama::{Model, ModelOptions};
 use crate::service::{Projects, Service};
+use live::Live;
 
-/// Most bytes of a request's body: a history of a million tokens has less.
-const MOST_BODY: usize = 32 << 20;
+/// Requests a minute of each address, where others than this machine may ask.
+const RATE_BEYOND: u32 = 600;
 /// Replies that run or wait at the same time.
 const MOST_REPLIES: usize = 128;
-/// Threads that read requests and write replies; the engine has its own.
-const WORKERS: usize = 2;
-/// For tasks that still write when the server has ended.
-const LAST: Duration = Duration::from_secs(1);
 /// The context of a model that could take more.
 const DEFAULT_CONTEXT: usize = 32_768;
 
@@ -45,37 +45,98 @@ impl From<TokenError> for Failure {
 }
 
 /// Runs the subcommand.
-pub fn run(run: &Run, args: &ServeArgs, settings: Settings) -> Result<i32, Failure> {
-    let beyond = !args.listen.ip().is_loopback();
+pub fn run(run: &CliContext, args: &ServeArgs, settings: Settings) -> Result<i32, Failure> {
+    // Before any thread runs: it takes variables away.
+    let mut given = manager::Given::take();
+    let script = args.script.as_deref().map(ReplyScript::load).transpose()?;
+    let settings = with_a_model(run, settings, None)?;
+    let options = options(run, &settings, None)?;
+    if let Some(client) = args.print_config {
+        return print(client, args, &options, &AccessToken::of(&run.places.home)?);
+    }
+    let (listener, address) = match given.listener()? {
+        Some(listener) => listener,
+        None => listen(args.listen)?,
+    };
+    let beyond = !address.ip().is_loopback();
     if beyond && !args.allow_remote {
         return Err(Failure::usage(
-            format!("{} is not an address of this machine alone", args.listen),
+            format!("{} is not an address of this machine alone", address),
             "add --allow-remote if others may call this server; they need its token then",
         ));
     }
-    let script = args.script.as_deref().map(Script::load).transpose()?;
-    let settings = with_a_model(run, settings, None)?;
-    let options = options(run, &settings, None)?;
-    let token = Token::of(&run.places.home)?;
-    if let Some(client) = args.print_config {
-        return print(client, args, &options, &token);
+    log::set(settings.tables.serve.log.as_deref())?;
+    // From here on command lines wait for this process, and load no model.
+    let seat = match args.alone {
+        true => None,
+        false => seat(&run.places.home)?,
+    };
+    let web = web(run, args, &settings, script.clone(), address)?;
+    let interrupt = Interrupt::listen();
+    let engine = load(&options, &interrupt, &mut ProgressLine::here(!run.json))?;
+    let path = &options.model;
+    let hello = Hello {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        model: engine.facts().model,
+        path: path.canonicalize().unwrap_or_else(|_| path.clone()),
+        limit: engine.facts().limit,
+        settings: settings.laid.said(),
+    };
+    let projects = Arc::new(Projects::new(run.places.clone(), settings.clone()));
+    let service = Service::new(engine, projects.clone(), settings.idle);
+    for (text, hint) in service.notices() {
+        notice(&text, hint.as_deref());
     }
-    let (listener, address) = listen(args.listen)?;
+    let live = Live {
+        run,
+        args,
+        service,
+        projects,
+        loaded: settings,
+        script,
+        address,
+    };
+    live.serve(listener, seat, hello, web)
+}
+
+/// The place of the data folder's gateway; none where the file system has no sockets.
+fn seat(home: &Path) -> Result<Option<Seat>, Failure> {
+    match Seat::take(home) {
+        Ok(seat) => Ok(Some(seat)),
+        Err(SeatError::Held(error)) => Err(Failure::from(error)
+            .hint("send it the work; --alone starts another one, which command lines do not use")),
+        Err(error) => {
+            let hint = "they load the model themselves";
+            notice(&error.to_string(), Some(hint));
+            Ok(None)
+        }
+    }
+}
+
+/// How the server is set by flags and the configuration file; flags and file add to each other.
+fn web(
+    run: &CliContext,
+    args: &ServeArgs,
+    settings: &Settings,
+    script: Option<ReplyScript>,
+    address: SocketAddr,
+) -> Result<http::GatewaySettings, Failure> {
+    let beyond = !address.ip().is_loopback();
+    let table = &settings.tables.serve;
     let folder = std::env::current_dir()
         .map_err(|e| Failure::failed("io", format!("the current folder is gone: {e}")))?;
-    let access = Access {
-        token,
-        required: args.require_token || beyond,
-        beyond,
-        hosts: args
-            .hosts
-            .iter()
-            .map(|name| name.to_ascii_lowercase())
-            .collect(),
-        origins: args.origins.clone(),
-    };
-    let gateway = http::Settings {
-        access,
+    let hosts = args.hosts.iter().chain(&table.hosts);
+    let origins = args.origins.iter().chain(&table.allow_origins);
+    Ok(http::GatewaySettings {
+        access: Access {
+            token: AccessToken::of(&run.places.home)?,
+            required: args.require_token || table.require_token || beyond,
+            beyond,
+            hosts: hosts.map(|name| name.to_ascii_lowercase()).collect(),
+            origins: origins.cloned().collect(),
+        },
         home: run.places.home.clone(),
         folder: folder.to_string_lossy().into_owned(),
         turn: TurnOptions {
@@ -85,87 +146,24 @@ pub fn run(run: &Run, args: &ServeArgs, settings: Settings) -> Result<i32, Failu
             ..TurnOptions::default()
         },
         script,
-        body: MOST_BODY,
-        replies: MOST_REPLIES,
-    };
-    let interrupt = Interrupt::listen();
-    let engine = load(&options, &interrupt, &mut Progress::here(!run.json))?;
-    let projects = Arc::new(Projects::new(run.places.clone(), settings));
-    let service = Service::new(engine, projects, true);
-    for (text, hint) in service.notices() {
-        notice(&text, hint.as_deref());
-    }
-    serve(run, service, gateway, listener, address)
-}
-
-/// Serves until somebody ends it.
-fn serve(
-    run: &Run,
-    service: Service,
-    settings: http::Settings,
-    listener: TcpListener,
-    address: SocketAddr,
-) -> Result<i32, Failure> {
-    let failed = |e: std::io::Error| Failure::failed("io", format!("the server failed: {e}"));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .thread_name("npast-http")
-        .enable_all()
-        .build()
-        .map_err(failed)?;
-    let gateway = Gateway::new(service.clone(), settings);
-    let router = http::router(gateway.clone());
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
-        let (stop, at_once) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        signals(stop.clone(), at_once.clone()).map_err(failed)?;
-        // Whoever reads this can call.
-        say(run, &gateway, address)?;
-        let stopped = stop.notified();
-        let served = http::serve(listener, router, Limits::default(), stopped);
-        tokio::select! {
-            () = served => {}
-            () = at_once.notified() => {}
-        }
-        Ok::<(), Failure>(())
-    })?;
-    // Requests that still run are dropped with their tasks, which stops them.
-    runtime.shutdown_timeout(LAST);
-    drop(gateway);
-    let closed = service.close();
-    for (text, hint) in service.notices() {
-        notice(&text, hint.as_deref());
-    }
-    closed?;
-    Ok(0)
-}
-
-fn say(run: &Run, gateway: &Gateway, address: SocketAddr) -> Result<(), Failure> {
-    let url = format!("http://{address}");
-    if run.json {
-        let event = json!({ "type": "listening", "url": url, "model": gateway.model() });
-        output::json::lines(&[event])?;
-    } else if !run.quiet {
-        output::say(&format!("{} is served at {url}", gateway.model()));
-    }
-    Ok(())
-}
-
-/// The first signal stops the server, the second one does not wait.
-fn signals(stop: Arc<Notify>, at_once: Arc<Notify>) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        for one in [stop, at_once] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            one.notify_one();
-        }
-    });
-    Ok(())
+        body: match table.max_body {
+            Some(most) => BodyLimits {
+                bytes: most << 20,
+                ..BodyLimits::default()
+            },
+            None => BodyLimits::default(),
+        },
+        replies: args
+            .max_replies
+            .map(NonZeroUsize::get)
+            .or(table.max_replies)
+            .unwrap_or(MOST_REPLIES),
+        rate: match args.rate_limit.or(table.rate_limit) {
+            Some(0) => None,
+            None => beyond.then_some(RATE_BEYOND),
+            most => most,
+        },
+    })
 }
 
 /// Before the model is loaded: an address that is taken is said at once.
@@ -186,10 +184,10 @@ fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
 }
 
 fn print(
-    client: Client,
+    client: ClientProgram,
     args: &ServeArgs,
     options: &Options,
-    token: &Token,
+    token: &AccessToken,
 ) -> Result<i32, Failure> {
     let context = match options.limit {
         Some(limit) => limit,
@@ -200,7 +198,7 @@ fn print(
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
-    let facts = clients::Facts {
+    let facts = clients::ServerFacts {
         url: format!("http://{address}"),
         model: name.to_string_lossy().into_owned(),
         context,

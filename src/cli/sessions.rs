@@ -1,26 +1,28 @@
 //! `npast sessions`: rename, rm. What goes back or aside is in `branch`, the list in `list`, one
-//! session's content in `show`. A damaged session can be listed, shown, renamed and removed.
+//! session's content in `show`, sessions as lines of JSON in `trajectory`. A damaged session can be
+//! listed, shown, renamed and removed.
 
 mod branch;
 mod compress;
 mod list;
+mod receipts;
 mod show;
+mod trajectory;
 
 use std::io::{BufRead, IsTerminal};
 
 pub use compress::run as compress;
 
-use super::Run;
+use super::CliContext;
 use super::args::{SessionsArgs, SessionsCommand};
 use super::error::Failure;
 use super::output;
-use crate::agent::{kv_owner, temp};
+use crate::agent;
 use crate::harmless;
-use crate::ledger::Token;
-use crate::session::{Db, Error, Lock, Session, SessionId};
+use crate::session::{Db, DbError, Session, SessionId};
 
 /// Runs the subcommand.
-pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
+pub fn run(run: &CliContext, args: &SessionsArgs) -> Result<i32, Failure> {
     let path = run.places.db();
     // Looking makes no database.
     let db = match path.is_file() {
@@ -40,6 +42,17 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
             let (db, session) = named(db, name)?;
             branch::chain(run, &db, &session)
         }
+        (
+            SessionsCommand::Show {
+                name,
+                receipts: true,
+                ..
+            },
+            db,
+        ) => {
+            let (db, id) = known(db, name)?;
+            receipts::run(run, &db, id)
+        }
         (SessionsCommand::Show { name, all, .. }, db) => {
             let (db, id) = known(db, name)?;
             show::run(run, &db, id, *all)
@@ -56,6 +69,11 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
             let (db, session) = whole(db, name)?;
             branch::fork(run, &db, &session, new.as_deref(), *at)
         }
+        (SessionsCommand::Export(args), db) => {
+            let (db, session) = whole(db, &args.name)?;
+            trajectory::export(run, &db, &session, args)
+        }
+        (SessionsCommand::Import(args), _) => trajectory::import(run, args),
         (SessionsCommand::Compress(_), _) => Err(Failure::failed(
             "internal",
             "a compression needs a model, and none was loaded",
@@ -72,38 +90,17 @@ pub fn run(run: &Run, args: &SessionsArgs) -> Result<i32, Failure> {
             if !yes && !agreed(&name, left.messages.len())? {
                 return Err(Failure::failed("declined", "nothing was removed"));
             }
-            // Whoever talks in it now would write into nothing.
-            let _lock = Lock::session(&run.places.home, id)?;
-            // KV first: it is only a cache if the rest fails, and nobody's if it came second.
-            let forgotten = forget(run, id, &left.tokens);
-            let results = temp::remove(&run.places.home, id.0);
-            db.remove(id)?;
-            if let Err(error) = results {
-                let text = format!("long results of \"{name}\" are still on disk: {error}");
-                output::notice(&text, Some("the next session with tools removes them"));
-            }
-            if let Err(failure) = forgotten {
-                output::notice(
-                    &format!("the KV of \"{name}\" is still on disk: {}", failure.message),
-                    Some("`npast kv gc` removes it"),
-                );
+            for (text, hint) in agent::remove(&run.places.home, &db, id)? {
+                output::notice(&text, hint.as_deref());
             }
             Ok(0)
         }
     }
 }
 
-/// Removes the KV that no other session shares.
-fn forget(run: &Run, id: SessionId, ledger: &[Token]) -> Result<(), Failure> {
-    if let Some(folder) = super::kv::open(&run.places.home, None)? {
-        folder.forget(&kv_owner(id), ledger)?;
-    }
-    Ok(())
-}
-
 /// The session of this name, in whatever state it is.
 fn known(db: Option<Db>, name: &str) -> Result<(Db, SessionId), Failure> {
-    let missing = || Error::NotFound(format!("a session named \"{}\"", harmless::line(name)));
+    let missing = || DbError::NotFound(format!("a session named \"{}\"", harmless::line(name)));
     let db = db.ok_or_else(missing)?;
     let id = db.known_as(name)?.ok_or_else(missing)?;
     Ok((db, id))

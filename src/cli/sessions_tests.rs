@@ -5,11 +5,11 @@ use serde_json::json;
 use super::show::{as_json, said};
 use super::*;
 use crate::config::Places;
-use crate::ledger::{Digest, Finish};
-use crate::session::{NewSession, State};
+use crate::ledger::{Digest, Finish, Token};
+use crate::session::{Lock, MessageState, SessionRecord};
 
-pub(in crate::cli) fn at(dir: &Path) -> Run {
-    Run {
+pub(in crate::cli) fn at(dir: &Path) -> CliContext {
+    CliContext {
         places: Places {
             home: dir.to_owned(),
             config: dir.join("config.toml"),
@@ -23,7 +23,7 @@ pub(in crate::cli) fn at(dir: &Path) -> Run {
 pub(in crate::cli) fn store(dir: &Path, name: &str) -> Session {
     let mut db = Db::open(&dir.join("npast.db")).unwrap();
     let session = db
-        .create(&NewSession {
+        .create(&SessionRecord {
             name,
             folder: "/f",
             model: "m.gguf",
@@ -44,18 +44,19 @@ pub(in crate::cli) fn store(dir: &Path, name: &str) -> Session {
         .unwrap();
     let mut unit = db.begin(session.id).unwrap();
     let user = json!({"role": "user", "content": "hi\n"});
-    unit.add_message("user", &user, State::Answered).unwrap();
+    unit.add_message("user", &user, MessageState::Answered)
+        .unwrap();
     let reply = json!({"role": "assistant", "content": "", "tool_calls":
         [{"id": "1", "function": {"name": "read", "arguments": "{\"p\":1}"}}]});
     let id = unit
-        .add_message("assistant", &reply, State::Answered)
+        .add_message("assistant", &reply, MessageState::Answered)
         .unwrap();
     unit.set_finish(id, Finish::ToolCalls).unwrap();
     unit.commit().unwrap();
     session
 }
 
-fn does(run: &Run, command: SessionsCommand) -> String {
+fn does(run: &CliContext, command: SessionsCommand) -> String {
     match super::run(run, &SessionsArgs { command }) {
         Ok(code) => format!("exit {code}"),
         Err(f) => format!(
@@ -93,6 +94,31 @@ fn the_list_is_a_table_of_name_messages_tokens_model_and_age() {
         "name  messages  tokens  stored  shared  model   last used\n\
          work         2       2       0       0  m.gguf  2 h\n"
     );
+}
+
+#[test]
+fn a_list_shows_what_a_session_is_about_where_the_model_said_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let session = store(dir.path(), "fix-the-parser");
+    let run = at(dir.path());
+    let db = Db::open(&run.places.db()).unwrap();
+    db.begin_title(session.id, "Fix the parser").unwrap();
+    let listed = || {
+        let lines = list::read(&run, &db).unwrap();
+        list::listed(&lines, session.used_ms + 7_200_000)
+    };
+    // The user's first words are its name.
+    assert!(!listed().contains("about"), "{}", listed());
+    db.set_title(session.id, Some("Parser repair")).unwrap();
+    assert_eq!(
+        listed(),
+        "name            messages  tokens  stored  shared  model   last used  about\n\
+         fix-the-parser         2       2       0       0  m.gguf  2 h        Parser repair\n"
+    );
+    let lines = list::read(&run, &db).unwrap();
+    assert_eq!(list::as_json(&lines.whole[0])["title"], "Parser repair");
+    db.rename(session.id, "mine").unwrap();
+    assert!(!listed().contains("Parser repair"), "{}", listed());
 }
 
 #[test]
@@ -198,6 +224,7 @@ fn a_damaged_session_is_listed_shown_renamed_and_removed_and_others_are_not_dist
                 name: name(),
                 all: true,
                 lineage: false,
+                receipts: false,
             },
             "exit 1",
         ),
@@ -235,7 +262,7 @@ fn a_damaged_session_is_listed_shown_renamed_and_removed_and_others_are_not_dist
         let said = format!("{command:?}");
         assert_eq!(does(&run, command), want, "{said}");
     }
-    assert!(matches!(db.get(broken.id), Err(Error::NotFound(_))));
+    assert!(matches!(db.get(broken.id), Err(DbError::NotFound(_))));
     let left = list::read(&run, &db).unwrap();
     assert_eq!((left.whole.len(), left.damaged.len()), (1, 0));
 }

@@ -1,19 +1,22 @@
 //! One source of settings: every key optional. A key has one name everywhere: `top-k` in the file,
 //! `--top-k` as a flag, `NPAST_TOP_K` in the environment.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
 
 use super::{ConfigError, Env, Tables, mcp};
 use crate::tools::ServerConfig;
 
 /// A value that can be written as one word, as environment variables are.
-trait Word: Sized {
+trait OneWord: Sized {
     fn read(word: &str) -> Result<Self, String>;
 }
 
 macro_rules! words {
     ($($kind:ty),*) => {$(
-        impl Word for $kind {
+        impl OneWord for $kind {
             fn read(word: &str) -> Result<Self, String> {
                 word.trim().parse().map_err(|e| format!("{word:?}: {e}"))
             }
@@ -22,19 +25,19 @@ macro_rules! words {
 }
 words!(u32, u64, usize, f32);
 
-impl Word for String {
+impl OneWord for String {
     fn read(word: &str) -> Result<Self, String> {
         Ok(word.to_owned())
     }
 }
 
-impl Word for PathBuf {
+impl OneWord for PathBuf {
     fn read(word: &str) -> Result<Self, String> {
         Ok(word.into())
     }
 }
 
-impl Word for bool {
+impl OneWord for bool {
     fn read(word: &str) -> Result<Self, String> {
         match word.trim().to_ascii_lowercase().as_str() {
             "1" | "true" | "yes" | "on" => Ok(true),
@@ -44,7 +47,7 @@ impl Word for bool {
     }
 }
 
-impl<T: Word> Word for Vec<T> {
+impl<T: OneWord> OneWord for Vec<T> {
     fn read(word: &str) -> Result<Self, String> {
         word.split(',').map(T::read).collect()
     }
@@ -54,17 +57,37 @@ macro_rules! keys {
     ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $key:literal, $env:literal;)*) => {
         /// What one source says; `None` where it says nothing.
         #[derive(Clone, Debug, Default, PartialEq)]
-        pub struct Layer {
+        pub struct ConfigLayer {
             $($(#[doc = $doc])+ pub $name: Option<$kind>,)*
         }
 
-        impl Layer {
+        impl ConfigLayer {
             /// Every key, as in the configuration file.
             pub const KEYS: &[&str] = &[$($key),*];
 
+            /// Those that count when a model is loaded or a context made, and not later.
+            pub const LOADED: &[&str] = &[
+                "ctx", "cache-type", "threads", "threads-batch", "ubatch", "policy", "gpu-layers",
+                "main-gpu", "tensor-split", "override-tensor", "n-cpu-moe", "no-mmap",
+                "no-kv-offload", "rope-scaling", "rope-freq-base", "rope-freq-scale",
+                "yarn-ext-factor", "yarn-attn-factor", "yarn-beta-fast", "yarn-beta-slow",
+                "yarn-orig-ctx", "no-store", "kv-quota", "chat-template", "no-thinking",
+            ];
+
             /// This source where it speaks, else the lower one.
-            pub fn over(self, lower: Layer) -> Layer {
-                Layer { $($name: self.$name.or(lower.$name),)* }
+            pub fn over(self, lower: ConfigLayer) -> ConfigLayer {
+                ConfigLayer { $($name: self.$name.or(lower.$name),)* }
+            }
+
+            /// Every key that is said, with its value.
+            pub fn said(&self) -> BTreeMap<String, Value> {
+                let mut said = BTreeMap::new();
+                $(
+                    if let Some(value) = &self.$name {
+                        said.insert($key.to_owned(), json!(value));
+                    }
+                )*
+                said
             }
 
             /// `None` when there is no such key.
@@ -79,12 +102,12 @@ macro_rules! keys {
             ///
             /// # Errors
             /// [`ConfigError::Value`] names the variable.
-            pub fn from_env(env: Env<'_>) -> Result<Layer, ConfigError> {
-                let mut layer = Layer::default();
+            pub fn from_env(env: Env<'_>) -> Result<ConfigLayer, ConfigError> {
+                let mut layer = ConfigLayer::default();
                 $(
                     if let Some(value) = env($env).filter(|v| !v.is_empty()) {
                         let read = match value.to_str() {
-                            Some(word) => Word::read(word),
+                            Some(word) => OneWord::read(word),
                             None => Err("it is not UTF-8".to_owned()),
                         };
                         layer.$name = Some(read.map_err(|reason| ConfigError::Value {
@@ -176,6 +199,10 @@ keys! {
     compress_tail: usize = "compress-tail", "NPAST_COMPRESS_TAIL";
     /// `auto`: old long results of tools become lines before a summary is needed; `off`: never.
     prune: String = "prune", "NPAST_PRUNE";
+    /// `auto`: before a summary the model stores what later sessions should know; `off`: never.
+    flush_memory: String = "flush-memory", "NPAST_FLUSH_MEMORY";
+    /// Do nothing while nobody waits.
+    no_idle: bool = "no-idle", "NPAST_NO_IDLE";
     /// System prompt of sessions that start now: text, or `@FILE`.
     system: String = "system", "NPAST_SYSTEM";
     /// Start sessions without tools.
@@ -194,11 +221,11 @@ keys! {
     sandbox: String = "sandbox", "NPAST_SANDBOX";
 }
 
-impl Layer {
+impl ConfigLayer {
     /// The MCP servers of a configuration file's text.
     ///
     /// # Errors
-    /// As [`Layer::from_toml`].
+    /// As [`ConfigLayer::from_toml`].
     pub fn servers(text: &str, path: &Path) -> Result<Vec<ServerConfig>, ConfigError> {
         match parse(text, path)?.get(mcp::KEY) {
             Some(value) => mcp::servers(value, path),
@@ -211,10 +238,10 @@ impl Layer {
     /// # Errors
     /// [`ConfigError::Syntax`], [`ConfigError::UnknownKey`] and [`ConfigError::Value`], each
     /// with the file's name.
-    pub fn from_toml(text: &str, path: &Path) -> Result<(Layer, Tables), ConfigError> {
+    pub fn from_toml(text: &str, path: &Path) -> Result<(ConfigLayer, Tables), ConfigError> {
         let mut table = parse(text, path)?;
         let tables = Tables::take(&mut table, path)?;
-        let mut layer = Layer::default();
+        let mut layer = ConfigLayer::default();
         for (key, value) in table {
             if key == mcp::KEY {
                 continue;
@@ -230,6 +257,7 @@ impl Layer {
                 None => {
                     return Err(ConfigError::UnknownKey {
                         like: like(&key),
+                        known: ConfigLayer::KEYS,
                         key,
                         path: path.to_owned(),
                     });
@@ -276,7 +304,7 @@ fn like(key: &str) -> Option<&'static str> {
     let near = |known: &&&str| {
         plain == **known || plain.starts_with(**known) || known.starts_with(plain.as_str())
     };
-    Layer::KEYS
+    ConfigLayer::KEYS
         .iter()
         .filter(|known| plain.len() > 2 && known.len() > 2 && near(known))
         .copied()

@@ -1,8 +1,8 @@
-//! Layers made into what a run is set to, every value checked.
+//! Layers become the settings of a run, and every value is checked.
 
 use std::path::PathBuf;
 
-use super::{ConfigError, Layer, Tables};
+use super::{ConfigError, ConfigLayer, Tables};
 use crate::agent::{Budget, CompressOptions, Policy};
 use crate::llama::{CacheType, ContextOptions, ModelOptions, Sampling};
 use crate::slot::fit;
@@ -13,7 +13,7 @@ pub use crate::approve::Approve;
 /// What a run is set to.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// As asked for by flag or variable: a path or a name.
+    /// As given by flag or variable: a path or a name.
     pub model: Option<PathBuf>,
     /// The configuration file's model: a session's own comes before it.
     pub default_model: Option<PathBuf>,
@@ -21,13 +21,13 @@ pub struct Settings {
     pub weights: ModelOptions,
     /// Cache, threads, RoPE.
     pub context: ContextOptions,
-    /// Whether the cache type was asked for.
+    /// Whether the user named the cache type.
     pub cache_given: bool,
     /// The conversation's limit in tokens.
     pub limit: Option<usize>,
     /// Tokens of one decode call.
     pub ubatch: Option<usize>,
-    /// History policy of sessions that start now, if one was asked for.
+    /// History policy of sessions that start now, if the user named one.
     pub policy: Option<Policy>,
     /// Whether KV is kept on disk.
     pub store_kv: bool,
@@ -35,7 +35,7 @@ pub struct Settings {
     pub kv_quota: Option<u64>,
     /// The file of a chat template that replaces the model's own.
     pub chat_template: Option<PathBuf>,
-    /// Whether templates with a switch are asked to think, if somebody said so.
+    /// Whether a template with a thinking switch is rendered with thinking on, if the user decided it.
     pub thinking: Option<bool>,
     /// How tokens are chosen.
     pub sampling: Sampling,
@@ -47,6 +47,8 @@ pub struct Settings {
     pub stop: Vec<String>,
     /// When conversations are compressed by themselves; `None`: never.
     pub compress: Option<CompressOptions>,
+    /// Whether something is done while nobody waits.
+    pub idle: bool,
     /// Text, or `@FILE`.
     pub system: Option<String>,
     /// Policy for tools of this run.
@@ -61,10 +63,14 @@ pub struct Settings {
     pub budget: Budget,
     /// MCP servers of sessions that start now, in order of their names.
     pub servers: Vec<ServerConfig>,
-    /// Whether the user wants programs to run without a wall.
+    /// Whether the user wants programs to run without the sandbox.
     pub sandbox_off: bool,
     /// What only the configuration file can say.
     pub tables: Tables,
+    /// What flags and variables said.
+    pub asked: ConfigLayer,
+    /// The same, and where they say nothing, the file; without its model.
+    pub laid: ConfigLayer,
 }
 
 const MAX_THREADS: usize = 512;
@@ -74,12 +80,14 @@ impl Settings {
     ///
     /// # Errors
     /// [`ConfigError::Range`] names the key, what it may be and what it is.
-    pub fn new(layer: Layer) -> Result<Settings, ConfigError> {
+    pub fn new(layer: ConfigLayer) -> Result<Settings, ConfigError> {
         let threads = within("threads", layer.threads, 1, MAX_THREADS)?;
         let threads = threads.unwrap_or_else(|| fit::threads().min(MAX_THREADS));
         let threads_batch = within("threads-batch", layer.threads_batch, 1, MAX_THREADS)?;
         let sampling = Sampling::default();
         Ok(Settings {
+            asked: ConfigLayer::default(),
+            laid: layer.clone(),
             cache_given: layer.cache_type.is_some(),
             limit: within("ctx", layer.ctx, 64, 1 << 24)?,
             ubatch: within("ubatch", layer.ubatch, 1, 8192)?,
@@ -132,7 +140,9 @@ impl Settings {
                 layer.compress_at,
                 layer.compress_tail,
                 layer.prune,
+                layer.flush_memory,
             )?,
+            idle: !layer.no_idle.unwrap_or(false),
             stop: stops(layer.stop.unwrap_or_default())?,
             approve: match word("approve", layer.approve, &["ask", "auto", "deny"])?.as_deref() {
                 Some("auto") => Approve::Auto,
@@ -289,11 +299,13 @@ fn compress(
     at: Option<usize>,
     tail: Option<usize>,
     prune: Option<String>,
+    flush: Option<String>,
 ) -> Result<Option<CompressOptions>, ConfigError> {
     let options = CompressOptions {
         at: within("compress-at", at, 10, 100)?,
         tail: within("compress-tail", tail, 0, 1 << 24)?,
         prune: word("prune", prune, &["auto", "off"])?.as_deref() != Some("off"),
+        flush_memory: word("flush-memory", flush, &["auto", "off"])?.as_deref() != Some("off"),
     };
     let off = word("compress", word_of, &["auto", "off"])?.as_deref() == Some("off");
     Ok((!off).then_some(options))

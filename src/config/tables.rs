@@ -1,20 +1,42 @@
-//! The tables of the configuration file: `[approve]` and `[sandbox]`. Their one-word forms
-//! (`approve = "auto"`, `sandbox = "off"`) are keys like others.
+//! The tables of the configuration file: `[approve]`, `[sandbox]` and `[serve]`. The one-word forms of
+//! the first two (`approve = "auto"`, `sandbox = "off"`) are keys like others.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::ConfigError;
-use crate::approve::{Rule, Rules};
+use crate::approve::{ApprovalRule, ApprovalRules};
 
 /// What only the file can say.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
     /// `[approve]`: rules by tool and pattern.
-    pub rules: Rules,
+    pub rules: ApprovalRules,
     /// `[sandbox]`: what it opens.
     pub sandbox: SandboxTable,
+    /// `[serve]`: how a gateway is set, besides its flags.
+    pub serve: ServeTable,
+}
+
+/// `[serve]`. A gateway reads it again while it runs.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ServeTable {
+    /// Every caller must show the token.
+    pub require_token: bool,
+    /// Other names by which the server is called.
+    pub hosts: Vec<String>,
+    /// Origins of web pages that may call.
+    pub allow_origins: Vec<String>,
+    /// Replies that run or wait at the same time.
+    pub max_replies: Option<usize>,
+    /// Requests a minute of each address; 0 lets all through.
+    pub rate_limit: Option<u32>,
+    /// Most MiB of a request's body.
+    pub max_body: Option<usize>,
+    /// What is logged, as in NPAST_LOG.
+    pub log: Option<String>,
 }
 
 /// `[sandbox]`.
@@ -48,12 +70,12 @@ impl Tables {
         };
         let mut tables = Tables::default();
         if let Some(approve) = section::<ApproveTable>(table, "approve", path)? {
-            let rules = |texts: Vec<String>| -> Result<Vec<Rule>, ConfigError> {
-                let rules = texts.iter().map(|text| Rule::parse(text));
+            let rules = |texts: Vec<String>| -> Result<Vec<ApprovalRule>, ConfigError> {
+                let rules = texts.iter().map(|text| ApprovalRule::parse(text));
                 let rules: Result<_, _> = rules.collect();
                 rules.map_err(|e| wrong("approve", e.to_string()))
             };
-            tables.rules = Rules {
+            tables.rules = ApprovalRules {
                 allow: rules(approve.allow)?,
                 ask: rules(approve.ask)?,
                 deny: rules(approve.deny)?,
@@ -70,6 +92,17 @@ impl Tables {
                 table.insert("sandbox".into(), mode.into());
             }
             tables.sandbox = sandbox;
+        }
+        if let Some(serve) = section::<ServeTable>(table, "serve", path)? {
+            let within = |key: &str, value: Option<usize>, most: usize| match value {
+                Some(n) if n == 0 || n > most => {
+                    Err(wrong("serve", format!("{key} is between 1 and {most}")))
+                }
+                _ => Ok(()),
+            };
+            within("max-replies", serve.max_replies, 100_000)?;
+            within("max-body", serve.max_body, 4096)?;
+            tables.serve = serve;
         }
         Ok(tables)
     }

@@ -1,3 +1,5 @@
+use std::ffi::OsString;
+
 use super::*;
 
 fn places(dir: &Path) -> Places {
@@ -8,7 +10,7 @@ fn places(dir: &Path) -> Places {
     }
 }
 
-fn resolve(file: &str, env: &[(&str, &str)], flags: Layer) -> Result<Settings, ConfigError> {
+fn resolve(file: &str, env: &[(&str, &str)], flags: ConfigLayer) -> Result<Settings, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("config.toml"), file).unwrap();
     let env = |name: &str| {
@@ -20,17 +22,17 @@ fn resolve(file: &str, env: &[(&str, &str)], flags: Layer) -> Result<Settings, C
 
 #[test]
 fn flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults() {
-    let flag = |top_k| Layer {
+    let flag = |top_k| ConfigLayer {
         top_k: Some(top_k),
-        ..Layer::default()
+        ..ConfigLayer::default()
     };
     let table = [
-        ("", None, Layer::default(), 40),
-        ("top-k = 1", None, Layer::default(), 1),
-        ("top-k = 1", Some("2"), Layer::default(), 2),
+        ("", None, ConfigLayer::default(), 40),
+        ("top-k = 1", None, ConfigLayer::default(), 1),
+        ("top-k = 1", Some("2"), ConfigLayer::default(), 2),
         ("top-k = 1", Some("2"), flag(3), 3),
         ("top-k = 1", None, flag(3), 3),
-        ("top-k = 1", Some(""), Layer::default(), 1),
+        ("top-k = 1", Some(""), ConfigLayer::default(), 1),
         ("", Some("2"), flag(3), 3),
     ];
     for (file, env, flags, want) in table {
@@ -44,7 +46,7 @@ fn flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults() {
 fn every_key_is_read_from_file_and_environment_under_its_own_name() {
     let file = "cache-type = \"q8_0\"\ntensor-split = [3, 1]\noverride-tensor = [\"exps=CPU\"]\n\
                 no-mmap = true\nno-store = true\ntemp = 1\nstop = [\"END\"]\npolicy = \"template\"";
-    let s = resolve(file, &[("NPAST_NO_STORE", "off")], Layer::default()).unwrap();
+    let s = resolve(file, &[("NPAST_NO_STORE", "off")], ConfigLayer::default()).unwrap();
     assert_eq!(s.context.cache.name(), "q8_0");
     assert_eq!(s.weights.tensor_split, [3.0, 1.0]);
     let pairs = [("exps".to_owned(), "CPU".to_owned())];
@@ -53,11 +55,40 @@ fn every_key_is_read_from_file_and_environment_under_its_own_name() {
     assert_eq!((s.sampling.temperature, s.stop), (1.0, vec!["END".into()]));
     assert_eq!(s.policy.map(|p| p.as_str()), Some("template"));
 
-    for key in Layer::KEYS {
+    for key in ConfigLayer::KEYS {
         let name = format!("NPAST_{}", key.replace('-', "_").to_uppercase());
         let env = |asked: &str| (asked == name).then(|| OsString::from("1"));
-        let layer = Layer::from_env(&env).unwrap();
-        assert_ne!(layer, Layer::default(), "{name} is not read");
+        let layer = ConfigLayer::from_env(&env).unwrap();
+        assert_ne!(layer, ConfigLayer::default(), "{name} is not read");
+        assert_eq!(layer.said().keys().collect::<Vec<_>>(), [key]);
+    }
+    let unknown = ConfigLayer::LOADED
+        .iter()
+        .find(|key| !ConfigLayer::KEYS.contains(key));
+    assert_eq!(unknown, None);
+}
+
+#[test]
+fn a_gateway_has_a_table_of_its_own() {
+    let file =
+        "[serve]\nrequire-token = true\nhosts = [\"box.lan\"]\nmax-replies = 2\nlog = \"info\"\n";
+    let table = resolve(file, &[], ConfigLayer::default())
+        .unwrap()
+        .tables
+        .serve;
+    assert!(table.require_token && table.hosts == ["box.lan"]);
+    assert_eq!((table.max_replies, table.max_body), (Some(2), None));
+    for (file, want) in [
+        (
+            "[serve]\nmax-replies = 0",
+            "max-replies is between 1 and 100000",
+        ),
+        ("[serve]\nmax-body = 5000", "max-body is between 1 and 4096"),
+        ("[serve]\nlisten = 1", "unknown field `listen`"),
+        ("serve = 1", "the key \"serve\""),
+    ] {
+        let error = resolve(file, &[], ConfigLayer::default()).unwrap_err();
+        assert!(error.to_string().contains(want), "{error}");
     }
 }
 
@@ -69,22 +100,22 @@ fn a_wrong_file_or_variable_is_refused_with_key_and_place() {
         let start = text[..end].rfind(' ').map_or(0, |i| i + 1);
         (format!("{}{}", &text[..start], &text[end..]), error.hint())
     };
-    let (text, hint) = at(resolve("top_k = 3", &[], Layer::default()).unwrap_err());
+    let (text, hint) = at(resolve("top_k = 3", &[], ConfigLayer::default()).unwrap_err());
     assert_eq!(text, "the key \"top_k\" in config.toml is not known");
     assert_eq!(hint, "did you mean \"top-k\"?");
 
-    let (_, hint) = at(resolve("zebra = 3", &[], Layer::default()).unwrap_err());
+    let (_, hint) = at(resolve("zebra = 3", &[], ConfigLayer::default()).unwrap_err());
     assert!(hint.starts_with("known keys: model, ctx, "), "{hint}");
 
-    let (text, _) = at(resolve("threads = \"many\"", &[], Layer::default()).unwrap_err());
+    let (text, _) = at(resolve("threads = \"many\"", &[], ConfigLayer::default()).unwrap_err());
     assert!(
         text.starts_with("the key \"threads\" in config.toml cannot be read: "),
         "{text}"
     );
-    let (text, _) = at(resolve("\n= 3", &[], Layer::default()).unwrap_err());
+    let (text, _) = at(resolve("\n= 3", &[], ConfigLayer::default()).unwrap_err());
     assert!(text.contains("is not TOML: line 2: "), "{text}");
 
-    let (text, _) = at(resolve("", &[("NPAST_CTX", "big")], Layer::default()).unwrap_err());
+    let (text, _) = at(resolve("", &[("NPAST_CTX", "big")], ConfigLayer::default()).unwrap_err());
     assert!(text.starts_with("the variable NPAST_CTX cannot be read: \"big\""));
 }
 
@@ -127,7 +158,7 @@ fn values_out_of_range_are_refused_with_the_flags_name() {
         ),
     ];
     for (file, want) in table {
-        let error = resolve(file, &[], Layer::default()).unwrap_err();
+        let error = resolve(file, &[], ConfigLayer::default()).unwrap_err();
         assert_eq!(error.to_string(), want);
     }
 }
@@ -137,9 +168,9 @@ fn a_named_file_must_be_there_and_the_usual_one_need_not() {
     let dir = tempfile::tempdir().unwrap();
     let env = |_: &str| None;
     let mut at = places(dir.path());
-    assert!(at.resolve(&env, Layer::default()).is_ok());
+    assert!(at.resolve(&env, ConfigLayer::default()).is_ok());
     at.config_named = true;
-    let error = at.resolve(&env, Layer::default()).unwrap_err();
+    let error = at.resolve(&env, ConfigLayer::default()).unwrap_err();
     assert!(error.to_string().contains("cannot be read"), "{error}");
 }
 
@@ -147,11 +178,11 @@ fn a_named_file_must_be_there_and_the_usual_one_need_not() {
 fn relative_paths_in_the_file_start_at_its_folder_and_bare_model_names_stay() {
     let file = Path::new("/etc/npast/config.toml");
     let text = "model = \"sub/m.gguf\"\nchat-template = \"t.jinja\"\nsystem = \"@s.txt\"";
-    let (layer, _) = Layer::from_toml(text, file).unwrap();
+    let (layer, _) = ConfigLayer::from_toml(text, file).unwrap();
     assert_eq!(layer.model, Some("/etc/npast/sub/m.gguf".into()));
     assert_eq!(layer.chat_template, Some("/etc/npast/t.jinja".into()));
     assert_eq!(layer.system, Some("@/etc/npast/s.txt".into()));
-    let (layer, _) = Layer::from_toml("model = \"m\"", file).unwrap();
+    let (layer, _) = ConfigLayer::from_toml("model = \"m\"", file).unwrap();
     assert_eq!(layer.model, Some("m".into()));
 }
 
@@ -181,16 +212,19 @@ fn a_size_is_a_number_and_a_unit_and_anything_else_is_refused() {
         ("0", 0),
     ];
     for (text, want) in table {
-        let got = resolve("", &[("NPAST_KV_QUOTA", text)], Layer::default());
+        let got = resolve("", &[("NPAST_KV_QUOTA", text)], ConfigLayer::default());
         assert_eq!(got.unwrap().kv_quota, Some(want), "{text}");
     }
-    let file = resolve("kv-quota = \"2GiB\"", &[], Layer::default());
+    let file = resolve("kv-quota = \"2GiB\"", &[], ConfigLayer::default());
     assert_eq!(file.unwrap().kv_quota, Some(2 << 30));
-    assert_eq!(resolve("", &[], Layer::default()).unwrap().kv_quota, None);
+    assert_eq!(
+        resolve("", &[], ConfigLayer::default()).unwrap().kv_quota,
+        None
+    );
     for text in [
         "much", "-1GiB", "1..2GiB", "20 G", "GiB", "1e3", "2000TiB", "1GiB2",
     ] {
-        let error = resolve("", &[("NPAST_KV_QUOTA", text)], Layer::default()).unwrap_err();
+        let error = resolve("", &[("NPAST_KV_QUOTA", text)], ConfigLayer::default()).unwrap_err();
         assert_eq!(
             error.to_string(),
             format!(
@@ -206,7 +240,7 @@ fn mcp_servers_are_read_in_order_of_their_names() {
                 tools = [\"read\"]\nenv = { KEY = \"v\" }\ncall-seconds = 5\nnetwork = true\n\
                 write = [\"/cache\"]\nsandbox = false\n\n\
                 [mcp.every]\ncommand = \"every\"\n\n[mcp.off]\ncommand = \"x\"\nenabled = false";
-    let settings = resolve(file, &[], Layer::default()).unwrap();
+    let settings = resolve(file, &[], ConfigLayer::default()).unwrap();
     let every = crate::tools::ServerConfig {
         name: "every".into(),
         command: "every".into(),
@@ -280,7 +314,7 @@ fn a_wrong_mcp_server_is_named_with_its_key() {
         ),
     ];
     for (file, key, reason) in table {
-        let error = resolve(file, &[], Layer::default())
+        let error = resolve(file, &[], ConfigLayer::default())
             .unwrap_err()
             .to_string();
         assert!(
@@ -294,7 +328,7 @@ fn a_wrong_mcp_server_is_named_with_its_key() {
 fn approval_rules_and_the_sandbox_have_tables_of_their_own() {
     let file = "[approve]\npolicy = \"auto\"\nallow = [\"terminal: cargo test *\"]\ndeny = [\"fetch_url\"]\n\
                 [sandbox]\nnetwork = true\nwrite = [\"../cache\"]\nenv = [\"CC\"]\n";
-    let s = resolve(file, &[], Layer::default()).unwrap();
+    let s = resolve(file, &[], ConfigLayer::default()).unwrap();
     assert_eq!(s.approve, Approve::Auto);
     let rules = &s.tables.rules;
     assert_eq!(rules.allow[0].to_string(), "terminal: cargo test *");
@@ -306,15 +340,15 @@ fn approval_rules_and_the_sandbox_have_tables_of_their_own() {
     assert!(table.network && !s.sandbox_off && table.env == ["CC"]);
     assert!(table.write[0].is_absolute());
     // Flags beat the table; the short form still works.
-    let flags = Layer {
+    let flags = ConfigLayer {
         approve: Some("deny".into()),
         sandbox: Some("off".into()),
-        ..Layer::default()
+        ..ConfigLayer::default()
     };
     let s = resolve(file, &[], flags).unwrap();
     assert_eq!((s.approve, s.sandbox_off), (Approve::Deny, true));
     assert!(
-        resolve("sandbox = \"off\"", &[], Layer::default())
+        resolve("sandbox = \"off\"", &[], ConfigLayer::default())
             .unwrap()
             .sandbox_off
     );
@@ -328,7 +362,7 @@ fn approval_rules_and_the_sandbox_have_tables_of_their_own() {
         ("[sandbox]\nwrite = [\"~/x\"]", "write ~/x out, without ~"),
         ("sandbox = \"maybe\"", "sandbox must be one of on, off"),
     ] {
-        let error = resolve(file, &[], Layer::default()).unwrap_err();
+        let error = resolve(file, &[], ConfigLayer::default()).unwrap_err();
         assert!(error.to_string().contains(want), "{error}");
     }
 }

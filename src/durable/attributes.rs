@@ -24,7 +24,7 @@ const OF_SYSTEM: &[&[u8]] = &[
 /// system does not allow one of them.
 ///
 /// # Errors
-/// What the system said of a file that cannot be read.
+/// The error of the operating system for a file that cannot be read.
 pub(super) fn keep(old: &File, new: &File) -> io::Result<bool> {
     // Last the mode: a change of the owner takes bits away, and a list of rights sets some.
     Ok(owner(old, new)? && extended(old, new)? && mode(old, new)?)

@@ -1,4 +1,4 @@
-//! Folders 0700 and files 0600, whatever the umask: conversations are nobody else's business.
+//! Folders 0700 and files 0600, whatever the umask: only the user may read conversations.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -13,7 +13,7 @@ use super::sync_folder;
 /// exists keeps its mode.
 ///
 /// # Errors
-/// What the system said.
+/// The error of the operating system.
 pub fn folder(folder: &Path) -> io::Result<()> {
     if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
@@ -44,7 +44,7 @@ pub fn folder(folder: &Path) -> io::Result<()> {
 /// its mode and its bytes.
 ///
 /// # Errors
-/// What the system said.
+/// The error of the operating system.
 pub fn file(path: &Path) -> io::Result<File> {
     match create(path) {
         Ok(file) => {
@@ -63,7 +63,7 @@ pub fn file(path: &Path) -> io::Result<File> {
 /// Makes a new file, open for reading and writing. Its name is not durable yet.
 ///
 /// # Errors
-/// What the system said; [`io::ErrorKind::AlreadyExists`] where something is in the place, a link
+/// The error of the operating system; [`io::ErrorKind::AlreadyExists`] where something is in the place, a link
 /// too.
 pub fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();

@@ -1,6 +1,6 @@
-//! How much room a disk has, and how much of it is for what cannot be made again. Messages go on
-//! being stored on a disk that something else has nearly filled: what can be made again leaves the
-//! reserve alone, and gives way when it is touched.
+//! How much space a disk has, and how much of it is reserved for messages. npast can go on storing messages
+//! on a disk that something else has nearly filled: caches do not use the reserve, and are evicted when the
+//! reserve is touched.
 
 use std::path::Path;
 

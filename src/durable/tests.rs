@@ -12,13 +12,13 @@ use super::*;
 const FOLDER: &str = "NPAST_TEST_DURABLE";
 const STEP: &str = "NPAST_TEST_DURABLE_STEP";
 
-const STEPS: [Step; 6] = [
-    Step::Create,
-    Step::Attributes,
-    Step::Write,
-    Step::Sync,
-    Step::Replace,
-    Step::SyncFolder,
+const STEPS: [ReplaceStep; 6] = [
+    ReplaceStep::Create,
+    ReplaceStep::Attributes,
+    ReplaceStep::Write,
+    ReplaceStep::Sync,
+    ReplaceStep::Replace,
+    ReplaceStep::SyncFolder,
 ];
 
 const NEW: &[u8] = b"the new content";
@@ -40,9 +40,15 @@ fn replace_by(
     path: &Path,
     bytes: &[u8],
     attributes: Attributes,
-    before: Before<'_>,
-) -> Result<(), Error> {
-    Draft::write_by(Target::at(path, Links::Follow)?, bytes, attributes, before)?.commit_by(before)
+    before: StepCheck<'_>,
+) -> Result<(), ReplaceError> {
+    Replacement::write_by(
+        ReplacedFile::at(path, Links::Follow)?,
+        bytes,
+        attributes,
+        before,
+    )?
+    .commit_by(before)
 }
 
 /// Runs one of these tests as a second process, behind what a shell does first.
@@ -108,11 +114,11 @@ fn a_step_that_fails_leaves_the_old_file_whole_and_no_draft() {
                 .unwrap_err();
                 let case = format!("{attributes:?} {failing:?} {old:?}: {error}");
                 let there = fs::read(&path).ok();
-                if failing == Step::SyncFolder {
-                    assert!(matches!(error, Error::Unsynced(_)), "{case}");
+                if failing == ReplaceStep::SyncFolder {
+                    assert!(matches!(error, ReplaceError::Unsynced(_)), "{case}");
                     assert_eq!(there.as_deref(), Some(NEW), "{case}");
                 } else {
-                    assert!(matches!(error, Error::Unchanged(_)), "{case}");
+                    assert!(matches!(error, ReplaceError::Unchanged(_)), "{case}");
                     assert_eq!(there, old.map(|old| old.as_bytes().to_vec()), "{case}");
                 }
                 let left = if path.exists() { vec!["file"] } else { vec![] };
@@ -127,7 +133,7 @@ fn a_step_that_fails_leaves_the_old_file_whole_and_no_draft() {
 fn a_process_that_ends_at_any_step_leaves_the_old_file_or_the_new_one() {
     const TEST: &str = "a_process_that_ends_at_any_step_leaves_the_old_file_or_the_new_one";
     if let Some((folder, last)) = of_second() {
-        let end = |step: Step| match format!("{step:?}") == last {
+        let end = |step: ReplaceStep| match format!("{step:?}") == last {
             true => std::process::exit(42),
             false => Ok(()),
         };
@@ -141,7 +147,7 @@ fn a_process_that_ends_at_any_step_leaves_the_old_file_or_the_new_one() {
         let ran = second(TEST, home.path(), &format!("{step:?}"), "true");
         assert_eq!(ran.status.code(), Some(42), "{step:?}: {ran:?}");
         let want = match step {
-            Step::SyncFolder => NEW,
+            ReplaceStep::SyncFolder => NEW,
             _ => b"old",
         };
         assert_eq!(fs::read(&path).unwrap(), want, "{step:?}");
@@ -157,8 +163,8 @@ fn modes_are_right_under_any_umask_and_before_the_first_byte() {
     const TEST: &str = "modes_are_right_under_any_umask_and_before_the_first_byte";
     if let Some((folder, _)) = of_second() {
         let seen = Mutex::new(Vec::new());
-        let look = |step: Step| {
-            if step == Step::Write {
+        let look = |step: ReplaceStep| {
+            if step == ReplaceStep::Write {
                 let all = names(&folder);
                 let draft = all.iter().find(|name| name.ends_with(".tmp")).unwrap();
                 let facts = folder.join(draft).metadata().unwrap();
@@ -262,9 +268,9 @@ fn a_file_whose_owner_cannot_be_kept_is_written_in_place() {
 
     // Until the first byte nothing has happened; later the draft is all that there is.
     for (failing, torn) in [
-        (Step::Sync, false),
-        (Step::Replace, false),
-        (Step::InPlace, true),
+        (ReplaceStep::Sync, false),
+        (ReplaceStep::Replace, false),
+        (ReplaceStep::InPlace, true),
     ] {
         as_nobody(|| {
             let error = replace_by(
@@ -278,11 +284,11 @@ fn a_file_whose_owner_cannot_be_kept_is_written_in_place() {
             )
             .unwrap_err();
             match error {
-                Error::Torn { draft, .. } if torn => {
+                ReplaceError::Torn { draft, .. } if torn => {
                     assert_eq!(fs::read(home.path().join(&draft)).unwrap(), b"other");
                     fs::remove_file(home.path().join(draft)).unwrap();
                 }
-                Error::Unchanged(_) if !torn => {}
+                ReplaceError::Unchanged(_) if !torn => {}
                 error => panic!("{failing:?}: {error:?}"),
             }
         });
@@ -293,7 +299,7 @@ fn a_file_whose_owner_cannot_be_kept_is_written_in_place() {
     as_nobody(|| {
         let error = replace(&path, NEW, Attributes::Kept, Links::Refuse).unwrap_err();
         assert!(
-            matches!(&error, Error::Unchanged(e) if e.kind() == io::ErrorKind::PermissionDenied),
+            matches!(&error, ReplaceError::Unchanged(e) if e.kind() == io::ErrorKind::PermissionDenied),
             "{error}"
         );
     });
@@ -332,7 +338,7 @@ fn a_disk_that_is_full_leaves_the_old_file_whole_and_no_draft() {
         for attributes in [Attributes::Private, Attributes::Kept] {
             let large = vec![b'x'; 1 << 20];
             let error = replace(&path, &large, attributes, Links::Follow).unwrap_err();
-            assert!(matches!(error, Error::Unchanged(_)), "{error:?}");
+            assert!(matches!(error, ReplaceError::Unchanged(_)), "{error:?}");
             assert_eq!(fs::read(&path).unwrap(), b"old");
             assert_eq!(names(&folder), ["file"]);
         }

@@ -30,10 +30,13 @@ pub struct Ask {
     pub format: Format,
     /// Whether the model is to think; `None` where the client did not say.
     pub think: Option<bool>,
+    /// Whether to say how likely the tokens of the answer were, with so many of the likeliest in the
+    /// place of each.
+    pub odds: Option<usize>,
     /// How the reply is sent.
     pub show: Show,
     /// By what the session may be found.
-    pub keys: Keys,
+    pub keys: SessionKeys,
     /// What the request holds and this server does not do, such as `logit_bias`; each once. It is
     /// named in a header of the response.
     pub ignored: Vec<String>,
@@ -109,7 +112,7 @@ pub struct Show {
 
 /// By what the session of a request may be found, the surest first. None is needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Keys {
+pub struct SessionKeys {
     /// A session of npast by name: the header `x-npast-session`.
     pub name: Option<String>,
     /// A key that the client keeps for one conversation, with where it stood.
@@ -124,7 +127,7 @@ pub struct Keys {
     pub store: bool,
 }
 
-impl Keys {
+impl SessionKeys {
     /// Notes something that npast may have given out.
     pub fn given(&mut self, key: &str) {
         if !key.is_empty() && !self.given.iter().any(|k| k == key) {

@@ -1,6 +1,5 @@
 //! The limits of the store: how many bytes may wait for the writer thread, how large a record a reader
-//! accepts, how many bytes all files may take on disk, how long the store must be unused before segments
-//! are merged, and how long a change of the index waits for another process. The writer, the readers and
+//! accepts, how many bytes all files may take on disk, and how long a change of the index waits for another process. The writer, the readers and
 //! the eviction use them. A caller chooses them when it opens the store, and they do not change
 //! afterwards.
 
@@ -14,7 +13,7 @@ const QUOTA: u64 = 20 << 30;
 
 /// The limits of a store. All byte counts are maxima.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct StoreLimits {
     /// The maximum number of bytes that wait for the writer thread. A put that would exceed it blocks
     /// until there is space. One put that is larger than the limit is accepted when nothing else waits.
     pub queue_bytes: usize,
@@ -33,17 +32,15 @@ pub struct Limits {
     /// For `find::read_ahead`: the maximum number of payload bytes that the reading thread of a chain may
     /// be ahead of its caller. One segment that is larger than the limit is accepted alone.
     pub ahead_bytes: usize,
-    /// Small segments are merged after the store was not used for this long.
-    pub merge_after: Duration,
     /// How long a change of the index waits while another process changes the index. After one change has
     /// waited for this long without success, each following change waits a hundredth of this time, until
     /// one change succeeds. So the writer thread does not wait this long for every job in a long queue.
     pub index_wait: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
+impl Default for StoreLimits {
+    fn default() -> StoreLimits {
+        StoreLimits {
             queue_bytes: 256 << 20,
             segment_bytes: 16 << 30,
             segment_tokens: 1 << 20,
@@ -51,7 +48,6 @@ impl Default for Limits {
             logits: 1 << 22,
             quota_bytes: None,
             ahead_bytes: 64 << 20,
-            merge_after: Duration::from_millis(500),
             index_wait: Duration::from_secs(10),
         }
     }

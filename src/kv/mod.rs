@@ -91,7 +91,7 @@
 //!
 //! - [`Store`]: the KV folder opened for one model: lookup by tokens, proven reads, and writes by a writer
 //!   thread.
-//! - [`Folder`]: the KV folder opened without loading a model: status, verify, garbage collection, and
+//! - [`KvFolder`]: the KV folder opened without loading a model: status, verify, garbage collection, and
 //!   removing an owner.
 //! - [`Fingerprint`]: see above; [`Weights`]: which tensor data a model file has.
 //! - [`storage`]: the file operations on record files, as a trait that tests replace.
@@ -99,7 +99,7 @@
 //! # The parts
 //!
 //! A part uses only parts with a smaller number:
-//! 1. `error`, `notice`, `limits`, `activity`, `queue`: small types for all other parts.
+//! 1. `error`, `notice`, `limits`, `queue`: small types for all other parts.
 //! 2. `record`: the format of a record file; writing one record and proving one record.
 //! 3. `model`: which model a model folder belongs to.
 //! 4. `index`: the tables of the index, one source file per table, and how the index is rebuilt.
@@ -108,11 +108,10 @@
 //! 6. `find`: looking up what is stored, and reading it ahead of the caller.
 //! 7. `write`: storing, merging, splitting and evicting, and the writer thread that does this.
 //! 8. `check`: checking records alone, for `npast kv verify`.
-//! 9. `store` and `folder`: the types [`Store`] and [`Folder`].
+//! 9. `store` and `folder`: the types [`Store`] and [`KvFolder`].
 //!
 //! docs/kv-format.md has the layout of all bytes, and the order of steps in which a record is stored.
 
-mod activity;
 mod check;
 mod error;
 mod find;
@@ -130,32 +129,30 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-// A type that is exported with `as` has a longer name inside this module, because another module has a
-// type of the short name. Other modules write `kv::Run`, `kv::Part` and so on.
-pub use check::deep::SampledSegment as Sampled;
+pub use check::deep::SampledSegment;
 pub use check::inspect::inspect;
 pub use error::{Damage, Error};
-pub use find::lookup::StoredPrefix as Found;
+pub use find::lookup::StoredPrefix;
 pub use find::read_ahead::Chain;
 pub use find::warm::{Warming, warm};
-pub use folder::handle::Folder;
-pub use folder::share::{Shelf, StoredShare as Stored};
+pub use folder::handle::KvFolder;
+pub use folder::share::{Shelf, StoredShare};
 pub use folder::status::{ModelStatus, OwnerStatus};
 pub use folder::verify::{BadFile, Verified};
-pub use index::connection::StoreUsage as Usage;
-pub use limits::{Limits, quota};
+pub use index::connection::StoreUsage;
+pub use limits::{StoreLimits, quota};
 pub use model::fingerprint::Fingerprint;
 pub use model::weights::{Tensors, Weights};
-pub use notice::Notice;
+pub use notice::KvNotice;
 pub use open::changes::Changes;
 pub use record::item::{Edge, EdgeId, Node, NodeId};
 pub use record::put::{Past, PutSegment, PutSnapshot};
-pub use record::read::{ProvenSegment as Segment, ProvenSnapshot as Snapshot};
+pub use record::read::{ProvenSegment, ProvenSnapshot};
 pub use record::role::SnapshotRole;
-pub use record::runs::TokenRun as Run;
+pub use record::runs::TokenRun;
 pub use record::storage;
 pub use store::handle::Store;
 pub use write::evict::Collected;
-pub use write::join::{Join, PayloadPart as Part};
-pub use write::merge::Merged;
+pub use write::join::{JoinPayloads, PayloadPart};
+pub use write::merge::{Merged, MergedChain};
 pub use write::oldest::give_way;

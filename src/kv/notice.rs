@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// A message for the user.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Notice {
+pub struct KvNotice {
     /// What happened, in one sentence.
     pub text: String,
     /// What the user can do about it, in one sentence.
@@ -22,7 +22,7 @@ const MOST: usize = 64;
 #[derive(Default)]
 struct NoticeState {
     /// The notices that no caller has taken yet.
-    waiting: Vec<Notice>,
+    waiting: Vec<KvNotice>,
     /// How many notices were dropped because [`MOST`] notices were already kept.
     more: usize,
     /// The reasons of the notices that were added since the last [`Notices::well`] that cleared them. So
@@ -40,7 +40,7 @@ impl Notices {
         tracing::warn!(%text, "kv notice");
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.waiting.len() < MOST {
-            state.waiting.push(Notice {
+            state.waiting.push(KvNotice {
                 text,
                 hint: hint.to_string(),
             });
@@ -72,12 +72,12 @@ impl Notices {
     }
 
     /// Takes all notices. If notices were dropped, one more notice at the end gives their number.
-    pub(in crate::kv) fn take(&self) -> Vec<Notice> {
+    pub(in crate::kv) fn take(&self) -> Vec<KvNotice> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut notices = std::mem::take(&mut state.waiting);
         match std::mem::take(&mut state.more) {
             0 => {}
-            more => notices.push(Notice {
+            more => notices.push(KvNotice {
                 text: format!("{more} more notices about stored KV were left out."),
                 hint: "They are in the log; `npast kv verify` looks at all files.".to_owned(),
             }),

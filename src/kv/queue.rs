@@ -7,9 +7,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use crate::kv::activity::Activity;
 
 struct QueueState<T> {
     jobs: VecDeque<(T, usize)>,
@@ -31,7 +28,7 @@ struct QueueState<T> {
 }
 
 /// A queue of jobs, from any number of threads to one thread. Each job counts with some bytes.
-pub(in crate::kv) struct Queue<T> {
+pub(in crate::kv) struct JobQueue<T> {
     limit: usize,
     state: Mutex<QueueState<T>>,
     /// Signalled when a job is pushed and when the queue is closed.
@@ -40,17 +37,15 @@ pub(in crate::kv) struct Queue<T> {
     room: Condvar,
 }
 
-/// The result of [`Queue::next`].
+/// The result of [`JobQueue::next`].
 pub(in crate::kv) enum NextJob<T> {
-    /// A job and its bytes. They count until the taking thread calls [`Queue::done`].
+    /// A job and its bytes. They count until the taking thread calls [`JobQueue::done`].
     Job(T, usize),
-    /// The queue is empty, and nobody has used the store for the time that the caller gave.
-    Idle,
-    /// The queue is empty and closed: no job will come.
+    /// No job, and none will come.
     Closed,
 }
 
-/// The result of [`Queue::flush`].
+/// The result of [`JobQueue::flush`].
 #[derive(PartialEq, Eq, Debug)]
 pub(in crate::kv) enum Flushed {
     /// All jobs that were pushed before the call are done.
@@ -59,10 +54,10 @@ pub(in crate::kv) enum Flushed {
     Dead,
 }
 
-impl<T> Queue<T> {
+impl<T> JobQueue<T> {
     /// An empty queue; `limit` is in bytes.
-    pub(in crate::kv) fn new(limit: usize) -> Queue<T> {
-        Queue {
+    pub(in crate::kv) fn new(limit: usize) -> JobQueue<T> {
+        JobQueue {
             limit,
             state: Mutex::new(QueueState {
                 jobs: VecDeque::new(),
@@ -107,9 +102,8 @@ impl<T> Queue<T> {
         true
     }
 
-    /// Takes the next job, and waits for one. With `patience` it waits only until nobody has used the
-    /// store for that long.
-    pub(in crate::kv) fn next(&self, patience: Option<(&Activity, Duration)>) -> NextJob<T> {
+    /// The next job. Waits for one.
+    pub(in crate::kv) fn next(&self) -> NextJob<T> {
         let mut state = self.lock();
         loop {
             if let Some((job, bytes)) = state.jobs.pop_front() {
@@ -118,22 +112,10 @@ impl<T> Queue<T> {
             if state.closed {
                 return NextJob::Closed;
             }
-            let Some((activity, patience)) = patience else {
-                state = self
-                    .work
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = patience.saturating_sub(activity.idle_for());
-            if left.is_zero() {
-                return NextJob::Idle;
-            }
             state = self
                 .work
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 

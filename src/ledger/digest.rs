@@ -55,17 +55,17 @@ impl fmt::Debug for Digest {
 
 /// A digest that can be extended: cost is O(tokens added), never O(prefix).
 #[derive(Clone)]
-pub struct Running {
+pub struct RunningDigest {
     hasher: blake3::Hasher,
     len: usize,
 }
 
-impl Running {
+impl RunningDigest {
     /// D(0): the empty prefix under a model's (hard) fingerprint.
-    pub fn new(fingerprint: Digest) -> Running {
+    pub fn new(fingerprint: Digest) -> RunningDigest {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&fingerprint.0);
-        Running { hasher, len: 0 }
+        RunningDigest { hasher, len: 0 }
     }
 
     /// Adds tokens at the end.
@@ -100,15 +100,15 @@ mod tests {
     fn a_digest_depends_on_tokens_and_fingerprint_but_not_on_how_it_was_extended() {
         let tokens: Vec<Token> = (0..5000).map(Token).collect();
         let model = Digest::of(b"model");
-        let mut whole = Running::new(model);
+        let mut whole = RunningDigest::new(model);
         whole.extend(&tokens);
-        let mut parts = Running::new(model);
+        let mut parts = RunningDigest::new(model);
         for part in tokens.chunks(777) {
             parts.extend(part);
         }
         assert_eq!(whole.digest(), parts.digest());
         assert_eq!(parts.len(), 5000);
-        let mut other = Running::new(Digest::of(b"another model"));
+        let mut other = RunningDigest::new(Digest::of(b"another model"));
         other.extend(&tokens);
         assert_ne!(whole.digest(), other.digest());
         assert_eq!(

@@ -1,4 +1,4 @@
-//! A prefix by name: how long it is and which tokens it has. Who knows a mark can speak of the prefix
+//! A prefix by name: how long it is and which tokens it has. A caller that has a mark can name the prefix
 //! without sending it.
 
 use super::Digest;

@@ -7,7 +7,7 @@ mod mark;
 pub mod plan;
 mod token;
 
-pub use digest::{Digest, Running};
+pub use digest::{Digest, RunningDigest};
 pub use finish::Finish;
 pub use mark::Mark;
 pub use token::{Token, common_prefix};

@@ -4,7 +4,7 @@
 
 /// What the slot holds, seen from a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resident {
+pub struct ResidentPrefix {
     /// Tokens in sequence 0.
     pub len: usize,
     /// How many of them are the target's first ones.
@@ -23,7 +23,7 @@ pub struct Resident {
 
 /// What is on disk for a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredPrefixes {
     /// Ends of the segments that follow each other from position 0 on; ascending.
     pub edges: Vec<usize>,
     /// Snapshots of prefixes of the target: length, and whether the logits row is with it. Where no
@@ -33,7 +33,7 @@ pub struct Stored {
 
 /// What kind of memory the model has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub struct MemoryShape {
     /// Positions have KV of their own, which segments hold.
     pub segments: bool,
     /// A part of the state cannot be cut, and snapshots hold it.
@@ -42,7 +42,7 @@ pub struct Shape {
 
 /// Where the state comes from that evaluation starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum StartState {
     /// Nothing is of use.
     Empty,
     /// The resident memory as it is.
@@ -59,7 +59,7 @@ pub enum From {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Where the state comes from.
-    pub from: From,
+    pub from: StartState,
     /// Tokens whose memory stays in the slot.
     pub keep: usize,
     /// Tokens held once everything is restored; the target is evaluated from here.
@@ -72,7 +72,13 @@ pub struct Plan {
 /// Makes the plan for a target of `len` tokens. With `sample`, the logits of the last token are
 /// needed: if no row is held, at least one token is evaluated; where positions can be cut it is
 /// evaluated aside.
-pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, sample: bool) -> Plan {
+pub fn plan(
+    shape: MemoryShape,
+    resident: &ResidentPrefix,
+    stored: &StoredPrefixes,
+    len: usize,
+    sample: bool,
+) -> Plan {
     // The most tokens that may be taken over, given whether their last logits row is held.
     let most = |row: bool| match sample && !row && shape.snapshots {
         true => len.saturating_sub(1),
@@ -81,7 +87,7 @@ pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, samp
     // Where positions can be cut, the row serves wherever it is kept.
     let row = !shape.snapshots && (resident.prompt || stored.nodes.contains(&(len, true)));
     let mut best = Plan {
-        from: From::Empty,
+        from: StartState::Empty,
         keep: 0,
         start: 0,
         aside: false,
@@ -95,7 +101,7 @@ pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, samp
 
     if resident.common == resident.len && resident.len <= most(resident.row) {
         offer(Plan {
-            from: From::Stay,
+            from: StartState::Stay,
             keep: resident.len,
             start: resident.len,
             aside: false,
@@ -104,7 +110,7 @@ pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, samp
     let cut = resident.common.min(most(false));
     if cut >= resident.floor && cut < resident.len {
         offer(Plan {
-            from: From::Cut,
+            from: StartState::Cut,
             keep: cut,
             start: cut,
             aside: false,
@@ -113,7 +119,7 @@ pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, samp
     for (at, row) in &resident.snapshots {
         if *at <= resident.common && *at <= most(*row) {
             offer(Plan {
-                from: From::Ram,
+                from: StartState::Ram,
                 keep: *at,
                 start: *at,
                 aside: false,
@@ -141,7 +147,7 @@ pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, samp
             let covered = !shape.segments || *at <= resident.common.max(reach);
             if covered && *at <= most(*row) {
                 offer(Plan {
-                    from: From::Disk,
+                    from: StartState::Disk,
                     keep: keep(*at),
                     start: *at,
                     aside: false,
@@ -150,14 +156,14 @@ pub fn plan(shape: Shape, resident: &Resident, stored: &Stored, len: usize, samp
         }
     } else if shape.segments && reach > resident.common {
         offer(Plan {
-            from: From::Disk,
+            from: StartState::Disk,
             keep: keep(reach),
             start: reach.min(len),
             aside: false,
         });
     }
     let whole = sample && !shape.snapshots && best.start == len && len > 0;
-    best.aside = whole && !row && !(best.from == From::Stay && resident.row);
+    best.aside = whole && !row && !(best.from == StartState::Stay && resident.row);
     best
 }
 
@@ -166,29 +172,29 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const DENSE: Shape = Shape {
+    const DENSE: MemoryShape = MemoryShape {
         segments: true,
         snapshots: false,
     };
-    const HYBRID: Shape = Shape {
+    const HYBRID: MemoryShape = MemoryShape {
         segments: true,
         snapshots: true,
     };
-    const RECURRENT: Shape = Shape {
+    const RECURRENT: MemoryShape = MemoryShape {
         segments: false,
         snapshots: true,
     };
 
-    fn resident(len: usize, common: usize, floor: usize) -> Resident {
-        Resident {
+    fn resident(len: usize, common: usize, floor: usize) -> ResidentPrefix {
+        ResidentPrefix {
             len,
             common,
             floor,
-            ..Resident::default()
+            ..ResidentPrefix::default()
         }
     }
 
-    fn show(p: Plan) -> (From, usize, usize) {
+    fn show(p: Plan) -> (StartState, usize, usize) {
         (p.from, p.keep, p.start)
     }
 
@@ -198,92 +204,92 @@ mod tests {
             let p = plan(
                 shape,
                 &resident(100, 100, floor),
-                &Stored::default(),
+                &StoredPrefixes::default(),
                 120,
                 true,
             );
-            assert_eq!(show(p), (From::Stay, 100, 100));
+            assert_eq!(show(p), (StartState::Stay, 100, 100));
         }
     }
 
     #[test]
     fn a_cold_start_takes_the_longest_chain_that_ends_in_a_usable_state() {
-        let stored = Stored {
+        let stored = StoredPrefixes {
             edges: vec![50, 90, 130],
             nodes: vec![(50, false), (90, false)],
         };
-        let cold = Resident::default();
+        let cold = ResidentPrefix::default();
         assert_eq!(
             show(plan(DENSE, &cold, &stored, 200, true)),
-            (From::Disk, 0, 130)
+            (StartState::Disk, 0, 130)
         );
         assert_eq!(
             show(plan(HYBRID, &cold, &stored, 200, true)),
-            (From::Disk, 0, 90)
+            (StartState::Disk, 0, 90)
         );
-        let nodes = Stored {
+        let nodes = StoredPrefixes {
             edges: vec![],
             ..stored
         };
         assert_eq!(
             show(plan(RECURRENT, &cold, &nodes, 200, true)),
-            (From::Disk, 0, 90)
+            (StartState::Disk, 0, 90)
         );
     }
 
     #[test]
     fn a_switch_keeps_the_common_prefix_up_to_a_segment_end() {
-        let stored = Stored {
+        let stored = StoredPrefixes {
             edges: vec![50, 90, 130],
             nodes: vec![(130, false)],
         };
         let other = resident(300, 70, 300);
         assert_eq!(
             show(plan(HYBRID, &other, &stored, 200, true)),
-            (From::Disk, 50, 130)
+            (StartState::Disk, 50, 130)
         );
     }
 
     #[test]
     fn the_last_token_is_evaluated_again_only_when_its_row_is_not_held_and_then_aside() {
         let mut held = resident(100, 100, 0);
-        let of = |held: &Resident, sample| {
-            let plan = plan(DENSE, held, &Stored::default(), 100, sample);
+        let of = |held: &ResidentPrefix, sample| {
+            let plan = plan(DENSE, held, &StoredPrefixes::default(), 100, sample);
             (show(plan), plan.aside)
         };
-        assert_eq!(of(&held, true), ((From::Stay, 100, 100), true));
-        assert_eq!(of(&held, false), ((From::Stay, 100, 100), false));
+        assert_eq!(of(&held, true), ((StartState::Stay, 100, 100), true));
+        assert_eq!(of(&held, false), ((StartState::Stay, 100, 100), false));
         held.row = true;
-        assert_eq!(of(&held, true), ((From::Stay, 100, 100), false));
+        assert_eq!(of(&held, true), ((StartState::Stay, 100, 100), false));
     }
 
     #[test]
     fn a_recurrent_state_goes_back_to_a_snapshot_and_never_by_a_cut() {
         let mut held = resident(100, 80, 100);
         assert_eq!(
-            show(plan(HYBRID, &held, &Stored::default(), 120, true)),
-            (From::Empty, 0, 0)
+            show(plan(HYBRID, &held, &StoredPrefixes::default(), 120, true)),
+            (StartState::Empty, 0, 0)
         );
         held.snapshots = vec![(30, false), (70, false), (90, false)];
         assert_eq!(
-            show(plan(HYBRID, &held, &Stored::default(), 120, true)),
-            (From::Ram, 70, 70)
+            show(plan(HYBRID, &held, &StoredPrefixes::default(), 120, true)),
+            (StartState::Ram, 70, 70)
         );
     }
 
     #[test]
     fn a_prompt_whose_row_is_held_apart_or_stored_is_taken_over_whole_where_memory_can_be_cut() {
-        let held = |prompt| Resident {
+        let held = |prompt| ResidentPrefix {
             len: 80,
             common: 60,
             prompt,
-            ..Resident::default()
+            ..ResidentPrefix::default()
         };
-        let rows = |nodes: &[(usize, bool)]| Stored {
+        let rows = |nodes: &[(usize, bool)]| StoredPrefixes {
             edges: vec![60, 80],
             nodes: nodes.to_vec(),
         };
-        let none = Stored::default();
+        let none = StoredPrefixes::default();
         let table = [
             (held(false), &none, true, true),
             (held(true), &none, true, false),
@@ -294,22 +300,22 @@ mod tests {
         ];
         for (held, stored, sample, aside) in table {
             let plan = plan(DENSE, &held, stored, 60, sample);
-            assert_eq!((show(plan), plan.aside), ((From::Cut, 60, 60), aside));
+            assert_eq!((show(plan), plan.aside), ((StartState::Cut, 60, 60), aside));
         }
-        let empty = Resident::default();
-        let whole = Stored {
+        let empty = ResidentPrefix::default();
+        let whole = StoredPrefixes {
             edges: vec![60],
             nodes: vec![(60, true)],
         };
-        let from = |stored: &Stored| show(plan(DENSE, &empty, stored, 60, true));
-        assert_eq!(from(&whole), (From::Disk, 0, 60));
+        let from = |stored: &StoredPrefixes| show(plan(DENSE, &empty, stored, 60, true));
+        assert_eq!(from(&whole), (StartState::Disk, 0, 60));
         // Where a state is needed, a row alone is of no use.
-        let uncut = Resident {
+        let uncut = ResidentPrefix {
             floor: 80,
             ..held(true)
         };
         let nowhere = show(plan(HYBRID, &uncut, &none, 60, true));
-        assert_eq!(nowhere, (From::Empty, 0, 0));
+        assert_eq!(nowhere, (StartState::Empty, 0, 0));
     }
 
     proptest! {
@@ -327,7 +333,7 @@ mod tests {
             edges.retain(|e| *e <= len);
             let nodes: Vec<_> = nodes.into_iter().filter(|(n, _)| *n <= len).collect();
             let resident_len = resident_len.max(1);
-            let r = Resident {
+            let r = ResidentPrefix {
                 len: resident_len,
                 common: common.min(resident_len).min(len),
                 floor: if kind == 0 { 0 } else { floor.min(resident_len) },
@@ -335,19 +341,19 @@ mod tests {
                 prompt,
                 snapshots: ram.into_iter().filter(|(a, _)| *a <= resident_len).collect(),
             };
-            let s = Stored { edges: edges.clone(), nodes: nodes.clone() };
+            let s = StoredPrefixes { edges: edges.clone(), nodes: nodes.clone() };
             let p = plan(shape, &r, &s, len, sample);
             prop_assert!(p.start <= len && p.keep <= r.common);
             let apart = kind == 0 && (prompt || nodes.contains(&(len, true)));
             let rows = match p.from {
-                From::Empty => { prop_assert_eq!((p.keep, p.start), (0, 0)); true }
-                From::Stay => { prop_assert!(r.common == r.len && p.start == r.len); r.row }
-                From::Cut => { prop_assert!(p.start >= r.floor && p.start <= r.common); false }
-                From::Ram => {
+                StartState::Empty => { prop_assert_eq!((p.keep, p.start), (0, 0)); true }
+                StartState::Stay => { prop_assert!(r.common == r.len && p.start == r.len); r.row }
+                StartState::Cut => { prop_assert!(p.start >= r.floor && p.start <= r.common); false }
+                StartState::Ram => {
                     prop_assert!(p.start <= r.common);
                     r.snapshots.contains(&(p.start, true))
                 }
-                From::Disk => {
+                StartState::Disk => {
                     if shape.snapshots {
                         prop_assert!(nodes.iter().any(|(n, _)| *n == p.start));
                         if shape.segments {

@@ -1,8 +1,8 @@
-//! Work on a stranger's bytes in a process of its own. llama.cpp ends the process that it runs in
+//! Work on untrusted bytes in a process of its own. llama.cpp ends the process that it runs in
 //! when a value breaks an assertion, divides by zero or recurses for ever, and no limit can be set
 //! on a thread. So a chat template renders, and a model that is not known yet loads, in a child of
 //! npast: it has a limit of memory and of processor time, it can be ended at any moment, and what
-//! it dies of becomes a sentence.
+//! it ends with becomes a sentence.
 
 use std::ffi::OsStr;
 use std::io;
@@ -59,7 +59,7 @@ impl Apart {
     }
 }
 
-/// What a child died of, in words that go behind "it ended with".
+/// What ended a child, in words that follow "it ended with".
 pub fn cause_of_death(status: ExitStatus) -> String {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
@@ -82,7 +82,7 @@ pub fn cause_of_death(status: ExitStatus) -> String {
     }
 }
 
-/// The process that calls this leaves no core file: it holds a stranger's bytes and the user's words.
+/// The process that calls this leaves no core file: it holds untrusted bytes and the user's words.
 pub fn no_core_file() {
     #[cfg(unix)]
     set(rustix::process::Resource::Core, 0);

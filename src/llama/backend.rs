@@ -1,12 +1,12 @@
-//! Starting llama.cpp once per process, and what it says of the machine.
+//! Starts llama.cpp once per process, and reads what it knows of the machine.
 
-use std::ffi::CStr;
 use std::sync::OnceLock;
 
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_sys_2 as sys;
 
 use super::log;
+use super::text::text;
 
 /// A compute device as ggml names it.
 #[derive(Clone, Debug)]
@@ -97,13 +97,4 @@ pub fn cpu_lacks() -> Option<&'static str> {
         need!("avx512dq", "avx512vbmi", "avx512vnni", "avx512bf16");
     }
     None
-}
-
-/// A copy of a C string; empty for null.
-pub(super) fn text(c: *const std::ffi::c_char) -> String {
-    if c.is_null() {
-        return String::new();
-    }
-    // SAFETY: not null, and callers pass NUL-terminated strings of llama.cpp's.
-    unsafe { CStr::from_ptr(c) }.to_string_lossy().into_owned()
 }

@@ -1,5 +1,5 @@
-//! The tokens of one decode call, in buffers of ours: llama.cpp's own batch helper writes past
-//! its buffers when asked to.
+//! The tokens of one decode call, in npast's own buffers: llama.cpp's batch helper checks no length and
+//! can write past its buffers.
 
 use llama_cpp_sys_2 as sys;
 

@@ -2,12 +2,13 @@
 //! It is moved to the engine thread and used there alone.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use llama_cpp_sys_2 as sys;
 use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
-use super::state::Proven;
+use super::state::{Proven, StatePart};
 use super::{Model, log};
 use crate::ledger::Token;
 
@@ -25,27 +26,6 @@ impl Seq {
         match self {
             Seq::Main => 0,
             Seq::Scratch => 1,
-        }
-    }
-}
-
-/// `LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY`, a macro that the bindings do not have.
-const PARTIAL_ONLY: u32 = 1;
-
-/// Which part of a sequence's state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Part {
-    /// Everything the sequence holds.
-    Whole,
-    /// What cannot be cut by position: recurrent state, SWA window.
-    Partial,
-}
-
-impl Part {
-    fn flags(self) -> u32 {
-        match self {
-            Part::Whole => 0,
-            Part::Partial => PARTIAL_ONLY,
         }
     }
 }
@@ -212,7 +192,7 @@ pub enum DecodeError {
     /// No free cells; nothing was changed.
     #[error("the context has no room for {0} more tokens")]
     NoCells(usize),
-    /// It broke half way; on hybrid and recurrent models the sequence is lost.
+    /// The decode failed half way; on hybrid and recurrent models the sequence is lost.
     #[error("decoding failed ({code}): {reason}")]
     Broken {
         /// llama.cpp's return code.
@@ -231,6 +211,8 @@ pub struct Context {
     vocab_size: usize,
     // The last decode call gave a logits row.
     has_logits: bool,
+    /// Decode calls that began.
+    decodes: Arc<AtomicU64>,
     // So many more states are taken, then one is not.
     refuse: Option<usize>,
     model: Arc<Model>,
@@ -332,6 +314,7 @@ impl Context {
             cells: cells as usize,
             vocab_size: model.vocab().size(),
             has_logits: false,
+            decodes: Arc::default(),
             refuse: None,
             model: model.clone(),
         })
@@ -350,6 +333,11 @@ impl Context {
     /// Most tokens of one decode call.
     pub fn ubatch(&self) -> usize {
         self.batch.room()
+    }
+
+    /// Counts the decode calls that began, for any thread.
+    pub fn decodes(&self) -> Arc<AtomicU64> {
+        self.decodes.clone()
     }
 
     /// Evaluates `tokens` of `seq` at positions from `pos`, in one ubatch. With `output`, the last
@@ -386,6 +374,7 @@ impl Context {
             return Err(DecodeError::NoCells(tokens.len()));
         }
         self.has_logits = false;
+        self.decodes.fetch_add(1, Ordering::SeqCst);
         let batch = self.batch.fill(seq.id(), pos, tokens, output);
         log::start_capture();
         // SAFETY: every id, position and count in the batch was checked above.
@@ -416,7 +405,7 @@ impl Context {
         }
     }
 
-    /// Waits until everything asked of the device is done.
+    /// Waits until the device has done all of its work.
     pub fn synchronize(&mut self) {
         // SAFETY: plain call.
         unsafe { sys::llama_synchronize(self.ptr) }
@@ -456,7 +445,7 @@ impl Context {
     }
 
     /// Bytes that [`Context::export`] would give.
-    pub fn export_size(&mut self, seq: Seq, part: Part) -> usize {
+    pub fn export_size(&mut self, seq: Seq, part: StatePart) -> usize {
         unsafe { sys::llama_state_seq_get_size_ext(self.ptr, seq.id(), part.flags()) }
     }
 
@@ -465,7 +454,7 @@ impl Context {
     ///
     /// # Errors
     /// When llama.cpp gives fewer bytes than it announced.
-    pub fn export(&mut self, seq: Seq, part: Part) -> Result<Vec<u8>, ContextError> {
+    pub fn export(&mut self, seq: Seq, part: StatePart) -> Result<Vec<u8>, ContextError> {
         let want = self.export_size(seq, part);
         let mut bytes = Vec::with_capacity(want);
         // SAFETY: the buffer has room for `want` bytes, and llama.cpp says how many it wrote.

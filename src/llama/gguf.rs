@@ -5,83 +5,14 @@
 //! it finds in a file with its memory and asserts on bad arguments, so both are checked here first.
 
 mod check;
+mod error;
 mod facts;
 mod read;
 #[cfg(test)]
 mod tests;
 mod write;
 
-use std::{
-    ffi::CString,
-    path::{Path, PathBuf},
-};
-
-pub use facts::{ModelFacts, Parts, facts, split_paths};
-pub use read::{Reader, TensorInfo, Value};
-pub use write::{Type, Writer};
-
-/// Why a GGUF file could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum GgufError {
-    /// The operating system refused.
-    #[error("cannot access {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// The bytes are not a GGUF file that ggml reads.
-    #[error("{} is not a usable GGUF file: {reason}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The first thing found wrong.
-        reason: String,
-    },
-    /// One file of a split model is absent or belongs to another model.
-    #[error("{} does not fit its split model: {reason}", path.display())]
-    Split {
-        /// The file.
-        path: PathBuf,
-        /// The difference.
-        reason: String,
-    },
-    /// A key, value or tensor that the format cannot hold.
-    #[error("{what} cannot be stored in a GGUF file: {reason}")]
-    Invalid {
-        /// The key or tensor name.
-        what: String,
-        /// The rule it breaks.
-        reason: String,
-    },
-}
-
-impl GgufError {
-    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { path, source }
-    }
-
-    fn malformed(path: &Path, reason: impl Into<String>) -> Self {
-        Self::Malformed {
-            path: path.to_owned(),
-            reason: reason.into(),
-        }
-    }
-
-    fn invalid(what: &str, reason: impl Into<String>) -> Self {
-        Self::Invalid {
-            what: what.to_owned(),
-            reason: reason.into(),
-        }
-    }
-}
-
-/// `path` for C. A path with a NUL byte does not name a file.
-fn c_path(path: &Path) -> Result<CString, GgufError> {
-    CString::new(path.as_os_str().as_encoded_bytes()).map_err(|error| GgufError::Io {
-        path: path.to_owned(),
-        source: error.into(),
-    })
-}
+pub use error::GgufError;
+pub use facts::{ModelFacts, TensorBytes, facts, split_paths};
+pub use read::{GgufReader, TensorInfo, Value};
+pub use write::{GgufWriter, Type};

@@ -1,7 +1,7 @@
-//! llama.cpp reports errors on its log and returns null. The log goes to `tracing`; the last
-//! error lines are kept so that they can become an error's text. So does what its C and C++ code
-//! writes on standard error past its log: a terminal shows what npast says, and nothing else. What
-//! llama.cpp aborts with becomes a sentence of the caller's.
+//! llama.cpp reports errors on its log and returns null. The log goes to `tracing`, and npast keeps the
+//! last error lines, so that they can become the text of an error. What llama.cpp's C and C++ code writes
+//! on standard error goes to the log too: only npast writes on the terminal. When llama.cpp aborts, its
+//! reason becomes a sentence of npast's.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_void};
@@ -54,14 +54,14 @@ pub fn on_abort(handler: fn(&str) -> i32) {
 }
 
 unsafe extern "C" fn on_end(text: *const c_char) {
-    let text = super::backend::text(text);
+    let text = super::text::text(text);
     // The source's folder is of no use to people.
     let words = match text.split_once(".c") {
         Some((path, _)) => &text[path.rfind('/').map_or(0, |at| at + 1)..],
         None => text.as_str(),
     };
-    let told = std::panic::catch_unwind(|| ON_ABORT.get().map_or(1, |handler| handler(words)));
-    end(told.unwrap_or(1))
+    let code = std::panic::catch_unwind(|| ON_ABORT.get().map_or(1, |handler| handler(words)));
+    end(code.unwrap_or(1))
 }
 
 /// Ends the process without running anything else of it.
@@ -77,7 +77,7 @@ fn end(code: i32) -> ! {
 }
 
 unsafe extern "C" fn on_stderr(text: *const c_char) {
-    let text = super::backend::text(text);
+    let text = super::text::text(text);
     let line = text.trim();
     if !line.is_empty() {
         let _ = std::panic::catch_unwind(|| tracing::warn!(target: "llama", "{line}"));
@@ -85,7 +85,7 @@ unsafe extern "C" fn on_stderr(text: *const c_char) {
     }
 }
 
-/// Forgets captured lines, so that [`captured_error`] speaks of what follows.
+/// Forgets captured lines, so that [`captured_error`] covers only what follows.
 pub(super) fn start_capture() {
     LINES.with_borrow_mut(Vec::clear);
 }

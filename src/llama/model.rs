@@ -8,6 +8,7 @@ use std::sync::Arc;
 use llama_cpp_sys_2 as sys;
 use serde::{Deserialize, Serialize};
 
+use super::handle::ModelHandle;
 use super::{Vocab, backend, log};
 
 /// Where the weights go. Defaults are llama.cpp's own.
@@ -40,7 +41,7 @@ pub enum LoadError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// An `--override-tensor` names a buffer type that no device has.
@@ -62,36 +63,23 @@ pub enum LoadError {
         /// llama.cpp's last error line.
         reason: String,
     },
-    /// The progress callback asked to stop.
+    /// The progress callback returned false.
     #[error("loading {0} was interrupted")]
     Interrupted(PathBuf),
 }
 
-pub(super) struct Handle(pub(super) *mut sys::llama_model);
-
-// SAFETY: a loaded model is only read; contexts that use it keep their own state.
-unsafe impl Send for Handle {}
-unsafe impl Sync for Handle {}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // SAFETY: loaded by us, freed once; contexts and vocabularies hold an Arc of this handle.
-        unsafe { sys::llama_model_free(self.0) }
-    }
-}
-
 /// A loaded model.
 pub struct Model {
-    pub(super) handle: Arc<Handle>,
+    pub(super) handle: Arc<ModelHandle>,
     vocab: Vocab,
     path: PathBuf,
 }
 
-type Progress<'a> = dyn FnMut(f32) -> bool + 'a;
+type LoadProgress<'a> = dyn FnMut(f32) -> bool + 'a;
 
 unsafe extern "C" fn on_progress(done: f32, data: *mut c_void) -> bool {
     // SAFETY: `data` is the closure reference that `Model::load` keeps alive during the call.
-    let progress = unsafe { &mut *data.cast::<&mut Progress<'_>>() };
+    let progress = unsafe { &mut *data.cast::<&mut LoadProgress<'_>>() };
     // A panic must not cross into C++; it aborts the load instead.
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| progress(done))).unwrap_or(false)
 }
@@ -105,12 +93,12 @@ impl Model {
     pub fn load(
         path: &Path,
         options: &ModelOptions,
-        progress: &mut Progress<'_>,
+        progress: &mut LoadProgress<'_>,
     ) -> Result<Model, LoadError> {
         Model::load_or_plan(path, options, false, progress)
     }
 
-    /// The model without its weights: it can be asked what it is, and contexts of it what they would
+    /// The model without its weights: it says what it is, and its contexts say what they would
     /// take ([`Context::takes`](super::Context::takes)). Nothing can be decoded with it.
     ///
     /// # Errors
@@ -123,7 +111,7 @@ impl Model {
         path: &Path,
         options: &ModelOptions,
         plan: bool,
-        progress: &mut Progress<'_>,
+        progress: &mut LoadProgress<'_>,
     ) -> Result<Model, LoadError> {
         backend::start();
         std::fs::File::open(path).map_err(|source| LoadError::Io {
@@ -156,7 +144,7 @@ impl Model {
             stopped |= !go_on;
             go_on
         };
-        let mut callback: &mut Progress<'_> = &mut watch;
+        let mut callback: &mut LoadProgress<'_> = &mut watch;
         params.progress_callback = Some(on_progress);
         params.progress_callback_user_data = (&raw mut callback).cast();
 
@@ -173,7 +161,7 @@ impl Model {
                     .unwrap_or_else(|| "llama.cpp gave no reason".to_owned()),
             });
         }
-        let handle = Arc::new(Handle(model));
+        let handle = Arc::new(ModelHandle(model));
         Ok(Model {
             vocab: Vocab::of(&handle),
             handle,
@@ -370,7 +358,7 @@ fn buffer_type(name: &str) -> Result<sys::ggml_backend_buffer_type_t, LoadError>
             if buft.is_null() {
                 continue;
             }
-            let its = backend::text(sys::ggml_backend_buft_name(buft));
+            let its = super::text::text(sys::ggml_backend_buft_name(buft));
             if its == name {
                 return Ok(buft);
             }

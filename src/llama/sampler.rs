@@ -1,5 +1,5 @@
-//! Choosing the next token from a row of logits. A chain is made anew for each call; what it needs
-//! of the past (penalties) is fed from the ledger.
+//! Choosing the next token from a row of logits. Each call makes a new chain; the ledger gives it
+//! the tokens of the past that penalties need.
 
 use std::ffi::CString;
 
@@ -91,19 +91,19 @@ pub enum SamplerError {
     Accept(i32),
 }
 
-struct Raw(*mut sys::llama_sampler);
+struct RawSampler(*mut sys::llama_sampler);
 
 // SAFETY: a sampler is used by the thread that owns it, through `&mut`.
-unsafe impl Send for Raw {}
+unsafe impl Send for RawSampler {}
 
-impl Drop for Raw {
+impl Drop for RawSampler {
     fn drop(&mut self) {
         // SAFETY: made by us and freed once; a chain frees what was added to it.
         unsafe { sys::llama_sampler_free(self.0) }
     }
 }
 
-impl Raw {
+impl RawSampler {
     fn accept(&mut self, token: Token) -> Result<(), SamplerError> {
         // SAFETY: the wrapper catches what llama.cpp throws.
         let status = unsafe { sys::llama_rs_sampler_accept(self.0, token.0) };
@@ -135,8 +135,8 @@ impl Raw {
 
 /// A chain of samplers for one call, with the grammar beside it.
 pub struct Sampler {
-    chain: Option<Raw>,
-    grammar: Option<Raw>,
+    chain: Option<RawSampler>,
+    grammar: Option<RawSampler>,
     candidates: Vec<sys::llama_token_data>,
 }
 
@@ -182,7 +182,7 @@ impl Sampler {
                     // u32::MAX means "draw one at random" to llama.cpp.
                     add(sys::llama_sampler_init_dist(seed.min(u32::MAX - 1)));
                 }
-                Raw(chain)
+                RawSampler(chain)
             }
         });
         let mut sampler = Sampler {
@@ -208,8 +208,8 @@ impl Sampler {
     /// When the logits are not numbers or the grammar leaves nothing.
     pub fn sample(&mut self, logits: &[f32]) -> Result<Token, SamplerError> {
         let mut token = self.choose(logits, false)?;
-        // As llama.cpp's own tools do: the grammar is asked about one token first, and about the
-        // whole vocabulary only when it refuses that one.
+        // As llama.cpp's own tools do: the grammar checks one token first,
+        // and the whole vocabulary only when it refuses that token.
         if let Some(grammar) = &mut self.grammar {
             let mut one = vec![data(token.0, 1.0)];
             grammar.apply(&mut one);
@@ -271,7 +271,7 @@ impl Sampler {
 }
 
 /// Lets a grammar read a reply that goes on; without one where the reply does not follow it.
-fn begin(mut grammar: Raw, begun: &[Token]) -> Option<Raw> {
+fn begin(mut grammar: RawSampler, begun: &[Token]) -> Option<RawSampler> {
     let follows = begun.iter().all(|token| grammar.accept(*token).is_ok());
     follows.then_some(grammar)
 }
@@ -291,7 +291,7 @@ fn argmax(logits: impl Iterator<Item = (usize, f32)>) -> Result<Token, SamplerEr
         .ok_or(SamplerError::NotFinite)
 }
 
-fn make_grammar(vocab: &Vocab, grammar: &Grammar) -> Result<Raw, SamplerError> {
+fn make_grammar(vocab: &Vocab, grammar: &Grammar) -> Result<RawSampler, SamplerError> {
     let c = |text: &str| CString::new(text).map_err(|_| SamplerError::Nul);
     let text = c(&grammar.text)?;
     let root = c("root")?;
@@ -320,7 +320,7 @@ fn make_grammar(vocab: &Vocab, grammar: &Grammar) -> Result<Raw, SamplerError> {
     if raw.is_null() {
         return Err(SamplerError::Grammar);
     }
-    let mut raw = Raw(raw);
+    let mut raw = RawSampler(raw);
     for token in &grammar.prefill {
         raw.accept(*token)?;
     }

@@ -17,10 +17,29 @@ mod join;
 
 use std::borrow::Cow;
 
-use super::Part;
-
 /// Bytes before the first block: magic and the sequence it was taken from.
 pub const HEADER: usize = 8;
+
+/// `LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY`, a macro that the bindings do not have.
+const PARTIAL_ONLY: u32 = 1;
+
+/// Which part of a sequence's state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StatePart {
+    /// Everything the sequence holds.
+    Whole,
+    /// What cannot be cut by position: recurrent state, SWA window.
+    Partial,
+}
+
+impl StatePart {
+    pub(super) fn flags(self) -> u32 {
+        match self {
+            StatePart::Whole => 0,
+            StatePart::Partial => PARTIAL_ONLY,
+        }
+    }
+}
 
 /// Why a state was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +62,7 @@ pub enum StateError {
         /// The state's.
         got: u64,
     },
-    /// Positions are not those asked for.
+    /// Positions are not the expected ones.
     #[error("the state holds position {got} where {want} belongs")]
     Position {
         /// Asked for.
@@ -59,7 +78,7 @@ pub enum StateError {
 /// A state that was checked against this context's layout: the only thing that can be imported.
 pub struct Proven<'a> {
     bytes: Cow<'a, [u8]>,
-    part: Part,
+    part: StatePart,
 }
 
 impl Proven<'_> {
@@ -67,7 +86,7 @@ impl Proven<'_> {
         &self.bytes
     }
 
-    pub(super) fn part(&self) -> Part {
+    pub(super) fn part(&self) -> StatePart {
         self.part
     }
 
@@ -107,7 +126,7 @@ impl<'a> Cursor<'a> {
 
 /// Type and bytes of one cell's row in one layer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Row {
+struct RowLayout {
     kind: i32,
     bytes: u64,
 }
@@ -118,7 +137,7 @@ pub struct KvLayout {
     ext: usize,
     n_layer: u32,
     rot: (u32, u32),
-    rows: Vec<Row>,
+    rows: Vec<RowLayout>,
 }
 
 impl KvLayout {
@@ -153,7 +172,7 @@ impl KvLayout {
         }
         let mut rows = Vec::new();
         while !c.done() {
-            let row = Row {
+            let row = RowLayout {
                 kind: c.i32()?,
                 bytes: c.u64()?,
             };
@@ -414,7 +433,7 @@ impl Layout {
     pub fn empty(&self) -> Proven<'_> {
         Proven {
             bytes: Cow::Borrowed(&self.empty_partial),
-            part: Part::Partial,
+            part: StatePart::Partial,
         }
     }
 
@@ -477,7 +496,7 @@ impl Layout {
         })?;
         Ok(Proven {
             bytes: Cow::Borrowed(state),
-            part: Part::Whole,
+            part: StatePart::Whole,
         })
     }
 
@@ -520,7 +539,7 @@ impl Layout {
         }
         Ok(Proven {
             bytes: Cow::Borrowed(state),
-            part: Part::Partial,
+            part: StatePart::Partial,
         })
     }
 
@@ -541,6 +560,6 @@ impl Layout {
 pub fn opaque(state: &[u8]) -> Proven<'_> {
     Proven {
         bytes: Cow::Borrowed(state),
-        part: Part::Whole,
+        part: StatePart::Whole,
     }
 }

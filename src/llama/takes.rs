@@ -1,5 +1,5 @@
-//! What a context takes in memory, place by place, as llama.cpp counts it: weights, states, buffers.
-//! Of a model that was only planned ([`Model::plan`](super::Model::plan)) none of it is there, and
+//! How much memory a context takes on each device, as llama.cpp counts it: weights, states, buffers.
+//! For a model that was only planned ([`Model::plan`](super::Model::plan)) none of it is there, and
 //! the numbers are the same.
 
 use std::ffi::{c_char, c_int};
@@ -8,7 +8,7 @@ use llama_cpp_sys_2 as sys;
 
 use super::Context;
 
-/// Places that are asked for: more than machines have cards.
+/// Devices that one query covers: more than any machine has.
 const MAX_PLACES: usize = 64;
 /// Bytes of a device's name in the bridge.
 const NAME: usize = 64;
@@ -29,7 +29,7 @@ pub struct Takes {
 /// A row of vendor/chat-bridge/memory.h.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Row {
+struct TakesRow {
     device: [c_char; NAME],
     model: u64,
     context: u64,
@@ -37,13 +37,13 @@ struct Row {
 }
 
 unsafe extern "C" {
-    fn npast_memory(ctx: *const sys::llama_context, rows: *mut Row, room: c_int) -> c_int;
+    fn npast_memory(ctx: *const sys::llama_context, rows: *mut TakesRow, room: c_int) -> c_int;
 }
 
 impl Context {
     /// What it takes, a row for each place that holds something.
     pub fn takes(&self) -> Vec<Takes> {
-        let empty = Row {
+        let empty = TakesRow {
             device: [0; NAME],
             model: 0,
             context: 0,
@@ -53,7 +53,7 @@ impl Context {
         // SAFETY: the context is valid while `self` lives; at most MAX_PLACES rows are written.
         let count = unsafe { npast_memory(self.raw(), rows.as_mut_ptr(), MAX_PLACES as c_int) };
         let count = usize::try_from(count).unwrap_or(0).min(MAX_PLACES);
-        let name = |row: &Row| {
+        let name = |row: &TakesRow| {
             let bytes = row.device.iter().take_while(|c| **c != 0).map(|c| *c as u8);
             let bytes: Vec<u8> = bytes.collect();
             (!bytes.is_empty()).then(|| String::from_utf8_lossy(&bytes).into_owned())

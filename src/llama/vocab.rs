@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use llama_cpp_sys_2 as sys;
 
-use super::model::Handle;
+use super::handle::ModelHandle;
 use crate::ledger::Token;
 
 /// Why a text did not become tokens.
@@ -22,7 +22,7 @@ pub enum VocabError {
 #[derive(Clone)]
 pub struct Vocab {
     ptr: *const sys::llama_vocab,
-    _model: Arc<Handle>,
+    _model: Arc<ModelHandle>,
 }
 
 // SAFETY: llama.cpp documents its tokenizing API as thread-safe; a vocabulary is never changed
@@ -31,7 +31,7 @@ unsafe impl Send for Vocab {}
 unsafe impl Sync for Vocab {}
 
 impl Vocab {
-    pub(super) fn of(model: &Arc<Handle>) -> Vocab {
+    pub(super) fn of(model: &Arc<ModelHandle>) -> Vocab {
         // SAFETY: the handle holds a loaded model.
         let ptr = unsafe { sys::llama_model_get_vocab(model.0) };
         Vocab {
@@ -161,7 +161,7 @@ impl Vocab {
         if !self.has(token) {
             return String::new();
         }
-        super::backend::text(unsafe { sys::llama_vocab_get_text(self.ptr, token.0) })
+        super::text::text(unsafe { sys::llama_vocab_get_text(self.ptr, token.0) })
     }
 
     fn attr(&self, token: Token) -> sys::llama_token_attr {

@@ -1,11 +1,11 @@
-//! What goes wrong with models: one sentence, and what to do.
+//! Errors of this room: one sentence each, with what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why a model was not found, brought or removed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ModelsError {
     /// What was typed names nothing that can be pulled.
     #[error("{given:?} cannot be pulled: {why}")]
     Source {
@@ -32,7 +32,7 @@ pub enum Error {
         repo: String,
         /// What was looked for.
         what: String,
-        /// What could be asked for.
+        /// What the user can name instead.
         there: Vec<String>,
     },
     /// The server refused.
@@ -76,10 +76,10 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Another program's model is not ours to remove.
+    /// A model of another program: npast does not remove it.
     #[error("{name} belongs to {owner}")]
     Foreign {
         /// The model.
@@ -92,21 +92,21 @@ pub enum Error {
     Interrupted,
 }
 
-impl Error {
-    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Error {
+impl ModelsError {
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> ModelsError {
         let path = path.to_owned();
-        move |source| Error::Io { path, source }
+        move |source| ModelsError::Io { path, source }
     }
 
-    pub(super) fn source(given: &str, why: impl Into<String>) -> Error {
-        Error::Source {
+    pub(super) fn source(given: &str, why: impl Into<String>) -> ModelsError {
+        ModelsError::Source {
             given: given.chars().take(200).collect(),
             why: why.into(),
         }
     }
 
-    pub(super) fn wrong(what: &str, why: impl Into<String>) -> Error {
-        Error::Wrong {
+    pub(super) fn wrong(what: &str, why: impl Into<String>) -> ModelsError {
+        ModelsError::Wrong {
             what: what.to_owned(),
             why: why.into(),
         }
@@ -116,25 +116,25 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Error::Source { .. } | Error::Variable { .. } | Error::NoFile { .. }
+            ModelsError::Source { .. } | ModelsError::Variable { .. } | ModelsError::NoFile { .. }
         )
     }
 
     /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Error::Source { .. } => {
+            ModelsError::Source { .. } => {
                 "hf:OWNER/REPO[:QUANT], https://…/MODEL.gguf, or a name that `npast models pull` \
                  alone lists"
                     .into()
             }
-            Error::Variable { .. } => "unset it, or correct it".into(),
-            Error::NoPlace => "set HF_HUB_CACHE and NPAST_HOME to folders".into(),
-            Error::NoFile { there, .. } if there.is_empty() => {
+            ModelsError::Variable { .. } => "unset it, or correct it".into(),
+            ModelsError::NoPlace => "set HF_HUB_CACHE and NPAST_HOME to folders".into(),
+            ModelsError::NoFile { there, .. } if there.is_empty() => {
                 "npast runs GGUF files; such a repository often has GGUF at the end of its name".into()
             }
-            Error::NoFile { there, .. } => format!("it has {}", there.join(", ")),
-            Error::Status { status, token, .. } => match (status, token) {
+            ModelsError::NoFile { there, .. } => format!("it has {}", there.join(", ")),
+            ModelsError::Status { status, token, .. } => match (status, token) {
                 (401 | 403, false) => {
                     "it is private, wants its licence accepted, or does not exist: HF_TOKEN takes a \
                      token"
@@ -150,17 +150,17 @@ impl Error {
                 (429, true) => "wait some minutes".into(),
                 _ => "try again later; a pull goes on where it ended".into(),
             },
-            Error::Network { .. } => {
+            ModelsError::Network { .. } => {
                 "pull it again: it goes on where it ended; HF_ENDPOINT names another server".into()
             }
-            Error::Wrong { .. } => {
+            ModelsError::Wrong { .. } => {
                 "nothing of it is used; pull it again, and if that does not help, tell its owner"
                     .into()
             }
-            Error::NoRoom { .. } => {
+            ModelsError::NoRoom { .. } => {
                 "make room, or set HF_HUB_CACHE to a folder on another disk".into()
             }
-            Error::Io { source, .. } => match source.kind() {
+            ModelsError::Io { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull
                 | io::ErrorKind::QuotaExceeded
                 | io::ErrorKind::FileTooLarge => {
@@ -171,8 +171,8 @@ impl Error {
                 }
                 _ => return None,
             },
-            Error::Foreign { .. } => "remove it with that program".into(),
-            Error::Interrupted => return None,
+            ModelsError::Foreign { .. } => "remove it with that program".into(),
+            ModelsError::Interrupted => return None,
         })
     }
 }

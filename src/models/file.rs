@@ -1,6 +1,6 @@
-//! One file from a server to the disk, in as many tries as it takes. What came stays when a try ends
-//! in the middle, and the next one goes on from there; what a server says about lengths and parts is
-//! held against what is known, and at the end the bytes against their sum.
+//! One file from a server to the disk, in several tries if needed. When a try ends in the middle, the bytes
+//! stay, and the next try goes on behind them. What a server says about lengths and parts is compared with
+//! what is known, and at the end the bytes with their sum.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -12,9 +12,9 @@ use ureq::Body;
 use ureq::http::Response;
 use ureq::http::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG, LAST_MODIFIED, RETRY_AFTER};
 
-use super::remote::{Client, From, MAX_WAIT, passes, shown};
-use super::source::Sum;
-use super::{Error, Step, Watch};
+use super::remote::{ByteRange, HubClient, MAX_WAIT, passes, shown};
+use super::source::Sha256Text;
+use super::{ModelsError, PullStep, PullWatch};
 
 /// Tries that bring nothing new before it is given up.
 const MAX_TRIES: u32 = 5;
@@ -38,28 +38,28 @@ pub struct Wanted {
     /// Its length, where something says so beforehand.
     pub bytes: Option<u64>,
     /// The sum of its bytes, where something says so.
-    pub sum: Option<Sum>,
+    pub sum: Option<Sha256Text>,
 }
 
 /// How a try ended.
 enum Tried {
     /// All bytes are there.
     Whole,
-    /// It ended early, for this reason; the server may ask for a wait of some seconds.
-    Early(Error, Option<u64>),
+    /// It ended early, for this reason; the server may demand a wait of some seconds.
+    Early(ModelsError, Option<u64>),
 }
 
 /// A file on its way. The caller holds the lock of `path`.
 pub struct Fetch<'a> {
-    client: &'a Client,
+    client: &'a HubClient,
     wanted: &'a Wanted,
     path: PathBuf,
     file: File,
     /// Bytes that are on the disk.
     have: u64,
-    /// Bytes of the whole file, once somebody said it.
+    /// Bytes of the whole file, once they are known.
     whole: Option<u64>,
-    watch: &'a mut Watch<'a>,
+    watch: &'a mut PullWatch<'a>,
 }
 
 /// Bytes of a file that are on the disk already.
@@ -71,17 +71,17 @@ pub fn begun(path: &Path) -> u64 {
 /// under the name of something unfinished; giving it another is the caller's.
 ///
 /// # Errors
-/// See [`Error`]. After [`Error::Wrong`] nothing lies at `path`.
+/// See [`ModelsError`]. After [`ModelsError::Wrong`] nothing lies at `path`.
 pub fn bring(
-    client: &Client,
+    client: &HubClient,
     wanted: &Wanted,
     path: &Path,
-    watch: &mut Watch<'_>,
-) -> Result<u64, Error> {
+    watch: &mut PullWatch<'_>,
+) -> Result<u64, ModelsError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    let mut file = options.open(path).map_err(Error::io(path))?;
-    let have = file.seek(SeekFrom::End(0)).map_err(Error::io(path))?;
+    let mut file = options.open(path).map_err(ModelsError::io(path))?;
+    let have = file.seek(SeekFrom::End(0)).map_err(ModelsError::io(path))?;
     let mut fetch = Fetch {
         client,
         wanted,
@@ -92,7 +92,7 @@ pub fn bring(
         watch: &mut |step| watch(step),
     };
     let brought = fetch.all().and_then(|()| fetch.prove());
-    if let Err(Error::Wrong { .. }) = &brought {
+    if let Err(ModelsError::Wrong { .. }) = &brought {
         let _ = std::fs::remove_file(path);
         let _ = std::fs::remove_file(version_file(path));
     }
@@ -107,7 +107,7 @@ pub fn version_file(path: &Path) -> PathBuf {
 }
 
 impl Fetch<'_> {
-    fn all(&mut self) -> Result<(), Error> {
+    fn all(&mut self) -> Result<(), ModelsError> {
         let mut tries = 0;
         loop {
             self.begin()?;
@@ -130,27 +130,27 @@ impl Fetch<'_> {
         }
     }
 
-    /// Looks at what is there before a try. More than the whole file is of no use; a beginning whose
-    /// version nothing tells is of none either.
-    fn begin(&mut self) -> Result<(), Error> {
+    /// Looks at the bytes that are there before a try. They are useless when they are more than the whole
+    /// file, or when nothing says of which version they are.
+    fn begin(&mut self) -> Result<(), ModelsError> {
         let known = self.wanted.sum.is_some() || self.version().is_some();
         if self.whole.is_some_and(|whole| self.have > whole) || !known {
             self.start_over()?;
         }
         self.room()?;
-        self.step(Step::Begin {
+        self.step(PullStep::Begin {
             name: &self.wanted.name,
             have: self.have,
             whole: self.whole,
         })
     }
 
-    fn once(&mut self) -> Result<Tried, Error> {
+    fn once(&mut self) -> Result<Tried, ModelsError> {
         let version = match self.wanted.sum {
             Some(_) => None,
             None => self.version(),
         };
-        let from = (self.have > 0).then_some(From {
+        let from = (self.have > 0).then_some(ByteRange {
             at: self.have,
             version: version.as_deref(),
         });
@@ -183,7 +183,7 @@ impl Fetch<'_> {
             status if passes(status) => {
                 let asked = header(&answered, RETRY_AFTER).and_then(|text| text.parse().ok());
                 let why = self.client.refused(&self.wanted.url, status);
-                // Whom the server asks to wait for minutes is told so, and not kept waiting.
+                // When the server asks for a wait of minutes, the pull ends and says so.
                 return match asked.is_some_and(|seconds| seconds > MAX_WAIT) {
                     true => Err(why),
                     false => Ok(Tried::Early(why, asked)),
@@ -192,7 +192,7 @@ impl Fetch<'_> {
             status => return Err(self.client.refused(&self.wanted.url, status)),
         }
         if header(&answered, CONTENT_ENCODING).is_some_and(|how| how != "identity") {
-            return Err(self.wrong("the server packs it, though it was asked not to"));
+            return Err(self.wrong("the server compresses it, against the request"));
         }
         if let Some(length) = answered.body().content_length() {
             self.learn(self.have + length)?;
@@ -202,11 +202,11 @@ impl Fetch<'_> {
     }
 
     /// Writes what comes behind what is there.
-    fn copy(&mut self, body: &mut Body) -> Result<Tried, Error> {
+    fn copy(&mut self, body: &mut Body) -> Result<Tried, ModelsError> {
         let mut from = body.with_config().limit(u64::MAX).reader();
         let mut buffer = vec![0; BUFFER];
         loop {
-            self.step(Step::Have(self.have))?;
+            self.step(PullStep::Have(self.have))?;
             let n = match from.read(&mut buffer) {
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -220,18 +220,18 @@ impl Fetch<'_> {
             }
             self.file
                 .write_all(&buffer[..n])
-                .map_err(Error::io(&self.path))?;
+                .map_err(ModelsError::io(&self.path))?;
             self.have += n as u64;
         }
-        self.step(Step::Have(self.have))?;
+        self.step(PullStep::Have(self.have))?;
         Ok(match self.whole {
             Some(whole) if self.have < whole => self.early("it ended early"),
             _ => Tried::Whole,
         })
     }
 
-    /// The length of the whole file, said by somebody. Two who say different things are an error.
-    fn learn(&mut self, whole: u64) -> Result<(), Error> {
+    /// Takes a length of the whole file. Two different lengths are an error.
+    fn learn(&mut self, whole: u64) -> Result<(), ModelsError> {
         match self.whole {
             Some(known) if known != whole => Err(self.wrong(&format!(
                 "the server announces {whole} bytes where {known} belong"
@@ -243,18 +243,18 @@ impl Fetch<'_> {
         }
     }
 
-    fn room(&self) -> Result<(), Error> {
+    fn room(&self) -> Result<(), ModelsError> {
         let missing = self
             .whole
             .map_or(0, |whole| whole.saturating_sub(self.have));
         room(self.path.parent().unwrap_or(&self.path), missing)
     }
 
-    fn start_over(&mut self) -> Result<(), Error> {
+    fn start_over(&mut self) -> Result<(), ModelsError> {
         self.file
             .set_len(0)
             .and_then(|()| self.file.seek(SeekFrom::Start(0)))
-            .map_err(Error::io(&self.path))?;
+            .map_err(ModelsError::io(&self.path))?;
         self.have = 0;
         // Another version of the file may have another length.
         self.whole = self.wanted.bytes;
@@ -262,8 +262,8 @@ impl Fetch<'_> {
     }
 
     /// Reads all bytes once more where a sum is known, and waits until they are on the disk.
-    fn prove(&mut self) -> Result<u64, Error> {
-        self.file.sync_all().map_err(Error::io(&self.path))?;
+    fn prove(&mut self) -> Result<u64, ModelsError> {
+        self.file.sync_all().map_err(ModelsError::io(&self.path))?;
         let Some(want) = &self.wanted.sum else {
             return Ok(self.have);
         };
@@ -287,7 +287,7 @@ impl Fetch<'_> {
     }
 
     /// Writes down what the server calls this version, where no sum proves it at the end.
-    fn keep_version(&self, answered: &Response<Body>) -> Result<(), Error> {
+    fn keep_version(&self, answered: &Response<Body>) -> Result<(), ModelsError> {
         if self.wanted.sum.is_some() {
             return Ok(());
         }
@@ -301,35 +301,35 @@ impl Fetch<'_> {
                 removed => removed,
             },
         };
-        kept.map_err(Error::io(&path))
+        kept.map_err(ModelsError::io(&path))
     }
 
-    fn step(&mut self, step: Step<'_>) -> Result<(), Error> {
+    fn step(&mut self, step: PullStep<'_>) -> Result<(), ModelsError> {
         match (self.watch)(step) {
             true => Ok(()),
-            false => Err(Error::Interrupted),
+            false => Err(ModelsError::Interrupted),
         }
     }
 
     fn early(&self, why: &str) -> Tried {
-        let error = Error::Network {
+        let error = ModelsError::Network {
             what: shown(&self.wanted.url),
             why: why.to_owned(),
         };
         Tried::Early(error, None)
     }
 
-    fn wrong(&self, why: &str) -> Error {
-        Error::wrong(&self.wanted.name, why)
+    fn wrong(&self, why: &str) -> ModelsError {
+        ModelsError::wrong(&self.wanted.name, why)
     }
 }
 
-/// Waits, and ends early when somebody asks for it.
-pub fn pause(how_long: Duration, why: &str, watch: &mut Watch<'_>) -> Result<(), Error> {
+/// Waits, and ends early when the watcher stops the pull.
+pub fn pause(how_long: Duration, why: &str, watch: &mut PullWatch<'_>) -> Result<(), ModelsError> {
     let until = Instant::now() + how_long;
     loop {
-        if !watch(Step::Again(why)) {
-            return Err(Error::Interrupted);
+        if !watch(PullStep::Again(why)) {
+            return Err(ModelsError::Interrupted);
         }
         match until.checked_duration_since(Instant::now()) {
             Some(left) if !left.is_zero() => std::thread::sleep(left.min(GLANCE)),
@@ -339,14 +339,14 @@ pub fn pause(how_long: Duration, why: &str, watch: &mut Watch<'_>) -> Result<(),
 }
 
 /// Refuses what the disk of a folder has no room for, before any of it is written.
-pub fn room(folder: &Path, missing: u64) -> Result<(), Error> {
+pub fn room(folder: &Path, missing: u64) -> Result<(), ModelsError> {
     let Ok(stat) = rustix::fs::statvfs(folder) else {
         return Ok(());
     };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let need = missing.saturating_add(RESERVE);
     match missing > 0 && need > free {
-        true => Err(Error::NoRoom {
+        true => Err(ModelsError::NoRoom {
             folder: folder.to_owned(),
             need,
             free,
@@ -355,24 +355,24 @@ pub fn room(folder: &Path, missing: u64) -> Result<(), Error> {
     }
 }
 
-/// The SHA-256 of a file's bytes in hexadecimal. `watch` hears how many were read.
+/// The SHA-256 of a file's bytes in hexadecimal. `watch` gets the number of bytes that were read.
 ///
 /// # Errors
-/// What the system said; [`Error::Interrupted`].
-pub fn sum(mut file: &File, path: &Path, watch: &mut Watch<'_>) -> Result<String, Error> {
-    file.rewind().map_err(Error::io(path))?;
+/// The error of the operating system; [`ModelsError::Interrupted`].
+pub fn sum(mut file: &File, path: &Path, watch: &mut PullWatch<'_>) -> Result<String, ModelsError> {
+    file.rewind().map_err(ModelsError::io(path))?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; BUFFER];
     let mut read = 0;
     loop {
-        let n = file.read(&mut buffer).map_err(Error::io(path))?;
+        let n = file.read(&mut buffer).map_err(ModelsError::io(path))?;
         if n == 0 {
             break;
         }
         hasher.update(&buffer[..n]);
         read += n as u64;
-        if !watch(Step::Proving(read)) {
-            return Err(Error::Interrupted);
+        if !watch(PullStep::Proving(read)) {
+            return Err(ModelsError::Interrupted);
         }
     }
     Ok(hasher

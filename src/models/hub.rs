@@ -5,7 +5,7 @@
 //! models--OWNER--REPO/blobs/SUM.incomplete       what came so far
 //! models--OWNER--REPO/snapshots/COMMIT/FILE      a link to a blob
 //! models--OWNER--REPO/refs/main                  the commit of the branch
-//! .locks/models--OWNER--REPO/SUM.lock            held by who fetches that blob
+//! .locks/models--OWNER--REPO/SUM.lock            held by the process that fetches that blob
 //! ```
 //!
 //! A file counts when its link leads to bytes; a link that leads nowhere is no file.
@@ -14,7 +14,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use super::Error;
+use super::ModelsError;
 use super::source::Repo;
 use crate::durable::{self, Attributes, Links};
 use crate::llama::gguf;
@@ -125,11 +125,17 @@ impl Hub {
     /// Names a blob as a file of a snapshot. What is in the place is replaced in one step.
     ///
     /// # Errors
-    /// What the system said.
-    pub fn name(&self, repo: &Repo, commit: &str, file: &str, oid: &str) -> Result<PathBuf, Error> {
+    /// The error of the operating system.
+    pub fn name(
+        &self,
+        repo: &Repo,
+        commit: &str,
+        file: &str,
+        oid: &str,
+    ) -> Result<PathBuf, ModelsError> {
         let link = self.link(repo, commit, file);
         let above = link.parent().unwrap_or(&self.root);
-        fs::create_dir_all(above).map_err(Error::io(above))?;
+        fs::create_dir_all(above).map_err(ModelsError::io(above))?;
         let up = "../".repeat(2 + file.matches('/').count());
         let target = PathBuf::from(format!("{up}blobs/{oid}"));
         if fs::read_link(&link).is_ok_and(|old| old == target) {
@@ -140,32 +146,32 @@ impl Hub {
         make_link(&target, &draft, &self.blob(repo, oid))
             .and_then(|()| fs::rename(&draft, &link))
             .inspect_err(|_| drop(fs::remove_file(&draft)))
-            .map_err(Error::io(&link))?;
-        durable::sync_folder(above).map_err(Error::io(above))?;
+            .map_err(ModelsError::io(&link))?;
+        durable::sync_folder(above).map_err(ModelsError::io(above))?;
         Ok(link)
     }
 
     /// Writes down which commit the main branch has.
     ///
     /// # Errors
-    /// What the system said.
-    pub fn set_main(&self, repo: &Repo, commit: &str) -> Result<(), Error> {
+    /// The error of the operating system.
+    pub fn set_main(&self, repo: &Repo, commit: &str) -> Result<(), ModelsError> {
         let path = self.folder(repo).join("refs/main");
         if self::commit(&path).as_deref() == Some(commit) {
             return Ok(());
         }
         let above = self.folder(repo).join("refs");
-        fs::create_dir_all(&above).map_err(Error::io(&above))?;
+        fs::create_dir_all(&above).map_err(ModelsError::io(&above))?;
         durable::replace(&path, commit.as_bytes(), Attributes::Kept, Links::Refuse)
-            .map_err(|error| Error::io(&path)(std::io::Error::other(error)))
+            .map_err(|error| ModelsError::io(&path)(std::io::Error::other(error)))
     }
 
     /// Removes a model: all files of a split one from every snapshot, and each blob that no snapshot
     /// names any more. Returns the bytes that are free now.
     ///
     /// # Errors
-    /// What the system said.
-    pub fn remove(&self, model: &Cached) -> Result<u64, Error> {
+    /// The error of the operating system.
+    pub fn remove(&self, model: &Cached) -> Result<u64, ModelsError> {
         let folder = self.folder(&model.repo);
         let names = gguf::split_paths(Path::new(&model.file));
         let mut blobs = Vec::new();
@@ -178,7 +184,7 @@ impl Hub {
                 if meta.is_symlink() {
                     blobs.extend(link.canonicalize());
                 }
-                fs::remove_file(&link).map_err(Error::io(&link))?;
+                fs::remove_file(&link).map_err(ModelsError::io(&link))?;
             }
         }
         let named: Vec<PathBuf> = self
@@ -201,7 +207,7 @@ impl Hub {
                 continue;
             }
             freed += blob.metadata().map_or(0, |meta| meta.len());
-            fs::remove_file(&blob).map_err(Error::io(&blob))?;
+            fs::remove_file(&blob).map_err(ModelsError::io(&blob))?;
         }
         Ok(freed)
     }

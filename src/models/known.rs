@@ -1,4 +1,4 @@
-//! Every model of this machine, whoever brought it: files of npast's own folder, of the hub's cache,
+//! Every model on this machine, also of other programs: files of npast's own folder, of the hub's cache,
 //! and of Ollama's store. Each has one name that `-m` takes.
 
 use std::ffi::OsString;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::hub::{self, Cached, Hub};
 use super::source::Repo;
-use super::{Error, ollama};
+use super::{ModelsError, ollama};
 use crate::durable::{self, Attributes, Links, private};
 use crate::llama::gguf;
 
@@ -21,7 +21,7 @@ pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// Where models are looked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Places {
+pub struct ModelPlaces {
     /// npast's own folder.
     pub folder: PathBuf,
     /// The hub's cache, if there is a place for it.
@@ -30,32 +30,32 @@ pub struct Places {
     pub ollama: Vec<PathBuf>,
 }
 
-/// Who brought a model.
+/// The program that put a model on this machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// It lies in npast's folder.
+    /// npast's own folder.
     Folder,
-    /// It lies in the hub's cache.
+    /// The cache of the hub.
     Hub(Cached),
-    /// It is Ollama's.
+    /// Ollama's store.
     Ollama,
 }
 
 /// A model that can be opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Found {
+pub struct LocalModel {
     /// What `-m` takes.
     pub name: String,
     /// The file, of a split model the first.
     pub path: PathBuf,
-    /// Who brought it.
+    /// Where it was found.
     pub origin: Origin,
 }
 
-impl Places {
+impl ModelPlaces {
     /// The hub's cache as llama.cpp finds it, Ollama's store as Ollama does; `folder` is npast's
     /// own.
-    pub fn find(folder: PathBuf, env: Env<'_>) -> Places {
+    pub fn find(folder: PathBuf, env: Env<'_>) -> ModelPlaces {
         let set = |name: &str| {
             let value = env(name).filter(|value| !value.is_empty())?;
             std::path::absolute(value).ok()
@@ -78,7 +78,7 @@ impl Places {
                 own.into_iter().chain([service]).collect()
             }
         };
-        Places {
+        ModelPlaces {
             folder,
             hub: hub.map(Hub::new),
             ollama,
@@ -86,14 +86,14 @@ impl Places {
     }
 
     /// Every model, npast's own first.
-    pub fn all(&self) -> Vec<Found> {
+    pub fn all(&self) -> Vec<LocalModel> {
         let mut all = self.own();
         if let Some(hub) = &self.hub {
             let cached = hub.models();
             all.extend(cached.iter().map(|one| of_hub(one, &cached)));
         }
         for root in &self.ollama {
-            all.extend(ollama::models(root).into_iter().map(|stored| Found {
+            all.extend(ollama::models(root).into_iter().map(|stored| LocalModel {
                 name: format!("ollama:{}", stored.name),
                 path: stored.path,
                 origin: Origin::Ollama,
@@ -103,7 +103,7 @@ impl Places {
     }
 
     /// The models of npast's own folder.
-    pub fn own(&self) -> Vec<Found> {
+    pub fn own(&self) -> Vec<LocalModel> {
         let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
         let mut all: Vec<PathBuf> = entries
             .take(MAX_ENTRIES)
@@ -113,7 +113,7 @@ impl Places {
             .filter(|p| gguf::split_paths(p).first() == Some(p))
             .collect();
         all.sort();
-        let found = |path: PathBuf| Found {
+        let found = |path: PathBuf| LocalModel {
             name: stem(&path),
             path,
             origin: Origin::Folder,
@@ -123,7 +123,7 @@ impl Places {
 
     /// The model of that name: one of npast's folder with or without `.gguf`, `hf:OWNER/REPO[:TAG]`
     /// of the cache, or `ollama:NAME[:TAG]`.
-    pub fn named(&self, name: &str) -> Option<Found> {
+    pub fn named(&self, name: &str) -> Option<LocalModel> {
         if let Some(rest) = name.strip_prefix("hf:") {
             let (repo, tag) = match rest.split_once(':') {
                 Some((repo, tag)) => (repo, Some(tag)),
@@ -148,7 +148,7 @@ impl Places {
         let whole = self.folder.join(name);
         let with = self.folder.join(format!("{name}.gguf"));
         let path = [whole, with].into_iter().find(|path| path.is_file())?;
-        Some(Found {
+        Some(LocalModel {
             name: stem(&path),
             path,
             origin: Origin::Folder,
@@ -157,11 +157,11 @@ impl Places {
 
     /// The model whose file is called that, if there is one and no other: what a session writes down
     /// of its model.
-    pub fn with_file_name(&self, name: &str) -> Option<Found> {
-        let called = |found: &Found| found.path.file_name().is_some_and(|file| file == name);
+    pub fn with_file_name(&self, name: &str) -> Option<LocalModel> {
+        let called = |found: &LocalModel| found.path.file_name().is_some_and(|file| file == name);
         let own = self.folder.join(name);
         if Path::new(name).components().count() == 1 && own.is_file() {
-            return Some(Found {
+            return Some(LocalModel {
                 name: stem(&own),
                 path: own,
                 origin: Origin::Folder,
@@ -188,24 +188,24 @@ impl Places {
     /// Takes the model of that name where none is named, from now on.
     ///
     /// # Errors
-    /// What the system said.
-    pub fn set_default(&self, name: &str) -> Result<(), Error> {
+    /// The error of the operating system.
+    pub fn set_default(&self, name: &str) -> Result<(), ModelsError> {
         let path = self.default_file();
-        private::folder(&self.folder).map_err(Error::io(&self.folder))?;
+        private::folder(&self.folder).map_err(ModelsError::io(&self.folder))?;
         let text = format!("{name}\n");
         durable::replace(&path, text.as_bytes(), Attributes::Private, Links::Follow)
-            .map_err(|error| Error::io(&path)(std::io::Error::other(error)))
+            .map_err(|error| ModelsError::io(&path)(std::io::Error::other(error)))
     }
 
     /// Takes no model where none is named.
     ///
     /// # Errors
-    /// What the system said.
-    pub fn clear_default(&self) -> Result<(), Error> {
+    /// The error of the operating system.
+    pub fn clear_default(&self) -> Result<(), ModelsError> {
         let path = self.default_file();
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io(&path)(error))
+                Err(ModelsError::io(&path)(error))
             }
             _ => Ok(()),
         }
@@ -218,14 +218,14 @@ impl Places {
     /// Removes a model from the disk. Returns the bytes that are free now.
     ///
     /// # Errors
-    /// What the system said; [`Error::Foreign`] for one of Ollama's.
-    pub fn remove(&self, found: &Found) -> Result<u64, Error> {
+    /// The error of the operating system; [`ModelsError::Foreign`] for one of Ollama's.
+    pub fn remove(&self, found: &LocalModel) -> Result<u64, ModelsError> {
         match &found.origin {
             Origin::Hub(cached) => match &self.hub {
                 Some(hub) => hub.remove(cached),
-                None => Err(Error::NoPlace),
+                None => Err(ModelsError::NoPlace),
             },
-            Origin::Ollama => Err(Error::Foreign {
+            Origin::Ollama => Err(ModelsError::Foreign {
                 name: found.name.clone(),
                 owner: "Ollama",
             }),
@@ -237,7 +237,7 @@ impl Places {
                     };
                     // Of a link only the link goes.
                     freed += if meta.is_file() { meta.len() } else { 0 };
-                    std::fs::remove_file(&path).map_err(Error::io(&path))?;
+                    std::fs::remove_file(&path).map_err(ModelsError::io(&path))?;
                 }
                 Ok(freed)
             }
@@ -246,7 +246,7 @@ impl Places {
 }
 
 /// The shortest name that means this file among those of its repository.
-fn of_hub(one: &Cached, all: &[Cached]) -> Found {
+fn of_hub(one: &Cached, all: &[Cached]) -> LocalModel {
     let beside: Vec<&str> = all
         .iter()
         .filter(|c| c.repo == one.repo)
@@ -257,7 +257,7 @@ fn of_hub(one: &Cached, all: &[Cached]) -> Found {
         .into_iter()
         .flatten()
         .find(|tag| hub::pick(&beside, Some(tag)) == Some(&one.file));
-    Found {
+    LocalModel {
         name: format!("hf:{}:{}", one.repo, tag.unwrap_or(&one.file)),
         path: one.path.clone(),
         origin: Origin::Hub(one.clone()),

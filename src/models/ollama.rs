@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::source::Sum;
+use super::source::Sha256Text;
 
 /// Largest manifest that is read, in bytes.
 const MAX_MANIFEST: u64 = 1 << 20;
@@ -18,15 +18,15 @@ const MODEL: &str = "application/vnd.ollama.image.model";
 
 /// A model of Ollama's.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Stored {
-    /// As Ollama is asked for it: `NAME:TAG`, or `SPACE/NAME:TAG`.
+pub struct OllamaModel {
+    /// The name that Ollama's own commands take: `NAME:TAG`, or `SPACE/NAME:TAG`.
     pub name: String,
     /// The blob.
     pub path: PathBuf,
 }
 
 /// The models of a store whose bytes are there, sorted.
-pub fn models(root: &Path) -> Vec<Stored> {
+pub fn models(root: &Path) -> Vec<OllamaModel> {
     let mut all = Vec::new();
     for host in folder(&root.join("manifests")) {
         for space in folder(&host) {
@@ -41,7 +41,7 @@ pub fn models(root: &Path) -> Vec<Stored> {
     all
 }
 
-fn stored(root: &Path, host: &Path, space: &Path, name: &Path, tag: &Path) -> Option<Stored> {
+fn stored(root: &Path, host: &Path, space: &Path, name: &Path, tag: &Path) -> Option<OllamaModel> {
     let blob = model_blob(&manifest(tag)?)?;
     let path = root.join("blobs").join(format!("sha256-{}", blob.as_str()));
     let word = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
@@ -53,7 +53,7 @@ fn stored(root: &Path, host: &Path, space: &Path, name: &Path, tag: &Path) -> Op
     if host != "registry.ollama.ai" {
         full = format!("{host}/{full}");
     }
-    path.is_file().then_some(Stored { name: full, path })
+    path.is_file().then_some(OllamaModel { name: full, path })
 }
 
 fn manifest(path: &Path) -> Option<Value> {
@@ -68,14 +68,14 @@ fn manifest(path: &Path) -> Option<Value> {
 }
 
 /// The sum of the only model layer. A model of several is not one file.
-fn model_blob(manifest: &Value) -> Option<Sum> {
+fn model_blob(manifest: &Value) -> Option<Sha256Text> {
     let layers = manifest["layers"].as_array()?;
     let mut models = layers.iter().filter(|layer| layer["mediaType"] == MODEL);
     let (only, other) = (models.next()?, models.next());
     if other.is_some() {
         return None;
     }
-    Sum::parse(only["digest"].as_str()?.strip_prefix("sha256:")?)
+    Sha256Text::parse(only["digest"].as_str()?.strip_prefix("sha256:")?)
 }
 
 fn folder(path: &Path) -> Vec<PathBuf> {

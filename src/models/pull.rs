@@ -1,4 +1,4 @@
-//! Bringing a model: what belongs to it is asked for, the disk is looked at, and each file comes
+//! Downloading a model: npast reads the list of its files, checks the free space, and fetches each file
 //! under a lock and under the name of something unfinished. Only bytes that are proven to be what was
 //! announced, and to be a GGUF file, get the name under which they are used.
 
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::file::{self, Wanted};
 use super::hub::{self, Hub};
-use super::known::Places;
-use super::remote::{Client, passes};
-use super::source::{Repo, Source, Sum};
-use super::{Error, Step, Watch};
+use super::known::ModelPlaces;
+use super::remote::{HubClient, passes};
+use super::source::{PullSource, Repo, Sha256Text};
+use super::{ModelsError, PullStep, PullWatch};
 use crate::durable;
 use crate::llama::gguf;
 
@@ -44,43 +44,45 @@ struct Listed {
     bytes: u64,
     /// The name of its blob: the sum of its bytes, for a small file something else.
     oid: String,
-    sum: Option<Sum>,
+    sum: Option<Sha256Text>,
 }
 
 /// Brings a model.
 ///
 /// # Errors
-/// See [`Error`]; whatever went wrong, nothing wrong lies under a name that is used.
+/// See [`ModelsError`]; whatever went wrong, nothing wrong lies under a name that is used.
 pub fn pull(
-    places: &Places,
-    client: &Client,
-    source: &Source,
-    watch: &mut Watch<'_>,
-) -> Result<Pulled, Error> {
+    places: &ModelPlaces,
+    client: &HubClient,
+    source: &PullSource,
+    watch: &mut PullWatch<'_>,
+) -> Result<Pulled, ModelsError> {
     match source {
-        Source::Hub { repo, tag } => {
-            let hub = places.hub.as_ref().ok_or(Error::NoPlace)?;
+        PullSource::Hub { repo, tag } => {
+            let hub = places.hub.as_ref().ok_or(ModelsError::NoPlace)?;
             from_hub(places, hub, client, repo, tag.as_deref(), watch)
         }
-        Source::Url { url, name, sum } => from_url(places, client, url, name, sum.as_ref(), watch),
+        PullSource::Url { url, name, sum } => {
+            from_url(places, client, url, name, sum.as_ref(), watch)
+        }
     }
 }
 
 fn from_hub(
-    places: &Places,
+    places: &ModelPlaces,
     hub: &Hub,
-    client: &Client,
+    client: &HubClient,
     repo: &Repo,
     tag: Option<&str>,
-    watch: &mut Watch<'_>,
-) -> Result<Pulled, Error> {
+    watch: &mut PullWatch<'_>,
+) -> Result<Pulled, ModelsError> {
     let answer = ask(
         client,
         &format!("/api/models/{repo}/revision/main?blobs=true"),
         watch,
     )?;
     let commit = answer["sha"].as_str().filter(|sha| hub::is_commit(sha));
-    let commit = commit.ok_or_else(|| Error::wrong(repo.as_str(), "it names no commit"))?;
+    let commit = commit.ok_or_else(|| ModelsError::wrong(repo.as_str(), "it names no commit"))?;
     let listed = listed(&answer);
     let wanted = choose(repo, &listed, tag)?;
     let bytes = wanted.iter().map(|one| one.bytes).sum();
@@ -94,7 +96,7 @@ fn from_hub(
     let folder = hub.folder(repo);
     if !was_there {
         let blobs = folder.join("blobs");
-        fs::create_dir_all(&blobs).map_err(Error::io(&blobs))?;
+        fs::create_dir_all(&blobs).map_err(ModelsError::io(&blobs))?;
         file::room(&blobs, need)?;
     }
     for one in missing {
@@ -125,7 +127,7 @@ fn listed(answer: &Value) -> Vec<Listed> {
             .as_str()
             .filter(|file| hub::is_inside(file))?;
         let large = &one["lfs"];
-        let sum = large["sha256"].as_str().and_then(Sum::parse);
+        let sum = large["sha256"].as_str().and_then(Sha256Text::parse);
         let oid = match &sum {
             Some(sum) => sum.as_str().to_owned(),
             None => one["blobId"]
@@ -149,7 +151,7 @@ fn choose<'a>(
     repo: &Repo,
     listed: &'a [Listed],
     tag: Option<&str>,
-) -> Result<Vec<&'a Listed>, Error> {
+) -> Result<Vec<&'a Listed>, ModelsError> {
     let mut models: Vec<&str> = listed.iter().map(|one| one.file.as_str()).collect();
     models.retain(|file| hub::is_model(file));
     models.sort_unstable();
@@ -158,7 +160,7 @@ fn choose<'a>(
         let mut there: Vec<String> = models.iter().map(name).collect();
         there.dedup();
         there.truncate(SHOWN);
-        Error::NoFile {
+        ModelsError::NoFile {
             repo: repo.to_string(),
             what,
             there,
@@ -190,12 +192,12 @@ fn unfinished(hub: &Hub, repo: &Repo, one: &Listed) -> PathBuf {
 
 fn bring(
     hub: &Hub,
-    client: &Client,
+    client: &HubClient,
     repo: &Repo,
     commit: &str,
     one: &Listed,
-    watch: &mut Watch<'_>,
-) -> Result<(), Error> {
+    watch: &mut PullWatch<'_>,
+) -> Result<(), ModelsError> {
     let _lock = lock(&hub.lock(repo, &one.oid), &one.file, watch)?;
     // Who held it may have brought the file.
     if is_there(hub, repo, one) {
@@ -217,20 +219,20 @@ fn bring(
 }
 
 fn from_url(
-    places: &Places,
-    client: &Client,
+    places: &ModelPlaces,
+    client: &HubClient,
     url: &str,
     name: &str,
-    sum: Option<&Sum>,
-    watch: &mut Watch<'_>,
-) -> Result<Pulled, Error> {
+    sum: Option<&Sha256Text>,
+    watch: &mut PullWatch<'_>,
+) -> Result<Pulled, ModelsError> {
     let folder = &places.folder;
-    durable::private::folder(folder).map_err(Error::io(folder))?;
+    durable::private::folder(folder).map_err(ModelsError::io(folder))?;
     let parts = gguf::split_paths(Path::new(name));
     if parts.len() > 1 && (parts.len() > MAX_FILES || parts[0] != Path::new(name) || sum.is_some())
     {
         let why = "of a split model the first file is named, and no sum";
-        return Err(Error::source(url, why));
+        return Err(ModelsError::source(url, why));
     }
     let mut pulled = Pulled {
         name: name.trim_end_matches(".gguf").to_owned(),
@@ -255,13 +257,13 @@ fn from_url(
             finish(&hidden, &place, &part)?;
             pulled.was_there = false;
         } else if let Some(sum) = sum {
-            let there = File::open(&place).map_err(Error::io(&place))?;
+            let there = File::open(&place).map_err(ModelsError::io(&place))?;
             if file::sum(&there, &place, watch)? != sum.as_str() {
                 let why = format!("{} lies there and has another sum", place.display());
-                return Err(Error::wrong(&part, why));
+                return Err(ModelsError::wrong(&part, why));
             }
         }
-        pulled.bytes += place.metadata().map_err(Error::io(&place))?.len();
+        pulled.bytes += place.metadata().map_err(ModelsError::io(&place))?.len();
     }
     Ok(pulled)
 }
@@ -277,53 +279,53 @@ fn beside(url: &str, name: &str) -> String {
 }
 
 /// Gives proven bytes the name under which they are used, if they are a whole GGUF file.
-fn finish(from: &Path, to: &Path, name: &str) -> Result<(), Error> {
-    if let Err(error) = gguf::Reader::open(from) {
+fn finish(from: &Path, to: &Path, name: &str) -> Result<(), ModelsError> {
+    if let Err(error) = gguf::GgufReader::open(from) {
         let why = match error {
             gguf::GgufError::Malformed { reason, .. } => reason,
             other => other.to_string(),
         };
         let _ = fs::remove_file(from);
         let _ = fs::remove_file(file::version_file(from));
-        return Err(Error::wrong(
+        return Err(ModelsError::wrong(
             name,
             format!("it is no usable GGUF file: {why}"),
         ));
     }
-    fs::rename(from, to).map_err(Error::io(to))?;
+    fs::rename(from, to).map_err(ModelsError::io(to))?;
     let _ = fs::remove_file(file::version_file(from));
     let above = to.parent().unwrap_or(to);
-    durable::sync_folder(above).map_err(Error::io(above))
+    durable::sync_folder(above).map_err(ModelsError::io(above))
 }
 
 /// Takes a lock, and waits for who holds it.
-fn lock(path: &Path, name: &str, watch: &mut Watch<'_>) -> Result<File, Error> {
+fn lock(path: &Path, name: &str, watch: &mut PullWatch<'_>) -> Result<File, ModelsError> {
     let above = path.parent().unwrap_or(path);
-    fs::create_dir_all(above).map_err(Error::io(above))?;
+    fs::create_dir_all(above).map_err(ModelsError::io(above))?;
     let mut options = fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    let file = options.open(path).map_err(Error::io(path))?;
+    let file = options.open(path).map_err(ModelsError::io(path))?;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {
-                if !watch(Step::Waiting(name)) {
-                    return Err(Error::Interrupted);
+                if !watch(PullStep::Waiting(name)) {
+                    return Err(ModelsError::Interrupted);
                 }
                 std::thread::sleep(file::GLANCE);
             }
-            Err(TryLockError::Error(error)) => return Err(Error::io(path)(error)),
+            Err(TryLockError::Error(error)) => return Err(ModelsError::io(path)(error)),
         }
     }
 }
 
-/// A question to the hub, asked again where the answer may be another one in a moment.
-fn ask(client: &Client, path: &str, watch: &mut Watch<'_>) -> Result<Value, Error> {
+/// A request to the hub, repeated where the answer may be another one in a moment.
+fn ask(client: &HubClient, path: &str, watch: &mut PullWatch<'_>) -> Result<Value, ModelsError> {
     let mut tries = 0;
     loop {
         let error = match client.api(path) {
-            Err(error @ Error::Network { .. }) => error,
-            Err(error @ Error::Status { status, .. }) if passes(status) => error,
+            Err(error @ ModelsError::Network { .. }) => error,
+            Err(error @ ModelsError::Status { status, .. }) if passes(status) => error,
             answered => return answered,
         };
         tries += 1;

@@ -10,10 +10,10 @@ use ureq::http::Response;
 use ureq::http::header::{AUTHORIZATION, IF_RANGE, RANGE};
 use ureq::{Agent, Body, Proxy};
 
-use super::Error;
+use super::ModelsError;
 use super::known::Env;
 
-/// The hub that is asked without `HF_ENDPOINT`.
+/// The hub that is used without `HF_ENDPOINT`.
 const HUB: &str = "https://huggingface.co";
 /// Largest answer of the API that is read, in bytes.
 const MAX_ANSWER: u64 = 32 << 20;
@@ -24,15 +24,15 @@ const SILENT: Duration = Duration::from_secs(30);
 const MAX_REDIRECTS: u32 = 5;
 /// First wait before something is tried again; each next one is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Longest wait that a server can ask for, in seconds.
+/// Longest wait that a server can demand, in seconds.
 pub const MAX_WAIT: u64 = 60;
 
 /// How the hub is reached.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Access {
+pub struct HubAccess {
     /// Its address, without a slash at the end.
     pub endpoint: String,
-    /// Who asks.
+    /// The name that npast gives to servers.
     pub token: Option<String>,
     /// Whether the proxy of this process's environment is used.
     pub proxy: bool,
@@ -40,12 +40,12 @@ pub struct Access {
     pub pause: Duration,
 }
 
-impl Access {
+impl HubAccess {
     /// `HF_ENDPOINT` and `HF_TOKEN`.
     ///
     /// # Errors
-    /// [`Error::Variable`] for one that cannot be used.
-    pub fn find(env: Env<'_>) -> Result<Access, Error> {
+    /// [`ModelsError::Variable`] for one that cannot be used.
+    pub fn find(env: Env<'_>) -> Result<HubAccess, ModelsError> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
         let endpoint = match set("HF_ENDPOINT") {
             None => HUB.to_owned(),
@@ -54,7 +54,7 @@ impl Access {
                 let good = text.starts_with("https://") || text.starts_with("http://");
                 let plain = !text.contains(|c: char| c.is_control() || c.is_whitespace());
                 if !good || !plain || text.parse::<ureq::http::Uri>().is_err() {
-                    return Err(Error::Variable {
+                    return Err(ModelsError::Variable {
                         name: "HF_ENDPOINT",
                         why: "it is no address such as https://huggingface.co",
                     });
@@ -68,7 +68,7 @@ impl Access {
                 let text = value.to_str().unwrap_or_default().trim();
                 let good = text.len() <= 4096 && text.bytes().all(|b| b.is_ascii_graphic());
                 if !good || text.is_empty() {
-                    return Err(Error::Variable {
+                    return Err(ModelsError::Variable {
                         name: "HF_TOKEN",
                         why: "a token is one word of plain letters and digits",
                     });
@@ -76,7 +76,7 @@ impl Access {
                 Some(text.to_owned())
             }
         };
-        Ok(Access {
+        Ok(HubAccess {
             endpoint,
             token,
             proxy: true,
@@ -86,22 +86,22 @@ impl Access {
 }
 
 /// A client for one pull.
-pub struct Client {
+pub struct HubClient {
     agent: Agent,
-    access: Access,
+    access: HubAccess,
 }
 
-/// Where the bytes of a file are asked for from.
-pub struct From<'a> {
+/// From which byte on a file is fetched.
+pub struct ByteRange<'a> {
     /// The first byte that is missing.
     pub at: u64,
     /// What the server called the file before, so that no two versions are mixed.
     pub version: Option<&'a str>,
 }
 
-impl Client {
-    /// A client that asks with this access.
-    pub fn new(access: Access) -> Client {
+impl HubClient {
+    /// A client that uses this access.
+    pub fn new(access: HubAccess) -> HubClient {
         let proxy = access.proxy.then(Proxy::try_from_env).flatten();
         let config = Agent::config_builder()
             .proxy(proxy)
@@ -117,7 +117,7 @@ impl Client {
             // A file's length must be the length of its bytes.
             .accept_encoding(AutoHeaderValue::Provided("identity".to_owned().into()))
             .build();
-        Client {
+        HubClient {
             agent: config.new_agent(),
             access,
         }
@@ -128,18 +128,18 @@ impl Client {
         &self.access.endpoint
     }
 
-    /// How long is waited before the try number `tries`, counted from 1; `asked` is what the server
-    /// asked for, in seconds.
-    pub fn wait(&self, tries: u32, asked: Option<u64>) -> Duration {
+    /// How long to wait before the try number `tries`, counted from 1; `demanded` is the server's own wait,
+    /// in seconds.
+    pub fn wait(&self, tries: u32, demanded: Option<u64>) -> Duration {
         let own = self.access.pause * 2u32.saturating_pow(tries.saturating_sub(1));
-        own.max(Duration::from_secs(asked.unwrap_or(0).min(MAX_WAIT)))
+        own.max(Duration::from_secs(demanded.unwrap_or(0).min(MAX_WAIT)))
     }
 
     /// An answer of the API, `path` beginning with a slash.
     ///
     /// # Errors
-    /// [`Error::Status`], [`Error::Network`], and [`Error::Wrong`] for one that is no JSON.
-    pub fn api(&self, path: &str) -> Result<Value, Error> {
+    /// [`ModelsError::Status`], [`ModelsError::Network`], and [`ModelsError::Wrong`] for one that is no JSON.
+    pub fn api(&self, path: &str) -> Result<Value, ModelsError> {
         let url = format!("{}{path}", self.access.endpoint);
         let mut answered = self.get(&url, None)?;
         if !answered.status().is_success() {
@@ -150,19 +150,23 @@ impl Client {
         reader
             .take(MAX_ANSWER)
             .read_to_string(&mut text)
-            .map_err(|error| Error::Network {
+            .map_err(|error| ModelsError::Network {
                 what: shown(&url),
                 why: error.to_string(),
             })?;
         serde_json::from_str(&text)
-            .map_err(|error| Error::wrong(&shown(&url), format!("it is no JSON: {error}")))
+            .map_err(|error| ModelsError::wrong(&shown(&url), format!("it is no JSON: {error}")))
     }
 
     /// The bytes at an address, from a place on. Whatever the status is, it is no error here.
     ///
     /// # Errors
-    /// [`Error::Network`].
-    pub fn get(&self, url: &str, from: Option<From<'_>>) -> Result<Response<Body>, Error> {
+    /// [`ModelsError::Network`].
+    pub fn get(
+        &self,
+        url: &str,
+        from: Option<ByteRange<'_>>,
+    ) -> Result<Response<Body>, ModelsError> {
         let mut request = self.agent.get(url);
         if let Some(token) = self.token_for(url) {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -173,15 +177,15 @@ impl Client {
                 request = request.header(IF_RANGE, version);
             }
         }
-        request.call().map_err(|error| Error::Network {
+        request.call().map_err(|error| ModelsError::Network {
             what: shown(url),
             why: reason(&error),
         })
     }
 
     /// A status that ends a pull.
-    pub fn refused(&self, url: &str, status: u16) -> Error {
-        Error::Status {
+    pub fn refused(&self, url: &str, status: u16) -> ModelsError {
+        ModelsError::Status {
             what: shown(url),
             status,
             token: self.token_for(url).is_some(),
@@ -224,12 +228,12 @@ fn reason(error: &ureq::Error) -> String {
 mod tests {
     use super::*;
 
-    fn access(vars: &[(&str, &str)]) -> Result<Access, Error> {
+    fn access(vars: &[(&str, &str)]) -> Result<HubAccess, ModelsError> {
         let env = |name: &str| {
             let found = vars.iter().find(|(n, _)| *n == name);
             found.map(|(_, value)| value.into())
         };
-        Access::find(&env)
+        HubAccess::find(&env)
     }
 
     #[test]
@@ -237,7 +241,7 @@ mod tests {
         let access =
             access(&[("HF_ENDPOINT", "https://hub.test/"), ("HF_TOKEN", "hf_x ")]).unwrap();
         assert_eq!(access.endpoint, "https://hub.test");
-        let client = Client::new(access);
+        let client = HubClient::new(access);
         let table = [
             ("https://hub.test/api/models/a/b", Some("hf_x")),
             ("https://hub.test.evil/api", None),

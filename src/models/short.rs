@@ -1,9 +1,9 @@
-//! The short names: chat models of known quality in sizes that fit common machines. Sizes are what
-//! a download takes, rounded; the pull itself asks the server. Shapes are those of each model's
+//! The short names: chat models of known quality in sizes that fit common machines. Sizes are the
+//! bytes of a download, rounded; the pull itself gets them from the server. Shapes are those of each model's
 //! `config.json`, so that what it takes in memory is known before it is fetched.
 
 use crate::llama::CacheType;
-use crate::slot::fit::{Cost, Demand, Layer};
+use crate::slot::fit::{ContextCost, Demand, LayerBytes};
 
 /// Bytes of an element of the embedding and the output matrix: between q4_K and q8_0.
 const OUTER: f64 = 0.7;
@@ -14,7 +14,7 @@ const MASK: u64 = 6;
 
 /// What a model's memory is made of; from its `config.json`, in that file's words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Shape {
+pub struct ModelShape {
     /// `num_hidden_layers`.
     pub layers: u64,
     /// Those of them that keep every position; the others have a window.
@@ -37,7 +37,7 @@ pub struct Shape {
     pub experts: u64,
 }
 
-impl Shape {
+impl ModelShape {
     /// Bytes of KV of one token in one layer, in f16.
     pub fn layer_token(&self) -> u64 {
         self.kv_heads * (self.head + self.head) * 2
@@ -61,17 +61,17 @@ pub struct Short {
     /// The licence, as the repository names it.
     pub licence: &'static str,
     /// What it takes in memory.
-    pub shape: Shape,
+    pub shape: ModelShape,
 }
 
 impl Short {
-    /// What it asks of memory with layers on a card, about; of a model that is here, llama.cpp counts
+    /// About how much memory it needs with layers on a card; of a model that is here, llama.cpp counts
     /// it.
     pub fn demand(&self) -> Demand {
         let shape = self.shape;
         let outer = ((shape.vocab * shape.width) as f64 * OUTER) as u64;
         let ends = if shape.tied { outer } else { 2 * outer };
-        let layer = Layer {
+        let layer = LayerBytes {
             weights: (self.megabytes * 1_000_000).saturating_sub(ends) / shape.layers,
             experts: shape.experts * 1_000_000 / shape.layers,
         };
@@ -82,7 +82,7 @@ impl Short {
         };
         let windows = (shape.layers - shape.full) * cells * shape.layer_token();
         // q8_0 has 34 bytes for 32 elements, which are 64 bytes in f16.
-        let cost = |cache, of: u64, to: u64| Cost {
+        let cost = |cache, of: u64, to: u64| ContextCost {
             cache,
             token: shape.token() * of / to,
             fixed: windows * of / to + UBATCH * shape.vocab * 4,
@@ -119,7 +119,7 @@ const fn short(
     source: &'static str,
     megabytes: u64,
     licence: &'static str,
-    shape: Shape,
+    shape: ModelShape,
 ) -> Short {
     Short {
         name,
@@ -131,8 +131,8 @@ const fn short(
 }
 
 /// Qwen 3 differs in depth and width alone.
-const fn qwen3(layers: u64, width: u64, tied: bool) -> Shape {
-    Shape {
+const fn qwen3(layers: u64, width: u64, tied: bool) -> ModelShape {
+    ModelShape {
         layers,
         full: layers,
         kv_heads: 8,
@@ -147,7 +147,7 @@ const fn qwen3(layers: u64, width: u64, tied: bool) -> Shape {
 }
 
 /// One layer of six keeps every position.
-const GEMMA_3_4B: Shape = Shape {
+const GEMMA_3_4B: ModelShape = ModelShape {
     layers: 34,
     full: 5,
     kv_heads: 4,
@@ -161,7 +161,7 @@ const GEMMA_3_4B: Shape = Shape {
 };
 
 /// Every second layer keeps every position. Of an expert's weights 4.25 bits are stored.
-const GPT_OSS_20B: Shape = Shape {
+const GPT_OSS_20B: ModelShape = ModelShape {
     layers: 24,
     full: 12,
     kv_heads: 8,
@@ -195,7 +195,7 @@ pub fn find(name: &str) -> Option<&'static Short> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Source;
+    use crate::models::PullSource;
 
     #[test]
     fn the_best_model_that_fits_is_offered_and_a_cpu_gets_one_that_answers_soon() {
@@ -219,7 +219,7 @@ mod tests {
         assert!(SHORT.is_sorted_by_key(|s| s.megabytes));
         for short in SHORT {
             assert!(
-                Source::parse(short.name, "https://hub.test").is_ok(),
+                PullSource::parse(short.name, "https://hub.test").is_ok(),
                 "{short:?}"
             );
         }

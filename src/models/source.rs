@@ -1,6 +1,6 @@
 //! What can be pulled, read from one word: `hf:OWNER/REPO[:QUANT]`, an address, or a short name.
 
-use super::Error;
+use super::ModelsError;
 use super::short;
 
 /// Longest word that is read.
@@ -52,13 +52,13 @@ impl std::fmt::Display for Repo {
 
 /// A SHA-256 in hexadecimal, in lower case.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Sum(String);
+pub struct Sha256Text(String);
 
-impl Sum {
+impl Sha256Text {
     /// 64 hexadecimal digits.
-    pub fn parse(text: &str) -> Option<Sum> {
+    pub fn parse(text: &str) -> Option<Sha256Text> {
         let good = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        good.then(|| Sum(text.to_ascii_lowercase()))
+        good.then(|| Sha256Text(text.to_ascii_lowercase()))
     }
 
     /// As text.
@@ -69,7 +69,7 @@ impl Sum {
 
 /// Something to pull.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Source {
+pub enum PullSource {
     /// A file of a repository, and the rest of it where it is split.
     Hub {
         /// The repository.
@@ -84,19 +84,19 @@ pub enum Source {
         /// The file's name.
         name: String,
         /// From the fragment `#sha256=…`.
-        sum: Option<Sum>,
+        sum: Option<Sha256Text>,
     },
 }
 
-impl Source {
+impl PullSource {
     /// Reads what was typed. `endpoint` is the hub's address: one that begins with it is one of the
     /// hub's files.
     ///
     /// # Errors
-    /// [`Error::Source`] says what is wrong.
-    pub fn parse(given: &str, endpoint: &str) -> Result<Source, Error> {
+    /// [`ModelsError::Source`] says what is wrong.
+    pub fn parse(given: &str, endpoint: &str) -> Result<PullSource, ModelsError> {
         if given.len() > MAX_WORD || given.chars().any(char::is_control) {
-            return Err(Error::source(given, "it is too long, or no text"));
+            return Err(ModelsError::source(given, "it is too long, or no text"));
         }
         if let Some(rest) = given.strip_prefix("hf:") {
             return hub(given, rest);
@@ -112,31 +112,31 @@ impl Source {
         }
         if Repo::parse(given.split(':').next().unwrap_or_default()).is_some() {
             let why = format!("a repository is written hf:{given}");
-            return Err(Error::source(given, why));
+            return Err(ModelsError::source(given, why));
         }
-        Err(Error::source(given, "no model has that short name"))
+        Err(ModelsError::source(given, "no model has that short name"))
     }
 }
 
-fn hub(given: &str, rest: &str) -> Result<Source, Error> {
+fn hub(given: &str, rest: &str) -> Result<PullSource, ModelsError> {
     let (repo, tag) = match rest.split_once(':') {
         Some((repo, tag)) => (repo, Some(tag)),
         None => (rest, None),
     };
     let repo = Repo::parse(repo)
-        .ok_or_else(|| Error::source(given, "it is not of the form hf:OWNER/REPO"))?;
+        .ok_or_else(|| ModelsError::source(given, "it is not of the form hf:OWNER/REPO"))?;
     if tag.is_some_and(|tag| tag.is_empty() || tag.len() > 256) {
-        return Err(Error::source(
+        return Err(ModelsError::source(
             given,
             "the part behind the colon is empty or long",
         ));
     }
     let tag = tag.map(str::to_owned);
-    Ok(Source::Hub { repo, tag })
+    Ok(PullSource::Hub { repo, tag })
 }
 
 /// The address of a file's page or of its bytes, on the hub's main branch.
-fn file_page(given: &str, endpoint: &str) -> Option<Source> {
+fn file_page(given: &str, endpoint: &str) -> Option<PullSource> {
     let rest = given.strip_prefix(endpoint)?.strip_prefix('/')?;
     let rest = rest.split(['?', '#']).next()?;
     let mut parts = rest.splitn(5, '/');
@@ -146,13 +146,13 @@ fn file_page(given: &str, endpoint: &str) -> Option<Source> {
     let file = (matches!(kind, "resolve" | "blob") && parts.next()? == "main")
         .then(|| parts.next())
         .flatten()?;
-    (file.ends_with(".gguf") && !file.contains('%')).then(|| Source::Hub {
+    (file.ends_with(".gguf") && !file.contains('%')).then(|| PullSource::Hub {
         repo,
         tag: Some(file.to_owned()),
     })
 }
 
-fn url(given: &str) -> Result<Source, Error> {
+fn url(given: &str) -> Result<PullSource, ModelsError> {
     let (url, fragment) = match given.split_once('#') {
         Some((url, fragment)) => (url, Some(fragment)),
         None => (given, None),
@@ -160,19 +160,19 @@ fn url(given: &str) -> Result<Source, Error> {
     let sum = match fragment {
         None => None,
         Some(fragment) => {
-            let sum = fragment.strip_prefix("sha256=").and_then(Sum::parse);
+            let sum = fragment.strip_prefix("sha256=").and_then(Sha256Text::parse);
             Some(sum.ok_or_else(|| {
-                Error::source(given, "behind # it takes sha256= and 64 hexadecimal digits")
+                ModelsError::source(given, "behind # it takes sha256= and 64 hexadecimal digits")
             })?)
         }
     };
-    let uri: ureq::http::Uri = url
-        .parse()
-        .map_err(|_| Error::source(given, "it is no address of the form https://host/path"))?;
+    let uri: ureq::http::Uri = url.parse().map_err(|_| {
+        ModelsError::source(given, "it is no address of the form https://host/path")
+    })?;
     let authority = uri.authority().map_or("", |a| a.as_str());
     if authority.is_empty() || authority.contains('@') {
         let why = "an address has a host, and no user or password in it";
-        return Err(Error::source(given, why));
+        return Err(ModelsError::source(given, why));
     }
     let name = uri.path().rsplit('/').next().unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -182,9 +182,9 @@ fn url(given: &str) -> Result<Source, Error> {
         || !name.chars().all(plain)
     {
         let why = "its last part is not a plain file name that ends in .gguf";
-        return Err(Error::source(given, why));
+        return Err(ModelsError::source(given, why));
     }
-    Ok(Source::Url {
+    Ok(PullSource::Url {
         name: name.to_owned(),
         url: url.to_owned(),
         sum,
@@ -198,9 +198,9 @@ mod tests {
     const HUB: &str = "https://huggingface.co";
 
     fn read(given: &str) -> String {
-        match Source::parse(given, HUB) {
-            Ok(Source::Hub { repo, tag }) => format!("{repo} {}", tag.unwrap_or_default()),
-            Ok(Source::Url { url, name, sum }) => {
+        match PullSource::parse(given, HUB) {
+            Ok(PullSource::Hub { repo, tag }) => format!("{repo} {}", tag.unwrap_or_default()),
+            Ok(PullSource::Url { url, name, sum }) => {
                 format!("{url} {name} {}", sum.map_or("", |_| "sum"))
             }
             Err(error) => {

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::bounded;
 
-use super::job::Job;
+use super::job::{AskJob, SessionJob};
 use super::mailbox::{Events, mailbox};
 use super::request::Request;
-use super::table::{Handle, Table};
+use super::table::{OpenSessions, SessionHandle};
+use super::terms::Terms;
 use crate::agent::{AgentError, Conversation, Done, ErrorKind, Event, Info, Steering};
 use crate::approve::Grant;
 
@@ -20,14 +21,24 @@ const MOST_WAITING: usize = 64;
 /// in which they were made.
 #[derive(Clone)]
 pub struct OpenSession {
-    handle: Arc<Handle>,
-    table: Arc<Table>,
+    handle: Arc<SessionHandle>,
+    table: Arc<OpenSessions>,
+    /// How this client's requests run; without them as the session was opened.
+    terms: Option<Arc<Terms>>,
 }
 
 impl OpenSession {
     /// Another client's.
-    pub(super) fn of(handle: Arc<Handle>, table: Arc<Table>) -> OpenSession {
-        OpenSession { handle, table }
+    pub(super) fn of(
+        handle: Arc<SessionHandle>,
+        table: Arc<OpenSessions>,
+        terms: Option<Arc<Terms>>,
+    ) -> OpenSession {
+        OpenSession {
+            handle,
+            table,
+            terms,
+        }
     }
 
     /// What the session was after its last request.
@@ -80,7 +91,13 @@ impl OpenSession {
             }
             request => {
                 let before = desk.requests.fetch_add(1, Ordering::SeqCst);
-                let job = Job::Ask(Box::new(request), sink.clone(), cancel.clone());
+                desk.stop_idle();
+                let job = SessionJob::Ask(AskJob {
+                    request: Box::new(request),
+                    sink: sink.clone(),
+                    cancel: cancel.clone(),
+                    terms: self.terms.clone(),
+                });
                 let sent = match before {
                     0 => self.handle.jobs.send(job).map_err(|_| gone()),
                     MOST_WAITING.. => Err(too_many()),
@@ -99,7 +116,7 @@ impl OpenSession {
         Ok(events)
     }
 
-    /// Everything that happens in the session from now on, whoever asks for it.
+    /// All events of the session from now on, whichever client caused them.
     pub fn watch(&self) -> Events {
         let (sink, events) = mailbox();
         self.handle.desk.watch(sink);
@@ -125,14 +142,14 @@ impl OpenSession {
     /// what this gives waits until everything is on disk. Questions can still be answered.
     pub fn close(&self) -> Closing {
         let (done, answer) = bounded(1);
-        self.table.close_last(&self.handle, Job::Close(done));
+        self.table.close_last(&self.handle, SessionJob::Close(done));
         Closing(answer)
     }
 
-    /// Closes the session, whoever else has it.
+    /// Closes the session, also for all other clients.
     pub(super) fn end(self) -> Result<(), AgentError> {
         let (done, answer) = bounded(1);
-        self.handle.close(Job::Close(done));
+        self.handle.close(SessionJob::Close(done));
         Closing(answer).wait()
     }
 
@@ -145,7 +162,7 @@ impl OpenSession {
         look: impl FnOnce(&mut Conversation) -> T + Send + 'static,
     ) -> Result<T, AgentError> {
         let (done, answer) = bounded(1);
-        let job = Job::Look(Box::new(move |talk| drop(done.send(look(talk)))));
+        let job = SessionJob::Look(Box::new(move |talk| drop(done.send(look(talk)))));
         let sent = self.handle.jobs.send(job);
         let seen = sent.ok().and_then(|()| answer.recv().ok());
         seen.ok_or_else(gone)
@@ -156,6 +173,11 @@ impl OpenSession {
 pub struct Closing(crossbeam_channel::Receiver<Result<(), AgentError>>);
 
 impl Closing {
+    /// Of a session whose end is said by `answer`.
+    pub fn of(answer: crossbeam_channel::Receiver<Result<(), AgentError>>) -> Closing {
+        Closing(answer)
+    }
+
     /// Waits until everything is on disk; at once where other clients have the session.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What clients and the worker of one open session share: who hears its events, what is asked, what
+//! What clients and the worker of one open session share: who gets its events, its open questions, what
 //! stops it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,22 +7,28 @@ use std::time::Duration;
 
 use super::mailbox::Sink;
 use crate::agent::{Event, Info, OpenQuestion, Steering};
-use crate::approve::Grant;
+use crate::approve::{Approve, Grant};
 
 /// How often a question looks whether its turn was stopped.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The shared part of one open session.
 pub struct Desk {
-    state: Mutex<State>,
+    state: Mutex<DeskState>,
     changed: Condvar,
-    /// What is said to a turn that runs.
+    /// A message to a turn that runs.
     pub steering: Steering,
     /// Requests that wait or run.
     pub requests: AtomicUsize,
+    /// Stops the idle work that runs.
+    idle: Mutex<Option<Arc<AtomicBool>>>,
+    /// Nobody will ask for anything more.
+    left: AtomicBool,
+    /// Has whoever waits for the slot look at its flag.
+    wake: Box<dyn Fn() + Send + Sync>,
 }
 
-struct State {
+struct DeskState {
     info: Info,
     sandbox: Option<String>,
     /// The client whose request runs.
@@ -30,20 +36,22 @@ struct State {
     /// Stops the request that runs.
     cancel: Arc<AtomicBool>,
     watchers: Vec<Sink>,
-    question: Option<Asked>,
+    question: Option<WaitingQuestion>,
     last_question: u64,
+    /// The policy of the client whose request runs, and whether somebody there answers questions.
+    rights: (Approve, bool),
 }
 
-struct Asked {
+struct WaitingQuestion {
     id: u64,
     grant: Option<Grant>,
 }
 
 impl Desk {
-    /// Of a session that was just opened.
-    pub fn new(info: Info) -> Desk {
+    /// Of a session that was just opened; `wake` has whoever waits for the slot look at its flag.
+    pub fn new(info: Info, wake: Box<dyn Fn() + Send + Sync>) -> Desk {
         Desk {
-            state: Mutex::new(State {
+            state: Mutex::new(DeskState {
                 info,
                 sandbox: None,
                 asker: None,
@@ -51,15 +59,19 @@ impl Desk {
                 watchers: Vec::new(),
                 question: None,
                 last_question: 0,
+                rights: (Approve::default(), false),
             }),
             changed: Condvar::new(),
             steering: Steering::default(),
             requests: AtomicUsize::new(0),
+            idle: Mutex::default(),
+            left: AtomicBool::new(false),
+            wake,
         }
     }
 
-    // What is held is whole between two statements, whoever panicked.
-    fn state(&self) -> MutexGuard<'_, State> {
+    // The value is consistent between two statements, whichever thread panicked.
+    fn state(&self) -> MutexGuard<'_, DeskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -83,16 +95,62 @@ impl Desk {
         self.state().sandbox = held;
     }
 
+    fn idle(&self) -> MutexGuard<'_, Option<Arc<AtomicBool>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Idle work begins; the flag that stops it. Nothing where somebody asks for something: a request is
+    /// counted before [`Desk::stop_idle`] looks for the flag, so one of the two sees the other.
+    pub fn begin_idle(&self) -> Option<Arc<AtomicBool>> {
+        let flag: Arc<AtomicBool> = Arc::default();
+        *self.idle() = Some(flag.clone());
+        if self.requests.load(Ordering::SeqCst) > 0 || self.left.load(Ordering::SeqCst) {
+            self.end_idle();
+            return None;
+        }
+        Some(flag)
+    }
+
+    /// The idle work has ended.
+    pub fn end_idle(&self) {
+        *self.idle() = None;
+    }
+
+    /// Stops idle work between two decode calls, for a request that was counted.
+    pub fn stop_idle(&self) {
+        let flag = self.idle().clone();
+        if let Some(flag) = flag {
+            flag.store(true, Ordering::SeqCst);
+            (self.wake)();
+        }
+    }
+
+    /// Nobody will ask for anything more: no idle work begins.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::SeqCst);
+        self.stop_idle();
+    }
+
     /// Another client that hears everything.
     pub fn watch(&self, sink: Sink) {
         self.state().watchers.push(sink);
     }
 
-    /// A request begins: `asker` hears its events, `cancel` stops it.
+    /// A request begins: `asker` gets its events, `cancel` stops it.
     pub fn begin(&self, asker: Sink, cancel: Arc<AtomicBool>) {
         let mut state = self.state();
         state.asker = Some(asker);
         state.cancel = cancel;
+    }
+
+    /// The request that begins runs under this policy; whether somebody answers its questions.
+    pub fn set_rights(&self, policy: Approve, attended: bool) {
+        self.state().rights = (policy, attended);
+    }
+
+    /// What [`Desk::set_rights`] set.
+    pub fn rights(&self) -> (Approve, bool) {
+        self.state().rights
     }
 
     /// The request has ended.
@@ -104,13 +162,13 @@ impl Desk {
         }
     }
 
-    /// The session is closed: nobody hears more of it.
+    /// The session is closed: no client gets more events.
     pub fn close(&self) {
         self.end();
         self.state().watchers.drain(..).for_each(|sink| sink.end());
     }
 
-    /// Tells an event to the client that asked, and to all who watch.
+    /// Sends an event to the client whose request runs, and to all watchers.
     pub fn tell(&self, event: Event) {
         let mut state = self.state();
         state.watchers.retain(|sink| !sink.is_left());
@@ -135,7 +193,7 @@ impl Desk {
             let mut state = self.state();
             state.last_question += 1;
             let id = state.last_question;
-            state.question = Some(Asked { id, grant: None });
+            state.question = Some(WaitingQuestion { id, grant: None });
             id
         };
         self.tell(Event::Question(OpenQuestion {
@@ -145,7 +203,7 @@ impl Desk {
         let mut state = self.state();
         loop {
             match &state.question {
-                Some(Asked {
+                Some(WaitingQuestion {
                     grant: Some(grant), ..
                 }) => {
                     let grant = *grant;
@@ -163,7 +221,7 @@ impl Desk {
         }
     }
 
-    /// Answers a question; false where it is answered already, or was never asked.
+    /// Answers a question; false where it has an answer already, or never existed.
     pub fn answer(&self, id: u64, grant: Grant) -> bool {
         let mut state = self.state();
         let open = match &mut state.question {
@@ -179,8 +237,8 @@ impl Desk {
     }
 }
 
-impl State {
-    /// Whether somebody is there who can answer.
+impl DeskState {
+    /// Whether a client is there that can answer.
     fn is_heard(&self) -> bool {
         let here = |sink: &Sink| !sink.is_left();
         self.asker.iter().any(here) || self.watchers.iter().any(here)

@@ -7,58 +7,50 @@ use serde_json::Value;
 
 use super::ProjectTools;
 use super::desk::Desk;
-use crate::agent::{self, Event, Gate};
-use crate::approve::{self, Approvals, Approve, Grant, Question, Verdict};
-use crate::tools::command::Places;
+use crate::agent::{self, CallGate, Event};
+use crate::approve::{self, Approvals, CallVerdict, Grant, Question};
+use crate::tools::command::ShellPlaces;
 use crate::tools::{Subject, Tool};
 
 /// The approvals of an open session.
 pub struct Asking {
     approvals: Approvals,
     desk: Arc<Desk>,
-    attended: bool,
 }
 
 impl Asking {
-    /// For a session with this temporary folder. Where nobody attends, what would be asked is
-    /// refused. What was granted for always and cannot be read is a notice.
-    pub fn new(
-        policy: Approve,
-        project: &ProjectTools,
-        temp: &Path,
-        desk: Arc<Desk>,
-        attended: bool,
-    ) -> (Asking, Option<String>) {
+    /// For a session with this temporary folder. Policy and attendance are those of the client whose
+    /// request runs ([`Desk::rights`]): where nobody attends, what would be asked is refused. What was
+    /// granted for always and cannot be read is a notice.
+    pub fn new(project: &ProjectTools, temp: &Path, desk: Arc<Desk>) -> (Asking, Option<String>) {
+        let (policy, attended) = desk.rights();
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let (approvals, said) = Approvals::new(approve::Setup {
+        let (approvals, said) = Approvals::new(approve::ApprovalSetup {
             policy,
             rules: project.tables.rules.clone(),
-            places: Places {
+            places: ShellPlaces {
                 home: std::env::home_dir().map_or_else(PathBuf::new, |home| real(&home)),
                 project: real(&project.project),
                 data: real(&project.home),
             },
             temp: real(temp),
-            wall: project.wall(),
+            sandbox: project.sandbox_mode(),
             attended,
         });
-        let asking = Asking {
-            approvals,
-            desk,
-            attended,
-        };
-        (asking, said)
+        (Asking { approvals, desk }, said)
     }
 }
 
-impl Gate for Asking {
+impl CallGate for Asking {
     fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String> {
+        let (policy, attended) = self.desk.rights();
+        self.approvals.set(policy, attended);
         let question = match self.approvals.judge(tool, arguments) {
-            Verdict::Allow(subject) => return Ok(subject),
-            Verdict::Deny(why) => return Err(why),
-            Verdict::Ask(question) => question,
+            CallVerdict::Allow(subject) => return Ok(subject),
+            CallVerdict::Deny(why) => return Err(why),
+            CallVerdict::Ask(question) => question,
         };
-        let grant = match self.attended {
+        let grant = match attended {
             true => self.desk.ask(&shown(&question)),
             false => Grant::No,
         };

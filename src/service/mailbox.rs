@@ -1,5 +1,5 @@
 //! Events on their way to one client. The sender never waits: text that comes while the client does
-//! not read is joined, and progress that nobody saw is replaced by later progress, so what waits is
+//! not read is joined, and progress that the client did not see is replaced by later progress, so what waits is
 //! bounded by what the request says. A client that is slow or stopped (`| less`, Ctrl-S) holds up what
 //! it sees, and neither the engine nor what is stored.
 
@@ -12,22 +12,22 @@ use std::time::{Duration, Instant};
 use crate::agent::Event;
 
 /// Bytes of text that wait for one client at the most; beyond them, events that only show progress,
-/// text or results are dropped, and the client hears how many.
+/// text or results are dropped, and an event says how many.
 const MOST_BYTES: usize = 32 << 20;
 
 /// The events of one request, or of all requests of a session.
 pub struct Events {
-    shared: Arc<Shared>,
+    shared: Arc<MailboxShared>,
 }
 
 /// Where events are put. When the last clone of it goes, the events end.
 #[derive(Clone)]
 pub struct Sink {
-    shared: Arc<Shared>,
+    shared: Arc<MailboxShared>,
     _last: Arc<Last>,
 }
 
-struct Last(Arc<Shared>);
+struct Last(Arc<MailboxShared>);
 
 impl Drop for Last {
     fn drop(&mut self) {
@@ -37,7 +37,7 @@ impl Drop for Last {
 
 /// What a client that waits for a while gets.
 #[derive(Debug, PartialEq)]
-pub enum Next {
+pub enum NextMail {
     /// An event.
     Event(Event),
     /// Nothing yet.
@@ -46,13 +46,13 @@ pub enum Next {
     End,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct MailboxShared {
+    state: Mutex<MailboxState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct MailboxState {
     waiting: VecDeque<Event>,
     bytes: usize,
     dropped: usize,
@@ -65,7 +65,7 @@ struct State {
 
 /// A sink and its client's end.
 pub fn mailbox() -> (Sink, Events) {
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(MailboxShared {
         state: Mutex::default(),
         changed: Condvar::new(),
     });
@@ -80,17 +80,17 @@ pub fn mailbox() -> (Sink, Events) {
 
 impl Events {
     /// The next event, if it comes within `most`.
-    pub fn next_within(&mut self, most: Duration) -> Next {
+    pub fn next_within(&mut self, most: Duration) -> NextMail {
         let until = Instant::now() + most;
         let mut state = self.shared.state();
         loop {
             match state.take() {
-                Next::Nothing => {}
+                NextMail::Nothing => {}
                 next => return next,
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Next::Nothing;
+                return NextMail::Nothing;
             }
             let waited = self.shared.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -102,9 +102,9 @@ impl Events {
         poll_fn(|context| {
             let mut state = self.shared.state();
             match state.take() {
-                Next::Event(event) => Poll::Ready(Some(event)),
-                Next::End => Poll::Ready(None),
-                Next::Nothing => {
+                NextMail::Event(event) => Poll::Ready(Some(event)),
+                NextMail::End => Poll::Ready(None),
+                NextMail::Nothing => {
                     state.waker = Some(context.waker().clone());
                     Poll::Pending
                 }
@@ -122,9 +122,9 @@ impl Iterator for Events {
         let mut state = self.shared.state();
         loop {
             match state.take() {
-                Next::Event(event) => return Some(event),
-                Next::End => return None,
-                Next::Nothing => {
+                NextMail::Event(event) => return Some(event),
+                NextMail::End => return None,
+                NextMail::Nothing => {
                     let waited = self.shared.changed.wait(state);
                     state = waited.unwrap_or_else(PoisonError::into_inner);
                 }
@@ -161,9 +161,9 @@ impl Sink {
     }
 }
 
-impl Shared {
-    // What is held is whole between two statements, whoever panicked.
-    fn state(&self) -> MutexGuard<'_, State> {
+impl MailboxShared {
+    // The value is consistent between two statements, whichever thread panicked.
+    fn state(&self) -> MutexGuard<'_, MailboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -173,7 +173,7 @@ impl Shared {
         self.wake(state);
     }
 
-    fn wake(&self, mut state: MutexGuard<'_, State>) {
+    fn wake(&self, mut state: MutexGuard<'_, MailboxState>) {
         let waker = state.waker.take();
         drop(state);
         self.changed.notify_all();
@@ -183,22 +183,22 @@ impl Shared {
     }
 }
 
-impl State {
-    fn take(&mut self) -> Next {
+impl MailboxState {
+    fn take(&mut self) -> NextMail {
         if let Some(event) = self.waiting.pop_front() {
             self.bytes -= bytes(&event);
-            return Next::Event(event);
+            return NextMail::Event(event);
         }
         if self.dropped > 0 {
             let count = std::mem::take(&mut self.dropped);
-            return Next::Event(Event::Notice {
-                text: format!("{count} events were dropped, because nobody read them"),
+            return NextMail::Event(Event::Notice {
+                text: format!("{count} events were dropped, because the client did not read them"),
                 hint: Some("the session has all of it".to_owned()),
             });
         }
         match self.ended {
-            true => Next::End,
-            false => Next::Nothing,
+            true => NextMail::End,
+            false => NextMail::Nothing,
         }
     }
 
@@ -233,6 +233,7 @@ fn bytes(event: &Event) -> usize {
         Event::Text { text } | Event::Reasoning { text } | Event::Steered { text } => text.len(),
         Event::ToolResult { text, .. } => 64 + text.len(),
         Event::ToolCall { arguments, .. } => 64 + arguments.to_string().len(),
+        Event::Odds { tokens } => tokens.iter().map(|t| 64 * (1 + t.top.len())).sum(),
         Event::Restoring { .. } | Event::Prefill { .. } | Event::Queued { .. } => 64,
         _ => 0,
     }
@@ -271,7 +272,7 @@ mod tests {
         assert_eq!(events.next(), Some(text("abbb")));
         assert_eq!(events.next(), Some(Event::Reasoning { text: "c".into() }));
         assert_eq!(events.next(), None);
-        assert_eq!(events.next_within(Duration::ZERO), Next::End);
+        assert_eq!(events.next_within(Duration::ZERO), NextMail::End);
     }
 
     #[test]
@@ -288,10 +289,13 @@ mod tests {
             });
         }
         let mut seen = 0;
-        while let Next::Event(event) = events.next_within(Duration::ZERO) {
+        while let NextMail::Event(event) = events.next_within(Duration::ZERO) {
             seen += bytes(&event);
             if let Event::Notice { text, .. } = event {
-                assert_eq!(text, "169 events were dropped, because nobody read them");
+                assert_eq!(
+                    text,
+                    "169 events were dropped, because the client did not read them"
+                );
                 return assert!(seen <= MOST_BYTES);
             }
         }

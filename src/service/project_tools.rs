@@ -1,6 +1,6 @@
 //! What serves the tools of sessions in one project: those that are built in, programs in a sandbox
 //! that was tried before it is trusted, and MCP servers, which start while a model is loaded and end
-//! with this.
+//! with this value.
 
 mod folder;
 
@@ -11,14 +11,14 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use folder::Folder;
+use folder::ClaimedFolder;
 
 use crate::agent::Notice;
-use crate::approve::Wall;
+use crate::approve::SandboxMode;
 use crate::config::{Places, Settings, Tables};
 use crate::tools::sandbox::{self, Sandbox};
 use crate::tools::{
-    self, Launch, Owner, Secrets, ServerConfig, Servers, Surroundings, Terminal, Tool,
+    self, Launch, SecretOwner, Secrets, ServerConfig, ServerSurroundings, Servers, Terminal, Tool,
 };
 
 /// How long a look at starting servers takes.
@@ -37,7 +37,7 @@ pub struct ProjectTools {
     sandbox_off: bool,
     starting: Option<Receiver<Servers>>,
     servers: Option<Servers>,
-    /// What there is to say and was not said.
+    /// Notices that were not given yet.
     notices: Vec<Notice>,
     /// Last: the temporary folder goes when the servers have ended.
     programs: OnceCell<Programs>,
@@ -47,13 +47,13 @@ pub struct ProjectTools {
 struct Programs {
     /// npast's own file, which starts them.
     program: PathBuf,
-    wall: Option<sandbox::Wall>,
+    rules: Option<sandbox::SandboxRules>,
     /// Hidden, and may be read.
     read: Vec<PathBuf>,
-    kind: Wall,
+    kind: SandboxMode,
     held: String,
     /// Of this process: there before a session is.
-    temp: io::Result<Folder>,
+    temp: io::Result<ClaimedFolder>,
 }
 
 impl ProjectTools {
@@ -134,7 +134,7 @@ impl ProjectTools {
     /// What no tool and no program may touch here.
     pub fn secrets(&self) -> Secrets {
         let home = std::env::home_dir();
-        let mut secret = Secrets::of(Owner {
+        let mut secret = Secrets::of(SecretOwner {
             home: home.as_deref(),
             data: &self.home,
             project: Some(&self.project),
@@ -147,7 +147,7 @@ impl ProjectTools {
     }
 
     /// What programs run behind.
-    pub fn wall(&self) -> Wall {
+    pub fn sandbox_mode(&self) -> SandboxMode {
         self.programs().kind
     }
 
@@ -162,7 +162,7 @@ impl ProjectTools {
 
     /// Finds out what holds here.
     fn tried(&self) -> Programs {
-        let temp = Folder::new(&self.home);
+        let temp = ClaimedFolder::new(&self.home);
         let program = std::env::current_exe().unwrap_or_default();
         let secret = self.secrets();
         let mut write = vec![self.project.clone()];
@@ -170,19 +170,19 @@ impl ProjectTools {
         write.retain(|folder| !secret.owns(folder));
         let mut programs = Programs {
             program,
-            wall: Some(sandbox::Wall {
+            rules: Some(sandbox::SandboxRules {
                 write,
                 hidden: secret.hidden(),
                 network: self.tables.sandbox.network,
             }),
             read: secret.readable().to_vec(),
-            kind: Wall::Sandbox,
+            kind: SandboxMode::Sandbox,
             held: String::new(),
             temp,
         };
         if self.sandbox_off {
-            programs.wall = None;
-            programs.kind = Wall::Off;
+            programs.rules = None;
+            programs.kind = SandboxMode::Off;
             programs.held = "off: programs of the model run with all your rights".to_owned();
             return programs;
         }
@@ -198,12 +198,12 @@ impl ProjectTools {
             false => held.to_string(),
         };
         if !held.holds() {
-            programs.kind = Wall::Missing;
-            programs.held.push_str("; every program is asked about");
+            programs.kind = SandboxMode::Missing;
+            programs.held.push_str("; npast asks about every program");
         }
         // One that cannot be put up would refuse every program.
         if !held.holds_some() {
-            programs.wall = None;
+            programs.rules = None;
         }
         programs
     }
@@ -224,12 +224,12 @@ impl ProjectTools {
         let project = self.project.clone();
         let (send, starting) = channel();
         let start = move || {
-            let around = Surroundings {
+            let around = ServerSurroundings {
                 project: &project,
                 env: &sandbox.environment,
                 command: &|launch| command(&sandbox, launch),
             };
-            // Where nobody waits any more they end at once.
+            // When no session waits for them any more, they end at once.
             let _ = send.send(Servers::start(&servers, &around));
         };
         let named = std::thread::Builder::new().name("mcp-start".to_owned());
@@ -249,11 +249,11 @@ impl Programs {
         let named = &tables.sandbox.env;
         let variables = sandbox::environment(std::env::vars_os(), named, temp);
         let bare = Sandbox::new(self.program.clone(), variables);
-        match self.wall.clone() {
-            Some(mut wall) => {
-                wall.write.push(temp.to_owned());
+        match self.rules.clone() {
+            Some(mut rules) => {
+                rules.write.push(temp.to_owned());
                 let read = self.read.clone();
-                Sandbox { read, ..bare }.behind(wall)
+                Sandbox { read, ..bare }.with_rules(rules)
             }
             None => bare,
         }
@@ -265,10 +265,10 @@ fn command(sandbox: &Sandbox, launch: &Launch<'_>) -> io::Result<Command> {
     let server = launch.server;
     let mut own = sandbox.clone();
     own.environment = launch.env.to_vec();
-    own.wall = own.wall.filter(|_| server.sandbox).map(|mut wall| {
-        wall.network |= server.network;
-        wall.write.extend(server.write.iter().cloned());
-        wall
+    own.rules = own.rules.filter(|_| server.sandbox).map(|mut rules| {
+        rules.network |= server.network;
+        rules.write.extend(server.write.iter().cloned());
+        rules
     });
     own.wrap(launch.words, launch.folder)
 }

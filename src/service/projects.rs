@@ -18,8 +18,15 @@ pub type SharedTools = Arc<Mutex<ProjectTools>>;
 /// The projects of a process.
 pub struct Projects {
     places: Places,
-    settings: Settings,
-    open: Mutex<Vec<SharedTools>>,
+    settings: Mutex<Arc<Settings>>,
+    open: Mutex<Vec<Served>>,
+}
+
+/// A project that is served.
+struct Served {
+    tools: SharedTools,
+    /// What they were made with.
+    settings: Arc<Settings>,
 }
 
 impl Projects {
@@ -27,14 +34,20 @@ impl Projects {
     pub fn new(places: Places, settings: Settings) -> Projects {
         Projects {
             places,
-            settings,
+            settings: Mutex::new(Arc::new(settings)),
             open: Mutex::default(),
         }
     }
 
     /// What the process is set to.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        held(&self.settings).clone()
+    }
+
+    /// Sets the process otherwise. Sessions that are open keep what serves them; those that are opened
+    /// from now on get servers, rules and a sandbox by the new settings.
+    pub fn replace(&self, settings: Settings) {
+        *held(&self.settings) = Arc::new(settings);
     }
 
     /// Where its data are.
@@ -44,47 +57,57 @@ impl Projects {
 
     /// What serves a project's tools; it begins to start if it is not there yet.
     pub fn get(&self, project: &Path) -> SharedTools {
+        let settings = self.settings();
         let mut open = held(&self.open);
-        let known = open.iter().find(|one| held(one).project == project);
+        let known = open.iter().find(|one| {
+            Arc::ptr_eq(&one.settings, &settings) && held(&one.tools).project == project
+        });
         if let Some(known) = known {
-            return known.clone();
+            return known.tools.clone();
         }
-        let new = ProjectTools::new(&self.places, project, &self.settings);
-        let new = Arc::new(Mutex::new(new));
-        open.push(new.clone());
-        new
+        let tools = ProjectTools::new(&self.places, project, &settings);
+        let tools = Arc::new(Mutex::new(tools));
+        open.push(Served {
+            tools: tools.clone(),
+            settings,
+        });
+        tools
     }
 
     /// Whether all servers that were begun are there, or were given up; waits a little.
     pub fn are_there(&self) -> bool {
-        let open = held(&self.open).clone();
-        open.iter().all(|one| held(one).wait(LOOK))
+        self.all().iter().all(|one| held(one).wait(LOOK))
     }
 
     /// Ends what no session uses.
     pub fn sweep(&self) {
-        let unused: Vec<SharedTools> = {
+        let unused: Vec<Served> = {
             let mut open = held(&self.open);
             let (used, unused) = std::mem::take(&mut *open)
                 .into_iter()
-                .partition(|one| Arc::strong_count(one) > 1);
+                .partition(|one| Arc::strong_count(&one.tools) > 1);
             *open = used;
             unused
         };
-        // Servers take a moment to end, and nobody waits for them with the lock.
+        // Servers take a moment to end, so the lock is released first.
         drop(unused);
     }
 
     /// What there is to say of them, each thing once.
     pub fn take_notices(&self) -> Vec<Notice> {
-        let open = held(&self.open).clone();
+        let open = self.all();
         open.iter()
             .flat_map(|one| held(one).take_notices())
             .collect()
     }
+
+    fn all(&self) -> Vec<SharedTools> {
+        let open = held(&self.open);
+        open.iter().map(|one| one.tools.clone()).collect()
+    }
 }
 
-// What serves tools is whole between two statements, whoever panicked.
+// The value is consistent between two statements, whichever thread panicked.
 pub(super) fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }

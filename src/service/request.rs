@@ -1,11 +1,11 @@
-//! What a client asks of a session, as plain values: a command line's, a line of JSON's, a request's
-//! over HTTP.
+//! What a client wants of a session, as plain values: the same for a command line, a line of JSON and a
+//! request over HTTP.
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{History, Input, TurnOptions};
+use crate::agent::{Behind, ClientHistory, Input, TurnOptions};
 use crate::approve::Grant;
-use crate::chat::pins::Rules;
+use crate::chat::pins::PinRules;
 
 /// A request to one session. As JSON it is an object whose field `request` is the variant's name in
 /// snake case. [`Request::Steer`], [`Request::Interrupt`] and [`Request::Answer`] are about the
@@ -24,10 +24,24 @@ pub enum Request {
     /// The session becomes what a client's whole history says, and the last message is answered.
     Follow {
         /// What the client sent.
-        history: History,
+        history: ClientHistory,
         /// Which changes of system text, tools and first message keep the tokens.
         #[serde(default)]
-        rules: Rules,
+        rules: PinRules,
+        /// How the turn runs.
+        #[serde(default)]
+        options: TurnOptions,
+    },
+    /// The session goes on from a place in it, and the last message is answered.
+    GoOn {
+        /// From which place.
+        from: Behind,
+        /// What the client sent: `messages` are those behind that place. System text and tools are the
+        /// session's where they are absent.
+        history: ClientHistory,
+        /// Which changes of system text, tools and first message keep the tokens.
+        #[serde(default)]
+        rules: PinRules,
         /// How the turn runs.
         #[serde(default)]
         options: TurnOptions,
@@ -38,7 +52,7 @@ pub enum Request {
         #[serde(default)]
         options: TurnOptions,
     },
-    /// The last message is taken back, so that another can be said in its place.
+    /// The last message is taken back, so that another can take its place.
     Edit,
     /// Turns are taken back.
     Undo {

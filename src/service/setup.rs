@@ -1,19 +1,18 @@
 //! What a session whose tools npast runs is started with: which tools, and the prompt. It is frozen
 //! then.
 
-use super::ProjectTools;
-use crate::agent::{AgentError, ErrorKind, Notice, Prompt, Setup, Surroundings};
-use crate::config::Settings;
+use super::{ProjectTools, Tooling};
+use crate::agent::{AgentError, AgentPrompt, AgentSetup, ErrorKind, Notice, PromptSurroundings};
 use crate::session::{local_day, now_ms};
 use crate::tools::{Registry, Tool};
 
 /// Those of a project's tools that a session which starts now gets, and what there is to say about
 /// names in the configuration that no tool has. `fetch_url` has to be asked for.
-fn chosen(settings: &Settings, project: &mut ProjectTools) -> (Vec<Box<dyn Tool>>, Vec<Notice>) {
+fn chosen(tooling: &Tooling, project: &mut ProjectTools) -> (Vec<Box<dyn Tool>>, Vec<Notice>) {
     let all = project.tools(None);
     let names: Vec<String> = all.iter().map(|t| t.spec().name.clone()).collect();
     let mut notices = Vec::new();
-    for name in settings.with_tools.iter().chain(&settings.without_tools) {
+    for name in tooling.with_tools.iter().chain(&tooling.without_tools) {
         if !names.contains(name) {
             notices.push((
                 format!("the configuration names a tool {name:?}, and there is none"),
@@ -23,8 +22,8 @@ fn chosen(settings: &Settings, project: &mut ProjectTools) -> (Vec<Box<dyn Tool>
     }
     let kept = all.into_iter().filter(|tool| {
         let name = &tool.spec().name;
-        let on = settings.with_tools.contains(name) || name != "fetch_url";
-        on && !settings.without_tools.contains(name)
+        let on = tooling.with_tools.contains(name) || name != "fetch_url";
+        on && !tooling.without_tools.contains(name)
     });
     (kept.collect(), notices)
 }
@@ -35,10 +34,10 @@ fn chosen(settings: &Settings, project: &mut ProjectTools) -> (Vec<Box<dyn Tool>
 /// When the tools make no list, which no user can cause.
 pub fn setup(
     project: &mut ProjectTools,
-    settings: &Settings,
+    tooling: &Tooling,
     system: Option<&str>,
-) -> Result<(Setup, Prompt), AgentError> {
-    let (tools, mut notices) = chosen(settings, project);
+) -> Result<(AgentSetup, AgentPrompt), AgentError> {
+    let (tools, mut notices) = chosen(tooling, project);
     let tools =
         Registry::new(tools).map_err(|e| AgentError::new(ErrorKind::Internal, e.to_string()))?;
     let names: Vec<String> = tools.tools().map(|t| t.spec().name.clone()).collect();
@@ -50,7 +49,7 @@ pub fn setup(
         ));
     }
     let secret = project.secrets();
-    let prompt = Prompt::build(&Surroundings {
+    let prompt = AgentPrompt::build(&PromptSurroundings {
         home: &project.home,
         secret: &secret,
         project: &project.project,
@@ -59,7 +58,7 @@ pub fn setup(
         system,
     });
     notices.extend(prompt.notices.iter().cloned());
-    let setup = Setup {
+    let setup = AgentSetup {
         system: prompt.text(),
         tools: tools.specs_json(),
         notices,

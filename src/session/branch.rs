@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::db::now_ms;
 use super::rows::{MESSAGE, column, damaged};
-use super::{Db, Error, Message, MessageId, Result, SessionId, Unit, chunks};
+use super::{Db, DbError, MessageId, Result, SessionId, StoredMessage, Unit, chunks};
 use crate::ledger::{Digest, Token};
 
 /// A branch's row. Never used again.
@@ -19,7 +19,7 @@ pub struct BranchId(pub i64);
 pub enum Why {
     /// Turns were taken back.
     Undo,
-    /// Another reply was asked for.
+    /// The user wanted another reply.
     Retry,
     /// A message was replaced.
     Edit,
@@ -51,7 +51,7 @@ impl Why {
 
 /// A place where a conversation can be cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Cut {
+pub struct CutPoint {
     /// The last message that stays; `None` leaves the head alone.
     pub after: Option<MessageId>,
     /// Tokens of the ledger that stay.
@@ -124,7 +124,7 @@ impl Db {
     }
 
     /// The messages of a branch in order, without withdrawn ones.
-    pub fn branch_messages(&self, id: SessionId, branch: BranchId) -> Result<Vec<Message>> {
+    pub fn branch_messages(&self, id: SessionId, branch: BranchId) -> Result<Vec<StoredMessage>> {
         let place = self.place(id)?;
         let mut query = self.conn.prepare_cached(&format!(
             "SELECT {MESSAGE} FROM messages WHERE session = ? AND branch = ? \
@@ -133,7 +133,7 @@ impl Db {
         let mut rows = query.query([id.0, branch.0])?;
         let mut messages = Vec::new();
         while let Some(row) = rows.next()? {
-            messages.push(Message::read(row, &place)?);
+            messages.push(StoredMessage::read(row, &place)?);
         }
         Ok(messages)
     }
@@ -142,29 +142,29 @@ impl Db {
 impl Unit<'_> {
     /// Takes what follows a cut off the conversation and keeps it as a branch; branches that went
     /// off from there go off from it. A message before the cut whose tokens reach over it has none
-    /// any more. [`Error::NotFound`] when the message is not in the conversation, [`Error::Gap`]
-    /// past the end, [`Error::Frozen`] inside the head. Costs O(ledger).
-    pub fn abandon(&mut self, cut: Cut, why: Why) -> Result<BranchId> {
+    /// any more. [`DbError::NotFound`] when the message is not in the conversation, [`DbError::Gap`]
+    /// past the end, [`DbError::Frozen`] inside the head. Costs O(ledger).
+    pub fn abandon(&mut self, cut: CutPoint, why: Why) -> Result<BranchId> {
         self.step(|unit| unit.take_off(cut, why))
     }
 
-    /// Puts a branch back; what stands in its place is taken off. [`Error::Branch`] when it goes
+    /// Puts a branch back; what stands in its place is taken off. [`DbError::Branch`] when it goes
     /// off from another branch, or what it followed was rewritten since.
     pub fn reattach(&mut self, branch: BranchId) -> Result<()> {
         self.step(|unit| unit.put_back(branch))
     }
 
-    fn take_off(&mut self, cut: Cut, why: Why) -> Result<BranchId> {
+    fn take_off(&mut self, cut: CutPoint, why: Why) -> Result<BranchId> {
         let session = self.session.0;
         if cut.at > self.len {
-            return Err(Error::Gap {
+            return Err(DbError::Gap {
                 session,
                 stored: self.len,
                 at: cut.at,
             });
         }
         if cut.at < self.head {
-            return Err(Error::Frozen {
+            return Err(DbError::Frozen {
                 session,
                 head: self.head,
                 len: cut.at,
@@ -191,7 +191,7 @@ impl Unit<'_> {
                 Token::to_bytes(goes),
             ])?;
         let branch = self.tx.last_insert_rowid();
-        // Those at the same message go off beside it.
+        // Branches at the same message stay beside it.
         self.tx
             .prepare_cached(
                 "UPDATE branches SET parent = ?2
@@ -254,14 +254,14 @@ impl Unit<'_> {
                 chunks::of(&self.tx, self.session, &what, error)
             })?;
         let Some((parent, after, at, prefix, pending, tokens, decoded)) = found else {
-            return Err(Error::Branch(format!("there is no branch {}", branch.0)));
+            return Err(DbError::Branch(format!("there is no branch {}", branch.0)));
         };
         if pending > 1 {
             let what = format!("branch {} says that {pending} tokens are pending", branch.0);
             return Err(chunks::damaged(&self.tx, self.session, what));
         }
         if let Some(parent) = parent {
-            return Err(Error::Branch(format!(
+            return Err(DbError::Branch(format!(
                 "branch {} goes off from branch {parent}, which must be put back first",
                 branch.0
             )));
@@ -271,7 +271,7 @@ impl Unit<'_> {
         let ledger = chunks::read(&self.tx, self.session)?;
         let same = ledger.get(..at).is_some_and(|l| digest(l).0[..] == prefix);
         let tokens = Token::from_bytes(&tokens).filter(|_| same).ok_or_else(|| {
-            Error::Branch(format!(
+            DbError::Branch(format!(
                 "what branch {} followed was rewritten since, so it cannot be put back",
                 branch.0
             ))
@@ -283,7 +283,7 @@ impl Unit<'_> {
             )?
             .exists(params![session, place])?;
         if followed || self.len > at {
-            let cut = Cut {
+            let cut = CutPoint {
                 after,
                 at,
                 pending: 0,
@@ -350,7 +350,7 @@ impl Unit<'_> {
                 chunks::of(&self.tx, self.session, what, error)
             })?;
         seq.ok_or_else(|| {
-            Error::NotFound(format!(
+            DbError::NotFound(format!(
                 "message {} of session {}",
                 message.0, self.session.0
             ))

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::session::{Span, State, testing};
+use crate::session::{MessageState, Span, testing};
 
 /// Adds a user's message and a reply of some tokens each; the reply's last one is pending.
 fn turn(db: &mut Db, id: SessionId, words: &str, tokens: i32) -> (MessageId, MessageId) {
@@ -14,11 +14,11 @@ fn turn(db: &mut Db, id: SessionId, words: &str, tokens: i32) -> (MessageId, Mes
     };
     let at = unit.ledger_len();
     let body = |role: &str| json!({"role": role, "content": words});
-    let user = unit.add_message("user", &body("user"), State::Answered);
+    let user = unit.add_message("user", &body("user"), MessageState::Answered);
     let user = user.unwrap();
     unit.append_tokens(at, &new).unwrap();
     unit.set_span(user, span(at)).unwrap();
-    let reply = unit.add_message("assistant", &body("assistant"), State::Answered);
+    let reply = unit.add_message("assistant", &body("assistant"), MessageState::Answered);
     let reply = reply.unwrap();
     unit.append_tokens(at + new.len(), &new).unwrap();
     unit.set_span(reply, span(at + new.len())).unwrap();
@@ -39,15 +39,15 @@ fn seen(db: &Db, id: SessionId) -> (Vec<String>, Vec<Token>, usize) {
     )
 }
 
-fn after(reply: MessageId, at: usize) -> Cut {
-    Cut {
+fn after(reply: MessageId, at: usize) -> CutPoint {
+    CutPoint {
         after: Some(reply),
         at,
         pending: 1,
     }
 }
 
-fn abandon(db: &mut Db, id: SessionId, cut: Cut, why: Why) -> BranchId {
+fn abandon(db: &mut Db, id: SessionId, cut: CutPoint, why: Why) -> BranchId {
     let mut unit = db.begin(id).unwrap();
     let branch = unit.abandon(cut, why).unwrap();
     unit.commit().unwrap();
@@ -149,14 +149,14 @@ fn a_cut_is_refused_past_the_end_inside_the_head_and_at_a_message_of_elsewhere()
     let (_, first) = turn(&mut db, id, "one", 3);
     let other = db.create(&testing::new("other")).unwrap();
     let (_, foreign) = turn(&mut db, other.id, "x", 1);
-    let wrong = |cut: Cut| {
+    let wrong = |cut: CutPoint| {
         let mut db = Db::open(&home.path().join("npast.db")).unwrap();
         let mut unit = db.begin(id).unwrap();
         unit.abandon(cut, Why::Undo).unwrap_err()
     };
-    assert!(matches!(wrong(after(first, 11)), Error::Gap { .. }));
-    assert!(matches!(wrong(after(first, 3)), Error::Frozen { .. }));
-    assert!(matches!(wrong(after(foreign, 10)), Error::NotFound(_)));
+    assert!(matches!(wrong(after(first, 11)), DbError::Gap { .. }));
+    assert!(matches!(wrong(after(first, 3)), DbError::Frozen { .. }));
+    assert!(matches!(wrong(after(foreign, 10)), DbError::NotFound(_)));
     let error = reattach(&mut db, id, BranchId(9)).unwrap_err();
     assert_eq!(error.to_string(), "there is no branch 9");
 }
@@ -208,7 +208,7 @@ fn a_fork_has_what_was_before_the_cut_and_goes_its_own_way() {
     }
     // Another process said something since the cut was made.
     let stale = db.fork(child.id, "late", after(first, 10), &old);
-    assert!(matches!(stale, Err(Error::Locked)));
+    assert!(matches!(stale, Err(DbError::Locked)));
     assert_eq!(db.list().unwrap().len(), 1);
 }
 
@@ -266,7 +266,7 @@ proptest! {
                     let replies: Vec<_> = messages.iter().filter(|m| m.role == "assistant").collect();
                     let cut = match replies.get(n) {
                         Some(reply) => after(reply.id, reply.span.unwrap().end),
-                        None => Cut { after: None, at: session.head, pending: 0 },
+                        None => CutPoint { after: None, at: session.head, pending: 0 },
                     };
                     abandon(&mut db, id, cut, Why::Undo);
                 }

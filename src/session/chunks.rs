@@ -5,7 +5,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{self, place};
-use super::{Error, Result, SessionId};
+use super::{DbError, Result, SessionId};
 use crate::ledger::Token;
 
 /// Most tokens in a row: 16 KiB, four pages to write again when a reply grows by one commit.
@@ -29,7 +29,7 @@ pub(super) fn append(
     let stored = tail(conn, session)?;
     let len = stored.map_or(0, |(start, count)| start + count);
     if len != at {
-        return Err(Error::Gap {
+        return Err(DbError::Gap {
             session: session.0,
             stored: len,
             at,
@@ -70,7 +70,7 @@ pub(super) fn cut(conn: &Connection, session: SessionId, len: usize) -> Result<(
     Ok(())
 }
 
-/// The whole ledger. [`Error::Damaged`] when rows overlap, leave a gap, or hold a broken token.
+/// The whole ledger. [`DbError::Damaged`] when rows overlap, leave a gap, or hold a broken token.
 pub(super) fn read(conn: &Connection, session: SessionId) -> Result<Vec<Token>> {
     match readable(conn, session)? {
         (tokens, None) => Ok(tokens),
@@ -108,7 +108,7 @@ pub(super) fn readable(
 }
 
 /// An error that names the session.
-pub(super) fn damaged(conn: &Connection, session: SessionId, what: String) -> Error {
+pub(super) fn damaged(conn: &Connection, session: SessionId, what: String) -> DbError {
     let name: rusqlite::Result<Option<String>> = conn
         .query_row("SELECT name FROM sessions WHERE id = ?", [session.0], |r| {
             r.get(0)
@@ -123,7 +123,7 @@ pub(super) fn of(
     session: SessionId,
     what: &str,
     error: rusqlite::Error,
-) -> Error {
+) -> DbError {
     match error {
         rusqlite::Error::InvalidColumnType(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)
@@ -225,7 +225,7 @@ mod tests {
         append(&conn, id, 0, &counted(10)).unwrap();
         for at in [0, 9, 11] {
             let error = append(&conn, id, at, &counted(1)).unwrap_err();
-            assert!(matches!(error, Error::Gap { stored: 10, at: a, .. } if a == at));
+            assert!(matches!(error, DbError::Gap { stored: 10, at: a, .. } if a == at));
         }
         assert_eq!(read(&conn, id).unwrap(), counted(10));
     }
@@ -273,7 +273,7 @@ mod tests {
         append(&conn, id, 0, &counted(5)).unwrap();
         conn.execute("UPDATE chunks SET start = 9223372036854775807", [])
             .unwrap();
-        assert!(matches!(length(&conn, id), Err(Error::Damaged { .. })));
+        assert!(matches!(length(&conn, id), Err(DbError::Damaged { .. })));
     }
 
     #[derive(Clone, Debug)]

@@ -12,8 +12,8 @@ use super::record::first_words;
 use super::room::Claim;
 use super::rows::{self, MESSAGE, SESSION, damaged, place};
 use super::{
-    Error, Message, NewSession, Result, Session, SessionId, Summary, Unit, check_name, chunks,
-    fault, name, words,
+    DbError, Result, Session, SessionId, SessionRecord, StoredMessage, Summary, Unit, check_name,
+    chunks, fault, lineage, name, words,
 };
 use crate::ledger::Token;
 
@@ -27,13 +27,13 @@ pub struct Db {
 }
 
 impl Db {
-    /// Makes a session with its frozen head as the beginning of its ledger. [`Error::Exists`] if
-    /// the name is taken, [`Error::NotFound`] if the parent is gone.
-    pub fn create(&self, new: &NewSession<'_>) -> Result<Session> {
+    /// Makes a session with its frozen head as the beginning of its ledger. [`DbError::Exists`] if
+    /// the name is taken, [`DbError::NotFound`] if the parent is gone.
+    pub fn create(&self, new: &SessionRecord<'_>) -> Result<Session> {
         let tx = self.write()?;
         let id = insert(&tx, new)?;
         let session = one(&tx, "id = ?", id.0)?.ok_or_else(|| missing(id))?;
-        fault::check(fault::Kind::Commit)?;
+        fault::check(fault::StatementKind::Commit)?;
         tx.commit()?;
         fault::made()?;
         Ok(session)
@@ -44,7 +44,7 @@ impl Db {
         one(&self.conn, "name = ?", name)
     }
 
-    /// The session with this id; [`Error::NotFound`] if it was removed.
+    /// The session with this id; [`DbError::NotFound`] if it was removed.
     pub fn get(&self, id: SessionId) -> Result<Session> {
         one(&self.conn, "id = ?", id.0)?.ok_or_else(|| missing(id))
     }
@@ -84,14 +84,14 @@ impl Db {
         while let Some(row) = rows.next()? {
             match Session::read(row).and_then(|session| summary(&tx, session)) {
                 Ok(summary) => list.push(summary),
-                Err(Error::Damaged { .. }) => {}
+                Err(DbError::Damaged { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(list)
     }
 
-    /// Gives a session another name. [`Error::Exists`] if it is taken.
+    /// Gives a session the name that the user wants. [`DbError::Exists`] if it is taken.
     pub fn rename(&self, id: SessionId, name: &str) -> Result<()> {
         check_name(name)?;
         let tx = self.write()?;
@@ -104,28 +104,30 @@ impl Db {
         if changed == 0 {
             return Err(missing(id));
         }
-        fault::check(fault::Kind::Commit)?;
+        super::title::forget(&tx, id)?;
+        fault::check(fault::StatementKind::Commit)?;
         tx.commit()?;
         fault::made()
     }
 
     /// Removes a session with its messages, ledger and receipts, in whatever state they are. Its
     /// children stay, without a parent; the session that it continued is continued by its successor
-    /// from then on. KV is not ours: release the pins of this owner as well.
-    pub fn remove(&self, id: SessionId) -> Result<()> {
+    /// from then on. KV is not ours: release the pins of this owner as well. Gives the sessions that are
+    /// gone and whose long results no text names any more: this one, unless a child of it may.
+    pub fn remove(&self, id: SessionId) -> Result<Vec<SessionId>> {
         // Damaged rows may refer to each other in ways that SQLite would not let go.
         self.conn.pragma_update(None, "foreign_keys", false)?;
         let removed = self.remove_rows(id);
         self.conn.pragma_update(None, "foreign_keys", true)?;
-        removed?;
+        let free = removed?;
         // The session is gone whatever becomes of its words; the next search brings that up to date.
         if let Err(error) = words::forget_removed(&self.conn) {
             tracing::warn!(%error, "the search index still has words of a removed session");
         }
-        Ok(())
+        Ok(free)
     }
 
-    fn remove_rows(&self, id: SessionId) -> Result<()> {
+    fn remove_rows(&self, id: SessionId) -> Result<Vec<SessionId>> {
         let tx = self.write()?;
         // Before the row goes: a chain of successors closes over the gap.
         self.close_gap(&tx, id)?;
@@ -138,6 +140,7 @@ impl Db {
             "DELETE FROM receipts WHERE session = ?",
             "DELETE FROM ways WHERE session = ?",
             "DELETE FROM handles WHERE session = ?",
+            "DELETE FROM titles WHERE session = ?",
             "DELETE FROM branches WHERE session = ?",
             "DELETE FROM sessions WHERE id = ?",
         ] {
@@ -150,6 +153,7 @@ impl Db {
             .prepare("SELECT id FROM sessions WHERE parent = ?")?
             .query_map([id.0], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
+        let free = lineage::hand_on_results(&tx, id, &children)?;
         for child in children {
             match tx.execute("UPDATE sessions SET parent = NULL WHERE id = ?", [child]) {
                 Ok(_) => {}
@@ -159,12 +163,13 @@ impl Db {
                 Err(error) => return Err(error.into()),
             }
         }
-        fault::check(fault::Kind::Commit)?;
+        fault::check(fault::StatementKind::Commit)?;
         tx.commit()?;
-        fault::made()
+        fault::made()?;
+        Ok(free)
     }
 
-    /// Whoever named this session as its successor names this one's own from now on.
+    /// A session that named this one as its successor names this one's successor from now on.
     fn close_gap(&self, tx: &Transaction<'_>, id: SessionId) -> Result<()> {
         let heir = "UPDATE sessions SET successor =
                  (SELECT nullif(gone.successor, sessions.id) FROM sessions AS gone WHERE gone.id = ?1)
@@ -193,7 +198,7 @@ impl Db {
     }
 
     /// The messages in order, without withdrawn ones.
-    pub fn messages(&self, id: SessionId) -> Result<Vec<Message>> {
+    pub fn messages(&self, id: SessionId) -> Result<Vec<StoredMessage>> {
         // By its type: SQLite takes `IS NULL` of a column that is NOT NULL for false.
         let nowhere = "SELECT 1 FROM messages
              WHERE session = ? AND (typeof(seq) <> 'integer' OR seq < 0)";
@@ -210,8 +215,8 @@ impl Db {
         &self,
         id: SessionId,
         last: Option<super::MessageId>,
-    ) -> Result<Vec<Message>> {
-        fault::check(fault::Kind::Read)?;
+    ) -> Result<Vec<StoredMessage>> {
+        fault::check(fault::StatementKind::Read)?;
         let place = self.place(id)?;
         let mut query = self.conn.prepare_cached(&format!(
             "SELECT {MESSAGE} FROM messages WHERE session = ? AND branch IS NULL AND state IS NOT 'withdrawn' \
@@ -220,12 +225,12 @@ impl Db {
         let mut rows = query.query((id.0, last.map(|m| m.0)))?;
         let mut messages = Vec::new();
         while let Some(row) = rows.next()? {
-            messages.push(Message::read(row, &place)?);
+            messages.push(StoredMessage::read(row, &place)?);
         }
         Ok(messages)
     }
 
-    /// The exact tokens, head first. [`Error::Damaged`] if they are not whole, or the head or a
+    /// The exact tokens, head first. [`DbError::Damaged`] if they are not whole, or the head or a
     /// message's span reaches past them.
     pub fn ledger(&self, id: SessionId) -> Result<Vec<Token>> {
         let head: usize = self.column(id, "head")?;
@@ -285,7 +290,7 @@ impl Db {
     /// one that has read, when another process has written since.
     pub(super) fn write(&self) -> Result<Transaction<'_>> {
         self.claim.assert();
-        fault::check(fault::Kind::Write)?;
+        fault::check(fault::StatementKind::Write)?;
         fault::limit(&self.conn)?;
         Ok(Transaction::new_unchecked(
             &self.conn,
@@ -295,10 +300,10 @@ impl Db {
 
     /// Begins a unit of work on a session. It holds the database's only write lock: prepare
     /// first, and never decode while it is open. Waits for another process that has that lock;
-    /// [`Error::Interrupted`] if the user ends the wait.
+    /// [`DbError::Interrupted`] if the user ends the wait.
     pub fn begin(&mut self, id: SessionId) -> Result<Unit<'_>> {
         self.claim.assert();
-        fault::check(fault::Kind::Write)?;
+        fault::check(fault::StatementKind::Write)?;
         fault::limit(&self.conn)?;
         let tx = self
             .conn
@@ -307,7 +312,7 @@ impl Db {
     }
 
     fn column<T: rusqlite::types::FromSql>(&self, id: SessionId, column: &str) -> Result<T> {
-        fault::check(fault::Kind::Read)?;
+        fault::check(fault::StatementKind::Read)?;
         self.conn
             .prepare_cached(&format!("SELECT {column} FROM sessions WHERE id = ?"))?
             .query_row([id.0], |r| r.get(0))
@@ -323,12 +328,12 @@ impl Db {
             .ok_or_else(|| missing(id))
     }
 
-    /// How errors name this session; [`Error::NotFound`] if there is none.
+    /// How errors name this session; [`DbError::NotFound`] if there is none.
     pub(super) fn place(&self, id: SessionId) -> Result<String> {
         match name_of(&self.conn, id) {
             Ok(Some(name)) => Ok(place(id, Some(&name))),
             Ok(None) => Err(missing(id)),
-            Err(Error::Damaged { .. }) => Ok(place(id, None)),
+            Err(DbError::Damaged { .. }) => Ok(place(id, None)),
             Err(error) => Err(error),
         }
     }
@@ -343,12 +348,15 @@ impl Db {
 }
 
 /// Stores the row of a session and its head.
-pub(super) fn insert(tx: &Transaction<'_>, new: &NewSession<'_>) -> Result<SessionId> {
+pub(super) fn insert(tx: &Transaction<'_>, new: &SessionRecord<'_>) -> Result<SessionId> {
     check_name(new.name)?;
     if let Some(parent) = new.parent
         && name_of(tx, parent)?.is_none()
     {
-        return Err(Error::NotFound(format!("the parent session {}", parent.0)));
+        return Err(DbError::NotFound(format!(
+            "the parent session {}",
+            parent.0
+        )));
     }
     tx.execute(
         "INSERT INTO sessions (name, folder, model, class, vocab, template, fingerprint,
@@ -389,8 +397,8 @@ pub fn now_ms() -> i64 {
         .map_or(0, |d| d.as_millis() as i64)
 }
 
-pub(super) fn missing(id: SessionId) -> Error {
-    Error::NotFound(format!("session {}", id.0))
+pub(super) fn missing(id: SessionId) -> DbError {
+    DbError::NotFound(format!("session {}", id.0))
 }
 
 fn name_of(conn: &Connection, id: SessionId) -> Result<Option<String>> {
@@ -405,7 +413,7 @@ pub(super) fn one(
     condition: &str,
     value: impl rusqlite::ToSql,
 ) -> Result<Option<Session>> {
-    fault::check(fault::Kind::Read)?;
+    fault::check(fault::StatementKind::Read)?;
     let mut query =
         conn.prepare_cached(&format!("SELECT {SESSION} FROM sessions WHERE {condition}"))?;
     let mut rows = query.query([value])?;
@@ -434,6 +442,7 @@ pub(super) fn summary(conn: &Connection, session: Session) -> Result<Summary> {
         Some(text) => first_words(&rows::json(&text, &place)?, FIRST_WORDS),
         None => String::new(),
     };
+    let title = super::title::title(conn, id)?;
     let tokens = chunks::length(conn, id)?;
     if tokens < session.head {
         return Err(damaged(&place, "its ledger is shorter than its head"));
@@ -443,16 +452,17 @@ pub(super) fn summary(conn: &Connection, session: Session) -> Result<Summary> {
         messages,
         tokens,
         first_words,
+        title,
     })
 }
 
 /// A unique name that is there already, or whatever else the error is.
-pub(super) fn taken(error: rusqlite::Error, name: &str) -> Error {
+pub(super) fn taken(error: rusqlite::Error, name: &str) -> DbError {
     match &error {
         rusqlite::Error::SqliteFailure(failure, _)
             if failure.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE =>
         {
-            Error::Exists(name.into())
+            DbError::Exists(name.into())
         }
         _ => error.into(),
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::session::{State, Usage, testing};
+use crate::session::{MessageState, ReceiptSums, testing};
 
 fn home() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -16,7 +16,7 @@ fn a_session_is_read_back_as_it_was_made() {
     let tools = json!([{"type": "function", "function": {"name": "z", "a": 1.5}}]);
     let head = [5, 6].map(Token);
     let made = db
-        .create(&NewSession {
+        .create(&SessionRecord {
             system: Some("Be brief."),
             tools: Some(&tools),
             head: &head,
@@ -39,41 +39,44 @@ fn a_session_is_read_back_as_it_was_made() {
     );
     assert_eq!((found.parent, found.started_ms), (Some(parent.id), -1));
     assert_eq!(found.vocab, testing::new("x").vocab);
-    assert_eq!(found.usage, Usage::default());
+    assert_eq!(found.usage, ReceiptSums::default());
     assert_eq!(db.ledger(found.id).unwrap(), head);
     assert_eq!(db.find("nobody").unwrap(), None);
 
     db.remove(parent.id).unwrap();
     assert_eq!(db.get(made.id).unwrap().parent, None);
-    let orphan = NewSession {
+    let orphan = SessionRecord {
         parent: Some(parent.id),
         ..testing::new("orphan")
     };
-    assert!(matches!(db.create(&orphan), Err(Error::NotFound(_))));
+    assert!(matches!(db.create(&orphan), Err(DbError::NotFound(_))));
 }
 
 #[test]
 fn a_name_is_checked_and_taken_once() {
     let home = home();
     let (db, session) = testing::disk(home.path());
-    assert!(matches!(db.create(&testing::new("work")), Err(Error::Exists(n)) if n == "work"));
+    assert!(matches!(db.create(&testing::new("work")), Err(DbError::Exists(n)) if n == "work"));
     assert!(matches!(
         db.create(&testing::new("a/b")),
-        Err(Error::Name(_))
+        Err(DbError::Name(_))
     ));
     db.create(&testing::new("play")).unwrap();
     assert!(matches!(
         db.rename(session.id, "play"),
-        Err(Error::Exists(_))
+        Err(DbError::Exists(_))
     ));
-    assert!(matches!(db.rename(session.id, ".."), Err(Error::Name(_))));
+    assert!(matches!(db.rename(session.id, ".."), Err(DbError::Name(_))));
     db.rename(session.id, "done").unwrap();
     assert_eq!(db.id_of("done").unwrap(), Some(session.id));
     assert!(matches!(
         db.rename(SessionId(99), "x"),
-        Err(Error::NotFound(_))
+        Err(DbError::NotFound(_))
     ));
-    assert!(matches!(db.remove(SessionId(99)), Err(Error::NotFound(_))));
+    assert!(matches!(
+        db.remove(SessionId(99)),
+        Err(DbError::NotFound(_))
+    ));
 }
 
 #[test]
@@ -91,7 +94,8 @@ fn a_removed_session_takes_its_rows_along_and_its_id_never_returns() {
     let home = home();
     let (mut db, session) = testing::disk(home.path());
     let mut unit = db.begin(session.id).unwrap();
-    unit.add_message("user", &json!({}), State::Open).unwrap();
+    unit.add_message("user", &json!({}), MessageState::Open)
+        .unwrap();
     unit.add_receipt("turn", None, &json!({})).unwrap();
     unit.commit().unwrap();
     db.remove(session.id).unwrap();
@@ -102,9 +106,9 @@ fn a_removed_session_takes_its_rows_along_and_its_id_never_returns() {
             .unwrap();
         assert_eq!(left, 0, "{table}");
     }
-    assert!(matches!(db.ledger(session.id), Err(Error::NotFound(_))));
-    assert!(matches!(db.messages(session.id), Err(Error::NotFound(_))));
-    assert!(matches!(db.pending(session.id), Err(Error::NotFound(_))));
+    assert!(matches!(db.ledger(session.id), Err(DbError::NotFound(_))));
+    assert!(matches!(db.messages(session.id), Err(DbError::NotFound(_))));
+    assert!(matches!(db.pending(session.id), Err(DbError::NotFound(_))));
     let next = db.create(&testing::new("work")).unwrap();
     assert!(next.id > session.id);
 }
@@ -114,7 +118,7 @@ fn the_last_session_of_a_folder_is_the_one_touched_last() {
     let home = home();
     let (mut db, first) = testing::disk(home.path());
     let second = db.create(&testing::new("second")).unwrap();
-    let elsewhere = NewSession {
+    let elsewhere = SessionRecord {
         folder: "/elsewhere",
         ..testing::new("third")
     };
@@ -136,13 +140,21 @@ fn a_list_counts_and_a_survey_names_what_is_damaged() {
     let (mut db, session) = testing::disk(home.path());
     let mut unit = db.begin(session.id).unwrap();
     for (role, body, state) in [
-        ("user", json!({"content": "never mind"}), State::Withdrawn),
+        (
+            "user",
+            json!({"content": "never mind"}),
+            MessageState::Withdrawn,
+        ),
         (
             "user",
             json!({"content": "fix\nthe parser"}),
-            State::Answered,
+            MessageState::Answered,
         ),
-        ("assistant", json!({"content": "yes"}), State::Answered),
+        (
+            "assistant",
+            json!({"content": "yes"}),
+            MessageState::Answered,
+        ),
     ] {
         unit.add_message(role, &body, state).unwrap();
     }
@@ -195,7 +207,8 @@ fn damage_in_a_message_or_a_receipt_is_an_error_that_names_the_session() {
     let home = home();
     let (mut db, session) = testing::disk(home.path());
     let mut unit = db.begin(session.id).unwrap();
-    unit.add_message("user", &json!({}), State::Open).unwrap();
+    unit.add_message("user", &json!({}), MessageState::Open)
+        .unwrap();
     unit.add_receipt("turn", None, &json!({})).unwrap();
     unit.commit().unwrap();
     for damage in [
@@ -206,7 +219,10 @@ fn damage_in_a_message_or_a_receipt_is_an_error_that_names_the_session() {
     ] {
         db.conn.execute(damage, []).unwrap();
         let error = db.messages(session.id).unwrap_err();
-        assert!(matches!(error, Error::Damaged { .. }), "{damage}: {error}");
+        assert!(
+            matches!(error, DbError::Damaged { .. }),
+            "{damage}: {error}"
+        );
     }
     db.conn
         .execute("UPDATE receipts SET json = ''", [])
@@ -232,12 +248,15 @@ fn a_second_writer_is_told_that_the_database_is_busy_and_a_reader_is_not() {
     other.set_patience(Duration::from_millis(5)).unwrap();
     let mut unit = db.begin(session.id).unwrap();
     unit.append_tokens(4, &[Token(9)]).unwrap();
-    assert!(matches!(other.begin(session.id), Err(Error::Locked)));
+    assert!(matches!(other.begin(session.id), Err(DbError::Locked)));
     assert!(matches!(
         other.create(&testing::new("x")),
-        Err(Error::Locked)
+        Err(DbError::Locked)
     ));
-    assert!(matches!(other.rename(session.id, "x"), Err(Error::Locked)));
+    assert!(matches!(
+        other.rename(session.id, "x"),
+        Err(DbError::Locked)
+    ));
     assert_eq!(other.ledger(session.id).unwrap().len(), 4);
     unit.commit().unwrap();
     assert_eq!(other.ledger(session.id).unwrap().len(), 5);

@@ -7,9 +7,12 @@ use rusqlite::ErrorCode;
 use super::name::NameError;
 use super::watch;
 
+/// What this room's calls return.
+pub type Result<T> = std::result::Result<T, DbError>;
+
 /// Why a call on the session database failed. Nothing of a failed call is stored.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum DbError {
     /// Another connection held the write lock for longer than a patience that was set, or changed
     /// what was about to be copied.
     #[error("the session database is busy: another process is writing to it")]
@@ -79,12 +82,15 @@ pub enum Error {
         session: i64,
         /// Length of the frozen head in tokens.
         head: usize,
-        /// The length that was asked for.
+        /// The length of the cut.
         len: usize,
     },
     /// A branch cannot be put back.
     #[error("{0}")]
     Branch(String),
+    /// There is no such job, or one already.
+    #[error("{0}")]
+    Job(String),
     /// A unit that would leave a conversation inconsistent; it is rolled back.
     #[error("the change to session {session} was not stored: {what}")]
     Refused {
@@ -98,81 +104,84 @@ pub enum Error {
     Other(String),
 }
 
-impl Error {
+impl DbError {
     /// What the user can do, if anything.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Error::Locked => "wait until the other npast has stored its turn, then try again",
-            Error::Interrupted => {
+            DbError::Locked => "wait until the other npast has stored its turn, then try again",
+            DbError::Interrupted => {
                 "end the program that has npast.db open, then try again; what was stored stays"
             }
-            Error::ReadOnly => {
+            DbError::ReadOnly => {
                 "make the data folder and npast.db writable, or set NPAST_HOME to another folder"
             }
-            Error::Full => "free some space and try again; nothing that was stored before is lost",
-            Error::Damaged { .. } => {
+            DbError::Full => {
+                "free some space and try again; nothing that was stored before is lost"
+            }
+            DbError::Damaged { .. } => {
                 "`npast sessions show NAME` prints what can be read of it, `npast sessions rm NAME` \
                  removes it; other sessions are not affected"
             }
-            Error::Corrupt { .. } => {
+            DbError::Corrupt { .. } => {
                 "nothing was changed; copy the data folder to a safe place, then repair npast.db \
                  (`sqlite3 npast.db .recover` writes what can be read), or move it away to begin anew"
             }
-            Error::Newer { .. } => {
+            DbError::Newer { .. } => {
                 "use the newer npast, or set NPAST_HOME to another folder for this one"
             }
-            Error::Name(_) => "choose a short name, such as `work` or `fix-the-parser`",
-            Error::Exists(_) => "choose another name, or go on with that one by `--session NAME`",
-            Error::Branch(_) => "`npast sessions show NAME --all` lists the branches",
-            Error::NotFound(_) => "`npast sessions list` shows the names",
-            Error::Gap { .. } | Error::Frozen { .. } | Error::Refused { .. } => {
+            DbError::Name(_) => "choose a short name, such as `work` or `fix-the-parser`",
+            DbError::Exists(_) => "choose another name, or go on with that one by `--session NAME`",
+            DbError::Job(_) => "`npast cron list` shows the jobs",
+            DbError::Branch(_) => "`npast sessions show NAME --all` lists the branches",
+            DbError::NotFound(_) => "`npast sessions list` shows the names",
+            DbError::Gap { .. } | DbError::Frozen { .. } | DbError::Refused { .. } => {
                 "this is a defect of npast; the session is as it was before"
             }
-            Error::Other(_) => return None,
+            DbError::Other(_) => return None,
         })
     }
 
     /// Sorts an error of the file system met while preparing `what`.
-    pub(super) fn io(what: &str, error: &io::Error) -> Error {
+    pub(super) fn io(what: &str, error: &io::Error) -> DbError {
         use io::ErrorKind::*;
         match error.kind() {
-            PermissionDenied | ReadOnlyFilesystem => Error::ReadOnly,
-            StorageFull | QuotaExceeded => Error::Full,
-            _ => Error::Other(format!("cannot prepare {what}: {error}")),
+            PermissionDenied | ReadOnlyFilesystem => DbError::ReadOnly,
+            StorageFull | QuotaExceeded => DbError::Full,
+            _ => DbError::Other(format!("cannot prepare {what}: {error}")),
         }
     }
 }
 
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Error {
-        let corrupt = |what: String| Error::Corrupt {
+impl From<rusqlite::Error> for DbError {
+    fn from(error: rusqlite::Error) -> DbError {
+        let corrupt = |what: String| DbError::Corrupt {
             place: "the session database".into(),
             what,
         };
         match &error {
             rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
-                ErrorCode::DatabaseBusy if watch::take_ended() => Error::Interrupted,
-                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Error::Locked,
-                ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Error::ReadOnly,
-                ErrorCode::DiskFull => Error::Full,
+                ErrorCode::DatabaseBusy if watch::take_ended() => DbError::Interrupted,
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => DbError::Locked,
+                ErrorCode::ReadOnly | ErrorCode::PermissionDenied => DbError::ReadOnly,
+                ErrorCode::DiskFull => DbError::Full,
                 ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => corrupt(error.to_string()),
                 // What npast writes keeps the rules of its tables: the row broke them before.
                 ErrorCode::ConstraintViolation if broken_row(failure.extended_code) => {
-                    Error::Damaged {
+                    DbError::Damaged {
                         place: "a session".into(),
                         what: error.to_string(),
                     }
                 }
-                _ => Error::Other(format!("the session database failed: {error}")),
+                _ => DbError::Other(format!("the session database failed: {error}")),
             },
             rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::IntegralValueOutOfRange(..)
             | rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::Utf8Error(..) => Error::Damaged {
+            | rusqlite::Error::Utf8Error(..) => DbError::Damaged {
                 place: "a session".into(),
                 what: error.to_string(),
             },
-            _ => Error::Other(format!("the session database failed: {error}")),
+            _ => DbError::Other(format!("the session database failed: {error}")),
         }
     }
 }

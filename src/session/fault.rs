@@ -6,14 +6,14 @@ use std::cell::Cell;
 
 use rusqlite::{Connection, ffi};
 
-use super::{Error, Result};
+use super::{DbError, Result};
 
 /// A failure to come on this thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
     /// Which statements fail.
     pub reach: Reach,
-    /// How many work before: statements, or commits where [`Reach`] speaks of commits. A read, a
+    /// How many work before: statements, or commits where [`Reach`] names commits. A read, a
     /// change, and the begin and the commit of a transaction are one statement each.
     pub after: usize,
     /// What is wrong.
@@ -60,7 +60,7 @@ pub struct Count {
 
 /// What a statement does.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum StatementKind {
     Read,
     Write,
     Commit,
@@ -68,7 +68,7 @@ pub(super) enum Kind {
 
 thread_local! {
     static ORDERED: Cell<Option<(Fault, Count)>> = const { Cell::new(None) };
-    /// The size of files was limited on this thread before: each connection is asked about it.
+    /// The size of files was limited on this thread before; each new connection checks it.
     static LIMITED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -83,19 +83,19 @@ pub fn heal() -> Count {
 }
 
 /// Asked before each statement.
-pub(super) fn check(kind: Kind) -> Result<()> {
+pub(super) fn check(kind: StatementKind) -> Result<()> {
     let Some((fault, mut count)) = ORDERED.get() else {
         return Ok(());
     };
     let reached = count.statements >= fault.after;
     let first = count.statements == fault.after;
     count.statements += 1;
-    count.commits += usize::from(kind == Kind::Commit);
+    count.commits += usize::from(kind == StatementKind::Commit);
     ORDERED.set(Some((fault, count)));
     let fails = match fault.reach {
         Reach::Nothing | Reach::Reported | Reach::Pages => false,
         Reach::One => first,
-        Reach::Writes => first || (reached && kind != Kind::Read),
+        Reach::Writes => first || (reached && kind != StatementKind::Read),
         Reach::All => reached,
     };
     match fails {
@@ -131,7 +131,7 @@ pub(super) fn limit(conn: &Connection) -> Result<()> {
 }
 
 impl Fault {
-    fn error(self) -> Error {
+    fn error(self) -> DbError {
         let code = match self.why {
             Trouble::Full => ffi::SQLITE_FULL,
             Trouble::Locked => ffi::SQLITE_BUSY,
@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
     use crate::ledger::{Finish, Token};
-    use crate::session::{Cut, Db, SessionId, Span, State, Why, testing};
+    use crate::session::{CutPoint, Db, MessageState, SessionId, Span, Why, testing};
 
     /// All that a database says of its sessions.
     fn all(db: &Db) -> String {
@@ -172,11 +172,13 @@ mod tests {
         let mut unit = db.begin(session.id).unwrap();
         unit.append_tokens(4, &[5, 6, 7, 8].map(Token)).unwrap();
         let body = json!({"role": "user", "content": "hello"});
-        let user = unit.add_message("user", &body, State::Answered).unwrap();
+        let user = unit
+            .add_message("user", &body, MessageState::Answered)
+            .unwrap();
         unit.set_span(user, Span { start: 4, end: 6 }).unwrap();
         let body = json!({"role": "assistant", "content": "well"});
         let reply = unit
-            .add_message("assistant", &body, State::Answered)
+            .add_message("assistant", &body, MessageState::Answered)
             .unwrap();
         unit.set_span(reply, Span { start: 6, end: 8 }).unwrap();
         unit.set_finish(reply, Finish::Stop).unwrap();
@@ -190,10 +192,10 @@ mod tests {
     fn changes() -> Vec<(&'static str, Change)> {
         vec![
             ("rename", |db, id| db.rename(id, "play")),
-            ("rm", |db, id| db.remove(id)),
+            ("rm", |db, id| db.remove(id).map(drop)),
             ("create", |db, _| {
                 let head = vec![Token(1); 5000];
-                let new = crate::session::NewSession {
+                let new = crate::session::SessionRecord {
                     head: &head,
                     ..testing::new("more")
                 };
@@ -201,7 +203,7 @@ mod tests {
             }),
             ("fork", |db, id| {
                 let seen = db.messages(id)?;
-                let cut = Cut {
+                let cut = CutPoint {
                     after: seen.last().map(|m| m.id),
                     at: 8,
                     pending: 1,
@@ -210,7 +212,7 @@ mod tests {
             }),
             ("a successor", |db, id| {
                 let head = [1, 2, 3, 4].map(Token);
-                let new = crate::session::NewSession {
+                let new = crate::session::SessionRecord {
                     head: &head,
                     parent: Some(id),
                     ..testing::new("more")
@@ -219,12 +221,12 @@ mod tests {
                     of: db.messages(id)?.first().map(|m| m.id),
                     role: "user".into(),
                     body: json!({"role": "user", "content": "word ".repeat(3000)}),
-                    state: State::Answered,
+                    state: MessageState::Answered,
                     finish: None,
                     span: Some(Span { start: 4, end: 5 }),
                 };
                 let heir = crate::session::Heir {
-                    made: crate::session::Made::Compressed,
+                    made: crate::session::Continuation::Compressed,
                     tokens: &[Token(9)],
                     messages: &[message],
                     pending: 0,
@@ -236,7 +238,7 @@ mod tests {
             ("a message", |db, id| {
                 let mut unit = db.begin(id)?;
                 let body = json!({"role": "user", "content": "word ".repeat(3000)});
-                let message = unit.add_message("user", &body, State::Open)?;
+                let message = unit.add_message("user", &body, MessageState::Open)?;
                 unit.append_tokens(8, &vec![Token(9); 5000])?;
                 unit.set_span(
                     message,
@@ -251,7 +253,7 @@ mod tests {
             }),
             ("undo and redo", |db, id| {
                 let mut unit = db.begin(id)?;
-                let cut = Cut {
+                let cut = CutPoint {
                     after: None,
                     at: 4,
                     pending: 0,
@@ -282,7 +284,7 @@ mod tests {
                         break;
                     }
                     failed += 1;
-                    assert!(matches!(done, Err(Error::Full)), "{name}: {done:?}");
+                    assert!(matches!(done, Err(DbError::Full)), "{name}: {done:?}");
                     assert_eq!(all(&db), before, "{name}, {reach:?}, {after}");
                     change(&mut db, id).unwrap();
                     assert_ne!(all(&db), before, "{name}");
@@ -307,7 +309,7 @@ mod tests {
             let done = change(&mut db, id);
             heal();
             if let Err(error) = done {
-                assert!(matches!(error, Error::Full), "{name}: {error:?}");
+                assert!(matches!(error, DbError::Full), "{name}: {error:?}");
                 assert_eq!(all(&db), before, "{name}");
                 failed += 1;
                 change(&mut db, id).unwrap();
@@ -329,7 +331,7 @@ mod tests {
         unit.append_tokens(8, &[Token(9)]).unwrap();
         let error = unit.commit().unwrap_err();
         assert_eq!(heal().commits, 1);
-        assert!(matches!(error, Error::Other(_)), "{error:?}");
+        assert!(matches!(error, DbError::Other(_)), "{error:?}");
         assert_eq!(db.ledger(id).unwrap().len(), 9);
     }
 }

@@ -4,37 +4,39 @@
 use rusqlite::params;
 
 use super::db::{missing, now_ms, one, taken};
-use super::{Cut, Db, Error, Message, Result, Session, SessionId, check_name, chunks, fault};
+use super::{
+    CutPoint, Db, DbError, Result, Session, SessionId, StoredMessage, check_name, chunks, fault,
+};
 
 impl Db {
     /// Makes a session called `name` that has what `parent` has before the cut. Its messages and
     /// tokens are its own; its branches stay the parent's. `seen` are the parent's messages that the
-    /// cut was made for: another process may talk in it. [`Error::Locked`] if they are others now,
-    /// [`Error::Exists`] if the name is taken, [`Error::NotFound`] if the parent is gone.
+    /// cut was made for: another process may talk in it. [`DbError::Locked`] if they are others now,
+    /// [`DbError::Exists`] if the name is taken, [`DbError::NotFound`] if the parent is gone.
     pub fn fork(
         &self,
         parent: SessionId,
         name: &str,
-        cut: Cut,
-        seen: &[Message],
+        cut: CutPoint,
+        seen: &[StoredMessage],
     ) -> Result<Session> {
         check_name(name)?;
         let tx = self.write()?;
         let old = one(&tx, "id = ?", parent.0)?.ok_or_else(|| missing(parent))?;
         // On the connection of this transaction: nothing changes from here on.
         if self.messages(parent)? != seen {
-            return Err(Error::Locked);
+            return Err(DbError::Locked);
         }
         let ledger = chunks::read(&tx, parent)?;
         let stored = ledger.len();
         let session = parent.0;
-        let tokens = ledger.get(..cut.at).ok_or(Error::Gap {
+        let tokens = ledger.get(..cut.at).ok_or(DbError::Gap {
             session,
             stored,
             at: cut.at,
         })?;
         if cut.at < old.head {
-            return Err(Error::Frozen {
+            return Err(DbError::Frozen {
                 session,
                 head: old.head,
                 len: cut.at,
@@ -59,7 +61,7 @@ impl Db {
                 |r| r.get(0),
             )?;
             let last = last.ok_or_else(|| {
-                Error::NotFound(format!("message {} of session {}", after.0, parent.0))
+                DbError::NotFound(format!("message {} of session {}", after.0, parent.0))
             })?;
             tx.execute(
                 "INSERT INTO messages (session, seq, role, state, finish, span_start, span_end,
@@ -74,7 +76,7 @@ impl Db {
         }
         chunks::append(&tx, id, 0, tokens)?;
         let session = one(&tx, "id = ?", id.0)?.ok_or_else(|| missing(id))?;
-        fault::check(fault::Kind::Commit)?;
+        fault::check(fault::StatementKind::Commit)?;
         tx.commit()?;
         fault::made()?;
         Ok(session)

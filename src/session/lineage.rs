@@ -8,31 +8,32 @@ use rusqlite::{Transaction, params};
 
 use super::db::{insert, missing, one};
 use super::{
-    Db, Error, MessageId, NewSession, Result, Session, SessionId, Span, State, chunks, fault,
+    Db, DbError, MessageId, MessageState, Result, Session, SessionId, SessionRecord, Span, chunks,
+    fault,
 };
 use crate::ledger::{Finish, Token};
 
 /// How a session continues its parent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Made {
+pub enum Continuation {
     /// A part of the parent's messages was replaced by a summary.
     Compressed,
     /// The parent's messages were rendered under another vocabulary or chat template.
     Rendered,
 }
 
-impl Made {
+impl Continuation {
     /// The word in the database.
     pub fn as_str(self) -> &'static str {
         match self {
-            Made::Compressed => "compressed",
-            Made::Rendered => "rendered",
+            Continuation::Compressed => "compressed",
+            Continuation::Rendered => "rendered",
         }
     }
 
-    /// The inverse of [`Made::as_str`].
-    pub fn parse(word: &str) -> Option<Made> {
-        [Made::Compressed, Made::Rendered]
+    /// The inverse of [`Continuation::as_str`].
+    pub fn parse(word: &str) -> Option<Continuation> {
+        [Continuation::Compressed, Continuation::Rendered]
             .into_iter()
             .find(|made| made.as_str() == word)
     }
@@ -48,18 +49,18 @@ pub struct Carried {
     /// The canonical message.
     pub body: serde_json::Value,
     /// Where it stands.
-    pub state: State,
+    pub state: MessageState,
     /// Why a reply ended.
     pub finish: Option<Finish>,
     /// Its tokens in the new ledger.
     pub span: Option<Span>,
 }
 
-/// What a successor is made with, beside the row of [`NewSession`].
+/// What a successor is made with, beside the row of [`SessionRecord`].
 #[derive(Clone, Copy, Debug)]
 pub struct Heir<'a> {
     /// How it continues its parent.
-    pub made: Made,
+    pub made: Continuation,
     /// Its ledger behind the head.
     pub tokens: &'a [Token],
     /// Its messages, in order.
@@ -74,15 +75,15 @@ pub struct Heir<'a> {
 }
 
 impl Db {
-    /// Makes a session and makes it the successor of its parent. [`Error::NotFound`] when the parent is
-    /// gone or none is named, [`Error::Exists`] if the name is taken, [`Error::Refused`] where a span or
+    /// Makes a session and makes it the successor of its parent. [`DbError::NotFound`] when the parent is
+    /// gone or none is named, [`DbError::Exists`] if the name is taken, [`DbError::Refused`] where a span or
     /// a count is outside of the new ledger.
-    pub fn succeed(&self, new: &NewSession<'_>, heir: &Heir<'_>) -> Result<Session> {
+    pub fn succeed(&self, new: &SessionRecord<'_>, heir: &Heir<'_>) -> Result<Session> {
         let tx = self.write()?;
         let id = insert(&tx, new)?;
         let parent = new
             .parent
-            .ok_or_else(|| Error::NotFound("a parent".into()))?;
+            .ok_or_else(|| DbError::NotFound("a parent".into()))?;
         chunks::append(&tx, id, new.head.len(), heir.tokens)?;
         let len = new.head.len() + heir.tokens.len();
         let outside = heir
@@ -91,7 +92,7 @@ impl Db {
             .filter_map(|m| m.span)
             .any(|s| s.start > s.end || s.end > len);
         if outside || heir.pending > len.min(1) || heir.decoded > len {
-            return Err(Error::Refused {
+            return Err(DbError::Refused {
                 session: id.0,
                 what: format!("a span or a count is outside of its {len} tokens"),
             });
@@ -103,7 +104,7 @@ impl Db {
         for (at, call, effect, result) in heir.runs {
             let reply = ids
                 .get(*at)
-                .ok_or_else(|| Error::NotFound(format!("message {at}")))?;
+                .ok_or_else(|| DbError::NotFound(format!("message {at}")))?;
             tx.prepare_cached(
                 "INSERT OR REPLACE INTO runs (reply, call, effect, started_ms, ok, result)
                  VALUES (?, ?, ?, ?, 1, ?)",
@@ -120,7 +121,8 @@ impl Db {
             heir.made.as_str(),
             heir.messages.len()
         ])?;
-        fault::check(fault::Kind::Write)?;
+        super::title::inherit(&tx, parent, id)?;
+        fault::check(fault::StatementKind::Write)?;
         let named = tx.execute(
             "UPDATE sessions SET successor = ?2 WHERE id = ?1",
             params![parent.0, id.0],
@@ -129,7 +131,7 @@ impl Db {
             return Err(missing(parent));
         }
         let session = one(&tx, "id = ?", id.0)?.ok_or_else(|| missing(id))?;
-        fault::check(fault::Kind::Commit)?;
+        fault::check(fault::StatementKind::Commit)?;
         tx.commit()?;
         fault::made()?;
         Ok(session)
@@ -180,9 +182,70 @@ impl Db {
     }
 }
 
+impl Db {
+    /// The sessions whose text may name long results of one that was removed.
+    pub fn keepers(&self, gone: SessionId) -> Result<Vec<SessionId>> {
+        let mut query = self
+            .conn
+            .prepare_cached("SELECT session FROM kept_results WHERE gone = ? ORDER BY session")?;
+        let ids = query.query_map([gone.0], |row| row.get(0).map(SessionId))?;
+        Ok(ids.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The session whose folder the long results of a session are in: the first of those that were
+    /// compressed to it, also where that one was removed since.
+    pub fn results_of(&self, id: SessionId) -> Result<SessionId> {
+        let chain = self.lineage(id)?;
+        let compressed = |session: &Session| session.made == Some(Continuation::Compressed);
+        let mut at = chain.iter().position(|session| session.id == id);
+        while let Some(here) = at.filter(|here| *here > 0 && compressed(&chain[*here])) {
+            at = Some(here - 1);
+        }
+        let first = at.map(|at| &chain[at]).ok_or_else(|| missing(id))?;
+        if !compressed(first) {
+            return Ok(first.id);
+        }
+        // What it continues is gone.
+        let gone: Option<i64> = self
+            .conn
+            .prepare_cached("SELECT min(gone) FROM kept_results WHERE session = ?")?
+            .query_row([first.id.0], |row| row.get(0))?;
+        Ok(gone.map_or(first.id, SessionId))
+    }
+}
+
+/// The long results of a session that is being removed, and those that it kept of others, are its
+/// children's. Gives the sessions that are gone and whose results nobody keeps any more.
+pub(super) fn hand_on_results(
+    tx: &Transaction<'_>,
+    id: SessionId,
+    children: &[i64],
+) -> Result<Vec<SessionId>> {
+    let mut held: Vec<i64> = tx
+        .prepare("SELECT gone FROM kept_results WHERE session = ?")?
+        .query_map([id.0], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    held.push(id.0);
+    tx.execute("DELETE FROM kept_results WHERE session = ?", [id.0])?;
+    let mut free = Vec::new();
+    for gone in held {
+        for child in children {
+            tx.execute(
+                "INSERT OR IGNORE INTO kept_results (gone, session) VALUES (?, ?)",
+                [gone, *child],
+            )?;
+        }
+        let kept = "SELECT 1 FROM kept_results WHERE gone = ?";
+        if !tx.prepare_cached(kept)?.exists([gone])? {
+            free.push(SessionId(gone));
+        }
+    }
+    Ok(free)
+}
+
 /// Stores one message of a successor; its row.
 fn carry(tx: &Transaction<'_>, id: SessionId, seq: usize, message: &Carried) -> Result<i64> {
-    fault::check(fault::Kind::Write)?;
+    fault::check(fault::StatementKind::Write)?;
     tx.prepare_cached(
         "INSERT INTO messages (session, seq, role, state, finish, span_start, span_end, created_ms,
              body)

@@ -8,7 +8,7 @@ fn message(role: &str, text: &str, span: (usize, usize)) -> Carried {
         of: None,
         role: role.to_owned(),
         body: json!({"role": role, "content": text}),
-        state: State::Answered,
+        state: MessageState::Answered,
         finish: (role == "assistant").then_some(Finish::Stop),
         span: Some(Span {
             start: span.0,
@@ -18,9 +18,9 @@ fn message(role: &str, text: &str, span: (usize, usize)) -> Carried {
 }
 
 /// Makes the successor of a session.
-fn continued(db: &Db, parent: &Session, name: &str, made: Made) -> Result<Session> {
+fn continued(db: &Db, parent: &Session, name: &str, made: Continuation) -> Result<Session> {
     let head = db.ledger(parent.id)?[..parent.head].to_vec();
-    let row = NewSession {
+    let row = SessionRecord {
         head: &head,
         parent: Some(parent.id),
         ..new(name)
@@ -48,8 +48,8 @@ fn names(sessions: &[Session]) -> Vec<&str> {
 fn a_successor_is_whole_and_is_found_from_any_ancestor() {
     let home = tempfile::tempdir().unwrap();
     let (db, work) = disk(home.path());
-    let two = continued(&db, &work, "work-2", Made::Compressed).unwrap();
-    let three = continued(&db, &two, "work-3", Made::Compressed).unwrap();
+    let two = continued(&db, &work, "work-2", Continuation::Compressed).unwrap();
+    let three = continued(&db, &two, "work-3", Continuation::Compressed).unwrap();
     drop(db);
 
     let db = Db::open(&home.path().join("npast.db")).unwrap();
@@ -57,7 +57,7 @@ fn a_successor_is_whole_and_is_found_from_any_ancestor() {
     assert_eq!(db.ledger(two.id).unwrap(), [1, 2, 3, 4, 7, 8, 9].map(Token));
     assert_eq!(
         (two.made, two.carried, two.parent),
-        (Some(Made::Compressed), 2, Some(work.id))
+        (Some(Continuation::Compressed), 2, Some(work.id))
     );
     assert_eq!(
         (db.pending(two.id).unwrap(), db.decoded(two.id).unwrap()),
@@ -91,8 +91,8 @@ fn a_successor_is_whole_and_is_found_from_any_ancestor() {
 fn a_chain_closes_over_a_session_that_is_removed() {
     let home = tempfile::tempdir().unwrap();
     let (db, work) = disk(home.path());
-    let two = continued(&db, &work, "work-2", Made::Compressed).unwrap();
-    let three = continued(&db, &two, "work-3", Made::Compressed).unwrap();
+    let two = continued(&db, &work, "work-2", Continuation::Compressed).unwrap();
+    let three = continued(&db, &two, "work-3", Continuation::Compressed).unwrap();
     db.remove(two.id).unwrap();
     assert_eq!(names(&db.lineage(work.id).unwrap()), ["work", "work-3"]);
     assert_eq!(db.get(three.id).unwrap().parent, None);
@@ -105,7 +105,7 @@ fn a_chain_closes_over_a_session_that_is_removed() {
 fn a_circle_that_damage_made_ends() {
     let home = tempfile::tempdir().unwrap();
     let (db, work) = disk(home.path());
-    let two = continued(&db, &work, "work-2", Made::Compressed).unwrap();
+    let two = continued(&db, &work, "work-2", Continuation::Compressed).unwrap();
     drop(db);
     let path = home.path().join("npast.db");
     crate::session::harm(
@@ -122,14 +122,14 @@ fn a_successor_that_would_not_be_whole_is_not_made() {
     let home = tempfile::tempdir().unwrap();
     let (db, work) = disk(home.path());
     let head = [1, 2, 3, 4].map(Token);
-    let row = NewSession {
+    let row = SessionRecord {
         head: &head,
         parent: Some(work.id),
         ..new("work-2")
     };
     let messages = [message("user", "a summary", (4, 9))];
     let heir = Heir {
-        made: Made::Compressed,
+        made: Continuation::Compressed,
         tokens: &[Token(7)],
         messages: &messages,
         pending: 0,
@@ -137,32 +137,61 @@ fn a_successor_that_would_not_be_whole_is_not_made() {
         runs: &[],
     };
     let refused = db.succeed(&row, &heir).unwrap_err();
-    assert!(matches!(refused, Error::Refused { .. }), "{refused}");
+    assert!(matches!(refused, DbError::Refused { .. }), "{refused}");
     let heir = Heir {
         messages: &[],
         decoded: 6,
         ..heir
     };
     db.succeed(&row, &heir).unwrap_err();
-    let nobody = NewSession {
+    let nobody = SessionRecord {
         parent: None,
         ..row
     };
     let heir = Heir { decoded: 0, ..heir };
     assert!(matches!(
         db.succeed(&nobody, &heir),
-        Err(Error::NotFound(_))
+        Err(DbError::NotFound(_))
     ));
     assert!(matches!(
         db.succeed(
-            &NewSession {
+            &SessionRecord {
                 name: "work",
                 ..row
             },
             &heir
         ),
-        Err(Error::Exists(_))
+        Err(DbError::Exists(_))
     ));
     assert_eq!(db.ids().unwrap(), [work.id]);
     assert_eq!(db.get(work.id).unwrap().successor, None);
+}
+
+#[test]
+fn long_results_of_a_removed_session_are_kept_as_long_as_a_child_may_name_them() {
+    let home = tempfile::tempdir().unwrap();
+    let (db, work) = disk(home.path());
+    let two = continued(&db, &work, "work-2", Continuation::Compressed).unwrap();
+    let three = continued(&db, &two, "work-3", Continuation::Compressed).unwrap();
+    let aside = continued(&db, &three, "aside", Continuation::Rendered).unwrap();
+    let all = [work.id, two.id, three.id, aside.id];
+    let folders = |ids: &[SessionId]| -> Vec<SessionId> {
+        ids.iter().map(|id| db.results_of(*id).unwrap()).collect()
+    };
+    assert_eq!(folders(&all), [work.id, work.id, work.id, aside.id]);
+    // The first one goes: its folder is that of the others still.
+    assert_eq!(db.remove(work.id).unwrap(), []);
+    assert_eq!(db.keepers(work.id).unwrap(), [two.id]);
+    assert_eq!(folders(&all[1..]), [work.id, work.id, aside.id]);
+    // One in the middle: what it kept goes on to the next.
+    assert_eq!(db.remove(two.id).unwrap(), []);
+    assert_eq!(db.keepers(work.id).unwrap(), [three.id]);
+    assert_eq!(folders(&all[2..]), [work.id, aside.id]);
+    assert_eq!(db.remove(three.id).unwrap(), []);
+    assert_eq!(folders(&all[3..]), [aside.id]);
+    // With the last one all of it is free.
+    let mut free = db.remove(aside.id).unwrap();
+    free.sort();
+    assert_eq!(free, all);
+    assert_eq!(db.keepers(work.id).unwrap(), []);
 }

@@ -7,7 +7,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use super::SessionId;
+use super::{JobId, SessionId};
 use crate::durable::private;
 
 /// Longest key of a lock file: twice a 32-byte hash in hexadecimal.
@@ -22,10 +22,10 @@ pub struct Lock {
 /// Why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Somebody holds it.
+    /// Another process holds the lock.
     #[error("{}", held(what, *pid))]
     Held {
-        /// `session` or `model`.
+        /// `session`, `model`, `gateway` or `job`.
         what: &'static str,
         /// The holder; `None` in the moment before it has written its pid.
         pid: Option<u32>,
@@ -55,6 +55,10 @@ impl LockError {
             LockError::Held { what: "model", .. } => {
                 "end that process, or send it the work: loading the model again takes its memory twice"
             }
+            LockError::Held { what: "job", .. } => "wait until it has run",
+            LockError::Held {
+                what: "gateway", ..
+            } => "send it the work, or give this one another data folder (NPAST_HOME)",
             LockError::Held { .. } => "end that process, or use another session",
             LockError::Io { .. } => {
                 "make the data folder writable, or set NPAST_HOME to another folder"
@@ -76,9 +80,19 @@ impl Lock {
         Lock::take(home, "session", &id.0.to_string())
     }
 
+    /// Takes a job that is run at times: one process runs it.
+    pub fn job(home: &Path, id: JobId) -> Result<Lock, LockError> {
+        Lock::take(home, "job", &id.0.to_string())
+    }
+
     /// Takes a loaded model, named by its fingerprint in hexadecimal.
     pub fn model(home: &Path, fingerprint_hex: &str) -> Result<Lock, LockError> {
         Lock::take(home, "model", fingerprint_hex)
+    }
+
+    /// Takes the place of the gateway of a data folder: command lines work through that one.
+    pub fn gateway(home: &Path) -> Result<Lock, LockError> {
+        Lock::take(home, "gateway", "0")
     }
 
     fn take(home: &Path, what: &'static str, key: &str) -> Result<Lock, LockError> {

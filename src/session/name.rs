@@ -1,4 +1,4 @@
-//! What a session may be called, and a name for one that was not given any.
+//! Valid names of sessions, and a name for a session that the user did not name.
 
 /// Longest session name, in bytes.
 pub const MAX_NAME: usize = 100;

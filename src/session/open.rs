@@ -1,4 +1,4 @@
-//! Opening npast.db: private, durable, in the format of this program, whoever opens it besides us.
+//! Opening npast.db: private, durable, in the format of this program, also while other processes open it.
 
 use std::fs;
 use std::io;
@@ -9,13 +9,13 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::room::{self, Claim};
-use super::{Db, Error, Result, schema, watch, words};
+use super::{Db, DbError, Result, schema, watch, words};
 use crate::durable::{self, private};
 
 impl Db {
     /// Opens the database at `path`, made if it is missing: its folder 0700, the file 0600. Old
     /// formats are brought up to date. A database that may only be read opens too; writing to it
-    /// fails with [`Error::ReadOnly`]. Another program's lock is waited for: see [`super::watch`].
+    /// fails with [`DbError::ReadOnly`]. Another program's lock is waited for: see [`super::watch`].
     ///
     /// On a full disk what can be made again gives way: see [`super::watch()`].
     pub fn open(path: &Path) -> Result<Db> {
@@ -28,7 +28,7 @@ impl Db {
         let shown = path.display().to_string();
         if let Some(folder) = path.parent() {
             private::folder(folder)
-                .map_err(|e| Error::io(&format!("the folder {}", folder.display()), &e))?;
+                .map_err(|e| DbError::io(&format!("the folder {}", folder.display()), &e))?;
         }
         // A file that is there may be readable only: what opening it means is SQLite's to say.
         let empty = match fs::metadata(path) {
@@ -42,7 +42,7 @@ impl Db {
             return connect(path, &shown);
         }
         // SQLite would delete it with the first write.
-        let kept = keep_log(path).map_err(|e| Error::io(&shown, &e))?;
+        let kept = keep_log(path).map_err(|e| DbError::io(&shown, &e))?;
         let db = connect(path, &shown)?;
         let kept = kept.map(|kept| {
             format!(
@@ -52,7 +52,7 @@ impl Db {
         });
         watch::say(
             &format!(
-                "{shown} was an empty file, and begins anew without sessions{}",
+                "{shown} was an empty file, so npast starts without sessions{}",
                 kept.unwrap_or_default()
             ),
             Some("if it held sessions once, end npast and put a copy of it back in its place"),
@@ -81,7 +81,7 @@ impl Db {
         })
     }
 
-    /// Sets how long a lock is waited for before [`Error::Locked`]; at first there is no end to it.
+    /// Sets how long a lock is waited for before [`DbError::Locked`]; at first there is no end to it.
     pub fn set_patience(&self, patience: Duration) -> Result<()> {
         Ok(self.conn.busy_timeout(patience)?)
     }
@@ -89,8 +89,8 @@ impl Db {
 
 fn connect(path: &Path, shown: &str) -> Result<Db> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(|e| match Error::from(e) {
-        Error::Other(what) => Error::Other(format!("cannot open {shown}: {what}")),
+    let conn = Connection::open_with_flags(path, flags).map_err(|e| match DbError::from(e) {
+        DbError::Other(what) => DbError::Other(format!("cannot open {shown}: {what}")),
         error => error,
     })?;
     Db::with(conn, shown)
@@ -103,7 +103,7 @@ fn make(path: &Path) -> Result<()> {
     let one = COUNT.fetch_add(1, Ordering::Relaxed);
     let new = beside(path, &format!(".new-{}-{one}", std::process::id()));
     let shown = path.display().to_string();
-    let failed = |error: &io::Error| Error::io(&shown, error);
+    let failed = |error: &io::Error| DbError::io(&shown, error);
     let made = private::file(&new)
         .map_err(|e| failed(&e))
         .and_then(|_| connect(&new, &shown))

@@ -18,15 +18,15 @@ fn a_connection_that_may_only_read_reads_and_refuses_to_write() {
     assert_eq!(db.list().unwrap().len(), 1);
     assert!(matches!(
         db.create(&testing::new("x")),
-        Err(Error::ReadOnly)
+        Err(DbError::ReadOnly)
     ));
-    assert!(matches!(db.rename(session.id, "x"), Err(Error::ReadOnly)));
+    assert!(matches!(db.rename(session.id, "x"), Err(DbError::ReadOnly)));
     // Where a reader can take SQLite's write lock, the first write is what fails.
     let refused = match db.begin(session.id) {
         Ok(mut unit) => unit.touch(1).unwrap_err(),
         Err(error) => error,
     };
-    assert!(matches!(refused, Error::ReadOnly), "{refused}");
+    assert!(matches!(refused, DbError::ReadOnly), "{refused}");
     assert!(refused.hint().is_some());
 }
 
@@ -45,7 +45,7 @@ fn a_read_only_file_opens_for_reading() {
     }
     let db = Db::open(&path).unwrap();
     assert_eq!(db.ledger(session.id).unwrap().len(), 4);
-    assert!(matches!(db.rename(session.id, "x"), Err(Error::ReadOnly)));
+    assert!(matches!(db.rename(session.id, "x"), Err(DbError::ReadOnly)));
 }
 
 #[test]
@@ -62,8 +62,8 @@ fn a_full_disk_is_told_and_costs_nothing_that_was_stored() {
         .unwrap();
     let mut unit = db.begin(session.id).unwrap();
     let error = unit.append_tokens(4, &[Token(0); 100_000]).unwrap_err();
-    assert!(matches!(error, Error::Full), "{error}");
-    assert!(matches!(unit.commit(), Err(Error::Refused { .. })));
+    assert!(matches!(error, DbError::Full), "{error}");
+    assert!(matches!(unit.commit(), Err(DbError::Refused { .. })));
     assert_eq!(db.ledger(session.id).unwrap().len(), 4);
     let mut unit = db.begin(session.id).unwrap();
     unit.touch(7).unwrap();
@@ -159,7 +159,7 @@ fn an_empty_file_is_said_once_and_its_log_is_kept() {
     assert_eq!(
         ear.notices(),
         [format!(
-            "{} was an empty file, and begins anew without sessions; what its write-ahead log held \
+            "{} was an empty file, so npast starts without sessions; what its write-ahead log held \
              is kept in {kept}",
             path.display()
         )]

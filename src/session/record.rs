@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Made;
+use super::Continuation;
 use crate::ledger::{Digest, Finish, Token};
 
 /// A session's row. Never used again after the session is removed.
@@ -15,7 +15,7 @@ pub struct MessageId(pub i64);
 
 /// What a session is made of. All of it but the name stays as it is until the session is removed.
 #[derive(Clone, Copy, Debug)]
-pub struct NewSession<'a> {
+pub struct SessionRecord<'a> {
     /// Unique; must pass [`super::check_name`].
     pub name: &'a str,
     /// The folder it was started in, for [`super::Db::last_in_folder`].
@@ -44,13 +44,13 @@ pub struct NewSession<'a> {
     pub policy: &'a str,
     /// The session it was made from; see [`super::Db::succeed`] and [`super::Db::fork`].
     pub parent: Option<SessionId>,
-    /// Its tools are run by npast; without, calls are shown and a caller answers them.
+    /// npast runs the session's tools; if false, calls are shown and the caller answers them.
     pub runs_tools: bool,
-    /// Whether a template with a thinking switch is asked to think.
+    /// Whether a template with a thinking switch is rendered with thinking on.
     pub thinking: bool,
 }
 
-/// A stored session, without its messages and tokens. Fields as in [`NewSession`].
+/// A stored session, without its messages and tokens. Fields as in [`SessionRecord`].
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs)]
 pub struct Session {
@@ -79,15 +79,15 @@ pub struct Session {
     /// Unix milliseconds of the last [`super::Unit::touch`], at first of the creation.
     pub used_ms: i64,
     /// Sums over all model calls.
-    pub usage: Usage,
-    /// How often a reply was sampled anew: part of each call's seed.
+    pub usage: ReceiptSums,
+    /// How often a reply was sampled again: part of each call's seed.
     pub tries: u64,
     /// Tokens that it took over from its parent; `None` where it is no fork.
     pub forked: Option<usize>,
     /// The session that continues this one.
     pub successor: Option<SessionId>,
     /// How it continues its parent; `None` where it does not.
-    pub made: Option<Made>,
+    pub made: Option<Continuation>,
     /// Its first messages, as many as it was made with as a successor.
     pub carried: usize,
 }
@@ -95,7 +95,7 @@ pub struct Session {
 /// Sums of receipts, in tokens but for `calls`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[allow(missing_docs)]
-pub struct Usage {
+pub struct ReceiptSums {
     pub calls: u64,
     pub evaluated: u64,
     pub restored: u64,
@@ -114,11 +114,13 @@ pub struct Summary {
     pub tokens: usize,
     /// The beginning of the first user message, on one line; empty if there is none.
     pub first_words: String,
+    /// What it is about; nothing where the user named it.
+    pub title: Option<super::Title>,
 }
 
 /// Where an input message stands (law 5). Messages of the assistant are answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
+pub enum MessageState {
     /// Stored, not answered yet.
     Open,
     /// A reply to it has begun.
@@ -127,21 +129,25 @@ pub enum State {
     Withdrawn,
 }
 
-impl State {
+impl MessageState {
     /// The word in the database.
     pub fn as_str(self) -> &'static str {
         match self {
-            State::Open => "open",
-            State::Answered => "answered",
-            State::Withdrawn => "withdrawn",
+            MessageState::Open => "open",
+            MessageState::Answered => "answered",
+            MessageState::Withdrawn => "withdrawn",
         }
     }
 
-    /// The inverse of [`State::as_str`].
-    pub fn parse(word: &str) -> Option<State> {
-        [State::Open, State::Answered, State::Withdrawn]
-            .into_iter()
-            .find(|s| s.as_str() == word)
+    /// The inverse of [`MessageState::as_str`].
+    pub fn parse(word: &str) -> Option<MessageState> {
+        [
+            MessageState::Open,
+            MessageState::Answered,
+            MessageState::Withdrawn,
+        ]
+        .into_iter()
+        .find(|s| s.as_str() == word)
     }
 }
 
@@ -155,7 +161,7 @@ pub struct Span {
 
 /// A stored message.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Message {
+pub struct StoredMessage {
     /// Its row.
     pub id: MessageId,
     /// Rising within the session; withdrawn messages leave holes.
@@ -165,7 +171,7 @@ pub struct Message {
     /// The canonical message.
     pub body: Value,
     /// Where it stands.
-    pub state: State,
+    pub state: MessageState,
     /// Why a reply ended; `None` for input, and for a reply that a crash cut off.
     pub finish: Option<Finish>,
     /// Its tokens; `None` while it has none in the ledger.
@@ -228,9 +234,13 @@ mod tests {
 
     #[test]
     fn states_have_words_that_are_read_back() {
-        for state in [State::Open, State::Answered, State::Withdrawn] {
-            assert_eq!(State::parse(state.as_str()), Some(state));
+        for state in [
+            MessageState::Open,
+            MessageState::Answered,
+            MessageState::Withdrawn,
+        ] {
+            assert_eq!(MessageState::parse(state.as_str()), Some(state));
         }
-        assert_eq!(State::parse("Open"), None);
+        assert_eq!(MessageState::parse("Open"), None);
     }
 }

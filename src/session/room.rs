@@ -1,26 +1,26 @@
-//! Room for npast.db on a full disk. Something that can be made again lies on the same disk and
-//! gives way; the session database asks for bytes and does not know what goes.
+//! Space for npast.db on a full disk. A cache on the same disk is evicted; the session database requests
+//! bytes and does not know what is removed.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Db, Error, watch};
+use super::{Db, DbError, watch};
 use crate::durable::Space;
 
 /// Asked for so many bytes; says how many became free.
-pub type Room = Box<dyn Fn(u64) -> u64 + Send>;
+pub type MakeRoom = Box<dyn Fn(u64) -> u64 + Send>;
 
 /// What opening a database takes at least.
 const LEAST: u64 = 1 << 20;
-/// Where nothing gave way, it is not asked again for so long.
+/// When nothing became free, the next request waits this long.
 const IN_VAIN: Duration = Duration::from_secs(10);
 
 /// A database's claim to the room on its disk.
 #[derive(Default)]
 pub(super) struct Claim {
     folder: PathBuf,
-    room: Option<Room>,
+    room: Option<MakeRoom>,
     /// A change failed for want of space, whatever the disk says of itself: there are quotas.
     pub(super) failed: Cell<bool>,
     asked_in_vain: Cell<Option<Instant>>,
@@ -35,8 +35,8 @@ impl Claim {
     }
 
     /// Takes note of a change that failed for want of space.
-    pub(super) fn note<T>(&self, done: Result<T, Error>) -> Result<T, Error> {
-        if matches!(done, Err(Error::Full)) {
+    pub(super) fn note<T>(&self, done: Result<T, DbError>) -> Result<T, DbError> {
+        if matches!(done, Err(DbError::Full)) {
             self.failed.set(true);
         }
         done
@@ -55,7 +55,7 @@ impl Claim {
         if !(failed || (low && !waits)) {
             return;
         }
-        // Twice the reserve, so that not every change asks.
+        // Twice the reserve, so that not every change makes a request.
         let want = (2 * space.reserve()).saturating_sub(space.free).max(LEAST);
         let freed = match &self.room {
             Some(room) => room(want),
@@ -67,13 +67,13 @@ impl Claim {
 
 impl Db {
     /// Says what gives way to this database when the disk is full.
-    pub fn give_way(&mut self, room: Room) {
+    pub fn give_way(&mut self, room: MakeRoom) {
         self.claim.room = Some(room);
     }
 }
 
 /// Opens a database, and once more after something gave way where the disk is full.
-pub(super) fn opened(path: &Path, open: impl Fn() -> Result<Db, Error>) -> Result<Db, Error> {
+pub(super) fn opened(path: &Path, open: impl Fn() -> Result<Db, DbError>) -> Result<Db, DbError> {
     let error = match open() {
         Ok(db) => return Ok(db),
         Err(error) => error,
@@ -81,8 +81,8 @@ pub(super) fn opened(path: &Path, open: impl Fn() -> Result<Db, Error>) -> Resul
     let folder = folder(path);
     // SQLite has other words for it where it cannot make the files beside the database.
     let full =
-        matches!(error, Error::Full) || Space::of(folder).is_some_and(|space| space.free < LEAST);
-    let damaged = matches!(error, Error::Corrupt { .. } | Error::Newer { .. });
+        matches!(error, DbError::Full) || Space::of(folder).is_some_and(|space| space.free < LEAST);
+    let damaged = matches!(error, DbError::Corrupt { .. } | DbError::Newer { .. });
     if !full || damaged || watch::make_room(folder, 2 * LEAST) == 0 {
         return Err(error);
     }
@@ -103,7 +103,7 @@ mod tests {
     use crate::session::fault::{self, Fault, Reach, Trouble};
     use crate::session::{SessionId, testing};
 
-    fn change(db: &mut Db, id: SessionId) -> Result<(), Error> {
+    fn change(db: &mut Db, id: SessionId) -> Result<(), DbError> {
         let mut unit = db.begin(id)?;
         unit.touch(7)?;
         unit.commit()
@@ -135,7 +135,7 @@ mod tests {
             });
             let error = change(&mut db, session.id).unwrap_err();
             fault::heal();
-            assert!(matches!(error, Error::Full), "{after}: {error}");
+            assert!(matches!(error, DbError::Full), "{after}: {error}");
             assert_eq!(asked.swap(0, Ordering::SeqCst), 0);
             change(&mut db, session.id).unwrap();
             assert_eq!(asked.swap(0, Ordering::SeqCst), 1, "{after}");

@@ -5,7 +5,10 @@ use rusqlite::Row;
 use rusqlite::types::FromSql;
 use serde_json::Value;
 
-use super::{Error, Made, Message, MessageId, Result, Session, SessionId, Span, State, Usage};
+use super::{
+    Continuation, DbError, MessageId, MessageState, ReceiptSums, Result, Session, SessionId, Span,
+    StoredMessage,
+};
 use crate::ledger::{Digest, Finish};
 
 pub(super) const SESSION: &str = "id, name, folder, model, class, vocab, template, fingerprint, \
@@ -15,7 +18,7 @@ pub(super) const SESSION: &str = "id, name, folder, model, class, vocab, templat
 
 /// The words of a session's history policy.
 const POLICIES: [&str; 2] = ["exact", "template"];
-/// Who a message can be of.
+/// The roles that a message can have.
 const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
 
 impl Session {
@@ -53,7 +56,7 @@ impl Session {
             thinking: column(row, "thinking", &place)?,
             created_ms: column(row, "created_ms", &place)?,
             used_ms: column(row, "used_ms", &place)?,
-            usage: Usage {
+            usage: ReceiptSums {
                 calls: column(row, "calls", &place)?,
                 evaluated: column(row, "evaluated", &place)?,
                 restored: column(row, "restored", &place)?,
@@ -65,7 +68,7 @@ impl Session {
             successor: column::<Option<i64>>(row, "successor", &place)?.map(SessionId),
             made: match column::<Option<String>>(row, "made", &place)? {
                 None => None,
-                Some(word) => Some(Made::parse(&word).ok_or_else(|| {
+                Some(word) => Some(Continuation::parse(&word).ok_or_else(|| {
                     damaged(&place, "how it continues its parent cannot be read")
                 })?),
             },
@@ -78,9 +81,9 @@ impl Session {
 pub(super) const MESSAGE: &str =
     "id, seq, role, state, finish, span_start, span_end, created_ms, body, trail";
 
-impl Message {
+impl StoredMessage {
     /// From a row of [`MESSAGE`] columns; `place` names the session.
-    pub(super) fn read(row: &Row<'_>, place: &str) -> Result<Message> {
+    pub(super) fn read(row: &Row<'_>, place: &str) -> Result<StoredMessage> {
         let id = MessageId(row.get("id")?);
         let seq: usize = column(row, "seq", place).map_err(|_| {
             damaged(
@@ -106,13 +109,13 @@ impl Message {
             (Some(start), Some(end)) if start <= end => Some(Span { start, end }),
             _ => return Err(bad("a span that is none")),
         };
-        Ok(Message {
+        Ok(StoredMessage {
             id,
             seq,
             role,
             body: serde_json::from_str(&body)
                 .map_err(|error| bad(&format!("a text that cannot be read: {error}")))?,
-            state: State::parse(&state).ok_or_else(|| bad("an unknown state"))?,
+            state: MessageState::parse(&state).ok_or_else(|| bad("an unknown state"))?,
             finish: match finish {
                 Some(word) => Some(Finish::parse(&word).ok_or_else(|| bad("an unknown finish"))?),
                 None => None,
@@ -143,8 +146,8 @@ pub(super) fn handle(id: SessionId) -> String {
     format!("id:{}", id.0)
 }
 
-pub(super) fn damaged(place: &str, what: impl Into<String>) -> Error {
-    Error::Damaged {
+pub(super) fn damaged(place: &str, what: impl Into<String>) -> DbError {
+    DbError::Damaged {
         place: place.into(),
         what: what.into(),
     }
@@ -152,8 +155,8 @@ pub(super) fn damaged(place: &str, what: impl Into<String>) -> Error {
 
 /// One column; what is not of its type is damage of the session at `place`.
 pub(super) fn column<T: FromSql>(row: &Row<'_>, name: &str, place: &str) -> Result<T> {
-    row.get(name).map_err(|error| match Error::from(error) {
-        Error::Damaged { .. } => damaged(place, format!("its {name} cannot be read")),
+    row.get(name).map_err(|error| match DbError::from(error) {
+        DbError::Damaged { .. } => damaged(place, format!("its {name} cannot be read")),
         error => error,
     })
 }

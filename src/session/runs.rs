@@ -1,5 +1,5 @@
-//! Marks of tool calls: that one was started, and what it gave. Between a call and its result lies
-//! whatever the tool did to the world; after a crash these rows say which calls may have done it.
+//! Marks of tool calls: that a call was started, and its result. Between the two the tool may have changed
+//! something; after a crash these rows say which calls may have done so.
 
 use rusqlite::{OptionalExtension, params};
 
@@ -8,25 +8,25 @@ use super::{Db, MessageId, Result, SessionId, Unit, chunks, fault};
 
 /// A call that was started.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Run {
+pub struct StartedCall {
     /// Its place among the reply's calls.
     pub call: usize,
     /// What it might change, in the caller's word.
     pub effect: String,
-    /// Whether it did what was asked, and its result; nothing if it did not end.
+    /// Whether the call succeeded, and its result; `None` if it did not end.
     pub result: Option<(bool, String)>,
 }
 
 impl Db {
     /// The calls of a reply that were started, in call order.
-    pub fn runs(&self, reply: MessageId) -> Result<Vec<Run>> {
-        fault::check(fault::Kind::Read)?;
+    pub fn runs(&self, reply: MessageId) -> Result<Vec<StartedCall>> {
+        fault::check(fault::StatementKind::Read)?;
         let mut query = self.conn.prepare_cached(
             "SELECT call, effect, ok, result FROM runs WHERE reply = ? ORDER BY call",
         )?;
         let read = query.query_map([reply.0], |row| {
             let (ok, text): (Option<bool>, Option<String>) = (row.get("ok")?, row.get("result")?);
-            Ok(Run {
+            Ok(StartedCall {
                 call: row.get("call")?,
                 effect: row.get("effect")?,
                 result: ok.zip(text),
@@ -92,7 +92,7 @@ mod tests {
     use serde_json::json;
 
     use crate::session::testing::disk;
-    use crate::session::{Db, Run, State};
+    use crate::session::{Db, MessageState, StartedCall};
 
     #[test]
     fn a_started_call_is_known_to_the_next_process_and_its_result_too() {
@@ -101,7 +101,7 @@ mod tests {
         let body = json!({"role": "assistant", "content": ""});
         let mut unit = db.begin(session.id).unwrap();
         let reply = unit
-            .add_message("assistant", &body, State::Answered)
+            .add_message("assistant", &body, MessageState::Answered)
             .unwrap();
         unit.start_run(reply, 0, "writes").unwrap();
         unit.start_run(reply, 1, "runs").unwrap();
@@ -112,7 +112,7 @@ mod tests {
         drop(db);
 
         let mut db = Db::open(&home.path().join("npast.db")).unwrap();
-        let run = |call, effect: &str, result: Option<(bool, &str)>| Run {
+        let run = |call, effect: &str, result: Option<(bool, &str)>| StartedCall {
             call,
             effect: effect.into(),
             result: result.map(|(ok, text)| (ok, text.into())),

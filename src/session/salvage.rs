@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::db::summary;
 use super::rows::{MESSAGE, SESSION, damaged, handle, place};
 use super::{
-    Branch, BranchId, Db, Error, Message, MessageId, Result, Session, SessionId, State, Summary,
-    chunks,
+    Branch, BranchId, Db, DbError, MessageId, MessageState, Result, Session, SessionId,
+    StoredMessage, Summary, chunks,
 };
 use crate::ledger::Token;
 
@@ -37,9 +37,9 @@ pub struct Survey {
 
 /// A message as far as it can be read.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Found {
+pub struct SalvagedMessage {
     /// What cannot be read of it is empty, and named in [`Salvage::missing`].
-    pub message: Message,
+    pub message: StoredMessage,
     /// The branch that it is on; `None` in the conversation.
     pub branch: Option<BranchId>,
 }
@@ -54,7 +54,7 @@ pub struct Salvage {
     /// The system prompt, if that can be read.
     pub system: Option<String>,
     /// Messages in order, without withdrawn ones.
-    pub messages: Vec<Found>,
+    pub messages: Vec<SalvagedMessage>,
     /// The ledger's tokens up to the first damage.
     pub tokens: Vec<Token>,
     /// What cannot be read, a sentence each; empty for a session that is whole.
@@ -78,7 +78,7 @@ impl Db {
                 .and_then(|summary| self.check(id).map(|()| summary));
             match read {
                 Ok(summary) => survey.whole.push(summary),
-                Err(Error::Damaged { what, .. }) => survey.damaged.push(Damaged {
+                Err(DbError::Damaged { what, .. }) => survey.damaged.push(Damaged {
                     id,
                     name: name.unwrap_or_else(|| handle(id)),
                     what,
@@ -97,7 +97,7 @@ impl Db {
         Ok(survey)
     }
 
-    /// Whether everything of a session can be read. [`Error::Damaged`] with the first thing that
+    /// Whether everything of a session can be read. [`DbError::Damaged`] with the first thing that
     /// cannot.
     pub fn check(&self, id: SessionId) -> Result<()> {
         let session = self.get(id)?;
@@ -141,8 +141,8 @@ impl Db {
     pub fn salvage(&self, id: SessionId) -> Result<Salvage> {
         let tx = self.snapshot()?;
         let mut missing = Vec::new();
-        let mut note = |error: Error| match error {
-            Error::Damaged { what, .. } => {
+        let mut note = |error: DbError| match error {
+            DbError::Damaged { what, .. } => {
                 missing.push(what);
                 Ok(())
             }
@@ -178,7 +178,7 @@ impl Db {
             }),
         ] {
             match check {
-                Ok(()) | Err(Error::NotFound(_)) => {}
+                Ok(()) | Err(DbError::NotFound(_)) => {}
                 Err(error) => note(error)?,
             }
         }
@@ -194,7 +194,7 @@ impl Db {
         let mut messages = Vec::new();
         while let Some(row) = rows.next()? {
             let branch: rusqlite::Result<Option<i64>> = row.get("branch");
-            let strict = Message::read(row, &place);
+            let strict = StoredMessage::read(row, &place);
             let message = match strict {
                 Ok(message) => message,
                 Err(error) => {
@@ -202,7 +202,7 @@ impl Db {
                     legible(row)?
                 }
             };
-            if message.state == State::Withdrawn {
+            if message.state == MessageState::Withdrawn {
                 continue;
             }
             let gone = match &branch {
@@ -219,7 +219,7 @@ impl Db {
             {
                 note(error)?;
             }
-            messages.push(Found {
+            messages.push(SalvagedMessage {
                 message,
                 branch: branch.unwrap_or_default().map(BranchId),
             });
@@ -275,18 +275,18 @@ fn wrong_tree(branches: &[Branch]) -> Option<String> {
 }
 
 /// A message of a row that breaks a rule: each column for itself.
-fn legible(row: &Row<'_>) -> Result<Message> {
+fn legible(row: &Row<'_>) -> Result<StoredMessage> {
     let role = text(row, "role").unwrap_or_else(|| "?".into());
     let body = text(row, "body").unwrap_or_default();
     let body: Value = serde_json::from_str(&body)
         .unwrap_or_else(|_| json!({"role": role.clone(), "content": body}));
-    let state = text(row, "state").and_then(|word| State::parse(&word));
-    Ok(Message {
+    let state = text(row, "state").and_then(|word| MessageState::parse(&word));
+    Ok(StoredMessage {
         id: MessageId(row.get("id")?),
         seq: row.get("seq").unwrap_or_default(),
         role,
         body,
-        state: state.unwrap_or(State::Answered),
+        state: state.unwrap_or(MessageState::Answered),
         finish: None,
         span: None,
         created_ms: row.get("created_ms").unwrap_or_default(),

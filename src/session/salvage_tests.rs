@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::session::testing::{disk, harm, new};
-use crate::session::{Cut, Span, Why};
+use crate::session::{CutPoint, Span, Why};
 
 /// "work" (id 1) with two turns, one of them taken back, a running call, a receipt; "other" (id 2)
 /// with a turn; "child" (id 3), a fork of "work".
@@ -14,7 +14,9 @@ fn grown(home: &Path) -> Db {
             let mut unit = db.begin(id).unwrap();
             for role in ["user", "assistant"] {
                 let body = json!({"role": role, "content": format!("turn {turn} of {role}")});
-                let message = unit.add_message(role, &body, State::Answered).unwrap();
+                let message = unit
+                    .add_message(role, &body, MessageState::Answered)
+                    .unwrap();
                 let start = unit.ledger_len();
                 unit.append_tokens(start, &[Token(7), Token(8)]).unwrap();
                 let end = start + 2;
@@ -29,7 +31,7 @@ fn grown(home: &Path) -> Db {
         }
     }
     let messages = db.messages(work.id).unwrap();
-    let cut = Cut {
+    let cut = CutPoint {
         after: Some(messages[1].id),
         at: 8,
         pending: 0,
@@ -163,13 +165,13 @@ fn opens(db: &Db, id: SessionId) -> Result<()> {
     Ok(())
 }
 
-fn fine(error: Error, what: &str) -> String {
+fn fine(error: DbError, what: &str) -> String {
     match error {
-        Error::Damaged { place, what: found } => {
+        DbError::Damaged { place, what: found } => {
             assert!(place.starts_with("session "), "{what}: {place}");
             found
         }
-        Error::NotFound(found) => found,
+        DbError::NotFound(found) => found,
         other => panic!("{what}: {other:?}"),
     }
 }
@@ -235,7 +237,8 @@ fn whatever_is_damaged_in_a_session_it_can_be_listed_read_and_removed_and_others
             },
         ] {
             match act(&mut db, work) {
-                Ok(()) | Err(Error::Branch(_) | Error::Refused { .. } | Error::Gap { .. }) => {}
+                Ok(())
+                | Err(DbError::Branch(_) | DbError::Refused { .. } | DbError::Gap { .. }) => {}
                 Err(error) => drop(fine(error, what)),
             }
         }
@@ -252,7 +255,10 @@ fn whatever_is_damaged_in_a_session_it_can_be_listed_read_and_removed_and_others
         db.remove(work).unwrap_or_else(|e| panic!("{what}: {e:?}"));
         let after = db.survey().unwrap();
         assert_eq!((after.whole.len(), after.damaged.len()), (2, 0), "{what}");
-        assert!(matches!(db.remove(work), Err(Error::NotFound(_))), "{what}");
+        assert!(
+            matches!(db.remove(work), Err(DbError::NotFound(_))),
+            "{what}"
+        );
         db.check(other).unwrap();
         drop(db);
         Db::open(&path).unwrap();

@@ -1,9 +1,9 @@
 //! The migration ladder. `user_version` counts the steps a database has taken; each step is one
-//! SQL text, taken in one transaction. A database with more steps than we know is left alone.
+//! SQL text, applied in one transaction. A database with more steps than this program knows is not opened.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{Error, Result};
+use super::{DbError, Result};
 
 /// `application_id` of an npast.db: "npas".
 const APPLICATION: i64 = 0x6e70_6173;
@@ -16,11 +16,13 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("steps/4.sql"),
     include_str!("steps/5.sql"),
     include_str!("steps/6.sql"),
+    include_str!("steps/7.sql"),
+    include_str!("steps/8.sql"),
 ];
 
 /// Refuses a database that is not ours or is newer than this program. Writes nothing.
 pub(super) fn check(conn: &Connection, path: &str, steps: &[&str]) -> Result<()> {
-    // One snapshot: half of another process's first step would look like somebody else's tables.
+    // One snapshot: half of another process's first step would look like tables of another program.
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Deferred)?;
     check_within(&tx, path, steps)
 }
@@ -34,20 +36,20 @@ fn check_within(conn: &Connection, path: &str, steps: &[&str]) -> Result<()> {
             r.get::<_, i64>(0)
         })? == 0;
     if application != APPLICATION && !empty {
-        return Err(Error::Corrupt {
+        return Err(DbError::Corrupt {
             place: path.into(),
             what: "it is an SQLite database, but not one of npast's".into(),
         });
     }
     if version > steps.len() as i64 {
-        return Err(Error::Newer {
+        return Err(DbError::Newer {
             path: path.into(),
             found: version,
             known: steps.len() as i64,
         });
     }
     if version < 0 {
-        return Err(Error::Corrupt {
+        return Err(DbError::Corrupt {
             place: path.into(),
             what: format!("its format number is {version}"),
         });
@@ -67,11 +69,11 @@ pub(super) fn climb(conn: &Connection, path: &str, steps: &[&str]) -> Result<()>
         check_within(&tx, path, steps)?;
         let version = pragma(&tx, "user_version")?;
         if let Some(step) = usize::try_from(version).ok().and_then(|v| steps.get(v)) {
-            // Those that damage left are one session's, and no reason to keep all of them from here.
+            // Foreign-key errors that damage left belong to one session, and are no reason to refuse all sessions.
             let before = orphans(&tx)?;
             tx.execute_batch(step)?;
             if orphans(&tx)? > before {
-                return Err(Error::Corrupt {
+                return Err(DbError::Corrupt {
                     place: path.into(),
                     what: format!(
                         "rows without a session were found going to format {}",
@@ -106,7 +108,7 @@ fn pragma(conn: &Connection, name: &str) -> Result<i64> {
 mod tests {
     use super::*;
     use crate::ledger::{Finish, Token};
-    use crate::session::{Db, Made, Span, State};
+    use crate::session::{Continuation, Db, MessageState, Span};
 
     /// A database of format 1 with one conversation, as `.dump` wrote it.
     const FORMAT_1: &str = include_str!("steps/1.dump.sql");
@@ -138,9 +140,9 @@ mod tests {
         assert_eq!(
             seen,
             [
-                (State::Answered, None, span(2, 4)),
-                (State::Answered, Some(Finish::Stop), span(4, 6)),
-                (State::Open, None, None),
+                (MessageState::Answered, None, span(2, 4)),
+                (MessageState::Answered, Some(Finish::Stop), span(4, 6)),
+                (MessageState::Open, None, None),
             ]
         );
         assert_eq!(db.pending(session.id).unwrap(), 1);
@@ -221,7 +223,7 @@ mod tests {
         unit.freeze_thinking(false).unwrap();
         unit.freeze_thinking(true).unwrap();
         let body = serde_json::json!({"role": "user", "content": "a needle"});
-        unit.add_message("user", &body, State::Open).unwrap();
+        unit.add_message("user", &body, MessageState::Open).unwrap();
         unit.commit().unwrap();
         assert_eq!(db.get(aside.id).unwrap().thinking, Some(false));
         assert_eq!(found(&db, "needle"), ["aside"]);
@@ -247,7 +249,7 @@ mod tests {
             let session = db.find(name).unwrap().unwrap();
             (session.made, session.successor.map(|s| s.0))
         };
-        let rendered = Some(Made::Rendered);
+        let rendered = Some(Continuation::Rendered);
         let want = [
             ("work", None, Some(3)),
             ("aside", None, None),
@@ -350,8 +352,9 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "{} has format 99, and this npast knows formats up to 6",
-                path.display()
+                "{} has format 99, and this npast knows formats up to {}",
+                path.display(),
+                STEPS.len()
             )
         );
         assert!(error.hint().is_some());
@@ -366,12 +369,12 @@ mod tests {
         conn.execute_batch("CREATE TABLE theirs (x); PRAGMA user_version = 1")
             .unwrap();
         drop(conn);
-        assert!(matches!(Db::open(&path), Err(Error::Corrupt { .. })));
+        assert!(matches!(Db::open(&path), Err(DbError::Corrupt { .. })));
         std::fs::write(
             &path,
             "not a database, but long enough to be looked at".repeat(100),
         )
         .unwrap();
-        assert!(matches!(Db::open(&path), Err(Error::Corrupt { .. })));
+        assert!(matches!(Db::open(&path), Err(DbError::Corrupt { .. })));
     }
 }

@@ -1,4 +1,4 @@
-//! Search over all sessions: FTS5 on what was said; `words` keeps the index up to date.
+//! Search over all sessions: FTS5 on the texts of messages; `words` keeps the index up to date.
 //! What a caller searches for is words, never FTS5's query language.
 
 use rusqlite::params;
@@ -17,7 +17,7 @@ pub struct Hit {
     pub session: SessionId,
     /// The session's name.
     pub name: String,
-    /// Who spoke.
+    /// The role of the message.
     pub role: String,
     /// The day it was stored, in this machine's time zone: `2026-11-23`.
     pub day: String,
@@ -106,12 +106,14 @@ mod tests {
 
     use super::*;
     use crate::session::testing::{disk, new};
-    use crate::session::{MessageId, Session, State};
+    use crate::session::{MessageId, MessageState, Session};
 
     fn say(db: &mut Db, session: &Session, role: &str, text: &str) -> MessageId {
         let mut unit = db.begin(session.id).unwrap();
         let body = json!({"role": role, "content": text});
-        let id = unit.add_message(role, &body, State::Answered).unwrap();
+        let id = unit
+            .add_message(role, &body, MessageState::Answered)
+            .unwrap();
         unit.commit().unwrap();
         id
     }
@@ -158,7 +160,7 @@ mod tests {
         assert_eq!(found(&db, "ubung", None), []);
         assert_eq!(found(&db, "lexer", None), [hit("work", "The lexer.")]);
         let mut unit = db.begin(work.id).unwrap();
-        unit.set_state(first, State::Withdrawn).unwrap();
+        unit.set_state(first, MessageState::Withdrawn).unwrap();
         unit.commit().unwrap();
         assert_eq!(found(&db, "lexer", None), [], "taken back");
         db.remove(other.id).unwrap();

@@ -1,4 +1,4 @@
-//! What this room's tests share.
+//! Helpers that the tests of this room share.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 
-use super::{Db, NewSession, Session, SessionId, Watcher};
+use super::{Db, Session, SessionId, SessionRecord, Watcher};
 use crate::ledger::{Digest, Token};
 
 /// A plain session with an empty head.
-pub(super) fn new<'a>(name: &'a str) -> NewSession<'a> {
-    NewSession {
+pub(super) fn new<'a>(name: &'a str) -> SessionRecord<'a> {
+    SessionRecord {
         name,
         folder: "/home/me",
         model: "tiny.gguf",
@@ -45,7 +45,7 @@ pub(super) fn disk(home: &Path) -> (Db, Session) {
     let db = Db::open(&home.join("npast.db")).unwrap();
     let head = [1, 2, 3, 4].map(Token);
     let session = db
-        .create(&NewSession {
+        .create(&SessionRecord {
             head: &head,
             ..new("work")
         })
@@ -62,7 +62,7 @@ pub(super) fn watcher() -> Option<Arc<Ear>> {
     EAR.with_borrow(Clone::clone)
 }
 
-/// A watcher that keeps what it hears.
+/// A watcher that records its notices.
 #[derive(Default)]
 pub(super) struct Ear {
     heard: Mutex<Vec<String>>,

@@ -3,8 +3,10 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::db::now_ms;
-use super::{Db, MessageId, Result, Session, SessionId, Unit, rows};
+use super::db::{insert, missing, now_ms, one};
+use super::{
+    Db, MessageId, Result, Session, SessionId, SessionRecord, StoredMessage, Unit, fault, rows,
+};
 use crate::ledger::Digest;
 
 /// Most sessions that one question gives.
@@ -14,7 +16,7 @@ pub const MAX_HANDLE: usize = 512;
 
 /// A place where a stored conversation says what a history says.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct TrailPlace {
     /// The session.
     pub session: SessionId,
     /// The message with which both are still the same.
@@ -27,7 +29,7 @@ pub struct Place {
 
 impl Db {
     /// Where conversations (not branches) have this digest, those of the sessions used last first.
-    pub fn at_trail(&self, trail: Digest) -> Result<Vec<Place>> {
+    pub fn at_trail(&self, trail: Digest) -> Result<Vec<TrailPlace>> {
         let mut query = self.conn.prepare_cached(
             "SELECT m.session, m.id, count(b.id), coalesce(sum(b.role = 'assistant'), 0)
              FROM messages m JOIN sessions s ON s.id = m.session
@@ -38,7 +40,7 @@ impl Db {
              GROUP BY m.id ORDER BY s.used_ms DESC, s.id DESC LIMIT ?2",
         )?;
         let places = query.query_map(params![trail.0, MOST], |row| {
-            Ok(Place {
+            Ok(TrailPlace {
                 session: SessionId(row.get(0)?),
                 message: MessageId(row.get(1)?),
                 behind: row.get(2)?,
@@ -61,9 +63,64 @@ impl Db {
     pub fn add_handle(&self, session: SessionId, name: &str) -> Result<()> {
         let tx = self.write()?;
         add(&tx, session, name)?;
-        super::fault::check(super::fault::Kind::Commit)?;
+        super::fault::check(super::fault::StatementKind::Commit)?;
         tx.commit()?;
         super::fault::made()
+    }
+
+    /// The bodies of a session's first and last user message.
+    pub fn user_ends(&self, session: SessionId) -> Result<Vec<serde_json::Value>> {
+        let place = self.place(session)?;
+        let mut bodies = Vec::with_capacity(2);
+        for order in ["ASC", "DESC"] {
+            let mut query = self.conn.prepare_cached(&format!(
+                "SELECT body FROM messages WHERE session = ? AND branch IS NULL AND role = 'user'
+                     AND state IS NOT 'withdrawn' ORDER BY seq {order} LIMIT 1"
+            ))?;
+            let text: Option<String> = query.query_row([session.0], |row| row.get(0)).optional()?;
+            bodies.extend(text.map(|text| rows::json(&text, &place)).transpose()?);
+        }
+        Ok(bodies)
+    }
+
+    /// The last messages of a session, at most so many, the last one first.
+    pub fn last_messages(&self, session: SessionId, most: usize) -> Result<Vec<StoredMessage>> {
+        let place = self.place(session)?;
+        let mut query = self.conn.prepare_cached(&format!(
+            "SELECT {} FROM messages WHERE session = ? AND branch IS NULL
+                 AND state IS NOT 'withdrawn' ORDER BY seq DESC LIMIT ?",
+            rows::MESSAGE
+        ))?;
+        let mut rows = query.query(params![session.0, most])?;
+        let mut messages = Vec::new();
+        while let Some(row) = rows.next()? {
+            messages.push(StoredMessage::read(row, &place)?);
+        }
+        Ok(messages)
+    }
+
+    /// Makes a session that goes on for another one under another head: it has all names of that one,
+    /// and keeps what the client sent as tools. In one transaction: all of it is there or nothing.
+    pub fn renew(
+        &self,
+        new: &SessionRecord<'_>,
+        from: SessionId,
+        given: Option<&serde_json::Value>,
+    ) -> Result<Session> {
+        let tx = self.write()?;
+        let id = insert(&tx, new)?;
+        take(&tx, from, id)?;
+        if let Some(tools) = given {
+            tx.execute(
+                "UPDATE sessions SET given = ? WHERE id = ?",
+                params![tools.to_string(), id.0],
+            )?;
+        }
+        let session = one(&tx, "id = ?", id.0)?.ok_or_else(|| missing(id))?;
+        fault::check(fault::StatementKind::Commit)?;
+        tx.commit()?;
+        fault::made()?;
+        Ok(session)
     }
 
     /// What the client sent as tools when the session was made, where that was not what it froze.
@@ -86,7 +143,7 @@ impl Db {
             "UPDATE sessions SET given = ? WHERE id = ?",
             params![tools.to_string(), session.0],
         )?;
-        super::fault::check(super::fault::Kind::Commit)?;
+        super::fault::check(super::fault::StatementKind::Commit)?;
         tx.commit()?;
         super::fault::made()
     }
@@ -104,6 +161,17 @@ fn add(conn: &rusqlite::Connection, session: SessionId, name: &str) -> Result<()
     Ok(())
 }
 
+/// Gives a session all names of another.
+fn take(conn: &rusqlite::Connection, from: SessionId, to: SessionId) -> Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO handles (name, session, at_ms)
+         SELECT name, ?2, ?3 FROM handles WHERE session = ?1
+         ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms",
+    )?
+    .execute(params![from.0, to.0, now_ms()])?;
+    Ok(())
+}
+
 impl Unit<'_> {
     /// Says what the conversation is up to and with a message. A new body of the message forgets it.
     pub fn set_trail(&mut self, message: MessageId, trail: Digest) -> Result<()> {
@@ -117,16 +185,7 @@ impl Unit<'_> {
 
     /// Gives this session all names of another, which goes on as this one.
     pub fn take_handles(&mut self, from: SessionId) -> Result<()> {
-        self.step(|unit| {
-            unit.tx
-                .prepare_cached(
-                    "INSERT INTO handles (name, session, at_ms)
-                     SELECT name, ?2, ?3 FROM handles WHERE session = ?1
-                     ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms",
-                )?
-                .execute(params![from.0, unit.session.0, now_ms()])?;
-            Ok(())
-        })
+        self.step(|unit| take(&unit.tx, from, unit.session))
     }
 }
 
@@ -135,7 +194,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::session::{Cut, State, Why, testing};
+    use crate::session::{CutPoint, MessageState, Why, testing};
 
     #[test]
     fn a_history_is_found_by_its_digest_where_it_stands_and_not_where_it_was_left() {
@@ -143,12 +202,16 @@ mod tests {
         let (mut db, session) = testing::disk(home.path());
         let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
         let mut unit = db.begin(session.id).unwrap();
-        let first = unit.add_message("user", &json!({}), State::Open).unwrap();
-        let second = unit.add_message("user", &json!({}), State::Open).unwrap();
+        let first = unit
+            .add_message("user", &json!({}), MessageState::Open)
+            .unwrap();
+        let second = unit
+            .add_message("user", &json!({}), MessageState::Open)
+            .unwrap();
         unit.set_trail(first, one).unwrap();
         unit.set_trail(second, two).unwrap();
         unit.commit().unwrap();
-        let place = |message, behind| Place {
+        let place = |message, behind| TrailPlace {
             session: session.id,
             message,
             behind,
@@ -159,7 +222,7 @@ mod tests {
         // A copy has it too, and is newer.
         let seen = db.messages(session.id).unwrap();
         let len = db.ledger(session.id).unwrap().len();
-        let whole = Cut {
+        let whole = CutPoint {
             after: Some(second),
             at: len,
             pending: 0,
@@ -170,7 +233,7 @@ mod tests {
         assert_eq!(ids, [fork.id, session.id]);
         db.remove(fork.id).unwrap();
         let mut unit = db.begin(session.id).unwrap();
-        let cut = Cut {
+        let cut = CutPoint {
             after: Some(first),
             ..whole
         };
@@ -180,6 +243,29 @@ mod tests {
         unit.commit().unwrap();
         assert_eq!(db.at_trail(two).unwrap(), []);
         assert_eq!(db.at_trail(one).unwrap(), []);
+    }
+
+    #[test]
+    fn the_ends_of_a_session_are_read_without_what_is_between_them() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut db, session) = testing::disk(home.path());
+        assert!(db.user_ends(session.id).unwrap().is_empty());
+        assert_eq!(db.last_messages(session.id, 2).unwrap(), []);
+        let mut unit = db.begin(session.id).unwrap();
+        for (n, role) in ["system", "user", "assistant", "user", "assistant"]
+            .into_iter()
+            .enumerate()
+        {
+            unit.add_message(role, &json!({ "n": n }), MessageState::Answered)
+                .unwrap();
+        }
+        unit.commit().unwrap();
+        let ends = db.user_ends(session.id).unwrap();
+        assert_eq!(ends, [json!({"n": 1}), json!({"n": 3})]);
+        let all = db.messages(session.id).unwrap();
+        let last = db.last_messages(session.id, 2).unwrap();
+        assert_eq!(last, [all[4].clone(), all[3].clone()]);
+        assert_eq!(db.last_messages(session.id, 9).unwrap().len(), 5);
     }
 
     #[test]
@@ -204,5 +290,11 @@ mod tests {
         assert_eq!(db.given(work.id).unwrap(), None);
         db.set_given(work.id, &json!([{"a": 1}])).unwrap();
         assert_eq!(db.given(work.id).unwrap(), Some(json!([{"a": 1}])));
+        // One that goes on for another has its names from the start.
+        let new = testing::new("work-2");
+        let heir = db.renew(&new, work.id, Some(&json!([{"b": 1}]))).unwrap();
+        assert_eq!(called(&db, "key:a"), Some(heir.id));
+        assert_eq!(db.given(heir.id).unwrap(), Some(json!([{"b": 1}])));
+        assert!(db.renew(&new, work.id, None).is_err(), "its name is taken");
     }
 }

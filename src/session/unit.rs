@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::db::{missing, now_ms};
 use super::room::Claim;
-use super::{Error, MessageId, Result, SessionId, Span, State, Usage, chunks, fault};
+use super::{
+    DbError, MessageId, MessageState, ReceiptSums, Result, SessionId, Span, chunks, fault,
+};
 use crate::ledger::{Finish, Token};
 
 /// Deepest nesting of stored JSON, which is what the parser reads back.
@@ -57,7 +59,12 @@ impl<'a> Unit<'a> {
     }
 
     /// Adds a message at the end of the conversation. `body` is the canonical message.
-    pub fn add_message(&mut self, role: &str, body: &Value, state: State) -> Result<MessageId> {
+    pub fn add_message(
+        &mut self,
+        role: &str,
+        body: &Value,
+        state: MessageState,
+    ) -> Result<MessageId> {
         self.step(|unit| {
             let body = unit.json(body)?;
             let id = unit.session.0;
@@ -81,7 +88,7 @@ impl<'a> Unit<'a> {
     }
 
     /// Marks a message as open, answered or withdrawn.
-    pub fn set_state(&mut self, message: MessageId, state: State) -> Result<()> {
+    pub fn set_state(&mut self, message: MessageId, state: MessageState) -> Result<()> {
         self.step(|unit| unit.update(message, "state = ?", params![state.as_str()]))
     }
 
@@ -103,7 +110,7 @@ impl<'a> Unit<'a> {
     }
 
     /// Adds tokens at the end of the ledger. `at` is where the caller believes that to be:
-    /// [`Error::Gap`] if it is elsewhere. Costs O(tokens added).
+    /// [`DbError::Gap`] if it is elsewhere. Costs O(tokens added).
     pub fn append_tokens(&mut self, at: usize, tokens: &[Token]) -> Result<()> {
         self.step(|unit| {
             chunks::append(&unit.tx, unit.session, at, tokens)?;
@@ -114,20 +121,20 @@ impl<'a> Unit<'a> {
 
     /// Cuts the ledger back to `len` tokens: a named prefix break, a withdrawn message, a pending
     /// token that takes another form. Spans are cut with it, those wholly behind `len` are
-    /// cleared, and nothing is pending any more if a token went. [`Error::Gap`] past the end,
-    /// [`Error::Frozen`] inside the head.
+    /// cleared, and nothing is pending any more if a token went. [`DbError::Gap`] past the end,
+    /// [`DbError::Frozen`] inside the head.
     pub fn cut_tokens(&mut self, len: usize) -> Result<()> {
         self.step(|unit| {
             let session = unit.session.0;
             if len > unit.len {
-                return Err(Error::Gap {
+                return Err(DbError::Gap {
                     session,
                     stored: unit.len,
                     at: len,
                 });
             }
             if len < unit.head {
-                return Err(Error::Frozen {
+                return Err(DbError::Frozen {
                     session,
                     head: unit.head,
                     len,
@@ -152,7 +159,7 @@ impl<'a> Unit<'a> {
     }
 
     /// Says whether the last token of the ledger was sampled and not yet decoded: 0 or 1 tokens.
-    /// It stays so through appends, until it is said again or the token is cut.
+    /// The mark stays through appends, until this is called again or the token is cut.
     pub fn set_pending(&mut self, n: usize) -> Result<()> {
         self.step(|unit| {
             if n > 1 {
@@ -178,7 +185,7 @@ impl<'a> Unit<'a> {
     }
 
     /// Adds to the session's sums.
-    pub fn add_usage(&mut self, usage: &Usage) -> Result<()> {
+    pub fn add_usage(&mut self, usage: &ReceiptSums) -> Result<()> {
         self.step(|unit| {
             unit.tx
                 .prepare_cached(
@@ -198,7 +205,7 @@ impl<'a> Unit<'a> {
         })
     }
 
-    /// Says whether the session thinks, where no npast has said so yet.
+    /// Stores whether the session thinks, where no version of npast has stored it yet.
     pub fn freeze_thinking(&mut self, thinking: bool) -> Result<()> {
         self.step(|unit| {
             unit.tx
@@ -242,16 +249,16 @@ impl<'a> Unit<'a> {
             return Err(self.refused(what));
         }
         let claim = self.claim;
-        claim.note(fault::check(fault::Kind::Commit))?;
-        claim.note(self.tx.commit().map_err(Error::from))?;
+        claim.note(fault::check(fault::StatementKind::Commit))?;
+        claim.note(self.tx.commit().map_err(DbError::from))?;
         fault::made()
     }
 
     /// Runs one change and remembers if it failed: half a unit must not be committed.
     pub(super) fn step<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let done = fault::check(fault::Kind::Write).and_then(|()| change(self));
+        let done = fault::check(fault::StatementKind::Write).and_then(|()| change(self));
         let done = done.map_err(|error| match error {
-            Error::Damaged { what, .. } => chunks::damaged(&self.tx, self.session, what),
+            DbError::Damaged { what, .. } => chunks::damaged(&self.tx, self.session, what),
             error => error,
         });
         self.failed |= done.is_err();
@@ -268,7 +275,7 @@ impl<'a> Unit<'a> {
         let ids: [&dyn rusqlite::ToSql; 2] = [&message.0, &self.session.0];
         let all = [values, &ids[..]].concat();
         match self.tx.prepare_cached(&sql)?.execute(all.as_slice())? {
-            0 => Err(Error::NotFound(format!(
+            0 => Err(DbError::NotFound(format!(
                 "message {} of session {}",
                 message.0, self.session.0
             ))),
@@ -296,8 +303,8 @@ impl<'a> Unit<'a> {
         Ok(value.to_string())
     }
 
-    fn refused(&self, what: String) -> Error {
-        Error::Refused {
+    fn refused(&self, what: String) -> DbError {
+        DbError::Refused {
             session: self.session.0,
             what,
         }

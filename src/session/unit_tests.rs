@@ -34,16 +34,16 @@ fn a_committed_unit_is_there_whole_after_a_crash_without_close() {
         .add_message(
             "user",
             &json!({"role": "user", "content": "hello"}),
-            State::Open,
+            MessageState::Open,
         )
         .unwrap();
     unit.append_tokens(4, &tokens(10, 3)).unwrap();
     unit.set_span(user, Span { start: 4, end: 7 }).unwrap();
     unit.commit().unwrap();
     let mut unit = db.begin(session.id).unwrap();
-    unit.set_state(user, State::Answered).unwrap();
+    unit.set_state(user, MessageState::Answered).unwrap();
     let reply = unit
-        .add_message("assistant", &json!({"content": ""}), State::Answered)
+        .add_message("assistant", &json!({"content": ""}), MessageState::Answered)
         .unwrap();
     unit.append_tokens(7, &tokens(20, 2)).unwrap();
     unit.set_pending(1).unwrap();
@@ -51,7 +51,7 @@ fn a_committed_unit_is_there_whole_after_a_crash_without_close() {
     unit.set_body(reply, &json!({"content": "hi", "z": 1, "a": 2}))
         .unwrap();
     unit.set_finish(reply, Finish::StopString).unwrap();
-    let usage = Usage {
+    let usage = ReceiptSums {
         calls: 1,
         evaluated: 3,
         restored: 0,
@@ -86,12 +86,12 @@ fn a_committed_unit_is_there_whole_after_a_crash_without_close() {
     assert_eq!(
         seen,
         [
-            (0, "user", user, State::Answered, None, span(4, 7)),
+            (0, "user", user, MessageState::Answered, None, span(4, 7)),
             (
                 1,
                 "assistant",
                 reply,
-                State::Answered,
+                MessageState::Answered,
                 Some(Finish::StopString),
                 span(7, 9)
             ),
@@ -102,7 +102,7 @@ fn a_committed_unit_is_there_whole_after_a_crash_without_close() {
     assert_eq!(copy.pending(session.id).unwrap(), 1);
     assert_eq!(copy.receipts(session.id).unwrap(), [json!({"call": 1})]);
     let stored = copy.get(session.id).unwrap();
-    let twice = Usage {
+    let twice = ReceiptSums {
         calls: 2,
         evaluated: 6,
         restored: 0,
@@ -119,7 +119,8 @@ fn a_crash_inside_a_unit_leaves_the_session_as_it_was() {
     let mut unit = db.begin(session.id).unwrap();
     // More than SQLite's page cache, so that uncommitted pages are in the log already.
     unit.append_tokens(4, &tokens(0, 2_000_000)).unwrap();
-    unit.add_message("user", &json!({}), State::Open).unwrap();
+    unit.add_message("user", &json!({}), MessageState::Open)
+        .unwrap();
     let log = home.path().join("npast.db-wal").metadata().unwrap().len();
     assert!(log > 1 << 20, "nothing was spilled: {log} bytes");
     let (_folder, copy) = crashed(home.path());
@@ -132,7 +133,8 @@ fn a_dropped_unit_leaves_nothing() {
     let home = home();
     let (mut db, session) = testing::disk(home.path());
     let mut unit = db.begin(session.id).unwrap();
-    unit.add_message("user", &json!({}), State::Open).unwrap();
+    unit.add_message("user", &json!({}), MessageState::Open)
+        .unwrap();
     unit.append_tokens(4, &tokens(9, 9)).unwrap();
     unit.set_pending(1).unwrap();
     unit.add_receipt("turn", None, &json!({})).unwrap();
@@ -153,13 +155,13 @@ fn a_unit_in_which_a_call_failed_cannot_be_committed() {
     unit.append_tokens(4, &tokens(9, 1)).unwrap();
     assert!(matches!(
         unit.append_tokens(4, &tokens(9, 1)),
-        Err(Error::Gap {
+        Err(DbError::Gap {
             stored: 5,
             at: 4,
             ..
         })
     ));
-    assert!(matches!(unit.commit(), Err(Error::Refused { .. })));
+    assert!(matches!(unit.commit(), Err(DbError::Refused { .. })));
     assert_eq!(db.ledger(session.id).unwrap().len(), 4);
 }
 
@@ -169,10 +171,10 @@ fn a_withdrawn_message_is_gone_from_the_conversation_and_its_tokens_from_the_led
     let (mut db, session) = testing::disk(home.path());
     let mut unit = db.begin(session.id).unwrap();
     let first = unit
-        .add_message("user", &json!({"n": 1}), State::Answered)
+        .add_message("user", &json!({"n": 1}), MessageState::Answered)
         .unwrap();
     let second = unit
-        .add_message("user", &json!({"n": 2}), State::Open)
+        .add_message("user", &json!({"n": 2}), MessageState::Open)
         .unwrap();
     unit.append_tokens(4, &tokens(10, 6)).unwrap();
     unit.set_span(first, Span { start: 4, end: 8 }).unwrap();
@@ -181,11 +183,11 @@ fn a_withdrawn_message_is_gone_from_the_conversation_and_its_tokens_from_the_led
     unit.commit().unwrap();
 
     let mut unit = db.begin(session.id).unwrap();
-    unit.set_state(second, State::Withdrawn).unwrap();
+    unit.set_state(second, MessageState::Withdrawn).unwrap();
     unit.cut_tokens(7).unwrap();
     assert_eq!(unit.ledger_len(), 7);
     let third = unit
-        .add_message("user", &json!({"n": 3}), State::Open)
+        .add_message("user", &json!({"n": 3}), MessageState::Open)
         .unwrap();
     unit.commit().unwrap();
 
@@ -215,7 +217,7 @@ fn the_frozen_head_cannot_be_cut() {
     unit.cut_tokens(4).unwrap();
     assert!(matches!(
         unit.cut_tokens(3),
-        Err(Error::Frozen {
+        Err(DbError::Frozen {
             head: 4,
             len: 3,
             ..
@@ -225,7 +227,7 @@ fn the_frozen_head_cannot_be_cut() {
     let mut unit = db.begin(session.id).unwrap();
     assert!(matches!(
         unit.cut_tokens(5),
-        Err(Error::Gap {
+        Err(DbError::Gap {
             stored: 4,
             at: 5,
             ..
@@ -238,25 +240,29 @@ fn a_unit_that_would_leave_something_outside_the_ledger_is_refused() {
     let home = home();
     let (mut db, session) = testing::disk(home.path());
     let mut unit = db.begin(session.id).unwrap();
-    let message = unit.add_message("user", &json!({}), State::Open).unwrap();
+    let message = unit
+        .add_message("user", &json!({}), MessageState::Open)
+        .unwrap();
     unit.set_span(message, Span { start: 4, end: 5 }).unwrap();
     assert_eq!(
         unit.commit().unwrap_err().to_string(),
         "the change to session 1 was not stored: a span ends at token 5 of 4"
     );
     let mut unit = db.begin(session.id).unwrap();
-    let message = unit.add_message("user", &json!({}), State::Open).unwrap();
+    let message = unit
+        .add_message("user", &json!({}), MessageState::Open)
+        .unwrap();
     let backwards = Span { start: 3, end: 2 };
     assert!(matches!(
         unit.set_span(message, backwards),
-        Err(Error::Refused { .. })
+        Err(DbError::Refused { .. })
     ));
-    assert!(matches!(unit.set_pending(2), Err(Error::Refused { .. })));
+    assert!(matches!(unit.set_pending(2), Err(DbError::Refused { .. })));
     drop(unit);
     let bare = db.create(&testing::new("bare")).unwrap();
     let mut unit = db.begin(bare.id).unwrap();
     unit.set_pending(1).unwrap();
-    assert!(matches!(unit.commit(), Err(Error::Refused { .. })));
+    assert!(matches!(unit.commit(), Err(DbError::Refused { .. })));
 }
 
 #[test]
@@ -265,12 +271,14 @@ fn a_unit_changes_messages_of_its_own_session_only() {
     let (mut db, session) = testing::disk(home.path());
     let other = db.create(&testing::new("other")).unwrap();
     let mut unit = db.begin(other.id).unwrap();
-    let message = unit.add_message("user", &json!({}), State::Open).unwrap();
+    let message = unit
+        .add_message("user", &json!({}), MessageState::Open)
+        .unwrap();
     unit.commit().unwrap();
     let mut unit = db.begin(session.id).unwrap();
     assert!(matches!(
-        unit.set_state(message, State::Withdrawn),
-        Err(Error::NotFound(_))
+        unit.set_state(message, MessageState::Withdrawn),
+        Err(DbError::NotFound(_))
     ));
 }
 
@@ -280,14 +288,14 @@ fn json_as_deep_as_can_be_read_back_is_stored_and_deeper_is_refused() {
     let (mut db, session) = testing::disk(home.path());
     let nested = |depth: usize| (0..depth).fold(json!(1), |inner, _| json!([inner]));
     let mut unit = db.begin(session.id).unwrap();
-    unit.add_message("tool", &nested(DEPTH), State::Open)
+    unit.add_message("tool", &nested(DEPTH), MessageState::Open)
         .unwrap();
     unit.commit().unwrap();
     assert_eq!(db.messages(session.id).unwrap()[0].body, nested(DEPTH));
     let mut unit = db.begin(session.id).unwrap();
     assert!(matches!(
-        unit.add_message("tool", &nested(DEPTH + 1), State::Open),
-        Err(Error::Refused { .. })
+        unit.add_message("tool", &nested(DEPTH + 1), MessageState::Open),
+        Err(DbError::Refused { .. })
     ));
 }
 
@@ -296,5 +304,5 @@ fn a_unit_on_a_session_that_was_removed_is_refused() {
     let home = home();
     let (mut db, session) = testing::disk(home.path());
     db.remove(session.id).unwrap();
-    assert!(matches!(db.begin(session.id), Err(Error::NotFound(_))));
+    assert!(matches!(db.begin(session.id), Err(DbError::NotFound(_))));
 }

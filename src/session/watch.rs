@@ -1,13 +1,13 @@
-//! What the program hears of npast.db, and how long a lock is waited for. Another program that has
+//! The notices about npast.db, and how long npast waits for a lock. Another program that has
 //! npast.db locked costs time and never a message: npast waits for as long as it takes, says so once
-//! when the wait is no longer a short one, and ends the wait when the user asks for it.
+//! when the wait is no longer a short one, and ends the wait when the user wants it.
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// How long a wait lasts before it is said, and before Ctrl-C ends it: other writers of npast are done
+/// How long a wait lasts before it is reported, and before Ctrl-C ends it: other writers of npast are done
 /// in much less.
 #[cfg(not(test))]
 const SILENT: Duration = Duration::from_secs(3);
@@ -23,11 +23,11 @@ pub trait Watcher: Send + Sync {
     /// Something the user should know, once: a sentence, and what to do.
     fn notice(&self, text: &str, hint: Option<&str>);
 
-    /// Whether the user asked to stop what runs.
+    /// Whether the user wants to stop what runs.
     fn stop_asked(&self) -> bool;
 
     /// The disk of the data folder is full: something that can be made again goes, if there is any.
-    /// Says how many bytes of the `bytes` that were asked for became free.
+    /// Frees up to `bytes` bytes and returns how many became free.
     fn make_room(&self, folder: &Path, bytes: u64) -> u64 {
         let _ = (folder, bytes);
         0
@@ -66,7 +66,7 @@ pub(super) fn make_room(folder: &Path, bytes: u64) -> u64 {
 /// One wait for one lock.
 struct Wait {
     since: Instant,
-    /// The user asked to stop before it began, and not to end such a wait: that was about something
+    /// The user had stopped something before the wait began, and not the wait: that was about something
     /// else, such as a reply.
     asked_before: bool,
     said: bool,
@@ -140,9 +140,9 @@ mod tests {
 
     use super::*;
     use crate::session::testing::{Ear, disk, new};
-    use crate::session::{Cut, Db, Error};
+    use crate::session::{CutPoint, Db, DbError};
 
-    type Write = fn(&mut Db) -> Result<(), Error>;
+    type Write = fn(&mut Db) -> Result<(), DbError>;
 
     /// What changes npast.db, each once, on a connection of its own.
     fn writes() -> Vec<(&'static str, Write)> {
@@ -158,9 +158,9 @@ mod tests {
             }),
             ("create", |db| db.create(&new("other")).map(drop)),
             ("rename", |db| db.rename(work(db), "renamed")),
-            ("remove", |db| db.remove(work(db))),
+            ("remove", |db| db.remove(work(db)).map(drop)),
             ("fork", |db| {
-                let cut = Cut {
+                let cut = CutPoint {
                     after: None,
                     at: 4,
                     pending: 0,
@@ -205,10 +205,10 @@ mod tests {
             let ear = Ear::here();
             ear.stop_when_told();
             let mut db = Db::open(&home.path().join("npast.db")).unwrap();
-            // The second time nothing is said again: the request still stands.
+            // The second time there is no notice: the request of the user still counts.
             for _ in 0..2 {
                 let error = write(&mut db).unwrap_err();
-                assert!(matches!(error, Error::Interrupted), "{what}: {error}");
+                assert!(matches!(error, DbError::Interrupted), "{what}: {error}");
                 assert!(error.hint().is_some());
                 assert_eq!(ear.notices().len(), 1, "{what}");
             }
@@ -242,8 +242,8 @@ mod tests {
         let count = "SELECT count(*) FROM sessions";
         let sessions: i64 = tx.query_row(count, [], |row| row.get(0)).unwrap();
         assert_eq!(sessions, 1);
-        assert!(matches!(other.begin(session.id), Err(Error::Locked)));
-        assert!(matches!(other.remove(session.id), Err(Error::Locked)));
+        assert!(matches!(other.begin(session.id), Err(DbError::Locked)));
+        assert!(matches!(other.remove(session.id), Err(DbError::Locked)));
         tx.execute("UPDATE sessions SET used_ms = 1", []).unwrap();
         tx.commit().unwrap();
         other.remove(session.id).unwrap();

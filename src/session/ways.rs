@@ -1,5 +1,5 @@
-//! What a session decoded and is not on now: branches that it left, and messages that were withdrawn.
-//! When the ledger comes to follow such a way again, its tokens are not new.
+//! Tokens that a session decoded and that its ledger does not have now: branches that it left, and messages
+//! that were withdrawn. When the ledger follows such a path again, the tokens are not new.
 
 use rusqlite::{OptionalExtension, params};
 
@@ -11,7 +11,7 @@ const WITHDRAWN: usize = 16;
 
 /// A way that goes off from the ledger.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Way {
+pub struct StoredPath {
     /// Tokens of the ledger that it follows; all of them were decoded if any of its own were.
     pub at: usize,
     /// Its own tokens, as far as they were decoded; may begin as the ledger goes on.
@@ -21,7 +21,7 @@ pub struct Way {
 }
 
 /// A branch's row: its parent, where it goes off, and its decoded tokens.
-struct Row {
+struct BranchRow {
     id: i64,
     parent: Option<i64>,
     at: usize,
@@ -42,14 +42,14 @@ impl Db {
 
     /// The ways that go off from a ledger of this session. One whose beginning was rewritten since is
     /// left out. Costs O(ledger and branches).
-    pub fn ways(&self, id: SessionId, ledger: &[Token]) -> Result<Vec<Way>> {
+    pub fn ways(&self, id: SessionId, ledger: &[Token]) -> Result<Vec<StoredPath>> {
         let mut rows = self.branch_rows(id)?;
         rows.extend(self.withdrawn_rows(id)?);
         let ends: Vec<usize> = rows.iter().map(|row| row.at).collect();
         let digests = Digest::of_prefixes(ledger, &ends);
         let mut ways = Vec::new();
         for (i, row) in rows.iter().enumerate() {
-            let mut way = Way {
+            let mut way = StoredPath {
                 at: row.at,
                 tokens: row.tokens.clone(),
                 why: row.why,
@@ -82,7 +82,7 @@ impl Db {
         Ok(ways)
     }
 
-    fn branch_rows(&self, id: SessionId) -> Result<Vec<Row>> {
+    fn branch_rows(&self, id: SessionId) -> Result<Vec<BranchRow>> {
         let mut query = self.conn.prepare_cached(
             "SELECT id, parent, at, prefix, why, tokens,
                  coalesce(decoded, length(tokens) / 4 - pending)
@@ -92,7 +92,7 @@ impl Db {
             let bytes: Vec<u8> = r.get(5)?;
             let mut tokens = Token::from_bytes(&bytes).unwrap_or_default();
             tokens.truncate(r.get(6)?);
-            Ok(Row {
+            Ok(BranchRow {
                 id: r.get(0)?,
                 parent: r.get(1)?,
                 at: r.get(2)?,
@@ -104,13 +104,13 @@ impl Db {
         Ok(rows.collect::<std::result::Result<_, _>>()?)
     }
 
-    fn withdrawn_rows(&self, id: SessionId) -> Result<Vec<Row>> {
+    fn withdrawn_rows(&self, id: SessionId) -> Result<Vec<BranchRow>> {
         let mut query = self
             .conn
             .prepare_cached("SELECT at, prefix, tokens FROM ways WHERE session = ?")?;
         let rows = query.query_map([id.0], |r| {
             let bytes: Vec<u8> = r.get(2)?;
-            Ok(Row {
+            Ok(BranchRow {
                 id: 0,
                 parent: None,
                 at: r.get(0)?,
@@ -171,15 +171,15 @@ impl Unit<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::{Cut, State, testing};
+    use crate::session::{CutPoint, MessageState, testing};
 
     fn t(range: std::ops::Range<i32>) -> Vec<Token> {
         range.map(Token).collect()
     }
 
-    fn way(at: usize, tokens: std::ops::Range<i32>, why: Option<Why>) -> Way {
+    fn way(at: usize, tokens: std::ops::Range<i32>, why: Option<Why>) -> StoredPath {
         let tokens = t(tokens);
-        Way { at, tokens, why }
+        StoredPath { at, tokens, why }
     }
 
     #[test]
@@ -190,14 +190,17 @@ mod tests {
         let mut unit = db.begin(id).unwrap();
         unit.append_tokens(4, &t(10..30)).unwrap();
         let body = serde_json::json!({});
-        let first = unit.add_message("user", &body, State::Answered).unwrap();
-        unit.add_message("user", &body, State::Answered).unwrap();
+        let first = unit
+            .add_message("user", &body, MessageState::Answered)
+            .unwrap();
+        unit.add_message("user", &body, MessageState::Answered)
+            .unwrap();
         unit.set_decoded(22).unwrap();
         unit.commit().unwrap();
         assert_eq!(db.decoded(id).unwrap(), Some(22));
 
         let mut unit = db.begin(id).unwrap();
-        let cut = Cut {
+        let cut = CutPoint {
             after: Some(first),
             at: 19,
             pending: 0,
@@ -211,7 +214,7 @@ mod tests {
 
         // The message before it: the first branch goes off from the second one then.
         let mut unit = db.begin(id).unwrap();
-        let cut = Cut {
+        let cut = CutPoint {
             after: None,
             at: 9,
             ..cut

@@ -1,13 +1,13 @@
-//! The search index of npast.db is a cache of the messages, and no message waits for it or fails
-//! because of it: what is stored or removed is only noted (`unindexed`, by triggers), and the next
-//! search brings the index up to date. Where that, or the search, meets damage, the index is made
-//! again from the messages, said once.
+//! The search index of npast.db is a cache of the messages. No message waits for it or fails because of it:
+//! triggers only record what was stored or removed (table `unindexed`), and the next search brings the
+//! index up to date. When the update or the search meets damage, the index is rebuilt from the messages,
+//! and one notice says so.
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use super::{Result, watch};
 
-/// All that makes the index: the view of what was said, the index over it, the notes and triggers.
+/// All that makes the index: the view of all texts, the full-text index over it, the notes and triggers.
 const INDEX: &str = include_str!("steps/words.sql");
 /// The index, and where FTS5 keeps it, as plain tables.
 const TABLES: [&str; 5] = [
@@ -113,7 +113,7 @@ fn catch_up(conn: &Connection) -> rusqlite::Result<()> {
     tx.commit()
 }
 
-/// Whether an error may be the index's: FTS5 speaks of damage, of tables that are gone, and of rows that
+/// Whether an error may come from the index: FTS5 reports damage, of tables that are gone, and of rows that
 /// are there already.
 fn damage(error: &rusqlite::Error) -> bool {
     matches!(

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::session::testing::{Ear, disk, new};
-use crate::session::{Cut, Db, Error, Session, SessionId, State};
+use crate::session::{CutPoint, Db, DbError, MessageState, Session, SessionId};
 
 /// What becomes of an index: nothing (the tests themselves), blobs, rows, tables, pages.
 const DAMAGES: [&str; 19] = [
@@ -31,7 +31,8 @@ const DAMAGES: [&str; 19] = [
 fn say(db: &mut Db, session: &Session, text: &str) {
     let mut unit = db.begin(session.id).unwrap();
     let body = json!({"role": "user", "content": text});
-    unit.add_message("user", &body, State::Answered).unwrap();
+    unit.add_message("user", &body, MessageState::Answered)
+        .unwrap();
     unit.commit().unwrap();
 }
 
@@ -83,12 +84,17 @@ const USES: [(&str, Use, usize, usize); 6] = [
         10,
     ),
     ("a search", |db, _| drop(found(db, "lexer")), 1, 10),
-    ("a removal", |db, work| db.remove(work.id).unwrap(), 1, 1),
+    (
+        "a removal",
+        |db, work| drop(db.remove(work.id).unwrap()),
+        1,
+        1,
+    ),
     (
         "a fork",
         |db, work| {
             let seen = db.messages(work.id).unwrap();
-            let cut = Cut {
+            let cut = CutPoint {
                 after: seen.last().map(|m| m.id),
                 at: 4,
                 pending: 0,
@@ -248,12 +254,16 @@ fn damaged_pages_of_messages_are_an_error_with_a_way_out_and_nothing_is_changed(
         ("a message", |db, id| {
             let mut unit = db.begin(id)?;
             let body = json!({"role": "user", "content": "x"});
-            unit.add_message("user", &body, State::Open).map(drop)
+            unit.add_message("user", &body, MessageState::Open)
+                .map(drop)
         }),
     ];
     for (what, act) in table {
         let error = act(&mut db, work.id).unwrap_err();
-        assert!(matches!(error, Error::Corrupt { .. }), "{what}: {error:?}");
+        assert!(
+            matches!(error, DbError::Corrupt { .. }),
+            "{what}: {error:?}"
+        );
         let hint = error.hint().unwrap();
         assert!(hint.contains("copy the data folder"), "{what}: {hint}");
     }

@@ -7,9 +7,9 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use super::SlotError;
 use super::call::Target;
-use super::engine::Engine;
-use super::save::Saved;
-use crate::kv::Sampled;
+use super::engine::SlotEngine;
+use super::saved::Saved;
+use crate::kv::SampledSegment;
 use crate::ledger::Token;
 
 /// Tokens before a segment that are evaluated again when no state is stored at its start.
@@ -27,17 +27,17 @@ pub enum Compared {
         /// Bytes of the segment.
         of: usize,
     },
-    /// It was not compared: a sentence without its end.
+    /// The segment was not compared: the reason, a sentence without a full stop.
     Not(String),
 }
 
-impl Engine {
+impl SlotEngine {
     /// Evaluates a segment again and compares. Sequence 0 holds something else afterwards; nothing is
     /// stored.
     ///
     /// # Errors
     /// When the stored segment cannot be read or decoding fails.
-    pub fn compare(&mut self, sampled: &Sampled) -> Result<Compared, SlotError> {
+    pub fn compare(&mut self, sampled: &SampledSegment) -> Result<Compared, SlotError> {
         let reading = self.store.reading();
         let writing = std::mem::replace(&mut self.store, reading);
         let compared = self.compare_reading(sampled);
@@ -46,7 +46,7 @@ impl Engine {
         compared
     }
 
-    fn compare_reading(&mut self, sampled: &Sampled) -> Result<Compared, SlotError> {
+    fn compare_reading(&mut self, sampled: &SampledSegment) -> Result<Compared, SlotError> {
         let edge = &sampled.edge;
         let not = |why: String| Ok(Compared::Not(why));
         if sampled.soft != self.store.soft() {

@@ -1,17 +1,17 @@
-//! The execution of a plan whose bytes are all proven: the only place where a restore changes
-//! sequence 0, and the truth about it.
+//! The execution of a plan whose bytes are all proven: the only place where a restore changes sequence 0
+//! and the record of what sequence 0 holds.
 
 use super::SlotError;
-use super::engine::Engine;
+use super::broken::{Bad, Broken};
+use super::engine::SlotEngine;
 use super::ready::Ready;
 use super::resident::Snapshot;
-use super::restore::Bad;
 use crate::ledger::Token;
-use crate::ledger::plan::{From, Plan};
+use crate::ledger::plan::{Plan, StartState};
 
-impl Engine {
+impl SlotEngine {
     /// Executes a plan whose bytes are all proven. Changes the memory only; see
-    /// [`Engine::now_holds`]. False when the state does not give `sample`.
+    /// [`SlotEngine::now_holds`]. False when the state does not give `sample`.
     pub fn apply(
         &mut self,
         plan: &Plan,
@@ -21,15 +21,15 @@ impl Engine {
     ) -> Result<bool, Broken> {
         let mut given = true;
         match plan.from {
-            From::Stay => {}
-            From::Empty => self.memory.clear(),
-            From::Cut => self.memory.cut(plan.start)?,
-            From::Ram => {
+            StartState::Stay => {}
+            StartState::Empty => self.memory.clear(),
+            StartState::Cut => self.memory.cut(plan.start)?,
+            StartState::Ram => {
                 let snapshot = ram.ok_or(SlotError::Cut { len: plan.start })?;
                 self.memory.cut_before_import(plan.start)?;
                 self.memory.import_snapshot(&snapshot.bytes, plan.start)?;
             }
-            From::Disk => {
+            StartState::Disk => {
                 if !ready.poured {
                     self.memory.cut_before_import(plan.keep)?;
                     self.pour(ready)?;
@@ -59,15 +59,16 @@ impl Engine {
     /// Brings the truth about sequence 0 in line with what a plan did: `back` are the tokens from
     /// `keep` to `start`.
     pub fn now_holds(&mut self, plan: &Plan, back: &[Token], ready: Ready, ram: Option<Snapshot>) {
-        self.canonical = matches!(plan.from, From::Ram | From::Disk).then_some(plan.start);
+        self.canonical =
+            matches!(plan.from, StartState::Ram | StartState::Disk).then_some(plan.start);
         match plan.from {
-            From::Stay => {}
-            From::Empty | From::Cut => self.resident.cut(plan.start),
-            From::Ram => {
+            StartState::Stay => {}
+            StartState::Empty | StartState::Cut => self.resident.cut(plan.start),
+            StartState::Ram => {
                 self.resident.cut(plan.start);
                 self.resident.row = ram.and_then(|s| s.row);
             }
-            From::Disk => {
+            StartState::Disk => {
                 self.resident.cut(plan.keep);
                 self.resident.push(back);
                 self.resident.is_given(plan.start);
@@ -89,34 +90,5 @@ impl Engine {
                 }
             }
         }
-    }
-}
-
-/// Why a plan could not be executed. Sequence 0 holds nothing of use then.
-pub(super) enum Broken {
-    /// A file, refused by llama.cpp or changed since it was proven.
-    Stored(Bad),
-    /// The memory.
-    Memory(SlotError),
-}
-
-impl Broken {
-    pub fn reason(&self) -> String {
-        match self {
-            Broken::Stored(bad) => bad.reason.clone(),
-            Broken::Memory(error) => error.to_string(),
-        }
-    }
-}
-
-impl std::convert::From<Bad> for Broken {
-    fn from(bad: Bad) -> Broken {
-        Broken::Stored(bad)
-    }
-}
-
-impl std::convert::From<SlotError> for Broken {
-    fn from(error: SlotError) -> Broken {
-        Broken::Memory(error)
     }
 }

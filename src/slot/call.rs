@@ -1,4 +1,4 @@
-//! What is asked of the slot and what it answers.
+//! The calls that the slot takes, and what it answers.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::SlotError;
+use super::{Odds, SlotError};
 use crate::ledger::{Digest, Finish, Mark, Token};
 use crate::llama::{Grammar, Sampling};
 
@@ -40,7 +40,7 @@ impl Target {
 
 /// How reply tokens are chosen.
 #[derive(Clone, Debug)]
-pub enum Choice {
+pub enum TokenChoice {
     /// By the model.
     Sample {
         /// Settings; the seed is mixed with the position by the caller.
@@ -69,27 +69,30 @@ pub enum Flow {
 }
 
 /// Sees each sampled token on the engine thread, before the next one is decoded. Must be quick.
-pub type Watch = Box<dyn FnMut(Token) -> Flow + Send>;
+pub type TokenWatch = Box<dyn FnMut(Token) -> Flow + Send>;
 
 /// Sees each row of logits before a token is chosen from it; for verification.
 pub type Observe = Box<dyn FnMut(&[f32]) + Send>;
 
-/// The reply that a call asks for.
-pub struct Reply {
+/// How a call samples its reply.
+pub struct ReplyOptions {
     /// How tokens are chosen.
-    pub choice: Choice,
+    pub choice: TokenChoice,
     /// Most tokens to sample.
     pub max_tokens: usize,
     /// Sees each token; stop strings end a reply here.
-    pub watch: Watch,
+    pub watch: TokenWatch,
     /// Sees each row of logits.
     pub observe: Option<Observe>,
+    /// How likely each token was is an event before it, with so many of the likeliest tokens in its
+    /// place; with nothing here it is not computed.
+    pub odds: Option<usize>,
 }
 
 /// What a call is, in receipts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum CallKind {
     /// The conversation goes on.
     Turn,
     /// Side work on scratch.
@@ -99,9 +102,9 @@ pub enum Kind {
 }
 
 /// One model call on the conversation.
-pub struct Call {
+pub struct SlotCall {
     /// In receipts.
-    pub kind: Kind,
+    pub kind: CallKind,
     /// Whose KV this is; an opaque id, for pins.
     pub owner: String,
     /// What the slot is to hold.
@@ -111,14 +114,14 @@ pub struct Call {
     /// How many of the target's first tokens the session had decoded before.
     pub decoded: usize,
     /// What to sample; nothing only evaluates (a rewind, a warm-up).
-    pub reply: Option<Reply>,
+    pub reply: Option<ReplyOptions>,
     /// More calls of the same turn may follow: a snapshot of this one's end stays in RAM until
     /// [`super::SlotHandle::settle`], or until the slot has rested for a second.
     pub step: bool,
     /// Set it to stop between decode calls.
     pub cancel: Arc<AtomicBool>,
     /// Progress and sampled tokens.
-    pub events: UnboundedSender<Event>,
+    pub events: UnboundedSender<SlotEvent>,
 }
 
 /// What side work continues.
@@ -126,6 +129,13 @@ pub struct Call {
 pub enum Base {
     /// Nothing: its tokens are all there is.
     Nothing,
+    /// Nothing that it names: its tokens are all there is, and those that sequence 0 begins with are
+    /// shared where the memory can be cut there. Refused with [`SlotError::TooLong`] when fewer than
+    /// `room` cells would be left for the reply.
+    Beside {
+        /// Tokens.
+        room: usize,
+    },
     /// The conversation, which the slot must hold to exactly this mark.
     Main(Mark),
     /// Side work that was kept ([`Fork::keep`]), of which this mark is the end ([`Outcome::mark`]).
@@ -144,16 +154,16 @@ pub struct Fork {
     /// What is evaluated first.
     pub tokens: Vec<Token>,
     /// What to sample.
-    pub reply: Reply,
+    pub reply: ReplyOptions,
     /// Set it to stop between decode calls.
     pub cancel: Arc<AtomicBool>,
     /// Progress and sampled tokens.
-    pub events: UnboundedSender<Event>,
+    pub events: UnboundedSender<SlotEvent>,
 }
 
 /// What happens during a call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event {
+#[derive(Clone, PartialEq, Debug)]
+pub enum SlotEvent {
     /// Stored KV is being read and put back.
     Restoring {
         /// Tokens.
@@ -166,6 +176,8 @@ pub enum Event {
         /// In all.
         total: usize,
     },
+    /// How likely the token was that is sampled next.
+    Odds(Box<Odds>),
     /// A token of the reply.
     Sampled(Token),
 }
@@ -233,7 +245,7 @@ pub struct Times {
 #[derive(Debug)]
 pub struct Outcome {
     /// In receipts.
-    pub kind: Kind,
+    pub kind: CallKind,
     /// Tokens that were in the slot.
     pub kept: usize,
     /// Tokens whose state was put back from disk.
@@ -267,7 +279,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// Of a call that was stopped before the slot saw it.
-    pub fn none(kind: Kind) -> Outcome {
+    pub fn none(kind: CallKind) -> Outcome {
         Outcome {
             kind,
             kept: 0,

@@ -1,10 +1,10 @@
-//! Why the slot could not do as asked.
+//! Why the slot could not do a command.
 
 use crate::kv;
 use crate::llama::state::StateError;
 use crate::llama::{ContextError, DecodeError, SamplerError};
 
-/// Why the slot could not do as asked.
+/// Why the slot could not do a command.
 #[derive(Debug, thiserror::Error)]
 pub enum SlotError {
     /// The target does not fit.

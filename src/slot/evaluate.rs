@@ -7,11 +7,12 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::SlotError;
-use super::call::Event;
-use super::engine::{Engine, STEP, cancelled};
-use super::memory::Class;
+use super::call::SlotEvent;
+use super::engine::{SlotEngine, cancelled};
+use super::memory::MemoryClass;
+use super::options::STEP;
 use super::resident::Snapshot;
-use super::save::Saved;
+use super::saved::Saved;
 use crate::kv::SnapshotRole;
 use crate::ledger::Token;
 use crate::llama::{ContextError, DecodeError, Seq};
@@ -36,20 +37,20 @@ fn snapshot_points(start: usize, end: usize, head: usize, steps: bool) -> Vec<us
     points
 }
 
-impl Engine {
-    /// Evaluates tokens after those that sequence 0 holds. Stops between decode calls when asked;
+impl SlotEngine {
+    /// Evaluates tokens after those that sequence 0 holds. Stops between decode calls when the call is cancelled;
     /// what was decoded stays.
     pub fn evaluate(
         &mut self,
         tokens: &[Token],
         head: usize,
         cancel: &AtomicBool,
-        events: &UnboundedSender<Event>,
+        events: &UnboundedSender<SlotEvent>,
         saved: &mut Saved,
     ) -> Evaluated {
         let start = self.resident.len();
         let end = start + tokens.len();
-        let done = |engine: &Engine, error| Evaluated {
+        let done = |engine: &SlotEngine, error| Evaluated {
             // A failed decode may have taken more away than this call had added.
             tokens: engine.resident.len().saturating_sub(start),
             error,
@@ -77,7 +78,7 @@ impl Engine {
             if last {
                 self.resident.row = self.memory.ctx().logits().map(<[f32]>::to_vec);
             }
-            let _ = events.send(Event::Prefill {
+            let _ = events.send(SlotEvent::Prefill {
                 done: at - start,
                 total: end - start,
             });
@@ -103,13 +104,13 @@ impl Engine {
 
     /// Evaluates the last token that sequence 0 holds once more, on scratch, for its logits row. In
     /// sequence 0 it stays what the store has.
-    pub fn evaluate_aside(&mut self, events: &UnboundedSender<Event>) -> Evaluated {
+    pub fn evaluate_aside(&mut self, events: &UnboundedSender<SlotEvent>) -> Evaluated {
         let last = self.resident.tokens().last().copied();
         let row = last.ok_or(SlotError::Empty);
         match row.and_then(|last| self.memory.row_aside(last)) {
             Ok(row) => {
                 self.resident.row = Some(row);
-                let _ = events.send(Event::Prefill { done: 1, total: 1 });
+                let _ = events.send(SlotEvent::Prefill { done: 1, total: 1 });
                 Evaluated {
                     tokens: 1,
                     error: None,
@@ -143,7 +144,7 @@ impl Engine {
     /// After a decode that broke: dense and SWA memories are cut to what they held before; where a
     /// recurrent state may be half new, the last snapshot is put back, and `pos_max` is not trusted.
     fn recover(&mut self, before: usize) {
-        let cuttable = matches!(self.memory.class(), Class::Dense | Class::Swa);
+        let cuttable = matches!(self.memory.class(), MemoryClass::Dense | MemoryClass::Swa);
         if cuttable && self.memory.cut(before).is_ok() {
             return;
         }

@@ -1,26 +1,26 @@
 //! How much memory a context takes and how large it can be, counted by llama.cpp on a model whose
-//! weights are not read. What a context takes is a line, `fixed + cell × cells`, found from two sizes;
+//! weights are not read. The bytes of a context are linear, `fixed + cell × cells`, found from two sizes;
 //! a window or a recurrent state is in the fixed part.
 //!
 //! - `machine`: what memory there is, and what of it stays free.
-//! - `choose`: what a model is loaded with where nobody says. Pure.
+//! - `choose`: the settings with which a model is loaded where the user names none. Pure.
 
 mod choose;
 mod machine;
 
 use std::sync::Arc;
 
-pub use choose::{Bound, Choice, Cost, Demand, GOAL, LEAST, Layer, Refusal, Wishes, choose};
-pub use machine::{Card, Machine, Place, threads};
+use choose::STEP;
+pub use choose::{
+    Bound, ContextCost, Demand, FitChoice, FitRefusal, GOAL, LEAST, LayerBytes, Wishes, choose,
+};
+pub use machine::{Card, FreeMemory, Machine, threads};
 
 use super::{SlotError, SlotOptions};
 use crate::llama::{CacheType, Context, ContextOptions, Model};
 
 /// The sizes that are compared, in cells; both are above every window that is small.
 const SIZES: (usize, usize) = (16_384, 32_768);
-/// Contexts are chosen in steps of so many tokens.
-const STEP: usize = 256;
-
 /// What one place of memory holds: the host's, or a card's.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Share {
@@ -46,18 +46,18 @@ impl Share {
 
 /// What a model needs, place by place.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Need {
+pub struct MemoryNeed {
     /// Every place that holds something.
     pub shares: Vec<Share>,
 }
 
-impl Need {
+impl MemoryNeed {
     /// Counts with these settings of a context, but for its size. The model may be one of
     /// [`Model::plan`].
     ///
     /// # Errors
     /// When llama.cpp refuses such a context.
-    pub fn count(model: &Arc<Model>, options: &ContextOptions) -> Result<Need, SlotError> {
+    pub fn count(model: &Arc<Model>, options: &ContextOptions) -> Result<MemoryNeed, SlotError> {
         let with = |cells: usize| {
             let options = ContextOptions {
                 cells,
@@ -80,7 +80,7 @@ impl Need {
                 work,
             })
         });
-        Ok(Need {
+        Ok(MemoryNeed {
             shares: shares.collect(),
         })
     }
@@ -91,8 +91,8 @@ impl Need {
     }
 
     /// What a context takes, all places together.
-    pub fn cost(&self, cache: CacheType) -> Cost {
-        Cost {
+    pub fn cost(&self, cache: CacheType) -> ContextCost {
+        ContextCost {
             cache,
             token: self.token_bytes(),
             fixed: self.shares.iter().map(|share| share.fixed).sum(),
@@ -138,7 +138,7 @@ mod tests {
             kv,
             work: 10,
         };
-        let need = Need {
+        let need = MemoryNeed {
             shares: vec![
                 share(None, 1 << 30, 0),
                 share(Some("GPU"), 4 << 30, 100_000),
@@ -174,7 +174,7 @@ mod tests {
                     ubatch: 32,
                     ..ContextOptions::default()
                 };
-                let need = Need::count(&plan, &options).unwrap();
+                let need = MemoryNeed::count(&plan, &options).unwrap();
                 for cells in [20_480, 40_960] {
                     let options = ContextOptions {
                         cells,

@@ -5,51 +5,39 @@
 use std::time::Instant;
 
 use super::SlotError;
-use super::call::{Base, Event, Fork, Kind, Outcome};
-use super::engine::{Engine, cancelled, ms};
-use super::reply::{Chooser, Ending, Next};
+use super::call::{Base, CallKind, Fork, Outcome, SlotEvent};
+use super::engine::{SlotEngine, cancelled, ms};
+use super::memory::MemoryClass;
+use super::reply::{Chooser, Ending, NextToken};
+use super::side::ScratchWork;
 use super::{Finish, Times};
-use crate::ledger::{Mark, Running};
+use crate::ledger::{Token, common_prefix};
 use crate::llama::Seq;
 
-/// What scratch holds between two pieces of side work.
-pub(super) struct Side {
-    /// Tokens that it shares with sequence 0.
-    base: usize,
-    /// All its tokens.
-    running: Running,
-}
-
-impl Side {
-    fn len(&self) -> usize {
-        self.running.len()
-    }
-
-    fn mark(&self) -> Mark {
-        Mark::new(self.len(), self.running.digest())
-    }
-
-    /// Cells that are its own.
-    fn own(&self) -> usize {
-        self.len() - self.base
-    }
-}
-
-impl Engine {
+impl SlotEngine {
     /// Decodes side work on scratch, and drops it or keeps it.
     ///
     /// # Errors
     /// When it does not fit, continues what is not there, or scratch cannot be made or dropped
     /// without harm to sequence 0.
-    pub fn fork(&mut self, fork: Fork) -> Result<Outcome, SlotError> {
+    pub fn fork(&mut self, mut fork: Fork) -> Result<Outcome, SlotError> {
         let begun = Instant::now();
         if fork.tokens.is_empty() {
             return Err(SlotError::Empty);
         }
-        let mut side = self.side_of(fork.base)?;
+        let shared = match fork.base {
+            Base::Beside { .. } => self.shared_with(&fork.tokens),
+            _ => 0,
+        };
+        let mut side = self.side_of(fork.base, shared)?;
+        fork.tokens.drain(..shared);
         let start = side.len();
         let room = self.memory.ctx().cells() - self.resident.len() - side.own();
-        if fork.tokens.len() > room {
+        let reply = match fork.base {
+            Base::Beside { room } => room,
+            _ => 0,
+        };
+        if fork.tokens.len() + reply > room {
             self.side = matches!(fork.base, Base::Side(_)).then_some(side);
             return Err(SlotError::TooLong {
                 tokens: start + fork.tokens.len(),
@@ -58,14 +46,12 @@ impl Engine {
         }
         self.canonical = None;
         match fork.base {
-            Base::Nothing => {
-                self.memory.relay(None)?;
-            }
-            Base::Main(_) => self.memory.fork()?,
+            Base::Nothing | Base::Beside { .. } => self.memory.fork_at(shared)?,
+            Base::Main(mark) => self.memory.fork_at(mark.len())?,
             Base::Side(_) => {}
         }
         let mut outcome = Outcome {
-            kind: Kind::Fork,
+            kind: CallKind::Fork,
             kept: start,
             restored: 0,
             evaluated: 0,
@@ -101,8 +87,25 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// What side work is to continue; what was kept and is not continued is dropped.
-    fn side_of(&mut self, base: Base) -> Result<Side, SlotError> {
+    /// How many of these tokens scratch can share with sequence 0: at least one is evaluated, for its
+    /// logits.
+    fn shared_with(&self, tokens: &[Token]) -> usize {
+        let held = self.resident.len();
+        let common = common_prefix(self.resident.tokens(), tokens).min(tokens.len() - 1);
+        match self.memory.class() {
+            MemoryClass::Dense => common,
+            MemoryClass::Swa if common >= self.memory.floor() => common,
+            MemoryClass::Hybrid | MemoryClass::Recurrent if common == held => common,
+            MemoryClass::Swa
+            | MemoryClass::Hybrid
+            | MemoryClass::Recurrent
+            | MemoryClass::Whole => 0,
+        }
+    }
+
+    /// What side work is to continue, where it shares its first `shared` tokens with sequence 0; what
+    /// was kept and is not continued is dropped.
+    fn side_of(&mut self, base: Base, shared: usize) -> Result<ScratchWork, SlotError> {
         match base {
             Base::Side(mark) => {
                 let side = self.side.take_if(|side| side.mark() == mark);
@@ -113,14 +116,14 @@ impl Engine {
                     return Err(SlotError::Moved);
                 }
             }
-            Base::Nothing => {}
+            Base::Nothing | Base::Beside { .. } => {}
         }
         self.drop_side()?;
         let base = match base {
             Base::Main(mark) => mark.len(),
-            _ => 0,
+            _ => shared,
         };
-        Ok(Side {
+        Ok(ScratchWork {
             base,
             running: self.resident.running(base),
         })
@@ -160,7 +163,7 @@ impl Engine {
             self.memory.ctx().decode(Seq::Scratch, at, batch, last)?;
             at += batch.len();
             outcome.evaluated = at - base;
-            let _ = fork.events.send(Event::Prefill {
+            let _ = fork.events.send(SlotEvent::Prefill {
                 done: at - base,
                 total,
             });
@@ -172,6 +175,7 @@ impl Engine {
             max_tokens: fork.reply.max_tokens,
             watch: fork.reply.watch,
             observe: fork.reply.observe,
+            odds: fork.reply.odds,
         };
         if ending.max_tokens == 0 {
             return Ok(Finish::Length);
@@ -185,15 +189,16 @@ impl Engine {
                 observe(row);
             }
             let (token, last) = match chooser.next(row)? {
-                Next::Token(token, last) => (token, last),
-                Next::End(finish) => return Ok(finish),
+                NextToken::Token(token, last) => (token, last),
+                NextToken::End(finish) => return Ok(finish),
             };
+            ending.weigh(row, token, &fork.events);
             if outcome.tokens.is_empty() {
                 outcome.times.first_token = ms(begun);
             }
             outcome.tokens.push(token);
             outcome.pending = 1;
-            let _ = fork.events.send(Event::Sampled(token));
+            let _ = fork.events.send(SlotEvent::Sampled(token));
             outcome.times.decode = ms(decoding);
             if let Some(finish) = ending.after(vocab, token, outcome.tokens.len()) {
                 return Ok(finish);

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::SlotError;
-use super::sample::picked;
-use crate::kv::{self, Join};
+use super::picked::picked;
+use crate::kv::{self, JoinPayloads};
 use crate::ledger::Token;
-use crate::ledger::plan::Shape;
+use crate::ledger::plan::MemoryShape;
 use crate::llama::state::{self, Layout, Proven};
-use crate::llama::{Context, Part, Seq};
+use crate::llama::{Context, Seq, StatePart};
 
 /// What kind of memory a model has; found by a probe at load, not from a list of names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Class {
+pub enum MemoryClass {
     /// KV of every position in every layer.
     Dense,
     /// Some layers see only a sliding window.
@@ -30,15 +30,15 @@ pub enum Class {
     Whole,
 }
 
-impl Class {
+impl MemoryClass {
     /// The word in events and tables.
     pub fn as_str(self) -> &'static str {
         match self {
-            Class::Dense => "dense",
-            Class::Swa => "swa",
-            Class::Hybrid => "hybrid",
-            Class::Recurrent => "recurrent",
-            Class::Whole => "whole",
+            MemoryClass::Dense => "dense",
+            MemoryClass::Swa => "swa",
+            MemoryClass::Hybrid => "hybrid",
+            MemoryClass::Recurrent => "recurrent",
+            MemoryClass::Whole => "whole",
         }
     }
 }
@@ -49,8 +49,8 @@ pub type Bytes = Arc<Vec<u8>>;
 /// Joins segments for the store, which does not know what is in them.
 struct Joiner(Layout);
 
-impl Join for Joiner {
-    fn join(&self, parts: &[kv::Part<'_>]) -> Option<Vec<u8>> {
+impl JoinPayloads for Joiner {
+    fn join(&self, parts: &[kv::PayloadPart<'_>]) -> Option<Vec<u8>> {
         let parts: Vec<_> = parts.iter().map(|p| (p.p0, p.p1, p.payload)).collect();
         let joined = self.0.join(&parts);
         joined
@@ -58,7 +58,7 @@ impl Join for Joiner {
             .ok()
     }
 
-    fn cut(&self, whole: &kv::Part<'_>, a: usize, b: usize) -> Option<Vec<u8>> {
+    fn cut(&self, whole: &kv::PayloadPart<'_>, a: usize, b: usize) -> Option<Vec<u8>> {
         let part = self.0.part(whole.payload, (whole.p0, whole.p1), (a, b));
         part.inspect_err(|error| tracing::warn!("a segment was not cut: {error}"))
             .ok()
@@ -66,9 +66,9 @@ impl Join for Joiner {
 }
 
 /// The context, its class and the layout of its states.
-pub struct Memory {
+pub struct SlotMemory {
     ctx: Context,
-    class: Class,
+    class: MemoryClass,
     layout: Option<Layout>,
     window: usize,
     probed_snapshot: usize,
@@ -76,12 +76,12 @@ pub struct Memory {
     probe: (Vec<Token>, Vec<f32>),
 }
 
-impl Memory {
+impl SlotMemory {
     /// Probes the context with a few tokens and leaves it empty.
     ///
     /// # Errors
     /// When the model cannot evaluate a few tokens.
-    pub fn probe(mut ctx: Context) -> Result<Memory, SlotError> {
+    pub fn probe(mut ctx: Context) -> Result<SlotMemory, SlotError> {
         let model = ctx.model().clone();
         let window = model.window();
         let vocab = model.vocab();
@@ -90,15 +90,15 @@ impl Memory {
             .filter(|t| !vocab.is_control(*t))
             .take(4)
             .collect();
-        let empty_partial = ctx.export(Seq::Main, Part::Partial)?;
+        let empty_partial = ctx.export(Seq::Main, StatePart::Partial)?;
         let mut at = 0;
         for batch in tokens.chunks(ctx.ubatch()) {
             ctx.decode(Seq::Main, at, batch, true)?;
             at += batch.len();
         }
         let nothing = ctx.logits().map(picked).unwrap_or_default();
-        let whole = ctx.export(Seq::Main, Part::Whole)?;
-        let partial = ctx.export(Seq::Main, Part::Partial)?;
+        let whole = ctx.export(Seq::Main, StatePart::Whole)?;
+        let partial = ctx.export(Seq::Main, StatePart::Partial)?;
         let layout = Layout::learn(
             &whole,
             &partial,
@@ -107,16 +107,16 @@ impl Memory {
             model.is_recurrent(),
         );
         let class = match &layout {
-            None => Class::Whole,
-            Some(l) if !l.has_segments() => Class::Recurrent,
-            Some(l) if l.is_window() => Class::Swa,
-            Some(l) if l.has_snapshots() => Class::Hybrid,
-            // A hybrid whose recurrent part is not told apart would be cut where it cannot be.
-            Some(_) if model.is_hybrid() => Class::Whole,
-            Some(_) => Class::Dense,
+            None => MemoryClass::Whole,
+            Some(l) if !l.has_segments() => MemoryClass::Recurrent,
+            Some(l) if l.is_window() => MemoryClass::Swa,
+            Some(l) if l.has_snapshots() => MemoryClass::Hybrid,
+            // A hybrid model that is taken for another class would be cut where it cannot be cut.
+            Some(_) if model.is_hybrid() => MemoryClass::Whole,
+            Some(_) => MemoryClass::Dense,
         };
-        let layout = layout.filter(|_| class != Class::Whole);
-        let mut memory = Memory {
+        let layout = layout.filter(|_| class != MemoryClass::Whole);
+        let mut memory = SlotMemory {
             ctx,
             class,
             layout,
@@ -125,9 +125,9 @@ impl Memory {
             probe: (tokens, nothing),
         };
         let tokens = memory.probe.0.len();
-        if memory.class != Class::Whole && memory.round_trip(tokens).is_err() {
+        if memory.class != MemoryClass::Whole && memory.round_trip(tokens).is_err() {
             tracing::info!("states of this model do not come back as they were: whole states only");
-            memory.class = Class::Whole;
+            memory.class = MemoryClass::Whole;
             memory.layout = None;
         }
         memory.ctx.clear(Seq::Scratch);
@@ -137,7 +137,7 @@ impl Memory {
 
     /// Takes the probe's tokens out, puts them back and compares.
     fn round_trip(&mut self, len: usize) -> Result<(), SlotError> {
-        let before = self.ctx.export(Seq::Main, Part::Whole)?;
+        let before = self.ctx.export(Seq::Main, StatePart::Whole)?;
         let segment = self
             .shape()
             .segments
@@ -155,25 +155,25 @@ impl Memory {
         if let Some(snapshot) = &snapshot {
             self.import_snapshot(snapshot, len)?;
         }
-        if self.len() != len || self.ctx.export(Seq::Main, Part::Whole)? != before {
+        if self.len() != len || self.ctx.export(Seq::Main, StatePart::Whole)? != before {
             return Err(SlotError::Layout("a round trip of a few tokens".to_owned()));
         }
         Ok(())
     }
 
     /// The memory class.
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> MemoryClass {
         self.class
     }
 
     /// What segments and snapshots hold of this class.
-    pub fn shape(&self) -> Shape {
+    pub fn shape(&self) -> MemoryShape {
         match &self.layout {
-            Some(layout) => Shape {
+            Some(layout) => MemoryShape {
                 segments: layout.has_segments(),
                 snapshots: layout.has_snapshots(),
             },
-            None => Shape {
+            None => MemoryShape {
                 segments: false,
                 snapshots: true,
             },
@@ -215,16 +215,16 @@ impl Memory {
     }
 
     /// Smallest length to which sequence 0 can be cut by itself, see
-    /// [`crate::ledger::plan::Resident::floor`].
+    /// [`crate::ledger::plan::ResidentPrefix::floor`].
     pub fn floor(&self) -> usize {
         match self.class {
-            Class::Dense => 0,
+            MemoryClass::Dense => 0,
             // Decoding at p reads positions from p - window + 1 on.
-            Class::Swa => match self.ctx.pos_min(Seq::Main) {
+            MemoryClass::Swa => match self.ctx.pos_min(Seq::Main) {
                 None | Some(0) => 0,
                 Some(first) => (first + self.window - 1).min(self.len()),
             },
-            Class::Hybrid | Class::Recurrent | Class::Whole => self.len(),
+            MemoryClass::Hybrid | MemoryClass::Recurrent | MemoryClass::Whole => self.len(),
         }
     }
 
@@ -234,7 +234,7 @@ impl Memory {
         self.ctx.clear(Seq::Main);
     }
 
-    /// Cuts sequence 0 to `len` tokens; `len` is at least the [`Memory::floor`].
+    /// Cuts sequence 0 to `len` tokens; `len` is at least the [`SlotMemory::floor`].
     ///
     /// # Errors
     /// When llama.cpp will not cut there, or the window before it is gone.
@@ -265,7 +265,7 @@ impl Memory {
         if len >= self.len() {
             return Ok(());
         }
-        if self.class == Class::Hybrid {
+        if self.class == MemoryClass::Hybrid {
             // Without its recurrent state the sequence can be cut anywhere.
             let layout = self.layout.as_ref().ok_or(SlotError::Cut { len })?;
             self.ctx.import(Seq::Main, &layout.empty())?;
@@ -287,15 +287,15 @@ impl Memory {
             .as_ref()
             .ok_or_else(|| SlotError::Layout("segment".to_owned()))?;
         self.ctx.share(Seq::Main, Seq::Scratch, p0, p1);
-        if self.class == Class::Hybrid {
+        if self.class == MemoryClass::Hybrid {
             // Else the recurrent state would be copied out with every segment.
             self.ctx.import(Seq::Scratch, &layout.empty())?;
         }
         let partial = match layout.has_snapshots() {
-            true => self.ctx.export_size(Seq::Scratch, Part::Partial),
+            true => self.ctx.export_size(Seq::Scratch, StatePart::Partial),
             false => 0,
         };
-        let state = self.ctx.export(Seq::Scratch, Part::Whole);
+        let state = self.ctx.export(Seq::Scratch, StatePart::Whole);
         self.ctx.clear(Seq::Scratch);
         let state = layout.into_segment(state?, partial, p0, p1)?;
         Ok(state)
@@ -337,7 +337,7 @@ impl Memory {
     }
 
     /// How segments of this memory are joined; `None` where there are none.
-    pub fn join(&self) -> Option<Arc<dyn Join>> {
+    pub fn join(&self) -> Option<Arc<dyn JoinPayloads>> {
         let layout = self.layout.clone().filter(Layout::has_segments)?;
         Some(Arc::new(Joiner(layout)))
     }
@@ -347,10 +347,10 @@ impl Memory {
     /// # Errors
     /// When llama.cpp gives a state of another layout.
     pub fn snapshot(&mut self) -> Result<Bytes, SlotError> {
-        let part = if self.class == Class::Whole {
-            Part::Whole
+        let part = if self.class == MemoryClass::Whole {
+            StatePart::Whole
         } else {
-            Part::Partial
+            StatePart::Partial
         };
         let state = self.ctx.export(Seq::Main, part)?;
         self.prove_snapshot(&state, self.len())?;
@@ -416,7 +416,7 @@ impl Memory {
     /// # Errors
     /// When llama.cpp refuses its own state; sequence 0 is lost then.
     pub fn relay(&mut self, known: Option<Bytes>) -> Result<Option<Bytes>, SlotError> {
-        if self.class != Class::Swa || self.len() == 0 {
+        if self.class != MemoryClass::Swa || self.len() == 0 {
             return Ok(known);
         }
         let len = self.len();
@@ -434,12 +434,12 @@ impl Memory {
     /// When it does not.
     pub fn check(&self, len: usize) -> Result<(), SlotError> {
         let window_start = match self.class {
-            Class::Swa => (len + 1).saturating_sub(self.window),
+            MemoryClass::Swa => (len + 1).saturating_sub(self.window),
             _ => 0,
         };
         let begins = match (self.class, self.ctx.pos_min(Seq::Main)) {
             // A recurrent memory says only where it stands.
-            (Class::Hybrid | Class::Recurrent | Class::Whole, _) => true,
+            (MemoryClass::Hybrid | MemoryClass::Recurrent | MemoryClass::Whole, _) => true,
             (_, first) => first.unwrap_or(0) <= window_start,
         };
         if self.len() == len && begins {
@@ -452,14 +452,14 @@ impl Memory {
         }
     }
 
-    /// Makes scratch a fork of sequence 0: metadata only, but for the window's relay.
+    /// Makes scratch a fork of sequence 0's first `len` tokens, which the memory can be cut to: metadata
+    /// only, but for the window's relay.
     ///
     /// # Errors
     /// When the relay fails.
-    pub fn fork(&mut self) -> Result<(), SlotError> {
+    pub fn fork_at(&mut self, len: usize) -> Result<(), SlotError> {
         // Else masked cells of sequence 0 become shared and cannot be used again.
         self.relay(None)?;
-        let len = self.len();
         if len > 0 {
             self.ctx.share(Seq::Main, Seq::Scratch, 0, len);
         }

@@ -1,47 +1,62 @@
 //! The engine thread and its handle. One OS thread owns the context and all that changes it; others
-//! hold a cloneable handle and ask for calls: "hold these tokens, then sample". The slot finds out
-//! what it has of them (resident, in RAM, on disk), restores what it can, evaluates the rest, and
-//! says in numbers what that took.
+//! hold a handle that can be cloned and send calls: "hold these tokens, then sample". The slot finds out
+//! what it has of the tokens (resident, in RAM, on disk), restores what it can, evaluates the rest, and
+//! reports the cost in numbers.
 //!
-//! - `engine`: the thread, its commands, one call from begin to end.
-//! - `prepare`: what is had of a target; `restore`, `ready`, `apply`: what is read, proven and put
-//!   back; `evaluate`: what is decoded; `reply`: what is sampled; `prompt`: where a reply begins,
+//! - `handle`: the thread and its commands; `engine`: what the thread owns; `main_call`: one call from
+//!   begin to end.
+//! - `prepare`: how much of a target is there; `restore`, `ready`, `apply`: what is read, proven and put
+//!   back; `evaluate`: what is decoded; `reply`: what is sampled; `odds`: how likely it was;
+//!   `prompt`: where a reply begins,
 //!   held for another one.
-//! - `fork`: side work; `save`: what goes to disk; `version`: what is on disk already and comes from
+//! - `fork`: side work; `idle`: what is done when nobody uses the slot; `save`: what goes to disk; `version`: what is on disk already and comes from
 //!   there; `window`: what an SWA window's layout costs.
-//! - `fit`: how large a context can be, counted before anything is loaded, and what a model is loaded
-//!   with where nobody says.
-//! - `memory`: the recipes over llama.cpp's context; `resident`: the truth about sequence 0.
+//! - `fit`: how large a context can be, counted before anything is loaded, and with which settings a model
+//!   is loaded where the user names none.
+//! - `memory`: the recipes over llama.cpp's context; `resident`: the record of what sequence 0 holds.
 
 mod again;
 mod apply;
+mod broken;
 mod call;
 mod engine;
 mod error;
 mod evaluate;
 pub mod fit;
 mod fork;
+mod handle;
+mod idle;
+mod main_call;
 mod memory;
+mod odds;
+mod options;
+mod picked;
 mod prepare;
 mod prompt;
 mod ready;
 mod reply;
 mod resident;
 mod restore;
+mod rows;
 mod sample;
 mod save;
+mod saved;
+mod side;
 mod version;
 mod window;
 
 pub use again::Compared;
 pub use call::{
-    Base, Call, Cause, Choice, Event, Flow, Fork, Kind, Miss, Observe, Outcome, Reply, Target,
-    Times, Watch,
+    Base, CallKind, Cause, Flow, Fork, Miss, Observe, Outcome, ReplyOptions, SlotCall, SlotEvent,
+    Target, Times, TokenChoice, TokenWatch,
 };
-pub use engine::{Answer, Slot, SlotFacts, SlotHandle, SlotOptions, segment_tokens};
 pub use error::SlotError;
-pub use fit::{Need, Share};
-pub use memory::{Bytes, Class, Memory};
+pub use fit::{MemoryNeed, Share};
+pub use handle::{PendingOutcome, Slot, SlotFacts, SlotHandle};
+pub use idle::IdleWork;
+pub use memory::{Bytes, MemoryClass, SlotMemory};
+pub use odds::Odds;
+pub use options::{SlotOptions, segment_tokens};
 pub use window::WindowCost;
 
 use crate::ledger::Finish;

@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::call::{Cause, Event, Miss, Target};
-use super::engine::{Engine, ms};
+use super::call::{Cause, Miss, SlotEvent, Target};
+use super::engine::{SlotEngine, ms};
 use super::resident::Resident;
-use crate::kv::Found;
-use crate::ledger::plan::{Resident as Held, Stored, plan};
-use crate::ledger::{Digest, Mark, Running, Token, common_prefix};
+use crate::kv::StoredPrefix;
+use crate::ledger::plan::{ResidentPrefix as Held, StoredPrefixes, plan};
+use crate::ledger::{Digest, Mark, RunningDigest, Token, common_prefix};
 
-/// A target, told apart from what is resident: its first `base` tokens are the resident ones.
+/// A target, divided by what is resident: its first `base` tokens are the resident ones.
 pub(super) struct Goal {
     pub base: usize,
     pub tail: Vec<Token>,
@@ -58,7 +58,7 @@ pub(super) struct Started {
     /// Sequence 0 holds all of the target, and its last token is evaluated beside it for its logits:
     /// it counts as evaluated, `start` is the position before it.
     pub aside: bool,
-    /// Why stored KV was not enough, if it was asked for.
+    /// Why stored KV was not enough, if the store was queried.
     pub refused: Option<String>,
     unstored: Option<Option<String>>,
     /// The disk has something of so many of the target's first tokens, a state for fewer perhaps.
@@ -98,7 +98,7 @@ impl Started {
     }
 }
 
-impl Engine {
+impl SlotEngine {
     /// Compares a target with what is resident; O(tail) for one that continues a known prefix.
     pub fn resolve(&self, target: &Target) -> Goal {
         let resident = self.resident.tokens();
@@ -125,7 +125,7 @@ impl Engine {
         owner: &str,
         decoded: usize,
         sample: bool,
-        events: &UnboundedSender<Event>,
+        events: &UnboundedSender<SlotEvent>,
     ) -> Started {
         let begun = Instant::now();
         let mut started = Started {
@@ -143,11 +143,11 @@ impl Engine {
         let here = plan(
             self.memory.shape(),
             &held,
-            &Stored::default(),
+            &StoredPrefixes::default(),
             goal.len(),
             sample,
         );
-        // The disk is asked only when the slot does not hold what had been decoded, or has nothing, or
+        // The store is queried only when the slot does not hold what had been decoded, or has nothing, or
         // for a conversation that is new to it and of which more than a little is missing: its frozen
         // head may be stored.
         // The last token counts where it had been decoded: its logits may be stored.
@@ -158,7 +158,7 @@ impl Engine {
         let little = self.resident.owner == owner || goal.len() - here.start <= LITTLE;
         let enough = here.start > 0 && here.start >= wanted && little && !here.aside;
         let found = match enough {
-            true => Found::default(),
+            true => StoredPrefix::default(),
             false => self.find(goal, owner, &mut started),
         };
         let restored = self.restore((goal, owner), &held, found, sample, events, &mut started);
@@ -197,7 +197,7 @@ impl Engine {
         }
     }
 
-    fn find(&self, goal: &Goal, owner: &str, started: &mut Started) -> Found {
+    fn find(&self, goal: &Goal, owner: &str, started: &mut Started) -> StoredPrefix {
         let found = self.look(goal, started);
         if started.refused.is_none() {
             started.unstored = Some(self.store.why_nothing(owner));
@@ -205,7 +205,7 @@ impl Engine {
         found
     }
 
-    pub fn look(&self, goal: &Goal, started: &mut Started) -> Found {
+    pub fn look(&self, goal: &Goal, started: &mut Started) -> StoredPrefix {
         let target = goal.from(self.resident.tokens(), 0);
         let digests = Digests::new(self.store.fingerprint().hard, &target);
         if let Err(error) = self.store.flush() {
@@ -225,26 +225,26 @@ impl Engine {
             }
             Err(error) => {
                 started.refused = Some(error.to_string());
-                Found::default()
+                StoredPrefix::default()
             }
         }
     }
 }
 
-/// Tokens that are evaluated about as fast as the disk is asked.
+/// Tokens whose evaluation takes about as long as a query of the store.
 const LITTLE: usize = 256;
 
 /// Digests of a target at any position, for a search: checkpoints every so often.
 struct Digests<'a> {
     target: &'a [Token],
-    checkpoints: Vec<Running>,
+    checkpoints: Vec<RunningDigest>,
 }
 
 const CHECKPOINT: usize = 1024;
 
 impl<'a> Digests<'a> {
     fn new(fingerprint: Digest, target: &'a [Token]) -> Digests<'a> {
-        let mut running = Running::new(fingerprint);
+        let mut running = RunningDigest::new(fingerprint);
         let mut checkpoints = vec![running.clone()];
         for chunk in target.chunks_exact(CHECKPOINT) {
             running.extend(chunk);

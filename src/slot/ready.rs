@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use super::SlotError;
-use super::engine::Engine;
+use super::broken::Bad;
+use super::engine::SlotEngine;
 use super::memory::Bytes;
 use super::prepare::Goal;
-use super::restore::Bad;
-use super::sample::Made;
-use crate::kv::{self, Chain, Edge, Node, Segment};
+use super::sample::Provenance;
+use crate::kv::{self, Chain, Edge, Node, ProvenSegment};
 use crate::ledger::plan::Plan;
 use crate::ledger::{Digest, Token};
 
@@ -18,14 +18,14 @@ use crate::ledger::{Digest, Token};
 pub(super) struct Ready {
     /// In their order. Those after the first `held` were let go after their proof, and are read and
     /// proven again when their turn comes: a restore takes no more memory however long it is.
-    pub segments: Vec<(Edge, Segment)>,
+    pub segments: Vec<(Edge, ProvenSegment)>,
     held: usize,
     /// The segments with the position up to which each is wanted, and the tokens they hold.
     wanted: Vec<(Edge, usize)>,
     target: Arc<[Token]>,
     pub snapshot: Option<(Bytes, Option<Vec<f32>>)>,
     /// The snapshot's place and who made it.
-    pub node: Option<(Node, Made)>,
+    pub node: Option<(Node, Provenance)>,
     /// The segments are in sequence 0 already and their bytes are dropped.
     pub poured: bool,
     /// Bytes of all of it.
@@ -34,8 +34,8 @@ pub(super) struct Ready {
 
 impl Ready {
     /// Who made the segments.
-    pub fn made(&self) -> Vec<Made> {
-        let made = |(edge, segment): &(Edge, Segment)| Made {
+    pub fn made(&self) -> Vec<Provenance> {
+        let made = |(edge, segment): &(Edge, ProvenSegment)| Provenance {
             to: edge.to,
             soft: segment.soft,
         };
@@ -52,13 +52,13 @@ impl Ready {
         )
     }
 
-    fn took(&mut self, edge: &Edge, segment: Segment, bytes: usize) {
+    fn took(&mut self, edge: &Edge, segment: ProvenSegment, bytes: usize) {
         self.bytes += bytes as u64;
         self.segments.push((edge.clone(), segment));
     }
 }
 
-impl Engine {
+impl SlotEngine {
     /// Reads what a plan needs and proves it. The inner error names what cannot be used; the outer
     /// one is this process's own.
     ///
@@ -170,8 +170,8 @@ impl Engine {
     fn proven(
         &self,
         edge: &Edge,
-        read: Option<Result<Segment, kv::Error>>,
-    ) -> Result<Segment, Bad> {
+        read: Option<Result<ProvenSegment, kv::Error>>,
+    ) -> Result<ProvenSegment, Bad> {
         let segment = read
             .unwrap_or(Err(kv::Error::Stopped))
             .map_err(|e| Bad::edge(edge, e.to_string(), e.is_damage()))?;
@@ -181,8 +181,8 @@ impl Engine {
         Ok(segment)
     }
 
-    /// A file that llama.cpp refuses although all of it was proven is set aside like a damaged one:
-    /// else each restart would fail over it anew.
+    /// A file that llama.cpp refuses although all of it was proven goes to quarantine like a damaged one:
+    /// otherwise each restart would fail on it again.
     fn import(&mut self, edge: &Edge, payload: &[u8]) -> Result<(), Bad> {
         self.memory
             .import_segment(payload, edge.p0, edge.p1)
@@ -200,7 +200,7 @@ impl Engine {
         let row = snapshot
             .logits
             .filter(|r| r.len() == self.model.vocab().size());
-        let made = Made {
+        let made = Provenance {
             to: node.digest,
             soft: snapshot.soft,
         };

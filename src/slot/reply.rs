@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::SlotError;
-use super::call::{Choice, Event, Flow, Observe, Outcome, Reply};
-use super::engine::{Engine, cancelled, ms};
+use super::call::{Flow, Observe, Outcome, ReplyOptions, SlotEvent, TokenChoice};
+use super::engine::{SlotEngine, cancelled, ms};
+use super::{Odds, SlotError};
 use crate::ledger::{Finish, Token};
 use crate::llama::{Sampler, Vocab};
 
@@ -22,9 +22,9 @@ pub(super) enum Chooser {
 }
 
 impl Chooser {
-    pub fn new(vocab: &Vocab, choice: Choice) -> Result<Chooser, SlotError> {
+    pub fn new(vocab: &Vocab, choice: TokenChoice) -> Result<Chooser, SlotError> {
         Ok(match choice {
-            Choice::Sample {
+            TokenChoice::Sample {
                 sampling,
                 grammar,
                 recent,
@@ -32,7 +32,7 @@ impl Chooser {
                 let sampler = Sampler::new(vocab, &sampling, grammar.as_ref(), &recent)?;
                 Chooser::Sampler(Box::new(sampler))
             }
-            Choice::Script { tokens, finish } => Chooser::Script {
+            TokenChoice::Script { tokens, finish } => Chooser::Script {
                 tokens: tokens.into_iter(),
                 finish,
             },
@@ -41,19 +41,19 @@ impl Chooser {
 
     /// The next token, and how the reply ends after it if the chooser has no more; nothing at all
     /// from a script without tokens.
-    pub fn next(&mut self, row: &[f32]) -> Result<Next, SlotError> {
+    pub fn next(&mut self, row: &[f32]) -> Result<NextToken, SlotError> {
         match self {
-            Chooser::Sampler(sampler) => Ok(Next::Token(sampler.sample(row)?, None)),
+            Chooser::Sampler(sampler) => Ok(NextToken::Token(sampler.sample(row)?, None)),
             Chooser::Script { tokens, finish } => Ok(match tokens.next() {
-                Some(token) => Next::Token(token, (tokens.len() == 0).then_some(*finish)),
-                None => Next::End(*finish),
+                Some(token) => NextToken::Token(token, (tokens.len() == 0).then_some(*finish)),
+                None => NextToken::End(*finish),
             }),
         }
     }
 }
 
 /// What a chooser says.
-pub(super) enum Next {
+pub(super) enum NextToken {
     /// A token, and how the reply ends after it if nothing else ends it.
     Token(Token, Option<Finish>),
     /// Nothing to say.
@@ -63,11 +63,19 @@ pub(super) enum Next {
 /// What ends a reply, apart from errors; the same for the conversation and for forks.
 pub(super) struct Ending {
     pub max_tokens: usize,
-    pub watch: super::Watch,
+    pub watch: super::TokenWatch,
     pub observe: Option<Observe>,
+    pub odds: Option<usize>,
 }
 
 impl Ending {
+    /// Tells how likely the token was that was chosen from this row, where it is asked for.
+    pub fn weigh(&self, row: &[f32], token: Token, events: &UnboundedSender<SlotEvent>) {
+        if let Some(most) = self.odds {
+            let _ = events.send(SlotEvent::Odds(Box::new(Odds::of(row, token, most))));
+        }
+    }
+
     /// How the reply ends with this token, if it does.
     pub fn after(&mut self, vocab: &Vocab, token: Token, sampled: usize) -> Option<Finish> {
         let watched = (self.watch)(token);
@@ -81,13 +89,13 @@ impl Ending {
     }
 }
 
-impl Engine {
+impl SlotEngine {
     /// Samples and decodes until something ends the reply; fills in the outcome.
     pub fn reply(
         &mut self,
-        reply: Reply,
+        reply: ReplyOptions,
         cancel: &AtomicBool,
-        events: &UnboundedSender<Event>,
+        events: &UnboundedSender<SlotEvent>,
         begun: Instant,
         outcome: &mut Outcome,
     ) {
@@ -104,9 +112,9 @@ impl Engine {
 
     fn reply_tokens(
         &mut self,
-        reply: Reply,
+        reply: ReplyOptions,
         cancel: &AtomicBool,
-        events: &UnboundedSender<Event>,
+        events: &UnboundedSender<SlotEvent>,
         begun: Instant,
         outcome: &mut Outcome,
     ) -> Result<Finish, SlotError> {
@@ -116,6 +124,7 @@ impl Engine {
             max_tokens: reply.max_tokens,
             watch: reply.watch,
             observe: reply.observe,
+            odds: reply.odds,
         };
         if ending.max_tokens == 0 {
             return Ok(Finish::Length);
@@ -137,18 +146,19 @@ impl Engine {
                 observe(row);
             }
             let (token, last) = match chooser.next(row)? {
-                Next::Token(token, last) => (token, last),
-                Next::End(finish) => {
+                NextToken::Token(token, last) => (token, last),
+                NextToken::End(finish) => {
                     self.resident.row = first.then_some(prompt);
                     return Ok(finish);
                 }
             };
+            ending.weigh(row, token, events);
             if first {
                 outcome.times.first_token = ms(begun);
             }
             outcome.tokens.push(token);
             outcome.pending = 1;
-            let _ = events.send(Event::Sampled(token));
+            let _ = events.send(SlotEvent::Sampled(token));
             if let Some(finish) = ending.after(model.vocab(), token, outcome.tokens.len()) {
                 return Ok(finish);
             }

@@ -1,9 +1,9 @@
 //! What sequence 0 holds: its exact tokens, their digests, the snapshots of it that are in RAM, and
-//! how far it is on disk. The memory itself is llama.cpp's; this is the truth about it.
+//! how far it is on disk. The memory itself is llama.cpp's; this is the record of what it holds.
 
 use super::memory::Bytes;
-use crate::kv::Run;
-use crate::ledger::{Digest, Mark, Running, Token};
+use crate::kv::TokenRun;
+use crate::ledger::{Digest, Mark, RunningDigest, Token};
 
 /// A state that cannot be cut, as it was after `at` tokens.
 #[derive(Clone)]
@@ -17,14 +17,14 @@ pub(super) struct Snapshot {
 /// Where digests are kept, so that one in between costs O(distance). About 2 KiB each.
 const MARKS: usize = 4096;
 
-/// So many snapshots may be taken for stored before the store is asked.
+/// So many snapshots may count as stored before the store is queried about them.
 const STORED: usize = 64;
 
 /// What sequence 0 holds.
 pub(super) struct Resident {
     tokens: Vec<Token>,
-    end: Running,
-    marks: Vec<Running>,
+    end: RunningDigest,
+    marks: Vec<RunningDigest>,
     snapshots: Vec<Snapshot>,
     snapshot_budget: usize,
     /// Logits of the last token, if they are held.
@@ -44,7 +44,7 @@ pub(super) struct Resident {
     /// Length of `stored` at which it is looked through.
     check_at: usize,
     /// How the tokens that are not saved yet were evaluated, as far as it was in this process.
-    runs: Vec<Run>,
+    runs: Vec<TokenRun>,
     /// The next token begins a run.
     run_begins: bool,
     /// A cut went back over ends of segments: the one that is the last now may be inside of a merged
@@ -52,14 +52,14 @@ pub(super) struct Resident {
     pub went_back: bool,
     /// Whose conversation it is.
     pub owner: String,
-    /// The memory was given up after a failed decode; said in the next miss.
+    /// The memory was given up after a failed decode; the next miss says so.
     pub lost: bool,
 }
 
 impl Resident {
     /// An empty slot; `snapshot_budget` bounds the bytes of snapshots in RAM.
     pub fn new(fingerprint: Digest, snapshot_budget: usize) -> Resident {
-        let end = Running::new(fingerprint);
+        let end = RunningDigest::new(fingerprint);
         Resident {
             tokens: Vec::new(),
             marks: vec![end.clone()],
@@ -96,7 +96,7 @@ impl Resident {
         self.row = None;
     }
 
-    /// The next tokens are counted anew in their batches.
+    /// The next tokens begin a new run of batches.
     pub fn begin_run(&mut self) {
         self.run_begins = true;
     }
@@ -117,9 +117,9 @@ impl Resident {
             }
         }
         let batched = if len > 1 { len } else { 0 };
-        // One that cannot be had again has batches of nothing.
+        // A token that cannot be evaluated again in the same batches has a batch of 0.
         let again = self.apart.is_none_or(|apart| apart != at);
-        self.runs.push(Run {
+        self.runs.push(TokenRun {
             start: at,
             prompt: at + batched,
             end: at + len,
@@ -129,12 +129,12 @@ impl Resident {
 
     /// How [p0, p1) was evaluated; nothing where not all of it is known, or rows of it are from the
     /// store.
-    pub fn runs(&self, p0: usize, p1: usize) -> Vec<Run> {
+    pub fn runs(&self, p0: usize, p1: usize) -> Vec<TokenRun> {
         if p0 < self.given {
             return Vec::new();
         }
-        let within = |r: &&Run| r.end > p0 && r.start < p1;
-        let mut runs: Vec<Run> = self.runs.iter().filter(within).copied().collect();
+        let within = |r: &&TokenRun| r.end > p0 && r.start < p1;
+        let mut runs: Vec<TokenRun> = self.runs.iter().filter(within).copied().collect();
         if let Some(last) = runs.last_mut() {
             clip(last, p1);
         }
@@ -195,7 +195,7 @@ impl Resident {
     }
 
     /// The running digest of the first `len` tokens.
-    pub fn running(&self, len: usize) -> Running {
+    pub fn running(&self, len: usize) -> RunningDigest {
         if len == self.len() {
             return self.end.clone();
         }
@@ -293,7 +293,7 @@ impl Resident {
         }
     }
 
-    /// Whether so many snapshots are taken for stored that it is time to look.
+    /// Whether so many snapshots count as stored that it is time to query the store.
     pub fn has_many_stored(&self) -> bool {
         self.stored.len() >= self.check_at
     }
@@ -316,7 +316,7 @@ impl Resident {
 }
 
 /// Ends a run at `end`. A batch that is cut in its middle is no batch that can be had again.
-fn clip(run: &mut Run, end: usize) {
+fn clip(run: &mut TokenRun, end: usize) {
     if run.end <= end {
         return;
     }
@@ -358,7 +358,7 @@ mod tests {
                 }
                 prop_assert_eq!(held.tokens(), &plain[..]);
                 for p in [0, plain.len() / 2, plain.len()] {
-                    let mut fresh = Running::new(model);
+                    let mut fresh = RunningDigest::new(model);
                     fresh.extend(&plain[..p]);
                     prop_assert_eq!(held.digest(p), fresh.digest());
                 }

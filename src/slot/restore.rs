@@ -1,31 +1,31 @@
 //! From disk to sequence 0: what a plan needs is read and proven before anything is touched (law 4);
-//! what cannot be used is taken out of the search, and the plan is made anew without it. If llama.cpp
+//! what cannot be used is taken out of the search, and the plan is made again without it. If llama.cpp
 //! refuses a state all the same, so is that one, and the conversation is evaluated from the last state
 //! before it.
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::SlotError;
-use super::apply::Broken;
-use super::call::Event;
-use super::engine::Engine;
+use super::broken::{Bad, Broken, StoredFile};
+use super::call::SlotEvent;
+use super::engine::SlotEngine;
 use super::prepare::{Goal, Started};
 use super::ready::Ready;
 use super::sample::Trust;
-use crate::kv::{Edge, Found, Node};
-use crate::ledger::plan::{From, Plan, Resident as Held, Stored, plan};
+use crate::kv::{Edge, Node, StoredPrefix};
+use crate::ledger::plan::{Plan, ResidentPrefix as Held, StartState, StoredPrefixes, plan};
 
-impl Engine {
-    /// Reads, proves, and only then touches a conversation in sequence 0. A damaged file is set
-    /// aside, and the plan is made again without it. Whether another machine's numbers are right is
-    /// asked once they are in place: the bytes are proven, and what sequence 0 held is stored.
+impl SlotEngine {
+    /// Reads, proves, and only then touches a conversation in sequence 0. A damaged file goes
+    /// to quarantine, and the plan is made again without it. Whether another machine's numbers are right
+    /// is checked once they are in place: the bytes are proven, and what sequence 0 held is stored.
     pub fn restore(
         &mut self,
         (goal, owner): (&Goal, &str),
         held: &Held,
-        mut found: Found,
+        mut found: StoredPrefix,
         sample_row: bool,
-        events: &UnboundedSender<Event>,
+        events: &UnboundedSender<SlotEvent>,
         started: &mut Started,
     ) -> Result<(), SlotError> {
         let shape = self.memory.shape();
@@ -41,15 +41,15 @@ impl Engine {
             // Room for what is read, also for rows that are cut off again.
             let room = self.memory.ctx().cells();
             chain.retain(|(e, _)| e.p1 <= room);
-            let stored = Stored {
+            let stored = StoredPrefixes {
                 edges: chain.iter().map(|(_, end)| *end).collect(),
                 nodes: found.nodes.iter().map(|n| (n.at, n.logits)).collect(),
             };
             let plan = plan(shape, held, &stored, goal.len(), sample_row);
             let mut ready = match plan.from {
-                From::Disk => {
+                StartState::Disk => {
                     let node = found.nodes.iter().find(|n| n.at == plan.start);
-                    let _ = events.send(Event::Restoring {
+                    let _ = events.send(SlotEvent::Restoring {
                         tokens: plan.start - plan.keep,
                     });
                     match self.fetch(goal, &plan, &chain, node.filter(|_| shape.snapshots))? {
@@ -75,16 +75,18 @@ impl Engine {
                 Trust::No(words) => {
                     // What was found wrong before says more.
                     started.refused.get_or_insert_with(|| {
-                        format!("{words}, and nothing tells whether its numbers are this run's")
+                        format!(
+                            "{words}, and no stored sample shows that its numbers are right here"
+                        )
                     });
-                    self.drop_untold(&mut found, &ready);
+                    self.drop_unproven(&mut found, &ready);
                     if ready.poured {
                         self.memory.clear();
                     }
                     continue;
                 }
             };
-            // Asked for last, when all else was proven.
+            // Read last, when all else is proven.
             let row = match self.row_apart(goal, &plan, sample_row, &found.nodes) {
                 Ok(row) => row,
                 Err(bad) => {
@@ -127,7 +129,7 @@ impl Engine {
             started.rest = goal.from(self.resident.tokens(), plan.keep);
             let later = started.rest.split_off(plan.start - plan.keep);
             let back = std::mem::replace(&mut started.rest, later);
-            let ram_state = plan.from == From::Ram;
+            let ram_state = plan.from == StartState::Ram;
             let whole = ram_state.then(|| goal.from(self.resident.tokens(), 0));
             self.now_holds(&plan, &back, ready, ram);
             let held = self.resident.snapshot(plan.start).cloned();
@@ -159,7 +161,7 @@ impl Engine {
         sample: bool,
         nodes: &[Node],
     ) -> Result<Option<Vec<f32>>, Bad> {
-        let held = plan.from == From::Stay && self.resident.row.is_some();
+        let held = plan.from == StartState::Stay && self.resident.row.is_some();
         if !sample || held || self.memory.shape().snapshots || plan.start != goal.len() {
             return Ok(None);
         }
@@ -174,7 +176,7 @@ impl Engine {
             .read_snapshot(node)
             .map_err(|e| Bad::node(node, e.to_string(), e.is_damage()))?;
         if stored.soft != self.store.soft() {
-            // One token tells this machine's own.
+            // One evaluated token gives this machine's own row.
             let words = self.store.made_elsewhere(stored.soft);
             return Err(Bad::node(node, words, false));
         }
@@ -195,19 +197,21 @@ impl Engine {
         &self,
         broken: Broken,
         plan: &Plan,
-        mut found: Found,
+        mut found: StoredPrefix,
         goal: &Goal,
         started: &mut Started,
-    ) -> Result<Found, SlotError> {
+    ) -> Result<StoredPrefix, SlotError> {
         match (broken, plan.from) {
             (Broken::Stored(bad), _) if self.moved(&bad) => Ok(self.look(goal, started)),
             (Broken::Stored(bad), _) => {
                 self.drop_bad(&mut found, bad);
                 Ok(found)
             }
-            (Broken::Memory(error), From::Empty) => Err(error),
-            (Broken::Memory(_), From::Disk) => Ok(Found::default()),
-            (Broken::Memory(_), From::Stay | From::Cut | From::Ram) => Ok(self.look(goal, started)),
+            (Broken::Memory(error), StartState::Empty) => Err(error),
+            (Broken::Memory(_), StartState::Disk) => Ok(StoredPrefix::default()),
+            (Broken::Memory(_), StartState::Stay | StartState::Cut | StartState::Ram) => {
+                Ok(self.look(goal, started))
+            }
         }
     }
 
@@ -216,9 +220,9 @@ impl Engine {
     fn restore_anew(
         &mut self,
         (goal, owner): (&Goal, &str),
-        found: Found,
+        found: StoredPrefix,
         sample_row: bool,
-        events: &UnboundedSender<Event>,
+        events: &UnboundedSender<SlotEvent>,
         started: &mut Started,
     ) -> Result<(), SlotError> {
         let whole = Goal {
@@ -234,8 +238,8 @@ impl Engine {
             .inspect_err(|_| started.rest = whole.tail)
     }
 
-    /// Takes out of the search what nothing tells to be right.
-    fn drop_untold(&self, found: &mut Found, ready: &Ready) {
+    /// Takes out of the search what no sample proves right.
+    fn drop_unproven(&self, found: &mut StoredPrefix, ready: &Ready) {
         if let Some((node, _)) = &ready.node {
             found.nodes.retain(|n| n.id != node.id);
             return;
@@ -243,8 +247,8 @@ impl Engine {
         if found.partial.take().is_some() {
             return;
         }
-        let told = self.trusted(&ready.made());
-        if let Some((edge, _)) = ready.segments.get(told) {
+        let trusted = self.trusted(&ready.made());
+        if let Some((edge, _)) = ready.segments.get(trusted) {
             found.edges.retain(|e| e.p1 <= edge.p0);
         }
     }
@@ -252,15 +256,15 @@ impl Engine {
     /// True when a segment was merged into a longer one after it was found.
     fn moved(&self, bad: &Bad) -> bool {
         match &*bad.what {
-            What::Edge(edge) => !self.store.has_segment(edge.from, edge.to),
-            What::Node(_) => false,
+            StoredFile::Edge(edge) => !self.store.has_segment(edge.from, edge.to),
+            StoredFile::Node(_) => false,
         }
     }
 
     /// Takes what could not be used out of the search, and damaged files out of the store.
-    fn drop_bad(&self, found: &mut Found, bad: Bad) {
+    fn drop_bad(&self, found: &mut StoredPrefix, bad: Bad) {
         match *bad.what {
-            What::Edge(edge) => {
+            StoredFile::Edge(edge) => {
                 if bad.damage {
                     self.store.quarantine_edge(&edge, &bad.reason);
                 }
@@ -274,7 +278,7 @@ impl Engine {
                     found.partial = None;
                 }
             }
-            What::Node(node) => {
+            StoredFile::Node(node) => {
                 if bad.damage {
                     self.store.quarantine_node(&node, &bad.reason);
                 }
@@ -286,34 +290,3 @@ impl Engine {
 
 /// How often a search is made again because another process merged what was found.
 const LOOKS: usize = 3;
-
-/// Something stored that cannot be used.
-pub(super) struct Bad {
-    pub reason: String,
-    /// The file itself is to blame.
-    damage: bool,
-    what: Box<What>,
-}
-
-enum What {
-    Edge(Edge),
-    Node(Node),
-}
-
-impl Bad {
-    pub fn edge(edge: &Edge, reason: String, damage: bool) -> Bad {
-        Bad {
-            reason,
-            damage,
-            what: Box::new(What::Edge(edge.clone())),
-        }
-    }
-
-    pub fn node(node: &Node, reason: String, damage: bool) -> Bad {
-        Bad {
-            reason,
-            damage,
-            what: Box::new(What::Node(node.clone())),
-        }
-    }
-}

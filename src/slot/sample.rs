@@ -1,19 +1,17 @@
-//! A few logits that a state gives, made when it is stored and asked for again before a state that
-//! another build, device or thread count made is used. On scratch: sequence 0 stays as it is.
+//! A few logits that a state gives: sampled when the state is stored, and compared before a state that
+//! another build, device or thread count wrote is used. On scratch: sequence 0 stays as it is.
 //!
 //! The sample at P is what a fixed text of a few tokens after [0, P) gives. Two machines never give
-//! the same numbers, and what is small depends on the model, so the difference is held against what
+//! the same numbers, and what is small depends on the model, so the difference is compared with what
 //! the whole context changes in them: the distance to what the same text gives after nothing. Numbers
 //! of other weights, another RoPE or other tokens are about as far away as nothing is.
 
 use super::SlotError;
-use super::engine::Engine;
-use super::memory::{Class, Memory};
+use super::engine::SlotEngine;
+use super::memory::{MemoryClass, SlotMemory};
+use super::picked::picked;
 use crate::ledger::Digest;
 use crate::llama::Seq;
-
-/// Logits of a sample, spread evenly over the vocabulary: 1 KiB.
-const LOGITS: usize = 256;
 
 /// The largest difference that is taken, as a part of what the context changes.
 ///
@@ -23,15 +21,9 @@ const LOGITS: usize = 256;
 /// second. On real weights (`scripts/real`, docs/models.md has the table) threads and batch sizes
 /// differ by less than 0.00001, and numbers of another precision, which is more than another backend
 /// changes, by 0.04 (SmolLM2) and 0.07 (Gemma 3) with a q8_0 cache and by 0.14 and 0.39 with q4_0; a
-/// RoPE base that is a tenth larger by 0.26 and 0.06. So the bound tells little of RoPE on real weights:
+/// RoPE base that is a tenth larger by 0.26 and 0.06. So the bound says little about RoPE on real weights:
 /// the hard fingerprint does that.
 const TOLERANCE: f32 = 0.1;
-
-/// A row's logits at the sampled ids.
-pub(super) fn picked(row: &[f32]) -> Vec<f32> {
-    let n = row.len().min(LOGITS);
-    (0..n).map(|i| row[i * row.len() / n]).collect()
-}
 
 /// The root of the mean square of the differences.
 fn apart(a: &[f32], b: &[f32]) -> f32 {
@@ -52,7 +44,7 @@ fn difference(stored: &[f32], seen: &[f32], nothing: &[f32]) -> f32 {
     }
 }
 
-impl Memory {
+impl SlotMemory {
     /// The sample of the first `at` tokens of sequence 0, which may hold more where KV alone is
     /// shared. Scratch must be free, and is again afterwards.
     ///
@@ -80,7 +72,7 @@ impl Memory {
 
 /// Something that was read, by the digest at its end and the soft fingerprint it was written under.
 #[derive(Clone, Copy)]
-pub(super) struct Made {
+pub(super) struct Provenance {
     pub to: Digest,
     pub soft: Digest,
 }
@@ -89,24 +81,24 @@ pub(super) struct Made {
 pub(super) enum Trust {
     /// All that was read is of this machine, or was found right before.
     Known,
-    /// It is right if the state at this digest gives this sample; what is foreign about it, in
+    /// The state is right if the state at this digest gives this sample; what is foreign about it, in
     /// words.
     If(Digest, Vec<f32>, String),
-    /// Nothing tells. In words: what is foreign about it.
+    /// No sample decides. In words: what is foreign about it.
     No(String),
 }
 
-impl Engine {
+impl SlotEngine {
     /// Whether what was read may be used: segments that follow each other, and the snapshot after
-    /// them. Nothing is asked of the store when all of it is of this machine.
-    pub fn trust(&self, segments: &[Made], node: Option<Made>) -> Trust {
+    /// them. The store is not queried when all of it was written on this machine.
+    pub fn trust(&self, segments: &[Provenance], node: Option<Provenance>) -> Trust {
         let own = self.store.soft();
-        let foreign = |made: &Made| made.soft != own;
+        let foreign = |made: &Provenance| made.soft != own;
         let Some(first) = segments.iter().chain(&node).find(|m| foreign(m)) else {
             return Trust::Known;
         };
         // What leads to a state that was found right is right.
-        let known = |made: &Made| self.store.agrees(made.to);
+        let known = |made: &Provenance| self.store.agrees(made.to);
         let after = segments.iter().rposition(known).map_or(0, |last| last + 1);
         let node_known = node.as_ref().is_some_and(known);
         let strange = segments[after..].iter().chain(&node).any(foreign) && !node_known;
@@ -122,8 +114,8 @@ impl Engine {
         }
     }
 
-    /// How many of some segments that follow each other can be told to be right.
-    pub fn trusted(&self, segments: &[Made]) -> usize {
+    /// How many of some segments that follow each other are proven right.
+    pub fn trusted(&self, segments: &[Provenance]) -> usize {
         let told = |n: &usize| !matches!(self.trust(&segments[..*n], None), Trust::No(_));
         (1..=segments.len()).rev().find(told).unwrap_or(0)
     }
@@ -140,16 +132,17 @@ impl Engine {
     }
 
     /// Stores a sample of the present state, if its turn has none yet: idle work, for the time when
-    /// another machine opens this session.
-    pub fn sample_turn(&mut self) {
+    /// another machine opens this session. Then the number of tokens that were evaluated for it, in one
+    /// decode call or two.
+    pub fn sample_turn(&mut self) -> Option<usize> {
         let at = self.resident.len();
         let room = self.memory.ctx().cells() >= at + self.memory.probe_tokens().len();
         let due = std::mem::take(&mut self.unsampled);
-        if !due || at == 0 || !room || self.memory.class() == Class::Whole {
-            return;
+        if !due || at == 0 || !room || self.memory.class() == MemoryClass::Whole {
+            return None;
         }
         let known = self.resident.snapshot(at).map(|s| s.bytes.clone());
-        // On SWA masked cells of sequence 0 would become shared, see `Memory::fork`. In the layout
+        // On SWA masked cells of sequence 0 would become shared, see `SlotMemory::fork`. In the layout
         // that this makes the probe finds free places after the window, and leaves them free again.
         let sample = match self.memory.relay(known) {
             Ok(_) => self.memory.sample(at),
@@ -158,15 +151,19 @@ impl Engine {
         if let Err(error) = self.memory.check(at) {
             tracing::warn!("a sample was not made: {error}");
             self.give_up();
-            return;
+            return None;
         }
         self.canonical = Some(at);
         match sample {
             Ok(sample) => {
                 let digest = self.resident.digest(at);
                 self.store.put_sample(&self.resident.owner, digest, sample);
+                Some(self.memory.probe_tokens().len())
             }
-            Err(error) => tracing::warn!("a sample was not made: {error}"),
+            Err(error) => {
+                tracing::warn!("a sample was not made: {error}");
+                None
+            }
         }
     }
 }

@@ -1,47 +1,17 @@
-//! Handing KV to the store: copies on the engine thread, everything else on the writer's. What is
-//! stored never changes what is computed.
+//! KV on its way to the store: the engine thread copies it, the writer thread does everything else. Storing
+//! KV never changes what is computed.
 
 use std::time::Instant;
 
-use super::engine::{Engine, STEP, ms};
+use super::engine::{SlotEngine, ms};
 use super::memory::Bytes;
+use super::options::STEP;
 use super::resident::Snapshot;
-use super::version::Taken;
+use super::saved::{Ended, Saved, Unsettled};
+use super::version::TakenRows;
 use crate::kv::{Past, PutSegment, PutSnapshot, SnapshotRole};
-use crate::ledger::Digest;
 
-/// What saving cost so far.
-#[derive(Default)]
-pub(super) struct Saved {
-    pub ms: f64,
-    /// Of segments.
-    pub bytes: u64,
-    /// Of snapshots, with their logits rows.
-    pub snapshot_bytes: u64,
-}
-
-/// How a call ended.
-pub(super) struct Ended<'a> {
-    pub owner: &'a str,
-    /// It did what was asked of it, and its state is the owner's present one. After a call that was
-    /// cut before its reply the last one stays that: the message may be withdrawn.
-    pub whole: bool,
-    /// More calls of its turn may follow.
-    pub step: bool,
-    /// Where a reply begins: the segment ends there, so that another reply stores no more than
-    /// itself, and where the memory can be cut its logits row is stored as the turn's snapshot.
-    pub prompt: Option<usize>,
-}
-
-/// The end of a call whose turn may go on. Where a state is hundreds of MiB, one a turn is written,
-/// not one a call (docs/kv-format.md).
-pub(super) struct Unsettled {
-    pub owner: String,
-    pub at: usize,
-    pub digest: Digest,
-}
-
-impl Engine {
+impl SlotEngine {
     /// Stores the KV that is not stored yet: as one segment, or as several where much is missing. What
     /// is stored already comes from there. A failure costs a later evaluation.
     pub fn save_segment(&mut self, saved: &mut Saved) {
@@ -101,12 +71,12 @@ impl Engine {
             }
             let before = self.resident.given();
             match self.take_rows(&edge, upto) {
-                Taken::Rows => {}
-                Taken::Own => return Some(upto),
+                TakenRows::Rows => {}
+                TakenRows::Own => return Some(upto),
                 // Once: on a disk that takes no change it is there again.
-                Taken::Gone if gone.replace(edge.id) != Some(edge.id) => continue,
-                Taken::Gone => return None,
-                Taken::Not => return None,
+                TakenRows::Gone if gone.replace(edge.id) != Some(edge.id) => continue,
+                TakenRows::Gone => return None,
+                TakenRows::Not => return None,
             }
             if !ends && self.resident.given() > before {
                 // The next batch is evaluated on other rows than those before it.
@@ -128,9 +98,9 @@ impl Engine {
     }
 
     /// Takes back the marks of segments that were handed over and are not stored: a disk was full, a
-    /// file was set aside, or a boundary of this conversation is inside of a merged segment now.
-    /// What follows them is stored anew with them, since no chain would lead to it. True when there
-    /// were such.
+    /// file went to quarantine, or a boundary of this conversation is inside of a merged segment now.
+    /// What follows them is stored again with them, since no chain would lead to it. True when there
+    /// were such segments.
     fn take_marks_back(&mut self) -> bool {
         let seen = self.changes;
         let unchanged = self.store.changes() == seen && !self.resident.went_back;
@@ -200,7 +170,7 @@ impl Engine {
             return;
         }
         let past = self.past(at);
-        // One that is there is not written again; the store takes note of its role and its owner.
+        // A snapshot that is stored already is not written again; the store takes note of its role and its owner.
         if !self.store.has_snapshot(digest) {
             let row = row.as_ref().map_or(0, |r| 4 * r.len());
             saved.snapshot_bytes += (bytes.len() + row) as u64;
@@ -279,7 +249,7 @@ impl Engine {
         if self.store.is_off() || self.resident.len() == 0 {
             return;
         }
-        // One that did what was asked of it takes the place of the call before it.
+        // A call that did all of its work takes the place of the call before it.
         match whole {
             true => self.unsettled = None,
             false => self.settle(),
@@ -342,22 +312,25 @@ impl Engine {
         }
     }
 
-    /// Stores and pins the state that is in RAM alone, unless what it holds was taken back.
+    /// Stores and pins the state that is in RAM alone, unless what it holds was taken back. The next call
+    /// accounts for it.
     pub fn settle(&mut self) {
-        let Some(Unsettled { owner, at, digest }) = self.unsettled.take() else {
-            return;
-        };
-        if self.resident.len() < at || self.resident.digest(at) != digest {
-            return;
-        }
-        let Some(held) = self.resident.snapshot(at).cloned() else {
-            return;
-        };
         let mut saved = Saved::default();
+        self.settle_into(&mut saved);
+        self.settled += saved.snapshot_bytes;
+    }
+
+    /// The same, accounted for in `saved`; whose state it was.
+    pub fn settle_into(&mut self, saved: &mut Saved) -> Option<String> {
+        let Unsettled { owner, at, digest } = self.unsettled.take()?;
+        if self.resident.len() < at || self.resident.digest(at) != digest {
+            return None;
+        }
+        let held = self.resident.snapshot(at).cloned()?;
         let role = SnapshotRole::Turn;
-        self.save_snapshot(at, held.bytes, held.row, role, Some(&owner), &mut saved);
+        self.save_snapshot(at, held.bytes, held.row, role, Some(&owner), saved);
         self.store.pin(&owner, digest);
         self.unsampled = self.resident.len() == at;
-        self.settled += saved.snapshot_bytes;
+        Some(owner)
     }
 }

@@ -6,59 +6,60 @@
 use std::time::Instant;
 
 use super::SlotError;
-use super::engine::{Engine, ms};
-use super::memory::{Bytes, Class};
+use super::engine::{SlotEngine, ms};
+use super::memory::{Bytes, MemoryClass};
 use super::resident::Snapshot;
-use super::sample::{Made, Trust};
-use super::save::Saved;
+use super::sample::{Provenance, Trust};
+use super::saved::Saved;
 use crate::kv::Edge;
 use crate::ledger::Digest;
 
 /// What came of taking rows from a stored segment.
-pub(super) enum Taken {
+pub(super) enum TakenRows {
     /// Sequence 0 has its bytes now, or had them before.
     Rows,
-    /// They stay those of this slot: the segment is another machine's and goes another way after
+    /// The rows stay those of this slot: the segment is another machine's and goes another way after
     /// them.
     Own,
-    /// The segment is out of use: what is stored is to be asked again.
+    /// The segment is no longer used: query the store again.
     Gone,
-    /// It cannot be told now, or sequence 0 could not take it. Nothing more is to be stored.
+    /// It is not known yet, or sequence 0 could not take it. Nothing more is to be stored.
     Not,
 }
 
-impl Engine {
+impl SlotEngine {
     /// Makes the rows of a stored segment, from its start, which is the end of what is saved, up to
     /// `upto`, those of sequence 0.
-    pub fn take_rows(&mut self, edge: &Edge, upto: usize) -> Taken {
+    pub fn take_rows(&mut self, edge: &Edge, upto: usize) -> TakenRows {
         if upto <= self.resident.given() {
-            return Taken::Rows;
+            return TakenRows::Rows;
         }
         let tokens = &self.resident.tokens()[..upto];
         let segment = match self.store.read_first_rows(edge, upto, tokens) {
             Ok(segment) => segment,
             Err(error) if error.is_damage() => {
                 self.store.quarantine_edge(edge, &error.to_string());
-                return Taken::Gone;
+                return TakenRows::Gone;
             }
             Err(error) => {
                 tracing::warn!("a stored segment was not compared: {error}");
-                return Taken::Not;
+                return TakenRows::Not;
             }
         };
-        let made = Made {
+        let made = Provenance {
             to: edge.to,
             soft: segment.soft,
         };
         if !matches!(self.trust(&[made], None), Trust::Known) {
             if upto < edge.p1 && upto < self.resident.len() {
-                return Taken::Own;
+                return TakenRows::Own;
             }
             // A restore could not use it and never will: what was evaluated here takes its place.
             let words = self.store.made_elsewhere(segment.soft);
-            let reason = format!("{words}, and nothing tells whether its numbers are this run's");
+            let reason =
+                format!("{words}, and no stored sample shows that its numbers are right here");
             self.store.refuse(std::slice::from_ref(edge), None, &reason);
-            return Taken::Gone;
+            return TakenRows::Gone;
         }
         let rows = match upto < edge.p1 {
             true => self
@@ -74,27 +75,27 @@ impl Engine {
             Ok(rows) => rows,
             Err(error) => {
                 self.store.quarantine_edge(edge, &error.to_string());
-                return Taken::Gone;
+                return TakenRows::Gone;
             }
         };
         match self.memory.segment(edge.p0, upto) {
-            Ok(own) if own == rows => return Taken::Rows,
+            Ok(own) if own == rows => return TakenRows::Rows,
             Ok(_) => {}
             Err(error) => {
                 tracing::warn!("a segment was not compared: {error}");
-                return Taken::Not;
+                return TakenRows::Not;
             }
         }
         match self.exchange(edge.p0, upto, &rows) {
             Ok(()) => {
                 let states = self.memory.shape().snapshots;
                 self.resident.took(edge.p0, upto, states);
-                Taken::Rows
+                TakenRows::Rows
             }
             Err(error) => {
                 tracing::warn!("stored rows could not take their place: {error}");
                 self.give_up();
-                Taken::Not
+                TakenRows::Not
             }
         }
     }
@@ -146,13 +147,14 @@ impl Engine {
                 return None;
             }
         };
-        let made = Made {
+        let made = Provenance {
             to: node.digest,
             soft: stored.soft,
         };
         if !matches!(self.trust(&[], Some(made)), Trust::Known) {
             let words = self.store.made_elsewhere(stored.soft);
-            let reason = format!("{words}, and nothing tells whether its numbers are this run's");
+            let reason =
+                format!("{words}, and no stored sample shows that its numbers are right here");
             self.store.refuse(&[], Some(&node), &reason);
             return None;
         }
@@ -208,6 +210,6 @@ impl Engine {
     /// Whether rows may be taken in the middle of an append: where the state that cannot be cut was
     /// made with the rows that are here, only at its end or at a point where a state is stored.
     pub fn takes_within(&self) -> bool {
-        self.memory.class() == Class::Dense
+        self.memory.class() == MemoryClass::Dense
     }
 }

@@ -1,10 +1,10 @@
-//! What an SWA window costs: it goes out of the context and back in at the start of every append,
-//! and how long that takes depends on the model and the device, so it is measured.
+//! The cost of laying out an SWA window: npast copies the window out of the context and back in at the
+//! start of every append. How long that takes depends on the model and the device, so it is measured.
 
 use std::time::{Duration, Instant};
 
-use super::engine::{Engine, ms};
-use super::memory::Class;
+use super::engine::{SlotEngine, ms};
+use super::memory::MemoryClass;
 use crate::llama::Seq;
 
 /// The longest that filling a window for the measurement may take.
@@ -23,11 +23,11 @@ pub struct WindowCost {
     pub ms: f64,
 }
 
-impl Engine {
+impl SlotEngine {
     /// Fills the window with ordinary tokens, lays it out, and leaves the slot empty. Nothing on
     /// other classes, or when the model cannot evaluate that.
     pub fn window_cost(&mut self) -> Option<WindowCost> {
-        if self.memory.class() != Class::Swa {
+        if self.memory.class() != MemoryClass::Swa {
             return None;
         }
         self.memory.clear();

@@ -452,7 +452,7 @@ mod tests {
 
     proptest! {
         /// Schemas come from servers, arguments from a model: neither may do more than fail, and
-        /// what is said stays short.
+        /// the message stays short.
         #[test]
         fn any_schema_and_any_arguments_give_a_short_sentence_or_none(
             schema in any_json(), given in any_json(),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::place::{self, Stamp};
 use super::replace::replaced;
 use super::seen::Seen;
-use super::{Answer, Effect, Room, Spec, Subject, Tool, lines, results, shown};
+use super::{CallContext, Effect, Spec, Subject, Tool, ToolAnswer, lines, results, shown};
 
 /// Largest file that is edited, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -57,10 +57,10 @@ impl Tool for EditFile {
         place::subject(arguments, project)
     }
 
-    fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
+    fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         match edit(arguments, room, || ()) {
-            Ok(text) => Answer::good(text),
-            Err(reason) => Answer::bad(reason),
+            Ok(text) => ToolAnswer::good(text),
+            Err(reason) => ToolAnswer::bad(reason),
         }
     }
 }
@@ -68,14 +68,14 @@ impl Tool for EditFile {
 /// `before_replacing` is called when the new content is known and not yet in place.
 fn edit(
     arguments: &Value,
-    room: &Room<'_>,
+    room: &CallContext<'_>,
     before_replacing: impl FnOnce(),
 ) -> Result<String, String> {
     let text = |name: &str| arguments[name].as_str().unwrap_or_default();
     let real = place::resolve(text("path"), room.project)?;
     let name = shown::name(&real, &place::project_folder(room.project)?);
     place::writable(&real, room)?;
-    if let Some(reason) = results::gone(&real, room) {
+    if let Some(reason) = results::gone(&real, room.temp) {
         return Err(reason);
     }
     let file = place::open(&real, &name)?;
@@ -105,7 +105,7 @@ fn edit(
             }
         });
     }
-    let found = Found::new(&content, old);
+    let found = TextPlaces::new(&content, old);
     let places = &found.places;
     let all = arguments["all"].as_bool().unwrap_or(false);
     match places.len() {
@@ -137,7 +137,7 @@ fn edit(
 }
 
 /// Where a text is in a file.
-struct Found {
+struct TextPlaces {
     seen: Seen,
     /// In `seen`, in order, none over another.
     places: Vec<Range<usize>>,
@@ -147,22 +147,22 @@ struct Found {
     unended: bool,
 }
 
-impl Found {
+impl TextPlaces {
     /// Looks for a text as the model saw the file. If it holds something that is never shown, it is
     /// meant with that.
-    fn new(content: &[u8], old: &str) -> Found {
+    fn new(content: &[u8], old: &str) -> TextPlaces {
         let plain = lines::plain(old);
         if plain.chars().any(shown::is_hidden) {
-            let found = Found::of(Seen::whole(content), &plain, true);
+            let found = TextPlaces::of(Seen::whole(content), &plain, true);
             if !found.places.is_empty() {
                 return found;
             }
         }
         let old = Seen::shown(old.as_bytes());
-        Found::of(Seen::shown(content), old.text(), false)
+        TextPlaces::of(Seen::shown(content), old.text(), false)
     }
 
-    fn of(seen: Seen, old: &str, whole: bool) -> Found {
+    fn of(seen: Seen, old: &str, whole: bool) -> TextPlaces {
         let mut places = Vec::new();
         let mut unended = false;
         let text = seen.text();
@@ -170,7 +170,7 @@ impl Found {
             let starts = memchr::memmem::find_iter(text.as_bytes(), old);
             places.extend(starts.map(|at| at..at + old.len()));
         }
-        // What the last line of a file looks like does not tell whether it has an end.
+        // The text of a file's last line does not say whether the line has an end.
         if let Some(last) = old.strip_suffix('\n')
             && !last.is_empty()
             && text.ends_with(last)
@@ -181,7 +181,7 @@ impl Found {
                 places.push(from..text.len());
             }
         }
-        Found {
+        TextPlaces {
             seen,
             places,
             whole,

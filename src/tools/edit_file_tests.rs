@@ -16,7 +16,7 @@ fn place() -> Place {
     place
 }
 
-fn edit_it(place: &Place, old: &str, new: &str) -> Answer {
+fn edit_it(place: &Place, old: &str, new: &str) -> ToolAnswer {
     place.call("edit_file", json!({"path": "a.rs", "old": old, "new": new}))
 }
 
@@ -61,7 +61,7 @@ fn one_place_is_changed_and_its_line_named() {
     let place = place();
     assert_eq!(
         edit_it(&place, "let x = 1;", "let x = 2;\n    let y = 3;"),
-        Answer::good("a.rs changed: line 2.")
+        ToolAnswer::good("a.rs changed: line 2.")
     );
     assert_eq!(
         place.read("a.rs"),
@@ -75,7 +75,7 @@ fn several_places_are_named_and_changed_only_when_all_are_meant() {
     let place = place();
     assert_eq!(
         edit_it(&place, "print(x);", "print(y);"),
-        Answer::bad(
+        ToolAnswer::bad(
             "old is in a.rs 2 times (lines 3, 7): add lines around it until it is there once, or \
              set all."
         )
@@ -84,7 +84,7 @@ fn several_places_are_named_and_changed_only_when_all_are_meant() {
     let all = json!({"path": "a.rs", "old": "print(x);", "new": "", "all": true});
     assert_eq!(
         place.call("edit_file", all),
-        Answer::good("a.rs changed: 2 places (lines 3, 7).")
+        ToolAnswer::good("a.rs changed: 2 places (lines 3, 7).")
     );
     assert_eq!(place.read("a.rs"), CODE.replace("print(x);", ""));
 }
@@ -124,18 +124,18 @@ fn line_ends_stay_as_the_file_has_them() {
     place.file("a.rs", "one\r\ntwo\r\nthree\r\n");
     assert_eq!(
         edit_it(&place, "one\ntwo", "1\n2"),
-        Answer::good("a.rs changed: line 1.")
+        ToolAnswer::good("a.rs changed: line 1.")
     );
     assert_eq!(
         edit_it(&place, "three", "3\n4"),
-        Answer::good("a.rs changed: line 3.")
+        ToolAnswer::good("a.rs changed: line 3.")
     );
     assert_eq!(place.read("a.rs"), "1\r\n2\r\n3\r\n4\r\n");
     // Mixed ends are nobody's rule.
     place.file("a.rs", "one\r\ntwo\nthree\n");
     assert_eq!(
         edit_it(&place, "three", "3\n4"),
-        Answer::good("a.rs changed: line 3.")
+        ToolAnswer::good("a.rs changed: line 3.")
     );
     assert_eq!(place.read("a.rs"), "one\r\ntwo\n3\n4\n");
 }
@@ -146,19 +146,19 @@ fn bytes_that_are_no_text_are_kept_and_binary_files_refused() {
     let path = place.file("a.rs", b"caf\xe9 = 1\nname = 2\n");
     assert_eq!(
         edit_it(&place, "name", "size"),
-        Answer::good("a.rs changed: line 2.")
+        ToolAnswer::good("a.rs changed: line 2.")
     );
     assert_eq!(fs::read(&path).unwrap(), b"caf\xe9 = 1\nsize = 2\n");
     place.file("a.rs", b"a\0b");
     assert_eq!(
         edit_it(&place, "a", "b"),
-        Answer::bad("a.rs is no text: it holds NUL bytes.")
+        ToolAnswer::bad("a.rs is no text: it holds NUL bytes.")
     );
     let large = fs::File::create(&path).unwrap();
     large.set_len(MAX_FILE + 1).unwrap();
     assert_eq!(
         edit_it(&place, "a", "b"),
-        Answer::bad("a.rs is larger than 17 MB: change it with a command.")
+        ToolAnswer::bad("a.rs is larger than 17 MB: change it with a command.")
     );
 }
 
@@ -176,7 +176,7 @@ fn a_file_that_changes_meanwhile_is_not_overwritten() {
         assert_eq!(
             said,
             Err(
-                "a.rs was changed by somebody else meanwhile. Nothing was changed: read it \
+                "a.rs was changed by another program meanwhile. This call changed nothing: read it \
                  again."
                     .to_owned()
             )
@@ -266,7 +266,7 @@ fn an_edit_that_would_lose_something_unseen_says_so_or_is_not_made() {
     place.file("a.rs", "x \u{c}y z\n");
     assert_eq!(
         edit_it(&place, "x y z", "z"),
-        Answer::good(
+        ToolAnswer::good(
             "a.rs changed: line 1. Control characters that are not shown were in the text, and are \
              gone."
         )
@@ -289,7 +289,7 @@ fn an_edit_that_would_lose_something_unseen_says_so_or_is_not_made() {
     );
     assert_eq!(
         edit_it(&place, "x\ny", "x\r\ny"),
-        Answer::bad(
+        ToolAnswer::bad(
             "old and new differ only in line ends, and those stay as the file has them: a command, \
              or write_file, changes them."
         )
@@ -342,7 +342,7 @@ fn a_mismatch_is_found_in_any_script_and_named_where_it_cannot_be_seen() {
     ];
     for (file, old, said) in table {
         place.file("a.rs", file);
-        assert_eq!(edit_it(&place, old, "new"), Answer::bad(said));
+        assert_eq!(edit_it(&place, old, "new"), ToolAnswer::bad(said));
         assert_eq!(place.read("a.rs"), file);
     }
 }

@@ -1,5 +1,5 @@
 //! `fetch_url`: the text of a page. Only sessions that were started with it have it. One call asks
-//! one host, the one that was approved: a redirect to another is told and not followed.
+//! one host, the one that was approved: a redirect to another host is reported and not followed.
 
 mod gate;
 mod html;
@@ -13,8 +13,8 @@ use ureq::http::Uri;
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Error};
 
-use self::gate::Gate;
-use super::{Answer, Effect, Room, Spec, Subject, Tool, shown};
+use self::gate::HostGate;
+use super::{CallContext, Effect, Spec, Subject, Tool, ToolAnswer, shown};
 
 /// Longest address, in bytes.
 const MAX_URL: usize = 2000;
@@ -38,7 +38,7 @@ pub struct FetchUrl {
 }
 
 impl FetchUrl {
-    /// The tool; with `private` it may ask this machine and the local network too.
+    /// The tool; with `private` it may also reach this machine and the local network.
     pub fn new(private: bool) -> FetchUrl {
         let parameters = json!({
             "type": "object",
@@ -68,16 +68,16 @@ impl Tool for FetchUrl {
         Subject::Url(address(given).map_or_else(|_| given.to_owned(), |uri| uri.to_string()))
     }
 
-    fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
+    fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         match self.fetch(arguments, room) {
-            Ok(text) => Answer::good(text),
-            Err(reason) => Answer::bad(reason),
+            Ok(text) => ToolAnswer::good(text),
+            Err(reason) => ToolAnswer::bad(reason),
         }
     }
 }
 
 impl FetchUrl {
-    fn fetch(&self, arguments: &Value, room: &Room<'_>) -> Result<String, String> {
+    fn fetch(&self, arguments: &Value, room: &CallContext<'_>) -> Result<String, String> {
         let uri = address(arguments["url"].as_str().unwrap_or_default())?;
         let private = self.private;
         let (send, answer) = mpsc::channel();
@@ -139,14 +139,14 @@ fn address(given: &str) -> Result<Uri, String> {
 }
 
 fn get(uri: &Uri, private: bool) -> Result<String, String> {
-    let gate = Gate::new(uri, private);
+    let gate = HostGate::new(uri, private);
     let refused = gate.refused();
     let config = Agent::config_builder()
         .timeout_global(Some(MAX_TIME))
         .max_redirects(MAX_REDIRECTS)
         .max_redirects_will_error(true)
         .http_status_as_error(false)
-        // The host that was approved is the one that is asked.
+        // Only the host that was approved is reached.
         .proxy(None)
         .user_agent(concat!("npast/", env!("CARGO_PKG_VERSION")))
         .accept("text/html, text/*;q=0.9, */*;q=0.5")
@@ -179,7 +179,7 @@ fn page(uri: &Uri, body: &mut Body) -> Result<String, String> {
             None => format!("{uri} is no text: {kind}."),
         });
     }
-    // One byte more than is shown tells whether there is more.
+    // One byte more than is shown is read, to know whether there is more.
     let mut bytes = Vec::new();
     let charset = body.charset().map(str::to_owned);
     let mut reader = body.with_config().limit(u64::MAX).reader();

@@ -1,6 +1,6 @@
-//! The gate for files that npast itself puts into a prompt: the project's own words, skills, the
-//! memory. A cloned repository brings such files, so they are opened as a tool would open them: what
-//! a path leads to is found once, judged, and then opened name by name without following a link.
+//! Opening the files that npast itself puts into a prompt: project files, skills, memory. A cloned
+//! repository may bring such files, so they are opened as a tool opens files: the path is resolved once,
+//! compared with the secret places, and then opened name by name without following a link.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub fn inside(
 /// Opens a file in `folder`; `None` where nothing is.
 ///
 /// # Errors
-/// As [`inside`], and what the system said.
+/// As [`inside`], and the error of the operating system.
 pub fn open_inside(
     path: &Path,
     folder: &Path,
@@ -80,7 +80,7 @@ pub fn own(path: &Path, secrets: &Secrets) -> Result<Option<PathBuf>, String> {
 /// Opens one of npast's own files.
 ///
 /// # Errors
-/// As [`own`], and what the system said.
+/// As [`own`], and the error of the operating system.
 pub fn open_own(path: &Path, secrets: &Secrets) -> Result<Option<File>, String> {
     match own(path, secrets)? {
         Some(real) => place::open(&real, "it").map(Some).map_err(half),

@@ -7,7 +7,7 @@ pub struct SessionHit {
     pub session: String,
     /// The day of the message, `2026-11-23`.
     pub day: String,
-    /// Who spoke: `user`, `assistant`, `tool`.
+    /// The role of the message: `user`, `assistant`, `tool`.
     pub role: String,
     /// Some words around what was found.
     pub snippet: String,

@@ -5,7 +5,7 @@ use std::path::Path;
 use ignore::DirEntry;
 use serde_json::{Value, json};
 
-use super::{Answer, Effect, Room, Spec, Subject, Tool, place, shown, walk};
+use super::{CallContext, Effect, Spec, Subject, Tool, ToolAnswer, place, shown, walk};
 
 /// Files of at least this size are shown with it, in bytes.
 const LARGE: u64 = 100_000;
@@ -14,12 +14,12 @@ const LARGE: u64 = 100_000;
 const MAX_SEEN: usize = 200_000;
 
 /// Lists files.
-pub struct List {
+pub struct ListTool {
     spec: Spec,
 }
 
-impl Default for List {
-    fn default() -> List {
+impl Default for ListTool {
+    fn default() -> ListTool {
         let parameters = json!({
             "type": "object",
             "properties": {
@@ -29,7 +29,7 @@ impl Default for List {
             },
             "additionalProperties": false,
         });
-        List {
+        ListTool {
             spec: Spec::new(
                 "list",
                 "List files; skips what .gitignore names.",
@@ -39,7 +39,7 @@ impl Default for List {
     }
 }
 
-impl Tool for List {
+impl Tool for ListTool {
     fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -52,15 +52,15 @@ impl Tool for List {
         place::subject(arguments, project)
     }
 
-    fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
+    fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         match list(arguments, room) {
-            Ok(text) => Answer::good(text),
-            Err(reason) => Answer::bad(reason),
+            Ok(text) => ToolAnswer::good(text),
+            Err(reason) => ToolAnswer::bad(reason),
         }
     }
 }
 
-fn list(arguments: &Value, room: &Room<'_>) -> Result<String, String> {
+fn list(arguments: &Value, room: &CallContext<'_>) -> Result<String, String> {
     let text = |name: &str| arguments.get(name).and_then(Value::as_str);
     let root = place::resolve(text("path").unwrap_or("."), room.project)?;
     place::allowed(&root, room)?;

@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
-use super::super::Limits;
+use super::super::ResultLimits;
 use super::super::testing::{Place, make_fifo};
 use super::*;
 
@@ -25,28 +25,28 @@ fn a_folder_is_listed_by_depth_or_by_glob() {
     let list = |arguments: Value| place.call("list", arguments);
     assert_eq!(
         list(json!({})),
-        Answer::good(".:\n.gitignore\nhome -> ../home\nsrc/\nweights.bin (4.1 MB)")
+        ToolAnswer::good(".:\n.gitignore\nhome -> ../home\nsrc/\nweights.bin (4.1 MB)")
     );
     assert_eq!(
         list(json!({"path": "src", "depth": 2})),
-        Answer::good("src:\ndeep/\ndeep/lib.rs\nmain.rs")
+        ToolAnswer::good("src:\ndeep/\ndeep/lib.rs\nmain.rs")
     );
     assert_eq!(
         list(json!({"glob": "*.rs"})),
-        Answer::good(".:\nsrc/deep/lib.rs\nsrc/main.rs")
+        ToolAnswer::good(".:\nsrc/deep/lib.rs\nsrc/main.rs")
     );
     assert_eq!(
         list(json!({"glob": "**/deep/*"})),
-        Answer::good(".:\nsrc/deep/lib.rs")
+        ToolAnswer::good(".:\nsrc/deep/lib.rs")
     );
     assert_eq!(
         list(json!({"glob": "*.py"})),
-        Answer::good("No file in . fits the glob.")
+        ToolAnswer::good("No file in . fits the glob.")
     );
     // What is ignored can still be asked for by name.
     assert_eq!(
         list(json!({"path": "target"})),
-        Answer::good("target:\nx.rs")
+        ToolAnswer::good("target:\nx.rs")
     );
 }
 
@@ -56,13 +56,16 @@ fn what_is_no_folder_is_a_sentence() {
     let list = |path: &str| place.call("list", json!({"path": path}));
     assert_eq!(
         list("src/main.rs"),
-        Answer::bad("src/main.rs is no folder: read_file reads files.")
+        ToolAnswer::bad("src/main.rs is no folder: read_file reads files.")
     );
-    assert_eq!(list("nothing"), Answer::bad("There is no file nothing."));
+    assert_eq!(
+        list("nothing"),
+        ToolAnswer::bad("There is no file nothing.")
+    );
     std::fs::create_dir(place.project().join("void")).unwrap();
     assert_eq!(
         list("void"),
-        Answer::good("void is empty, or all in it is ignored.")
+        ToolAnswer::good("void is empty, or all in it is ignored.")
     );
 }
 
@@ -76,12 +79,12 @@ fn many_and_odd_names_are_bounded_and_stay_on_their_line() {
     std::fs::write(raw, "").unwrap();
     assert_eq!(
         place.call("list", json!({})),
-        Answer::good(".:\na\\nb\\u{1b}[31m\nraw\u{fffd}")
+        ToolAnswer::good(".:\na\\nb\\u{1b}[31m\nraw\u{fffd}")
     );
     for i in 0..300 {
         place.file(&format!("{i:04}-{}", "n".repeat(200)), "");
     }
-    place.limits = Limits {
+    place.limits = ResultLimits {
         bytes: 16 << 10,
         lines: 50,
     };

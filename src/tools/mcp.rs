@@ -1,6 +1,6 @@
 //! Tools of other programs: servers of the Model Context Protocol over stdio, by the official SDK.
 //! Servers are started with a session, their tools named `SERVER_tool`, and what a session froze
-//! stays: a server that died, answers garbage or nothing costs a sentence, never the session.
+//! stays: a server that ended, or answers garbage or nothing, costs a sentence, never the session.
 //!
 //! - `process`: the server's process group and its end; `ends`: ends that nobody waits for at once;
 //!   `link`: one call; `tool`: what the model sees of it; `lenient`: what the protocol does not have.
@@ -8,6 +8,7 @@
 mod ends;
 mod lenient;
 mod link;
+mod one_line;
 mod process;
 mod tool;
 
@@ -26,15 +27,16 @@ use rmcp::transport::async_rw::AsyncRwTransport;
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::runtime::Runtime;
 
-use self::ends::{Ends, Guarded};
-use self::link::Link;
-use self::process::{Process, Told};
+use self::ends::{EndingServers, Guarded};
+use self::link::ServerLink;
+use self::one_line::one_line;
+use self::process::{ServerProcess, Told};
 use super::{Tool, shown};
 
 /// Most tools of one server.
 const MAX_TOOLS: usize = 64;
 
-/// Pages of a server's list of tools that are asked for.
+/// Most pages of a server's list of tools that are read.
 const MAX_PAGES: usize = 32;
 
 /// Longest message of a server, in bytes.
@@ -51,7 +53,7 @@ pub struct ServerConfig {
     pub args: Vec<String>,
     /// Its environment, besides the few variables that every program gets.
     pub env: BTreeMap<String, String>,
-    /// The tools that are wanted, by the server's names; all where nothing is said.
+    /// The tools that are wanted, by the server's names; `None` is all of them.
     pub tools: Option<Vec<String>>,
     /// How long it may take to start and to list its tools.
     pub start_limit: Duration,
@@ -66,7 +68,7 @@ pub struct ServerConfig {
 }
 
 /// What servers are started with.
-pub struct Surroundings<'a> {
+pub struct ServerSurroundings<'a> {
     /// Their working folder.
     pub project: &'a Path,
     /// The environment that they share; nothing else is inherited.
@@ -109,18 +111,18 @@ impl Launch<'_> {
 
 /// Running servers. They end when this is dropped.
 pub struct Servers {
-    running: Vec<Running>,
+    running: Vec<RunningServer>,
     notices: Vec<String>,
     /// The ends of servers that were left out.
-    ends: Ends,
-    /// The tools were offered once, and what is wrong with them said.
+    ends: EndingServers,
+    /// The tools were offered once, with notices about what is wrong with them.
     offered: bool,
     /// Last: links and services live on it.
     runtime: Option<Runtime>,
 }
 
 /// A server that answered.
-struct Running {
+struct RunningServer {
     met: Met,
     config: ServerConfig,
     process: Guarded,
@@ -128,7 +130,7 @@ struct Running {
 
 /// What a server said of itself, and the way to it.
 struct Met {
-    link: Arc<Link>,
+    link: Arc<ServerLink>,
     listed: Vec<rmcp::model::Tool>,
     /// Dropping it closes the connection.
     _service: RunningService<RoleClient, ClientConfig>,
@@ -137,11 +139,11 @@ struct Met {
 impl Servers {
     /// Starts servers side by side. One that does not start or list its tools in its time is left
     /// out with a notice.
-    pub fn start(configs: &[ServerConfig], around: &Surroundings<'_>) -> Servers {
+    pub fn start(configs: &[ServerConfig], around: &ServerSurroundings<'_>) -> Servers {
         let mut servers = Servers {
             running: Vec::new(),
             notices: Vec::new(),
-            ends: Ends::default(),
+            ends: EndingServers::default(),
             offered: false,
             runtime: None,
         };
@@ -165,7 +167,7 @@ impl Servers {
         let (send, started) = mpsc::channel();
         let mut waiting: Vec<&ServerConfig> = Vec::new();
         for config in configs {
-            match Process::start(config, around, runtime.handle()) {
+            match ServerProcess::start(config, around, runtime.handle()) {
                 Ok(process) => {
                     waiting.push(config);
                     let (send, config) = (send.clone(), config.clone());
@@ -245,7 +247,7 @@ impl Servers {
                 let used = |own: &str| {
                     taken.contains(&own) || tools.iter().any(|other| other.spec().name == own)
                 };
-                // Other characters than names of tools have may tell a server's tools apart.
+                // A server's names may differ only in characters that names of tools cannot have here.
                 let another = seen.insert((name.as_str(), remote.name.clone()));
                 let free = match used(&wanted) {
                     false => Some(wanted.clone()),
@@ -286,8 +288,8 @@ impl Servers {
 impl Drop for Servers {
     fn drop(&mut self) {
         let running = std::mem::take(&mut self.running);
-        // Each is told to end before the first is waited for.
-        let ending: Vec<Process> = running
+        // Each gets the signal to end before the first is waited for.
+        let ending: Vec<ServerProcess> = running
             .into_iter()
             .filter_map(|running| {
                 drop(running.met);
@@ -307,15 +309,15 @@ impl Drop for Servers {
 /// last words) runs on threads of its own: the runtime's few workers serve all servers.
 async fn meet_in_time(
     config: ServerConfig,
-    mut process: Process,
-    ends: Ends,
-) -> Result<Running, String> {
+    mut process: ServerProcess,
+    ends: EndingServers,
+) -> Result<RunningServer, String> {
     let pipes = process.pipes();
     let told = process.told();
     let process = Guarded::new(process, ends);
     let limit = config.start_limit;
     match tokio::time::timeout(limit, meet(&config, pipes, told.clone())).await {
-        Ok(Ok(met)) => Ok(Running {
+        Ok(Ok(met)) => Ok(RunningServer {
             met,
             config,
             process,
@@ -329,7 +331,7 @@ async fn meet_in_time(
     }
 }
 
-/// Shakes hands with a server and asks for its tools.
+/// Does the handshake with a server and reads its list of tools.
 async fn meet(
     config: &ServerConfig,
     pipes: Option<(ChildStdin, ChildStdout)>,
@@ -342,20 +344,20 @@ async fn meet(
     let client = ClientConfig::new(ClientCapabilities::default(), own);
     let service = rmcp::serve_client(client, transport)
         .await
-        .map_err(|error| link::one_line(&error.to_string()))?;
+        .map_err(|error| one_line(&error.to_string()))?;
     let mut listed = Vec::new();
     let mut cursor = None;
     for _ in 0..MAX_PAGES {
         let page = PaginatedRequestParams::default().with_cursor(cursor);
         let page = service.peer().list_tools(Some(page)).await;
-        let page = page.map_err(|error| link::one_line(&error.to_string()))?;
+        let page = page.map_err(|error| one_line(&error.to_string()))?;
         listed.extend(page.tools);
         cursor = page.next_cursor;
         if cursor.is_none() || listed.len() > 4 * MAX_TOOLS {
             break;
         }
     }
-    let link = Link::new(config, service.peer().clone(), told);
+    let link = ServerLink::new(config, service.peer().clone(), told);
     Ok(Met {
         link: Arc::new(link),
         listed,

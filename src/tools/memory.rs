@@ -1,18 +1,18 @@
-//! `memory`: changes of what is remembered between sessions; the agent keeps the files.
+//! `memory`: changes the notes that later sessions get; the agent owns the files.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Effect, MemoryEdit, MemoryFile, Room, Spec, Subject, Tool};
+use super::{CallContext, Effect, MemoryEdit, MemoryFile, Spec, Subject, Tool, ToolAnswer};
 
 /// Changes the memory.
-pub struct Memory {
+pub struct MemoryTool {
     spec: Spec,
 }
 
-impl Default for Memory {
-    fn default() -> Memory {
+impl Default for MemoryTool {
+    fn default() -> MemoryTool {
         let parameters = json!({
             "type": "object",
             "properties": {
@@ -36,7 +36,7 @@ impl Default for Memory {
             "required": ["edits"],
             "additionalProperties": false,
         });
-        Memory {
+        MemoryTool {
             spec: Spec::new(
                 "memory",
                 "Remember across sessions: facts about the work (memory) or the user (user). All \
@@ -47,7 +47,7 @@ impl Default for Memory {
     }
 }
 
-impl Tool for Memory {
+impl Tool for MemoryTool {
     fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -60,12 +60,12 @@ impl Tool for Memory {
         Subject::Own
     }
 
-    fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
+    fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         let edits = arguments["edits"].as_array().map_or(&[][..], Vec::as_slice);
         let edits: Result<Vec<MemoryEdit>, String> = edits.iter().enumerate().map(edit).collect();
         match edits.and_then(|edits| room.host.memory(&edits)) {
-            Ok(text) => Answer::good(text),
-            Err(reason) => Answer::bad(reason),
+            Ok(text) => ToolAnswer::good(text),
+            Err(reason) => ToolAnswer::bad(reason),
         }
     }
 }
@@ -100,7 +100,7 @@ mod tests {
             {"file": "user", "find": "tabs", "text": "likes spaces"},
             {"file": "memory", "find": "old"},
         ]});
-        assert_eq!(place.call("memory", edits), Answer::good("kept"));
+        assert_eq!(place.call("memory", edits), ToolAnswer::good("kept"));
         assert_eq!(
             place.host.edits(),
             [
@@ -127,7 +127,7 @@ mod tests {
         let edits = json!({"edits": [{"file": "user", "text": "x"}, {"file": "memory"}]});
         assert_eq!(
             place.call("memory", edits),
-            Answer::bad(
+            ToolAnswer::bad(
                 "edits[1] has neither find nor text: text alone adds, find alone removes, both \
                  replace. Nothing was changed."
             )
@@ -137,7 +137,7 @@ mod tests {
         let edits = json!({"edits": [{"file": "memory", "find": "old"}]});
         assert_eq!(
             place.call("memory", edits),
-            Answer::bad("there is no entry with \"old\"")
+            ToolAnswer::bad("there is no entry with \"old\"")
         );
     }
 }

@@ -1,7 +1,7 @@
 //! A regular expression that a model gives: its size is bounded when it is compiled, its time wherever
 //! it runs. The usual engine cannot be stopped, so it gets only as much text as it goes through in a
 //! moment even with the worst pattern. A longer line is gone through byte by byte by a DFA that is
-//! built on the way, and that looks between the bytes whether it shall stop.
+//! built on the way, and that checks between the bytes whether it must stop.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -48,9 +48,9 @@ struct Watched {
 
 /// A search that was stopped.
 #[derive(Debug)]
-pub(super) struct Stopped;
+pub(super) struct SearchStopped;
 
-impl fmt::Display for Stopped {
+impl fmt::Display for SearchStopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the search was stopped")
     }
@@ -64,14 +64,14 @@ impl<'a> Pattern<'a> {
     pub fn new(pattern: &str, stop: Stop<'a>) -> Result<Pattern<'a>, String> {
         let unusable = |error: &dyn fmt::Display| {
             let error = error.to_string();
-            // It shows the pattern, which may be long; its last line says what is wrong.
+            // The message shows the pattern, which may be long; its last line says what is wrong.
             let short = match error.len() > MAX_ERROR {
                 true => error.lines().last().unwrap_or_default(),
                 false => &error,
             };
             format!("The pattern cannot be used, escape what is meant literally: {short}")
         };
-        // Bytes that are not UTF-8 can be asked for.
+        // A pattern may match bytes that are not UTF-8.
         let syntax = syntax::Config::new().utf8(false);
         let parsed = syntax::parse_with(pattern, &syntax).map_err(|e| unusable(&e))?;
         let config = meta::Config::new()
@@ -114,10 +114,10 @@ impl<'a> Pattern<'a> {
     /// Where a line matches; of a very long one perhaps only where the match ends.
     ///
     /// # Errors
-    /// It was stopped.
-    pub fn find(&self, line: &[u8]) -> Result<Option<Match>, Stopped> {
+    /// The search was stopped.
+    pub fn find(&self, line: &[u8]) -> Result<Option<Match>, SearchStopped> {
         if (self.stop)() {
-            return Err(Stopped);
+            return Err(SearchStopped);
         }
         if line.len().saturating_mul(self.nfa.states().len()) <= UNWATCHED {
             let found = self.usual.find(line);
@@ -126,13 +126,13 @@ impl<'a> Pattern<'a> {
         self.watched(line)
     }
 
-    fn watched(&self, line: &[u8]) -> Result<Option<Match>, Stopped> {
+    fn watched(&self, line: &[u8]) -> Result<Option<Match>, SearchStopped> {
         let mut watched = self.watched.borrow_mut();
         if watched.is_none() {
             let config = DFA::config()
                 .cache_capacity(MAX_CACHE)
                 .skip_cache_capacity_check(true)
-                // It gives up where a word's border stands beside a letter that is not ASCII.
+                // The DFA stops where a word's border stands beside a letter that is not ASCII.
                 .unicode_word_boundary(true);
             let dfa = DFA::builder()
                 .configure(config)
@@ -152,7 +152,7 @@ impl<'a> Pattern<'a> {
         };
         for (piece, bytes) in line.chunks(LOOK).enumerate() {
             if (self.stop)() {
-                return Err(Stopped);
+                return Err(SearchStopped);
             }
             for (at, byte) in bytes.iter().enumerate() {
                 let Ok(next) = dfa.next_state(cache, state, *byte) else {
@@ -163,7 +163,7 @@ impl<'a> Pattern<'a> {
                     continue;
                 }
                 if state.is_match() {
-                    // It is known one byte later.
+                    // The DFA knows the match one byte later.
                     let end = piece * LOOK + at;
                     return Ok(Some(Match::new(end, end)));
                 }
@@ -188,12 +188,12 @@ impl<'a> Pattern<'a> {
     }
 }
 
-/// What the searcher asks for each line.
+/// The matcher that the searcher calls for each line.
 impl Matcher for Pattern<'_> {
     type Captures = NoCaptures;
-    type Error = Stopped;
+    type Error = SearchStopped;
 
-    fn find_at(&self, line: &[u8], at: usize) -> Result<Option<Match>, Stopped> {
+    fn find_at(&self, line: &[u8], at: usize) -> Result<Option<Match>, SearchStopped> {
         let rest = line.get(at..).unwrap_or_default();
         // A text that the searcher itself decoded keeps its CR.
         let rest = rest.strip_suffix(b"\r").unwrap_or(rest);
@@ -201,7 +201,7 @@ impl Matcher for Pattern<'_> {
         Ok(found.map(|found| found.offset(at)))
     }
 
-    fn new_captures(&self) -> Result<NoCaptures, Stopped> {
+    fn new_captures(&self) -> Result<NoCaptures, SearchStopped> {
         Ok(NoCaptures::new())
     }
 }

@@ -1,6 +1,6 @@
 //! Where a path of a call really leads, and opening exactly that place. A path is resolved once;
 //! what was resolved is then opened name by name from the root without following any link, so that
-//! nobody can turn a link round between the check and the use.
+//! no other process can exchange a link between the check and the use.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -13,8 +13,8 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::secret::{Linked, several_names};
-use super::{Room, Subject, shown};
-use crate::durable::{self, Attributes, Draft, Target};
+use super::{CallContext, Subject, shown};
+use crate::durable::{self, Attributes, ReplacedFile, Replacement};
 
 /// Longest path that is looked at, in bytes: Linux opens no longer one.
 const MAX_PATH: usize = 4096;
@@ -32,7 +32,7 @@ impl Stamp {
     /// Of an open file.
     ///
     /// # Errors
-    /// What the system said.
+    /// The error of the operating system.
     pub fn of(file: &File) -> io::Result<Stamp> {
         Ok(stamp(&file.metadata()?))
     }
@@ -40,7 +40,7 @@ impl Stamp {
     /// Of what is at a resolved place now; `None` where nothing is.
     ///
     /// # Errors
-    /// What the system said.
+    /// The error of the operating system.
     pub fn at(real: &Path) -> io::Result<Option<Stamp>> {
         match fs::symlink_metadata(real) {
             Ok(meta) => Ok(Some(stamp(&meta))),
@@ -140,7 +140,7 @@ pub(super) fn subject(arguments: &serde_json::Value, project: &Path) -> Subject 
 ///
 /// # Errors
 /// A sentence for the model.
-pub(super) fn allowed(real: &Path, room: &Room<'_>) -> Result<(), String> {
+pub(super) fn allowed(real: &Path, room: &CallContext<'_>) -> Result<(), String> {
     if let Some(Subject::Path(granted)) = room.granted
         && granted != real
     {
@@ -178,7 +178,7 @@ pub(super) fn linked(name: &str) -> String {
 ///
 /// # Errors
 /// A sentence for the model.
-pub(super) fn writable(real: &Path, room: &Room<'_>) -> Result<(), String> {
+pub(super) fn writable(real: &Path, room: &CallContext<'_>) -> Result<(), String> {
     allowed(real, room)?;
     let project = project_folder(room.project)?;
     if room.secret.closes_to_writing(real, &project) && !in_temp(real, room) {
@@ -206,7 +206,7 @@ pub(super) fn writable(real: &Path, room: &Room<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn in_temp(real: &Path, room: &Room<'_>) -> bool {
+fn in_temp(real: &Path, room: &CallContext<'_>) -> bool {
     let temp = room.temp.canonicalize();
     temp.is_ok_and(|temp| real.starts_with(temp))
 }
@@ -270,17 +270,17 @@ pub(super) fn replace(
             ));
         }
     }
-    let target = Target::within(folder, last(real));
-    let draft = Draft::write(target, bytes, Attributes::Kept).map_err(said)?;
+    let target = ReplacedFile::within(folder, last(real));
+    let draft = Replacement::write(target, bytes, Attributes::Kept).map_err(said)?;
     let changed = expected
         .is_some_and(|expected| Stamp::at(real).map_or(true, |stamp| stamp != Some(expected)));
     if changed {
         return Err(format!(
-            "{name} was changed by somebody else meanwhile. Nothing was changed: read it again."
+            "{name} was changed by another program meanwhile. This call changed nothing: read it again."
         ));
     }
     draft.commit().map_err(|error| match error {
-        durable::Error::Unchanged(error) => said(error),
+        durable::ReplaceError::Unchanged(error) => said(error),
         error => format!("{name}: {error}."),
     })
 }
@@ -325,7 +325,7 @@ pub(super) fn is_missing(error: &io::Error) -> bool {
     )
 }
 
-/// What the system said about a file, as a sentence.
+/// The operating system's error about a file, as a sentence.
 pub(super) fn failed(error: io::Error, name: &str) -> String {
     let code = Errno::from_io_error(&error);
     match error.kind() {

@@ -7,9 +7,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::place::{self, Stamp};
-use super::{Answer, Effect, Limits, Room, Spec, Subject, Tool, lines, results, shown};
+use super::{
+    CallContext, Effect, ResultLimits, Spec, Subject, Tool, ToolAnswer, lines, results, shown,
+};
 
-/// Bytes that are looked at to tell text from other things.
+/// Bytes that are looked at to see whether a file is text.
 const SNIFFED: usize = 8192;
 
 /// How far lines are counted behind what is shown, in bytes.
@@ -55,10 +57,10 @@ impl Tool for ReadFile {
         place::subject(arguments, project)
     }
 
-    fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
+    fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         match read_with(arguments, room, || ()) {
-            Ok(text) => Answer::good(text),
-            Err(reason) => Answer::bad(reason),
+            Ok(text) => ToolAnswer::good(text),
+            Err(reason) => ToolAnswer::bad(reason),
         }
     }
 }
@@ -66,7 +68,7 @@ impl Tool for ReadFile {
 /// `meanwhile` is called when the file is open and nothing of it was shown yet.
 fn read_with(
     arguments: &Value,
-    room: &Room<'_>,
+    room: &CallContext<'_>,
     meanwhile: impl FnOnce(),
 ) -> Result<String, String> {
     let number = |name: &str| arguments.get(name).and_then(Value::as_u64);
@@ -74,14 +76,14 @@ fn read_with(
     let real = place::resolve(given, room.project)?;
     place::allowed(&real, room)?;
     let name = shown::name(&real, &place::project_folder(room.project)?);
-    if let Some(reason) = results::gone(&real, room) {
+    if let Some(reason) = results::gone(&real, room.temp) {
         return Err(reason);
     }
     let file = place::open(&real, &name)?;
     let said = |error| place::failed(error, &name);
     let before = Stamp::of(&file).map_err(said)?;
     let size = file.metadata().map_err(said)?.len();
-    let mut part = Part {
+    let mut part = ReadWindow {
         name: &name,
         size,
         limits: room.limits,
@@ -108,15 +110,15 @@ fn read_with(
 }
 
 /// Which file, and how much of it may be shown.
-struct Part<'a> {
+struct ReadWindow<'a> {
     name: &'a str,
     /// Bytes.
     size: u64,
-    limits: Limits,
+    limits: ResultLimits,
     stopped: &'a dyn Fn() -> bool,
 }
 
-impl Part<'_> {
+impl ReadWindow<'_> {
     fn room(&self) -> usize {
         self.limits.bytes.saturating_sub(FRAME).max(FRAME)
     }

@@ -20,19 +20,19 @@ fn a_file_is_read_whole_in_parts_and_on_from_where_it_stopped() {
     let read = |arguments: Value| place.call("read_file", arguments);
     assert_eq!(
         read(json!({"path": "notes.txt"})),
-        Answer::good("notes.txt, 6 lines:\nline 1\nline 2\nline 3\nline 4\nline 5\nline 6")
+        ToolAnswer::good("notes.txt, 6 lines:\nline 1\nline 2\nline 3\nline 4\nline 5\nline 6")
     );
     assert_eq!(
         read(json!({"path": "./x/../notes.txt", "from": 2, "lines": 2})),
-        Answer::good("notes.txt, lines 2-3 of 6 lines:\nline 2\nline 3\n[read on with from=4]")
+        ToolAnswer::good("notes.txt, lines 2-3 of 6 lines:\nline 2\nline 3\n[read on with from=4]")
     );
     assert_eq!(
         read(json!({"path": "notes.txt", "from": 6})),
-        Answer::good("notes.txt, line 6 of 6 lines:\nline 6")
+        ToolAnswer::good("notes.txt, line 6 of 6 lines:\nline 6")
     );
     assert_eq!(
         read(json!({"path": "notes.txt", "from": 7})),
-        Answer::bad("notes.txt has 6 lines: there is no line 7.")
+        ToolAnswer::bad("notes.txt has 6 lines: there is no line 7.")
     );
 }
 
@@ -43,9 +43,9 @@ fn the_end_of_a_file_may_lack_its_line_feed_and_a_file_may_be_empty() {
     place.file("b", "");
     place.file("c", "\n\n");
     let read = |path: &str| place.call("read_file", json!({"path": path}));
-    assert_eq!(read("a"), Answer::good("a, 2 lines:\none\ntwo"));
-    assert_eq!(read("b"), Answer::good("b is empty."));
-    assert_eq!(read("c"), Answer::good("c, 2 lines:\n\n"));
+    assert_eq!(read("a"), ToolAnswer::good("a, 2 lines:\none\ntwo"));
+    assert_eq!(read("b"), ToolAnswer::good("b is empty."));
+    assert_eq!(read("c"), ToolAnswer::good("c, 2 lines:\n\n"));
 }
 
 /// Text behind a CR is text: no line hides another one.
@@ -60,19 +60,23 @@ fn a_cr_alone_ends_a_line_too() {
     let read = |place: &Place, arguments: Value| place.call("read_file", arguments);
     assert_eq!(
         read(&place, json!({"path": "mac.csv"})),
-        Answer::good("mac.csv, 3 lines:\nname,age\nann,31\nbob,42")
+        ToolAnswer::good("mac.csv, 3 lines:\nname,age\nann,31\nbob,42")
     );
     assert_eq!(
         read(&place, json!({"path": "log"})),
-        Answer::good("log, 7 lines:\nfirst 10%\nsecond 50%\nthird 100%\nnext\n\n\nend")
+        ToolAnswer::good("log, 7 lines:\nfirst 10%\nsecond 50%\nthird 100%\nnext\n\n\nend")
     );
     assert_eq!(
         read(&place, json!({"path": "log", "from": 2, "lines": 2})),
-        Answer::good("log, lines 2-3 of 7 lines:\nsecond 50%\nthird 100%\n[read on with from=4]")
+        ToolAnswer::good(
+            "log, lines 2-3 of 7 lines:\nsecond 50%\nthird 100%\n[read on with from=4]"
+        )
     );
     assert_eq!(
         read(&place, json!({"path": "log", "byte": 10})),
-        Answer::good("log, from byte 10 to 44 of 44 bytes:\nsecond 50%\nthird 100%\nnext\n\n\nend")
+        ToolAnswer::good(
+            "log, from byte 10 to 44 of 44 bytes:\nsecond 50%\nthird 100%\nnext\n\n\nend"
+        )
     );
     // A CR LF that lies on the border of two reads is one line end.
     let border = format!("{}\r\nlast\r\n", "x".repeat((64 << 10) - 1));
@@ -86,7 +90,7 @@ fn a_cr_alone_ends_a_line_too() {
 #[test]
 fn a_long_file_is_read_in_as_many_calls_as_it_takes() {
     let mut place = place_with_lines(5000);
-    place.limits = Limits {
+    place.limits = ResultLimits {
         bytes: 4096,
         lines: 100,
     };
@@ -131,14 +135,14 @@ fn a_line_of_5_mb_is_read_on_by_bytes() {
     let end = content.len() - 5;
     assert_eq!(
         place.call("read_file", json!({"path": "long", "byte": end})),
-        Answer::good(format!(
+        ToolAnswer::good(format!(
             "long, from byte {end} to {0} of 4,999,988 bytes:\n😀x",
             end + 5
         )),
     );
     assert_eq!(
         place.call("read_file", json!({"path": "long", "byte": content.len()})),
-        Answer::bad("long has 4,999,988 bytes.")
+        ToolAnswer::bad("long has 4,999,988 bytes.")
     );
 }
 
@@ -178,13 +182,13 @@ fn broken_utf8_is_shown_and_said_and_escapes_do_not_reach_the_model() {
     place.file("esc", "\u{1b}[2J\u{1b}]0;title\u{7}plain\u{0008}\n");
     assert_eq!(
         place.call("read_file", json!({"path": "latin1"})),
-        Answer::good(
+        ToolAnswer::good(
             "latin1, 1 line:\ngr\u{fffd}\u{fffd}e\n[bytes that are not UTF-8 are shown as \u{fffd}]"
         )
     );
     assert_eq!(
         place.call("read_file", json!({"path": "esc"})),
-        Answer::good(
+        ToolAnswer::good(
             "esc, 1 line:\nplain\n[control characters and escape sequences in it are not shown]"
         )
     );
@@ -228,7 +232,7 @@ fn names_of_files_may_hold_anything() {
     place.file("a\nb\u{1b}[31m", "x");
     assert_eq!(
         place.call("read_file", json!({"path": "a\nb\u{1b}[31m"})),
-        Answer::good("a\\nb\\u{1b}[31m, 1 line:\nx")
+        ToolAnswer::good("a\\nb\\u{1b}[31m, 1 line:\nx")
     );
     let odd = std::ffi::OsStr::from_bytes(b"odd\xff");
     fs::create_dir(place.project().join(odd)).unwrap();
@@ -236,7 +240,7 @@ fn names_of_files_may_hold_anything() {
     symlink(odd, place.project().join("even")).unwrap();
     assert_eq!(
         place.call("read_file", json!({"path": "even/file"})),
-        Answer::good("odd\u{fffd}/file, 1 line:\ndeep")
+        ToolAnswer::good("odd\u{fffd}/file, 1 line:\ndeep")
     );
 }
 
@@ -256,11 +260,14 @@ fn outside_of_the_project_a_file_is_read_where_it_really_is_and_keys_never_are()
         Subject::Path(home.join("free"))
     );
     let read = |path: &str| place.call("read_file", json!({"path": path}));
-    assert_eq!(read("out"), Answer::good("BASE/home/free, 1 line:\nyes"));
+    assert_eq!(
+        read("out"),
+        ToolAnswer::good("BASE/home/free, 1 line:\nyes")
+    );
     for path in ["innocent/id", "../home/.ssh/id", "innocent/../.ssh/id"] {
         assert_eq!(
             read(path),
-            Answer::bad(
+            ToolAnswer::bad(
                 "BASE/home/.ssh/id holds keys, other programs' secrets or npast's own state: no \
                  tool may touch it."
             ),
@@ -273,7 +280,7 @@ fn outside_of_the_project_a_file_is_read_where_it_really_is_and_keys_never_are()
     fs::write(place.temp().join("result"), "mine").unwrap();
     assert_eq!(
         read("../temp/result"),
-        Answer::good("BASE/temp/result, 1 line:\nmine")
+        ToolAnswer::good("BASE/temp/result, 1 line:\nmine")
     );
 }
 
@@ -288,7 +295,7 @@ fn a_hard_link_to_a_key_is_as_closed_as_the_key() {
     fs::hard_link(home.join(".ssh/id"), place.project().join("notes.txt")).unwrap();
     let twin = place.file("twin", "twin\n");
     fs::hard_link(twin, place.project().join("other")).unwrap();
-    let refused = Answer::bad(
+    let refused = ToolAnswer::bad(
         "BASE/project/notes.txt is a hard link to a file with keys, other programs' secrets or \
          npast's own state: no tool may touch it.",
     );
@@ -310,7 +317,7 @@ fn a_hard_link_to_a_key_is_as_closed_as_the_key() {
     assert!(found.contains("twin") && !found.contains("KEY"), "{found}");
     assert_eq!(
         place.call("read_file", json!({"path": "other"})),
-        Answer::good("other, 1 line:\ntwin")
+        ToolAnswer::good("other, 1 line:\ntwin")
     );
     assert_eq!(fs::read_to_string(home.join(".ssh/id")).unwrap(), "KEY\n");
 }
@@ -330,13 +337,13 @@ fn a_link_that_is_turned_round_after_approval_is_refused() {
             place.registry.run("read_file", &arguments, room)
         })
     };
-    assert_eq!(run(), Answer::good("good, 1 line:\ngood"));
+    assert_eq!(run(), ToolAnswer::good("good, 1 line:\ngood"));
     fs::remove_file(&link).unwrap();
     symlink("bad", &link).unwrap();
     let (was, is) = (place.project().join("good"), place.project().join("bad"));
     assert_eq!(
         run(),
-        Answer::bad(format!(
+        ToolAnswer::bad(format!(
             "{} was approved, and the path leads to {} by now. Nothing was done.",
             was.display(),
             is.display()
@@ -373,7 +380,7 @@ fn a_cancelled_read_ends() {
     place.cancel();
     assert_eq!(
         place.call("read_file", json!({"path": "notes.txt"})),
-        Answer::bad("Reading notes.txt was interrupted.")
+        ToolAnswer::bad("Reading notes.txt was interrupted.")
     );
 }
 
@@ -382,12 +389,12 @@ fn a_vanished_project_is_a_sentence() {
     let place = place_with_lines(1);
     fs::remove_dir_all(place.project()).unwrap_or_default();
     let gone = place.base().join("project");
-    let room = Room {
+    let room = CallContext {
         project: &gone,
         temp: &place.temp(),
         results: &results::Results::new(&place.temp(), results::MOST, None),
         secret: &crate::tools::Secrets::default(),
-        limits: Limits::default(),
+        limits: ResultLimits::default(),
         granted: None,
         call: "c1",
         cancel: &place.cancel,
@@ -408,6 +415,6 @@ fn a_vanished_project_is_a_sentence() {
             "The project's folder {} cannot be used: No such file or directory (os error 2).",
             gone.display()
         );
-        assert_eq!(answer, Answer::bad(sentence), "{tool}");
+        assert_eq!(answer, ToolAnswer::bad(sentence), "{tool}");
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Answer, Effect, Room, Spec, Subject, Tool, check, coerce, shrink};
+use super::{CallContext, Effect, Spec, Subject, Tool, ToolAnswer, check, coerce, shrink};
 
 /// Longest name of a tool, in bytes: what the APIs that templates were made for allow.
 const MAX_NAME: usize = 64;
@@ -70,7 +70,7 @@ impl Registry {
                 .iter_mut()
                 .find(|tool| tool.as_ref().is_some_and(|t| t.spec().name == spec.name))
                 .and_then(Option::take);
-            tools.push(Box::new(Frozen { spec, tool }));
+            tools.push(Box::new(FrozenTool { spec, tool }));
         }
         Registry::new(tools)
     }
@@ -119,18 +119,18 @@ impl Registry {
 
     /// Checks a call, runs it and shrinks what it gave. Approval is the caller's. A tool that
     /// panics has failed, and nothing else.
-    pub fn run(&self, name: &str, arguments: &Value, room: &Room<'_>) -> Answer {
+    pub fn run(&self, name: &str, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         if let Err(reason) = self.check(name, arguments) {
-            return Answer::bad(reason);
+            return ToolAnswer::bad(reason);
         }
         let Some(tool) = self.get(name) else {
-            return Answer::bad(format!("There is no tool {name}."));
+            return ToolAnswer::bad(format!("There is no tool {name}."));
         };
         let answer =
             catch_unwind(AssertUnwindSafe(|| tool.run(arguments, room))).unwrap_or_else(|_| {
-                Answer::bad(format!("The tool {name} failed inside. Try another way."))
+                ToolAnswer::bad(format!("The tool {name} failed inside. Try another way."))
             });
-        Answer {
+        ToolAnswer {
             ok: answer.ok,
             text: shrink::shrink(&answer.text, room),
         }
@@ -143,12 +143,12 @@ fn is_name(name: &str) -> bool {
 }
 
 /// A tool as a session froze it, over what serves it today.
-struct Frozen {
+struct FrozenTool {
     spec: Spec,
     tool: Option<Box<dyn Tool>>,
 }
 
-impl Tool for Frozen {
+impl Tool for FrozenTool {
     fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -169,9 +169,9 @@ impl Tool for Frozen {
         self.tool.as_ref().and_then(|tool| tool.caution())
     }
 
-    fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
+    fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         let Some(tool) = &self.tool else {
-            return Answer::bad(format!(
+            return ToolAnswer::bad(format!(
                 "The tool {} is not there now: this session was started with it, and what gave it \
                  is missing. Go on without it.",
                 self.spec.name
@@ -181,7 +181,7 @@ impl Tool for Frozen {
         let arguments = &coerce::coerced(&tool.spec().parameters, arguments);
         match check::arguments(tool.spec(), arguments) {
             Ok(()) => tool.run(arguments, room),
-            Err(reason) => Answer::bad(reason),
+            Err(reason) => ToolAnswer::bad(reason),
         }
     }
 }

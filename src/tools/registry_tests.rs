@@ -10,10 +10,10 @@ use super::*;
 /// A tool that does what its test wants.
 struct Made {
     spec: Spec,
-    work: fn() -> Answer,
+    work: fn() -> ToolAnswer,
 }
 
-fn made(name: &str, work: fn() -> Answer) -> Box<dyn Tool> {
+fn made(name: &str, work: fn() -> ToolAnswer) -> Box<dyn Tool> {
     let spec = Spec::new(name, "made", json!({"type": "object"}));
     Box::new(Made { spec, work })
 }
@@ -31,7 +31,7 @@ impl Tool for Made {
         Subject::Call(self.spec.name.clone())
     }
 
-    fn run(&self, _: &Value, _: &Room<'_>) -> Answer {
+    fn run(&self, _: &Value, _: &CallContext<'_>) -> ToolAnswer {
         (self.work)()
     }
 }
@@ -43,7 +43,7 @@ fn names(registry: &Registry) -> Vec<&str> {
         .collect()
 }
 
-fn run(registry: &Registry, name: &str, arguments: &Value) -> Answer {
+fn run(registry: &Registry, name: &str, arguments: &Value) -> ToolAnswer {
     Place::new().room(None, |room| registry.run(name, arguments, room))
 }
 
@@ -64,8 +64,8 @@ fn our_own_schemas_are_in_the_normal_form() {
 fn the_order_of_tools_is_that_of_their_names_whatever_order_they_came_in() {
     let mut tools = built_in();
     tools.reverse();
-    tools.push(made("zeta", || Answer::good("")));
-    tools.insert(0, made("alpha", || Answer::good("")));
+    tools.push(made("zeta", || ToolAnswer::good("")));
+    tools.insert(0, made("alpha", || ToolAnswer::good("")));
     let registry = Registry::new(tools).unwrap();
     assert_eq!(
         names(&registry),
@@ -95,7 +95,7 @@ fn two_tools_of_one_name_and_names_that_are_none_are_refused() {
     let error = |names: &[&str]| {
         let tools = names
             .iter()
-            .map(|name| made(name, || Answer::good("")))
+            .map(|name| made(name, || ToolAnswer::good("")))
             .collect();
         Registry::new(tools).err()
     };
@@ -114,11 +114,11 @@ fn a_call_that_cannot_be_run_is_a_sentence() {
     let registry = Registry::new(built_in()).unwrap();
     assert_eq!(
         run(&registry, "red_file", &json!({})),
-        Answer::bad("There is no tool red_file. Did you mean read_file?")
+        ToolAnswer::bad("There is no tool red_file. Did you mean read_file?")
     );
     assert_eq!(
         run(&registry, "read_file", &json!({"file": "x"})),
-        Answer::bad("read_file cannot be called like this: \"path\" is missing.")
+        ToolAnswer::bad("read_file cannot be called like this: \"path\" is missing.")
     );
 }
 
@@ -126,14 +126,17 @@ fn a_call_that_cannot_be_run_is_a_sentence() {
 fn a_tool_that_panics_has_failed_and_nothing_else() {
     let tools = vec![
         made("breaks", || panic!("inside")),
-        made("works", || Answer::good("fine\u{7}")),
+        made("works", || ToolAnswer::good("fine\u{7}")),
     ];
     let registry = Registry::new(tools).unwrap();
     assert_eq!(
         run(&registry, "breaks", &json!({})),
-        Answer::bad("The tool breaks failed inside. Try another way.")
+        ToolAnswer::bad("The tool breaks failed inside. Try another way.")
     );
-    assert_eq!(run(&registry, "works", &json!({})), Answer::good("fine"));
+    assert_eq!(
+        run(&registry, "works", &json!({})),
+        ToolAnswer::good("fine")
+    );
 }
 
 /// A session that was started with a server's tool is opened when the server is gone, and another
@@ -141,20 +144,20 @@ fn a_tool_that_panics_has_failed_and_nothing_else() {
 #[test]
 fn frozen_tools_stay_the_same_bytes_with_or_without_what_serves_them() {
     let first = vec![
-        made("server_add", || Answer::good("3")),
-        made("own", || Answer::good("mine")),
+        made("server_add", || ToolAnswer::good("3")),
+        made("own", || ToolAnswer::good("mine")),
     ];
     let frozen = Registry::new(first).unwrap().specs_json();
     let later = vec![
-        made("own", || Answer::good("mine")),
-        made("new", || Answer::good("")),
+        made("own", || ToolAnswer::good("mine")),
+        made("new", || ToolAnswer::good("")),
     ];
     let registry = Registry::frozen(&frozen, later).unwrap();
     assert_eq!(registry.specs_json().to_string(), frozen.to_string());
-    assert_eq!(run(&registry, "own", &json!({})), Answer::good("mine"));
+    assert_eq!(run(&registry, "own", &json!({})), ToolAnswer::good("mine"));
     assert_eq!(
         run(&registry, "server_add", &json!({})),
-        Answer::bad(
+        ToolAnswer::bad(
             "The tool server_add is not there now: this session was started with it, and what \
              gave it is missing. Go on without it."
         )
@@ -176,11 +179,11 @@ fn a_frozen_tool_that_changed_since_checks_by_its_old_and_its_new_schema() {
     let registry = Registry::frozen(&frozen, built_in()).unwrap();
     assert_eq!(
         run(&registry, "read_file", &json!({"path": "x"})),
-        Answer::bad("read_file cannot be called like this: \"file\" is missing.")
+        ToolAnswer::bad("read_file cannot be called like this: \"file\" is missing.")
     );
     assert_eq!(
         run(&registry, "read_file", &json!({"file": "x"})),
-        Answer::bad("read_file cannot be called like this: \"path\" is missing.")
+        ToolAnswer::bad("read_file cannot be called like this: \"path\" is missing.")
     );
     for wrong in [json!({}), json!("x"), json!([{"function": {}}]), json!([7])] {
         assert!(Registry::frozen(&wrong, built_in()).is_err(), "{wrong}");
@@ -193,7 +196,7 @@ fn a_frozen_tool_that_changed_since_checks_by_its_old_and_its_new_schema() {
 fn all_tools_together_are_small() {
     use crate::chat::Message;
     use crate::chat::pieces::join;
-    use crate::chat::template::{ChatTemplate, Frame, Marks};
+    use crate::chat::template::{ChatTemplate, Marks, TemplateFrame};
     use crate::chat::tokenize::Tokenizer;
     use crate::llama::{Model, ModelOptions};
 
@@ -214,9 +217,9 @@ fn all_tools_together_are_small() {
     tools.push(Box::new(FetchUrl::new(false)));
     let tools = Registry::new(tools).unwrap().specs_json();
     let tokens = |tools: Option<Value>| {
-        let frame = Frame {
+        let frame = TemplateFrame {
             tools,
-            ..Frame::default()
+            ..TemplateFrame::default()
         };
         let pieces = chat.opening(&frame, &[Message::user("x")]).unwrap().pieces;
         model.vocab().tokenize(&join(&pieces), true).unwrap().len()

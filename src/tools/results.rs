@@ -1,6 +1,6 @@
-//! Long results on disk. What was cut from a result is kept in the session's temporary folder, which
-//! has a bound, and all such folders together have one. When there is no room the oldest results
-//! go first, and never one of the present turn: the model was just told to read on in it.
+//! Long results on disk. The whole of a result that was cut is in the session's temporary folder. The
+//! folder has a bound, and all such folders together have one. When there is no room, the oldest results
+//! are removed first, and never a result of the present turn: the model has just read where to find it.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
-use super::{Room, shown};
+use super::shown;
 use crate::durable::private;
 
 /// Most bytes of one session's temporary folder.
@@ -39,18 +39,18 @@ pub trait Neighbours: Send + Sync {
 /// The long results of a session.
 #[derive(Clone)]
 pub struct Results {
-    inner: Arc<Inner>,
+    inner: Arc<ResultsFolder>,
 }
 
-struct Inner {
+struct ResultsFolder {
     folder: PathBuf,
     most: u64,
     neighbours: Option<Box<dyn Neighbours>>,
-    state: Mutex<State>,
+    state: Mutex<ResultsState>,
 }
 
 #[derive(Default)]
-struct State {
+struct ResultsState {
     /// Files of the present turn, and those that are still written to.
     present: HashMap<OsString, Weak<()>>,
     /// Bytes that may be written before the folder is looked at again.
@@ -68,7 +68,7 @@ pub(super) struct Kept {
 
 /// One result on disk.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Stored {
+pub struct StoredResult {
     /// Its file.
     pub path: PathBuf,
     /// When it was written last.
@@ -82,7 +82,7 @@ impl Results {
     /// less.
     pub fn new(folder: &Path, most: u64, neighbours: Option<Box<dyn Neighbours>>) -> Results {
         Results {
-            inner: Arc::new(Inner {
+            inner: Arc::new(ResultsFolder {
                 folder: folder.to_owned(),
                 most,
                 neighbours,
@@ -102,7 +102,7 @@ impl Results {
     /// so on.
     ///
     /// # Errors
-    /// What the system said, or that there are too many.
+    /// The error of the operating system, or that there are too many.
     pub(super) fn create(&self, stem: &str) -> io::Result<Kept> {
         for n in 1..=MAX_FILES {
             let name = match n {
@@ -178,7 +178,7 @@ impl Results {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ResultsState> {
         self.inner
             .state
             .lock()
@@ -202,7 +202,7 @@ impl Kept {
     /// Appends bytes.
     ///
     /// # Errors
-    /// That there is no room for them, or what the system said.
+    /// When there is no room for the bytes, or the system refuses.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.results.reserve(bytes.len() as u64)?;
         self.file.write_all(bytes)
@@ -210,13 +210,13 @@ impl Kept {
 }
 
 /// The results in a folder, oldest first.
-pub fn stored(folder: &Path) -> Vec<Stored> {
+pub fn stored(folder: &Path) -> Vec<StoredResult> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut all: Vec<Stored> = entries
+    let mut all: Vec<StoredResult> = entries
         .filter(|entry| is_result(&entry.file_name()))
         .filter_map(|entry| {
             let meta = entry.metadata().ok().filter(fs::Metadata::is_file)?;
-            Some(Stored {
+            Some(StoredResult {
                 path: entry.path(),
                 modified: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
                 bytes: meta.len(),
@@ -252,11 +252,11 @@ pub fn size(folder: &Path) -> u64 {
     bytes
 }
 
-/// What to say of a result that was there once, of this session or of one that it came from; `None`
-/// for every other path.
-pub(super) fn gone(real: &Path, room: &Room<'_>) -> Option<String> {
+/// The sentence for a result that was removed, of the session with the temporary folder `temp` or of one
+/// that it came from; `None` for every other path.
+pub(super) fn gone(real: &Path, temp: &Path) -> Option<String> {
     let name = real.file_name().filter(|name| is_result(name))?;
-    let temp = room.temp.canonicalize().ok()?;
+    let temp = temp.canonicalize().ok()?;
     let folder = real.parent()?;
     let session = |folder: &Path| {
         let name = folder.file_name().map(OsStr::to_string_lossy);
@@ -287,7 +287,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::testing::{Place, names};
-    use super::super::{Answer, Room};
+    use super::super::{CallContext, ToolAnswer};
     use super::*;
 
     /// A result that is older than all that a test writes.
@@ -364,7 +364,7 @@ mod tests {
         let place = Place::new();
         let results = Results::new(&place.temp(), MOST, Some(Box::new(Full)));
         let text = place.room(None, |room| {
-            let room = Room {
+            let room = CallContext {
                 results: &results,
                 ..*room
             };
@@ -387,7 +387,7 @@ mod tests {
             results.begin_turn();
             let call = format!("call-{turn}-0");
             let text = place.room(None, |room| {
-                let room = Room {
+                let room = CallContext {
                     results: &results,
                     call: &call,
                     ..*room
@@ -406,7 +406,7 @@ mod tests {
         let place = Place::new();
         let path = place.temp().join("result-call-3-0.txt");
         let path = path.to_str().unwrap();
-        let gone = Answer::bad(
+        let gone = ToolAnswer::bad(
             "result-call-3-0.txt is gone: of long results the oldest are removed when there is no \
              room, and all of a session that is removed or was not used for long. Make the call \
              again if you still need it.",
@@ -419,6 +419,6 @@ mod tests {
             assert_eq!(place.call(tool, arguments), gone, "{tool}");
         }
         let missing = place.call("read_file", json!({"path": "result-x.txt"}));
-        assert_eq!(missing, Answer::bad("There is no file result-x.txt."));
+        assert_eq!(missing, ToolAnswer::bad("There is no file result-x.txt."));
     }
 }

@@ -1,7 +1,8 @@
-//! The wall around programs: what a command can touch is decided by the kernel, whatever the
-//! command is. A program is started by our own binary (`npast sandbox-exec`), which stays as its
-//! **keeper** outside of the wall and ends everything the program left, and starts itself once more
-//! inside, where it gives up all rights and becomes the program. `docs/sandbox.md` says what holds.
+//! The sandbox: the kernel decides what a command can touch, whatever the command is. npast starts its
+//! own binary again (`npast sandbox-exec`). That process is the command's **supervisor**: it stays outside
+//! of the sandbox and ends everything that the command leaves running. It starts the binary once more; that
+//! process gives up its rights and then becomes the command. `docs/sandbox.md` says what the kernel
+//! enforces.
 
 #[cfg(target_os = "linux")]
 mod files;
@@ -10,12 +11,16 @@ mod filter;
 #[cfg(target_os = "linux")]
 mod first;
 mod inner;
-mod keeper;
 #[cfg(target_os = "linux")]
 mod others;
 mod probe;
+mod processes;
 #[cfg(target_os = "linux")]
 mod repositories;
+#[cfg(target_os = "linux")]
+mod rights;
+mod stages;
+mod supervisor;
 #[cfg(target_os = "linux")]
 mod view;
 
@@ -27,18 +32,19 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use keeper::end_below;
-pub use keeper::{End, main};
+pub use processes::ProgramEnd;
+pub(crate) use processes::end_below;
+pub use stages::main;
 
 /// The hidden subcommand of the binary.
 pub const SUBCOMMAND: &str = "sandbox-exec";
-/// The variable that carries a [`Job`] to it: arguments could be seen by everyone.
+/// The variable that carries a [`SandboxJob`] to it: arguments could be seen by everyone.
 const JOB: &str = "NPAST_SANDBOX_JOB";
-/// What a walled program finds in its environment: what holds it.
+/// The variable in which a program in the sandbox finds what the kernel enforces on it.
 const TOLD: &str = "NPAST_BEHIND";
-/// How the keeper's own words begin.
-pub(crate) const KEEPER: &str = "npast sandbox: ";
-/// The exit code of a program that could not be started behind the wall.
+/// How each line begins that the supervisor itself writes.
+pub(crate) const MESSAGE_PREFIX: &str = "npast sandbox: ";
+/// The exit code of a program that could not be started in the sandbox.
 pub(crate) const NOT_STARTED: i32 = 125;
 
 /// Variables that a program may see, where they are set.
@@ -88,9 +94,9 @@ impl Default for Bounds {
     }
 }
 
-/// What programs may touch.
+/// What programs in the sandbox may touch.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Wall {
+pub struct SandboxRules {
     /// Folders that may be written: the project, the temporary one, what the user adds.
     pub write: Vec<PathBuf>,
     /// Files and folders that may not even be read.
@@ -104,8 +110,8 @@ pub struct Wall {
 pub struct Sandbox {
     /// The npast binary.
     pub program: PathBuf,
-    /// `None`: no wall, only bounds, the keeper and a scrubbed environment.
-    pub wall: Option<Wall>,
+    /// `None`: no sandbox, only bounds, the supervisor and a scrubbed environment.
+    pub rules: Option<SandboxRules>,
     /// Files and folders that may be read although they are hidden.
     pub read: Vec<PathBuf>,
     /// For each program.
@@ -116,21 +122,21 @@ pub struct Sandbox {
 
 /// One program to be started.
 #[derive(Serialize, Deserialize)]
-struct Job {
-    wall: Option<Wall>,
+struct SandboxJob {
+    rules: Option<SandboxRules>,
     read: Vec<PathBuf>,
     bounds: Bounds,
     /// As text: it travels in a variable, of which the kernel takes 128 KiB.
     words: Vec<String>,
     folder: PathBuf,
     environment: Vec<(String, String)>,
-    /// Standard input is the keeper's: orders come in, the end goes out.
+    /// Standard input is the supervisor's: orders come in, the end goes out.
     controlled: bool,
-    /// npast's process. Without a control the keeper watches it.
+    /// npast's process. Without a control the supervisor watches it.
     parent: u32,
 }
 
-impl Job {
+impl SandboxJob {
     /// Whether a folder is the program's one for temporary files.
     #[cfg(target_os = "linux")]
     fn temporary(&self, folder: &Path) -> bool {
@@ -140,22 +146,22 @@ impl Job {
 }
 
 impl Sandbox {
-    /// Programs without a wall: started by the npast binary `program`, with these variables
+    /// Programs without a sandbox: started by the npast binary `program`, with these variables
     /// ([`environment`]).
     pub fn new(program: PathBuf, environment: Vec<(OsString, OsString)>) -> Sandbox {
         Sandbox {
             program,
-            wall: None,
+            rules: None,
             read: Vec::new(),
             bounds: Bounds::default(),
             environment,
         }
     }
 
-    /// The same behind a wall.
-    pub fn behind(self, wall: Wall) -> Sandbox {
+    /// The same in a sandbox.
+    pub fn with_rules(self, rules: SandboxRules) -> Sandbox {
         Sandbox {
-            wall: Some(wall),
+            rules: Some(rules),
             ..self
         }
     }
@@ -170,8 +176,8 @@ impl Sandbox {
         self.command(words, folder, false)
     }
 
-    /// The same with the keeper's control as standard input: the byte `t` asks the program to end,
-    /// `k` or the end of the stream ends it; when all is over the keeper writes an [`End`].
+    /// The same with the supervisor's control as standard input: the byte `t` asks the program to end,
+    /// `k` or the end of the stream ends it; when all is over the supervisor writes an [`ProgramEnd`].
     pub(crate) fn controlled(&self, words: &[OsString], folder: &Path) -> io::Result<Command> {
         self.command(words, folder, true)
     }
@@ -181,13 +187,13 @@ impl Sandbox {
         let words: Result<_, _> = words.iter().map(text).collect();
         let words = words.map_err(|_| io::Error::other("a word of it is not UTF-8"))?;
         let variables = self.environment.iter();
-        let job = Job {
-            wall: self.wall.clone(),
+        let job = SandboxJob {
+            rules: self.rules.clone(),
             read: self.read.clone(),
             bounds: self.bounds,
             words,
             folder: folder.to_owned(),
-            // One that is not text is left out, as one that may not pass.
+            // A variable that is not UTF-8 is left out, like one that is not allowed.
             environment: variables
                 .filter_map(|(name, value)| Some((text(name).ok()?, text(value).ok()?)))
                 .collect(),
@@ -206,7 +212,7 @@ impl Sandbox {
     /// What the kernel really keeps a program from, found by trying it. `scratch` is a folder in
     /// which two files can be made for that.
     pub fn probe(&self, scratch: &Path) -> Enforced {
-        match &self.wall {
+        match &self.rules {
             Some(_) => probe::outside(self, scratch),
             None => Enforced::none("it is turned off"),
         }
@@ -237,7 +243,7 @@ impl Enforced {
         }
     }
 
-    /// Whether files are safe: without that a program is asked about under every policy.
+    /// Whether files are safe: where they are not, the user is asked about a program under every policy.
     pub fn holds(&self) -> bool {
         self.writes && self.reads
     }

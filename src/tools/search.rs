@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::lines::Fed;
 use super::pattern::{Pattern, Stop};
 use super::secret::{Linked, several_names};
-use super::{Answer, Effect, Room, Spec, Subject, Tool, place, results, shown, walk};
+use super::{CallContext, Effect, Spec, Subject, Tool, ToolAnswer, place, results, shown, walk};
 
 /// Most lines that are shown.
 const MAX_MATCHES: usize = 200;
@@ -29,12 +29,12 @@ const MAX_HEAP: usize = 16 << 20;
 const MAX_TIME: Duration = Duration::from_secs(30);
 
 /// Searches files.
-pub struct Search {
+pub struct SearchTool {
     spec: Spec,
 }
 
-impl Default for Search {
-    fn default() -> Search {
+impl Default for SearchTool {
+    fn default() -> SearchTool {
         let parameters = json!({
             "type": "object",
             "properties": {
@@ -46,7 +46,7 @@ impl Default for Search {
             "required": ["pattern"],
             "additionalProperties": false,
         });
-        Search {
+        SearchTool {
             spec: Spec::new(
                 "search",
                 "Find lines in files; skips what .gitignore names.",
@@ -56,7 +56,7 @@ impl Default for Search {
     }
 }
 
-impl Tool for Search {
+impl Tool for SearchTool {
     fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -69,16 +69,16 @@ impl Tool for Search {
         place::subject(arguments, project)
     }
 
-    fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
+    fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         match search(arguments, room, Instant::now() + MAX_TIME) {
-            Ok(text) => Answer::good(text),
-            Err(reason) => Answer::bad(reason),
+            Ok(text) => ToolAnswer::good(text),
+            Err(reason) => ToolAnswer::bad(reason),
         }
     }
 }
 
 /// Until that moment.
-fn search(arguments: &Value, room: &Room<'_>, until: Instant) -> Result<String, String> {
+fn search(arguments: &Value, room: &CallContext<'_>, until: Instant) -> Result<String, String> {
     let text = |name: &str| arguments.get(name).and_then(Value::as_str);
     let pattern = text("pattern").unwrap_or_default();
     let late = || room.cancelled() || Instant::now() > until;
@@ -87,13 +87,13 @@ fn search(arguments: &Value, room: &Room<'_>, until: Instant) -> Result<String, 
     place::allowed(&root, room)?;
     let base = place::project_folder(room.project)?;
     let name = shown::name(&root, &base);
-    if let Some(reason) = results::gone(&root, room) {
+    if let Some(reason) = results::gone(&root, room.temp) {
         return Err(reason);
     }
     let meta = root
         .symlink_metadata()
         .map_err(|error| place::failed(error, &name))?;
-    let mut found = Found::new(pattern, room, &late);
+    let mut found = Matches::new(pattern, room, &late);
     if meta.is_file() {
         found.file(&root, &name)?;
     } else {
@@ -127,8 +127,8 @@ fn search(arguments: &Value, room: &Room<'_>, until: Instant) -> Result<String, 
 }
 
 /// What was found so far.
-struct Found<'a> {
-    room: &'a Room<'a>,
+struct Matches<'a> {
+    room: &'a CallContext<'a>,
     pattern: Pattern<'a>,
     searcher: Searcher,
     late: Stop<'a>,
@@ -145,14 +145,14 @@ struct Found<'a> {
     notes: Vec<String>,
 }
 
-impl<'a> Found<'a> {
-    fn new(pattern: Pattern<'a>, room: &'a Room<'a>, late: Stop<'a>) -> Found<'a> {
+impl<'a> Matches<'a> {
+    fn new(pattern: Pattern<'a>, room: &'a CallContext<'a>, late: Stop<'a>) -> Matches<'a> {
         let searcher = SearcherBuilder::new()
             .binary_detection(BinaryDetection::quit(0))
             .heap_limit(Some(MAX_HEAP))
             .line_number(true)
             .build();
-        Found {
+        Matches {
             room,
             pattern,
             searcher,
@@ -186,7 +186,7 @@ impl<'a> Found<'a> {
             file,
             late: self.late,
         });
-        let mut lines = Lines {
+        let mut lines = MatchingLines {
             name,
             pattern: &self.pattern,
             text: &mut self.text,
@@ -203,7 +203,7 @@ impl<'a> Found<'a> {
         self.files += usize::from(found > 0);
         self.more |= more;
         match searched {
-            // That is said once, for all files.
+            // One line says that, for all files.
             Err(_) if (self.late)() => Ok(()),
             searched => searched.map_err(|error| place::failed(error, name)),
         }
@@ -270,7 +270,7 @@ impl Read for Timed<'_> {
 }
 
 /// The matching lines of one file, below its name.
-struct Lines<'a> {
+struct MatchingLines<'a> {
     name: &'a str,
     pattern: &'a Pattern<'a>,
     text: &'a mut String,
@@ -282,7 +282,7 @@ struct Lines<'a> {
     more: bool,
 }
 
-impl Sink for Lines<'_> {
+impl Sink for MatchingLines<'_> {
     type Error = io::Error;
 
     fn matched(&mut self, _: &Searcher, found: &SinkMatch<'_>) -> io::Result<bool> {

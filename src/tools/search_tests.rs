@@ -25,31 +25,31 @@ fn lines_are_found_below_their_files_in_order_without_what_git_ignores() {
     let search = |arguments: Value| place.call("search", arguments);
     assert_eq!(
         search(json!({"pattern": "help"})),
-        Answer::good(
+        ToolAnswer::good(
             ".github/ci.yml\n1: run: help\nnotes.md\n1: help yourself\nsrc/deep/lib.rs\n2: pub fn \
              help() {}\nsrc/main.rs\n2: fn help() {}"
         )
     );
     assert_eq!(
         search(json!({"pattern": "HELP\\(\\)|(?i)MAIN", "glob": "*.rs"})),
-        Answer::good("src/main.rs\n1: fn main() {}")
+        ToolAnswer::good("src/main.rs\n1: fn main() {}")
     );
     assert_eq!(
         search(json!({"pattern": "help", "glob": "!*.rs", "path": "src"})),
-        Answer::good("No line in src matches.")
+        ToolAnswer::good("No line in src matches.")
     );
     assert_eq!(
         search(json!({"pattern": "help", "glob": "src/*.rs"})),
-        Answer::good("src/main.rs\n2: fn help() {}")
+        ToolAnswer::good("src/main.rs\n2: fn help() {}")
     );
     // Asked for by name, an ignored file is no secret, and a glob does not bring others back.
     assert_eq!(
         search(json!({"pattern": "help", "path": "a.log"})),
-        Answer::good("a.log\n1: help")
+        ToolAnswer::good("a.log\n1: help")
     );
     assert_eq!(
         search(json!({"pattern": "help", "glob": "*.log"})),
-        Answer::good("No line in . matches.")
+        ToolAnswer::good("No line in . matches.")
     );
 }
 
@@ -114,7 +114,7 @@ fn binary_files_links_pipes_and_odd_names_do_not_stop_a_search() {
     place.secret.close(&place.project().join("keys"));
     assert_eq!(
         place.call("search", json!({"pattern": "help", "glob": "!*.rs"})),
-        Answer::good(
+        ToolAnswer::good(
             ".github/ci.yml\n1: run: help\nnotes.md\n1: help yourself\nodd\\nname\n1: help red\n\
              raw\u{fffd}.md\n1: help \u{fffd}"
         )
@@ -194,6 +194,6 @@ fn an_interrupted_search_says_so() {
     place.cancel();
     assert_eq!(
         place.call("search", json!({"pattern": "help"})),
-        Answer::good("No line in . matches.\n[interrupted: not everything was searched]")
+        ToolAnswer::good("No line in . matches.\n[interrupted: not everything was searched]")
     );
 }

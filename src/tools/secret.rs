@@ -1,5 +1,5 @@
 //! What no tool and no program may touch, whatever was approved: keys, other programs' secrets, what
-//! people typed, npast's own state. One list for all doors: file tools and the files of a prompt ask
+//! people typed, npast's own state. One list for all ways in: file tools and the files of a prompt use
 //! [`Secrets::closes`], the sandbox hides [`Secrets::hidden`] from programs.
 //!
 //! - `list`: the places, by kind.
@@ -24,7 +24,7 @@ const MAX_NAMES: usize = 10_000;
 
 /// Whose secrets.
 #[derive(Clone, Copy)]
-pub struct Owner<'a> {
+pub struct SecretOwner<'a> {
     /// The user's home folder; none is known to some services.
     pub home: Option<&'a Path>,
     /// npast's data folder.
@@ -35,7 +35,7 @@ pub struct Owner<'a> {
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
-impl Owner<'_> {
+impl SecretOwner<'_> {
     /// Whether a variable can name this place as one that is secret: not a whole home folder, nor
     /// what lies in the project.
     fn may_name(&self, place: &Path) -> bool {
@@ -50,7 +50,7 @@ impl Owner<'_> {
 
 /// Why a place is closed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Kind {
+enum SecretKind {
     /// Many programs keep something here: closed but for the part in which the project lies.
     Shared,
     /// Keys, tokens, what people typed: closed but for a project that lies in it, since then the user
@@ -64,7 +64,7 @@ enum Kind {
 /// one, as what it really is.
 #[derive(Clone, Debug, Default)]
 pub struct Secrets {
-    places: BTreeMap<PathBuf, Kind>,
+    places: BTreeMap<PathBuf, SecretKind>,
     /// Home folders: names of histories in them are closed too.
     homes: Vec<PathBuf>,
     /// What may be read although it lies in npast's own state.
@@ -75,29 +75,29 @@ pub struct Secrets {
 
 impl Secrets {
     /// All that is secret on this system. In the data folder only skills may be read.
-    pub fn of(owner: Owner<'_>) -> Secrets {
+    pub fn of(owner: SecretOwner<'_>) -> Secrets {
         let mut all = Secrets::default();
         for name in list::IN_SYSTEM {
-            all.add(Path::new(name), Kind::Key);
+            all.add(Path::new(name), SecretKind::Key);
         }
         let moved = |name: &str| Some(PathBuf::from((owner.variable)(name)?));
         for place in list::SHARED {
-            all.add(Path::new(place), Kind::Shared);
+            all.add(Path::new(place), SecretKind::Shared);
         }
         if let Some(place) = moved("TMPDIR").filter(|place| owner.may_name(place)) {
-            all.add(&place, Kind::Shared);
+            all.add(&place, SecretKind::Shared);
         }
         if let Some(home) = owner.home {
             all.homes.extend(both(home));
             for name in list::AT_HOME.iter().copied().flatten() {
-                all.add(&home.join(name), Kind::Key);
+                all.add(&home.join(name), SecretKind::Key);
                 for (variable, usual) in list::MOVED {
                     if let (Ok(inner), Some(folder)) =
                         (Path::new(name).strip_prefix(usual), moved(variable))
                         && folder.is_absolute()
                         && !inner.as_os_str().is_empty()
                     {
-                        all.add(&folder.join(inner), Kind::Key);
+                        all.add(&folder.join(inner), SecretKind::Key);
                     }
                 }
             }
@@ -107,7 +107,7 @@ impl Secrets {
             for part in value.as_bytes().split(|b| *b == b':') {
                 let place = Path::new(OsStr::from_bytes(part));
                 if owner.may_name(place) {
-                    all.add(place, Kind::Key);
+                    all.add(place, SecretKind::Key);
                 }
             }
         }
@@ -115,7 +115,7 @@ impl Secrets {
             for name in list::AT_HOME.iter().copied().flatten() {
                 let place = home.join(name);
                 if place.symlink_metadata().is_ok() {
-                    all.add(&place, Kind::Key);
+                    all.add(&place, SecretKind::Key);
                 }
             }
             all.homes.push(home);
@@ -125,7 +125,7 @@ impl Secrets {
 
     /// npast's data folder is closed too, but for its skills, which may be read.
     pub fn own(mut self, data: &Path) -> Secrets {
-        self.add(data, Kind::Own);
+        self.add(data, SecretKind::Own);
         for data in both(data) {
             let skills = data.join("skills");
             // Where a link in this place leads is open or closed as any other place.
@@ -141,7 +141,7 @@ impl Secrets {
 
     /// One more place that is closed.
     pub fn close(&mut self, place: &Path) {
-        self.add(place, Kind::Own);
+        self.add(place, SecretKind::Own);
     }
 
     /// What the user opened: only npast's own state is closed in it, and what of the list lies
@@ -151,7 +151,7 @@ impl Secrets {
             .extend(folders.iter().flat_map(|folder| both(folder)));
     }
 
-    fn add(&mut self, place: &Path, kind: Kind) {
+    fn add(&mut self, place: &Path, kind: SecretKind) {
         for place in both(place) {
             let known = self.places.entry(place).or_insert(kind);
             *known = kind.max(*known);
@@ -169,15 +169,15 @@ impl Secrets {
         real.ancestors().any(|place| {
             let kind = match self.places.get(place) {
                 Some(kind) => *kind,
-                None if self.is_history(place) => Kind::Key,
+                None if self.is_history(place) => SecretKind::Key,
                 None => return false,
             };
             let holds = |folder: &Path| folder.starts_with(place) && real.starts_with(folder);
             let opened = self.opened.iter().any(|folder| holds(folder));
             match kind {
-                Kind::Own => true,
-                Kind::Key => !opened && !holds(project),
-                Kind::Shared => {
+                SecretKind::Own => true,
+                SecretKind::Key => !opened && !holds(project),
+                SecretKind::Shared => {
                     let corner = corner(place, project);
                     !opened && corner.is_none_or(|corner| !real.starts_with(corner))
                 }
@@ -194,7 +194,7 @@ impl Secrets {
 
     /// Whether a folder is npast's own state, or lies in it.
     pub fn owns(&self, folder: &Path) -> bool {
-        let own = |place: &Path| self.places.get(place) == Some(&Kind::Own);
+        let own = |place: &Path| self.places.get(place) == Some(&SecretKind::Own);
         both(folder)
             .iter()
             .any(|folder| folder.ancestors().any(own))
@@ -286,7 +286,7 @@ impl Linked {
         let keys = secrets
             .places
             .iter()
-            .filter(|(_, kind)| **kind != Kind::Shared);
+            .filter(|(_, kind)| **kind != SecretKind::Shared);
         let mut left: Vec<PathBuf> = keys.map(|(place, _)| place.clone()).collect();
         for home in &secrets.homes {
             let entries = fs::read_dir(home).into_iter().flatten().flatten();

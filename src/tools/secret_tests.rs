@@ -183,7 +183,7 @@ fn npasts_own_state_is_closed_wherever_the_project_lies() {
 #[test]
 fn shared_folders_are_closed_but_for_the_part_of_the_project() {
     let mut secrets = Secrets::default();
-    secrets.add(Path::new("/tmp"), Kind::Shared);
+    secrets.add(Path::new("/tmp"), SecretKind::Shared);
     let closes = |path: &str, project: &str| secrets.closes(Path::new(path), Path::new(project));
     assert!(closes("/tmp/other/x", "/home/me/work"));
     assert!(closes("/tmp/other/x", "/tmp/mine/work"));
@@ -195,7 +195,7 @@ fn shared_folders_are_closed_but_for_the_part_of_the_project() {
 
 #[test]
 fn a_project_in_a_secret_place_is_open_and_the_rest_of_the_place_is_not() {
-    let secrets = Secrets::of(Owner {
+    let secrets = Secrets::of(SecretOwner {
         home: Some(Path::new("/home/me")),
         data: Path::new("/data"),
         project: None,
@@ -226,7 +226,7 @@ fn secrets_that_variables_moved_are_closed_where_they_are() {
         };
         Some(value.into())
     };
-    let secrets = Secrets::of(Owner {
+    let secrets = Secrets::of(SecretOwner {
         home: Some(Path::new("/home/me")),
         data: Path::new("/data"),
         project: Some(Path::new("/work")),

@@ -8,7 +8,7 @@ use super::{lines, shown};
 
 /// Part of a text and the bytes that it stands for: byte for byte, or as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Run {
+struct SeenStretch {
     text: usize,
     text_len: usize,
     file: usize,
@@ -20,7 +20,7 @@ struct Run {
 pub(super) struct Seen {
     text: String,
     /// In order; together they are the text.
-    runs: Vec<Run>,
+    runs: Vec<SeenStretch>,
 }
 
 impl Seen {
@@ -89,7 +89,7 @@ impl Seen {
                 last.text_len += file_len;
                 last.file_len += file_len;
             }
-            _ => self.runs.push(Run {
+            _ => self.runs.push(SeenStretch {
                 text: at,
                 text_len: text.len(),
                 file,

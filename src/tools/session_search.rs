@@ -1,10 +1,10 @@
-//! `session_search`: what was said in earlier sessions; the agent has the index.
+//! `session_search`: finds texts of earlier sessions; the agent has the index.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Effect, Room, SessionHit, Spec, Subject, Tool, shown};
+use super::{CallContext, Effect, SessionHit, Spec, Subject, Tool, ToolAnswer, shown};
 
 /// Hits that are shown where the call does not say how many.
 const DEFAULT: u64 = 8;
@@ -44,14 +44,14 @@ impl Tool for SessionSearch {
         Subject::Own
     }
 
-    fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
+    fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         let query = arguments["query"].as_str().unwrap_or_default();
         let limit = arguments.get("limit").and_then(Value::as_u64);
         let limit = usize::try_from(limit.unwrap_or(DEFAULT)).unwrap_or(usize::MAX);
         match room.host.search_sessions(query, limit) {
-            Ok(hits) if hits.is_empty() => Answer::good("No earlier session has these words."),
-            Ok(hits) => Answer::good(hits.iter().map(line).collect::<Vec<_>>().join("\n")),
-            Err(reason) => Answer::bad(reason),
+            Ok(hits) if hits.is_empty() => ToolAnswer::good("No earlier session has these words."),
+            Ok(hits) => ToolAnswer::good(hits.iter().map(line).collect::<Vec<_>>().join("\n")),
+            Err(reason) => ToolAnswer::bad(reason),
         }
     }
 }
@@ -72,7 +72,7 @@ mod tests {
         let search = |arguments: Value| place.call("session_search", arguments);
         assert_eq!(
             search(json!({"query": "nothing"})),
-            Answer::good("No earlier session has these words.")
+            ToolAnswer::good("No earlier session has these words.")
         );
         let hit = |session: &str, snippet: &str| SessionHit {
             session: session.into(),
@@ -86,16 +86,16 @@ mod tests {
         ]);
         assert_eq!(
             search(json!({"query": "cache", "limit": 2})),
-            Answer::good("work, 2026-11-20, user: the KV cache\nplay, 2026-11-20, user: b")
+            ToolAnswer::good("work, 2026-11-20, user: the KV cache\nplay, 2026-11-20, user: b")
         );
         assert_eq!(
             search(json!({"query": "cache", "limit": 1})),
-            Answer::good("work, 2026-11-20, user: the KV cache")
+            ToolAnswer::good("work, 2026-11-20, user: the KV cache")
         );
         place.host.refuse("the index cannot be read");
         assert_eq!(
             search(json!({"query": "cache"})),
-            Answer::bad("the index cannot be read")
+            ToolAnswer::bad("the index cannot be read")
         );
     }
 }

@@ -1,32 +1,15 @@
-//! A result is cut once, at birth, and never changes afterwards: what the ledger holds stays what
-//! the model read. Head and tail are kept, the whole goes to a file that can be read on.
+//! A long result is cut once, before it becomes tokens, and never changes afterwards: the ledger holds what
+//! the model read. The beginning and the end stay; the whole goes to a file that the model can read.
 
 use std::io;
 use std::path::PathBuf;
 
-use super::Room;
+use super::CallContext;
+use super::result_limits::ResultLimits;
 use super::shown::{clean, count, floor, size};
 
-/// How much of a result the model sees.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// Most bytes of a result.
-    pub bytes: usize,
-    /// Most lines of a result.
-    pub lines: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            bytes: 16 * 1024,
-            lines: 400,
-        }
-    }
-}
-
 /// Least bytes and lines that limits can be set to: a cut result must still say where it goes on.
-const LEAST: Limits = Limits {
+const LEAST: ResultLimits = ResultLimits {
     bytes: 512,
     lines: 8,
 };
@@ -36,7 +19,7 @@ const MAX_KEPT: usize = 64 << 20;
 
 /// A text's two ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ends<'a> {
+pub struct HeadAndTail<'a> {
     /// From its start.
     pub head: &'a str,
     /// Up to its end.
@@ -49,8 +32,8 @@ pub struct Ends<'a> {
 
 /// Head and tail of a text that is larger than `limits`, together within them; `None` where the
 /// whole fits. Cut between lines where there are some, else between characters.
-pub fn ends(text: &str, limits: Limits) -> Option<Ends<'_>> {
-    let limits = Limits {
+pub fn ends(text: &str, limits: ResultLimits) -> Option<HeadAndTail<'_>> {
+    let limits = ResultLimits {
         bytes: limits.bytes.max(LEAST.bytes),
         lines: limits.lines.max(LEAST.lines),
     };
@@ -64,7 +47,7 @@ pub fn ends(text: &str, limits: Limits) -> Option<Ends<'_>> {
     let rest = &text[head.len()..];
     let tail = tail(rest, bytes / 3, lines / 3);
     let between = &rest[..rest.len() - tail.len()];
-    Some(Ends {
+    Some(HeadAndTail {
         head,
         tail,
         bytes: between.len(),
@@ -106,7 +89,7 @@ fn tail(text: &str, bytes: usize, lines: usize) -> &str {
 
 /// Cleans a result and cuts it to the room's limits. The whole of what was cut is kept in the
 /// session's temporary folder; if it cannot be, the result says so.
-pub(super) fn shrink(text: &str, room: &Room<'_>) -> String {
+pub(super) fn shrink(text: &str, room: &CallContext<'_>) -> String {
     let text = clean(text.as_bytes());
     let Some(ends) = ends(&text, room.limits) else {
         return text;
@@ -136,7 +119,7 @@ pub(super) fn shrink(text: &str, room: &Room<'_>) -> String {
 }
 
 /// Writes what was cut to a new file that only its owner can read; true when all of it fits.
-fn keep(text: &str, room: &Room<'_>) -> io::Result<(PathBuf, bool)> {
+fn keep(text: &str, room: &CallContext<'_>) -> io::Result<(PathBuf, bool)> {
     // The id may come from a client.
     let good = |c: &char| c.is_ascii_alphanumeric() || *c == '_' || *c == '-';
     let id: String = room.call.chars().filter(good).take(64).collect();
@@ -228,7 +211,7 @@ mod tests {
     fn a_hostile_call_id_names_no_other_place() {
         let place = Place::new();
         place.room(None, |room| {
-            let hostile = Room {
+            let hostile = CallContext {
                 call: "../../home/evil\0/x",
                 ..*room
             };
@@ -239,7 +222,7 @@ mod tests {
     }
 
     proptest! {
-        /// Head and tail are ends of the text, within the limits, and what is said to be missing is
+        /// Head and tail are ends of the text, within the limits, and what is named as missing is
         /// what is missing.
         #[test]
         fn the_ends_of_any_text_add_up(
@@ -248,7 +231,7 @@ mod tests {
             most in 0usize..60,
         ) {
             let text = lines.join("\n");
-            let limits = Limits { bytes, lines: most };
+            let limits = ResultLimits { bytes, lines: most };
             let (bytes, most) = (bytes.max(512), most.max(8));
             match ends(&text, limits) {
                 None => {

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::sandbox::{End, Sandbox};
-use super::{Answer, Effect, Room, Spec, Subject, Tool};
-use process::{Process, Waited};
+use super::sandbox::{ProgramEnd, Sandbox};
+use super::{CallContext, Effect, Spec, Subject, Tool, ToolAnswer};
+use process::{CommandProcess, ProcessWait};
 
 /// Seconds a command may take unless it says otherwise, and at most.
 const TIMEOUT: u64 = 120;
@@ -35,7 +35,7 @@ pub struct Terminal {
 #[derive(Default)]
 struct Jobs {
     last: u64,
-    running: BTreeMap<u64, Process>,
+    running: BTreeMap<u64, CommandProcess>,
 }
 
 impl Terminal {
@@ -65,24 +65,29 @@ impl Terminal {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(&self, command: &str, room: &Room<'_>, name: &str) -> Result<Process, Answer> {
-        Process::start(&self.sandbox, command, room, name)
-            .map_err(|error| Answer::bad(format!("The command could not be started: {error}.")))
+    fn start(
+        &self,
+        command: &str,
+        room: &CallContext<'_>,
+        name: &str,
+    ) -> Result<CommandProcess, ToolAnswer> {
+        CommandProcess::start(&self.sandbox, command, room, name)
+            .map_err(|error| ToolAnswer::bad(format!("The command could not be started: {error}.")))
     }
 
-    fn foreground(&self, command: &str, seconds: u64, room: &Room<'_>) -> Answer {
+    fn foreground(&self, command: &str, seconds: u64, room: &CallContext<'_>) -> ToolAnswer {
         let mut process = match self.start(command, room, room.call) {
             Ok(process) => process,
             Err(answer) => return answer,
         };
         let waited = process.wait(Duration::from_secs(seconds), &|| room.cancelled());
         let stopped = match waited {
-            Waited::Ended => None,
-            Waited::Late => Some(format!(
+            ProcessWait::Ended => None,
+            ProcessWait::Late => Some(format!(
                 "It took longer than {seconds} s and was ended. Give a larger timeout, or run it in the background."
             )),
-            Waited::Cancelled => Some("The user interrupted it; it was ended.".to_owned()),
-            Waited::Flood => Some("It wrote more than 64 MiB and was ended.".to_owned()),
+            ProcessWait::Cancelled => Some("The user interrupted it; it was ended.".to_owned()),
+            ProcessWait::Flood => Some("It wrote more than 64 MiB and was ended.".to_owned()),
         };
         let end = match stopped {
             None => process.end(),
@@ -98,13 +103,13 @@ impl Terminal {
         if asks && !ok {
             answer.push_str(" It seems to ask for input, and there is none: give the answer as an argument or by a pipe.");
         }
-        Answer { ok, text: answer }
+        ToolAnswer { ok, text: answer }
     }
 
-    fn background(&self, command: &str, room: &Room<'_>) -> Answer {
+    fn background(&self, command: &str, room: &CallContext<'_>) -> ToolAnswer {
         let mut jobs = self.jobs();
         if jobs.running.len() >= MAX_JOBS {
-            return Answer::bad(format!(
+            return ToolAnswer::bad(format!(
                 "{MAX_JOBS} commands are in the background already: poll or kill one first."
             ));
         }
@@ -114,13 +119,13 @@ impl Terminal {
             Ok(process) => {
                 jobs.last = number;
                 jobs.running.insert(number, process);
-                Answer::good(format!("Job {number} runs in the background."))
+                ToolAnswer::good(format!("Job {number} runs in the background."))
             }
             Err(answer) => answer,
         }
     }
 
-    fn poll(&self, number: u64, kill: bool, room: &Room<'_>) -> Answer {
+    fn poll(&self, number: u64, kill: bool, room: &CallContext<'_>) -> ToolAnswer {
         let mut jobs = self.jobs();
         let Some(process) = jobs.running.get_mut(&number) else {
             let known: Vec<String> = jobs.running.keys().map(u64::to_string).collect();
@@ -128,7 +133,7 @@ impl Terminal {
                 true => "none runs".to_owned(),
                 false => format!("these run: {}", known.join(", ")),
             };
-            return Answer::bad(format!("There is no job {number}; {known}."));
+            return ToolAnswer::bad(format!("There is no job {number}; {known}."));
         };
         let mut stopped = kill.then(|| "It was ended.".to_owned());
         if process.output().flooded() {
@@ -146,29 +151,29 @@ impl Terminal {
         }
         if !over {
             text.push_str(&format!("Job {number} still runs."));
-            return Answer::good(text);
+            return ToolAnswer::good(text);
         }
         jobs.running.remove(&number);
         text.insert_str(0, &planted(end.as_ref()));
         text.push_str(&format!("Job {number}: {}", ending(end, stopped)));
-        Answer::good(text)
+        ToolAnswer::good(text)
     }
 }
 
 /// The first line of a result where a command left what git would run: of a result a user sees that
 /// line, and the user is who runs git.
-fn planted(end: Option<&End>) -> String {
+fn planted(end: Option<&ProgramEnd>) -> String {
     let planted = end.map_or(&[][..], |end| &end.planted);
     if planted.is_empty() {
         return String::new();
     }
-    // Names of a stranger's choice: none of them ends the line, or plays the terminal.
+    // The command chose these names: none of them may end the line or reach the terminal as control text.
     let planted = planted.join("; ").replace(char::is_control, " ");
     format!("[npast: this command left what git would run: {planted}]\n")
 }
 
 /// How a command ended, in words.
-fn ending(end: Option<End>, stopped: Option<String>) -> String {
+fn ending(end: Option<ProgramEnd>, stopped: Option<String>) -> String {
     let (code, signal) = end.as_ref().map_or((None, None), |e| (e.code, e.signal));
     let mut words = match (stopped, code, signal) {
         (Some(why), _, _) => why,
@@ -227,30 +232,30 @@ impl Tool for Terminal {
         }
     }
 
-    fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
+    fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         let action = arguments["action"].as_str().unwrap_or("run");
         if action != "run" {
             return match arguments["job"].as_u64() {
                 Some(job) => self.poll(job, action == "kill", room),
-                None => Answer::bad(format!("{action} needs the number of a job.")),
+                None => ToolAnswer::bad(format!("{action} needs the number of a job.")),
             };
         }
         let command = arguments["command"].as_str().unwrap_or_default();
         if command.trim().is_empty() {
-            return Answer::bad("run needs a command.");
+            return ToolAnswer::bad("run needs a command.");
         }
         if command.contains('\0') {
-            return Answer::bad("A command cannot hold a NUL character.");
+            return ToolAnswer::bad("A command cannot hold a NUL character.");
         }
         if command.len() > MAX_COMMAND {
-            return Answer::bad(
+            return ToolAnswer::bad(
                 "The command is longer than 32 KiB: write a script to a file and run that.",
             );
         }
         if let Some(granted) = room.granted
             && *granted != self.subject(arguments, room.project)
         {
-            return Answer::bad("Not run: something else was approved.");
+            return ToolAnswer::bad("Not run: something else was approved.");
         }
         if arguments["background"].as_bool() == Some(true) {
             return self.background(command, room);

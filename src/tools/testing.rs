@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 
 use super::{
-    Answer, Limits, MemoryEdit, Owner, Registry, Results, Room, Secrets, SessionHit, Subject,
-    TodoItem, ToolHost, built_in, results,
+    CallContext, MemoryEdit, Registry, ResultLimits, Results, SecretOwner, Secrets, SessionHit,
+    Subject, TodoItem, ToolAnswer, ToolHost, built_in, results,
 };
 
 /// A project and a session in it.
@@ -16,7 +16,7 @@ pub struct Place {
     folder: tempfile::TempDir,
     pub host: Host,
     pub registry: Registry,
-    pub limits: Limits,
+    pub limits: ResultLimits,
     pub secret: Secrets,
     pub cancel: AtomicBool,
 }
@@ -31,7 +31,7 @@ impl Place {
         Place {
             host: Host::default(),
             registry: Registry::new(built_in()).unwrap(),
-            limits: Limits::default(),
+            limits: ResultLimits::default(),
             secret: Secrets::default(),
             cancel: AtomicBool::new(false),
             folder,
@@ -53,7 +53,7 @@ impl Place {
 
     /// From now on `home/` is a user's home folder, and `data/` npast's.
     pub fn guard(&mut self) {
-        self.secret = Secrets::of(Owner {
+        self.secret = Secrets::of(SecretOwner {
             home: Some(&self.base().join("home")),
             data: &self.base().join("data"),
             project: Some(&self.project()),
@@ -82,8 +82,12 @@ impl Place {
     }
 
     /// Runs `work` in the room of the call `c1`.
-    pub fn room<T>(&self, granted: Option<&Subject>, work: impl FnOnce(&Room<'_>) -> T) -> T {
-        work(&Room {
+    pub fn room<T>(
+        &self,
+        granted: Option<&Subject>,
+        work: impl FnOnce(&CallContext<'_>) -> T,
+    ) -> T {
+        work(&CallContext {
             project: &self.project(),
             temp: &self.temp(),
             results: &Results::new(&self.temp(), results::MOST, None),
@@ -97,9 +101,9 @@ impl Place {
     }
 
     /// A call, checked, run and shrunk; the place's own folder is written `BASE`.
-    pub fn call(&self, name: &str, arguments: Value) -> Answer {
+    pub fn call(&self, name: &str, arguments: Value) -> ToolAnswer {
         let answer = self.room(None, |room| self.registry.run(name, &arguments, room));
-        Answer {
+        ToolAnswer {
             ok: answer.ok,
             text: answer.text.replace(&*self.base().to_string_lossy(), "BASE"),
         }
@@ -131,7 +135,7 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// An agent that does what it is told.
+/// A host whose answers the test sets.
 #[derive(Default)]
 pub struct Host {
     plan: Mutex<Vec<TodoItem>>,

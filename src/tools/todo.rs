@@ -1,11 +1,11 @@
-//! `todo`: the session's plan, replaced as a whole. It is kept nowhere but in the conversation: the
-//! last call that set it, so that it goes back with an undo and along with a fork.
+//! `todo`: the session's plan, replaced as a whole. It is stored only in the conversation: the
+//! last call that set it is the plan, so an undo takes it back and a fork copies it.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Effect, Room, Spec, Subject, TodoItem, TodoState, Tool};
+use super::{CallContext, Effect, Spec, Subject, TodoItem, TodoState, Tool, ToolAnswer};
 
 /// Shows or replaces the plan.
 pub struct Todo {
@@ -55,11 +55,11 @@ impl Tool for Todo {
         Subject::Own
     }
 
-    fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
+    fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         let Some(steps) = arguments.get("steps").and_then(Value::as_array) else {
-            return Answer::good(plan_text(&room.host.todo()));
+            return ToolAnswer::good(plan_text(&room.host.todo()));
         };
-        Answer::good(plan_text(&plan_of(steps)))
+        ToolAnswer::good(plan_text(&plan_of(steps)))
     }
 }
 
@@ -113,24 +113,24 @@ mod tests {
     fn a_plan_is_shown_as_it_was_set() {
         let place = Place::new();
         let todo = |arguments: Value| place.call("todo", arguments);
-        assert_eq!(todo(json!({})), Answer::good("The plan is empty."));
+        assert_eq!(todo(json!({})), ToolAnswer::good("The plan is empty."));
         let first = json!({"steps": [
             {"text": "read", "state": "done"},
             {"text": "think\nhard", "state": "doing"},
             {"text": "write", "state": "open"},
         ]});
         let written = "[x] read\n[>] think hard\n[ ] write";
-        assert_eq!(todo(first.clone()), Answer::good(written));
+        assert_eq!(todo(first.clone()), ToolAnswer::good(written));
         let plan = plan_set_by(&first, written).unwrap();
         place.host.plan(plan);
-        assert_eq!(todo(json!({})), Answer::good(written));
+        assert_eq!(todo(json!({})), ToolAnswer::good(written));
         assert_eq!(
             todo(json!({"steps": []})),
-            Answer::good("The plan is empty.")
+            ToolAnswer::good("The plan is empty.")
         );
         assert_eq!(
             todo(json!({"steps": [{"text": "x", "state": "begun"}]})),
-            Answer::bad(
+            ToolAnswer::bad(
                 "todo cannot be called like this: \"steps[0].state\" must be one of \"open\", \
                  \"doing\", \"done\", and is the string \"begun\"."
             )

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use globset::{GlobBuilder, GlobMatcher};
 use ignore::{DirEntry, WalkBuilder};
 
-use super::Room;
+use super::CallContext;
 use ignored::Ignored;
 
 /// Folders of version control.
@@ -71,19 +71,19 @@ impl Glob {
 }
 
 /// A walk through folders.
-pub(super) struct Walk {
+pub(super) struct FolderWalk {
     entries: ignore::Walk,
     ignored: Arc<Ignored>,
 }
 
-impl Walk {
+impl FolderWalk {
     /// What there is to say of files that name what is ignored.
     pub fn notes(&self) -> Vec<String> {
         self.ignored.notes()
     }
 }
 
-impl Iterator for Walk {
+impl Iterator for FolderWalk {
     type Item = Result<DirEntry, ignore::Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -92,7 +92,7 @@ impl Iterator for Walk {
 }
 
 /// Walks from a resolved place in order of names, at most `depth` folders down.
-pub(super) fn walk(root: &Path, depth: Option<usize>, room: &Room<'_>) -> Walk {
+pub(super) fn walk(root: &Path, depth: Option<usize>, room: &CallContext<'_>) -> FolderWalk {
     let secret = room.secret.clone();
     let project = room.project.canonicalize();
     let project = project.unwrap_or_else(|_| room.project.to_owned());
@@ -100,7 +100,7 @@ pub(super) fn walk(root: &Path, depth: Option<usize>, room: &Room<'_>) -> Walk {
     let ignores = ignored.clone();
     let entries = WalkBuilder::new(root)
         .hidden(false)
-        // It would open what is in the place of such a file, whatever that is, and read to its end.
+        // The library would open whatever is in the place of such a file and read to its end.
         .ignore(false)
         .git_ignore(false)
         .git_exclude(false)
@@ -122,5 +122,5 @@ pub(super) fn walk(root: &Path, depth: Option<usize>, room: &Room<'_>) -> Walk {
                     || ignores.hides(entry.path(), folder))
         })
         .build();
-    Walk { entries, ignored }
+    FolderWalk { entries, ignored }
 }

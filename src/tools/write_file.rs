@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Effect, Room, Spec, Subject, Tool, place, shown};
+use super::{CallContext, Effect, Spec, Subject, Tool, ToolAnswer, place, shown};
 
 /// Writes a file.
 pub struct WriteFile {
@@ -45,15 +45,15 @@ impl Tool for WriteFile {
         place::subject(arguments, project)
     }
 
-    fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
+    fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         match write(arguments, room) {
-            Ok(text) => Answer::good(text),
-            Err(reason) => Answer::bad(reason),
+            Ok(text) => ToolAnswer::good(text),
+            Err(reason) => ToolAnswer::bad(reason),
         }
     }
 }
 
-fn write(arguments: &Value, room: &Room<'_>) -> Result<String, String> {
+fn write(arguments: &Value, room: &CallContext<'_>) -> Result<String, String> {
     let text = |name: &str| arguments[name].as_str().unwrap_or_default();
     let given = text("path");
     let real = place::resolve(given, room.project)?;

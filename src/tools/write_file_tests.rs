@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use super::super::testing::{Place, names};
 use super::*;
 
-fn write(place: &Place, path: &str, content: &str) -> Answer {
+fn write(place: &Place, path: &str, content: &str) -> ToolAnswer {
     place.call("write_file", json!({"path": path, "content": content}))
 }
 
@@ -15,14 +15,14 @@ fn a_file_is_made_with_its_folders_and_replaced_with_its_mode() {
     let place = Place::new();
     assert_eq!(
         write(&place, "a/b/c.txt", "one\ntwo\n"),
-        Answer::good("a/b/c.txt made: 2 lines, 8 bytes.")
+        ToolAnswer::good("a/b/c.txt made: 2 lines, 8 bytes.")
     );
     let path = place.project().join("a/b/c.txt");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
     let before = path.metadata().unwrap().ino();
     assert_eq!(
         write(&place, "a/b/c.txt", ""),
-        Answer::good("a/b/c.txt replaced: 0 lines, 0 bytes.")
+        ToolAnswer::good("a/b/c.txt replaced: 0 lines, 0 bytes.")
     );
     let after = path.metadata().unwrap();
     assert_eq!((after.len(), after.mode() & 0o777), (0, 0o750));
@@ -76,12 +76,16 @@ fn nothing_is_written_outside_of_the_project_by_any_way() {
     ];
     for (path, sentence) in table {
         let sentence = sentence.replace("BASE/ ", "BASE ");
-        assert_eq!(write(&place, path, "mine"), Answer::bad(sentence), "{path}");
+        assert_eq!(
+            write(&place, path, "mine"),
+            ToolAnswer::bad(sentence),
+            "{path}"
+        );
     }
     let absolute = home.join("file").to_string_lossy().into_owned();
     assert_eq!(
         write(&place, &absolute, "x"),
-        Answer::bad(outside("home/file"))
+        ToolAnswer::bad(outside("home/file"))
     );
     assert_eq!(fs::read_to_string(home.join("file")).unwrap(), "theirs");
     assert_eq!(names(&home), ["file"]);
@@ -96,14 +100,14 @@ fn links_inside_of_the_project_are_followed_and_stay() {
     symlink(&real, &link).unwrap();
     assert_eq!(
         write(&place, "link", "new"),
-        Answer::good("real/file replaced: 1 line, 3 bytes.")
+        ToolAnswer::good("real/file replaced: 1 line, 3 bytes.")
     );
     assert!(link.symlink_metadata().unwrap().is_symlink());
     assert_eq!(place.read("real/file"), "new");
     let temp = place.temp().join("draft").to_string_lossy().into_owned();
     assert_eq!(
         write(&place, &temp, "x"),
-        Answer::good("BASE/temp/draft made: 1 line, 1 byte.")
+        ToolAnswer::good("BASE/temp/draft made: 1 line, 1 byte.")
     );
 }
 
@@ -144,12 +148,17 @@ fn what_cannot_be_written_stays_as_it_is() {
     place.file("dir/x", "");
     assert_eq!(
         write(&place, "locked", "new"),
-        Answer::bad("locked is read-only. Nothing was changed; chmod it first if that is right.")
+        ToolAnswer::bad(
+            "locked is read-only. Nothing was changed; chmod it first if that is right."
+        )
     );
-    assert_eq!(write(&place, "dir", "new"), Answer::bad("dir is a folder."));
+    assert_eq!(
+        write(&place, "dir", "new"),
+        ToolAnswer::bad("dir is a folder.")
+    );
     assert_eq!(
         write(&place, "locked/deeper", "new"),
-        Answer::bad("locked/deeper: a part of this path is a file. Nothing was changed.")
+        ToolAnswer::bad("locked/deeper: a part of this path is a file. Nothing was changed.")
     );
     let long = "n".repeat(300);
     let said = write(&place, &long, "new");

@@ -3,7 +3,7 @@
 
 use npast::agent::{Input, TurnOptions};
 use npast::llama::Sampling;
-use npast::tools::{Answer, Effect, Tool};
+use npast::tools::{Effect, Tool, ToolAnswer};
 
 use crate::agent::{Bench, tool};
 use crate::model::{self, Class, Kind, Options};
@@ -13,7 +13,7 @@ use crate::witness::{Reader, Stored};
 const MARK: &str = "<tool_call>";
 
 fn tools() -> Vec<Box<dyn Tool>> {
-    vec![tool("echo", Effect::Reads, |_, _| Answer::good("e"))]
+    vec![tool("echo", Effect::Reads, |_, _| ToolAnswer::good("e"))]
 }
 
 /// A template whose calls are opened by one token, and a model that samples it soon: of the marks

@@ -6,8 +6,8 @@ use std::cell::Cell;
 
 use npast::agent::{Event, Input};
 use npast::ledger::Finish;
-use npast::session::{Db, State};
-use npast::tools::{Answer, Effect, Tool};
+use npast::session::{Db, MessageState};
+use npast::tools::{Effect, Tool, ToolAnswer};
 use proptest::prelude::*;
 
 use crate::agent::{At, Bench, Worked, calls, says, setup, tool};
@@ -58,12 +58,12 @@ fn step() -> impl Strategy<Value = Step> {
 fn tools() -> Vec<Box<dyn Tool>> {
     vec![
         tool("read", Effect::Reads, |a, _| {
-            Answer::good(format!("read {}", a["x"]))
+            ToolAnswer::good(format!("read {}", a["x"]))
         }),
         tool("write", Effect::Writes, |_, _| {
-            Answer::good("written <|im_end|>\n")
+            ToolAnswer::good("written <|im_end|>\n")
         }),
-        tool("fail", Effect::Runs, |_, _| Answer::bad("")),
+        tool("fail", Effect::Runs, |_, _| ToolAnswer::bad("")),
     ]
 }
 
@@ -169,7 +169,8 @@ impl Story {
             Step::Crash(begun, ended) => {
                 let words = self.words();
                 let three = calls(&[("read", "a"), ("write", "b"), ("fail", "c")]);
-                let mut script = npast::chat::Script::read(three.as_bytes()).expect("a script");
+                let mut script =
+                    npast::chat::ReplyScript::read(three.as_bytes()).expect("a script");
                 let talk = &mut self.at.as_mut().expect("a process").talk;
                 crate::talk::turn(talk, words, &greedy(400), Some(&mut script), &|_| false)
                     .expect("a turn");
@@ -182,7 +183,7 @@ impl Story {
                     .stored
                     .messages
                     .last()
-                    .is_some_and(|m| m.state == State::Open);
+                    .is_some_and(|m| m.state == MessageState::Open);
                 let worked = self.work(Input::Open, &[], &|_| false);
                 assert_eq!(
                     worked.is_some(),

@@ -1,7 +1,7 @@
 //! A plan is what the conversation says: it goes back with an undo, comes again with a redo, goes
 //! along with a fork, and is there in the next process.
 
-use npast::agent::{Input, Open};
+use npast::agent::{Input, WhichSession};
 use npast::tools::{Secrets, Todo, Tool};
 use serde_json::{Value, json};
 
@@ -79,7 +79,7 @@ fn a_plan_goes_back_with_an_undo_and_along_with_a_fork() {
     at.close();
 
     let engine = bench.desk.engine().expect("an engine");
-    let open = Open::Named(child.name);
+    let open = WhichSession::Named(child.name);
     let mut aside = engine
         .conversation(open, bench.new_session(crate::agent::setup(tools())))
         .expect("the fork");
@@ -88,7 +88,7 @@ fn a_plan_goes_back_with_an_undo_and_along_with_a_fork() {
         .toolset(tools(), gate, Secrets::default())
         .expect("tools");
     let mut script =
-        npast::chat::Script::read([plans(&[show()]), says("ok")].join("\n").as_bytes())
+        npast::chat::ReplyScript::read([plans(&[show()]), says("ok")].join("\n").as_bytes())
             .expect("a script");
     let mut shown = Vec::new();
     aside

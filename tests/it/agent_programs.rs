@@ -4,10 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use npast::agent::{Gate, Input};
+use npast::agent::{CallGate, Input};
 use npast::ledger::Finish;
 use npast::tools::sandbox::{self, Sandbox};
-use npast::tools::{Answer, Effect, Limits, ReadFile, Secrets, Subject, Terminal, Tool};
+use npast::tools::{Effect, ReadFile, ResultLimits, Secrets, Subject, Terminal, Tool, ToolAnswer};
 use serde_json::{Value, json};
 
 use crate::agent::{Bench, says, tool};
@@ -15,7 +15,7 @@ use crate::model::Class;
 use crate::witness::{Reader, Stored};
 
 /// Results in this story are smaller than usual, so that it fits into a small context.
-const LIMITS: Limits = Limits {
+const LIMITS: ResultLimits = ResultLimits {
     bytes: 2048,
     lines: 40,
 };
@@ -28,7 +28,7 @@ fn tools() -> Vec<Box<dyn Tool>> {
         Box::new(Terminal::new(Sandbox::new(program, variables))),
         Box::new(ReadFile::default()),
         tool("large", Effect::Reads, |_, _| {
-            Answer::good("a line of a server\n".repeat(5_000_000 / 19))
+            ToolAnswer::good("a line of a server\n".repeat(5_000_000 / 19))
         }),
     ]
 }
@@ -36,7 +36,7 @@ fn tools() -> Vec<Box<dyn Tool>> {
 /// Lets everything pass, for what it is about in this project.
 struct Free(PathBuf);
 
-impl Gate for Free {
+impl CallGate for Free {
     fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String> {
         Ok(tool.subject(arguments, &self.0))
     }

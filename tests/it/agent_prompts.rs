@@ -1,20 +1,20 @@
 //! Law 7 for an agent: its prompt is built once. A day, a memory, a project file, a locale later
 //! its tokens are the same in every process; the next session has what is new.
 
-use npast::agent::{Notes, Open, Prompt, Setup, Surroundings};
+use npast::agent::{AgentPrompt, AgentSetup, Notes, PromptSurroundings, WhichSession};
 use npast::ledger::Token;
-use npast::tools::{Answer, Effect, MemoryEdit, MemoryFile, Registry, Secrets, Tool};
+use npast::tools::{Effect, MemoryEdit, MemoryFile, Registry, Secrets, Tool, ToolAnswer};
 
 use crate::agent::{Bench, says, tool};
 use crate::model::Class;
 
 fn tools() -> Vec<Box<dyn Tool>> {
-    vec![tool("echo", Effect::Reads, |_, _| Answer::good("e"))]
+    vec![tool("echo", Effect::Reads, |_, _| ToolAnswer::good("e"))]
 }
 
 /// What a session that starts on `day` would get.
-fn built(bench: &Bench, day: &str) -> Setup {
-    let prompt = Prompt::build(&Surroundings {
+fn built(bench: &Bench, day: &str) -> AgentSetup {
+    let prompt = AgentPrompt::build(&PromptSurroundings {
         home: &bench.desk.home,
         secret: &Secrets::default(),
         project: &bench.folder(),
@@ -22,7 +22,7 @@ fn built(bench: &Bench, day: &str) -> Setup {
         tools: &["echo".to_owned()],
         system: None,
     });
-    Setup {
+    AgentSetup {
         system: prompt.text(),
         tools: Registry::new(tools()).expect("tools").specs_json(),
         notices: prompt.notices,
@@ -49,9 +49,9 @@ fn on(bench: &Bench, day: &str, session: &str) -> (Vec<Token>, Vec<String>) {
     let engine = bench.desk.engine().expect("an engine");
     let new = bench.new_session(built(bench, day));
     let mut talk = engine
-        .conversation(Open::Named(session.to_owned()), new)
+        .conversation(WhichSession::Named(session.to_owned()), new)
         .expect("a session");
-    let mut script = npast::chat::Script::read(says("ok").as_bytes()).expect("a script");
+    let mut script = npast::chat::ReplyScript::read(says("ok").as_bytes()).expect("a script");
     let options = npast::agent::TurnOptions::default();
     let said = crate::talk::turn(
         &mut talk,
@@ -137,9 +137,9 @@ fn what_is_wrong_with_memory_and_project_is_said_when_a_session_starts_and_it_is
         ..bench.desk.new_session()
     };
     let mut talk = engine
-        .conversation(Open::Named("work".into()), new)
+        .conversation(WhichSession::Named("work".into()), new)
         .expect("a session");
-    let mut script = npast::chat::Script::read(says("ok").as_bytes()).expect("a script");
+    let mut script = npast::chat::ReplyScript::read(says("ok").as_bytes()).expect("a script");
     let options = npast::agent::TurnOptions::default();
     let said = crate::talk::turn(
         &mut talk,

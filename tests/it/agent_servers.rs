@@ -1,5 +1,5 @@
 //! The real program with MCP servers from its configuration: they live as long as it does, behind
-//! the wall of programs; what a session froze stays, whatever becomes of them.
+//! the sandbox of programs; what a session froze stays, whatever becomes of them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ impl House {
         let yard = Yard::default();
         let enforced = yard.sandbox(true).probe(&yard.at("home/temp"));
         if !enforced.holds() {
-            eprintln!("without a wall, since there is none here: {enforced}");
+            eprintln!("without a sandbox, since there is none here: {enforced}");
             program
                 .flags
                 .extend(["--sandbox", "off"].map(str::to_owned));
@@ -72,7 +72,7 @@ impl House {
         house
     }
 
-    fn walled(&self) -> bool {
+    fn sandboxed(&self) -> bool {
         !self.program.flags.contains(&"off".to_owned())
     }
 
@@ -185,7 +185,7 @@ fn a_session_keeps_its_servers_tools_whatever_becomes_of_the_servers() {
     let sandbox = session["sandbox"].as_str().expect("what holds");
     assert_eq!(
         sandbox.starts_with("holds back writing files"),
-        house.walled()
+        house.sandboxed()
     );
     let head = house.head();
 
@@ -263,7 +263,7 @@ fn a_session_keeps_its_servers_tools_whatever_becomes_of_the_servers() {
 #[test]
 fn a_server_is_behind_the_wall_of_programs_unless_its_configuration_opens_it() {
     let mut house = House::new(Class::Dense);
-    if !house.walled() {
+    if !house.sandboxed() {
         return;
     }
     let home = house.program.folder.path().canonicalize().expect("a home");
@@ -334,8 +334,8 @@ fn a_server_is_behind_the_wall_of_programs_unless_its_configuration_opens_it() {
         result(&refused),
         (
             false,
-            "Not run: it needs approval (its server runs outside of the sandbox) and nobody can be \
-             asked in this run. Do it another way, or tell the user."
+            "Not run: it needs approval (its server runs outside of the sandbox), and this run cannot ask \
+             the user. Do it another way, or tell the user."
         )
     );
     assert!(!house.at("refused").exists());
@@ -519,6 +519,6 @@ fn the_reference_servers_serve_a_session_behind_the_wall() {
     );
     assert_eq!(
         (result(&refused).0, planted.exists()),
-        (!house.walled(), !house.walled())
+        (!house.sandboxed(), !house.sandboxed())
     );
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use npast::agent::Notes;
 use npast::ledger::Token;
-use npast::session::{Db, State};
+use npast::session::{Db, MessageState};
 use npast::tools::{MemoryEdit, MemoryFile, Secrets};
 use serde_json::{Value, json};
 
@@ -354,7 +354,12 @@ fn twelve_steps_in_twelve_processes_cost_each_token_once_and_leave_the_files_as_
         "5 MB are shrunk at birth: {} bytes",
         results[10].len()
     );
-    assert!(stored.messages.iter().all(|m| m.state == State::Answered));
+    assert!(
+        stored
+            .messages
+            .iter()
+            .all(|m| m.state == MessageState::Answered)
+    );
     let mut desk = Desk::with_model(&shell.desk.model);
     let session = shell.desk.stored("work").session;
     (desk.system, desk.tools) = (session.system.clone(), session.tools);

@@ -1,13 +1,13 @@
 //! What a turn with tools writes where a state cannot be cut: one snapshot, however many steps it
 //! has, and one more before a tool runs that may take the process with it.
 
-use npast::tools::{Answer, Effect, Tool};
+use npast::tools::{Effect, Tool, ToolAnswer};
 
 use crate::agent::{Bench, calls, says, tool};
 use crate::model::Class;
 
 fn tools() -> Vec<Box<dyn Tool>> {
-    let echo = |a: &serde_json::Value| Answer::good(a["x"].as_str().unwrap_or_default());
+    let echo = |a: &serde_json::Value| ToolAnswer::good(a["x"].as_str().unwrap_or_default());
     vec![
         tool("look", Effect::Reads, move |a, _| echo(a)),
         tool("act", Effect::Runs, move |a, _| echo(a)),

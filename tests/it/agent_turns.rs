@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use npast::agent::{Event, Input, Stopped};
+use npast::agent::{Event, Input, TurnStop};
 use npast::chat::message::Role;
 use npast::ledger::Finish;
-use npast::session::{Db, State};
-use npast::tools::{Answer, Effect, Secrets, Tool};
+use npast::session::{Db, MessageState};
+use npast::tools::{Effect, Secrets, Tool, ToolAnswer};
 use serde_json::json;
 
 use crate::agent::{Bench, TOOLLESS, calls, says, tool};
@@ -20,19 +20,19 @@ use crate::talk::greedy;
 fn tools() -> Vec<Box<dyn Tool>> {
     vec![
         tool("echo", Effect::Reads, |a, _| {
-            Answer::good(a["x"].as_str().unwrap_or_default())
+            ToolAnswer::good(a["x"].as_str().unwrap_or_default())
         }),
         tool("write", Effect::Writes, |a, room| {
             let text = a["x"].as_str().unwrap_or_default();
             std::fs::write(room.project.join("file"), text).expect("a file");
-            Answer::good("written")
+            ToolAnswer::good("written")
         }),
         tool(
             "read",
             Effect::Reads,
             |_, room| match std::fs::read_to_string(room.project.join("file")) {
-                Ok(text) => Answer::good(text),
-                Err(_) => Answer::bad("no file"),
+                Ok(text) => ToolAnswer::good(text),
+                Err(_) => ToolAnswer::bad("no file"),
             },
         ),
     ]
@@ -139,8 +139,8 @@ fn calls_that_only_read_run_side_by_side_and_the_others_one_after_another() {
                 .1
                 .wait_timeout_while(there, patience, |there| *there < 2);
             match waited.expect("a count").1.timed_out() {
-                false => Answer::good("met"),
-                true => Answer::bad("nobody came"),
+                false => ToolAnswer::good("met"),
+                true => ToolAnswer::bad("nobody came"),
             }
         };
         let (a, b) = (met.clone(), met.clone());
@@ -152,7 +152,7 @@ fn calls_that_only_read_run_side_by_side_and_the_others_one_after_another() {
                 most.fetch_max(busy.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 std::thread::yield_now();
                 busy.fetch_sub(1, Ordering::SeqCst);
-                Answer::good("ran")
+                ToolAnswer::good("ran")
             }),
         ]
     };
@@ -211,9 +211,9 @@ fn what_cannot_be_run_is_a_result_and_the_third_in_a_row_ends_the_turn() {
     let end = worked.end.expect("an end");
     assert_eq!(
         (end.finish, end.stopped),
-        (Finish::ToolCalls, Some(Stopped::Chances))
+        (Finish::ToolCalls, Some(TurnStop::Chances))
     );
-    assert_eq!(worked.sums[0].stopped, Some(Stopped::Chances));
+    assert_eq!(worked.sums[0].stopped, Some(TurnStop::Chances));
     assert!(
         worked
             .notices
@@ -249,7 +249,7 @@ fn a_loop_is_warned_at_three_and_ended_at_five() {
     );
     assert!(results[2].contains("3 times in this turn"), "{results:?}");
     assert!(results[4].contains("the turn ends here"), "{results:?}");
-    assert_eq!(worked.end.expect("an end").stopped, Some(Stopped::Loop));
+    assert_eq!(worked.end.expect("an end").stopped, Some(TurnStop::Loop));
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn budgets_of_steps_and_tokens_end_a_turn_and_the_next_one_has_its_own() {
         worked.honest().story[5],
         "bad [npast: not run. The budget of this turn is used up.]"
     );
-    assert_eq!(worked.end.expect("an end").stopped, Some(Stopped::Steps));
+    assert_eq!(worked.end.expect("an end").stopped, Some(TurnStop::Steps));
     let worked = at.say("On.", &[call("4"), says("ok")]);
     assert_eq!(
         worked.honest().story,
@@ -271,7 +271,7 @@ fn budgets_of_steps_and_tokens_end_a_turn_and_the_next_one_has_its_own() {
     );
     at.tools.budget.tokens = 5;
     let worked = at.say("On.", &[call("5")]);
-    assert_eq!(worked.end.expect("an end").stopped, Some(Stopped::Tokens));
+    assert_eq!(worked.end.expect("an end").stopped, Some(TurnStop::Tokens));
 }
 
 #[test]
@@ -351,8 +351,8 @@ fn ctrl_c_in_a_tool_ends_the_turn_and_every_call_has_a_true_result() {
         all.push(tool("wait", Effect::Runs, |_, room| {
             // Ctrl-C reaches it as room.cancel.
             match room.cancelled() {
-                true => Answer::bad("ended by the user"),
-                false => Answer::good("went on"),
+                true => ToolAnswer::bad("ended by the user"),
+                false => ToolAnswer::good("went on"),
             }
         }));
         all
@@ -381,7 +381,11 @@ fn ctrl_c_in_a_tool_ends_the_turn_and_every_call_has_a_true_result() {
             "x"
         );
         let stored = bench.desk.stored("work");
-        assert!(stored.messages[2..].iter().all(|m| m.state == State::Open));
+        assert!(
+            stored.messages[2..]
+                .iter()
+                .all(|m| m.state == MessageState::Open)
+        );
         // In another process, with a message of its own.
         at.close();
         let mut at = bench.open(&stopping);
@@ -398,7 +402,7 @@ fn a_crash_between_a_call_and_its_result_is_closed_at_the_next_open() {
         let mut at = bench.open(&tools);
         // A turn of one call only: as if the process had ended right behind the reply.
         let line = calls(&[("echo", "a"), ("write", "b"), ("read", "c"), ("write", "d")]);
-        let mut script = npast::chat::Script::read(line.as_bytes()).expect("a script");
+        let mut script = npast::chat::ReplyScript::read(line.as_bytes()).expect("a script");
         crate::talk::turn(
             &mut at.talk,
             Input::Text("Go.".into()),
@@ -473,8 +477,8 @@ fn a_frozen_tool_that_is_gone_answers_with_a_sentence() {
     let mut at = bench.open(&tools);
     let fewer = || {
         vec![
-            tool("echo", Effect::Reads, |_, _| Answer::good("e")),
-            tool("new", Effect::Reads, |_, _| Answer::good("n")),
+            tool("echo", Effect::Reads, |_, _| ToolAnswer::good("e")),
+            tool("new", Effect::Reads, |_, _| ToolAnswer::good("n")),
         ]
     };
     at.tools = at
@@ -504,7 +508,7 @@ fn results_that_do_not_fit_any_more_are_said_and_the_turn_goes_on() {
     bench.desk.limit = 2048;
     let big = || {
         vec![tool("big", Effect::Reads, |_, _| {
-            Answer::good("word ".repeat(2000))
+            ToolAnswer::good("word ".repeat(2000))
         })]
     };
     let mut at = bench.open(&big);
@@ -612,10 +616,10 @@ fn ctrl_c_in_the_calls_of_another_reply_keeps_it() {
         .map(|m| (m.role.as_str(), m.state))
         .collect();
     let want = [
-        ("user", State::Answered),
-        ("assistant", State::Answered),
-        ("tool", State::Open),
-        ("tool", State::Open),
+        ("user", MessageState::Answered),
+        ("assistant", MessageState::Answered),
+        ("tool", MessageState::Open),
+        ("tool", MessageState::Open),
     ];
     assert_eq!(seen, want, "the calls and what became of them stay");
     assert!(worked.notices.iter().all(|n| !n.contains("put back")));

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use npast::agent::{Conversation, Event, Input, Open, Receipt, TurnEnd};
-use npast::chat::Script;
+use npast::agent::{Conversation, Event, Input, Receipt, TurnEnd, WhichSession};
+use npast::chat::ReplyScript;
 use npast::ledger::Finish;
-use npast::slot::Kind;
+use npast::slot::CallKind;
 
 use crate::model::Class;
 use crate::talk::{Desk, greedy, turn};
@@ -20,7 +20,7 @@ struct Answer {
 
 fn aside(talk: &mut Conversation, question: &str, script: Option<&str>, cut: bool) -> Answer {
     let cancel = Arc::new(AtomicBool::new(false));
-    let mut script = script.map(|text| Script::read(text.as_bytes()).expect("a script"));
+    let mut script = script.map(|text| ReplyScript::read(text.as_bytes()).expect("a script"));
     let (mut text, mut receipts) = (String::new(), Vec::new());
     let flag = cancel.clone();
     let end = talk.aside(
@@ -71,7 +71,7 @@ fn a_question_beside_the_conversation_costs_itself_and_changes_nothing_on_every_
         let next = |asked: bool| {
             let desk = Desk::new(class, None);
             let engine = desk.engine().expect("an engine");
-            let open = Open::Named("work".to_owned());
+            let open = WhichSession::Named("work".to_owned());
             let mut talk = engine
                 .conversation(open, desk.new_session())
                 .expect("a session");
@@ -83,7 +83,7 @@ fn a_question_beside_the_conversation_costs_itself_and_changes_nothing_on_every_
                 let receipts = questions(&mut talk);
                 assert_eq!(receipts.len(), 3, "one receipt a question");
                 for receipt in receipts {
-                    assert_eq!((receipt.kind, receipt.restored), (Kind::Fork, 0));
+                    assert_eq!((receipt.kind, receipt.restored), (CallKind::Fork, 0));
                     assert_eq!(
                         receipt.evaluated, receipt.appended,
                         "{class:?}: {receipt:?}"

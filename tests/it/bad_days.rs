@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use npast::agent::{Input, Open};
+use npast::agent::{Input, WhichSession};
 use npast::session::Db;
 use serde_json::{Value, json};
 
@@ -120,7 +120,7 @@ fn a_kv_folder_that_vanishes_between_turns_costs_nothing_in_this_process_on_ever
     for class in Class::ALL {
         let desk = Desk::new(class, None);
         let engine = desk.engine().expect("an engine");
-        let open = || Open::Named("work".to_owned());
+        let open = || WhichSession::Named("work".to_owned());
         let mut talk = engine
             .conversation(open(), desk.new_session())
             .expect("a session");

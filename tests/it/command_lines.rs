@@ -13,9 +13,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Instant;
 
-use npast::approve::{Approvals, Approve, Rule, Rules, Setup, Verdict, Wall};
+use npast::approve::{
+    ApprovalRule, ApprovalRules, ApprovalSetup, Approvals, Approve, CallVerdict, SandboxMode,
+};
 use npast::tools::Registry;
-use npast::tools::command::{self, Known, Script, Word};
+use npast::tools::command::{self, Certainty, ShellScript, ShellWord};
 use serde_json::json;
 
 use crate::lines::Lines;
@@ -100,7 +102,7 @@ impl Ground {
         Ground { yard }
     }
 
-    /// Runs the lines behind the wall; what each of them ran.
+    /// Runs the lines in the sandbox; what each of them ran.
     fn run(&self, lines: &[String]) -> HashMap<usize, Vec<Ran>> {
         let log = self.yard.at("home/temp/log");
         let _ = std::fs::remove_dir_all(&log);
@@ -148,13 +150,13 @@ impl Ground {
         ran
     }
 
-    fn approvals(&self, rules: Rules) -> Approvals {
-        let setup = Setup {
+    fn approvals(&self, rules: ApprovalRules) -> Approvals {
+        let setup = ApprovalSetup {
             policy: Approve::Deny,
             rules,
             places: self.yard.places(),
             temp: self.yard.at("home/temp"),
-            wall: Wall::Sandbox,
+            sandbox: SandboxMode::Sandbox,
             attended: false,
         };
         Approvals::new(setup).0
@@ -235,14 +237,14 @@ fn name(path: &str) -> &str {
 }
 
 /// Whether `script` says that this may run.
-fn names(script: &Script, ran: &Ran) -> bool {
+fn names(script: &ShellScript, ran: &Ran) -> bool {
     script.commands.iter().any(|command| {
         // What is not known may be any number of words.
         let mut at = vec![false; ran.len() + 1];
         at[0] = true;
         for (n, word) in command.words.iter().enumerate() {
             let mut next = vec![false; ran.len() + 1];
-            if word.known == Known::Fixed {
+            if word.known == Certainty::Fixed {
                 for (m, text) in ran.iter().enumerate() {
                     let same = match n {
                         0 => name(&word.text) == name(text),
@@ -260,7 +262,7 @@ fn names(script: &Script, ran: &Ran) -> bool {
 }
 
 /// Whether it runs a file, in which other lines may have written.
-fn runs_a_file(script: &Script) -> bool {
+fn runs_a_file(script: &ShellScript) -> bool {
     script
         .commands
         .iter()
@@ -272,7 +274,7 @@ fn runs_a_file(script: &Script) -> bool {
 }
 
 /// Whether these words of a shell are options and then `-c`: what it runs stands behind that.
-fn has_its_text(words: &[Word]) -> bool {
+fn has_its_text(words: &[ShellWord]) -> bool {
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match word.text.strip_prefix('-') {
@@ -352,16 +354,16 @@ fn a_line_that_rules_allow_runs_only_what_a_rule_allows() {
         "printf *",
         "timeout 5 *",
     ];
-    let rule = |text: &&str| Rule::parse(&format!("terminal: {text}")).expect("a rule");
-    let rules = Rules {
+    let rule = |text: &&str| ApprovalRule::parse(&format!("terminal: {text}")).expect("a rule");
+    let rules = ApprovalRules {
         allow: texts.iter().map(rule).collect(),
-        ..Rules::default()
+        ..ApprovalRules::default()
     };
     let approvals = ground.approvals(rules);
     let registry: Registry = ground.yard.registry(true);
     let terminal = registry.get("terminal").expect("the tool");
     let judge = |line: &str| match approvals.judge(terminal, &json!({"command": line})) {
-        Verdict::Allow(_) => Some(()),
+        CallVerdict::Allow(_) => Some(()),
         _ => None,
     };
     let allowed = |(): &(), ran: &Ran| {

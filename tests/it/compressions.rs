@@ -6,15 +6,15 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use npast::agent::{
-    CompressOptions, Compressed, Conversation, Engine, Input, NewSession, Open, Receipt, Refused,
-    TurnOptions,
+    CompressOptions, Compressed, Conversation, Engine, Input, NewSession, Receipt, Refused,
+    TurnOptions, WhichSession,
 };
-use npast::chat::Script;
+use npast::chat::ReplyScript;
 use npast::ledger::Finish;
 use npast::session::fault::{self, Fault, Reach, Trouble};
-use npast::session::{Db, Made, Session};
-use npast::slot::Kind;
-use npast::tools::{Answer, Effect, Room, Tool};
+use npast::session::{Continuation, Db, Session};
+use npast::slot::CallKind;
+use npast::tools::{CallContext, Effect, Tool, ToolAnswer};
 use serde_json::json;
 
 use crate::agent::{Bench, calls, says, tool};
@@ -39,18 +39,18 @@ fn auto() -> TurnOptions {
 
 fn open(engine: &Engine, desk: &Desk, name: &str) -> Conversation {
     let new: NewSession = desk.new_session();
-    let open = Open::Named(name.to_owned());
+    let open = WhichSession::Named(name.to_owned());
     engine.conversation(open, new).expect("a session")
 }
 
 /// A reply and, for a compression that may follow it, a summary.
-fn lines(reply: &str, summary: &str) -> Script {
+fn lines(reply: &str, summary: &str) -> ReplyScript {
     let lines = [
         json!({ "content": reply }),
         json!({"job": "compress", "content": summary}),
     ];
     let text = lines.map(|line| line.to_string()).join("\n");
-    Script::read(text.as_bytes()).expect("a script")
+    ReplyScript::read(text.as_bytes()).expect("a script")
 }
 
 fn say(talk: &mut Conversation, words: &str, reply: &str, summary: &str) -> Said {
@@ -120,92 +120,102 @@ fn print(class: Class, costs: &[Cost], turns: &[Receipt]) {
 #[test]
 fn sixty_turns_with_six_compressions_or_more_and_restarts_read_nothing_twice_on_every_class() {
     for class in Class::ALL {
-        let desk = desk(class, LIMIT);
-        let (mut engine, mut costs, mut turns) =
-            (desk.engine().expect("an engine"), Vec::new(), Vec::new());
-        let mut talk = open(&engine, &desk, "work");
-        let mut context = 0;
-        let reader = Reader::of(&desk);
-        for at in 0..60 {
-            let said = say(
-                &mut talk,
-                &format!(
-                    "Fact {at} is {}",
-                    words(at, if at == 0 { 4 } else { SHORT })
-                ),
-                &format!(
-                    "Noted {at}: {}",
-                    words(at + 1000, if at == 0 { 4 } else { SHORT / 2 })
-                ),
-                &format!(
-                    "Goal\nkeep facts\nDone\nfacts up to {at}, among them {}",
-                    words(at, 20)
-                ),
-            );
-            let what = format!("{class:?}, turn {at}");
-            let of = |kind| said.receipts.iter().filter(move |r| r.kind == kind);
-            let call = of(Kind::Turn).next().expect("a reply");
-            assert_eq!(
-                (call.evaluated, &call.miss),
-                (call.appended, &None),
-                "{what}: {call:?}"
-            );
-            turns.push(call.clone());
-            let held = std::mem::replace(&mut context, call.context);
-            match &of(Kind::Fork).chain(of(Kind::Idle)).collect::<Vec<_>>()[..] {
-                [] => {}
-                [fork, read] => {
-                    let child = Stored::of(&desk, &talk.info().name);
-                    // The instruction follows what the slot holds.
-                    let after = said.receipts[0].kind == Kind::Turn;
-                    let held = if after { call.context } else { held };
-                    assert_eq!((fork.kept, fork.restored), (held, 0), "{what}");
-                    assert_eq!(fork.evaluated, fork.appended);
-                    // Summary, tail and what stands around them; not what stays in its place.
-                    // Where the memory can be cut, what the note before had in common is there too.
-                    assert!(read.evaluated <= read.appended, "{what}: {read:?}");
-                    let cuttable = matches!(class, Class::Dense | Class::Swa);
-                    assert!(
-                        cuttable || read.evaluated == read.appended,
-                        "{what}: {read:?}"
-                    );
-                    assert_eq!(
-                        (&read.miss, read.finish),
-                        (&None, Finish::Stop),
-                        "{what}: {read:?}"
-                    );
-                    assert_eq!(read.prompt(), read.context);
-                    costs.push(Cost {
-                        turn: at,
-                        before: held + 1,
-                        fork: (*fork).clone(),
-                        read: (*read).clone(),
-                        after: read.prompt() + 1,
-                    });
-                    whole(&reader, &child);
-                    if costs.len() % 2 == 0 {
-                        talk.close().expect("a close");
-                        drop(engine);
-                        engine = desk.engine().expect("an engine");
-                        talk = open(&engine, &desk, "work");
-                        assert_eq!(talk.info().name, format!("work-{}", costs.len() + 1));
-                    }
-                }
-                other => panic!("{what}: {other:?}"),
-            }
-        }
-        print(class, &costs, &turns);
-        assert!(costs.len() >= 6, "{class:?}: {}", costs.len());
-        let chain = names(&desk, "work");
-        assert_eq!(chain.len(), costs.len() + 1);
-        let newest = &talk.info().name;
-        assert_eq!(chain.last(), Some(newest));
-        assert_eq!(row(&desk, newest).made, Some(Made::Compressed));
-        talk.close().expect("a close");
+        sixty_turns(class, LIMIT, SHORT);
     }
 }
 
-/// A small context: with 8,192 tokens the tiny models take minutes for sixty turns on four classes.
+/// Sixty turns in a context of `limit` tokens, with messages of `short` words, and a restart at every
+/// second compression; prints what each compression cost.
+pub fn sixty_turns(class: Class, limit: usize, short: usize) {
+    let desk = desk(class, limit);
+    let (mut engine, mut costs, mut turns) =
+        (desk.engine().expect("an engine"), Vec::new(), Vec::new());
+    let mut talk = open(&engine, &desk, "work");
+    let mut context = 0;
+    let reader = Reader::of(&desk);
+    for at in 0..60 {
+        let said = say(
+            &mut talk,
+            &format!(
+                "Fact {at} is {}",
+                words(at, if at == 0 { 4 } else { short })
+            ),
+            &format!(
+                "Noted {at}: {}",
+                words(at + 1000, if at == 0 { 4 } else { short / 2 })
+            ),
+            &format!(
+                "Goal\nkeep facts\nDone\nfacts up to {at}, among them {}",
+                words(at, 20)
+            ),
+        );
+        let what = format!("{class:?}, turn {at}");
+        let of = |kind| said.receipts.iter().filter(move |r| r.kind == kind);
+        let call = of(CallKind::Turn).next().expect("a reply");
+        assert_eq!(
+            (call.evaluated, &call.miss),
+            (call.appended, &None),
+            "{what}: {call:?}"
+        );
+        turns.push(call.clone());
+        let held = std::mem::replace(&mut context, call.context);
+        match &of(CallKind::Fork)
+            .chain(of(CallKind::Idle))
+            .collect::<Vec<_>>()[..]
+        {
+            [] => {}
+            [fork, read] => {
+                let child = Stored::of(&desk, &talk.info().name);
+                // The instruction follows what the slot holds.
+                let after = said.receipts[0].kind == CallKind::Turn;
+                let held = if after { call.context } else { held };
+                assert_eq!((fork.kept, fork.restored), (held, 0), "{what}");
+                assert_eq!(fork.evaluated, fork.appended);
+                // Summary, tail and what stands around them; not what stays in its place.
+                // Where the memory can be cut, what the note before had in common is there too.
+                assert!(read.evaluated <= read.appended, "{what}: {read:?}");
+                let cuttable = matches!(class, Class::Dense | Class::Swa);
+                assert!(
+                    cuttable || read.evaluated == read.appended,
+                    "{what}: {read:?}"
+                );
+                assert_eq!(
+                    (&read.miss, read.finish),
+                    (&None, Finish::Stop),
+                    "{what}: {read:?}"
+                );
+                assert_eq!(read.prompt(), read.context);
+                costs.push(Cost {
+                    turn: at,
+                    before: held + 1,
+                    fork: (*fork).clone(),
+                    read: (*read).clone(),
+                    after: read.prompt() + 1,
+                });
+                whole(&reader, &child);
+                if costs.len() % 2 == 0 {
+                    talk.close().expect("a close");
+                    drop(engine);
+                    engine = desk.engine().expect("an engine");
+                    talk = open(&engine, &desk, "work");
+                    assert_eq!(talk.info().name, format!("work-{}", costs.len() + 1));
+                }
+            }
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+    print(class, &costs, &turns);
+    assert!(costs.len() >= 6, "{class:?}: {}", costs.len());
+    let chain = names(&desk, "work");
+    assert_eq!(chain.len(), costs.len() + 1);
+    let newest = &talk.info().name;
+    assert_eq!(chain.last(), Some(newest));
+    assert_eq!(row(&desk, newest).made, Some(Continuation::Compressed));
+    talk.close().expect("a close");
+}
+
+/// A small context: with 8,192 tokens the tiny models take minutes for sixty turns on four classes
+/// (scripts/long).
 const LIMIT: usize = 2048;
 /// Words of a message in a conversation of many turns.
 const SHORT: usize = 20;
@@ -223,7 +233,7 @@ fn whole(reader: &Reader, stored: &Stored) {
 /// Compresses now; these lines are what the model writes.
 fn compress(talk: &mut Conversation, lines: &[serde_json::Value]) -> Result<Compressed, Refused> {
     let text: Vec<String> = lines.iter().map(ToString::to_string).collect();
-    let mut script = Script::read(text.join("\n").as_bytes()).expect("a script");
+    let mut script = ReplyScript::read(text.join("\n").as_bytes()).expect("a script");
     let cancel = Arc::default();
     let done = talk.compress(None, &auto(), Some(&mut script), &cancel, &mut |_| {});
     done.expect("no error")
@@ -298,6 +308,57 @@ fn what_is_no_summary_is_refused_and_leaves_the_next_logits_as_they_were_on_ever
 }
 
 #[test]
+fn a_context_too_small_for_the_system_prompt_and_a_summary_is_refused_with_its_numbers() {
+    let limit = 512;
+    let desk = desk(Class::Dense, limit);
+    let engine = desk.engine().expect("an engine");
+    // A system prompt that leaves room for a message, and none for a summary beside it.
+    let system = |n: usize| (0..n).map(|i| format!("Rule {i}. ")).collect::<String>();
+    let opened = (1..).find_map(|n| {
+        let new = NewSession {
+            system: Some(system(n)),
+            ..desk.new_session()
+        };
+        let name = format!("work{n}");
+        let talk = engine.conversation(WhichSession::Named(name.clone()), new);
+        let talk = talk.expect("a session that fits");
+        let head = row(&desk, &name).head;
+        (head > limit - limit / 8 - 64).then_some((talk, head))
+    });
+    let (mut talk, head) = opened.expect("a session");
+    let mut script = lines("Yes.", "");
+    let input = Input::Text("Hi.".into());
+    turn(
+        &mut talk,
+        input,
+        &talk::greedy(20),
+        Some(&mut script),
+        &|_| false,
+    )
+    .expect("a turn");
+    let before = talk.mirror();
+    let why = compress(&mut talk, &[summary("Goal: facts.")]).expect_err("a refusal");
+    let summary = 64;
+    assert_eq!(
+        why,
+        Refused::Small {
+            limit,
+            head,
+            summary
+        }
+    );
+    assert_eq!(
+        why.to_string(),
+        format!(
+            "the context has 512 tokens, and the system prompt and tools take {head} of them: a \
+             summary of 64 tokens and the last messages do not fit beside"
+        )
+    );
+    assert!(why.hint().is_some_and(|hint| hint.contains("--ctx")));
+    assert_eq!(talk.mirror(), before);
+}
+
+#[test]
 fn control_text_in_a_summary_is_plain_text() {
     let desk = desk(Class::Dense, LIMIT);
     let engine = desk.engine().expect("an engine");
@@ -336,7 +397,7 @@ fn a_message_that_would_not_fit_is_answered_after_a_summary_without_the_model() 
     }
     // The model, left alone, writes no end.
     let mut script =
-        Script::read(json!({"content": "Yes."}).to_string().as_bytes()).expect("a script");
+        ReplyScript::read(json!({"content": "Yes."}).to_string().as_bytes()).expect("a script");
     let input = Input::Text(format!("Long: {}", words(5, 220)));
     let said = turn(
         &mut talk,
@@ -393,7 +454,7 @@ fn a_refusal_is_said_once_and_tried_again_when_the_conversation_has_grown() {
         asked += said
             .receipts
             .iter()
-            .filter(|r| r.kind == Kind::Fork)
+            .filter(|r| r.kind == CallKind::Fork)
             .count();
         (refusals, asked)
     };
@@ -519,8 +580,8 @@ fn a_compression_that_fails_at_any_statement_leaves_one_whole_conversation() {
                 after,
                 why: Trouble::Broken,
             });
-            let mut script =
-                Script::read(summary("Goal: facts.").to_string().as_bytes()).expect("a script");
+            let mut script = ReplyScript::read(summary("Goal: facts.").to_string().as_bytes())
+                .expect("a script");
             let cancel = Arc::default();
             let done = talk.compress(None, &auto(), Some(&mut script), &cancel, &mut |_| {});
             let count = fault::heal();
@@ -631,13 +692,13 @@ fn a_turn_of_many_calls_goes_on_over_compressions_on_every_class() {
         let mut bench = Bench::thinker(class);
         bench.desk.limit = 3072;
         let tools = || -> Vec<Box<dyn Tool>> {
-            let long = |arguments: &serde_json::Value, _: &Room<'_>| {
+            let long = |arguments: &serde_json::Value, _: &CallContext<'_>| {
                 let x = arguments["x"]
                     .as_str()
                     .unwrap_or_default()
                     .parse()
                     .unwrap_or(0);
-                Answer::good(words(x, 90))
+                ToolAnswer::good(words(x, 90))
             };
             vec![tool("look", Effect::Reads, long)]
         };
@@ -679,9 +740,9 @@ fn a_turn_of_many_calls_goes_on_over_compressions_on_every_class() {
                 " {}{}",
                 r.evaluated,
                 match r.kind {
-                    Kind::Turn => "",
-                    Kind::Fork => "f",
-                    Kind::Idle => "i",
+                    CallKind::Turn => "",
+                    CallKind::Fork => "f",
+                    CallKind::Idle => "i",
                 }
             ));
         }
@@ -710,7 +771,7 @@ fn a_turn_of_many_calls_goes_on_over_compressions_on_every_class() {
 fn a_call_in_the_place_of_a_summary_is_refused() {
     let bench = Bench::thinker(Class::Dense);
     let tools = || -> Vec<Box<dyn Tool>> {
-        let long = |_: &serde_json::Value, _: &Room<'_>| Answer::good(words(3, 400));
+        let long = |_: &serde_json::Value, _: &CallContext<'_>| ToolAnswer::good(words(3, 400));
         vec![tool("look", Effect::Reads, long)]
     };
     let mut at = bench.open(&tools);
@@ -729,8 +790,9 @@ fn a_call_in_the_place_of_a_summary_is_refused() {
         at: None,
         tail: Some(100),
         prune: false,
+        flush_memory: false,
     });
-    let mut script = Script::read(call.to_string().as_bytes()).expect("a script");
+    let mut script = ReplyScript::read(call.to_string().as_bytes()).expect("a script");
     let cancel = Arc::default();
     let done = at
         .talk
@@ -776,13 +838,13 @@ fn old_long_results_become_lines_before_a_summary_is_needed_on_every_class() {
         let mut bench = Bench::thinker(class);
         bench.desk.limit = 6144;
         let tools = || -> Vec<Box<dyn Tool>> {
-            let long = |arguments: &serde_json::Value, _: &Room<'_>| {
+            let long = |arguments: &serde_json::Value, _: &CallContext<'_>| {
                 let x = arguments["x"]
                     .as_str()
                     .unwrap_or_default()
                     .parse()
                     .unwrap_or(0);
-                Answer::good(words(x, 420))
+                ToolAnswer::good(words(x, 420))
             };
             vec![tool("read_file", Effect::Reads, long)]
         };
@@ -807,14 +869,14 @@ fn old_long_results_become_lines_before_a_summary_is_needed_on_every_class() {
         assert_eq!(end.expect("a turn").finish, Finish::Stop, "{what}");
         // No summary was asked for.
         assert!(
-            worked.receipts.iter().all(|r| r.kind != Kind::Fork),
+            worked.receipts.iter().all(|r| r.kind != CallKind::Fork),
             "{what}"
         );
         println!("{:<10} saved  again  read", class.as_str());
         let mut seen = 0;
         for r in &worked.receipts {
             assert_eq!(r.evaluated > r.appended, r.miss.is_some(), "{what}: {r:?}");
-            assert_eq!(r.pruned.is_some(), r.kind == Kind::Idle, "{what}");
+            assert_eq!(r.pruned.is_some(), r.kind == CallKind::Idle, "{what}");
             let Some(pruned) = &r.pruned else { continue };
             seen += 1;
             println!(
@@ -829,7 +891,7 @@ fn old_long_results_become_lines_before_a_summary_is_needed_on_every_class() {
         }
         assert!(seen >= 1, "{what}");
         let newest = Stored::of(&bench.desk, &at.talk.info().name);
-        let result = |m: &&(&str, npast::session::State, &str)| m.0 == "tool";
+        let result = |m: &&(&str, npast::session::MessageState, &str)| m.0 == "tool";
         let outline = newest.outline();
         let results: Vec<_> = outline.iter().filter(result).collect();
         assert_eq!(results.len(), 10, "{what}");

@@ -40,7 +40,7 @@ fn a_reply_that_is_stopped_and_continued_reads_its_pending_token_only() {
         let engine = desk.engine().expect("an engine");
         let mut talk = engine
             .conversation(
-                npast::agent::Open::Named("c".to_owned()),
+                npast::agent::WhichSession::Named("c".to_owned()),
                 desk.new_session(),
             )
             .expect("a conversation");

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use npast::ledger::Finish;
-use npast::session::{Db, State};
+use npast::session::{Db, MessageState};
 use serde_json::{Value, json};
 
 use crate::model::{self, Class};
@@ -163,7 +163,7 @@ fn kill_before_the_first_token_leaves_the_message_open_and_the_session_whole() {
             let (row, message) = left.last();
             assert_eq!(
                 (row.role.as_str(), row.state),
-                ("user", State::Open),
+                ("user", MessageState::Open),
                 "{what}"
             );
             assert_eq!(

@@ -6,7 +6,7 @@ use npast::session::Why;
 
 use crate::model::Class;
 use crate::retries::{open, say};
-use crate::talk::{Desk, branches, greedy, turn};
+use crate::talk::{Desk, branches, greedy};
 use crate::witness::{Reader, Stored};
 
 #[test]
@@ -69,9 +69,9 @@ fn a_message_that_has_no_answer_yet_can_be_replaced() {
     say(&mut talk, "Hello there.");
     let before = Stored::of(&desk, "work");
     // A turn whose message is durable and whose decoding never begins, as a crash leaves it.
-    let mut empty = npast::chat::Script::read(&b""[..]).expect("a script");
+    let empty = npast::chat::ReplyScript::read(&b""[..]).expect("a script");
     let input = Input::Text("Wrnog.".to_owned());
-    let crashed = turn(&mut talk, input, &greedy(5), Some(&mut empty), &|_| false);
+    let crashed = talk.turn(input, &greedy(5), Some(&empty));
     assert!(crashed.is_err());
     assert_eq!(talk.last_text().as_deref(), Some("Wrnog."));
     talk.edit().expect("an edit");

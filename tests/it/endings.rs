@@ -1,7 +1,7 @@
 //! Law 5 and law 1 where a reply ends: however it ended, its finish and its message say so, the
 //! template renders the history, and the next turn costs what it appends.
 
-use npast::agent::{AgentError, Input, Open, TurnOptions};
+use npast::agent::{AgentError, Input, TurnOptions, WhichSession};
 use npast::chat::Message;
 use npast::ledger::Finish;
 use npast::llama::Sampling;
@@ -327,7 +327,7 @@ fn a_character_that_was_cut_in_two_is_whole_after_it_was_continued() {
     let engine = desk.engine().expect("an engine");
     let mut cuts = 0;
     for i in 0..20 {
-        let open = Open::Named(format!("s{i}"));
+        let open = WhichSession::Named(format!("s{i}"));
         let talk = engine.conversation(open, desk.new_session());
         let mut talk = talk.expect("a session");
         let mut say = |input, n| {

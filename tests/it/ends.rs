@@ -1,7 +1,7 @@
 //! How it ends: a context that is full, an engine that panics. Neither hangs, neither lies.
 
 use npast::ledger::Finish;
-use npast::slot::{Call, Kind, SlotError, Target};
+use npast::slot::{CallKind, SlotCall, SlotError, Target};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::model::Class;
@@ -48,8 +48,8 @@ fn a_full_conversation_says_so_and_can_still_fork_and_be_stored() {
 #[test]
 fn an_engine_that_panics_fails_every_waiting_and_later_call_with_the_reason() {
     let rig = Rig::new(Class::Dense, None);
-    let call = |observe: npast::slot::Observe| Call {
-        kind: Kind::Turn,
+    let call = |observe: npast::slot::Observe| SlotCall {
+        kind: CallKind::Turn,
         owner: "test".to_owned(),
         target: Target::whole(tokens(1, 90)),
         head: 0,

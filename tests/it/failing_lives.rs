@@ -5,7 +5,7 @@
 use std::cell::Cell;
 
 use npast::agent::{Event, Input};
-use npast::session::State;
+use npast::session::MessageState;
 use npast::session::fault::{Fault, Reach, Trouble};
 use proptest::prelude::*;
 use serde_json::json;
@@ -242,7 +242,7 @@ fn tell(house: &House, steps: &[(Step, Option<Fault>, bool)]) {
         }
         let open = house.stored(&name).messages.pop();
         assert!(
-            open.is_none_or(|m| m.state != State::Withdrawn),
+            open.is_none_or(|m| m.state != MessageState::Withdrawn),
             "{what}: what is withdrawn is not shown"
         );
     }

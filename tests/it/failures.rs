@@ -2,10 +2,12 @@
 //! there on. Afterwards memory and disk say the same, what a user said is there once or handed back,
 //! what was shown is stored, and the next message works.
 
-use npast::agent::{AgentError, Conversation, Engine, Event, Input, Open, Options, TurnOptions};
-use npast::chat::Script;
+use npast::agent::{
+    AgentError, Conversation, Engine, Event, Input, Options, TurnOptions, WhichSession,
+};
+use npast::chat::ReplyScript;
 use npast::session::fault::{Count, Fault, Reach, Trouble};
-use npast::session::{Db, State};
+use npast::session::{Db, MessageState};
 use serde_json::json;
 
 use crate::agent::{At, TOOLLESS, Worked, calls, says};
@@ -228,7 +230,7 @@ fn a_failure_while_interrupted_calls_are_closed_leaves_them_for_the_next_opening
     let three = calls(&[("read", "a"), ("write", "b"), ("fail", "c")]);
     let crash = |name: &str| {
         let mut at = house.enter(name).expect("a session");
-        let mut script = Script::read(three.as_bytes()).expect("a script");
+        let mut script = ReplyScript::read(three.as_bytes()).expect("a script");
         let talk = &mut at.talk;
         crate::talk::turn(talk, text("Go."), &greedy(400), Some(&mut script), &|_| {
             false
@@ -263,7 +265,7 @@ fn a_failure_while_interrupted_calls_are_closed_leaves_them_for_the_next_opening
         let disk = house.stored(&name);
         let outline = disk.outline();
         assert_eq!(outline.len(), 5, "{what}: {outline:?}");
-        assert_eq!(outline[2], ("tool", State::Open, "stored"), "{what}");
+        assert_eq!(outline[2], ("tool", MessageState::Open, "stored"), "{what}");
         assert!(outline[3].2.contains("unknown effect"), "{what}");
         assert!(outline[4].2.contains("not run"), "{what}");
         house.goes_on(&what, &mut at, &name);
@@ -276,11 +278,11 @@ fn a_failure_while_interrupted_calls_are_closed_leaves_them_for_the_next_opening
 fn a_failure_while_a_session_goes_on_under_another_template_loses_none_of_its_messages() {
     let desk = Desk::new(Class::Dense, Some(CHATML));
     let open = |engine: &Engine, n: usize| {
-        let open = Open::Named(format!("case-{n}"));
+        let open = WhichSession::Named(format!("case-{n}"));
         engine.conversation(open, desk.new_session())
     };
     let fine = |talk: &mut Conversation, words: &str| {
-        let mut script = Script::read(&br#"{"text":"Fine."}"#[..]).expect("a script");
+        let mut script = ReplyScript::read(&br#"{"text":"Fine."}"#[..]).expect("a script");
         let options = TurnOptions::default();
         crate::talk::turn(talk, text(words), &options, Some(&mut script), &|_| false)
             .expect("a turn")

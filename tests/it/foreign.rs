@@ -1,7 +1,7 @@
 //! States that another build, device or thread count made: taken when a stored sample of their
 //! logits agrees, refused in words when it does not or when there is none.
 
-use npast::ledger::{Running, Token};
+use npast::ledger::{RunningDigest, Token};
 use npast::slot::{Cause, Outcome};
 
 use crate::history::History;
@@ -60,7 +60,7 @@ fn a_state_of_another_machine_is_taken_when_its_sample_agrees_on_every_class() {
             (held, target.len() - held, &None),
             "{class:?}"
         );
-        let mut running = Running::new(rig.store().fingerprint().hard);
+        let mut running = RunningDigest::new(rig.store().fingerprint().hard);
         running.extend(&target[..held]);
         rig.store().flush().expect("a flush");
         assert!(
@@ -163,8 +163,8 @@ fn without_a_sample_a_state_of_another_machine_is_evaluated_again_and_stored_as_
         let mut rig = rig.restart_with(OTHER);
         let (target, outcome, _) = next(&mut rig, &ledger);
         assert_eq!(outcome.evaluated, target.len(), "{class:?}");
-        let said = "made with machine a, this run has b, and nothing tells whether its numbers are this \
-             run's";
+        let said = "made with machine a, this run has b, and no stored sample shows that its numbers are \
+             right here";
         let cause = outcome.miss.expect("a reason").cause;
         assert_eq!(cause, Cause::Refused(said.to_owned()), "{class:?}");
         let list = rig.held();

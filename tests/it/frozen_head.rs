@@ -6,10 +6,10 @@ use std::process::Command;
 
 use npast::agent::Input;
 use npast::chat::Message;
-use npast::chat::template::Frame;
+use npast::chat::template::TemplateFrame;
 use npast::chat::tokenize::Tokenizer;
 use npast::ledger::{Digest, Token, common_prefix};
-use npast::session::{Db, NewSession, Session};
+use npast::session::{Db, Session, SessionRecord};
 
 use crate::gallery::{self, Sample};
 use crate::model::Class;
@@ -41,12 +41,12 @@ fn head(desk: &Desk, session: &str) -> Vec<Token> {
 /// The head as it is rendered on a day.
 fn head_at(sample: &Sample, like: &Session, started_ms: i64) -> Vec<Token> {
     let (template, vocab) = sample.examined();
-    let frame = Frame {
+    let frame = TemplateFrame {
         system: like.system.clone(),
         tools: like.tools.clone(),
         thinking: true,
         started_ms,
-        ..Frame::default()
+        ..TemplateFrame::default()
     };
     let opening = |words: &str| {
         let opening = template.opening(&frame, &[Message::user(words)]);
@@ -64,7 +64,7 @@ fn head_at(sample: &Sample, like: &Session, started_ms: i64) -> Vec<Token> {
 fn start_long_ago(desk: &Desk, sample: &Sample, like: &Session, name: &str) -> Vec<Token> {
     let head = head_at(sample, like, LONG_AGO);
     let db = Db::open(&desk.home.join("npast.db")).expect("npast.db");
-    db.create(&NewSession {
+    db.create(&SessionRecord {
         name,
         folder: &like.folder,
         model: &like.model,

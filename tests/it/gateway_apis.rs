@@ -184,7 +184,7 @@ fn a_stream_says_what_the_whole_response_says_in_each_api() {
 
 #[test]
 fn a_response_is_gone_on_from_by_its_id() {
-    let replies = [says("Good day."), says("Fine.")];
+    let replies = [says("Good day."), says("Fine."), says("Well.")];
     let server = Server::start(Program::new(Class::Hybrid), &[], &replies);
     let first = server
         .posted("/v1/responses", &json!({"input": "Hello there"}))
@@ -199,6 +199,33 @@ fn a_response_is_gone_on_from_by_its_id() {
     assert_eq!(reply["previous_response_id"], first["id"]);
     let unknown = json!({"input": "x", "previous_response_id": "resp_of_another"});
     assert_eq!(server.post("/v1/responses", &unknown).status, 404);
+    // Another way from the first response on; what it cost is named.
+    let body = json!({"input": "And you?", "previous_response_id": first["id"]});
+    let third = server.posted("/v1/responses", &body);
+    honest("another way", &third.receipt());
+    let history = &third.json()["npast"]["history"];
+    assert_eq!(
+        (n(history, "same"), n(history, "sent")),
+        (2, 3),
+        "{history}"
+    );
+    // After another start a response is known by its session.
+    let id = third.json()["id"].clone();
+    let server = Server::start(server.stop(), &[], &[says("Good.")]);
+    let body = json!({"input": "Still there?", "previous_response_id": id});
+    let last = server.posted("/v1/responses", &body);
+    let receipt = last.receipt();
+    assert_eq!(
+        n(&receipt, "evaluated"),
+        n(&receipt, "appended"),
+        "{receipt}"
+    );
+    let history = &last.json()["npast"]["history"];
+    assert_eq!(
+        (n(history, "same"), n(history, "sent")),
+        (4, 5),
+        "{history}"
+    );
     server.stop();
 }
 

@@ -82,6 +82,18 @@ fn a_client_that_goes_away_stops_its_reply_and_what_was_decoded_stays() {
     let shown = server.get(&path, &[("x-api-key", &token)]).json();
     let said = shown["messages"].as_array().expect("messages");
     assert_eq!((said.len(), &said[1]["role"]), (2, &json!("assistant")));
+    // The call has ended when its receipt is stored.
+    let generated = loop {
+        let shown = server.get(&path, &[("x-api-key", &token)]).json();
+        match n(&shown["usage"], "generated") {
+            0 => std::thread::yield_now(),
+            generated => break generated,
+        }
+    };
+    assert!(
+        generated < 10_000,
+        "it was stopped after {generated} tokens"
+    );
     server.stop();
 }
 
@@ -163,7 +175,7 @@ fn talked(server: &Server, tools: &Value) -> (Vec<Value>, String) {
 }
 
 /// The next message, in whatever form the history is sent: only itself is evaluated.
-fn costs_itself(what: &str, server: &Server, body: &Value, session: &str) {
+fn costs_itself(what: &str, server: &Server, body: &Value, session: &str) -> Value {
     let answer = server.posted("/v1/chat/completions", body);
     let receipt = answer.receipt();
     assert_eq!(
@@ -175,12 +187,15 @@ fn costs_itself(what: &str, server: &Server, body: &Value, session: &str) {
     assert_eq!(answer.header("x-npast-session"), Some(session), "{what}");
     let history = &answer.json()["npast"]["history"];
     assert_eq!(history["difference"], Value::Null, "{what}: {history}");
+    receipt
 }
 
 #[test]
 fn a_title_request_between_two_messages_costs_the_conversation_nothing() {
-    for class in [Class::Dense, Class::Hybrid] {
-        let replies = [looks(), says("In b."), says("Finding a"), says("Yes.")];
+    for class in Class::ALL {
+        let mut title = says("Finding a");
+        title["job"] = "side".into();
+        let replies = [looks(), says("In b."), title, says("Yes.")];
         let server = Server::start(thinker(class), &[], &replies);
         let tools = json!([{"type": "function", "function": find()}]);
         let (mut messages, session) = talked(&server, &tools);
@@ -188,10 +203,22 @@ fn a_title_request_between_two_messages_costs_the_conversation_nothing() {
             {"role": "system", "content": "You write titles."},
             {"role": "user", "content": "Title of: Where is a?"}]});
         let answer = server.posted("/v1/chat/completions", &title);
-        assert_ne!(answer.header("x-npast-session"), Some(session.as_str()));
+        let receipt = answer.receipt();
+        assert_eq!(answer.header("x-npast-session"), None);
+        assert_eq!(receipt["kind"], "fork", "{receipt}");
+        assert_eq!(n(&receipt, "evaluated"), n(&receipt, "appended"));
+        let reply = answer.json();
+        assert_eq!(reply["npast"]["beside"], "quotes", "{reply}");
+        assert_eq!(reply["choices"][0]["message"]["content"], "Finding a");
+        let cached = &reply["usage"]["prompt_tokens_details"];
+        assert_eq!(n(cached, "cached_tokens"), n(&receipt, "kept"));
         messages.push(json!({"role": "user", "content": "Sure?"}));
         let body = json!({"messages": messages, "tools": tools});
-        costs_itself("after a title", &server, &body, &session);
+        let receipt = costs_itself("after a title", &server, &body, &session);
+        assert_eq!(n(&receipt, "restored_bytes"), 0, "{class:?}: {receipt}");
+        let list = server.get("/v1/sessions", &[("x-api-key", &server.token())]);
+        let all = list.json()["data"].as_array().map(Vec::len);
+        assert_eq!(all, Some(1), "nothing of a title is stored");
         server.stop();
     }
 }
@@ -300,5 +327,69 @@ fn a_history_that_was_made_elsewhere_is_gone_on_with_and_one_that_changed_says_w
     let all = answer.json();
     let kept = n(&answer.receipt(), "kept");
     assert!(kept < n(&receipt, "kept"), "{all}");
+    server.stop();
+}
+
+#[test]
+fn a_stream_that_broke_is_taken_up_again_and_nothing_of_it_is_missing() {
+    let server = Server::start(Program::new(Class::Dense), &[], &[]);
+    let token = server.token();
+    let shown = [("x-api-key", token.as_str())];
+    let begin = |most: usize| {
+        let body = json!({"stream": true, "max_tokens": most,
+            "messages": [{"role": "user", "content": "Talk on and on."}]});
+        let body = body.to_string();
+        let mut socket = server.socket();
+        write!(
+            socket,
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nX-Conversation-Id: here\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .expect("a request");
+        let lines = BufReader::new(socket).lines();
+        let events = lines
+            .map_while(Result::ok)
+            .filter(|line| line.starts_with("data: "));
+        events.take(6).collect::<Vec<String>>()
+    };
+    let seen = begin(300);
+    assert_eq!(server.get("/v1/streams/here", &[]).status, 401);
+    assert_eq!(server.get("/v1/streams/other", &shown).status, 404);
+    let behind = [shown[0], ("last-event-id", "5")];
+    let rest = server.get("/v1/streams/here", &behind);
+    assert!(rest.text.starts_with("id: 6\n"), "{}", rest.text);
+    let whole = server.get("/v1/streams/here?from=0", &shown);
+    let data = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.starts_with("data: "));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!([seen, data(&rest.text)].concat(), data(&whole.text));
+    let (_, last) = whole.frames().pop().expect("an end");
+    assert_eq!(last, "[DONE]");
+    let text: String = whole
+        .frames()
+        .iter()
+        .filter_map(|(_, chunk)| chunk["choices"][0]["delta"]["content"].as_str())
+        .collect();
+    let list = server.get("/v1/sessions", &shown).json();
+    let name = list["data"][0]["name"]
+        .as_str()
+        .expect("a session")
+        .to_owned();
+    let stored = server.get(&format!("/v1/sessions/{name}"), &shown).json();
+    let content = stored["messages"][1]["content"].as_str().expect("a text");
+    assert_eq!(content.trim(), text.trim());
+
+    // Stopped by who has the token.
+    begin(15_000);
+    let request = format!(
+        "DELETE /v1/streams/here HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: {token}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    assert_eq!(server.raw(request.as_bytes()).0, 200);
+    while server.metric("llamacpp:requests_processing") > 0 {
+        std::thread::yield_now();
+    }
     server.stop();
 }

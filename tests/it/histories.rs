@@ -1,9 +1,13 @@
 //! Whole histories as clients send them: whose they are, what of them stays, what becomes of replies that
 //! nobody sampled here, and what is refused.
 
-use npast::agent::{Conversation, Engine, History, TurnOptions, Whose};
-use npast::chat::pins::{Rule, Rules};
+use std::sync::Arc;
+
+use npast::agent::{AgentError, ClientHistory, Conversation, Engine, Event, TurnOptions, Whose};
+use npast::chat::ReplyScript;
+use npast::chat::pins::{PinRule, PinRules};
 use npast::ledger::{Finish, Token};
+use npast::session::fault::{Fault, Reach, Trouble, heal, order};
 use npast::session::{Db, Why};
 use serde_json::{Value, json};
 
@@ -160,6 +164,46 @@ fn the_same_history_again_samples_another_reply_and_evaluates_nothing_on_every_c
         let answer = said(&mut talk, &mut back, "Yes!");
         assert_eq!(Stored::of(&desk, &name).messages.len(), 2);
         assert_eq!(answer.receipt().appended, 0, "{class:?}");
+    }
+}
+
+#[test]
+fn a_reply_that_was_cut_while_it_thought_is_sampled_again_when_its_prompt_comes_again_on_every_class()
+ {
+    for class in Class::ALL {
+        let desk = Desk::new(class, Some(THINKER));
+        let mut client = Client::default();
+        client.user("One?");
+        let (_engine, mut talk) = started(&desk, &client, &[]);
+        let cut = json!({"text": "Hm, and so", "finish": "interrupted"}).to_string();
+        let ask = |talk: &mut Conversation, client: &Client| {
+            let answer = client::ask(talk, &client.history(), &greedy(300), Some(&cut));
+            let answer = answer.expect("a reply");
+            assert_eq!(answer.text, "", "{class:?}: the client saw nothing of it");
+            answer.receipt().clone()
+        };
+        let first = ask(&mut talk, &client);
+        let answer = said(&mut talk, &mut client, "Yes.");
+        let r = answer.receipt();
+        assert_eq!(
+            (r.kept, r.evaluated, &r.miss),
+            (first.prompt(), 0, &None),
+            "{class:?}"
+        );
+        assert_eq!(
+            (answer.followed.same, &answer.followed.difference),
+            (1, &None)
+        );
+        // A client that says something else behind it goes on from it.
+        client.user("Two?");
+        let second = ask(&mut talk, &client);
+        client.user("Are you there?");
+        let r = said(&mut talk, &mut client, "I am.").receipt().clone();
+        assert_eq!((r.evaluated, &r.miss), (r.appended, &None), "{class:?}");
+        assert!(r.kept >= second.prompt(), "{class:?}: {r:?}");
+        client.user("Good.");
+        let r = said(&mut talk, &mut client, "Yes.").receipt().clone();
+        assert_eq!((r.evaluated, &r.miss), (r.appended, &None), "{class:?}");
     }
 }
 
@@ -329,7 +373,7 @@ fn another_date_keeps_the_pinned_tokens_and_is_said_once_at_the_end() {
             let r = answer.receipt();
             assert_eq!((r.evaluated, &r.miss), (r.appended, &None), "{class:?}");
             let rules: Vec<_> = answer.followed.overlooked.iter().map(|o| o.rule).collect();
-            assert_eq!(rules, [Rule::Date, Rule::Date]);
+            assert_eq!(rules, [PinRule::Date, PinRule::Date]);
             client.user("Fine.");
             said(&mut talk, &mut client, "Yes.");
             let stored = Stored::of(&desk, &talk.info().name);
@@ -389,7 +433,7 @@ fn other_tools_begin_another_prefix_that_says_why_and_has_the_clients_key() {
         format!("the system prompt or the tools: {why}")
     );
     let said_so = format!(
-        "session {} goes on as {}-2, and all of it is read anew: {why}",
+        "session {} goes on as {}-2, and all of it is read again: {why}",
         first.name, first.name
     );
     assert_eq!(answer.notices, [said_so]);
@@ -453,8 +497,8 @@ fn a_message_without_an_answer_stays_apart_from_the_next_one() {
 fn whose(desk: &Desk, client: &Client, keys: &[&str]) -> Whose {
     let db = Db::open(&desk.home.join("npast.db")).expect("npast.db");
     let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-    let history: History = client.history();
-    npast::agent::whose(&db, &history, &keys, Rules::all()).expect("an answer")
+    let history: ClientHistory = client.history();
+    npast::agent::whose(&db, &history, &keys, PinRules::all()).expect("an answer")
 }
 
 #[test]
@@ -534,4 +578,97 @@ fn a_history_is_its_sessions_by_key_by_match_or_by_calls_and_else_a_new_one() {
     }
     let found = whose(&desk, &pruned, &[]);
     assert!(matches!(found, Whose::Fork(..)), "{found:?}");
+}
+
+/// A request, and what the user was told beside it.
+fn asked(
+    talk: &mut Conversation,
+    client: &Client,
+    text: &str,
+) -> (Result<(), AgentError>, Vec<String>) {
+    let mut script = ReplyScript::read(reply(text).as_bytes()).expect("a script");
+    let mut notices = Vec::new();
+    let followed = talk.follow(
+        &client.history(),
+        PinRules::all(),
+        &greedy(300),
+        Some(&mut script),
+        &Arc::default(),
+        &mut |event| {
+            if let Event::Notice { text, .. } = event {
+                notices.push(text);
+            }
+        },
+    );
+    (followed.map(drop), notices)
+}
+
+#[test]
+fn another_head_that_cannot_be_stored_at_once_is_one_session_and_no_notice_is_lost() {
+    let desk = Desk::new(Class::Dense, Some(CHATML));
+    let engine = desk.engine().expect("an engine");
+    let db = Db::open(&desk.home.join("npast.db")).expect("npast.db");
+    let mut client = Client {
+        tools: Some(json!([tool("read_file")])),
+        ..Client::default()
+    };
+    let mut failed = 0;
+    let mut statements = None;
+    for after in 0.. {
+        if statements.is_some_and(|all| after > all) {
+            break;
+        }
+        let what = format!("statement {after}");
+        client.tools = Some(json!([tool("read_file")]));
+        client.wire.clear();
+        client.user(&format!("Hello, {after}."));
+        let key = format!("key {after}");
+        let mut talk = client::open(&engine, &client, &[&key], desk.new_session()).expect("one");
+        said(&mut talk, &mut client, "Yes.");
+        let before = db.ids().expect("sessions").len();
+        talk.note(("something to say".into(), None));
+        client.tools = Some(json!([tool("write_file")]));
+        client.user("Write it.");
+        // The first time all work, and are counted.
+        order(Fault {
+            reach: if after == 0 {
+                Reach::Nothing
+            } else {
+                Reach::One
+            },
+            after: after.max(1) - 1,
+            why: Trouble::Broken,
+        });
+        let (went, mut told) = asked(&mut talk, &client, "I did.");
+        let count = heal();
+        if after == 0 {
+            went.as_ref().expect("all statements work");
+            statements = Some(count.statements);
+        }
+        failed += usize::from(went.is_err());
+        if let Err(error) = went {
+            let (again, more) = asked(&mut talk, &client, "I did.");
+            assert!(again.is_ok(), "{what}: {again:?} after {error}");
+            told.extend(more);
+        }
+        let times = told
+            .iter()
+            .filter(|text| *text == "something to say")
+            .count();
+        assert_eq!(times, 1, "{what}: {told:?}");
+        let info = talk.info();
+        talk.close().expect("a close");
+        assert_eq!(db.ids().expect("sessions").len(), before + 1, "{what}");
+        let session = db.find(&info.name).expect("a lookup").expect("a session");
+        assert_eq!(
+            db.messages(session.id).expect("messages").len(),
+            4,
+            "{what}"
+        );
+        let called = db
+            .by_handle(&npast::agent::key_handle(&key))
+            .expect("a lookup");
+        assert_eq!(called.map(|s| s.id), Some(session.id), "{what}");
+    }
+    assert!(failed > 5, "{failed} failures of {statements:?}");
 }

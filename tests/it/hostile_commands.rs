@@ -1,4 +1,4 @@
-//! Commands that a misled model might run. Each is run for real behind the wall, as under the
+//! Commands that a misled model might run. Each is run for real in the sandbox, as under the
 //! policy `auto`, and what must not happen is looked for on the system: files, listeners, processes.
 //! Beside that each is judged: `H` is on the hard list, `A` asks also under `auto`, `.` runs,
 //! and so does `V`, which needs a view of the file system of its own to be harmless.
@@ -8,7 +8,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Child, Command, Stdio};
 
-use npast::approve::{Approve, Verdict};
+use npast::approve::{Approve, CallVerdict};
 use serde_json::json;
 
 use crate::yard::Yard;
@@ -301,15 +301,15 @@ fn what_must_not_happen_did_not() {
         let command = doors.fill(&yard, command);
         let arguments = json!({"command": command, "timeout": 20});
         let judged = match approvals.judge(terminal, &arguments) {
-            Verdict::Deny(_) => 'H',
-            Verdict::Ask(_) => 'A',
-            Verdict::Allow(_) if *want == 'V' => 'V',
-            Verdict::Allow(_) => '.',
+            CallVerdict::Deny(_) => 'H',
+            CallVerdict::Ask(_) => 'A',
+            CallVerdict::Allow(_) if *want == 'V' => 'V',
+            CallVerdict::Allow(_) => '.',
         };
         if judged != *want {
             wrong.push(format!("{command:?}: judged {judged}, wanted {want}"));
         }
-        // What the hard list stops is run all the same where a wall is: that is what it is for. A
+        // What the hard list stops is run all the same where a sandbox is: that is what it is for. A
         // fork bomb and a shutdown would be noticed by others.
         let others = ["shutdown", ":()", "kill(-1", "kill -9 -1", "/dev/sda"];
         if !enforced.holds()
@@ -343,7 +343,7 @@ fn what_must_not_happen_did_not() {
     }
 }
 
-/// The test above can see what it looks for: without a wall the same commands do it.
+/// The test above can see what it looks for: without a sandbox the same commands do it.
 #[test]
 fn without_a_wall_the_same_checks_see_the_harm() {
     let yard = Yard::default();
@@ -370,7 +370,7 @@ fn without_a_wall_the_same_checks_see_the_harm() {
         "kill -9 @pid; while kill -0 @pid && ! grep -q Z /proc/@pid/stat; do :; done",
     );
     assert_eq!(how, Some("a process outside was ended"));
-    // Also without a wall nothing outlives its command, and no secret is in the environment.
+    // Also without a sandbox nothing outlives its command, and no secret is in the environment.
     let (answer, _) = call("5", "(setsid sleep 98764@me >/dev/null 2>&1 &); env");
     assert!(!answer.text.contains("PRIVATE-KEY-7261"), "{}", answer.text);
     assert!(

@@ -2,8 +2,8 @@
 //! next turn goes on after it. The engine does not wait for the key, so each test presses it inside
 //! a long stretch and looks at what was reached.
 
-use npast::agent::{Conversation, Event, Input, Open, TurnOptions};
-use npast::chat::{Message, Script};
+use npast::agent::{Conversation, Event, Input, TurnOptions, WhichSession};
+use npast::chat::{Message, ReplyScript};
 use npast::ledger::Finish;
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use crate::witness::{Reader, Stored};
 const LONG: usize = 6000;
 
 fn say(talk: &mut Conversation, words: &str, line: &str, cancel: &dyn Fn(&Event) -> bool) -> Said {
-    let mut script = Script::read(line.as_bytes()).expect("a script");
+    let mut script = ReplyScript::read(line.as_bytes()).expect("a script");
     let input = Input::Text(words.to_owned());
     let options = TurnOptions::default();
     turn(talk, input, &options, Some(&mut script), cancel).expect("a turn")
@@ -31,7 +31,7 @@ fn cut(class: Class, raw: &str, press: &dyn Fn(&Event) -> bool) -> (Message, Str
     let line = json!({ "text": raw }).to_string();
     let (said, before) = {
         let engine = desk.engine().expect("an engine");
-        let talk = engine.conversation(Open::Named("work".to_owned()), desk.new_session());
+        let talk = engine.conversation(WhichSession::Named("work".to_owned()), desk.new_session());
         let mut talk = talk.expect("a session");
         let said = say(&mut talk, "Hello.", &line, press);
         assert!(talk.info().unfinished);
@@ -63,7 +63,7 @@ fn cut(class: Class, raw: &str, press: &dyn Fn(&Event) -> bool) -> (Message, Str
     reader.render(&before);
 
     let engine = desk.engine().expect("an engine");
-    let talk = engine.conversation(Open::Named("work".to_owned()), desk.new_session());
+    let talk = engine.conversation(WhichSession::Named("work".to_owned()), desk.new_session());
     let mut talk = talk.expect("a session");
     let next = say(&mut talk, "Go on.", r#"{"content":"Fine."}"#, &|_| false);
     let n = next.receipt();

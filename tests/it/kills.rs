@@ -11,10 +11,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use npast::agent::{Input, Open};
-use npast::chat::Script;
+use npast::agent::{Input, WhichSession};
+use npast::chat::ReplyScript;
 use npast::ledger::{Finish, Token};
-use npast::session::{Db, State};
+use npast::session::{Db, MessageState};
 use serde_json::{Value, json};
 
 use crate::model::Class;
@@ -423,7 +423,7 @@ impl<'a> Siege<'a> {
         }
         let (row, _) = stored.last();
         if row.role == "user" {
-            assert_eq!(row.state, State::Open);
+            assert_eq!(row.state, MessageState::Open);
             return Left::Message;
         }
         let span = row.span.expect("a span");
@@ -499,13 +499,13 @@ impl<'a> Siege<'a> {
         twin.system = self.program.desk.system.clone();
         twin.limit = 16_384;
         let engine = twin.engine().expect("an engine");
-        let open = Open::Named(SESSION.to_owned());
+        let open = WhichSession::Named(SESSION.to_owned());
         let mut talk = engine
             .conversation(open, twin.new_session())
             .expect("a session");
         let mut say = |words: &str, line: Option<&Value>| {
             let mut script =
-                line.map(|l| Script::read(l.to_string().as_bytes()).expect("a script"));
+                line.map(|l| ReplyScript::read(l.to_string().as_bytes()).expect("a script"));
             let options = match line {
                 Some(_) => Default::default(),
                 None => talk::greedy(24),

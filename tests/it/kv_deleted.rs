@@ -83,7 +83,7 @@ fn what_is_sampled_after_kv_was_deleted_follows_the_same_tokens_on_every_class()
         let said = turn("Three.");
         let after = desk.stored("work");
         assert!(after.ledger.starts_with(&before.ledger), "{class:?}");
-        let bodies = |m: &[npast::session::Message]| -> Vec<_> {
+        let bodies = |m: &[npast::session::StoredMessage]| -> Vec<_> {
             m.iter()
                 .map(|m| (m.seq, m.body.clone(), m.finish, m.span))
                 .collect()

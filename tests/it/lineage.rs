@@ -1,11 +1,11 @@
 //! Forks: a session that begins with what another one has, shares its KV, and goes its own way.
 
-use npast::kv::{Folder, Limits};
+use npast::kv::{KvFolder, StoreLimits};
 use npast::session::Db;
 
 use crate::model::Class;
 use crate::retries::{facts, open, retry, say};
-use crate::talk::{Desk, greedy};
+use crate::talk::{Desk, Talk, greedy};
 use crate::witness::{Reader, Stored, delete_kv};
 
 fn desk(class: Class) -> Desk {
@@ -19,7 +19,7 @@ fn fork(desk: &Desk, name: &str, keep: Option<usize>) {
     let db = Db::open(&desk.home.join("npast.db")).expect("npast.db");
     let row = db.find("work").expect("a query").expect("a session");
     let child = npast::agent::fork(&db, &row, Some(name), keep).expect("a fork");
-    let folder = Folder::open(&desk.home.join("kv"), Limits::default()).expect("the folder");
+    let folder = KvFolder::open(&desk.home.join("kv"), StoreLimits::default()).expect("the folder");
     let decoded = child.forked.expect("a fork") - db.pending(child.id).expect("a session");
     let ledger = db.ledger(row.id).expect("a ledger");
     let owner = npast::agent::kv_owner(child.id);
@@ -52,7 +52,8 @@ fn the_first_turn_of_a_fork_costs_its_own_tokens_in_the_same_process_and_after_a
             } else {
                 let child = talk.fork(Some("aside"), None).expect("a fork");
                 assert_eq!(child.forked, Some(parent.ledger.len()));
-                (_, talk) = (talk.close(), engine_session(&engine, &desk, "aside"));
+                talk.close().expect("a close");
+                talk = Talk::open(&engine, &desk, "aside").expect("a session");
             }
             let said = say(&mut talk, "Three.");
             let mut want = facts(&three);
@@ -71,16 +72,6 @@ fn the_first_turn_of_a_fork_costs_its_own_tokens_in_the_same_process_and_after_a
     }
 }
 
-fn engine_session(
-    engine: &npast::agent::Engine,
-    desk: &Desk,
-    name: &str,
-) -> npast::agent::Conversation {
-    let open = npast::agent::Open::Named(name.to_owned());
-    let talk = engine.conversation(open, desk.new_session());
-    talk.expect("a session")
-}
-
 #[test]
 fn what_a_fork_needs_is_kept_when_its_parent_goes_on_and_the_rest_is_collected() {
     for class in Class::ALL {
@@ -96,7 +87,7 @@ fn what_a_fork_needs_is_kept_when_its_parent_goes_on_and_the_rest_is_collected()
         say(&mut talk, "Three.");
         talk.close().expect("a close");
         drop(engine);
-        let kv = Folder::open(&desk.home.join("kv"), Limits::default()).expect("the folder");
+        let kv = KvFolder::open(&desk.home.join("kv"), StoreLimits::default()).expect("the folder");
         let kv = kv.expect("a folder");
         kv.collect().expect("a collection");
         drop(kv);
@@ -119,7 +110,7 @@ fn a_fork_of_the_first_turns_goes_on_from_there_on_every_class() {
     for class in Class::ALL {
         for keep in [0, 1] {
             let desk = desk(class);
-            let (_engine, mut talk) = open(&desk, "work");
+            let (engine, mut talk) = open(&desk, "work");
             let one = say(&mut talk, "One.").receipt().clone();
             let head = Stored::of(&desk, "work").messages[0]
                 .span
@@ -133,7 +124,7 @@ fn a_fork_of_the_first_turns_goes_on_from_there_on_every_class() {
             };
             assert_eq!(child.forked, Some(boundary), "{class:?}");
             talk.close().expect("a close");
-            let mut talk = engine_session(&_engine, &desk, "aside");
+            let mut talk = Talk::open(&engine, &desk, "aside").expect("a session");
             let r = say(&mut talk, "Three.").receipt().clone();
             assert_eq!(r.miss, None, "{class:?}, {keep} turns: {r:?}");
             assert!(r.evaluated <= r.appended, "{class:?}: {r:?}");
@@ -166,7 +157,7 @@ fn a_fork_to_a_taken_or_a_bad_name_or_past_the_end_is_refused() {
     let desk = desk(Class::Dense);
     let (_engine, mut talk) = open(&desk, "work");
     say(&mut talk, "One.");
-    let refused = |name: Option<&str>, keep| {
+    let mut refused = |name: Option<&str>, keep| {
         let error = talk.fork(name, keep).expect_err("a refusal");
         (error.to_string(), error.exit())
     };

@@ -50,7 +50,11 @@ mod agent_sessions;
 mod agent_states;
 mod agent_turns;
 mod asides;
+#[cfg(unix)]
+mod attached;
 mod bad_days;
+#[cfg(unix)]
+mod besides;
 mod boundaries;
 #[cfg(unix)]
 mod chats;
@@ -59,6 +63,7 @@ mod command_lines;
 mod compressions;
 mod conversations;
 mod crashes;
+mod crons;
 mod damage;
 mod damaged_sessions;
 mod deep;
@@ -77,23 +82,38 @@ mod frozen_head;
 mod full_disk;
 #[cfg(unix)]
 mod gateway_apis;
+#[cfg(unix)]
+mod gateway_completions;
+#[cfg(unix)]
 mod gateway_doors;
+#[cfg(unix)]
 mod gateway_lives;
+#[cfg(unix)]
+mod gateway_peers;
+#[cfg(unix)]
+mod gateway_sessions;
+#[cfg(unix)]
+mod goes_on;
+#[cfg(unix)]
+mod hermes;
 mod histories;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod hostile_commands;
+mod idle;
 mod interrupts;
 mod kills;
 mod kv_deleted;
 mod lineage;
 #[cfg(unix)]
 mod locked;
+mod long;
 mod mcp;
 mod merging;
 #[cfg(target_os = "linux")]
 mod neighbours;
 mod new_tokens;
+mod odds;
 mod one_version;
 #[cfg(unix)]
 mod own_models;
@@ -103,6 +123,7 @@ mod plain_replies;
 mod planted_repositories;
 mod policies;
 mod portable;
+mod prunes;
 mod pulls;
 mod random_orders;
 mod random_talks;
@@ -118,6 +139,8 @@ mod schemas_in_use;
 #[cfg(target_os = "linux")]
 mod secrets;
 #[cfg(unix)]
+#[cfg(unix)]
+mod served;
 mod setup;
 mod sharing;
 mod snapshots;
@@ -131,6 +154,7 @@ mod templates;
 #[cfg(target_os = "linux")]
 mod terminals;
 mod thinking;
+mod trajectories;
 #[cfg(unix)]
 mod typing;
 mod undos;

@@ -10,8 +10,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use npast::tools::{
-    Answer, Limits, MemoryEdit, Registry, Results, Room, Secrets, ServerConfig, Servers,
-    SessionHit, Surroundings, TodoItem, ToolHost, results,
+    CallContext, MemoryEdit, Registry, ResultLimits, Results, Secrets, ServerConfig,
+    ServerSurroundings, Servers, SessionHit, TodoItem, ToolAnswer, ToolHost, results,
 };
 use serde_json::{Value, json};
 
@@ -105,7 +105,7 @@ fn start(name: &str, args: impl Fn(&Path) -> Vec<String>) -> Option<Place> {
     };
     let mut servers = Servers::start(
         &[config],
-        &Surroundings {
+        &ServerSurroundings {
             project: &project,
             env: &[("PATH".into(), std::env::var_os("PATH").expect("a PATH"))],
             command: &|launch| launch.bare(),
@@ -121,13 +121,13 @@ fn start(name: &str, args: impl Fn(&Path) -> Vec<String>) -> Option<Place> {
 }
 
 impl Place {
-    fn call(&self, name: &str, arguments: Value) -> Answer {
-        let room = Room {
+    fn call(&self, name: &str, arguments: Value) -> ToolAnswer {
+        let room = CallContext {
             project: &self.folder.path().join("project"),
             temp: &self.folder.path().join("temp"),
             results: &Results::new(&self.folder.path().join("temp"), results::MOST, None),
             secret: &Secrets::default(),
-            limits: Limits::default(),
+            limits: ResultLimits::default(),
             granted: None,
             call: "c1",
             cancel: &AtomicBool::new(false),
@@ -153,15 +153,15 @@ fn the_reference_server_everything_is_called_like_any_tool() {
     );
     assert_eq!(
         place.call("everything_echo", json!({"message": "hällo"})),
-        Answer::good("Echo: hällo")
+        ToolAnswer::good("Echo: hällo")
     );
     assert_eq!(
         place.call("everything_get-sum", json!({"a": 2, "b": 40})),
-        Answer::good("The sum of 2 and 40 is 42.")
+        ToolAnswer::good("The sum of 2 and 40 is 42.")
     );
     assert_eq!(
         place.call("everything_get-sum", json!({"a": 2, "b": "x"})),
-        Answer::bad(
+        ToolAnswer::bad(
             "everything_get-sum cannot be called like this: \"b\" must be number, and is the \
              string \"x\"."
         )
@@ -187,7 +187,7 @@ fn the_reference_server_everything_is_called_like_any_tool() {
         folder,
         servers: Servers::start(
             &[],
-            &Surroundings {
+            &ServerSurroundings {
                 project: Path::new("/"),
                 env: &[],
                 command: &|launch| launch.bare(),
@@ -222,7 +222,7 @@ fn the_reference_server_filesystem_works_in_the_project_and_not_outside() {
         "from a server\n"
     );
     let read = place.call("filesystem_read_text_file", json!({"path": path}));
-    assert_eq!(read, Answer::good("from a server\n"));
+    assert_eq!(read, ToolAnswer::good("from a server\n"));
     let outside = place.call(
         "filesystem_read_text_file",
         json!({"path": "/etc/hostname"}),

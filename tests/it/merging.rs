@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use npast::kv::{Merged, Part};
+use npast::kv::{Merged, PayloadPart};
 use npast::llama::{CacheType, Context, ContextOptions, Seq};
-use npast::slot::Memory;
+use npast::slot::SlotMemory;
 
 use crate::model::Class;
 use crate::rig::{Cost, Rig, Rows, Settings, cost, load, tokens};
@@ -26,7 +26,7 @@ fn joined_exports_are_the_export_of_the_whole_byte_for_byte() {
             };
             let ctx = Context::new(&load(class, Settings::default().weights), &options)
                 .expect("a context");
-            let mut memory = Memory::probe(ctx).expect("a memory");
+            let mut memory = SlotMemory::probe(ctx).expect("a memory");
             for (i, batch) in long.chunks(32).enumerate() {
                 let decoded = memory.ctx().decode(Seq::Main, i * 32, batch, false);
                 decoded.expect("a decode");
@@ -43,10 +43,10 @@ fn joined_exports_are_the_export_of_the_whole_byte_for_byte() {
                     .windows(2)
                     .map(|w| memory.segment(w[0], w[1]).expect("a segment"))
                     .collect();
-                let mut parts: Vec<Part<'_>> = cuts
+                let mut parts: Vec<PayloadPart<'_>> = cuts
                     .windows(2)
                     .zip(&payloads)
-                    .map(|(w, payload)| Part {
+                    .map(|(w, payload)| PayloadPart {
                         p0: w[0],
                         p1: w[1],
                         payload,

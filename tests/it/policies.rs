@@ -3,8 +3,8 @@
 
 use npast::agent::{Input, Policy};
 use npast::chat::Message;
-use npast::chat::battery::Mode;
-use npast::chat::template::Frame;
+use npast::chat::battery::RenderMode;
+use npast::chat::template::TemplateFrame;
 use npast::ledger::{Token, common_prefix};
 
 use crate::gallery::{self, Sample};
@@ -21,12 +21,12 @@ fn say(desk: &Desk, words: &str, reply: &str) -> Said {
 /// What the template makes of all messages but the last reply, generation prompt included.
 fn rendered(sample: &Sample, stored: &Stored) -> Vec<Token> {
     let (template, _) = sample.examined();
-    let frame = Frame {
+    let frame = TemplateFrame {
         system: stored.session.system.clone(),
         tools: stored.session.tools.clone(),
         thinking: true,
         started_ms: stored.session.started_ms,
-        ..Frame::default()
+        ..TemplateFrame::default()
     };
     let mut messages = stored.canonical();
     messages.pop();
@@ -107,7 +107,7 @@ fn a_template_that_can_only_be_rendered_whole_names_its_breaks_on_every_class() 
     let sample = numbered();
     let (template, _) = sample.examined();
     assert!(
-        matches!(template.battery().mode, Mode::Fallback { .. }),
+        matches!(template.battery().mode, RenderMode::Fallback { .. }),
         "{:?}",
         template.battery()
     );

@@ -5,7 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use npast::models::{Access, Client, Error, Places, Pulled, Source, Step, pull};
+use npast::models::{
+    HubAccess, HubClient, ModelPlaces, ModelsError, PullSource, PullStep, Pulled, pull,
+};
 
 use crate::lying::{Asked, COMMIT, Reply, Server, hub, listing, sum};
 use crate::model::{self, Class};
@@ -28,29 +30,29 @@ impl Machine {
         self.dir.path().join("cache")
     }
 
-    fn places(&self) -> Places {
+    fn places(&self) -> ModelPlaces {
         let cache = self.cache();
         let env = |name: &str| (name == "HF_HUB_CACHE").then(|| cache.clone().into());
-        Places::find(self.dir.path().join("models"), &env)
+        ModelPlaces::find(self.dir.path().join("models"), &env)
     }
 
     fn watched(
         &self,
         server: &Server,
         given: &str,
-        watch: &mut dyn FnMut(Step<'_>) -> bool,
-    ) -> Result<Pulled, Error> {
-        let client = Client::new(Access {
+        watch: &mut dyn FnMut(PullStep<'_>) -> bool,
+    ) -> Result<Pulled, ModelsError> {
+        let client = HubClient::new(HubAccess {
             endpoint: server.url.clone(),
             token: self.token.clone(),
             proxy: false,
             pause: Duration::ZERO,
         });
-        let source = Source::parse(given, &server.url).expect("a source");
+        let source = PullSource::parse(given, &server.url).expect("a source");
         pull(&self.places(), &client, &source, &mut |step| watch(step))
     }
 
-    fn pull(&self, server: &Server, given: &str) -> Result<Pulled, Error> {
+    fn pull(&self, server: &Server, given: &str) -> Result<Pulled, ModelsError> {
         self.watched(server, given, &mut |_| true)
     }
 
@@ -240,7 +242,7 @@ fn of_what_a_server_lies_about_nothing_is_ever_used() {
         (
             "packed bytes",
             |_, b| Reply::new(200, b).with("Content-Encoding", "br"),
-            "is not what it should be: the server packs it",
+            "is not what it should be: the server compresses it",
         ),
         (
             "another part, always",
@@ -278,7 +280,7 @@ fn of_what_a_server_lies_about_nothing_is_ever_used() {
         assert!(error.to_string().contains(want), "{what}: {error}");
         assert!(error.hint().is_some(), "{what}");
         match error {
-            Error::Wrong { .. } => machine.nothing(what),
+            ModelsError::Wrong { .. } => machine.nothing(what),
             _ => machine.nothing_used(what),
         }
         assert!(server.count("/resolve/") <= 10, "{what}: it asked for ever");
@@ -316,7 +318,7 @@ fn a_server_that_refuses_is_said_in_words_with_what_to_do() {
     });
     let error = Machine::new().pull(&server, "hf:o/r").expect_err("busy");
     assert!(
-        matches!(error, Error::Status { status: 429, .. }),
+        matches!(error, ModelsError::Status { status: 429, .. }),
         "{error}"
     );
     assert_eq!(server.count("/resolve/"), 1);
@@ -404,11 +406,11 @@ fn a_pull_that_was_stopped_goes_on_where_it_ended() {
     let bytes = tiny(Class::Dense);
     let server = hub(&[("m.gguf", bytes.clone())], |_| None);
     let machine = Machine::new();
-    let mut stop = |step: Step<'_>| !matches!(step, Step::Have(have) if have > 0);
+    let mut stop = |step: PullStep<'_>| !matches!(step, PullStep::Have(have) if have > 0);
     let error = machine
         .watched(&server, "hf:o/r", &mut stop)
         .expect_err("stopped");
-    assert!(matches!(error, Error::Interrupted), "{error}");
+    assert!(matches!(error, ModelsError::Interrupted), "{error}");
     machine.nothing_used("stopped");
     let came = machine.cache().join("models--o--r/blobs");
     let came = came.join(format!("{}.incomplete", sum(&bytes)));
@@ -438,7 +440,7 @@ fn a_beginning_that_was_damaged_or_is_too_long_costs_a_new_start_and_nothing_els
         let first = machine.pull(&server, "hf:o/r");
         let pulled = match first {
             Ok(pulled) => pulled,
-            Err(Error::Wrong { .. }) => {
+            Err(ModelsError::Wrong { .. }) => {
                 machine.nothing("damaged");
                 machine.pull(&server, "hf:o/r").expect("a model")
             }
@@ -477,7 +479,7 @@ fn an_address_comes_into_the_models_folder_and_its_sum_is_checked() {
     let machine = Machine::new();
     let wrong = format!("{}/a/m.gguf#sha256={}", server.url, "0".repeat(64));
     let error = machine.pull(&server, &wrong).expect_err("a wrong sum");
-    assert!(matches!(error, Error::Wrong { .. }), "{error}");
+    assert!(matches!(error, ModelsError::Wrong { .. }), "{error}");
     machine.nothing("a wrong sum");
 
     let right = format!("{}/a/m.gguf#sha256={}", server.url, sum(&bytes));

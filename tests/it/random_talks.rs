@@ -2,10 +2,10 @@
 //! changes (1), no more is evaluated than is new unless the receipt says why (2), and the template
 //! renders whatever was left (5).
 
-use npast::agent::{Conversation, Engine, Event, Input, Open, TurnOptions};
-use npast::chat::{Message, Script};
+use npast::agent::{Conversation, Engine, Event, Input, TurnOptions, WhichSession};
+use npast::chat::{Message, ReplyScript};
 use npast::ledger::{Finish, Token, common_prefix};
-use npast::session::State;
+use npast::session::MessageState;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -141,7 +141,7 @@ impl Story {
             seen.set(seen.get() + 1);
             seen.get() == cancel_at
         };
-        let mut script = Script::read(line.as_bytes()).expect("a script");
+        let mut script = ReplyScript::read(line.as_bytes()).expect("a script");
         let (_, talk) = self.running.as_mut().expect("a process");
         let options = TurnOptions::default();
         turn(talk, input, &options, Some(&mut script), &press).ok()
@@ -194,7 +194,7 @@ impl Story {
                     .stored
                     .messages
                     .last()
-                    .is_some_and(|m| m.state == State::Open);
+                    .is_some_and(|m| m.state == MessageState::Open);
                 let said = self.run(Input::Open, &whole, 0);
                 assert_eq!(
                     said.is_some(),
@@ -238,7 +238,7 @@ impl Story {
                     seen.set(seen.get() + 1);
                     seen.get() == *at
                 };
-                let mut script = Script::read(whole.as_bytes()).expect("a script");
+                let mut script = ReplyScript::read(whole.as_bytes()).expect("a script");
                 let (_, talk) = self.running.as_mut().expect("a process");
                 let said = turn_with(talk, &press, &mut |talk, cancel, on| {
                     talk.retry(&TurnOptions::default(), None, Some(&mut script), cancel, on)
@@ -310,7 +310,7 @@ impl Story {
 
 fn open(desk: &Desk) -> (Engine, Conversation) {
     let engine = desk.engine().expect("an engine");
-    let talk = engine.conversation(Open::Named("work".to_owned()), desk.new_session());
+    let talk = engine.conversation(WhichSession::Named("work".to_owned()), desk.new_session());
     (engine, talk.expect("a session"))
 }
 

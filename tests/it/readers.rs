@@ -6,8 +6,8 @@ use std::io::{BufRead, BufReader, PipeReader, Write};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use npast::agent::{Event, Input};
-use npast::chat::Script;
+use npast::agent::{Event, Input, WhichSession};
+use npast::chat::ReplyScript;
 use npast::ledger::Finish;
 use npast::session::Db;
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,7 +15,6 @@ use serde_json::json;
 
 use crate::model::Class;
 use crate::program::Program;
-use crate::retries::open;
 use crate::screen::Screen;
 use crate::talk::{Desk, turn};
 use crate::witness::{Reader, Stored};
@@ -73,13 +72,16 @@ fn interrupt(child: &Child) {
 #[test]
 fn nothing_is_shown_before_it_is_stored() {
     let desk = Desk::new(Class::Dense, None);
-    let (_engine, mut talk) = open(&desk, "work");
+    // A client of the service hears of it later, when it may be stored meanwhile.
+    let engine = desk.engine().expect("an engine");
+    let talk = engine.conversation(WhichSession::Named("work".to_owned()), desk.new_session());
+    let mut talk = talk.expect("a session");
     let reader = Reader::of(&desk);
     let db = Db::open(&desk.home.join("npast.db")).expect("npast.db");
     let id = db.find("work").expect("a query").expect("the session").id;
     let text: String = (0..150).map(|i| format!("{i}, ")).collect();
     let mut script =
-        Script::read(json!({ "text": text }).to_string().as_bytes()).expect("a script");
+        ReplyScript::read(json!({ "text": text }).to_string().as_bytes()).expect("a script");
     let shown = std::cell::RefCell::new(String::new());
     let input = Input::Text("Count.".to_owned());
     turn(

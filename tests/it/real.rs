@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use npast::agent::{Conversation, Engine, Input, Open, Options};
+use npast::agent::{Conversation, Engine, Input, Options, WhichSession};
 use npast::ledger::Token;
 use npast::llama::{CacheType, ContextOptions, Model, ModelOptions};
 use serde_json::Value;
@@ -34,7 +34,7 @@ const SAID: [&str; 5] = [
     "Write a sentence about the first of them.",
     "How many hours does a day have?",
 ];
-const STORY: &str = "Tell me a long story about a lighthouse keeper and a storm.";
+const STORY: &str = "Tell me a long story about a lighthouse supervisor and a storm.";
 /// Tokens of a reply.
 const REPLY: usize = 32;
 const CONTEXT: usize = 8192;
@@ -341,7 +341,7 @@ fn first_token(program: &Program, more: &[&str]) -> (f64, Value) {
 
 fn open(engine: &Engine, desk: &Desk, session: &str) -> Conversation {
     engine
-        .conversation(Open::Named(session.to_owned()), desk.new_session())
+        .conversation(WhichSession::Named(session.to_owned()), desk.new_session())
         .expect("a session")
 }
 

@@ -83,7 +83,7 @@ fn a_restart_of_which_any_state_is_refused_evaluates_and_goes_on_on_every_class(
                 break;
             };
             found.push(start);
-            // It is set aside like a damaged file, and what stands before it is used.
+            // It goes to quarantine like a damaged file, and what stands before it is used.
             let aside = std::fs::read_dir(home.path().join("quarantine"));
             let aside = aside.map_or(0, Iterator::count);
             assert_eq!(aside, usize::from(start < whole), "{what}");

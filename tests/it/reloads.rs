@@ -2,7 +2,7 @@
 //! small differences of form. Whatever the form, only the new message is evaluated; whatever differs in
 //! meaning is noticed at its message.
 
-use npast::agent::{Conversation, Engine, Input, Open, Receipt};
+use npast::agent::{Conversation, Engine, Input, Receipt, WhichSession};
 use npast::chat::Message;
 use serde_json::{Value, json};
 
@@ -137,11 +137,11 @@ fn plain(desk: &Desk, forms: usize) -> (Vec<usize>, Stored) {
         ..desk.new_session()
     };
     let mut talk = engine
-        .conversation(Open::Named("plain".into()), new)
+        .conversation(WhichSession::Named("plain".into()), new)
         .expect("a session");
     let mut costs = Vec::new();
     let mut say = |talk: &mut Conversation, input: Input, reply: String| {
-        let mut script = npast::chat::Script::read(reply.as_bytes()).expect("a script");
+        let mut script = npast::chat::ReplyScript::read(reply.as_bytes()).expect("a script");
         let said = turn(talk, input, &greedy(1000), Some(&mut script), &|_| false);
         costs.push(said.expect("a turn").receipt().evaluated);
     };

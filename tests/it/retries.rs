@@ -1,36 +1,34 @@
 //! Another reply to the same prompt: nothing is evaluated, another seed draws it, and the reply
 //! before it is kept.
 
-use npast::agent::{Conversation, Engine, Input, Open, Receipt, TurnOptions};
-use npast::chat::Script;
+use npast::agent::{Input, Receipt, TurnOptions};
+use npast::chat::ReplyScript;
 use npast::ledger::Finish;
 use npast::llama::Sampling;
-use npast::session::{State, Why};
-use npast::slot::{Cause, Kind};
+use npast::service::Service;
+use npast::session::{MessageState, Why};
+use npast::slot::{CallKind, Cause};
 
 use crate::model::Class;
 use crate::rig::{Rig, cost, tokens};
-use crate::talk::{Desk, Said, branches, greedy, turn, turn_with};
+use crate::talk::{Desk, Said, Talk, branches, greedy};
 use crate::witness::{Reader, Stored};
 
-pub fn open(desk: &Desk, name: &str) -> (Engine, Conversation) {
-    let engine = desk.engine().expect("an engine");
-    let talk = engine.conversation(Open::Named(name.to_owned()), desk.new_session());
-    let talk = talk.expect("a session");
-    (engine, talk)
+pub fn open(desk: &Desk, name: &str) -> (Service, Talk) {
+    let service = desk.service().expect("a service");
+    let talk = Talk::open(&service, desk, name).expect("a session");
+    (service, talk)
 }
 
-pub fn say(talk: &mut Conversation, words: &str) -> Said {
+pub fn say(talk: &mut Talk, words: &str) -> Said {
     let input = Input::Text(words.to_owned());
-    turn(talk, input, &greedy(24), None, &|_| false).expect("a turn")
+    talk.turn(input, &greedy(24), None).expect("a turn")
 }
 
-pub fn retry(talk: &mut Conversation, options: &TurnOptions, script: Option<&str>) -> Said {
-    let mut script = script.map(|text| Script::read(text.as_bytes()).expect("a script"));
-    turn_with(talk, &|_| false, &mut |talk, cancel, on| {
-        talk.retry(options, None, script.as_mut(), cancel, on)
-    })
-    .expect("another reply")
+pub fn retry(talk: &mut Talk, options: &TurnOptions, script: Option<&str>) -> Said {
+    let script = script.map(|text| ReplyScript::read(text.as_bytes()).expect("a script"));
+    let said = talk.retry(options, script.as_ref());
+    said.expect("another reply")
 }
 
 /// What a receipt says but its number and its times.
@@ -52,7 +50,8 @@ fn free(prompt: usize, restored: bool, generated: usize) -> Receipt {
         false => (prompt, 0),
     };
     Receipt {
-        kind: Kind::Turn,
+        kind: CallKind::Turn,
+        job: None,
         call: 0,
         context: prompt + generated - 1,
         kept,
@@ -119,7 +118,7 @@ fn a_reply_sampled_again_that_is_cut_and_goes_on_says_no_token_of_the_one_before
                 drop(engine);
                 (engine, talk) = open(&desk, "work");
             }
-            let more = turn(&mut talk, Input::Continue, &greedy(4), None, &|_| false);
+            let more = talk.turn(Input::Continue, &greedy(4), None);
             let more = more.expect("the reply goes on").receipt().clone();
             assert_eq!(more.prompt(), prompt + 4, "{class:?}: {more:?}");
             assert_eq!(more.appended, 0, "{class:?}, restart {restart}: {more:?}");
@@ -217,7 +216,7 @@ fn another_try_draws_from_another_seed_also_after_a_restart() {
         let desk = Desk::new(Class::Dense, None);
         let (mut engine, mut talk) = open(&desk, "work");
         let hello = Input::Text("Hello.".to_owned());
-        let said = turn(&mut talk, hello, &drawn, None, &|_| false).expect("a turn");
+        let said = talk.turn(hello, &drawn, None).expect("a turn");
         let mut texts = vec![said.text];
         for _ in 0..3 {
             if restart {
@@ -272,18 +271,19 @@ fn a_crash_between_the_cut_and_the_reply_leaves_a_message_to_be_answered() {
         let row = npast.find("work").expect("a query").expect("a session");
         let messages = npast.messages(row.id).expect("messages");
         let mut unit = npast.begin(row.id).expect("a unit");
-        let cut = npast::session::Cut {
+        let cut = npast::session::CutPoint {
             after: Some(messages[0].id),
             at: said.receipt().prompt(),
             pending: 0,
         };
         unit.abandon(cut, Why::Retry).expect("a cut");
-        unit.set_state(messages[0].id, State::Open).expect("open");
+        unit.set_state(messages[0].id, MessageState::Open)
+            .expect("open");
         unit.commit().expect("a commit");
         drop((talk, engine));
         let (_engine, mut talk) = open(&desk, "work");
         assert_eq!(talk.info().open_message.as_deref(), Some("Hello there."));
-        let again = turn(&mut talk, Input::Open, &greedy(24), None, &|_| false).expect("a turn");
+        let again = talk.turn(Input::Open, &greedy(24), None).expect("a turn");
         assert_eq!(again.text, said.text, "{class:?}");
         // All of the prompt was decoded. Where its end is no state that is kept, it is read again.
         let r = again.receipt();
@@ -303,9 +303,7 @@ fn a_crash_between_the_cut_and_the_reply_leaves_a_message_to_be_answered() {
 fn there_must_be_a_reply_to_be_sampled_again() {
     let desk = Desk::new(Class::Dense, None);
     let (_engine, mut talk) = open(&desk, "work");
-    let asked = turn_with(&mut talk, &|_| false, &mut |talk, cancel, on| {
-        talk.retry(&greedy(5), None, None, cancel, on)
-    });
+    let asked = talk.retry(&greedy(5), None);
     let error = asked.err().expect("a refusal");
     assert_eq!(
         (error.to_string().as_str(), error.exit()),

@@ -64,8 +64,8 @@ fn a_changed_prefix_names_the_first_differing_token() {
         let handle = rig.handle().clone();
         let (events, _inbox) = tokio::sync::mpsc::unbounded_channel();
         let outcome = handle
-            .call(npast::slot::Call {
-                kind: npast::slot::Kind::Turn,
+            .call(npast::slot::SlotCall {
+                kind: npast::slot::CallKind::Turn,
                 owner: "test".to_owned(),
                 target: npast::slot::Target::whole(changed.clone()),
                 head: 0,
@@ -139,8 +139,8 @@ fn a_target_after_a_prefix_that_is_not_held_any_more_is_compared_whole() {
         rig.say(&other, &tokens(4, 3));
         // The mark's own prefix, then more: none of it is held any more but three tokens.
         let again = [&tokens(1, 200)[..], &tokens(2, 2), &tokens(5, 20)].concat();
-        let after = |mark| npast::slot::Call {
-            kind: npast::slot::Kind::Turn,
+        let after = |mark| npast::slot::SlotCall {
+            kind: npast::slot::CallKind::Turn,
             owner: "test".to_owned(),
             target: npast::slot::Target::after(mark, again.clone()),
             head: 0,

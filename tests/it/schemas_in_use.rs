@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use npast::agent::{Input, Made, Maker};
-use npast::chat::template::{After, Frame};
+use npast::agent::{Input, Maker, OfferedFormat};
+use npast::chat::template::{After, TemplateFrame};
 use npast::ledger::Finish;
-use npast::tools::{Answer, Effect, Room, Spec, Subject, Tool};
+use npast::tools::{CallContext, Effect, Spec, Subject, Tool, ToolAnswer};
 use serde_json::{Map, Value, json};
 
 use crate::agent::{Bench, says, tool};
@@ -21,11 +21,11 @@ fn listed(name: &str, parameters: &Value) -> Value {
     json!({"type": "function", "function": {"name": name, "description": "Does a thing.", "parameters": parameters}})
 }
 
-fn frame(tools: Vec<Value>) -> Frame {
-    Frame {
+fn frame(tools: Vec<Value>) -> TemplateFrame {
+    TemplateFrame {
         system: Some("You are brief.".to_owned()),
         tools: Some(tools.into()),
-        ..Frame::default()
+        ..TemplateFrame::default()
     }
 }
 
@@ -42,7 +42,7 @@ fn peak() -> usize {
         .unwrap_or(0)
 }
 
-fn format(maker: &Maker, frame: &Frame, after: After) -> Made {
+fn format(maker: &Maker, frame: &TemplateFrame, after: After) -> OfferedFormat {
     let made = maker.format(frame, after, &AtomicBool::new(false));
     made.expect("a format").expect("nobody cancels it")
 }
@@ -102,7 +102,7 @@ fn each_schema_of_the_table_is_offered_with_its_parameters() {
                 "{}, {label}: {tools}",
                 sample.name
             );
-            let again = Frame {
+            let again = TemplateFrame {
                 tools: Some(tools.clone()),
                 ..frame
             };
@@ -340,7 +340,7 @@ fn names_that_differ_in_what_rules_cannot_be_called_all_get_through() {
 
 fn echoes() -> Vec<Box<dyn Tool>> {
     vec![tool("echo", Effect::Reads, |a, _| {
-        Answer::good(a["x"].as_str().unwrap_or_default())
+        ToolAnswer::good(a["x"].as_str().unwrap_or_default())
     })]
 }
 
@@ -538,8 +538,8 @@ impl Tool for Counts {
         Subject::Call(arguments.to_string())
     }
 
-    fn run(&self, arguments: &Value, _: &Room<'_>) -> Answer {
-        Answer::good(arguments.to_string())
+    fn run(&self, arguments: &Value, _: &CallContext<'_>) -> ToolAnswer {
+        ToolAnswer::good(arguments.to_string())
     }
 }
 

@@ -1,7 +1,7 @@
 //! One list of secrets for all doors: what the sandbox hides from commands is what file tools refuse,
 //! tried on the same files by both.
 
-use npast::tools::{Limits, Registry, Results, Room, Terminal, built_in, results};
+use npast::tools::{CallContext, Registry, ResultLimits, Results, Terminal, built_in, results};
 use serde_json::json;
 
 use crate::yard::{Nobody, Yard};
@@ -56,18 +56,18 @@ fn commands_and_file_tools_are_refused_the_same_places() {
     // The made-up home lies among temporary files, all of which are hidden from commands: here the
     // rest of the list counts.
     let mut sandbox = yard.sandbox(true);
-    let wall = sandbox.wall.as_mut().expect("a wall");
-    wall.hidden.retain(|place| *place != std::env::temp_dir());
+    let rules = sandbox.rules.as_mut().expect("a sandbox");
+    rules.hidden.retain(|place| *place != std::env::temp_dir());
     let terminal = Terminal::new(sandbox);
     let commands = Registry::new(vec![Box::new(terminal)]).expect("a registry");
     let files = Registry::new(built_in()).expect("a registry");
     let (project, temp, secret) = (yard.at("home/work"), yard.at("home/temp"), yard.secrets());
-    let room = Room {
+    let room = CallContext {
         project: &project,
         temp: &temp,
         results: &Results::new(&temp, results::MOST, None),
         secret: &secret,
-        limits: Limits::default(),
+        limits: ResultLimits::default(),
         granted: None,
         call: "f",
         cancel: &yard.cancel,

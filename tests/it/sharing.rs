@@ -5,12 +5,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use npast::agent::{Done, Event, Info, Input, Open, Passes, Rank, Receipt, TurnOptions, Want};
-use npast::chat::Script;
-use npast::config::{Layer, Places, Settings};
+use npast::agent::{
+    Done, Event, Info, Input, Passes, Rank, Receipt, TurnOptions, Want, WhichSession,
+};
+use npast::chat::ReplyScript;
 use npast::ledger::{Finish, Token};
-use npast::service::{Events, OpenSession, Opening, Projects, Request, Service};
-use npast::slot::{self, Base, Choice, Flow, Fork, Reply};
+use npast::service::{Events, OpenSession, Request, Service, SessionOpening};
+use npast::slot::{self, Base, Flow, Fork, ReplyOptions, TokenChoice};
 use proptest::prelude::*;
 
 use crate::model::Class;
@@ -55,41 +56,28 @@ enum Did {
     Withdrawn,
 }
 
-fn service(desk: &Desk) -> Service {
-    let places = Places {
-        home: desk.home.clone(),
-        config: desk.home.join("config.toml"),
-        config_named: false,
-    };
-    let settings = Settings::new(Layer::default()).expect("settings");
-    let projects = Arc::new(Projects::new(places, settings));
-    Service::new(desk.engine().expect("an engine"), projects, true)
+pub fn service(desk: &Desk) -> Service {
+    desk.service_with(true).expect("a service")
 }
 
 /// Prepared replies of a session. What is sampled may differ where a prefix that others stored shortens
 /// a batch; whose tokens they are may not.
-fn replies(name: &str) -> Script {
+fn replies(name: &str) -> ReplyScript {
     let lines = (0..80).map(|n| {
         let words: String = (0..30).map(|i| format!(" {}", (i * n + 5) % 41)).collect();
         let text = format!("{name} answers {n}:{words}");
         serde_json::json!({ "text": text }).to_string() + "\n"
     });
-    Script::read(lines.collect::<String>().as_bytes()).expect("a script")
+    ReplyScript::read(lines.collect::<String>().as_bytes()).expect("a script")
 }
 
 fn open(service: &Service, desk: &Desk, name: &str) -> OpenSession {
     open_with(service, desk, name, &replies(name))
 }
 
-fn open_with(service: &Service, desk: &Desk, name: &str, script: &Script) -> OpenSession {
-    let opening = Opening {
-        open: Open::Named(name.to_owned()),
-        new: desk.new_session(),
-        agent: false,
-        attended: false,
-        script: Some(script.clone()),
-    };
-    service.open(opening).expect("a session")
+fn open_with(service: &Service, desk: &Desk, name: &str, script: &ReplyScript) -> OpenSession {
+    desk.session(service, name, Some(script))
+        .expect("a session")
 }
 
 /// What a request came to.
@@ -362,12 +350,12 @@ fn a_request_that_waits_for_another_session_is_told_so_and_can_be_interrupted() 
     let service = service(&desk);
     let long: String = (0..600).map(|i| format!("{i}, ")).collect();
     let script = serde_json::json!({ "text": long }).to_string();
-    let busy = Opening {
-        open: Open::Named("busy".to_owned()),
+    let busy = SessionOpening {
+        open: WhichSession::Named("busy".to_owned()),
         new: desk.new_session(),
         agent: false,
         attended: false,
-        script: Some(Script::read(script.as_bytes()).expect("a script")),
+        script: Some(ReplyScript::read(script.as_bytes()).expect("a script")),
     };
     let busy = service.open(busy).expect("a session");
     let other = open(&service, &desk, "other");
@@ -410,8 +398,8 @@ fn side_work(passes: &dyn Passes, begun: &AtomicBool) -> (Vec<Token>, usize) {
             base: Base::Nothing,
             keep: false,
             tokens: (0..4000).map(|i| Token(100 + i * 7 % 150)).collect(),
-            reply: Reply {
-                choice: Choice::Sample {
+            reply: ReplyOptions {
+                choice: TokenChoice::Sample {
                     sampling: greedy(0).sampling,
                     grammar: None,
                     recent: Vec::new(),
@@ -419,13 +407,14 @@ fn side_work(passes: &dyn Passes, begun: &AtomicBool) -> (Vec<Token>, usize) {
                 max_tokens: 8,
                 watch: Box::new(|_| Flow::Continue),
                 observe: None,
+                odds: None,
             },
             cancel,
             events,
         });
         while let Some(event) = inbox.blocking_recv() {
             begun.store(
-                matches!(event, slot::Event::Prefill { .. }),
+                matches!(event, slot::SlotEvent::Prefill { .. }),
                 Ordering::SeqCst,
             );
         }
@@ -538,8 +527,8 @@ fn a_session_that_was_compressed_is_one_session_by_its_old_name_and_its_new_one(
     desk.limit = 2048;
     let service = service(&desk);
     let line = r#"{"job":"compress","content":"Goal: to count. Done: the first ten. Next step: the others."}"#;
-    let opening = Opening {
-        open: Open::Named("work".to_owned()),
+    let opening = SessionOpening {
+        open: WhichSession::Named("work".to_owned()),
         new: desk.new_session(),
         agent: false,
         attended: false,
@@ -553,12 +542,12 @@ fn a_session_that_was_compressed_is_one_session_by_its_old_name_and_its_new_one(
     }
     session.close().wait().expect("a close");
     drop(session);
-    let opening = Opening {
-        open: Open::Named("work".to_owned()),
+    let opening = SessionOpening {
+        open: WhichSession::Named("work".to_owned()),
         new: desk.new_session(),
         agent: false,
         attended: false,
-        script: Some(Script::read(line.as_bytes()).expect("a script")),
+        script: Some(ReplyScript::read(line.as_bytes()).expect("a script")),
     };
     let session = service.open(opening).expect("a session");
     let request = Request::Compress {

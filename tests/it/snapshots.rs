@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use npast::kv::Found;
-use npast::ledger::{Running, Token};
+use npast::kv::StoredPrefix;
+use npast::ledger::{RunningDigest, Token};
 
 use crate::model::Class;
 use crate::rig::{Rig, Settings, Stop, load, tokens};
@@ -33,9 +33,9 @@ fn stored(home: &Path) -> BTreeMap<String, u64> {
     bytes
 }
 
-fn found(rig: &Rig, target: &[Token]) -> Found {
+fn found(rig: &Rig, target: &[Token]) -> StoredPrefix {
     let digest = |at: usize| {
-        let mut running = Running::new(rig.store().fingerprint().hard);
+        let mut running = RunningDigest::new(rig.store().fingerprint().hard);
         running.extend(&target[..at]);
         running.digest()
     };

@@ -10,10 +10,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use npast::kv::{Fingerprint, Limits, Store};
+use npast::kv::{Fingerprint, Store, StoreLimits};
 use npast::ledger::Token;
 use npast::llama::{ContextOptions, Model, ModelOptions};
-use npast::slot::{Call, Cause, Kind, Outcome, Slot, SlotOptions, Target};
+use npast::slot::{CallKind, Cause, Outcome, Slot, SlotCall, SlotOptions, Target};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::model::{self, Class};
@@ -157,9 +157,9 @@ fn open(class: Class, home: &Path, quota: Option<u64>) -> (Slot, Store) {
         serde_json::json!({"soak": class.as_str()}),
         Default::default(),
     );
-    let limits = Limits {
+    let limits = StoreLimits {
         quota_bytes: quota.or(Some(1 << 40)),
-        ..Limits::default()
+        ..StoreLimits::default()
     };
     let store = Store::open(&home.join("kv"), print, limits).expect("a store");
     let model = Arc::new(model.expect("a tiny model"));
@@ -177,8 +177,8 @@ fn turn(slot: &Slot, talks: &mut [Talk], at: usize, round: usize, sum: &mut Sum)
     talk.ledger.extend(tokens(seed, 4 + (at + round) % 9));
     let reply = tokens(seed + 500, 3);
     let (events, _inbox) = unbounded_channel();
-    let answer = slot.handle().call(Call {
-        kind: Kind::Turn,
+    let answer = slot.handle().call(SlotCall {
+        kind: CallKind::Turn,
         owner: format!("talk-{at}"),
         target: Target::whole(talk.ledger.clone()),
         head: HEAD,

@@ -330,7 +330,7 @@ fn a_header_with_changed_bytes_loads_or_is_refused_and_never_ends_the_process() 
     for class in Class::ALL {
         let desk = Desk::new(class, Some(CHATML));
         let whole = std::fs::read(&desk.model).expect("a model");
-        let reader = gguf::Reader::open(&desk.model).expect("a header");
+        let reader = gguf::GgufReader::open(&desk.model).expect("a header");
         // Values of the architecture's keys are where llama.cpp's own numbers come from.
         let keys: Vec<(usize, usize)> = reader
             .entries()

@@ -1,20 +1,18 @@
 //! Several sessions in one process: the prefix that they have in common stays in the slot, the rest
 //! is put back, and nothing is read twice.
 
-use npast::agent::{Engine, Open};
-use npast::kv::{Folder, Limits, Stored as OnDisk};
+use npast::kv::{KvFolder, StoreLimits, StoredShare as OnDisk};
 use npast::ledger::common_prefix;
+use npast::service::Service;
 use npast::session::Db;
 
 use crate::model::Class;
 use crate::retries::{facts, open, say};
-use crate::talk::{Desk, Said};
+use crate::talk::{Desk, Said, Talk};
 use crate::witness::Stored;
 
-fn say_in(engine: &Engine, desk: &Desk, name: &str, words: &str) -> Said {
-    let open = Open::Named(name.to_owned());
-    let talk = engine.conversation(open, desk.new_session());
-    let mut talk = talk.expect("a session");
+fn say_in(service: &Service, desk: &Desk, name: &str, words: &str) -> Said {
+    let mut talk = Talk::open(service, desk, name).expect("a session");
     let said = say(&mut talk, words);
     talk.close().expect("a close");
     said
@@ -32,28 +30,28 @@ fn two_sessions_in_turn_keep_what_they_share_and_restore_the_rest_on_every_class
         for restart in [false, true] {
             let what = format!("{class:?}, restart {restart}");
             let lone = desk(class);
-            let (engine, _talk) = open(&lone, "unused");
+            let (service, _talk) = open(&lone, "unused");
             for words in ["One.", "Two."] {
-                say_in(&engine, &lone, "a", words);
+                say_in(&service, &lone, "a", words);
             }
             let plain = Stored::of(&lone, "a");
-            drop((_talk, engine));
+            drop((_talk, service));
 
             let desk = desk(class);
-            let mut engine = desk.engine().expect("an engine");
-            let first = say_in(&engine, &desk, "a", "One.").receipt().clone();
+            let mut service = desk.service().expect("a service");
+            let first = say_in(&service, &desk, "a", "One.").receipt().clone();
             let head = Stored::of(&desk, "a").messages[0]
                 .span
                 .expect("a span")
                 .start;
-            let other = say_in(&engine, &desk, "b", "Other.").receipt().clone();
+            let other = say_in(&service, &desk, "b", "Other.").receipt().clone();
             assert!(other.kept + other.restored >= head, "{what}: {other:?}");
             assert_eq!(other.miss, None, "{what}");
             if restart {
-                drop(engine);
-                engine = desk.engine().expect("an engine");
+                drop(service);
+                service = desk.service().expect("a service");
             }
-            let back = say_in(&engine, &desk, "a", "Two.");
+            let back = say_in(&service, &desk, "a", "Two.");
             let r = back.receipt();
             let alike = common_prefix(
                 &Stored::of(&desk, "a").ledger,
@@ -75,7 +73,7 @@ fn two_sessions_in_turn_keep_what_they_share_and_restore_the_rest_on_every_class
             want.miss = None;
             assert_eq!(facts(r), want, "{what}");
             assert_eq!(Stored::of(&desk, "a").ledger, plain.ledger, "{what}");
-            drop(engine);
+            drop(service);
         }
     }
 }
@@ -84,22 +82,21 @@ fn two_sessions_in_turn_keep_what_they_share_and_restore_the_rest_on_every_class
 fn a_list_of_sessions_knows_what_of_each_is_stored_and_shared() {
     for class in Class::ALL {
         let desk = desk(class);
-        let engine = desk.engine().expect("an engine");
-        let a = say_in(&engine, &desk, "a", "One.").receipt().clone();
-        let b = say_in(&engine, &desk, "b", "Something else.")
+        let service = desk.service().expect("a service");
+        let a = say_in(&service, &desk, "a", "One.").receipt().clone();
+        let b = say_in(&service, &desk, "b", "Something else.")
             .receipt()
             .clone();
-        let open_a = engine.conversation(Open::Named("a".to_owned()), desk.new_session());
-        let talk = open_a.expect("a session");
+        let mut talk = Talk::open(&service, &desk, "a").expect("a session");
         talk.fork(Some("c"), None).expect("a fork");
         talk.close().expect("a close");
-        drop(engine);
+        drop(service);
         let head = Stored::of(&desk, "a").messages[0]
             .span
             .expect("a span")
             .start;
         let db = Db::open(&desk.home.join("npast.db")).expect("npast.db");
-        let kv = Folder::open(&desk.home.join("kv"), Limits::default()).expect("the folder");
+        let kv = KvFolder::open(&desk.home.join("kv"), StoreLimits::default()).expect("the folder");
         let shelf = kv.expect("a folder").shelf().expect("the index");
         let stored = |name: &str| {
             let row = db.find(name).expect("a query").expect("a session");
@@ -116,11 +113,11 @@ fn a_list_of_sessions_knows_what_of_each_is_stored_and_shared() {
 #[test]
 fn a_session_that_another_process_has_is_refused_and_the_present_one_goes_on() {
     let desk = desk(Class::Dense);
-    let engine = desk.engine().expect("an engine");
-    say_in(&engine, &desk, "a", "One.");
-    let open_a = || engine.conversation(Open::Named("a".to_owned()), desk.new_session());
-    let mut held = open_a().expect("a session");
-    let error = open_a().err().expect("a refusal");
+    let service = desk.service().expect("a service");
+    say_in(&service, &desk, "a", "One.");
+    let mut held = Talk::open(&service, &desk, "a").expect("a session");
+    let another = desk.service().expect("a service");
+    let error = Talk::open(&another, &desk, "a").err().expect("a refusal");
     let pid = std::process::id();
     assert_eq!(
         error.to_string(),

@@ -1,11 +1,11 @@
 //! Laws 1 and 2 with real chat templates: whatever a template would make of thinking, white space
 //! and arguments, each turn in a process of its own evaluates what is new and nothing else.
 
-use npast::agent::{Input, Open};
-use npast::chat::battery::Mode;
+use npast::agent::{Input, WhichSession};
+use npast::chat::battery::RenderMode;
 use npast::chat::message::Role;
-use npast::chat::template::Frame;
-use npast::chat::{Message, Script};
+use npast::chat::template::TemplateFrame;
+use npast::chat::{Message, ReplyScript};
 use npast::ledger::{Finish, Token, common_prefix};
 use npast::llama::Vocab;
 use serde_json::{Value, json};
@@ -128,7 +128,7 @@ fn tell(sample: &Sample, class: Class) -> (Desk, Stored) {
     desk.system = Some("You are brief.".to_owned());
     desk.tools = Some(tools());
     let what = format!("{} {class:?}", sample.name);
-    assert_eq!(template.battery().mode, Mode::Local, "{what}");
+    assert_eq!(template.battery().mode, RenderMode::Local, "{what}");
 
     let (mut rows, mut expected) = (Vec::<Row>::new(), Vec::<Row>::new());
     let (mut context, mut ledger) = (0, Vec::new());
@@ -169,12 +169,12 @@ fn tell(sample: &Sample, class: Class) -> (Desk, Stored) {
 /// user's text in it.
 fn assert_renders(sample: &Sample, stored: &Stored) {
     let (template, _) = sample.examined();
-    let frame = Frame {
+    let frame = TemplateFrame {
         system: stored.session.system.clone(),
         tools: stored.session.tools.clone(),
         thinking: true,
         started_ms: stored.session.started_ms,
-        ..Frame::default()
+        ..TemplateFrame::default()
     };
     let messages = stored.canonical();
     for end in 1..=messages.len() {
@@ -306,14 +306,14 @@ const SPEECHLESS: &[&str] = &["unsloth-mistral-Devstral-Small-2507"];
 /// A conversation for any template, in one process: what it could not do, in sentences.
 fn append_only(sample: &Sample) -> Vec<String> {
     let (template, vocab) = sample.examined();
-    if let Mode::Fallback { reason } = &template.battery().mode {
+    if let RenderMode::Fallback { reason } = &template.battery().mode {
         return vec![format!("fallback: {reason}")];
     }
     let mut desk = Desk::with_model(&sample.model(Class::Dense));
     desk.system = Some("You are brief.".to_owned());
     desk.tools = Some(tools());
     let engine = desk.engine().expect("an engine");
-    let open = Open::Named("work".to_owned());
+    let open = WhichSession::Named("work".to_owned());
     let mut talk = match engine.conversation(open, desk.new_session()) {
         Ok(talk) => talk,
         Err(error) => return vec![format!("start: {error}")],
@@ -328,7 +328,7 @@ fn append_only(sample: &Sample) -> Vec<String> {
         if !thinks && let Some(reply) = reply.as_object_mut() {
             reply.remove("reasoning");
         }
-        let mut script = Script::read(reply.to_string().as_bytes()).expect("a script");
+        let mut script = ReplyScript::read(reply.to_string().as_bytes()).expect("a script");
         let said = talk::turn(&mut talk, input, &greedy(800), Some(&mut script), &|_| {
             false
         });

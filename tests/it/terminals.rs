@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::yard::Yard;
 
-/// The wall is tested elsewhere; these work on systems without one too.
+/// The sandbox is tested elsewhere; these work on systems without one too.
 fn runs(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
     stat.is_ok_and(|s| !s.contains(") Z "))
@@ -75,19 +75,22 @@ fn a_command_that_hangs_is_ended_at_its_time_with_all_it_started() {
     ));
 }
 
-/// The control between npast and a keeper is nobody else's: a program that has it could say how it
-/// ended, and hear npast's orders in the keeper's place. Nor does a program get what npast itself was
+/// The control between npast and a supervisor is nobody else's: a program that has it could say how it
+/// ended, and hear npast's orders in the supervisor's place. Nor does a program get what npast itself was
 /// started with.
 #[test]
 fn a_program_has_its_input_output_and_error_and_no_other_file() {
     let yard = Yard::default();
     let inherited = std::fs::File::open(yard.at("home")).unwrap();
     rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::empty()).unwrap();
-    for walled in [false, true] {
-        let registry = yard.registry(walled);
+    for sandboxed in [false, true] {
+        let registry = yard.registry(sandboxed);
         let command = "ls /proc/$$/fd; true";
         let answer = yard.call(&registry, "fd", &json!({"command": command}));
-        assert_eq!(answer.text, "0\n1\n2\nExit code 0.", "walled: {walled}");
+        assert_eq!(
+            answer.text, "0\n1\n2\nExit code 0.",
+            "sandboxed: {sandboxed}"
+        );
         let command = "for n in {3..9}; do echo '{\"code\":0,\"signal\":null,\"left\":0}' >&$n; done \
                        2>/dev/null; exit 7";
         let answer = yard.call(&registry, "end", &json!({"command": command}));
@@ -95,7 +98,7 @@ fn a_program_has_its_input_output_and_error_and_no_other_file() {
     }
 }
 
-/// The keeper is stopped by its own program, so it hears nothing.
+/// The supervisor is stopped by its own program, so it hears nothing.
 #[test]
 fn nothing_outlives_a_command_whose_keeper_does_not_answer() {
     let yard = Yard::default();
@@ -244,8 +247,8 @@ fn a_wrapped_program_talks_and_ends_with_all_it_started() {
     input.write_all(b"hello\n").unwrap();
     assert_eq!(lines.next().unwrap().unwrap(), "hello");
     assert!(runs(&pid));
-    let keeper = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(keeper, rustix::process::Signal::TERM).unwrap();
+    let supervisor = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(supervisor, rustix::process::Signal::TERM).unwrap();
     child.wait().unwrap();
     assert!(lines.next().is_none());
     assert!(!runs(&pid));

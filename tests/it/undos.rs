@@ -1,13 +1,13 @@
 //! Turns that are taken back and put back: what the next message costs, what it is told, and that
 //! the conversation is the one that never went the other way.
 
-use npast::agent::{Conversation, Receipt};
+use npast::agent::Receipt;
 use npast::ledger::common_prefix;
 use npast::session::Why;
 
 use crate::model::{Class, Options, THINKER, tiny_model};
 use crate::retries::{facts, open, say};
-use crate::talk::{Desk, branches, turn};
+use crate::talk::{Desk, Talk, branches};
 use crate::witness::{Reader, Stored};
 
 /// A conversation of these turns, in one process.
@@ -118,7 +118,7 @@ fn an_undo_in_the_same_process_evaluates_nothing_before_the_boundary_on_every_cl
 }
 
 /// Takes the last turn back in a process of its own, without a model.
-fn undo_stored(desk: &Desk, turns: usize) -> npast::agent::Taken {
+fn undo_stored(desk: &Desk, turns: usize) -> npast::agent::UndoneTurns {
     let mut db = npast::session::Db::open(&desk.home.join("npast.db")).expect("npast.db");
     let row = db.find("work").expect("a query").expect("a session");
     npast::agent::undo(&mut db, &row, turns).expect("an undo")
@@ -265,13 +265,11 @@ fn a_rewritten_history_is_cut_where_it_still_stands_and_rendered_anew() {
     for first in [thought, &cut_short] {
         let mut desk = Desk::with_model(&path);
         desk.policy = npast::agent::Policy::Template;
-        let said = |talk: &mut Conversation, words: &str, reply: &str| {
-            let mut script = npast::chat::Script::read(reply.as_bytes()).expect("a script");
+        let said = |talk: &mut Talk, words: &str, reply: &str| {
+            let script = npast::chat::ReplyScript::read(reply.as_bytes()).expect("a script");
             let input = npast::agent::Input::Text(words.to_owned());
-            turn(talk, input, &Default::default(), Some(&mut script), &|_| {
-                false
-            })
-            .expect("a turn")
+            talk.turn(input, &Default::default(), Some(&script))
+                .expect("a turn")
         };
         let (engine, mut talk) = open(&desk, "plain");
         said(&mut talk, "One?", first);

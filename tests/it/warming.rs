@@ -1,14 +1,14 @@
 //! Before a model is there, the files that the session's restore will want are asked for: they are
 //! read while weights load.
 
-use npast::agent::{AgentError, Input, Open, Options, preflight};
+use npast::agent::{AgentError, Input, Options, WhichSession, preflight};
 
 use crate::model::Class;
 use crate::talk::{Desk, greedy};
 
 /// Bytes that are asked for; `None` where nothing is warmed.
 fn asked(options: &Options, session: &str) -> Result<Option<u64>, AgentError> {
-    let warming = preflight(options, &Open::Named(session.to_owned()), "folder")?;
+    let warming = preflight(options, &WhichSession::Named(session.to_owned()), "folder")?;
     Ok(warming.map(|warming| warming.wait()))
 }
 

@@ -3,10 +3,10 @@
 
 use std::cell::Cell;
 
-use npast::agent::{Conversation, Event, Input, Open, TurnOptions};
-use npast::chat::{Message, Script};
+use npast::agent::{Conversation, Event, Input, TurnOptions, WhichSession};
+use npast::chat::{Message, ReplyScript};
 use npast::ledger::Finish;
-use npast::session::State;
+use npast::session::MessageState;
 
 use crate::endings;
 use crate::model::{Class, Options, THINKER, tiny_model};
@@ -28,13 +28,13 @@ fn long(seed: usize) -> String {
 
 fn open(desk: &Desk) -> (npast::agent::Engine, Conversation) {
     let engine = desk.engine().expect("an engine");
-    let talk = engine.conversation(Open::Named("work".to_owned()), desk.new_session());
+    let talk = engine.conversation(WhichSession::Named("work".to_owned()), desk.new_session());
     let talk = talk.expect("a session");
     (engine, talk)
 }
 
 fn say(talk: &mut Conversation, input: Input, cancel: &dyn Fn(&Event) -> bool) -> Said {
-    let mut script = Script::read(FINE.as_bytes()).expect("a script");
+    let mut script = ReplyScript::read(FINE.as_bytes()).expect("a script");
     turn(
         talk,
         input,
@@ -157,7 +157,8 @@ fn ctrl_c_after_the_whole_prompt_was_read_makes_the_same_text_free() {
         let before = Stored::of(&desk, "work");
         // A script that ends at once: the prompt is read and nothing is sampled after it, which is
         // where a Ctrl-C after the last batch lands.
-        let mut nothing = Script::read(&br#"{"text":"","finish":"interrupted"}"#[..]).expect("ok");
+        let mut nothing =
+            ReplyScript::read(&br#"{"text":"","finish":"interrupted"}"#[..]).expect("ok");
         let pressed = Cell::new(false);
         let read = turn(
             &mut talk,
@@ -187,7 +188,7 @@ fn ctrl_c_after_the_whole_prompt_was_read_makes_the_same_text_free() {
 
 /// A turn whose message is durable and whose decoding never begins, as a crash leaves it.
 fn crash(talk: &mut Conversation, input: Input) {
-    let mut empty = Script::read(&b""[..]).expect("a script");
+    let mut empty = ReplyScript::read(&b""[..]).expect("a script");
     let ended = turn(
         talk,
         input,
@@ -208,7 +209,7 @@ fn a_message_that_a_crash_left_open_is_answered_by_an_empty_input() {
             crash(&mut talk, text("Are you there?"));
             drop((talk, engine));
             let left = Stored::of(&desk, "work");
-            assert_eq!(left.last().0.state, State::Open);
+            assert_eq!(left.last().0.state, MessageState::Open);
             Reader::of(&desk).render(&left);
 
             let (_engine, mut talk) = open(&desk);
@@ -288,7 +289,7 @@ fn results_stay_open_when_the_text_after_them_is_taken_back() {
         let mut desk = endings::desk(class, THINKER);
         desk.limit = 32_768;
         let (_engine, mut talk) = open(&desk);
-        let mut script = Script::read(calls.as_bytes()).expect("a script");
+        let mut script = ReplyScript::read(calls.as_bytes()).expect("a script");
         let all = TurnOptions::default();
         turn(&mut talk, text("Hello."), &all, Some(&mut script), &never).expect("a turn");
         let before = Stored::of(&desk, "work");
@@ -305,7 +306,7 @@ fn results_stay_open_when_the_text_after_them_is_taken_back() {
         let taken = Stored::of(&desk, "work");
         assert_eq!(taken.ledger, before.ledger);
         let open_now: Vec<_> = taken.outline()[2..].to_vec();
-        assert_eq!(open_now, [("tool", State::Open, "of a")]);
+        assert_eq!(open_now, [("tool", MessageState::Open, "of a")]);
         // The other result comes late; both are there then.
         let late = vec![Message::tool_result("", "read", "of b")];
         let said = say(&mut talk, Input::Messages(late), &never);
@@ -328,7 +329,7 @@ fn results_that_a_crash_left_open_are_answered() {
     let call = r#"{"content":"","tool_calls":[{"name":"read","arguments":{"path":"a"}}]}"#;
     let desk = endings::desk(Class::Hybrid, THINKER);
     let (engine, mut talk) = open(&desk);
-    let mut script = Script::read(call.as_bytes()).expect("a script");
+    let mut script = ReplyScript::read(call.as_bytes()).expect("a script");
     let all = TurnOptions::default();
     turn(&mut talk, text("Hello."), &all, Some(&mut script), &never).expect("a turn");
     crash(
@@ -341,7 +342,7 @@ fn results_that_a_crash_left_open_are_answered() {
     let r = said.receipt();
     assert_eq!((r.evaluated, r.miss.as_ref()), (r.appended, None), "{r:?}");
     let after = Stored::of(&desk, "work");
-    assert_eq!(after.outline()[2], ("tool", State::Answered, "of a"));
+    assert_eq!(after.outline()[2], ("tool", MessageState::Answered, "of a"));
     Reader::of(&desk).render(&after);
 }
 
@@ -356,7 +357,7 @@ fn an_exchanged_end_of_turn_is_not_written_twice_when_an_open_message_is_joined(
         },
     ));
     let (engine, mut talk) = open(&desk);
-    let mut script = Script::read(&br#"{"text":"Hi.<|return|>"}"#[..]).expect("a script");
+    let mut script = ReplyScript::read(&br#"{"text":"Hi.<|return|>"}"#[..]).expect("a script");
     let all = TurnOptions::default();
     turn(&mut talk, text("Hello."), &all, Some(&mut script), &never).expect("a turn");
     crash(&mut talk, text("Are you there?"));
@@ -391,7 +392,7 @@ fn an_end_of_turn_that_took_historys_form_takes_its_own_again_when_the_message_i
         desk.limit = 32_768;
         let reader = Reader::of(&desk);
         let (_engine, mut talk) = open(&desk);
-        let mut script = Script::read(&br#"{"text":"Hi.<|return|>"}"#[..]).expect("a script");
+        let mut script = ReplyScript::read(&br#"{"text":"Hi.<|return|>"}"#[..]).expect("a script");
         let all = TurnOptions::default();
         let said = turn(&mut talk, text("Hello."), &all, Some(&mut script), &never);
         assert_eq!(said.expect("a turn").receipt().finish, Finish::Stop);
@@ -422,7 +423,7 @@ fn a_history_that_was_rendered_anew_is_the_old_one_again_when_the_message_is_wit
     desk.policy = npast::agent::Policy::Template;
     let (_engine, mut talk) = open(&desk);
     let thought = r#"{"reasoning":"A long thought that the template drops.","content":"Yes."}"#;
-    let mut script = Script::read(thought.as_bytes()).expect("a script");
+    let mut script = ReplyScript::read(thought.as_bytes()).expect("a script");
     let all = TurnOptions::default();
     turn(&mut talk, text("Hello."), &all, Some(&mut script), &never).expect("a turn");
     let before = Stored::of(&desk, "work");

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use npast::agent::{
-    AgentError, Conversation, Engine, Event, Gate, Input, NewSession, Open, Receipt, Setup,
-    Steering, Toolset, TurnEnd, TurnOptions, TurnSum,
+    AgentError, AgentSetup, CallGate, Conversation, Engine, Event, Input, NewSession, Receipt,
+    Steering, Toolset, TurnEnd, TurnOptions, TurnSum, WhichSession,
 };
-use npast::chat::Script;
-use npast::tools::{Answer, Effect, Registry, Room, Secrets, Spec, Subject, Tool};
+use npast::chat::ReplyScript;
+use npast::tools::{CallContext, Effect, Registry, Secrets, Spec, Subject, Tool, ToolAnswer};
 use serde_json::{Value, json};
 
 use crate::model::{self, Class};
 use crate::talk::Desk;
 
-type Run = dyn Fn(&Value, &Room<'_>) -> Answer + Send + Sync;
+type Run = dyn Fn(&Value, &CallContext<'_>) -> ToolAnswer + Send + Sync;
 
 /// A tool whose only parameter, `x`, is a string.
 pub struct Made {
@@ -30,7 +30,7 @@ pub struct Made {
 pub fn tool(
     name: &str,
     effect: Effect,
-    run: impl Fn(&Value, &Room<'_>) -> Answer + Send + Sync + 'static,
+    run: impl Fn(&Value, &CallContext<'_>) -> ToolAnswer + Send + Sync + 'static,
 ) -> Box<dyn Tool> {
     let parameters = json!({"type": "object", "properties": {"x": {"type": "string"}},
         "required": ["x"], "additionalProperties": false});
@@ -54,7 +54,7 @@ impl Tool for Made {
         Subject::Call(arguments.to_string())
     }
 
-    fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
+    fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         (self.run)(arguments, room)
     }
 }
@@ -66,7 +66,7 @@ pub struct Door {
     pub asked: Rc<RefCell<Vec<String>>>,
 }
 
-impl Gate for Door {
+impl CallGate for Door {
     fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String> {
         let name = &tool.spec().name;
         let subject = tool.subject(arguments, std::path::Path::new("/"));
@@ -79,8 +79,8 @@ impl Gate for Door {
 }
 
 /// What a session starts with, for these tools.
-pub fn setup(tools: Vec<Box<dyn Tool>>) -> Setup {
-    Setup {
+pub fn setup(tools: Vec<Box<dyn Tool>>) -> AgentSetup {
+    AgentSetup {
         system: "You are brief.".to_owned(),
         tools: Registry::new(tools).expect("tools").specs_json(),
         notices: Vec::new(),
@@ -111,7 +111,7 @@ impl Bench {
         self.project.path().canonicalize().expect("the project")
     }
 
-    pub fn new_session(&self, setup: Setup) -> NewSession {
+    pub fn new_session(&self, setup: AgentSetup) -> NewSession {
         NewSession {
             folder: self.folder().to_string_lossy().into_owned(),
             setup: Some(setup),
@@ -137,7 +137,7 @@ impl Bench {
         tools: &dyn Fn() -> Vec<Box<dyn Tool>>,
     ) -> Result<At, AgentError> {
         let new = self.new_session(setup(tools()));
-        let talk = engine.conversation(Open::Named(name.to_owned()), new)?;
+        let talk = engine.conversation(WhichSession::Named(name.to_owned()), new)?;
         let door = Door::default();
         let tools = talk.toolset(tools(), Box::new(door.clone()), Secrets::default())?;
         Ok(At {
@@ -200,7 +200,7 @@ pub fn says(text: &str) -> String {
 /// Something that samples replies in a process.
 pub type Asking<'a> = &'a mut dyn FnMut(
     &mut At,
-    Option<&mut Script>,
+    Option<&mut ReplyScript>,
     &Arc<AtomicBool>,
     &mut dyn FnMut(Event),
 ) -> Result<TurnEnd, AgentError>;
@@ -278,7 +278,7 @@ impl At {
         ask: Asking<'_>,
     ) -> (Worked, Result<TurnEnd, AgentError>) {
         let cancel = Arc::new(AtomicBool::new(false));
-        let mut script = Script::read(lines.join("\n").as_bytes()).expect("a script");
+        let mut script = ReplyScript::read(lines.join("\n").as_bytes()).expect("a script");
         let mut worked = Worked::default();
         let flag = cancel.clone();
         let end = ask(self, Some(&mut script), &cancel, &mut |event| {

@@ -1,13 +1,14 @@
 //! `bench`: what npast adds to llama.cpp, in numbers, on models made here. Sides that are compared
 //! take turns in one run, so that a busy machine is busy for both.
 //!
-//! `scripts/bench [slot|host|start|merge|kv]`; without a word all of them.
+//! `scripts/bench [slot|host|start|merge|kv|serve]`; without a word all of them.
 //!
 //! - `slot`: prefill and decode of the slot against a bare loop over llama.cpp.
 //! - `host`: what a turn costs besides decoding, on a ledger of 100,000 tokens.
 //! - `start`: from the start of a process to the first token of a stored session.
 //! - `merge`: a cold start from a thousand small segments, before and after they are merged.
 //! - `kv`: saving, restoring and switching, beside plain reads and copies of as many bytes.
+//! - `serve`: what the server adds to decoding. It is the program that `NPAST_PROGRAM` names.
 
 #[path = "bench/host.rs"]
 mod host;
@@ -21,6 +22,8 @@ mod merge;
 mod model;
 #[path = "bench/rows.rs"]
 mod rows;
+#[path = "bench/serve.rs"]
+mod serve;
 #[path = "bench/slot.rs"]
 mod slot;
 #[path = "bench/start.rs"]
@@ -32,7 +35,7 @@ mod turns;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: bench [slot|host|start|merge|kv]";
+const USAGE: &str = "usage: bench [slot|host|start|merge|kv|serve]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -44,12 +47,14 @@ fn main() -> ExitCode {
             start::run();
             merge::run();
             kv::run();
+            serve::run();
         }
         ["slot"] => slot::run(),
         ["host"] => host::run(),
         ["start"] => start::run(),
         ["merge"] => merge::run(),
         ["kv"] => kv::run(),
+        ["serve"] => serve::run(),
         // What `start` starts, in a process of its own.
         ["start-child", model, home, spawned] => start::child(model, home, spawned),
         _ => {

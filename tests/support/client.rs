@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use npast::agent::{
-    AgentError, Conversation, Engine, Event, Followed, History, NewSession, Receipt, TurnOptions,
+    AgentError, ClientHistory, Conversation, Engine, Event, Followed, NewSession, Receipt,
+    TurnOptions,
 };
-use npast::chat::pins::Rules;
-use npast::chat::{Message, Script};
+use npast::chat::pins::PinRules;
+use npast::chat::{Message, ReplyScript};
 use serde_json::{Map, Value, json};
 
 /// What the client holds: messages as they went over the wire.
@@ -56,9 +57,20 @@ impl Client {
         }
     }
 
-    pub fn history(&self) -> History {
+    /// Results for all calls of a conversation's last reply: each says what was asked.
+    pub fn results_of(&mut self, talk: &Conversation) {
+        let stored = talk.mirror().messages;
+        let last = Message::from_json(&stored.last().expect("a reply").body).expect("a message");
+        for call in last.calls {
+            let text = format!("all of {}", call.arguments);
+            self.wire
+                .push(json!({"role": "tool", "tool_call_id": call.id, "content": text}));
+        }
+    }
+
+    pub fn history(&self) -> ClientHistory {
         let read = |value: &Value| Message::from_json(value).expect("a message");
-        History {
+        ClientHistory {
             system: self.system.clone(),
             tools: self.tools.clone(),
             messages: self.wire.iter().map(read).collect(),
@@ -74,22 +86,22 @@ pub fn open(
     new: NewSession,
 ) -> Result<Conversation, AgentError> {
     let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-    engine.conversation_of(&client.history(), &keys, Rules::all(), new)
+    engine.conversation_of(&client.history(), &keys, PinRules::all(), new)
 }
 
 /// One request on an open conversation; `reply` is a line of a script.
 pub fn ask(
     talk: &mut Conversation,
-    history: &History,
+    history: &ClientHistory,
     options: &TurnOptions,
     reply: Option<&str>,
 ) -> Result<Answer, AgentError> {
-    let mut script = reply.map(|line| Script::read(line.as_bytes()).expect("a script"));
+    let mut script = reply.map(|line| ReplyScript::read(line.as_bytes()).expect("a script"));
     let (mut receipts, mut notices, mut text) = (Vec::new(), Vec::new(), String::new());
     let cancel = Arc::new(AtomicBool::new(false));
     let followed = talk.follow(
         history,
-        Rules::all(),
+        PinRules::all(),
         options,
         script.as_mut(),
         &cancel,

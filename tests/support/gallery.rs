@@ -132,10 +132,10 @@ pub fn tokens(sample: &Sample, pieces: Vec<Piece>) -> Vec<Token> {
     let (_, vocab) = sample.examined();
     let tokenizer = Tokenizer::new(vocab, &sample.source).expect("a tokenizer");
     let rights = pieces.into_iter().map(|piece| match piece {
-        Piece::Template(text) => tokenize::Piece::Template(text),
-        Piece::Content { text, .. } => tokenize::Piece::Content(text),
+        Piece::Template(text) => tokenize::Authored::Template(text),
+        Piece::Content { text, .. } => tokenize::Authored::Content(text),
     });
-    let rights: Vec<tokenize::Piece> = rights.collect();
+    let rights: Vec<tokenize::Authored> = rights.collect();
     tokenizer.tokenize(&rights, true).expect("tokens")
 }
 

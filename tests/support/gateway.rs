@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,7 +15,7 @@ pub struct Server {
     pub program: Program,
     child: Child,
     /// Standard output; the server may write there as long as it lives.
-    _out: BufReader<ChildStdout>,
+    out: BufReader<ChildStdout>,
     pub url: String,
     agent: ureq::Agent,
 }
@@ -68,6 +68,12 @@ fn frame(block: &str) -> Option<Frame> {
 impl Server {
     /// Starts the program; `replies` are prepared, in the order of calls.
     pub fn start(program: Program, args: &[&str], replies: &[Value]) -> Server {
+        let command = Server::command(&program, args, replies);
+        Server::run(program, command)
+    }
+
+    /// How the program is started.
+    pub fn command(program: &Program, args: &[&str], replies: &[Value]) -> Command {
         let mut command = program.command(&["serve", "--json", "--listen", "127.0.0.1:0"]);
         command
             .args(&program.flags)
@@ -83,12 +89,15 @@ impl Server {
             std::fs::write(&script, lines.join("\n")).expect("a script");
             command.arg("--script").arg(script);
         }
+        command
+    }
+
+    /// Starts it so, and waits until it serves.
+    pub fn run(program: Program, mut command: Command) -> Server {
         command.stderr(Stdio::inherit());
         let mut child = command.spawn().expect("a server");
         let mut out = BufReader::new(child.stdout.take().expect("its output"));
-        let mut line = String::new();
-        out.read_line(&mut line).expect("a line");
-        let event: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
+        let event = event(&mut out);
         assert_eq!(event["type"], "listening", "{event}");
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -97,10 +106,20 @@ impl Server {
         Server {
             program,
             child,
-            _out: out,
+            out,
             url: event["url"].as_str().expect("an address").to_owned(),
             agent: config.into(),
         }
+    }
+
+    /// The next event that it prints.
+    pub fn event(&mut self) -> Value {
+        event(&mut self.out)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// What callers must show.
@@ -172,23 +191,45 @@ impl Server {
 
     /// Ends it as a service manager does; it must end well.
     pub fn stop(self) -> Program {
+        self.terminate();
+        self.ended()
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub fn ended(self) -> Program {
         let Server {
             program, mut child, ..
         } = self;
-        terminate(&child);
         let ended = child.wait().expect("its end");
         assert_eq!(ended.code(), Some(0));
         program
     }
 
+    /// Ends it as a power cut does.
+    pub fn kill(self) -> Program {
+        let Server {
+            program, mut child, ..
+        } = self;
+        child.kill().expect("a signal");
+        child.wait().expect("its end");
+        program
+    }
+
     /// Tells it to end.
     pub fn terminate(&self) {
-        terminate(&self.child);
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("a signal");
     }
 }
 
-fn terminate(child: &Child) {
-    kill_process(Pid::from_child(child), Signal::TERM).expect("a signal");
+fn event(out: &mut impl BufRead) -> Value {
+    let mut line = String::new();
+    out.read_line(&mut line).expect("a line");
+    serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"))
 }
 
 fn answer(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {

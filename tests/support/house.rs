@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use npast::agent::{AgentError, Engine, Input, Mirror, NewSession, Open};
+use npast::agent::{AgentError, Engine, Input, Mirror, NewSession, WhichSession};
 use npast::ledger::Finish;
 use npast::session::fault::{self, Count, Fault};
-use npast::tools::{Answer, Effect, Tool};
+use npast::tools::{Effect, Tool, ToolAnswer};
 
 use crate::agent::{At, Bench, Worked, says, setup, tool};
 use crate::model::Class;
@@ -16,10 +16,12 @@ use crate::witness::{Reader, Stored};
 pub fn tools() -> Vec<Box<dyn Tool>> {
     vec![
         tool("read", Effect::Reads, |a, _| {
-            Answer::good(format!("read {}", a["x"]))
+            ToolAnswer::good(format!("read {}", a["x"]))
         }),
-        tool("write", Effect::Writes, |_, _| Answer::good("written\n")),
-        tool("fail", Effect::Runs, |_, _| Answer::bad("no")),
+        tool("write", Effect::Writes, |_, _| {
+            ToolAnswer::good("written\n")
+        }),
+        tool("fail", Effect::Runs, |_, _| ToolAnswer::bad("no")),
     ]
 }
 
@@ -103,7 +105,7 @@ impl House {
                 std::fs::copy(here, db(&self.there.home, end)).expect("a copy");
             }
         }
-        let open = Open::Named(name.to_owned());
+        let open = WhichSession::Named(name.to_owned());
         let talk = self.elsewhere.conversation(open, NewSession::default());
         talk.expect("the copy opens").mirror()
     }

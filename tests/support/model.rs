@@ -17,7 +17,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use npast::llama::gguf::{GgufError, Writer};
+use npast::llama::gguf::{GgufError, GgufWriter};
 
 pub use classes::SWA_WINDOW;
 pub use vocab::{Kind, tokens};
@@ -123,7 +123,7 @@ pub fn tiny_model(class: Class, options: &Options) -> PathBuf {
 
 /// Makes a tiny model at `path`.
 pub fn write_tiny_model(class: Class, options: &Options, path: &Path) -> Result<(), GgufError> {
-    let mut writer = Writer::new(class.architecture())?;
+    let mut writer = GgufWriter::new(class.architecture())?;
     vocab::write(&mut writer, options)?;
     classes::write(&mut writer, class, options)?;
     writer.write(path)
@@ -155,7 +155,7 @@ pub fn write_bench_model(options: &Options, path: &Path) -> Result<(), GgufError
 }
 
 fn write_dense(options: &Options, sizes: &classes::Dense, path: &Path) -> Result<(), GgufError> {
-    let mut writer = Writer::new(Class::Dense.architecture())?;
+    let mut writer = GgufWriter::new(Class::Dense.architecture())?;
     vocab::write(&mut writer, options)?;
     classes::write_dense(&mut writer, options, sizes)?;
     writer.write(path)

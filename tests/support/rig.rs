@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
-use npast::kv::{Fingerprint, Limits, Store};
-use npast::ledger::{Finish, Mark, Running, Token, common_prefix};
+use npast::kv::{Fingerprint, Store, StoreLimits};
+use npast::ledger::{Finish, Mark, RunningDigest, Token, common_prefix};
 use npast::llama::{CacheType, ContextOptions, Model, ModelOptions};
 use npast::slot::{
-    Base, Call, Choice, Event, Flow, Fork, Kind, Outcome, Reply, Slot, SlotError, SlotHandle,
-    SlotOptions, Target, WindowCost,
+    Base, CallKind, Flow, Fork, Outcome, ReplyOptions, Slot, SlotCall, SlotError, SlotEvent,
+    SlotHandle, SlotOptions, Target, TokenChoice, WindowCost,
 };
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -153,11 +152,7 @@ impl Rig {
                 "cache type": settings.cache.name(),
             });
             let print = Fingerprint::new(facts, serde_json::json!({"machine": settings.machine}));
-            let limits = Limits {
-                // A test says when, however slow the machine is.
-                merge_after: Duration::from_secs(86_400),
-                ..Limits::default()
-            };
+            let limits = StoreLimits::default();
             let store = match home {
                 Some(home) => Store::open(home, print, limits).expect("a store"),
                 None => Store::off(),
@@ -254,8 +249,8 @@ impl Rig {
         let decoded = self.decoded.get(owner).map_or(&[][..], Vec::as_slice);
         let answer = self
             .handle
-            .call(Call {
-                kind: reply.map_or(Kind::Idle, |_| Kind::Turn),
+            .call(SlotCall {
+                kind: reply.map_or(CallKind::Idle, |_| CallKind::Turn),
                 owner: owner.to_owned(),
                 target: Target::whole(target.to_vec()),
                 head: 0,
@@ -267,7 +262,7 @@ impl Rig {
             })
             .expect("a live engine");
         while let Some(event) = inbox.blocking_recv() {
-            if let (Event::Prefill { done, .. }, Stop::Prompt(after)) = (event, stop)
+            if let (SlotEvent::Prefill { done, .. }, Stop::Prompt(after)) = (event, stop)
                 && done >= after
             {
                 cancel.store(true, Ordering::Relaxed);
@@ -305,7 +300,7 @@ impl Rig {
 
     /// What side work continues: all that the slot holds, or nothing.
     pub fn base(&self, main: bool) -> Base {
-        let mut running = Running::new(self.store().fingerprint().hard);
+        let mut running = RunningDigest::new(self.store().fingerprint().hard);
         running.extend(&self.held());
         match main {
             true => Base::Main(Mark::new(running.len(), running.digest())),
@@ -346,15 +341,16 @@ impl Rig {
 }
 
 /// A prepared reply that ends by its length.
-pub fn script(tokens: &[Token], observe: npast::slot::Observe) -> Reply {
-    Reply {
-        choice: Choice::Script {
+pub fn script(tokens: &[Token], observe: npast::slot::Observe) -> ReplyOptions {
+    ReplyOptions {
+        choice: TokenChoice::Script {
             tokens: tokens.to_vec(),
             finish: Finish::Length,
         },
         max_tokens: tokens.len().max(1),
         watch: Box::new(|_| Flow::Continue),
         observe: Some(observe),
+        odds: None,
     }
 }
 

@@ -1,17 +1,21 @@
-//! A conversation as a user has it, on a tiny model, over as many processes as a test wants: an
-//! engine is opened, used and dropped, and only the disk stays.
+//! A conversation as a user has it, on a tiny model, over as many processes as a test wants: a service
+//! is opened, asked and dropped, and only the disk stays. [`turn`] and [`turn_with`] drive a bare
+//! conversation instead: for stories that press Ctrl-C at one event, or look between two steps, which a
+//! client that hears of them later cannot.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use npast::agent::{
-    AgentError, Conversation, Engine, Event, Info, Input, NewSession, Open, Options, Policy,
-    Receipt, TurnEnd, TurnOptions,
+    AgentError, Conversation, Done, Engine, ErrorKind, Event, Info, Input, NewSession, Options,
+    Policy, Receipt, TurnEnd, TurnOptions, UndoneTurns, WhichSession,
 };
-use npast::chat::{Message, Script};
+use npast::chat::{Message, ReplyScript};
+use npast::config::{ConfigLayer, Places, Settings};
 use npast::ledger::Token;
 use npast::llama::{ContextOptions, ModelOptions, Sampling};
+use npast::service::{OpenSession, Projects, Request, Service, SessionOpening};
 use npast::session::{Branch, Db};
 
 use crate::model::{self, Class};
@@ -45,6 +49,20 @@ impl Said {
     pub fn receipt(&self) -> &Receipt {
         assert_eq!(self.receipts.len(), 1, "one receipt a call");
         &self.receipts[0]
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Text { text } => self.text += &text,
+            Event::Reasoning { text } => self.reasoning += &text,
+            Event::ToolCall {
+                name, arguments, ..
+            } => self.calls.push((name, arguments)),
+            Event::Receipt(receipt) => self.receipts.push(*receipt),
+            Event::Notice { text, .. } => self.notices.push(text),
+            Event::Prefill { done, total } => self.prefill.push((done, total)),
+            _ => {}
+        }
     }
 }
 
@@ -105,6 +123,39 @@ impl Desk {
         }
     }
 
+    /// What a process of this machine is to its clients. Nothing is done while nobody waits.
+    pub fn service(&self) -> Result<Service, AgentError> {
+        self.service_with(false)
+    }
+
+    /// The same; with `idle` it uses the time in which nobody waits.
+    pub fn service_with(&self, idle: bool) -> Result<Service, AgentError> {
+        let places = Places {
+            home: self.home.clone(),
+            config: self.home.join("config.toml"),
+            config_named: false,
+        };
+        let settings = Settings::new(ConfigLayer::default()).expect("settings");
+        let projects = Arc::new(Projects::new(places, settings));
+        Ok(Service::new(self.engine()?, projects, idle))
+    }
+
+    /// A session of a service, with prepared replies.
+    pub fn session(
+        &self,
+        service: &Service,
+        name: &str,
+        script: Option<&ReplyScript>,
+    ) -> Result<OpenSession, AgentError> {
+        service.open(SessionOpening {
+            open: WhichSession::Named(name.to_owned()),
+            new: self.new_session(),
+            agent: false,
+            attended: false,
+            script: script.cloned(),
+        })
+    }
+
     /// One turn in a process of its own.
     pub fn turn(
         &self,
@@ -113,12 +164,166 @@ impl Desk {
         options: &TurnOptions,
         script: Option<&str>,
     ) -> Result<Said, AgentError> {
-        let engine = self.engine()?;
-        let mut talk = engine.conversation(Open::Named(session.to_owned()), self.new_session())?;
-        let mut script = script.map(|text| Script::read(text.as_bytes()).expect("a script"));
-        let said = turn(&mut talk, input, options, script.as_mut(), &|_| false);
-        talk.close()?;
+        let script = script.map(|text| ReplyScript::read(text.as_bytes()).expect("a script"));
+        let service = self.service()?;
+        let session = self.session(&service, session, script.as_ref())?;
+        let said = say(&session, input, options);
+        session.close().wait()?;
         said
+    }
+}
+
+/// A turn of an open session, as its client hears it.
+pub fn say(session: &OpenSession, input: Input, options: &TurnOptions) -> Result<Said, AgentError> {
+    let options = options.clone();
+    ask(session, Request::Say { input, options }).map(|(said, _)| said)
+}
+
+/// A request of an open session: what was said, and what it came to.
+pub fn ask(session: &OpenSession, request: Request) -> Result<(Said, Done), AgentError> {
+    let mut said = Said::default();
+    for event in session.ask(request)? {
+        match event {
+            Event::Done(done) => {
+                if let Done::Turn(end) = &done {
+                    said.end = Some(end.clone());
+                }
+                said.info = Some(session.info());
+                return Ok((said, done));
+            }
+            Event::Error {
+                kind,
+                message,
+                hint,
+                ..
+            } => {
+                let error = AgentError::new(ErrorKind::of_word(&kind), message);
+                return Err(match hint {
+                    Some(hint) => error.hinted(hint),
+                    None => error,
+                });
+            }
+            event => said.hear(event),
+        }
+    }
+    panic!("a request ends with what it came to")
+}
+
+/// An open session whose client waits for each of its requests. It is closed, and on disk, when this is
+/// dropped.
+pub struct Talk {
+    service: Service,
+    session: OpenSession,
+    new: NewSession,
+    home: PathBuf,
+}
+
+impl Talk {
+    pub fn open(service: &Service, desk: &Desk, name: &str) -> Result<Talk, AgentError> {
+        Ok(Talk {
+            session: desk.session(service, name, None)?,
+            service: service.clone(),
+            new: desk.new_session(),
+            home: desk.home.clone(),
+        })
+    }
+
+    /// A request; with `script` of a client that brings these replies.
+    pub fn ask(
+        &mut self,
+        request: Request,
+        script: Option<&ReplyScript>,
+    ) -> Result<(Said, Done), AgentError> {
+        let Some(script) = script else {
+            return ask(&self.session, request);
+        };
+        let another = self.service.open(SessionOpening {
+            open: WhichSession::Named(self.info().name),
+            new: self.new.clone(),
+            agent: false,
+            attended: false,
+            script: Some(script.clone()),
+        })?;
+        ask(&another, request)
+    }
+
+    pub fn turn(
+        &mut self,
+        input: Input,
+        options: &TurnOptions,
+        script: Option<&ReplyScript>,
+    ) -> Result<Said, AgentError> {
+        let options = options.clone();
+        let request = Request::Say { input, options };
+        self.ask(request, script).map(|(said, _)| said)
+    }
+
+    pub fn retry(
+        &mut self,
+        options: &TurnOptions,
+        script: Option<&ReplyScript>,
+    ) -> Result<Said, AgentError> {
+        let options = options.clone();
+        let request = Request::Retry { options };
+        self.ask(request, script).map(|(said, _)| said)
+    }
+
+    pub fn undo(&mut self, turns: usize) -> Result<UndoneTurns, AgentError> {
+        match self.ask(Request::Undo { turns }, None)?.1 {
+            Done::Undone(taken) => Ok(taken),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn edit(&mut self) -> Result<UndoneTurns, AgentError> {
+        match self.ask(Request::Edit, None)?.1 {
+            Done::Undone(taken) => Ok(taken),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn redo(&mut self, branch: Option<i64>) -> Result<usize, AgentError> {
+        match self.ask(Request::Redo { branch }, None)?.1 {
+            Done::Redone { tokens } => Ok(tokens),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The session that was made, as npast.db has it.
+    pub fn fork(
+        &mut self,
+        name: Option<&str>,
+        keep: Option<usize>,
+    ) -> Result<npast::session::Session, AgentError> {
+        let name = name.map(str::to_owned);
+        match self.ask(Request::Fork { name, keep }, None)?.1 {
+            Done::Forked { name } => {
+                let db = Db::open(&self.home.join("npast.db"))?;
+                Ok(db.find(&name)?.expect("a session"))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn last_text(&mut self) -> Option<String> {
+        match self.ask(Request::Info, None).expect("what it is").1 {
+            Done::Info { last_text, .. } => last_text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn info(&self) -> Info {
+        self.session.info()
+    }
+
+    pub fn close(self) -> Result<(), AgentError> {
+        self.session.close().wait()
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        let _ = self.session.close().wait();
     }
 }
 
@@ -127,7 +332,7 @@ pub fn turn(
     talk: &mut Conversation,
     input: Input,
     options: &TurnOptions,
-    mut script: Option<&mut Script>,
+    mut script: Option<&mut ReplyScript>,
     cancel_on: &dyn Fn(&Event) -> bool,
 ) -> Result<Said, AgentError> {
     turn_with(talk, cancel_on, &mut |talk, cancel, on| {
@@ -155,17 +360,7 @@ pub fn turn_with(
         if cancel_on(&event) {
             flag.store(true, Ordering::Relaxed);
         }
-        match event {
-            Event::Text { text } => said.text += &text,
-            Event::Reasoning { text } => said.reasoning += &text,
-            Event::ToolCall {
-                name, arguments, ..
-            } => said.calls.push((name, arguments)),
-            Event::Receipt(receipt) => said.receipts.push(*receipt),
-            Event::Notice { text, .. } => said.notices.push(text),
-            Event::Prefill { done, total } => said.prefill.push((done, total)),
-            _ => {}
-        }
+        said.hear(event);
     })?;
     said.end = Some(end);
     said.info = Some(talk.info());
@@ -188,14 +383,15 @@ pub fn greedy(n: usize) -> TurnOptions {
 /// What npast.db has of a session.
 pub struct Stored {
     pub session: npast::session::Session,
-    pub messages: Vec<npast::session::Message>,
+    pub messages: Vec<npast::session::StoredMessage>,
     pub ledger: Vec<Token>,
 }
 
 impl Stored {
     /// The messages in canonical form.
     pub fn canonical(&self) -> Vec<Message> {
-        let read = |m: &npast::session::Message| Message::from_json(&m.body).expect("a message");
+        let read =
+            |m: &npast::session::StoredMessage| Message::from_json(&m.body).expect("a message");
         self.messages.iter().map(read).collect()
     }
 }

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use npast::chat::Message;
 use npast::chat::pieces;
-use npast::chat::template::{ChatTemplate, Frame, Marks};
+use npast::chat::template::{ChatTemplate, Marks, TemplateFrame};
 use npast::ledger::{Finish, Token};
 use npast::llama::{Model, ModelOptions, Vocab};
-use npast::session::{self, Db, State};
+use npast::session::{self, Db, MessageState};
 
 use crate::talk::Desk;
 
 /// A session as it lies on disk.
 pub struct Stored {
-    pub messages: Vec<session::Message>,
+    pub messages: Vec<session::StoredMessage>,
     pub ledger: Vec<Token>,
     /// Tokens at the ledger's end that were not decoded.
     pub pending: usize,
@@ -37,7 +37,7 @@ impl Stored {
         &self.ledger[..self.ledger.len() - self.pending]
     }
 
-    pub fn last(&self) -> (&session::Message, Message) {
+    pub fn last(&self) -> (&session::StoredMessage, Message) {
         let row = self.messages.last().expect("a message");
         (row, Message::from_json(&row.body).expect("a message"))
     }
@@ -50,8 +50,9 @@ impl Stored {
     }
 
     /// Role, state and text of every message.
-    pub fn outline<'a>(&'a self) -> Vec<(&'a str, State, &'a str)> {
-        let content = |m: &'a session::Message| m.body["content"].as_str().unwrap_or_default();
+    pub fn outline<'a>(&'a self) -> Vec<(&'a str, MessageState, &'a str)> {
+        let content =
+            |m: &'a session::StoredMessage| m.body["content"].as_str().unwrap_or_default();
         let all = self.messages.iter();
         all.map(|m| (m.role.as_str(), m.state, content(m)))
             .collect()
@@ -62,7 +63,7 @@ impl Stored {
 pub struct Reader {
     model: Arc<Model>,
     template: ChatTemplate,
-    frame: Frame,
+    frame: TemplateFrame,
 }
 
 impl Reader {
@@ -72,11 +73,11 @@ impl Reader {
         let source = model.chat_template(None).expect("a template");
         let template = ChatTemplate::new(&source, marks(model.vocab())).expect("a template");
         Reader {
-            frame: Frame {
+            frame: TemplateFrame {
                 system: desk.system.clone(),
                 tools: desk.tools.clone(),
                 thinking: true,
-                ..Frame::default()
+                ..TemplateFrame::default()
             },
             model,
             template,

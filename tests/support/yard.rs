@@ -7,12 +7,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use npast::approve::{self, Approvals, Approve, Rules, Setup};
-use npast::tools::command::Places;
-use npast::tools::sandbox::{self, Bounds, Sandbox, Wall};
+use npast::approve::{self, ApprovalRules, ApprovalSetup, Approvals, Approve};
+use npast::tools::command::ShellPlaces;
+use npast::tools::sandbox::{self, Bounds, Sandbox, SandboxRules};
 use npast::tools::{
-    Answer, Limits, MemoryEdit, Owner, Registry, Results, Room, Secrets, SessionHit, Terminal,
-    TodoItem, ToolHost, results,
+    CallContext, MemoryEdit, Registry, ResultLimits, Results, SecretOwner, Secrets, SessionHit,
+    Terminal, TodoItem, ToolAnswer, ToolHost, results,
 };
 use serde_json::{Value, json};
 
@@ -72,8 +72,8 @@ impl Yard {
         self.top.path().canonicalize().expect("a folder").join(name)
     }
 
-    pub fn places(&self) -> Places {
-        Places {
+    pub fn places(&self) -> ShellPlaces {
+        ShellPlaces {
             home: self.at("home"),
             project: self.at("home/work"),
             data: self.at("home/data"),
@@ -82,7 +82,7 @@ impl Yard {
 
     /// What is closed to every tool.
     pub fn secrets(&self) -> Secrets {
-        Secrets::of(Owner {
+        Secrets::of(SecretOwner {
             home: Some(&self.at("home")),
             data: &self.at("home/data"),
             project: Some(&self.at("home/work")),
@@ -90,8 +90,8 @@ impl Yard {
         })
     }
 
-    /// The same programs and variables with a wall or without.
-    pub fn sandbox(&self, walled: bool) -> Sandbox {
+    /// The same programs and variables in a sandbox or without one.
+    pub fn sandbox(&self, sandboxed: bool) -> Sandbox {
         let home = self.at("home");
         let variables = [
             ("PATH", "/usr/local/bin:/usr/bin:/bin"),
@@ -102,7 +102,7 @@ impl Yard {
         let variables = variables.map(|(n, v)| (OsString::from(n), OsString::from(v)));
         Sandbox {
             program: env!("CARGO_BIN_EXE_npast").into(),
-            wall: walled.then(|| Wall {
+            rules: sandboxed.then(|| SandboxRules {
                 write: vec![self.at("home/work"), self.at("home/temp")],
                 hidden: self.secrets().hidden(),
                 network: false,
@@ -174,8 +174,8 @@ impl Yard {
         paths.into_iter().filter(runs).filter_map(text).collect()
     }
 
-    pub fn registry(&self, walled: bool) -> Registry {
-        self.registry_of(self.sandbox(walled))
+    pub fn registry(&self, sandboxed: bool) -> Registry {
+        self.registry_of(self.sandbox(sandboxed))
     }
 
     pub fn registry_of(&self, sandbox: Sandbox) -> Registry {
@@ -183,14 +183,14 @@ impl Yard {
         Registry::new(vec![Box::new(terminal)]).expect("a registry")
     }
 
-    pub fn call(&self, registry: &Registry, id: &str, arguments: &Value) -> Answer {
+    pub fn call(&self, registry: &Registry, id: &str, arguments: &Value) -> ToolAnswer {
         let (project, temp) = (self.at("home/work"), self.at("home/temp"));
-        let room = Room {
+        let room = CallContext {
             project: &project,
             temp: &temp,
             results: &Results::new(&temp, results::MOST, None),
             secret: &Secrets::default(),
-            limits: Limits::default(),
+            limits: ResultLimits::default(),
             granted: None,
             call: id,
             cancel: &self.cancel,
@@ -200,12 +200,12 @@ impl Yard {
     }
 
     pub fn approvals(&self, policy: Approve, attended: bool) -> Approvals {
-        let (approvals, notice) = Approvals::new(Setup {
+        let (approvals, notice) = Approvals::new(ApprovalSetup {
             policy,
-            rules: Rules::default(),
+            rules: ApprovalRules::default(),
             places: self.places(),
             temp: self.at("home/temp"),
-            wall: approve::Wall::Sandbox,
+            sandbox: approve::SandboxMode::Sandbox,
             attended,
         });
         assert_eq!(notice, None);

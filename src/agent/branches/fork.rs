@@ -3,7 +3,7 @@
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::conversation::names::kv_owner;
 use crate::agent::values::error::{AgentError, ErrorKind};
-use crate::session::{Cut, Db, MessageId, Session};
+use crate::session::{CutPoint, Db, MessageId, Session};
 
 use super::turns::{counted, cut_before, cut_of, refused, turns};
 
@@ -32,7 +32,7 @@ pub fn fork(
             ));
         }
         Some(keep) if keep < turns.len() => cut_of(&turns, keep)?,
-        _ => Cut {
+        _ => CutPoint {
             after: messages.last().map(|m| m.id),
             at: db.ledger(session.id)?.len(),
             pending: db.pending(session.id)?,

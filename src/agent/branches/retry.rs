@@ -11,8 +11,8 @@ use crate::agent::values::error::AgentError;
 use crate::agent::values::event::Event;
 use crate::agent::values::options::{Input, TurnOptions};
 use crate::agent::values::outcome::TurnEnd;
-use crate::chat::Script;
-use crate::session::{BranchId, Cut, MessageId, State, Unit, Why};
+use crate::chat::ReplyScript;
+use crate::session::{BranchId, CutPoint, MessageId, MessageState, Unit, Why};
 
 use super::turns::refused;
 
@@ -37,22 +37,18 @@ impl Conversation {
         &mut self,
         options: &TurnOptions,
         tools: Option<&mut Toolset<'_>>,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: &mut dyn FnMut(Event),
     ) -> Result<TurnEnd, AgentError> {
-        let mut script = script;
-        // Until the new reply is there the old one may have to be put back.
-        let own = TurnOptions {
-            compress: None,
-            ..options.clone()
-        };
+        let (mut script, mut tools) = (script, tools);
         let ended = self.operation(|talk| {
-            talk.another_reply(&own, tools, script.as_deref_mut(), cancel, &mut *on)
+            let (tools, script) = (tools.as_deref_mut(), script.as_deref_mut());
+            talk.another_reply(options, tools, script, cancel, &mut *on)
         });
         self.say(on);
         if ended.is_ok() {
-            self.after_turn(options, script, cancel, on);
+            self.after_turn(options, tools, script, cancel, on);
         }
         ended
     }
@@ -61,7 +57,7 @@ impl Conversation {
         &mut self,
         options: &TurnOptions,
         tools: Option<&mut Toolset<'_>>,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: &mut dyn FnMut(Event),
     ) -> Result<TurnEnd, AgentError> {
@@ -76,14 +72,16 @@ impl Conversation {
         reply: usize,
         options: &TurnOptions,
         tools: Option<&mut Toolset<'_>>,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: &mut dyn FnMut(Event),
     ) -> Result<TurnEnd, AgentError> {
         let off = self.take_reply_off(reply)?;
+        self.replacing = true;
         let ended = self
             .hold_prompt(off.at)
             .and_then(|()| self.whole_turn(Input::Open, options, tools, script, cancel, on));
+        self.replacing = false;
         if ended.is_err() && self.read_stored().is_err() {
             // What is stored is not known now; the next operation reads it.
             return ended;
@@ -161,7 +159,7 @@ impl Conversation {
                 "say something, then retry that",
             ));
         };
-        let cut = Cut {
+        let cut = CutPoint {
             after: Some(self.messages[last].id),
             at: span.start,
             pending: 0,
@@ -177,7 +175,7 @@ impl Conversation {
         let mut unit: Unit<'_> = self.db.begin(self.row.id)?;
         let branch = unit.abandon(cut, Why::Retry)?;
         for input in inputs {
-            unit.set_state(input, State::Open)?;
+            unit.set_state(input, MessageState::Open)?;
         }
         let tries = unit.add_try()?;
         unit.commit()?;

@@ -2,25 +2,25 @@
 
 use crate::agent::conversation::stored::{NOT_RUN, text_of};
 use crate::agent::values::error::{AgentError, ErrorKind};
-use crate::session::{Cut, Message};
+use crate::session::{CutPoint, StoredMessage};
 
 /// Where a user's turn begins.
 pub(in crate::agent) struct Turn {
     /// Its first message's place among the messages.
     pub first: usize,
     /// `None` where the tokens before it are not told apart from others.
-    pub cut: Option<Cut>,
+    pub cut: Option<CutPoint>,
 }
 
 /// The turns of a conversation: inputs in a row that hold a user's message and no result of a call.
-pub(in crate::agent) fn turns(messages: &[Message], head: usize) -> Vec<Turn> {
+pub(in crate::agent) fn turns(messages: &[StoredMessage], head: usize) -> Vec<Turn> {
     let mut turns = Vec::new();
     let mut i = 0;
     while i < messages.len() {
         let inputs = messages[i..].iter().take_while(|m| m.role != "assistant");
-        let inputs: Vec<&Message> = inputs.collect();
+        let inputs: Vec<&StoredMessage> = inputs.collect();
         let spoken = inputs.iter().any(|m| m.role == "user");
-        let real = |m: &&&Message| m.role == "tool" && text_of(&m.body) != NOT_RUN;
+        let real = |m: &&&StoredMessage| m.role == "tool" && text_of(&m.body) != NOT_RUN;
         if spoken && !inputs.iter().any(|m| real(&m)) {
             turns.push(Turn {
                 first: i,
@@ -35,9 +35,13 @@ pub(in crate::agent) fn turns(messages: &[Message], head: usize) -> Vec<Turn> {
 
 /// The cut before the message at `i`, or before one that will stand there: it follows a reply, or begins
 /// the conversation.
-pub(in crate::agent) fn cut_before(messages: &[Message], i: usize, head: usize) -> Option<Cut> {
+pub(in crate::agent) fn cut_before(
+    messages: &[StoredMessage],
+    i: usize,
+    head: usize,
+) -> Option<CutPoint> {
     let Some(last) = messages[..i].last() else {
-        return Some(Cut {
+        return Some(CutPoint {
             after: None,
             at: head,
             pending: 0,
@@ -49,7 +53,7 @@ pub(in crate::agent) fn cut_before(messages: &[Message], i: usize, head: usize) 
         // A history that was taken over from another vocabulary is one rendering.
         Some(span) if span.end <= head => None,
         // The reply's last token is in the state it was in before this message: sampled.
-        Some(span) if start.is_none_or(|start| start == span.end) => Some(Cut {
+        Some(span) if start.is_none_or(|start| start == span.end) => Some(CutPoint {
             after,
             at: span.end,
             pending: 1,
@@ -59,7 +63,7 @@ pub(in crate::agent) fn cut_before(messages: &[Message], i: usize, head: usize) 
         _ => {
             let ends = messages[..i].iter().filter_map(|m| m.span).map(|s| s.end);
             let stands = ends.filter(|end| start.is_none_or(|start| *end < start));
-            Some(Cut {
+            Some(CutPoint {
                 after,
                 at: stands.max().unwrap_or(head).max(head),
                 pending: 0,
@@ -80,7 +84,7 @@ pub(in crate::agent) fn counted(n: usize) -> String {
 }
 
 /// The cut that leaves the first `keep` of some turns.
-pub(in crate::agent) fn cut_of(turns: &[Turn], keep: usize) -> Result<Cut, AgentError> {
+pub(in crate::agent) fn cut_of(turns: &[Turn], keep: usize) -> Result<CutPoint, AgentError> {
     turns[keep].cut.ok_or_else(|| {
         refused(
             "this part of the conversation was taken over from another vocabulary in one piece and \
@@ -95,7 +99,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::session::{MessageId, Span, State};
+    use crate::session::{MessageId, MessageState, Span};
 
     const HEAD: usize = 10;
 
@@ -103,13 +107,13 @@ mod tests {
     type Row = (&'static str, &'static str, Option<(usize, usize)>);
 
     /// Messages with ids from 0 on.
-    fn messages(rows: &[Row]) -> Vec<Message> {
-        let message = |(i, (role, text, span)): (usize, &Row)| Message {
+    fn messages(rows: &[Row]) -> Vec<StoredMessage> {
+        let message = |(i, (role, text, span)): (usize, &Row)| StoredMessage {
             id: MessageId(i as i64),
             seq: i,
             role: (*role).to_owned(),
             body: json!({"role": role, "content": text}),
-            state: State::Answered,
+            state: MessageState::Answered,
             finish: None,
             span: span.map(|(start, end)| Span { start, end }),
             created_ms: 0,
@@ -122,7 +126,7 @@ mod tests {
     type Place = (usize, Option<(Option<i64>, usize, usize)>);
 
     fn places(rows: &[Row]) -> Vec<Place> {
-        let cut = |c: Cut| (c.after.map(|m| m.0), c.at, c.pending);
+        let cut = |c: CutPoint| (c.after.map(|m| m.0), c.at, c.pending);
         turns(&messages(rows), HEAD)
             .into_iter()
             .map(|t| (t.first, t.cut.map(cut)))

@@ -3,8 +3,8 @@
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::conversation::stored::text_of;
 use crate::agent::values::error::AgentError;
-use crate::agent::values::outcome::Taken;
-use crate::session::{BranchId, Db, Made, Session, Why, now_ms};
+use crate::agent::values::outcome::UndoneTurns;
+use crate::session::{BranchId, Continuation, Db, Session, Why, now_ms};
 
 use super::turns::{counted, cut_of, refused, turns};
 
@@ -12,7 +12,7 @@ use super::turns::{counted, cut_of, refused, turns};
 ///
 /// # Errors
 /// Wrong usage when there are not so many; npast.db's.
-pub fn undo(db: &mut Db, session: &Session, n: usize) -> Result<Taken, AgentError> {
+pub fn undo(db: &mut Db, session: &Session, n: usize) -> Result<UndoneTurns, AgentError> {
     take_back(db, session, n, Why::Undo)
 }
 
@@ -24,7 +24,7 @@ pub fn undo(db: &mut Db, session: &Session, n: usize) -> Result<Taken, AgentErro
 /// npast.db's.
 pub fn behind(db: &Db, session: &Session, n: usize) -> Result<(Session, usize), AgentError> {
     let (mut here, mut n) = (session.clone(), n);
-    while here.made == Some(Made::Compressed)
+    while here.made == Some(Continuation::Compressed)
         && let Some(parent) = here.parent
     {
         let messages = db.messages(here.id)?;
@@ -42,7 +42,12 @@ pub fn behind(db: &Db, session: &Session, n: usize) -> Result<(Session, usize), 
     Ok((here, n))
 }
 
-fn take_back(db: &mut Db, session: &Session, n: usize, why: Why) -> Result<Taken, AgentError> {
+fn take_back(
+    db: &mut Db,
+    session: &Session,
+    n: usize,
+    why: Why,
+) -> Result<UndoneTurns, AgentError> {
     let messages = db.messages(session.id)?;
     let turns = turns(&messages, session.head);
     if n == 0 {
@@ -77,7 +82,7 @@ fn take_back(db: &mut Db, session: &Session, n: usize, why: Why) -> Result<Taken
     unit.abandon(cut, why)?;
     unit.touch(now_ms())?;
     unit.commit()?;
-    Ok(Taken {
+    Ok(UndoneTurns {
         session: session.name.clone(),
         turns: n,
         messages: messages.len() - first,
@@ -116,7 +121,7 @@ impl Conversation {
     ///
     /// # Errors
     /// As [`undo`].
-    pub fn undo(&mut self, n: usize) -> Result<Taken, AgentError> {
+    pub fn undo(&mut self, n: usize) -> Result<UndoneTurns, AgentError> {
         self.take_back(n, Why::Undo)
     }
 
@@ -124,11 +129,11 @@ impl Conversation {
     ///
     /// # Errors
     /// As [`undo`].
-    pub fn edit(&mut self) -> Result<Taken, AgentError> {
+    pub fn edit(&mut self) -> Result<UndoneTurns, AgentError> {
         self.take_back(1, Why::Edit)
     }
 
-    fn take_back(&mut self, n: usize, why: Why) -> Result<Taken, AgentError> {
+    fn take_back(&mut self, n: usize, why: Why) -> Result<UndoneTurns, AgentError> {
         self.operation(|talk| {
             let here = talk.row.clone();
             let (there, n) = behind(&talk.db, &here, n)?;

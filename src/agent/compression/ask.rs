@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::side::beside::Beside;
+use crate::agent::side::beside::SideMessage;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::event::On;
 use crate::agent::values::options::TurnOptions;
 use crate::agent::values::refused::Refused;
 use crate::chat::template::{After, ReplyFormat};
-use crate::chat::{Message, Script};
+use crate::chat::{Message, ReplyScript};
 use crate::ledger::Finish;
 use crate::slot::Outcome;
 
@@ -25,18 +25,19 @@ impl Conversation {
         instruction: &Message,
         most: usize,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Result<String, Refused>, AgentError> {
         let Some(format) = self.format_unless(After::User, cancel)?.cloned() else {
             return Ok(Err(Refused::Interrupted));
         };
-        let side = Beside {
+        let side = SideMessage {
             job: JOB,
             message: instruction,
             format: &format,
             most,
+            grammar: false,
         };
         let outcome = self.beside(&side, None, options, script, cancel, on)?;
         match outcome {

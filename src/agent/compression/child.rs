@@ -5,17 +5,19 @@ use serde_json::Value;
 
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::engine::model_files::file_name;
-use crate::agent::frozen::frame::Frozen;
+use crate::agent::frozen::frame::FrozenFrame;
 use crate::agent::input::appended::Tokens;
 use crate::agent::model_call::script::tokenized;
 use crate::agent::opening::rendered::rendered;
 use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::chat::Message;
-use crate::chat::script::{Line, Said};
+use crate::chat::script::{LineContent, ScriptLine};
 use crate::ledger::{Finish, Token, common_prefix};
-use crate::session::{self, Carried, Heir, Made, MessageId, NewSession, Span, State};
+use crate::session::{
+    self, Carried, Continuation, Heir, MessageId, MessageState, SessionRecord, Span,
+};
 
-use super::cut::Cut;
+use super::cut::Division;
 use super::note::{self, Note};
 
 /// A conversation that is about to be made.
@@ -48,7 +50,7 @@ impl Conversation {
     /// The conversation as a cut leaves it.
     pub(in crate::agent) fn child_of(
         &mut self,
-        cut: &Cut,
+        cut: &Division,
         note: Note,
         summary: &str,
     ) -> Result<Child, AgentError> {
@@ -70,15 +72,15 @@ impl Conversation {
     pub(in crate::agent) fn take_open_along(&self, child: &mut Child) {
         let open = self.messages[self.answered()..].iter();
         child.messages.extend(open.map(|m| Carried {
-            state: State::Open,
+            state: MessageState::Open,
             span: None,
             ..carried(m, 0)
         }));
     }
 
     /// Whether what stays has tokens of its own in the ledger.
-    fn spans_are_known(&self, cut: &Cut, n: usize) -> bool {
-        let known = |m: &session::Message| {
+    fn spans_are_known(&self, cut: &Division, n: usize) -> bool {
+        let known = |m: &session::StoredMessage| {
             m.role != "assistant"
                 || m.span
                     .is_some_and(|s| s.start > self.row.head && s.end > s.start)
@@ -90,7 +92,7 @@ impl Conversation {
     /// follows what stands before it now.
     fn exact_child(
         &mut self,
-        cut: &Cut,
+        cut: &Division,
         note: &Note,
         summary: &str,
         n: usize,
@@ -128,15 +130,20 @@ impl Conversation {
         ));
 
         let reply = Message::assistant(summary);
-        let line = Line {
+        let line = ScriptLine {
             line: 0,
-            said: Said::Message(reply.clone()),
+            said: LineContent::Message(reply.clone()),
             finish: None,
         };
         let written = self.frozen.sampled(&shared, &line);
         let written = written.map_err(|e| AgentError::new(ErrorKind::Template, e.to_string()))?;
         let start = tokens.len();
-        tokens.extend(Frozen::continuation(&shared, &tokens, "", written.pieces)?);
+        tokens.extend(FrozenFrame::continuation(
+            &shared,
+            &tokens,
+            "",
+            written.pieces,
+        )?);
         let text_end = tokens.len();
         let body = note::summary_body(&reply);
         let tail = cut.tail..n;
@@ -164,7 +171,7 @@ impl Conversation {
             .iter()
             .position(|m| m.role == "assistant");
         let first = tail.start + first.unwrap_or(0);
-        let inputs: Vec<&session::Message> = cut
+        let inputs: Vec<&session::StoredMessage> = cut
             .user
             .map(|at| &self.messages[at])
             .into_iter()
@@ -176,7 +183,12 @@ impl Conversation {
             .collect::<Result<Vec<_>, _>>()?;
         let delta = self.frozen.delta(&shared, &reply, &spoken)?;
         let ends = usize::from(!delta.end_of_turn.is_empty());
-        tokens.extend(Frozen::continuation(&shared, &tokens, "", delta.pieces)?);
+        tokens.extend(FrozenFrame::continuation(
+            &shared,
+            &tokens,
+            "",
+            delta.pieces,
+        )?);
         let end = (text_end + ends).min(tokens.len());
         messages.push(made("assistant", body, Span { start, end }));
         let span = Some(Span {
@@ -206,17 +218,17 @@ impl Conversation {
     /// own.
     fn whole_child(
         &self,
-        cut: &Cut,
+        cut: &Division,
         note: &Note,
         summary: &str,
         n: usize,
     ) -> Result<Child, AgentError> {
-        let stored = |role: &str, body: Value| session::Message {
+        let stored = |role: &str, body: Value| session::StoredMessage {
             id: MessageId(0),
             seq: 0,
             role: role.to_owned(),
             body,
-            state: State::Answered,
+            state: MessageState::Answered,
             finish: (role == "assistant").then_some(Finish::Stop),
             span: None,
             created_ms: 0,
@@ -257,7 +269,7 @@ impl Conversation {
             .free_name(chain.first().map_or(&old.name, |root| &root.name))?;
         let common = common_prefix(&self.ledger, &child.tokens);
         let row = self.db.succeed(
-            &NewSession {
+            &SessionRecord {
                 name: &name,
                 folder: &old.folder,
                 model: &file_name(&self.shared.options.model),
@@ -276,7 +288,7 @@ impl Conversation {
                 thinking: old.thinking.unwrap_or_else(|| self.shared.options.thinks()),
             },
             &Heir {
-                made: Made::Compressed,
+                made: Continuation::Compressed,
                 tokens: &child.tokens[old.head..],
                 messages: &child.messages,
                 pending: 1,
@@ -287,12 +299,13 @@ impl Conversation {
         self.enter(row)?;
         self.next_receipt
             .left("the conversation was compressed here");
+        self.unread = true;
         Ok(())
     }
 }
 
 /// A message that the new session takes over, its tokens elsewhere.
-pub(in crate::agent) fn carried(message: &session::Message, shift: isize) -> Carried {
+pub(in crate::agent) fn carried(message: &session::StoredMessage, shift: isize) -> Carried {
     let moved = |at: usize| at.saturating_add_signed(shift);
     Carried {
         of: Some(message.id),
@@ -307,13 +320,13 @@ pub(in crate::agent) fn carried(message: &session::Message, shift: isize) -> Car
     }
 }
 
-/// A message that nobody said.
+/// A message that is neither the user's nor the model's.
 fn made(role: &str, body: Value, span: Span) -> Carried {
     Carried {
         of: None,
         role: role.to_owned(),
         body,
-        state: State::Answered,
+        state: MessageState::Answered,
         finish: (role == "assistant").then_some(Finish::Stop),
         span: Some(span),
     }

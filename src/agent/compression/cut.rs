@@ -6,7 +6,7 @@
 //! never between a call and its result: what follows it begins with a user message, or with a reply that
 //! the last user message is put before.
 
-/// Who speaks.
+/// Whose message it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::agent) enum Who {
     /// The user.
@@ -28,8 +28,8 @@ impl Who {
 
 /// One message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::agent) struct Item {
-    /// Who speaks.
+pub(in crate::agent) struct CutMessage {
+    /// Whose message it is.
     pub who: Who,
     /// Tokens of it and of what the template writes around it.
     pub tokens: usize,
@@ -37,14 +37,14 @@ pub(in crate::agent) struct Item {
 
 /// What a cut goes by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::agent) struct Wish {
+pub(in crate::agent) struct CutWish {
     /// Messages at the beginning that are an earlier summary: it is replaced.
     pub summary: usize,
     /// Most tokens of a first exchange that is kept; 0 keeps none.
     pub first: usize,
     /// Most tokens of the last turns.
     pub tail: usize,
-    /// A user message that has no reply yet follows: it is kept by whoever cuts.
+    /// A user message that has no reply yet follows: the caller keeps it.
     pub user_follows: bool,
     /// Results of the last reply's calls follow.
     pub results_follow: bool,
@@ -53,7 +53,7 @@ pub(in crate::agent) struct Wish {
 /// A cut: of `n` messages `..first` stay where they are, `first..tail` are summarized, and after the
 /// summary come `user`, if there is one, and `tail..`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::agent) struct Cut {
+pub(in crate::agent) struct Division {
     /// The first exchange.
     pub first: usize,
     /// The last user message, where it would be among what is summarized.
@@ -62,10 +62,10 @@ pub(in crate::agent) struct Cut {
     pub tail: usize,
 }
 
-impl Cut {
+impl Division {
     /// Tokens that are kept of these messages.
-    pub fn tokens(&self, items: &[Item]) -> usize {
-        let sum = |items: &[Item]| items.iter().map(|i| i.tokens).sum::<usize>();
+    pub fn tokens(&self, items: &[CutMessage]) -> usize {
+        let sum = |items: &[CutMessage]| items.iter().map(|i| i.tokens).sum::<usize>();
         sum(&items[..self.first])
             + self.user.map_or(0, |u| items[u].tokens)
             + sum(&items[self.tail..])
@@ -73,7 +73,7 @@ impl Cut {
 }
 
 /// Cuts messages of which the last is a reply. `None` where nothing would be summarized.
-pub(in crate::agent) fn cut(items: &[Item], wish: &Wish) -> Option<Cut> {
+pub(in crate::agent) fn cut(items: &[CutMessage], wish: &CutWish) -> Option<Division> {
     let n = items.len();
     let first = match wish.summary {
         0 => first_exchange(items, wish.first),
@@ -87,13 +87,13 @@ pub(in crate::agent) fn cut(items: &[Item], wish: &Wish) -> Option<Cut> {
     let begins = |i: &usize| {
         begins_turn(items, *i) || (items[*i].who.is_reply() && turn.is_none_or(|t| *i > t))
     };
-    let of = |tail: usize| Cut {
+    let of = |tail: usize| Division {
         first,
         // One that stands behind the cut is kept there.
         user: asked.filter(|u| *u < tail && !(tail == n && wish.user_follows)),
         tail,
     };
-    let fits = |cut: &Cut| {
+    let fits = |cut: &Division| {
         let first: usize = items[..cut.first].iter().map(|i| i.tokens).sum();
         cut.tokens(items) - first <= wish.tail
     };
@@ -110,7 +110,7 @@ pub(in crate::agent) fn cut(items: &[Item], wish: &Wish) -> Option<Cut> {
 
 /// Where the first exchange ends: behind the first reply that has no calls. 0 where it is longer than
 /// `most` tokens, or is all there is.
-fn first_exchange(items: &[Item], most: usize) -> usize {
+fn first_exchange(items: &[CutMessage], most: usize) -> usize {
     let end = items.iter().position(|i| i.who == Who::Reply { calls: 0 });
     let end = end.map_or(0, |at| at + 1);
     let tokens: usize = items[..end].iter().map(|i| i.tokens).sum();
@@ -122,7 +122,7 @@ fn first_exchange(items: &[Item], most: usize) -> usize {
 }
 
 /// Whether a turn begins here: at the first of the user messages between two replies.
-fn begins_turn(items: &[Item], i: usize) -> bool {
+fn begins_turn(items: &[CutMessage], i: usize) -> bool {
     items[i].who == Who::User && (i == 0 || items[i - 1].who != Who::User)
 }
 
@@ -132,7 +132,7 @@ mod tests {
 
     use super::*;
 
-    fn item(letter: char, tokens: usize) -> Item {
+    fn item(letter: char, tokens: usize) -> CutMessage {
         let who = match letter {
             'u' => Who::User,
             'r' => Who::Result,
@@ -141,15 +141,15 @@ mod tests {
                 calls: calls.to_digit(10).unwrap() as usize,
             },
         };
-        Item { who, tokens }
+        CutMessage { who, tokens }
     }
 
     /// Messages of ten tokens: `u` a user, `a` a reply, `1` and `2` replies with calls, `r` a result.
-    fn items(letters: &str) -> Vec<Item> {
+    fn items(letters: &str) -> Vec<CutMessage> {
         letters.chars().map(|letter| item(letter, 10)).collect()
     }
 
-    const WISH: Wish = Wish {
+    const WISH: CutWish = CutWish {
         summary: 0,
         first: 20,
         tail: 40,
@@ -158,7 +158,7 @@ mod tests {
     };
 
     /// First exchange, user message and tail of a cut, as places.
-    fn places(letters: &str, wish: Wish) -> Option<(usize, Option<usize>, usize)> {
+    fn places(letters: &str, wish: CutWish) -> Option<(usize, Option<usize>, usize)> {
         cut(&items(letters), &wish).map(|cut| (cut.first, cut.user, cut.tail))
     }
 
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn an_earlier_summary_is_replaced_and_takes_the_first_exchange_with_it() {
-        let wish = Wish { summary: 2, ..WISH };
+        let wish = CutWish { summary: 2, ..WISH };
         assert_eq!(places("uauauaua", wish), Some((0, None, 4)));
         // Nothing but the summary and what is kept anyway.
         assert_eq!(places("uauaua", wish), None);
@@ -193,18 +193,18 @@ mod tests {
 
     #[test]
     fn calls_whose_results_are_to_come_stay_however_long_they_are() {
-        let wish = Wish {
+        let wish = CutWish {
             tail: 5,
             results_follow: true,
             ..WISH
         };
         assert_eq!(places("uauau1r2", wish), Some((2, Some(4), 7)));
-        let wish = Wish {
+        let wish = CutWish {
             results_follow: false,
             ..wish
         };
         assert_eq!(places("uauau1ra", wish), Some((2, Some(4), 8)));
-        let wish = Wish {
+        let wish = CutWish {
             user_follows: true,
             ..wish
         };
@@ -213,49 +213,177 @@ mod tests {
 
     /// A conversation: turns of user messages, replies with calls, their results, what the user said
     /// beside them, and perhaps calls at the end that have no results yet.
-    fn conversations() -> impl Strategy<Value = (Vec<Item>, bool)> {
+    fn conversations() -> impl Strategy<Value = (Vec<CutMessage>, bool)> {
         let step = (1usize..4, any::<bool>(), 1usize..50);
         let turn = (1usize..3, proptest::collection::vec(step, 0..4), 1usize..50);
         (proptest::collection::vec(turn, 1..8), any::<bool>()).prop_map(|(turns, open)| {
             let mut items = Vec::new();
             for (users, steps, tokens) in turns {
-                items.extend((0..users).map(|_| Item {
+                items.extend((0..users).map(|_| CutMessage {
                     who: Who::User,
                     tokens,
                 }));
                 for (calls, steered, tokens) in steps {
-                    items.push(Item {
+                    items.push(CutMessage {
                         who: Who::Reply { calls },
                         tokens,
                     });
-                    items.extend((0..calls).map(|_| Item {
+                    items.extend((0..calls).map(|_| CutMessage {
                         who: Who::Result,
                         tokens,
                     }));
                     if steered {
-                        items.push(Item {
+                        items.push(CutMessage {
                             who: Who::User,
                             tokens,
                         });
                     }
                 }
-                items.push(Item {
+                items.push(CutMessage {
                     who: Who::Reply { calls: 0 },
                     tokens,
                 });
             }
             if open {
-                items.push(Item {
+                items.push(CutMessage {
                     who: Who::User,
                     tokens: 3,
                 });
-                items.push(Item {
+                items.push(CutMessage {
                     who: Who::Reply { calls: 2 },
                     tokens: 3,
                 });
             }
             (items, open)
         })
+    }
+
+    /// What must hold of every cut; the first thing that does not.
+    fn lawful(items: &[CutMessage], open: bool, wish: &CutWish) -> Result<(), String> {
+        let Some(cut) = cut(items, wish) else {
+            return Ok(());
+        };
+        let must = |holds: bool, what: &str| match holds {
+            true => Ok(()),
+            false => Err(format!("{what}: {cut:?} of {items:?} by {wish:?}")),
+        };
+        let n = items.len();
+        must(cut.first <= cut.tail && cut.tail <= n, "places in order")?;
+        must(
+            cut.tail > cut.first.max(wish.summary),
+            "something is summarized",
+        )?;
+        must(
+            wish.summary == 0 || cut.first == 0,
+            "a summary is not nested",
+        )?;
+        // What comes after the summary, as one row of messages.
+        let mut after: Vec<CutMessage> = cut.user.map(|u| items[u]).into_iter().collect();
+        after.extend(&items[cut.tail..]);
+        for row in [&items[..cut.first], &after[..]] {
+            let mut owed = 0;
+            for (at, item) in row.iter().enumerate() {
+                match item.who {
+                    Who::Result => {
+                        must(owed > 0, "a result has its call")?;
+                        owed -= 1;
+                    }
+                    Who::User => must(owed == 0, "a call has its result")?,
+                    Who::Reply { calls } => {
+                        must(owed == 0, "a call has its result")?;
+                        must(
+                            at > 0 && !row[at - 1].who.is_reply(),
+                            "a reply answers something",
+                        )?;
+                        owed = calls;
+                    }
+                }
+            }
+            let last = row.last() == items.last() && open && !row.is_empty();
+            must(owed == 0 || last, "the last calls have their results")?;
+        }
+        // The last user message is there, or follows.
+        let last = items.iter().rposition(|i| i.who == Who::User);
+        let last = last.ok_or("no user")?;
+        let kept = last < cut.first || cut.user == Some(last) || last >= cut.tail;
+        must(
+            kept || (cut.tail == n && wish.user_follows),
+            "the last user message stays",
+        )?;
+        // No more than asked for, unless nothing less is whole.
+        let tokens: usize = after.iter().map(|i| i.tokens).sum();
+        must(
+            tokens <= wish.tail || cut.tail == n || (open && cut.tail == n - 1),
+            "the tail fits",
+        )?;
+        // More would not have fitted.
+        let from = cut.first.max(wish.summary);
+        let more = (from..cut.tail).rev().find(|i| begins_turn(items, *i));
+        let more: Option<usize> = more.map(|more| items[more..].iter().map(|i| i.tokens).sum());
+        must(more.is_none_or(|sum| sum > wish.tail), "no turn more fits")
+    }
+
+    /// Every order of at most `most` messages that a conversation can have: who may follow is what `next`
+    /// says. A turn that was interrupted ends behind a user message, behind a reply, or behind results.
+    fn orders(row: &mut Vec<Who>, owed: usize, most: usize, seen: &mut dyn FnMut(&[Who], bool)) {
+        if let Some(Who::Reply { calls }) = row.last() {
+            seen(row, *calls > 0);
+        }
+        if row.len() == most {
+            return;
+        }
+        let replies = [0, 1, 2].map(|calls| Who::Reply { calls });
+        let next: Vec<Who> = match row.last() {
+            _ if owed > 0 => vec![Who::Result],
+            None | Some(Who::Reply { .. }) => vec![Who::User],
+            Some(Who::User | Who::Result) => [&[Who::User], &replies[..]].concat(),
+        };
+        for who in next {
+            let owed = match who {
+                Who::Reply { calls } => calls,
+                Who::Result => owed - 1,
+                Who::User => 0,
+            };
+            row.push(who);
+            orders(row, owed, most, seen);
+            row.pop();
+        }
+    }
+
+    #[test]
+    fn every_order_of_up_to_eleven_messages_is_cut_by_the_rules() {
+        let (mut count, mut cuts) = (0, 0);
+        orders(&mut Vec::new(), 0, 11, &mut |row, open| {
+            count += 1;
+            let items: Vec<CutMessage> = row
+                .iter()
+                .map(|who| CutMessage {
+                    who: *who,
+                    tokens: 10,
+                })
+                .collect();
+            let begins = [Who::User, Who::Reply { calls: 0 }];
+            let summaries: &[usize] = match row.starts_with(&begins) && row.len() > 2 {
+                true => &[0, 2],
+                false => &[0],
+            };
+            for summary in summaries {
+                for (first, tail) in [(0, 0), (0, 25), (20, 10), (20, 45), (60, 30), (1000, 1000)] {
+                    for user_follows in [false, true] {
+                        let wish = CutWish {
+                            summary: *summary,
+                            first,
+                            tail,
+                            user_follows: user_follows && !open,
+                            results_follow: open,
+                        };
+                        cuts += usize::from(cut(&items, &wish).is_some());
+                        lawful(&items, open, &wish).unwrap();
+                    }
+                }
+            }
+        });
+        assert!(count > 3000 && cuts > count, "{count} orders, {cuts} cuts");
     }
 
     proptest! {
@@ -272,53 +400,10 @@ mod tests {
                 true => 2,
                 false => 0,
             };
-            let wish = Wish {
+            let wish = CutWish {
                 summary, first, tail, user_follows: user_follows && !open, results_follow: open,
             };
-            let Some(cut) = cut(&items, &wish) else {
-                return Ok(());
-            };
-            let n = items.len();
-            prop_assert!(cut.first <= cut.tail && cut.tail <= n);
-            prop_assert!(cut.tail > cut.first.max(summary), "something is summarized");
-            prop_assert!(summary == 0 || cut.first == 0, "a summary is not nested");
-            // What comes after the summary, as one row of messages.
-            let mut after: Vec<Item> = cut.user.map(|u| items[u]).into_iter().collect();
-            after.extend(&items[cut.tail..]);
-            for row in [&items[..cut.first], &after[..]] {
-                let mut owed = 0;
-                for (at, item) in row.iter().enumerate() {
-                    match item.who {
-                        Who::Result => {
-                            prop_assert!(owed > 0, "a result without a call: {row:?}");
-                            owed -= 1;
-                        }
-                        Who::User => prop_assert_eq!(owed, 0, "a call without a result"),
-                        Who::Reply { calls } => {
-                            prop_assert_eq!(owed, 0, "a call without a result");
-                            prop_assert!(
-                                at > 0 && !row[at - 1].who.is_reply(), "a reply to nothing: {:?}", row
-                            );
-                            owed = calls;
-                        }
-                    }
-                }
-                let last = row.last() == items.last() && open && !row.is_empty();
-                prop_assert!(owed == 0 || last, "a call without a result at the end: {row:?}");
-            }
-            // The last user message is there, or follows.
-            let last = items.iter().rposition(|i| i.who == Who::User).unwrap();
-            let kept = last < cut.first || cut.user == Some(last) || last >= cut.tail;
-            prop_assert!(kept || (cut.tail == n && wish.user_follows));
-            // No more than asked for, unless nothing less is whole.
-            let tokens: usize = after.iter().map(|i| i.tokens).sum();
-            prop_assert!(tokens <= tail || cut.tail == n || (open && cut.tail == n - 1));
-            // More would not have fitted.
-            let more = (cut.first.max(summary)..cut.tail).rev().find(|i| begins_turn(&items, *i));
-            if let Some(more) = more {
-                let sum: usize = items[more..].iter().map(|i| i.tokens).sum();
-                prop_assert!(sum > tail);
-            }
+            lawful(&items, open, &wish).map_err(TestCaseError::fail)?;
         }
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::agent::conversation::handle::Conversation;
+use crate::agent::tool_calls::toolset::Toolset;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::event::On;
 use crate::agent::values::options::TurnOptions;
-use crate::chat::Script;
+use crate::chat::ReplyScript;
 use crate::chat::message::Message;
 
-use super::sizes::{Need, Sizes};
+use super::sizes::{CompressionCause, Sizes};
 
 impl Conversation {
     /// Whether the conversation has come to the length at which it is compressed by itself. Not again
@@ -20,6 +21,10 @@ impl Conversation {
             return false;
         };
         let (limit, len) = (self.shared.limit, self.ledger.len());
+        // Until another reply is there the one before may have to be put back.
+        if self.replacing {
+            return false;
+        }
         let grown = self
             .refused
             .is_none_or(|(id, at)| id != self.row.id || len >= at + limit / 20);
@@ -36,7 +41,8 @@ impl Conversation {
     pub(in crate::agent) fn compress_when_due(
         &mut self,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        tools: Option<&mut Toolset<'_>>,
+        mut script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<bool, AgentError> {
@@ -53,7 +59,15 @@ impl Conversation {
         }
         // Hardly anything more fits.
         let full = self.ledger.len() + 64 >= self.shared.limit;
-        let need = if full { Need::Full } else { Need::Due };
+        let need = if full {
+            CompressionCause::Full
+        } else {
+            CompressionCause::Due
+        };
+        let flushed = self.flush_memory(options, tools, script.as_deref_mut(), cancel, &mut *on)?;
+        if flushed.is_err() {
+            return Ok(pruned);
+        }
         let done = self.compress_now(need, None, options, script, cancel, on)?;
         Ok(done.is_ok() || pruned)
     }
@@ -64,11 +78,11 @@ impl Conversation {
         &mut self,
         input: &[Message],
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<bool, AgentError> {
-        let Some(compress) = options.compress else {
+        let Some(compress) = options.compress.filter(|_| !self.replacing) else {
             return Ok(false);
         };
         let vocab = self.shared.model.vocab();
@@ -90,7 +104,7 @@ impl Conversation {
         if needed.saturating_add(rest) > self.shared.limit {
             return Ok(false);
         }
-        let done = self.compress_now(Need::Full, None, options, script, cancel, on)?;
+        let done = self.compress_now(CompressionCause::Full, None, options, script, cancel, on)?;
         Ok(done.is_ok())
     }
 }

@@ -5,12 +5,12 @@ use crate::agent::conversation::stored::text_of;
 use crate::agent::values::refused::Refused;
 use crate::chat::message::{Message, Role};
 
-use super::cut::{self, Cut, Item, Who, Wish};
+use super::cut::{self, CutMessage, CutWish, Division, Who};
 use super::note;
 use super::sizes::{Sizes, much_less};
 
 impl Conversation {
-    pub(in crate::agent) fn cut_now(&self, sizes: &Sizes) -> Result<Cut, Refused> {
+    pub(in crate::agent) fn cut_now(&self, sizes: &Sizes) -> Result<Division, Refused> {
         let (limit, head) = (self.shared.limit, self.row.head);
         if head + sizes.summary + limit / 8 > limit {
             return Err(Refused::Small {
@@ -22,14 +22,14 @@ impl Conversation {
         let n = self.answered();
         let items = self.items(n);
         let open = &self.messages[n..];
-        let wish = Wish {
+        let wish = CutWish {
             summary: note::summary_end(&self.messages[..n]),
             first: sizes.first,
             tail: sizes.tail,
             user_follows: open.iter().any(|m| m.role == "user"),
             results_follow: matches!(
                 items.last(),
-                Some(Item {
+                Some(CutMessage {
                     who: Who::Reply { calls: 1.. },
                     ..
                 })
@@ -44,7 +44,7 @@ impl Conversation {
 
     /// The first `n` messages as a cut sees them. A row of inputs between two replies is known as a whole;
     /// its tokens are shared out by the lengths of the texts.
-    pub(in crate::agent) fn items(&self, n: usize) -> Vec<Item> {
+    pub(in crate::agent) fn items(&self, n: usize) -> Vec<CutMessage> {
         let mut items = Vec::with_capacity(n);
         let mut end = self.row.head;
         let mut at = 0;
@@ -59,7 +59,7 @@ impl Conversation {
                     Some(crate::ledger::Finish::ToolCalls) => reply.map_or(0, |m| m.calls.len()),
                     _ => 0,
                 };
-                items.push(Item {
+                items.push(CutMessage {
                     who: Who::Reply { calls },
                     tokens,
                 });
@@ -78,7 +78,7 @@ impl Conversation {
                     Some(Role::Tool) => Who::Result,
                     _ => Who::User,
                 };
-                items.push(Item {
+                items.push(CutMessage {
                     who,
                     tokens: total * weight / sum,
                 });

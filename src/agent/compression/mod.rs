@@ -14,6 +14,7 @@
 //! - `ask`: the summary, written on a fork.
 //! - `child`: the new conversation's tokens, and going on in it.
 //! - `prune`: long results as lines, before a summary is needed.
+//! - `flush`: what the model remembers before a summary.
 //! - `run`: one compression from beginning to end.
 //! - `due`: when a conversation is compressed by itself.
 
@@ -21,6 +22,7 @@ pub(in crate::agent) mod ask;
 pub(in crate::agent) mod child;
 pub(in crate::agent) mod cut;
 pub(in crate::agent) mod due;
+pub(in crate::agent) mod flush;
 pub(in crate::agent) mod items;
 pub(in crate::agent) mod note;
 pub(in crate::agent) mod plain;

@@ -1,4 +1,4 @@
-//! What the model is asked for, and what a compressed conversation says of itself. All of it is plain
+//! The instruction for the summary, and the note that a compressed conversation has about itself. All of it is plain
 //! content: control text in it is ordinary text (law 9).
 
 use serde_json::{Value, json};
@@ -12,12 +12,12 @@ use crate::tools::{TodoItem, TodoState, plan_text, plan_value};
 const MOST_FILES: usize = 40;
 
 /// How many messages at the beginning are an earlier hand-over with what stands before it.
-pub(in crate::agent) fn summary_end(messages: &[session::Message]) -> usize {
+pub(in crate::agent) fn summary_end(messages: &[session::StoredMessage]) -> usize {
     let last = messages.iter().rposition(|m| m.body.get(FIELD).is_some());
     last.map_or(0, |at| at + 1)
 }
 
-/// The user message that asks for a summary of at most about `words` words.
+/// The instruction, a user message, for a summary of at most about `words` words.
 pub(in crate::agent) fn instruction(words: usize, topic: Option<&str>, earlier: bool) -> Message {
     let mut text = format!(
         "[npast: the context is nearly full.] Write the hand-over from which you will go on when all of \
@@ -55,7 +55,11 @@ pub(in crate::agent) struct Note {
 
 impl Note {
     /// Of the messages that are summarized, the plan as it is now, and a user message to be quoted.
-    pub fn of(gone: &[session::Message], plan: Vec<TodoItem>, quoted: Option<String>) -> Note {
+    pub fn of(
+        gone: &[session::StoredMessage],
+        plan: Vec<TodoItem>,
+        quoted: Option<String>,
+    ) -> Note {
         let mut note = Note {
             plan: plan
                 .into_iter()
@@ -132,7 +136,7 @@ pub(in crate::agent) fn summary_body(summary: &Message) -> Value {
 }
 
 /// The text of an earlier summary among these messages.
-pub(in crate::agent) fn earlier(gone: &[session::Message]) -> Option<&str> {
+pub(in crate::agent) fn earlier(gone: &[session::StoredMessage]) -> Option<&str> {
     let last = gone
         .iter()
         .rfind(|m| is_handover(m) && m.role == "assistant")?;
@@ -152,15 +156,15 @@ fn add(list: &mut Vec<String>, path: &str) {
 mod tests {
     use super::*;
     use crate::agent::tool_calls::plan::plan_in;
-    use crate::session::{MessageId, State};
+    use crate::session::{MessageId, MessageState};
 
-    fn stored(body: Value) -> session::Message {
-        session::Message {
+    fn stored(body: Value) -> session::StoredMessage {
+        session::StoredMessage {
             id: MessageId(0),
             seq: 0,
             role: body["role"].as_str().unwrap().to_owned(),
             body,
-            state: State::Answered,
+            state: MessageState::Answered,
             finish: None,
             span: None,
             created_ms: 0,
@@ -168,7 +172,7 @@ mod tests {
         }
     }
 
-    fn called(name: &str, path: &str) -> session::Message {
+    fn called(name: &str, path: &str) -> session::StoredMessage {
         let arguments = json!({"path": path}).to_string();
         let call = json!({"id": "", "function": {"name": name, "arguments": arguments}});
         stored(json!({"role": "assistant", "content": "", "tool_calls": [call]}))

@@ -11,7 +11,7 @@ use super::note::earlier;
 const LINE: usize = 160;
 
 /// Summarizes messages in at most about `most` characters; of what is too much, the oldest goes.
-pub(in crate::agent) fn plain(gone: &[session::Message], most: usize) -> String {
+pub(in crate::agent) fn plain(gone: &[session::StoredMessage], most: usize) -> String {
     let mut lines = Vec::new();
     let mut called: Vec<String> = Vec::new();
     for message in gone.iter().filter(|m| !is_handover(m)) {
@@ -83,15 +83,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::session::{MessageId, State};
+    use crate::session::{MessageId, MessageState};
 
-    fn message(body: serde_json::Value) -> session::Message {
-        session::Message {
+    fn message(body: serde_json::Value) -> session::StoredMessage {
+        session::StoredMessage {
             id: MessageId(0),
             seq: 0,
             role: body["role"].as_str().unwrap().to_owned(),
             body,
-            state: State::Answered,
+            state: MessageState::Answered,
             finish: None,
             span: None,
             created_ms: 0,
@@ -99,7 +99,7 @@ mod tests {
         }
     }
 
-    fn said() -> Vec<session::Message> {
+    fn said() -> Vec<session::StoredMessage> {
         let call = |name: &str, path: &str| json!({"id": "", "function": {"name": name, "arguments": {"path": path}}});
         [
             json!({"role": "user", "content": "\n  Fix the parser.\nIt fails."}),

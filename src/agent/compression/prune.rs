@@ -1,8 +1,8 @@
 //! Long results of tools that are older than the last turns, each replaced by one line that says what it
-//! was and where it is. The first resort, before a summary: no model is asked. All of them go in one cut,
+//! was and where it is. It is tried before a summary: it needs no model. All of them go in one cut,
 //! so what stands behind the first of them is read again once; it is done only where that pays.
 
-use std::io::Write;
+use std::path::Path;
 
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::conversation::stored::text_of;
@@ -11,11 +11,11 @@ use crate::agent::values::error::AgentError;
 use crate::agent::values::outcome::Pruned;
 use crate::chat::Message;
 use crate::chat::message::Role;
-use crate::durable::private;
+use crate::durable::{self, Attributes, Links};
 use crate::session::{self, Carried, Span};
 
 use super::child::{Child, carried};
-use super::cut::{Item, Who};
+use super::cut::{CutMessage, Who};
 
 /// A result with fewer bytes stays.
 const LONG: usize = 1200;
@@ -24,7 +24,11 @@ const LONG: usize = 1200;
 const BEGINS: &str = "[npast: the result of ";
 
 /// The places of long results before the last `tail` tokens. Pure.
-pub(in crate::agent) fn long_results(items: &[Item], bytes: &[usize], tail: usize) -> Vec<usize> {
+pub(in crate::agent) fn long_results(
+    items: &[CutMessage],
+    bytes: &[usize],
+    tail: usize,
+) -> Vec<usize> {
     let mut left = tail;
     let mut end = items.len();
     while let Some(item) = end.checked_sub(1).map(|at| items[at]) {
@@ -64,7 +68,7 @@ impl Conversation {
         let Some(first) = long.first().copied() else {
             return Ok(None);
         };
-        let known = |m: &session::Message| {
+        let known = |m: &session::StoredMessage| {
             m.role != "assistant"
                 || m.span
                     .is_some_and(|s| s.start > self.row.head && s.end > s.start)
@@ -153,8 +157,8 @@ impl Conversation {
     /// The line that stands for a result: the tool, what it was about, its size, and where it is.
     fn line_for(
         &self,
-        reply: &session::Message,
-        row: &session::Message,
+        reply: &session::StoredMessage,
+        row: &session::StoredMessage,
         message: &Message,
         place: usize,
     ) -> Result<String, AgentError> {
@@ -192,7 +196,7 @@ impl Conversation {
 
     /// Writes a result where `read_file` can read it; nothing where the session has no such tool or the
     /// file cannot be written.
-    fn keep_result(&self, row: &session::Message, text: &str) -> Option<String> {
+    fn keep_result(&self, row: &session::StoredMessage, text: &str) -> Option<String> {
         let tools = self
             .row
             .tools
@@ -206,12 +210,7 @@ impl Conversation {
             .temp_folder()
             .ok()?
             .join(format!("result-kept-{}.txt", row.id.0));
-        let written = match private::create(&path) {
-            Ok(mut file) => file.write_all(text.as_bytes()),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
-        };
-        match written {
+        match keep(&path, text.as_bytes()) {
             Ok(()) => Some(path.display().to_string()),
             Err(error) => {
                 tracing::warn!(%error, "a result that is shortened is not kept as a file");
@@ -221,13 +220,28 @@ impl Conversation {
     }
 }
 
+/// Writes a file that this session's conversation will name from now on: whole and durable, or not at all.
+/// One that an attempt before left as it should be stays.
+fn keep(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let there = path.symlink_metadata();
+    if there.is_ok_and(|there| there.is_file() && there.len() == bytes.len() as u64) {
+        return Ok(());
+    }
+    match durable::replace(path, bytes, Attributes::Private, Links::Refuse) {
+        // A power cut takes the new conversation's name for it with it.
+        Ok(()) | Err(durable::ReplaceError::Unsynced(_)) => Ok(()),
+        Err(durable::ReplaceError::Unchanged(error)) => Err(error),
+        Err(durable::ReplaceError::Torn { source, .. }) => Err(source),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn only_long_results_before_the_last_turns_become_lines() {
-        let item = |who, tokens| Item { who, tokens };
+        let item = |who, tokens| CutMessage { who, tokens };
         let call = Who::Reply { calls: 1 };
         let items = [
             item(Who::User, 10),
@@ -250,6 +264,17 @@ mod tests {
         assert_eq!(long_results(&items, &bytes, 1400), [2]);
         assert_eq!(long_results(&items, &bytes, 9000), [0; 0]);
         assert_eq!(long_results(&items, &[0; 12], 0), [0; 0]);
+    }
+
+    #[test]
+    fn a_result_that_a_kill_left_half_written_is_written_whole() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("result-kept-1.txt");
+        std::fs::write(&path, "hal").unwrap();
+        keep(&path, b"half of it").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"half of it");
+        keep(&path, b"half of it").unwrap();
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -6,19 +6,20 @@ use std::sync::atomic::AtomicBool;
 
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::conversation::stored::text_of;
+use crate::agent::engine::pass::Rank;
 use crate::agent::tool_calls::plan::{PLANNER, plan};
 use crate::agent::values::error::AgentError;
 use crate::agent::values::event::{Event, On};
 use crate::agent::values::options::{CompressOptions, TurnOptions};
 use crate::agent::values::outcome::{CompressStage, Compressed, Pruned};
 use crate::agent::values::refused::Refused;
-use crate::chat::Script;
+use crate::chat::ReplyScript;
 use crate::chat::message::Message;
 
-use super::cut::Cut;
+use super::cut::Division;
 use super::note::{self, Note};
 use super::plain;
-use super::sizes::{Need, Sizes, much_less};
+use super::sizes::{CompressionCause, Sizes, much_less};
 
 impl Conversation {
     /// Compresses the conversation now: it goes on as another session, its successor. `topic` gets most
@@ -30,12 +31,19 @@ impl Conversation {
         &mut self,
         topic: Option<&str>,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Result<Compressed, Refused>, AgentError> {
         let done = self.operation(|talk| {
-            talk.compress_now(Need::Asked, topic, options, script, cancel, &mut *on)
+            talk.compress_now(
+                CompressionCause::Asked,
+                topic,
+                options,
+                script,
+                cancel,
+                &mut *on,
+            )
         });
         self.say(on);
         done
@@ -76,14 +84,23 @@ impl Conversation {
                 to: len - pruned.saved,
             }));
         }
+        on(Event::Compress {
+            stage: CompressStage::Written,
+        });
         self.take_open_along(&mut child);
         self.go_on_as(child)?;
+        on(Event::Compress {
+            stage: CompressStage::Stored,
+        });
         self.next_receipt
             .left("long results before this were shortened");
         self.next_receipt.pruned(Some(pruned));
-        let read = self.read_ahead(cancel, on);
+        let read = self.read_ahead(cancel, &mut *on);
         self.next_receipt.pruned(None);
         read?;
+        on(Event::Compress {
+            stage: CompressStage::Read,
+        });
         let text = format!(
             "{} long results of session {name} became lines: {} tokens fewer, {} are read again; it \
              goes on as {}",
@@ -93,13 +110,13 @@ impl Conversation {
         Ok(Ok(pruned))
     }
 
-    /// One compression, and what is to be said of it.
+    /// One compression, and its notices.
     pub(in crate::agent) fn compress_now(
         &mut self,
-        need: Need,
+        need: CompressionCause,
         topic: Option<&str>,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Result<Compressed, Refused>, AgentError> {
@@ -118,11 +135,13 @@ impl Conversation {
                 );
                 self.notices.push((text, None));
             }
+            // Idle work is done again, and nobody asked for it.
+            Err(Refused::Interrupted) if self.rank != Rank::Interactive => {}
             Err(why) => {
                 let said = self.refused.is_some_and(|(id, _)| id == before.0);
                 self.refused = Some((before.0, before.2));
                 // The answer to a request for it says so itself.
-                if !said && need != Need::Asked {
+                if !said && need != CompressionCause::Asked {
                     let text = format!("session {} was not compressed: {why}", before.1);
                     self.notices.push((text, why.hint().map(str::to_owned)));
                 }
@@ -133,10 +152,10 @@ impl Conversation {
 
     fn compress_once(
         &mut self,
-        need: Need,
+        need: CompressionCause,
         topic: Option<&str>,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Result<Compressed, Refused>, AgentError> {
@@ -155,7 +174,9 @@ impl Conversation {
         let asked = self.ask(&instruction, sizes.summary, options, script, cancel, on)?;
         let (summary, plain) = match asked {
             Ok(text) => (text, false),
-            Err(why) if need != Need::Full || why == Refused::Interrupted => return Ok(Err(why)),
+            Err(why) if need != CompressionCause::Full || why == Refused::Interrupted => {
+                return Ok(Err(why));
+            }
             Err(_) => (self.plain_summary(&cut, sizes), true),
         };
         on(Event::Compress {
@@ -163,7 +184,7 @@ impl Conversation {
         });
         let mut child = self.child_of(&cut, self.note_for(&cut)?, &summary)?;
         let mut plain = plain;
-        if !much_less(child.len(), from) && need == Need::Full && !plain {
+        if !much_less(child.len(), from) && need == CompressionCause::Full && !plain {
             // The summary that the model wrote was too long.
             let summary = self.plain_summary(&cut, sizes);
             child = self.child_of(&cut, self.note_for(&cut)?, &summary)?;
@@ -177,10 +198,11 @@ impl Conversation {
         on(Event::Compress {
             stage: CompressStage::Stored,
         });
-        self.read_ahead(cancel, on)?;
-        on(Event::Compress {
-            stage: CompressStage::Read,
-        });
+        if self.read_ahead(cancel, on)? {
+            on(Event::Compress {
+                stage: CompressStage::Read,
+            });
+        }
         Ok(Ok(Compressed {
             session: self.row.name.clone(),
             from,
@@ -189,12 +211,12 @@ impl Conversation {
         }))
     }
 
-    fn plain_summary(&self, cut: &Cut, sizes: Sizes) -> String {
+    fn plain_summary(&self, cut: &Division, sizes: Sizes) -> String {
         // About three characters a token.
         plain::plain(&self.messages[cut.first..cut.tail], 3 * sizes.summary)
     }
 
-    fn note_for(&self, cut: &Cut) -> Result<Note, AgentError> {
+    fn note_for(&self, cut: &Division) -> Result<Note, AgentError> {
         let gone = &self.messages[cut.first..cut.tail];
         // Where the call that set it stays, the plan is said there.
         let stays = self.messages[cut.tail..].iter().any(|m| {

@@ -4,8 +4,8 @@ use crate::agent::values::options::CompressOptions;
 
 /// Why it is compressed now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::agent) enum Need {
-    /// Somebody asked for it.
+pub(in crate::agent) enum CompressionCause {
+    /// The user wants it.
     Asked,
     /// It is longer than it should be.
     Due,

@@ -1,6 +1,6 @@
-//! What of the ledger this session decoded before: the one count that receipts, misses and the slot go
-//! by. A session has decoded a prefix when it did so on the way that the ledger is on, or on one that
-//! was left: a branch that undo, retry, edit or redo took off, or a message that was withdrawn.
+//! How much of the ledger this session decoded before: the one count that receipts, misses and the slot
+//! use. A session has decoded a prefix when it did so on the path of the ledger, or on a path that it left:
+//! a branch that undo, retry, edit or redo took off, or a message that was withdrawn.
 
 use crate::ledger::{Token, common_prefix};
 use crate::session::{self, Why};
@@ -10,10 +10,10 @@ use crate::session::{self, Why};
 #[derive(Default)]
 pub(in crate::agent) struct Decoded {
     len: usize,
-    ways: Vec<Way>,
+    ways: Vec<DecodedPath>,
 }
 
-struct Way {
+struct DecodedPath {
     at: usize,
     tokens: Vec<Token>,
     /// So many of its tokens are the ledger's.
@@ -23,12 +23,12 @@ struct Way {
 
 impl Decoded {
     /// Of a ledger of which `known` first tokens were decoded on its own way.
-    pub fn of(known: usize, ways: Vec<session::Way>, ledger: &[Token]) -> Decoded {
+    pub fn of(known: usize, ways: Vec<session::StoredPath>, ledger: &[Token]) -> Decoded {
         let mut decoded = Decoded {
             len: known.min(ledger.len()),
             ways: ways
                 .into_iter()
-                .map(|way| Way {
+                .map(|way| DecodedPath {
                     at: way.at,
                     tokens: way.tokens,
                     same: 0,
@@ -62,7 +62,7 @@ impl Decoded {
             way.same = way.same.min(stays - way.at);
         }
         if let Some(decoded) = self.len.checked_sub(stays).filter(|n| *n > 0) {
-            self.ways.push(Way {
+            self.ways.push(DecodedPath {
                 at: stays,
                 tokens: gone.iter().take(decoded).copied().collect(),
                 same: 0,
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_message_that_was_taken_back_is_not_new_when_it_comes_again() {
-        let way = session::Way {
+        let way = session::StoredPath {
             at: 2,
             tokens: t(&[3, 4, 5]),
             why: Some(Why::Undo),

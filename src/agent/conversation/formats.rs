@@ -3,12 +3,12 @@
 
 use std::sync::atomic::AtomicBool;
 
-use crate::agent::engine::shared::Shared;
-use crate::agent::frozen::frame::Frozen;
+use crate::agent::engine::shared::EngineShared;
+use crate::agent::frozen::frame::FrozenFrame;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::notice::Notice;
 use crate::chat::template::{After, ReplyFormat};
-use crate::chat::wish::Wish;
+use crate::chat::wish::ReplyWish;
 
 /// The formats of a conversation's replies, as far as they were needed.
 #[derive(Default)]
@@ -17,8 +17,8 @@ pub(in crate::agent) struct Formats {
     after_user: Option<ReplyFormat>,
     /// After results of calls.
     after_results: Option<ReplyFormat>,
-    /// The last reply of which more was asked.
-    wished: Option<(After, Wish, ReplyFormat)>,
+    /// The format of the last reply with further conditions.
+    wished: Option<(After, ReplyWish, ReplyFormat)>,
 }
 
 impl Formats {
@@ -41,8 +41,8 @@ impl Formats {
     /// Nothing is made where `cancel` came first.
     pub fn make(
         &mut self,
-        frozen: &Frozen,
-        shared: &Shared,
+        frozen: &FrozenFrame,
+        shared: &EngineShared,
         after: After,
         cancel: &AtomicBool,
     ) -> Result<Vec<Notice>, AgentError> {
@@ -58,12 +58,12 @@ impl Formats {
         Ok(if first { made.notices } else { Vec::new() })
     }
 
-    /// The format of one reply of which more is asked; nothing where `cancel` came first.
+    /// The format of one reply with further conditions; `None` where `cancel` came first.
     pub fn wished(
         &mut self,
-        frozen: &Frozen,
-        shared: &Shared,
-        (after, wish): (After, &Wish),
+        frozen: &FrozenFrame,
+        shared: &EngineShared,
+        (after, wish): (After, &ReplyWish),
         cancel: &AtomicBool,
     ) -> Result<Option<ReplyFormat>, AgentError> {
         if let Some((made_after, made_for, format)) = &self.wished

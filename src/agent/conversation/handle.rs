@@ -1,17 +1,17 @@
-//! An open conversation: what npast.db says of it, held in memory while this process works on it.
-//! Everything is written to the database first and mirrored here, so that a turn costs O(new).
+//! An open conversation: a mirror in memory of what npast.db stores, while this process works on it.
+//! Every change is written to the database first and mirrored here, so that a turn costs O(new).
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::agent::engine::pass::{Pass, Passes, Rank, Want};
-use crate::agent::engine::shared::Shared;
-use crate::agent::frozen::frame::Frozen;
+use crate::agent::engine::pass::{Passes, Rank, SlotPass, Want};
+use crate::agent::engine::shared::EngineShared;
+use crate::agent::frozen::frame::FrozenFrame;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::event::{Event, On};
 use crate::agent::values::notice::Notice;
 use crate::ledger::Token;
-use crate::session::{self, Db, Lock, Session, SessionId};
+use crate::session::{self, Db, Lock, Session, SessionId, Titled};
 
 use super::formats::Formats;
 use super::held_ledger::HeldLedger;
@@ -20,16 +20,16 @@ use super::next_receipt::NextReceipt;
 
 /// An open conversation; this process alone has it.
 pub struct Conversation {
-    pub(in crate::agent) shared: Arc<Shared>,
+    pub(in crate::agent) shared: Arc<EngineShared>,
     pub(in crate::agent) passes: Arc<dyn Passes>,
     pub(in crate::agent) db: Db,
     pub(in crate::agent) row: Session,
     pub(in crate::agent) resumed: bool,
     _lock: Lock,
     /// Without withdrawn ones, in order.
-    pub(in crate::agent) messages: Vec<session::Message>,
+    pub(in crate::agent) messages: Vec<session::StoredMessage>,
     pub(in crate::agent) ledger: HeldLedger,
-    pub(in crate::agent) frozen: Frozen,
+    pub(in crate::agent) frozen: FrozenFrame,
     pub(in crate::agent) formats: Formats,
     /// Model calls so far.
     pub(in crate::agent) calls: u64,
@@ -38,6 +38,18 @@ pub struct Conversation {
     pub(in crate::agent) notices: Vec<Notice>,
     /// A compression of this session was refused at this length in tokens.
     pub(in crate::agent) refused: Option<(SessionId, usize)>,
+    /// Before a summary of this session, at this length, the model was asked what to remember.
+    pub(in crate::agent) flushed: Option<(SessionId, usize)>,
+    /// A compression made this conversation, and not all of it is read.
+    pub(in crate::agent) unread: bool,
+    /// This session was read ahead, at this length, as the template rewrites it.
+    pub(in crate::agent) rewritten: Option<(SessionId, usize)>,
+    /// Whose words its title is; nothing where the user named it.
+    pub(in crate::agent) titled: Option<Titled>,
+    /// How urgent its model calls are.
+    pub(in crate::agent) rank: Rank,
+    /// A reply was taken off, and no other is there yet: the one may have to be put back.
+    pub(in crate::agent) replacing: bool,
     /// An operation ended with an error: the mirror may differ from npast.db, and is read again before the
     /// next operation.
     pub(in crate::agent) stale: bool,
@@ -50,7 +62,7 @@ impl Conversation {
     /// # Errors
     /// npast.db's.
     pub(in crate::agent) fn read(
-        shared: Arc<Shared>,
+        shared: Arc<EngineShared>,
         passes: Arc<dyn Passes>,
         db: Db,
         lock: Lock,
@@ -58,7 +70,7 @@ impl Conversation {
         resumed: bool,
     ) -> Result<Conversation, AgentError> {
         Ok(Conversation {
-            frozen: Frozen::of(&shared, &row),
+            frozen: FrozenFrame::of(&shared, &row),
             calls: row.usage.calls,
             messages: db.messages(row.id)?,
             ledger: HeldLedger::new(db.ledger(row.id)?),
@@ -66,6 +78,12 @@ impl Conversation {
             notices: Vec::new(),
             next_receipt: NextReceipt::default(),
             refused: None,
+            flushed: None,
+            unread: false,
+            rewritten: None,
+            titled: db.title(row.id)?.map(|title| title.made),
+            rank: Rank::Interactive,
+            replacing: false,
             stale: false,
             resumed,
             _lock: lock,
@@ -114,16 +132,23 @@ impl Conversation {
         }
     }
 
-    /// Waits for the slot. `None` if `cancel` was set meanwhile.
-    pub(in crate::agent) fn pass(&self, cancel: &Arc<AtomicBool>, on: On<'_>) -> Option<Pass> {
+    /// Waits for the slot. `None` if `cancel` was set meanwhile, and for idle work where the slot holds
+    /// another conversation, whose place it would take.
+    pub(in crate::agent) fn pass(&self, cancel: &Arc<AtomicBool>, on: On<'_>) -> Option<SlotPass> {
         let owner = self.owner();
         let want = Want {
             owner: &owner,
-            rank: Rank::Interactive,
+            rank: self.rank,
             cancel,
         };
-        let place = &mut |place| on(Event::Queued { place });
-        self.passes.take(&want, place)
+        let asked_for = self.rank == Rank::Interactive;
+        let place = &mut |place| {
+            if asked_for {
+                on(Event::Queued { place });
+            }
+        };
+        let pass = self.passes.take(&want, place)?;
+        (asked_for || self.passes.is_resident(&owner)).then_some(pass)
     }
 
     /// What is held in memory. For verification.
@@ -151,10 +176,10 @@ impl Conversation {
 pub struct Mirror {
     /// The session's name.
     pub name: String,
-    /// How often a reply of it was sampled anew.
+    /// How often a reply of it was sampled again.
     pub tries: u64,
     /// Its messages, without withdrawn ones.
-    pub messages: Vec<session::Message>,
+    pub messages: Vec<session::StoredMessage>,
     /// Its ledger.
     pub ledger: Vec<Token>,
 }

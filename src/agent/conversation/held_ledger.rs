@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::ledger::{Mark, Token, common_prefix};
-use crate::session::Way;
+use crate::session::StoredPath;
 
 use super::decoded::Decoded;
 
@@ -47,7 +47,7 @@ impl HeldLedger {
 
     /// `known` first tokens were decoded on the way that the ledger is on; `ways` were left and may turn
     /// out to be the same. Replaces what was counted before.
-    pub fn count_decoded(&mut self, known: usize, ways: Vec<Way>) {
+    pub fn count_decoded(&mut self, known: usize, ways: Vec<StoredPath>) {
         self.decoded = Decoded::of(known, ways, &self.tokens);
     }
 

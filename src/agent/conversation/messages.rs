@@ -6,10 +6,10 @@ use crate::agent::values::error::AgentError;
 use crate::agent::values::options::Policy;
 use crate::agent::values::outcome::Info;
 use crate::chat::Message;
-use crate::chat::battery::Mode;
+use crate::chat::battery::RenderMode;
 use crate::chat::template::After;
 use crate::ledger::Finish;
-use crate::session::{self, State};
+use crate::session::{self, MessageState};
 
 use super::handle::Conversation;
 use super::stored::text_of;
@@ -17,7 +17,7 @@ use super::stored::text_of;
 impl Conversation {
     /// What it is.
     pub fn info(&self) -> Info {
-        let said = |m: &session::Message| match m.role == "tool" {
+        let said = |m: &session::StoredMessage| match m.role == "tool" {
             true => "(results of calls)".to_owned(),
             false => text_of(&m.body).to_owned(),
         };
@@ -37,12 +37,12 @@ impl Conversation {
         }
     }
 
-    /// Messages at the end that nobody answered yet.
-    pub(in crate::agent) fn open_messages(&self) -> impl Iterator<Item = &session::Message> {
+    /// Messages at the end that have no answer yet.
+    pub(in crate::agent) fn open_messages(&self) -> impl Iterator<Item = &session::StoredMessage> {
         let from = self
             .messages
             .iter()
-            .rposition(|m| m.state != State::Open)
+            .rposition(|m| m.state != MessageState::Open)
             .map_or(0, |i| i + 1);
         self.messages[from..].iter()
     }
@@ -57,7 +57,7 @@ impl Conversation {
     }
 
     /// The last reply, as the model wrote it.
-    pub(in crate::agent) fn last_reply(&self) -> Option<(&session::Message, Message)> {
+    pub(in crate::agent) fn last_reply(&self) -> Option<(&session::StoredMessage, Message)> {
         let row = self.messages.iter().rfind(|m| m.role == "assistant")?;
         Some((row, Message::from_json(&row.body).ok()?))
     }
@@ -76,7 +76,7 @@ impl Conversation {
     /// How the messages are written: by deltas, or whole each time and why.
     pub(in crate::agent) fn whole_renderings(&self) -> Option<String> {
         let battery = self.shared.template.battery();
-        if let Mode::Fallback { reason } = &battery.mode {
+        if let RenderMode::Fallback { reason } = &battery.mode {
             return Some(format!(
                 "this template can only be rendered whole ({reason})"
             ));

@@ -70,6 +70,11 @@ impl NextReceipt {
         self.pruned = pruned;
     }
 
+    /// Whether something is to be said of results that became lines.
+    pub fn says_pruned(&self) -> bool {
+        self.pruned.is_some()
+    }
+
     /// What is said of results that became lines.
     pub fn take_pruned(&mut self) -> Option<Pruned> {
         self.pruned.take()

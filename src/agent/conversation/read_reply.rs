@@ -9,7 +9,7 @@ use crate::chat::Message;
 use crate::chat::reply::ReplyReader;
 use crate::chat::stream::StopHold;
 use crate::chat::template::{After, ReplyFormat};
-use crate::chat::wish::Wish;
+use crate::chat::wish::ReplyWish;
 use crate::ledger::Token;
 
 use super::handle::Conversation;
@@ -48,15 +48,15 @@ impl Conversation {
         Ok(self.formats.get(after))
     }
 
-    /// The format of one reply of which more is asked; nothing where `cancel` came first. The last
-    /// one is kept: a program asks the same of many.
+    /// The format of one reply with further conditions; `None` when `cancel` came first. The last one is
+    /// cached: a program sends the same conditions with many requests.
     ///
     /// # Errors
     /// When no grammar holds the reply to it.
     pub(in crate::agent) fn wished(
         &mut self,
         after: After,
-        wish: &Wish,
+        wish: &ReplyWish,
         cancel: &AtomicBool,
     ) -> Result<Option<ReplyFormat>, AgentError> {
         let asked = (after, wish);
@@ -83,13 +83,23 @@ impl Conversation {
     ) -> Result<Message, AgentError> {
         let raw = self.raw_text(tokens);
         let (seed, answered) = (self.row.seed, self.row.runs_tools);
-        let format = self.format(after)?;
-        let reader = ReplyReader::new(format).map_err(bridge)?;
-        let mut reader = reader.answering_attempts(answered);
-        let mut ends = StopHold::new(&format.ends).map_err(stops_error)?;
-        let read = ends.feed(&raw);
-        reader.push(&read.text);
-        reader.push(&ends.finish());
-        Ok(reader.finish(cut && read.found.is_none(), seed).1)
+        read_as(self.format(after)?, &raw, seed, answered, cut)
     }
+}
+
+/// A message from the text of a whole reply, markup included. `answered`: npast answers its calls itself.
+pub(in crate::agent) fn read_as(
+    format: &ReplyFormat,
+    raw: &str,
+    seed: u64,
+    answered: bool,
+    cut: bool,
+) -> Result<Message, AgentError> {
+    let reader = ReplyReader::new(format).map_err(bridge)?;
+    let mut reader = reader.answering_attempts(answered);
+    let mut ends = StopHold::new(&format.ends).map_err(stops_error)?;
+    let read = ends.feed(raw);
+    reader.push(&read.text);
+    reader.push(&ends.finish());
+    Ok(reader.finish(cut && read.found.is_none(), seed).1)
 }

@@ -1,7 +1,7 @@
 //! The mirror in memory after npast.db changed: it follows a known change, or is read again. Marks of what
 //! the slot holds stay as far as the ledger does.
 
-use crate::agent::frozen::frame::Frozen;
+use crate::agent::frozen::frame::FrozenFrame;
 use crate::agent::values::error::AgentError;
 use crate::ledger::Token;
 use crate::session::{Lock, Session};
@@ -67,7 +67,7 @@ impl Conversation {
     pub(in crate::agent) fn refresh(
         &mut self,
         from: usize,
-    ) -> Result<Vec<crate::session::Message>, AgentError> {
+    ) -> Result<Vec<crate::session::StoredMessage>, AgentError> {
         let mut kept = std::mem::take(&mut self.messages);
         kept.truncate(from);
         let stored = self
@@ -83,17 +83,21 @@ impl Conversation {
         self.next_receipt.left_unless_known(words);
     }
 
-    /// Goes on in another session of the same lineage, which nobody else has open. What the slot holds of
+    /// Goes on in another session of the same lineage, which no other process has open. What the slot holds of
     /// it stays known.
     pub(in crate::agent) fn enter(&mut self, row: Session) -> Result<(), AgentError> {
         let lock = Lock::session(&self.shared.options.home, row.id)?;
+        let before = self.owner();
         let ledger = self.db.ledger(row.id)?;
         self.messages = self.db.messages(row.id)?;
         self.ledger.read_again(ledger);
         self.calls = row.usage.calls;
         self.row = row;
+        self.titled = self.db.title(self.row.id)?.map(|title| title.made);
+        self.unread = false;
+        self.passes.renamed(&before, &self.owner());
         self.keep_lock(lock);
-        self.frozen = Frozen::of(&self.shared, &self.row);
+        self.frozen = FrozenFrame::of(&self.shared, &self.row);
         self.count_decoded()?;
         self.next_receipt.forget_break();
         Ok(())

@@ -15,7 +15,7 @@ pub(in crate::agent) const NOT_RUN: &str = "This call was not run.";
 /// The field of a stored body that says that a message is part of a hand-over.
 pub(in crate::agent) const FIELD: &str = "handover";
 
-/// Whether a message is part of a hand-over: nobody said it.
-pub(in crate::agent) fn is_handover(message: &session::Message) -> bool {
+/// Whether a message is part of a hand-over, and so of neither user nor model.
+pub(in crate::agent) fn is_handover(message: &session::StoredMessage) -> bool {
     message.body.get(FIELD).is_some()
 }

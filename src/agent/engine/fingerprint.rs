@@ -11,7 +11,7 @@ use crate::slot::{SlotFacts, SlotOptions};
 
 /// The fingerprint of a model in a slot; `weights` names the bytes of its tensors, as far as they are
 /// known (`kv::Weights`). What computes (the build of llama.cpp, backends, devices,
-/// threads, batch size) is soft: a stored sample of logits tells whether it gives the same numbers.
+/// threads, batch size) is soft: a stored sample of logits decides whether it gives the same numbers.
 pub(in crate::agent) fn fingerprint(
     model: &ModelFacts,
     weights: Option<&str>,

@@ -11,10 +11,12 @@ use crate::agent::values::error::AgentError;
 use crate::agent::values::notice::Notice;
 use crate::agent::values::options::Options;
 use crate::llama::{CacheType, ContextOptions, Model, ModelOptions, gguf};
-use crate::slot::Need;
-use crate::slot::fit::{Bound, Choice, Cost, Demand, Layer, Machine, Wishes, choose};
+use crate::slot::MemoryNeed;
+use crate::slot::fit::{
+    Bound, ContextCost, Demand, FitChoice, LayerBytes, Machine, Wishes, choose,
+};
 
-use super::fit_records::{Record, Records};
+use super::fit_records::{FitRecord, Records};
 use super::fit_words::{refused, words};
 use super::model_files::files_identity;
 
@@ -34,7 +36,7 @@ pub(in crate::agent) struct Fitted {
     pub words: String,
 }
 
-/// Fills in what nobody asked for.
+/// Fills in the settings that the user did not name.
 ///
 /// # Errors
 /// Nothing fits, in numbers; or llama.cpp refuses the model.
@@ -47,7 +49,7 @@ pub(in crate::agent) fn fitted(
     if weights.gpu_layers == Some(0) {
         machine.cards.clear();
     }
-    // Who says anything of the placement has said all of it.
+    // A user who names a part of the placement decides all of it.
     let placed = weights.gpu_layers.is_some()
         || weights.cpu_moe_layers > 0
         || !weights.override_tensor.is_empty()
@@ -98,7 +100,7 @@ pub(in crate::agent) fn fitted(
         } else {
             last
         };
-        let record = Record {
+        let record = FitRecord {
             name,
             demand: kept,
             cache,
@@ -131,7 +133,7 @@ fn proven(
     demand: &Demand,
     machine: &Machine,
     wishes: &Wishes,
-) -> Result<Choice, AgentError> {
+) -> Result<FitChoice, AgentError> {
     let refused = |refusal| refused(options, machine, &refusal);
     let mut choice = choose(demand, machine, wishes).map_err(refused)?;
     if machine.cards.is_empty() {
@@ -177,8 +179,8 @@ fn proven(
     Ok(choice)
 }
 
-/// What a model asks of memory: bytes of its weights as its file says, and what contexts take.
-pub fn demand(file: &gguf::ModelFacts, trained: usize, costs: Vec<Cost>) -> Demand {
+/// How much memory a model needs: bytes of its weights as its file says, and what contexts take.
+pub fn demand(file: &gguf::ModelFacts, trained: usize, costs: Vec<ContextCost>) -> Demand {
     let layers = file.parts.layers.iter();
     Demand {
         trained: match trained {
@@ -186,7 +188,7 @@ pub fn demand(file: &gguf::ModelFacts, trained: usize, costs: Vec<Cost>) -> Dema
             trained => trained,
         },
         layers: layers
-            .map(|(weights, experts)| Layer {
+            .map(|(weights, experts)| LayerBytes {
                 weights: *weights,
                 experts: *experts,
             })
@@ -208,13 +210,13 @@ fn counted(
             cache: *cache,
             ..context(options, machine)
         };
-        Ok(Need::count(&model, &context)?.cost(*cache))
+        Ok(MemoryNeed::count(&model, &context)?.cost(*cache))
     });
-    let costs = costs.collect::<Result<Vec<Cost>, AgentError>>()?;
+    let costs = costs.collect::<Result<Vec<ContextCost>, AgentError>>()?;
     Ok(demand(file, model.trained_context(), costs))
 }
 
-fn cost(options: &Options, machine: &Machine, cache: CacheType) -> Result<Cost, AgentError> {
+fn cost(options: &Options, machine: &Machine, cache: CacheType) -> Result<ContextCost, AgentError> {
     let need = need(options, &options.weights, machine, cache)?;
     Ok(need.cost(cache))
 }
@@ -224,13 +226,13 @@ fn need(
     weights: &ModelOptions,
     machine: &Machine,
     cache: CacheType,
-) -> Result<Need, AgentError> {
+) -> Result<MemoryNeed, AgentError> {
     let model = Arc::new(Model::plan(&options.model, weights)?);
     let context = ContextOptions {
         cache,
         ..context(options, machine)
     };
-    Ok(Need::count(&model, &context)?)
+    Ok(MemoryNeed::count(&model, &context)?)
 }
 
 fn context(options: &Options, machine: &Machine) -> ContextOptions {

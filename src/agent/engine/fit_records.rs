@@ -18,7 +18,7 @@ const MOST_BYTES: u64 = 8 << 20;
 
 /// What is kept of a model.
 #[derive(Clone, Serialize, Deserialize)]
-pub(in crate::agent) struct Record {
+pub(in crate::agent) struct FitRecord {
     pub name: String,
     pub demand: Demand,
     /// The cache type of its last start.
@@ -27,7 +27,7 @@ pub(in crate::agent) struct Record {
 
 #[derive(Default, Serialize, Deserialize)]
 pub(in crate::agent) struct Records {
-    pub models: Vec<Record>,
+    pub models: Vec<FitRecord>,
 }
 
 impl Records {
@@ -39,12 +39,12 @@ impl Records {
     }
 
     /// What is kept under this name.
-    pub fn find(&self, name: &str) -> Option<&Record> {
+    pub fn find(&self, name: &str) -> Option<&FitRecord> {
         self.models.iter().find(|record| record.name == name)
     }
 
     /// Keeps a record, if it says something new.
-    pub fn keep(mut self, home: &Path, record: Record) -> io::Result<()> {
+    pub fn keep(mut self, home: &Path, record: FitRecord) -> io::Result<()> {
         let old = self.find(&record.name);
         if old.is_some_and(|old| old.cache == record.cache && old.demand == record.demand) {
             return Ok(());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::agent::Leeway;
 use crate::agent::engine::fit_records::LIST;
-use crate::slot::fit::{Card, Place, Refusal};
+use crate::slot::fit::{Card, FitRefusal, FreeMemory};
 use crate::tiny::{self, Class};
 
 /// Of a model that is the test's own: others may make theirs anew, and what is known of a model goes by
@@ -107,20 +107,20 @@ fn a_damaged_list_of_numbers_is_counted_again() {
 fn a_choice_and_its_reason_are_one_sentence_and_a_refusal_has_the_numbers() {
     let demand = Demand {
         trained: 131_072,
-        layers: vec![Layer::default(); 24],
+        layers: vec![LayerBytes::default(); 24],
         input: 0,
         output: 0,
         costs: Vec::new(),
     };
     let machine = |cards: bool| Machine {
-        host: Place {
+        host: FreeMemory {
             free: 11 << 30,
             total: 16 << 30,
         },
         cards: cards
             .then(|| Card {
                 name: "CUDA0".into(),
-                place: Place {
+                place: FreeMemory {
                     free: 7 << 30,
                     total: 8 << 30,
                 },
@@ -129,7 +129,7 @@ fn a_choice_and_its_reason_are_one_sentence_and_a_refusal_has_the_numbers() {
             .into_iter()
             .collect(),
     };
-    let choice = |limit, card_layers, host_experts, bound| Choice {
+    let choice = |limit, card_layers, host_experts, bound| FitChoice {
         limit,
         cache: CacheType::Q8_0,
         card_layers,
@@ -181,7 +181,7 @@ fn a_choice_and_its_reason_are_one_sentence_and_a_refusal_has_the_numbers() {
         model: "/models/big.gguf".into(),
         ..options(home.path(), tiny)
     };
-    let refusal = Refusal {
+    let refusal = FitRefusal {
         tokens: 2048,
         weights: 20 << 30,
         context: 900 << 20,

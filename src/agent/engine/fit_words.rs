@@ -3,12 +3,12 @@
 
 use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::agent::values::options::Options;
-use crate::slot::fit::{Bound, Choice, Demand, Machine, Place, Refusal};
+use crate::slot::fit::{Bound, Demand, FitChoice, FitRefusal, FreeMemory, Machine};
 
 use super::model_files::file_name;
 
 /// A choice and its reason, in one sentence.
-pub fn words(choice: &Choice, demand: &Demand, machine: &Machine) -> String {
+pub fn words(choice: &FitChoice, demand: &Demand, machine: &Machine) -> String {
     let mut text = match choice.limit < demand.trained {
         true => format!(
             "context {} of {} tokens",
@@ -32,7 +32,7 @@ pub fn words(choice: &Choice, demand: &Demand, machine: &Machine) -> String {
             (n, _) => format!(", {n} of {all} layers on the card"),
         };
     }
-    let left = |place: &Place, rest: u64, of: &str, whom: &str| {
+    let left = |place: &FreeMemory, rest: u64, of: &str, whom: &str| {
         format!(
             "{of} has {} free, and {} of it stay for {whom}",
             size(place.free),
@@ -72,7 +72,7 @@ pub fn words(choice: &Choice, demand: &Demand, machine: &Machine) -> String {
 pub(in crate::agent) fn refused(
     options: &Options,
     machine: &Machine,
-    refusal: &Refusal,
+    refusal: &FitRefusal,
 ) -> AgentError {
     let name = file_name(&options.model);
     let cards = match refusal.cards {

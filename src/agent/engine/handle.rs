@@ -1,23 +1,25 @@
 //! One process's model, slot and stores, opened once. Conversations are opened on it.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::agent::values::event::Stage;
 use crate::agent::values::notice::Notice;
 use crate::agent::values::options::Options;
-use crate::kv::{Edge, Limits, Store, Tensors, Weights};
+use crate::kv::{Edge, Store, StoreLimits, Tensors, Weights};
 use crate::ledger::Digest;
 use crate::llama::{self, Model, gguf};
 use crate::session::{Db, Lock};
-use crate::slot::{Class, Compared, Slot, SlotError, SlotHandle, SlotOptions, WindowCost};
+use crate::slot::{Compared, MemoryClass, Slot, SlotError, SlotHandle, SlotOptions, WindowCost};
 
+use super::completed::Completions;
 use super::fingerprint::fingerprint;
 use super::fit::{Fitted, fitted};
 use super::load::{load, sizes};
 use super::model_files::file_name;
 use super::probe;
-use super::shared::Shared;
+use super::shared::EngineShared;
 use super::template::{examine, own_template};
 
 /// Tokens of a long session.
@@ -25,13 +27,13 @@ const LONG: usize = 32_768;
 
 /// What an engine is, for `doctor` and the first line of a chat.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct EngineFacts {
     /// The model's file name.
     pub model: String,
     /// llama.cpp's description.
     pub description: String,
     /// The memory class.
-    pub class: Class,
+    pub class: MemoryClass,
     /// The conversation's limit, tokens.
     pub limit: usize,
     /// What was chosen by what the machine has room for, and why.
@@ -56,10 +58,11 @@ pub struct Facts {
 
 /// Model, slot and stores of one process.
 pub struct Engine {
-    shared: Arc<Shared>,
+    shared: Arc<EngineShared>,
     slot: Slot,
-    facts: Facts,
+    facts: EngineFacts,
     notices: Mutex<Vec<Notice>>,
+    completions: Completions,
     /// Hashes the model's bytes in the background, if nobody has yet.
     weights: Mutex<Option<Weights>>,
     _lock: Option<Lock>,
@@ -127,7 +130,7 @@ impl Engine {
         warn_of_space(&options, asked, &slot_facts, &mut notices);
         progress(Stage::Ready);
 
-        let facts = Facts {
+        let facts = EngineFacts {
             model: file_name(&options.model),
             description: model.description(),
             class: slot_facts.class,
@@ -143,7 +146,7 @@ impl Engine {
             metadata: metadata(&model, &file),
         };
         Ok(Engine {
-            shared: Arc::new(Shared {
+            shared: Arc::new(EngineShared {
                 vocab: Digest(*file.tokenizer.as_bytes()),
                 source: Digest::of(source.as_bytes()),
                 class: slot_facts.class,
@@ -157,18 +160,29 @@ impl Engine {
             slot,
             facts,
             notices: Mutex::new(notices),
+            completions: Completions::default(),
             weights: Mutex::new(weights),
             _lock: lock,
         })
     }
 
     /// What its conversations share.
-    pub(in crate::agent) fn shared(&self) -> &Arc<Shared> {
+    pub(in crate::agent) fn shared(&self) -> &Arc<EngineShared> {
         &self.shared
     }
 
+    /// The completions that were made on it.
+    pub(in crate::agent) fn completions(&self) -> &Completions {
+        &self.completions
+    }
+
+    /// The data folder.
+    pub fn home(&self) -> &Path {
+        &self.shared.options.home
+    }
+
     /// What it is.
-    pub fn facts(&self) -> Facts {
+    pub fn facts(&self) -> EngineFacts {
         self.facts.clone()
     }
 
@@ -199,7 +213,7 @@ impl Engine {
         Ok(())
     }
 
-    /// What the user should know; each is said once.
+    /// Notices for the user; each is given once.
     pub fn notices(&self) -> Vec<Notice> {
         let mut notices = self
             .notices
@@ -218,6 +232,11 @@ impl Engine {
             notices.extend(told.map(|(text, hint)| (text, Some(hint))));
         }
         notices
+    }
+
+    /// The store of KV, for whoever knows when nobody waits.
+    pub fn store(&self) -> Store {
+        self.shared.store.clone()
     }
 
     /// The slot, for whoever gives passes.
@@ -263,9 +282,9 @@ fn open_store(
     if !options.store_kv {
         return Store::off();
     }
-    let limits = Limits {
+    let limits = StoreLimits {
         quota_bytes: options.kv_quota,
-        ..Limits::default()
+        ..StoreLimits::default()
     };
     match Store::open(&options.home.join("kv"), print, limits) {
         Ok(store) => store,
@@ -302,8 +321,8 @@ fn with_need(error: AgentError, file: &gguf::ModelFacts, slot: &SlotOptions) -> 
     .hinted(hint)
 }
 
-/// Law 10 before it hurts: a full context that would not fit on the disk is said at the start; of one
-/// that nobody asked for, as much as a long session has.
+/// Warns at the start when a full context would not fit on the disk (law 10). For a context that the user
+/// did not name, the KV of a long session counts.
 fn warn_of_space(
     options: &Options,
     asked: Option<usize>,

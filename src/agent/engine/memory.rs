@@ -1,4 +1,4 @@
-//! What a context would need, before it is asked for: on a machine that overcommits, an allocation
+//! How much memory a context would need, before it is made: on a machine that overcommits, an allocation
 //! that cannot be filled ends in a kill and not in an error.
 
 use crate::agent::values::error::{AgentError, ErrorKind};
@@ -50,7 +50,7 @@ fn least_kv_bytes(model: &Model, cache: CacheType, cells: usize) -> u64 {
         (Some(heads), Some(width)) if heads > 0 => width / heads,
         _ => return 0,
     };
-    // Arrays, a count for each layer, are not told here; then nothing is claimed.
+    // Arrays, a count for each layer, are not read here; then nothing is claimed.
     let Some(kv_heads) = number("attention.head_count_kv") else {
         return 0;
     };

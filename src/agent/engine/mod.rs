@@ -12,8 +12,10 @@
 //! - `fit`: what a model is loaded with where the user gives no flag.
 //! - `probe`: an unknown model is loaded in a process of its own first.
 //! - `shared`: what all conversations of a process use.
+//! - `completed`: which tokens the last completions read and wrote.
 //! - `handle`: [`handle::Engine`]: opening all of it.
 
+pub(in crate::agent) mod completed;
 pub(in crate::agent) mod fingerprint;
 pub(in crate::agent) mod fit;
 pub(in crate::agent) mod fit_records;

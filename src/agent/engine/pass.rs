@@ -1,5 +1,5 @@
-//! How a conversation gets the slot: a pass for one model call at a time. Who gets the next one is
-//! decided above this room.
+//! How a conversation gets the slot: a pass for one model call at a time. The room
+//! above decides who gets the next one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use crate::slot::SlotHandle;
 /// How urgent a model call is; the greater one comes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Rank {
-    /// Work that nobody waits for, such as storing a state.
+    /// Work for which no client waits, such as storing a state.
     Idle,
     /// Work beside a conversation, such as a title.
     Side,
@@ -24,23 +24,23 @@ pub struct Want<'a> {
     /// How urgent it is.
     pub rank: Rank,
     /// The flag that stops the call. Where something more urgent comes, the flag of a less urgent
-    /// call is set, and [`Pass::preempted`] tells it from the user's own.
+    /// call is set, and [`SlotPass::preempted`] tells it from the user's own.
     pub cancel: &'a Arc<AtomicBool>,
 }
 
 /// The right to use the slot, until it is dropped.
-pub struct Pass {
+pub struct SlotPass {
     slot: SlotHandle,
     preempted: Arc<AtomicBool>,
     /// Gives the pass back.
     _back: Option<Box<dyn Send>>,
 }
 
-impl Pass {
+impl SlotPass {
     /// A pass; `back` is dropped with it, and `preempted` is set when something more urgent wants
     /// the slot.
-    pub fn new(slot: SlotHandle, preempted: Arc<AtomicBool>, back: Box<dyn Send>) -> Pass {
-        Pass {
+    pub fn new(slot: SlotHandle, preempted: Arc<AtomicBool>, back: Box<dyn Send>) -> SlotPass {
+        SlotPass {
             slot,
             preempted,
             _back: Some(back),
@@ -60,22 +60,28 @@ impl Pass {
 
 /// Who gives passes.
 pub trait Passes: Send + Sync {
-    /// Waits for the slot; `place` hears how many calls come before this one, each time that
+    /// Waits for the slot; `place` gets the number of calls that come before this one, each time that
     /// changes. `None` when the flag of `want` was set meanwhile.
-    fn take(&self, want: &Want<'_>, place: &mut dyn FnMut(usize)) -> Option<Pass>;
+    fn take(&self, want: &Want<'_>, place: &mut dyn FnMut(usize)) -> Option<SlotPass>;
 
     /// Has the state of this conversation's last call stored, if it is in memory alone; then the
     /// bytes of snapshots that were handed to the store. It waits for no other conversation's call:
     /// the slot stores such a state before another conversation takes its place.
     fn settle(&self, owner: &str) -> u64;
+
+    /// Whether the slot's last call was this conversation's.
+    fn is_resident(&self, owner: &str) -> bool;
+
+    /// A conversation goes on under another id: what the slot holds of it is that one's.
+    fn renamed(&self, from: &str, to: &str);
 }
 
 /// Passes where one conversation at a time uses the slot: there is nothing to wait for.
 pub(in crate::agent) struct Alone(pub SlotHandle);
 
 impl Passes for Alone {
-    fn take(&self, _: &Want<'_>, _: &mut dyn FnMut(usize)) -> Option<Pass> {
-        Some(Pass {
+    fn take(&self, _: &Want<'_>, _: &mut dyn FnMut(usize)) -> Option<SlotPass> {
+        Some(SlotPass {
             slot: self.0.clone(),
             preempted: Arc::default(),
             _back: None,
@@ -85,4 +91,10 @@ impl Passes for Alone {
     fn settle(&self, _: &str) -> u64 {
         self.0.settle().unwrap_or_default()
     }
+
+    fn is_resident(&self, _: &str) -> bool {
+        true
+    }
+
+    fn renamed(&self, _: &str, _: &str) {}
 }

@@ -46,7 +46,7 @@ const MOST: usize = 256;
 
 /// What a child loads.
 #[derive(Debug, Serialize, Deserialize)]
-struct Job {
+struct ProbeJob {
     /// The path's bytes: it need not be UTF-8.
     model: Vec<u8>,
     weights: ModelOptions,
@@ -57,7 +57,7 @@ struct Job {
     ubatch: Option<usize>,
 }
 
-impl Job {
+impl ProbeJob {
     fn options(self) -> Options {
         Options {
             home: PathBuf::new(),
@@ -82,13 +82,13 @@ impl Job {
 
 /// Names of models that loaded well.
 #[derive(Default, Serialize, Deserialize)]
-struct Known {
+struct LoadedBefore {
     models: Vec<String>,
 }
 
-impl Known {
+impl LoadedBefore {
     /// What cannot be read is an empty list: the model is checked again.
-    fn read(home: &Path) -> Known {
+    fn read(home: &Path) -> LoadedBefore {
         let file = fs::File::open(home.join(LIST));
         let text = file.and_then(|f| io::read_to_string(f.take(MOST_BYTES)));
         let text = text.unwrap_or_default();
@@ -119,7 +119,7 @@ pub(in crate::agent) fn check(
     let Some(apart) = &options.apart else {
         return Ok(());
     };
-    let known = Known::read(&options.home);
+    let known = LoadedBefore::read(&options.home);
     let whole = files_identity(options, false);
     let own = files_identity(options, options.weights.vocab_only);
     let is_known = |name: &Option<String>| {
@@ -204,7 +204,7 @@ struct Loading(Child);
 
 impl Loading {
     fn start(apart: &Apart, options: &Options) -> io::Result<Loading> {
-        let job = Job {
+        let job = ProbeJob {
             model: options.model.as_os_str().as_bytes().to_vec(),
             weights: options.weights.clone(),
             limit: options.limit,
@@ -242,7 +242,7 @@ pub fn serve() -> ExitCode {
     let mut input = BufReader::new(io::stdin());
     let mut line = String::new();
     let read = (&mut input).take(MOST_BYTES).read_line(&mut line);
-    let job: Option<Job> = read.ok().and_then(|_| serde_json::from_str(&line).ok());
+    let job: Option<ProbeJob> = read.ok().and_then(|_| serde_json::from_str(&line).ok());
     let Some(job) = job else {
         return ExitCode::FAILURE;
     };

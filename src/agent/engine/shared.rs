@@ -11,10 +11,10 @@ use crate::kv::Store;
 use crate::ledger::Digest;
 use crate::llama::Model;
 use crate::session::{Db, Session};
-use crate::slot::Class;
+use crate::slot::MemoryClass;
 
 /// What conversations share.
-pub(in crate::agent) struct Shared {
+pub(in crate::agent) struct EngineShared {
     pub options: Options,
     pub model: Arc<Model>,
     pub template: Arc<ChatTemplate>,
@@ -24,11 +24,11 @@ pub(in crate::agent) struct Shared {
     pub vocab: Digest,
     /// Of the template's text.
     pub source: Digest,
-    pub class: Class,
+    pub class: MemoryClass,
     pub limit: usize,
 }
 
-impl Shared {
+impl EngineShared {
     /// A connection to npast.db, which stored KV gives way to on a full disk.
     pub fn database(&self) -> Result<Db, AgentError> {
         let mut db = Db::open(&self.options.home.join("npast.db"))?;
@@ -41,6 +41,6 @@ impl Shared {
 }
 
 /// Whether a session's ledger means the same under this model's vocabulary and template.
-pub(in crate::agent) fn fits(shared: &Shared, row: &Session) -> bool {
+pub(in crate::agent) fn fits(shared: &EngineShared, row: &Session) -> bool {
     row.vocab == shared.vocab && row.template == shared.source
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::agent::engine::probe;
 use crate::agent::engine::template::{examine, own_template};
-use crate::agent::prompt::build::Part;
+use crate::agent::prompt::build::PromptPart;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::notice::Notice;
-use crate::agent::values::options::{Options, Setup};
-use crate::chat::template::Frame;
+use crate::agent::values::options::{AgentSetup, Options};
+use crate::chat::template::TemplateFrame;
 use crate::ledger::Token;
 use crate::llama::{Model, gguf};
 
@@ -17,7 +17,7 @@ use super::maker::Maker;
 
 /// What a frozen head is made of.
 #[derive(Clone, Debug)]
-pub struct Cost {
+pub struct HeadCost {
     /// The head, exactly.
     pub tokens: Vec<Token>,
     /// Its text, control tokens as their text.
@@ -49,30 +49,34 @@ pub fn vocabulary(options: &Options) -> Result<Model, AgentError> {
 ///
 /// # Errors
 /// When the model file cannot be read or its template is of no use.
-pub fn cost(options: &Options, setup: &Setup, parts: &[Part]) -> Result<Cost, AgentError> {
+pub fn cost(
+    options: &Options,
+    setup: &AgentSetup,
+    parts: &[PromptPart],
+) -> Result<HeadCost, AgentError> {
     let model = vocabulary(options)?;
     let source = own_template(options, &model).0;
     let (template, tokenizer) = examine(&source, model.vocab(), options.apart.as_ref())?;
     let template = Arc::new(template);
-    let mut frame = Frame {
+    let mut frame = TemplateFrame {
         system: Some(setup.system.clone()),
         tools: Some(setup.tools.clone()),
         thinking: options.thinks(),
-        ..Frame::default()
+        ..TemplateFrame::default()
     };
     let (tools, notices) = Maker::new(template.clone(), model.vocab().clone()).freeze(&frame);
     frame.tools = tools;
     let tokens = head_of(&template, &tokenizer, &frame)?;
-    let bare = Frame {
+    let bare = TemplateFrame {
         tools: None,
         ..frame
     };
     let bare = head_of(&template, &tokenizer, &bare)?;
-    let count = |part: &Part| {
+    let count = |part: &PromptPart| {
         let tokens = model.vocab().tokenize(&part.text, false);
         (part.name, tokens.map_or(0, |t| t.len()))
     };
-    Ok(Cost {
+    Ok(HeadCost {
         text: String::from_utf8_lossy(&model.vocab().bytes(&tokens, true)).into_owned(),
         tools: tokens.len().saturating_sub(bare.len()),
         parts: parts.iter().map(count).collect(),

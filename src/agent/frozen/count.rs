@@ -6,13 +6,13 @@ use serde_json::Value;
 use crate::agent::engine::handle::Engine;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::notice::Notice;
-use crate::agent::values::options::Setup;
+use crate::agent::values::options::AgentSetup;
 use crate::chat::Message;
-use crate::chat::template::Frame;
+use crate::chat::template::TemplateFrame;
 use crate::llama::Vocab;
 use crate::session::now_ms;
 
-use super::frame::Frozen;
+use super::frame::FrozenFrame;
 use super::maker::Maker;
 
 impl Engine {
@@ -34,18 +34,18 @@ impl Engine {
     ) -> Result<usize, AgentError> {
         let shared = self.shared();
         let thinking = shared.options.thinks();
-        let (frozen, _) = Frozen::start(shared, system, tools, thinking, now_ms());
+        let (frozen, _) = FrozenFrame::start(shared, system, tools, thinking, now_ms());
         Ok(frozen.whole(shared, messages)?.len())
     }
 
     /// The tools of a session that would start now as its model can be offered them, and what there
     /// is to say of them.
-    pub fn offered(&self, setup: &Setup) -> (Option<Value>, Vec<Notice>) {
-        Maker::of(self.shared()).freeze(&Frame {
+    pub fn offered(&self, setup: &AgentSetup) -> (Option<Value>, Vec<Notice>) {
+        Maker::of(self.shared()).freeze(&TemplateFrame {
             system: Some(setup.system.clone()),
             tools: Some(setup.tools.clone()),
             thinking: self.shared().options.thinks(),
-            ..Frame::default()
+            ..TemplateFrame::default()
         })
     }
 }

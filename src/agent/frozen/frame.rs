@@ -5,30 +5,30 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::{Map, Value};
 
-use crate::agent::engine::shared::Shared;
+use crate::agent::engine::shared::EngineShared;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::notice::Notice;
 use crate::chat::Message;
 use crate::chat::pieces::{self, for_tokenizer};
-use crate::chat::script::{Line, Sampled, ScriptError};
-use crate::chat::template::{After, ChatTemplate, Delta, Frame, ReplyFormat};
-use crate::chat::tokenize::{Piece, Tokenizer};
-use crate::chat::wish::Wish;
+use crate::chat::script::{Sampled, ScriptError, ScriptLine};
+use crate::chat::template::{After, ChatTemplate, Delta, ReplyFormat, TemplateFrame};
+use crate::chat::tokenize::{Authored, Tokenizer};
+use crate::chat::wish::ReplyWish;
 use crate::ledger::{Token, common_prefix};
 use crate::session::Session;
 
-use super::maker::{Made, Maker};
+use super::maker::{Maker, OfferedFormat};
 
 /// What a session fixed at its start.
-pub(in crate::agent) struct Frozen {
-    frame: Frame,
+pub(in crate::agent) struct FrozenFrame {
+    frame: TemplateFrame,
 }
 
-/// See [`Frozen::head`].
+/// See [`FrozenFrame::head`].
 pub(in crate::agent) fn head_of(
     template: &ChatTemplate,
     tokenizer: &Tokenizer,
-    frame: &Frame,
+    frame: &TemplateFrame,
 ) -> Result<Vec<Token>, AgentError> {
     let opening = |text: &str| -> Result<Vec<Token>, AgentError> {
         let opening = template.opening(frame, &[Message::user(text)])?;
@@ -40,15 +40,15 @@ pub(in crate::agent) fn head_of(
     Ok(common[..last].to_vec())
 }
 
-impl Frozen {
+impl FrozenFrame {
     pub fn new(
         system: Option<String>,
         tools: Option<Value>,
         thinking: bool,
         started_ms: i64,
-    ) -> Frozen {
-        Frozen {
-            frame: Frame {
+    ) -> FrozenFrame {
+        FrozenFrame {
+            frame: TemplateFrame {
                 system,
                 tools,
                 thinking,
@@ -61,13 +61,13 @@ impl Frozen {
     /// Of a session that starts, its tools as they can be offered; and what there is to say of
     /// them.
     pub fn start(
-        shared: &Shared,
+        shared: &EngineShared,
         system: Option<String>,
         tools: Option<Value>,
         thinking: bool,
         started_ms: i64,
-    ) -> (Frozen, Vec<Notice>) {
-        let mut frozen = Frozen::new(system, tools, thinking, started_ms);
+    ) -> (FrozenFrame, Vec<Notice>) {
+        let mut frozen = FrozenFrame::new(system, tools, thinking, started_ms);
         let (tools, notices) = Maker::of(shared).freeze(&frozen.frame);
         frozen.frame.tools = tools;
         (frozen, notices)
@@ -78,28 +78,44 @@ impl Frozen {
         self.frame.tools.as_ref()
     }
 
-    /// Of a stored session; one that says nothing of thinking does what this process was asked for.
-    pub fn of(shared: &Shared, row: &Session) -> Frozen {
+    /// Of a stored session; if it does not say whether it thinks, the option of this process decides.
+    pub fn of(shared: &EngineShared, row: &Session) -> FrozenFrame {
         let thinking = row.thinking.unwrap_or_else(|| shared.options.thinks());
-        Frozen::thinking(row, thinking)
+        FrozenFrame::thinking(row, thinking)
     }
 
-    fn thinking(row: &Session, thinking: bool) -> Frozen {
+    fn thinking(row: &Session, thinking: bool) -> FrozenFrame {
         let (system, tools) = (row.system.clone(), row.tools.clone());
-        Frozen::new(system, tools, thinking, row.started_ms)
+        FrozenFrame::new(system, tools, thinking, row.started_ms)
+    }
+
+    /// The same, where the template is asked not to think.
+    pub fn quiet(&self) -> FrozenFrame {
+        let mut frame = self.frame.clone();
+        frame.thinking = false;
+        FrozenFrame { frame }
+    }
+
+    /// The same with this tool alone, for the reading of a reply.
+    pub fn with_tool(&self, name: &str) -> FrozenFrame {
+        let mut frame = self.frame.clone();
+        if let Some(Value::Array(tools)) = &mut frame.tools {
+            tools.retain(|tool| tool["function"]["name"] == name);
+        }
+        FrozenFrame { frame }
     }
 
     /// Whether a stored session without this setting was started with thinking. Renders the messages
     /// `first` both ways: the answer is known if exactly one of the two gives `prompt`, the tokens that the
     /// ledger has before the first reply.
     pub fn was_thinking(
-        shared: &Shared,
+        shared: &EngineShared,
         row: &Session,
         first: &[Message],
         prompt: &[Token],
     ) -> Option<bool> {
         let wrote = |thinking: &bool| {
-            let frozen = Frozen::thinking(row, *thinking);
+            let frozen = FrozenFrame::thinking(row, *thinking);
             let written = match first {
                 [] => frozen.head(shared),
                 first => frozen.opening(shared, first),
@@ -116,12 +132,16 @@ impl Frozen {
 
     /// The frozen head: what two openings with different first messages have in common, cut back to
     /// the last control token or mark (some vocabularies have no control tokens in it).
-    pub fn head(&self, shared: &Shared) -> Result<Vec<Token>, AgentError> {
+    pub fn head(&self, shared: &EngineShared) -> Result<Vec<Token>, AgentError> {
         head_of(&shared.template, &shared.tokenizer, &self.frame)
     }
 
     /// The tokens of a conversation's first messages, generation prompt included.
-    pub fn opening(&self, shared: &Shared, first: &[Message]) -> Result<Vec<Token>, AgentError> {
+    pub fn opening(
+        &self,
+        shared: &EngineShared,
+        first: &[Message],
+    ) -> Result<Vec<Token>, AgentError> {
         let opening = shared.template.opening(&self.frame, first)?;
         Ok(shared
             .tokenizer
@@ -129,7 +149,11 @@ impl Frozen {
     }
 
     /// The tokens of a whole conversation, generation prompt included.
-    pub fn whole(&self, shared: &Shared, messages: &[Message]) -> Result<Vec<Token>, AgentError> {
+    pub fn whole(
+        &self,
+        shared: &EngineShared,
+        messages: &[Message],
+    ) -> Result<Vec<Token>, AgentError> {
         let pieces = shared.template.full(&self.frame, messages)?;
         Ok(shared.tokenizer.tokenize(&for_tokenizer(pieces), true)?)
     }
@@ -137,7 +161,7 @@ impl Frozen {
     /// The tokens of a conversation that ends in a reply, up to its end of turn.
     pub fn closed_tokens(
         &self,
-        shared: &Shared,
+        shared: &EngineShared,
         messages: &[Message],
     ) -> Result<Vec<Token>, AgentError> {
         let with = |text: &str| {
@@ -151,7 +175,7 @@ impl Frozen {
         // as if it had been sampled; where that is no token of the kind, the delta brings it.
         let delta = messages.last().map(|reply| {
             let delta = self.delta(shared, reply, &[Message::user("One.")])?;
-            Frozen::continuation(shared, &one, "", delta.pieces)
+            FrozenFrame::continuation(shared, &one, "", delta.pieces)
         });
         if let Some(Ok(delta)) = delta
             && one.ends_with(&delta)
@@ -171,7 +195,7 @@ impl Frozen {
 
     pub fn delta(
         &self,
-        shared: &Shared,
+        shared: &EngineShared,
         reply: &Message,
         messages: &[Message],
     ) -> Result<Delta, AgentError> {
@@ -181,7 +205,7 @@ impl Frozen {
     /// A reply as the model would have written it after the generation prompt, and its end of turn.
     pub fn written(
         &self,
-        shared: &Shared,
+        shared: &EngineShared,
         reply: &Message,
     ) -> Result<(Vec<pieces::Piece>, String), AgentError> {
         let written = shared.template.reply(&self.frame, reply)?;
@@ -189,27 +213,30 @@ impl Frozen {
     }
 
     /// A prepared reply as the model would have written it.
-    pub fn sampled(&self, shared: &Shared, line: &Line) -> Result<Sampled, ScriptError> {
+    pub fn sampled(
+        &self,
+        shared: &EngineShared,
+        line: &ScriptLine,
+    ) -> Result<Sampled, ScriptError> {
         line.sampled(&shared.template, &self.frame)
     }
 
     /// How replies are read and constrained; nothing where `cancel` came first.
     pub fn format(
         &self,
-        shared: &Shared,
+        shared: &EngineShared,
         after: After,
         cancel: &AtomicBool,
-    ) -> Result<Option<Made>, AgentError> {
+    ) -> Result<Option<OfferedFormat>, AgentError> {
         Maker::of(shared).format(&self.frame, after, cancel)
     }
 
-    /// How one reply is read and constrained of which more is asked; nothing where `cancel` came
-    /// first.
+    /// How one reply with further conditions is read and constrained; `None` when `cancel` came first.
     pub fn wished(
         &self,
-        shared: &Shared,
+        shared: &EngineShared,
         after: After,
-        wish: &Wish,
+        wish: &ReplyWish,
         cancel: &AtomicBool,
     ) -> Result<Option<ReplyFormat>, AgentError> {
         Maker::of(shared).wished(&self.frame, after, wish, cancel)
@@ -217,14 +244,14 @@ impl Frozen {
 
     /// Tokens of pieces that follow `ledger`.
     pub fn continuation(
-        shared: &Shared,
+        shared: &EngineShared,
         ledger: &[Token],
         before: &str,
         pieces: Vec<pieces::Piece>,
     ) -> Result<Vec<Token>, AgentError> {
         let mut all = Vec::new();
         if !before.is_empty() {
-            all.push(Piece::Template(before.to_owned()));
+            all.push(Authored::Template(before.to_owned()));
         }
         all.extend(for_tokenizer(pieces));
         Ok(shared.tokenizer.continuation(ledger, &all)?)

@@ -1,6 +1,6 @@
 //! The tools of a session as its model can be offered them. When a session freezes its tools each
 //! schema gets its normal form, and everything that a call will need is tried: the template writes
-//! the tools, llama.cpp makes their grammar. A tool that cannot be had like that is loosened, then
+//! the tools, llama.cpp makes their grammar. A tool that fails is simplified, then
 //! left out, and named. Before a call of any session the same is done for its grammar alone: what
 //! is frozen stays as it is.
 
@@ -9,18 +9,18 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::{Value, json};
 
-use crate::agent::engine::shared::Shared;
+use crate::agent::engine::shared::EngineShared;
 use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::agent::values::notice::Notice;
-use crate::chat::template::{After, ChatTemplate, Frame, ReplyFormat};
-use crate::chat::wish::{Calls, Wish};
+use crate::chat::template::{After, ChatTemplate, ReplyFormat, TemplateFrame};
+use crate::chat::wish::{Calls, ReplyWish};
 use crate::chat::{Message, names};
 use crate::llama::Vocab;
 use crate::tools::Spec;
-use crate::tools::schema::{self, Level, Room};
+use crate::tools::schema::{self, GrammarDetail, GrammarRoom};
 
 use super::grammar::grammar;
-use super::time_limit::{GRAMMAR_LIMIT, Waited, within};
+use super::time_limit::{GRAMMAR_LIMIT, ThreadResult, within};
 use super::tool_forms::{fewer, left_out, loosened, name_of, named_types, typed, with_parameters};
 
 /// Largest grammar, in bytes: llama.cpp needs some hundred times as much memory for one.
@@ -34,7 +34,7 @@ pub struct Maker {
 }
 
 /// A format of replies, and what there is to say of the tools in it.
-pub struct Made {
+pub struct OfferedFormat {
     /// The format.
     pub format: ReplyFormat,
     /// Tools that are followed less closely, or cannot be called.
@@ -47,14 +47,14 @@ impl Maker {
         Maker { template, vocab }
     }
 
-    pub(in crate::agent) fn of(shared: &Shared) -> Maker {
+    pub(in crate::agent) fn of(shared: &EngineShared) -> Maker {
         let vocab = shared.model.vocab().clone();
         Maker::new(shared.template.clone(), vocab)
     }
 
     /// The tools as a session freezes them, and what was loosened or left out. `frame` has the
     /// session's system text and the tools as they were given.
-    pub fn freeze(&self, frame: &Frame) -> (Option<Value>, Vec<Notice>) {
+    pub fn freeze(&self, frame: &TemplateFrame) -> (Option<Value>, Vec<Notice>) {
         let Some(given) = frame.tools.as_ref().and_then(Value::as_array) else {
             return (frame.tools.clone(), Vec::new());
         };
@@ -88,7 +88,7 @@ impl Maker {
             taken.extend(name_of(&tool).map(str::to_owned));
             tools.push(tool);
         }
-        let alone = |tools: &[Value]| Frame {
+        let alone = |tools: &[Value]| TemplateFrame {
             tools: (!tools.is_empty()).then(|| Value::from(tools)),
             ..frame.clone()
         };
@@ -128,13 +128,13 @@ impl Maker {
     }
 
     /// Whether the template writes the tools and grammars can be made, in time.
-    fn in_time(&self, frame: Frame) -> bool {
+    fn in_time(&self, frame: TemplateFrame) -> bool {
         let maker = self.clone();
         let tried = within(&AtomicBool::new(false), move || maker.tried(&frame));
-        matches!(tried, Waited::Done(true))
+        matches!(tried, ThreadResult::Done(true))
     }
 
-    fn tried(&self, frame: &Frame) -> bool {
+    fn tried(&self, frame: &TemplateFrame) -> bool {
         let opening = self.template.opening(frame, &[Message::user("One.")]);
         let both = [After::User, After::Results];
         opening.is_ok()
@@ -150,16 +150,16 @@ impl Maker {
     /// When the template cannot be used even without tools.
     pub fn format(
         &self,
-        frame: &Frame,
+        frame: &TemplateFrame,
         after: After,
         cancel: &AtomicBool,
-    ) -> Result<Option<Made>, AgentError> {
+    ) -> Result<Option<OfferedFormat>, AgentError> {
         let (maker, frame_of_thread) = (self.clone(), frame.clone());
         match within(cancel, move || maker.made(&frame_of_thread, after)) {
-            Waited::Done(made) => made.map(Some),
-            Waited::Cancelled => Ok(None),
-            Waited::TooLong => {
-                let bare = Frame {
+            ThreadResult::Done(made) => made.map(Some),
+            ThreadResult::Cancelled => Ok(None),
+            ThreadResult::TooLong => {
+                let bare = TemplateFrame {
                     tools: None,
                     ..frame.clone()
                 };
@@ -169,7 +169,7 @@ impl Maker {
                      called",
                     GRAMMAR_LIMIT.as_secs()
                 );
-                Ok(Some(Made {
+                Ok(Some(OfferedFormat {
                     format,
                     notices: vec![(why, Some(HINT.to_owned()))],
                 }))
@@ -177,8 +177,8 @@ impl Maker {
         }
     }
 
-    fn made(&self, frame: &Frame, after: After) -> Result<Made, AgentError> {
-        let whole = |format| Made {
+    fn made(&self, frame: &TemplateFrame, after: After) -> Result<OfferedFormat, AgentError> {
+        let whole = |format| OfferedFormat {
             format,
             notices: Vec::new(),
         };
@@ -190,18 +190,20 @@ impl Maker {
             return Ok(whole(format));
         }
         let mut notices = Vec::new();
-        let mut levels: Vec<Option<Level>> = Vec::with_capacity(tools.len());
+        let mut levels: Vec<Option<GrammarDetail>> = Vec::with_capacity(tools.len());
         for tool in tools {
             let name = name_of(tool).unwrap_or_default();
-            let one = Frame {
+            let one = TemplateFrame {
                 tools: Some(json!([tool])),
                 ..frame.clone()
             };
-            let fits = |level: &Level| self.at(&one, after, &[Some(*level)]).is_some();
-            let level = [Level::Whole, Level::Types].into_iter().find(fits);
+            let fits = |level: &GrammarDetail| self.at(&one, after, &[Some(*level)]).is_some();
+            let level = [GrammarDetail::Whole, GrammarDetail::Types]
+                .into_iter()
+                .find(fits);
             match level {
-                Some(Level::Whole) => {}
-                Some(Level::Types) => notices.push((
+                Some(GrammarDetail::Whole) => {}
+                Some(GrammarDetail::Types) => notices.push((
                     format!("the grammar of the tool {name} is only that of its types"),
                     None,
                 )),
@@ -212,13 +214,16 @@ impl Maker {
             }
             levels.push(level);
         }
-        let typed: Vec<_> = levels.iter().map(|l| l.map(|_| Level::Types)).collect();
+        let typed: Vec<_> = levels
+            .iter()
+            .map(|l| l.map(|_| GrammarDetail::Types))
+            .collect();
         for levels in [levels, typed] {
             if let Some(format) = self.at(frame, after, &levels) {
-                return Ok(Made { format, notices });
+                return Ok(OfferedFormat { format, notices });
             }
         }
-        let bare = Frame {
+        let bare = TemplateFrame {
             tools: None,
             ..frame.clone()
         };
@@ -226,7 +231,7 @@ impl Maker {
             "no grammar can be made of this session's tools: they cannot be called".to_owned(),
             Some(HINT.to_owned()),
         ));
-        Ok(Made {
+        Ok(OfferedFormat {
             format: self.template.format(&bare, after)?,
             notices,
         })
@@ -234,26 +239,31 @@ impl Maker {
 
     /// The format with the grammar of each tool at its level; without it where it has none. All
     /// whole where `levels` is empty.
-    fn at(&self, frame: &Frame, after: After, levels: &[Option<Level>]) -> Option<ReplyFormat> {
-        self.at_for(frame, after, levels, &Wish::default())
+    fn at(
+        &self,
+        frame: &TemplateFrame,
+        after: After,
+        levels: &[Option<GrammarDetail>],
+    ) -> Option<ReplyFormat> {
+        self.at_for(frame, after, levels, &ReplyWish::default())
     }
 
-    /// The format of one reply of which more is asked; nothing where `cancel` came first.
+    /// The format of one reply with further conditions; `None` when `cancel` came first.
     ///
     /// # Errors
     /// When no grammar can be made that holds the reply to it.
     pub(in crate::agent) fn wished(
         &self,
-        frame: &Frame,
+        frame: &TemplateFrame,
         after: After,
-        wish: &Wish,
+        wish: &ReplyWish,
         cancel: &AtomicBool,
     ) -> Result<Option<ReplyFormat>, AgentError> {
         let refused = |why: &str| {
-            let text = format!("the reply cannot be held to what is asked: {why}");
+            let text = format!("the reply cannot be constrained as requested: {why}");
             Err(AgentError::new(ErrorKind::Input, text))
         };
-        let frame = Frame {
+        let frame = TemplateFrame {
             tools: wish.tools(frame.tools.as_ref()),
             ..frame.clone()
         };
@@ -263,46 +273,58 @@ impl Maker {
         }
         let (maker, wish) = (self.clone(), wish.clone());
         match within(cancel, move || maker.first_wished(&frame, after, &wish)) {
-            Waited::Done(Some(format)) => Ok(Some(format)),
-            Waited::Done(None) => refused("no grammar can be made of it under this chat template"),
-            Waited::TooLong => refused("its grammar was not made in time"),
-            Waited::Cancelled => Ok(None),
+            ThreadResult::Done(Some(format)) => Ok(Some(format)),
+            ThreadResult::Done(None) => {
+                refused("no grammar can be made of it under this chat template")
+            }
+            ThreadResult::TooLong => refused("its grammar was not made in time"),
+            ThreadResult::Cancelled => Ok(None),
         }
     }
 
     /// The most exact format that can be had.
-    fn first_wished(&self, frame: &Frame, after: After, wish: &Wish) -> Option<ReplyFormat> {
+    fn first_wished(
+        &self,
+        frame: &TemplateFrame,
+        after: After,
+        wish: &ReplyWish,
+    ) -> Option<ReplyFormat> {
         let tools = frame.tools.as_ref().and_then(Value::as_array);
         let tools = tools.map_or(0, Vec::len);
-        [Level::Whole, Level::Types].into_iter().find_map(|level| {
-            let schema = wish.schema.as_ref().map(|given| {
-                let normal = schema::normal(given, schema::MOST_BYTES).schema;
-                schema::for_grammar(&normal, level, &mut Room::default())
-            });
-            let wish = Wish {
-                schema,
-                ..wish.clone()
-            };
-            let levels = vec![Some(level); tools];
-            let format = self.at_for(frame, after, &levels, &wish)?;
-            let held = !format.applied.grammar.is_empty() && !format.applied.grammar_lazy;
-            (held || !wish.needs_grammar()).then_some(format)
-        })
+        [GrammarDetail::Whole, GrammarDetail::Types]
+            .into_iter()
+            .find_map(|level| {
+                let schema = wish.schema.as_ref().map(|given| {
+                    let normal = schema::normal(given, schema::MOST_BYTES).schema;
+                    schema::for_grammar(&normal, level, &mut GrammarRoom::default())
+                });
+                let wish = ReplyWish {
+                    schema,
+                    ..wish.clone()
+                };
+                let levels = vec![Some(level); tools];
+                let format = self.at_for(frame, after, &levels, &wish)?;
+                let held = !format.applied.grammar.is_empty() && !format.applied.grammar_lazy;
+                (held || !wish.needs_grammar()).then_some(format)
+            })
     }
 
     fn at_for(
         &self,
-        frame: &Frame,
+        frame: &TemplateFrame,
         after: After,
-        levels: &[Option<Level>],
-        wish: &Wish,
+        levels: &[Option<GrammarDetail>],
+        wish: &ReplyWish,
     ) -> Option<ReplyFormat> {
         let tools = frame.tools.as_ref().and_then(Value::as_array);
-        let mut room = Room::default();
+        let mut room = GrammarRoom::default();
         let tools = tools.into_iter().flatten().enumerate();
         let tools: Vec<Value> = tools
             .filter_map(|(at, tool)| {
-                let level = levels.get(at).copied().unwrap_or(Some(Level::Whole))?;
+                let level = levels
+                    .get(at)
+                    .copied()
+                    .unwrap_or(Some(GrammarDetail::Whole))?;
                 let spec = Spec::from_json(tool)?;
                 // Sessions of before have schemas as they came.
                 let normal = schema::normal(&spec.parameters, schema::MOST_BYTES).schema;
@@ -312,7 +334,7 @@ impl Maker {
                 Some(tool)
             })
             .collect();
-        let frame = Frame {
+        let frame = TemplateFrame {
             tools: (!tools.is_empty()).then(|| tools.into()),
             ..frame.clone()
         };

@@ -6,7 +6,7 @@
 //! - `time_limit`: work that cannot be interrupted, waited for within a time limit.
 //! - `tool_forms`: simpler forms of a tool, for templates that cannot write it as it is.
 //! - `maker`: which form of each tool a model is offered, and the formats of replies.
-//! - `frame`: [`frame::Frozen`]: messages to tokens under the frozen head.
+//! - `frame`: [`frame::FrozenFrame`]: messages to tokens under the frozen head.
 //! - `count`: counting tokens without a session.
 //! - `cost`: what a prompt costs, without loading weights.
 

@@ -13,7 +13,7 @@ pub(in crate::agent) const GRAMMAR_LIMIT: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// What became of work on another thread.
-pub(in crate::agent) enum Waited<T> {
+pub(in crate::agent) enum ThreadResult<T> {
     Done(T),
     Cancelled,
     TooLong,
@@ -23,7 +23,7 @@ pub(in crate::agent) enum Waited<T> {
 pub(in crate::agent) fn within<T: Send + 'static>(
     cancel: &AtomicBool,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Waited<T> {
+) -> ThreadResult<T> {
     let until = Instant::now() + GRAMMAR_LIMIT;
     let (send, done) = mpsc::channel();
     let thread = std::thread::Builder::new().name("grammar".to_owned());
@@ -32,16 +32,18 @@ pub(in crate::agent) fn within<T: Send + 'static>(
         let _ = send.send(work());
     });
     if started.is_err() {
-        return Waited::TooLong;
+        return ThreadResult::TooLong;
     }
     loop {
         match done.recv_timeout(GLANCE) {
-            Ok(result) => return Waited::Done(result),
-            Err(RecvTimeoutError::Disconnected) => return Waited::TooLong,
+            Ok(result) => return ThreadResult::Done(result),
+            Err(RecvTimeoutError::Disconnected) => return ThreadResult::TooLong,
             Err(RecvTimeoutError::Timeout) if cancel.load(Ordering::Relaxed) => {
-                return Waited::Cancelled;
+                return ThreadResult::Cancelled;
             }
-            Err(RecvTimeoutError::Timeout) if Instant::now() >= until => return Waited::TooLong,
+            Err(RecvTimeoutError::Timeout) if Instant::now() >= until => {
+                return ThreadResult::TooLong;
+            }
             Err(RecvTimeoutError::Timeout) => {}
         }
     }

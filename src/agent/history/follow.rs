@@ -8,19 +8,19 @@ use std::sync::atomic::AtomicBool;
 use crate::agent::branches::turns::cut_before;
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::input::appended::Appended;
-use crate::agent::model_call::sum::Sum;
+use crate::agent::model_call::sum::RunningSum;
 use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::agent::values::event::On;
 use crate::agent::values::options::{Input, TurnOptions};
 use crate::agent::values::outcome::TurnEnd;
 use crate::chat::message::Role;
-use crate::chat::pins::{self, Overlooked, Rules, Verdict};
-use crate::chat::same::{Difference, What};
-use crate::chat::{Message, Script};
+use crate::chat::pins::{self, Overlooked, PinRules, PinVerdict};
+use crate::chat::same::{Difference, DifferenceKind};
+use crate::chat::{Message, ReplyScript};
 use crate::session::{BranchId, MessageId, Why};
 
 use super::matching::Match;
-use super::sent::{History, Sent};
+use super::sent::{ClientHistory, Sent};
 
 /// How a history was followed.
 #[derive(Clone, Debug)]
@@ -37,10 +37,12 @@ pub struct Followed {
     pub overlooked: Vec<Overlooked>,
     /// Why the conversation has another head now, and is another session.
     pub renewed: Option<String>,
+    /// Messages of the session now.
+    pub messages: usize,
 }
 
 /// What has to be done so that the conversation says what a history says.
-enum Way {
+enum FollowUp {
     /// All is stored, and its last message is open.
     Answer,
     /// All is stored, and its last reply was cut.
@@ -72,10 +74,10 @@ impl Conversation {
     /// [`Conversation::work`].
     pub fn follow(
         &mut self,
-        history: &History,
-        rules: Rules,
+        history: &ClientHistory,
+        rules: PinRules,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Followed, AgentError> {
@@ -89,9 +91,25 @@ impl Conversation {
     fn follow_sent(
         &mut self,
         sent: &Sent,
-        rules: Rules,
+        rules: PinRules,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
+        cancel: &Arc<AtomicBool>,
+        on: On<'_>,
+    ) -> Result<Followed, AgentError> {
+        let found = self.matching(sent)?;
+        self.follow_found(sent, found, rules, options, script, cancel, on)
+    }
+
+    /// Follows a history of which `found` is stored.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn follow_found(
+        &mut self,
+        sent: &Sent,
+        found: Match,
+        rules: PinRules,
+        options: &TurnOptions,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Followed, AgentError> {
@@ -102,21 +120,20 @@ impl Conversation {
             )
             .hinted("send new messages to it, and not a history"));
         }
-        let found = self.matching(sent)?;
         let verdict = self.verdict(sent, rules)?;
         let (same, difference) = (found.same, found.difference.clone());
         let (mut overlooked, mut renewed) = (Vec::new(), None);
         let way = match verdict {
-            Verdict::Kept(seen) => {
+            PinVerdict::Kept(seen) => {
                 overlooked = seen;
                 self.way(sent, &found)?
             }
-            Verdict::New(why) => {
+            PinVerdict::New(why) => {
                 let tail = self.renewed_tail(sent, &found)?;
                 answerable(&tail)?;
                 self.renew(sent, &why)?;
                 renewed = Some(why);
-                Way::Append {
+                FollowUp::Append {
                     after: None,
                     tail,
                     cut: false,
@@ -124,35 +141,42 @@ impl Conversation {
             }
         };
         // Asking once more for the last reply is no other history.
-        let again = matches!(way, Way::Again { .. }) && found.known.len() == same + 1;
+        let again = matches!(way, FollowUp::Again { .. }) && found.known.len() == same + 1;
         let end = self.go(way, &overlooked, &difference, options, script, cancel, on)?;
-        let changed = |d: &Difference| d.what != What::New && !again;
+        let changed = |d: &Difference| d.what != DifferenceKind::New && !again;
         Ok(Followed {
             end,
             same,
-            sent: sent.said.len(),
+            sent: sent.count(),
             difference: difference.filter(changed),
             overlooked,
             renewed,
+            messages: self.messages.len(),
         })
     }
 
     /// What has to be done.
-    fn way(&self, sent: &Sent, found: &Match) -> Result<Way, AgentError> {
-        let all = sent.said.len();
+    fn way(&self, sent: &Sent, found: &Match) -> Result<FollowUp, AgentError> {
+        let all = sent.count();
         let replied = sent.said.last().map(|s| s.message.role) == Some(Role::Assistant);
         if found.same == all && replied {
             let last = found.known.len() == all;
             if last && self.unfinished() {
-                return Ok(Way::Continue);
+                return Ok(FollowUp::Continue);
             }
+            answerable(&sent.from(all - 1))?;
             return Err(nothing_to_answer());
         }
         if found.same == all {
             match found.known.get(all) {
-                None => return Ok(Way::Answer),
+                None if self.open_messages().next().is_some() => return Ok(FollowUp::Answer),
+                None => {
+                    if let Some(reply) = self.silent_reply(found) {
+                        return Ok(FollowUp::Again { reply });
+                    }
+                }
                 Some(next) if next.reply && self.has_tokens(next.place) => {
-                    return Ok(Way::Again { reply: next.place });
+                    return Ok(FollowUp::Again { reply: next.place });
                 }
                 Some(_) => {}
             }
@@ -161,12 +185,13 @@ impl Conversation {
         let kept = &found.known[..found.same];
         let open = found.known.len() == found.same
             && kept.last().is_some_and(|known| !known.reply)
-            && sent.said[found.same..]
+            && sent
+                .behind(found.same)
                 .iter()
                 .all(|s| s.message.role != Role::Assistant);
         if open {
             // Open messages stay, and more of them come.
-            return Ok(Way::Append {
+            return Ok(FollowUp::Append {
                 after: kept.last().map(|known| known.place),
                 tail: sent.from(found.same),
                 cut: false,
@@ -176,11 +201,20 @@ impl Conversation {
         let tail = sent.from(reply.map_or(0, |at| at + 1));
         answerable(&tail)?;
         let after = reply.map(|at| kept[at].place);
-        Ok(Way::Append {
+        Ok(FollowUp::Append {
             after,
             tail,
             cut: self.messages.len() > after.map_or(0, |at| at + 1),
         })
+    }
+
+    /// The place of a reply behind all that a client knows of, which said nothing to it: one that was cut
+    /// while it thought.
+    fn silent_reply(&self, found: &Match) -> Option<usize> {
+        let from = found.known.last().map_or(0, |known| known.place + 1);
+        let mut behind = self.messages[from..].iter();
+        let at = behind.position(|m| m.role == "assistant")?;
+        Some(from + at).filter(|place| self.has_tokens(*place))
     }
 
     /// Whether the tokens of a message are told apart from others.
@@ -192,23 +226,25 @@ impl Conversation {
     #[allow(clippy::too_many_arguments)]
     fn go(
         &mut self,
-        way: Way,
+        way: FollowUp,
         overlooked: &[Overlooked],
         difference: &Option<Difference>,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
         let (after, tail, cut) = match way {
-            Way::Answer => return self.whole_turn(Input::Open, options, None, script, cancel, on),
-            Way::Continue => {
+            FollowUp::Answer => {
+                return self.whole_turn(Input::Open, options, None, script, cancel, on);
+            }
+            FollowUp::Continue => {
                 return self.whole_turn(Input::Continue, options, None, script, cancel, on);
             }
-            Way::Again { reply } => {
+            FollowUp::Again { reply } => {
                 return self.reply_instead_of(reply, options, None, script, cancel, on);
             }
-            Way::Append { after, tail, cut } => (after, tail, cut),
+            FollowUp::Append { after, tail, cut } => (after, tail, cut),
         };
         if cut {
             let words = difference.as_ref().map(ToString::to_string);
@@ -226,7 +262,7 @@ impl Conversation {
             }
             appended => appended?,
         };
-        let mut sum = Sum::begin();
+        let mut sum = RunningSum::begin();
         let end = self.answer(&appended, options, script, cancel, &mut sum, on);
         sum.show(None, on);
         end

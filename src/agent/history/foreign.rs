@@ -1,19 +1,19 @@
 //! Replies that this session never sampled: a client's history may hold those of another model, of
 //! another session, or what a user made of one. They become tokens as the model would have written
-//! them, each with a place of its own, so that the conversation can be cut after each. Law 9 holds: a
-//! reply of a stranger is content, and cannot speak as the template.
+//! them, each with a place of its own, so that the conversation can be cut after each. Law 9 holds: an
+//! untrusted reply is content, and cannot become control tokens.
 
 use crate::agent::branches::turns::cut_before;
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::frozen::frame::Frozen;
-use crate::agent::input::appended::{Appended, Before, Tokens};
+use crate::agent::frozen::frame::FrozenFrame;
+use crate::agent::input::appended::{Appended, LedgerBefore, Tokens};
 use crate::agent::model_call::script::tokenized;
 use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::chat::Message;
 use crate::chat::message::Role;
 use crate::chat::template::After;
 use crate::ledger::{Finish, Token, common_prefix};
-use crate::session::{Cut, MessageId, Span, State, Why, now_ms};
+use crate::session::{CutPoint, MessageId, MessageState, Span, Why, now_ms};
 
 /// Messages with their tokens, behind those that stay.
 struct Laid {
@@ -79,7 +79,7 @@ impl Conversation {
         let begun = answered == tail.len();
         let mut unit = self.db.begin(self.row.id)?;
         if cut {
-            let cut = Cut {
+            let cut = CutPoint {
                 after: kept.last().map(|(id, _)| *id),
                 at: laid.from.max(self.row.head),
                 pending: 0,
@@ -101,8 +101,8 @@ impl Conversation {
         let mut inputs: Vec<MessageId> = Vec::new();
         for (at, message) in tail.iter().enumerate() {
             let state = match at < answered {
-                true => State::Answered,
-                false => State::Open,
+                true => MessageState::Answered,
+                false => MessageState::Open,
             };
             let id = unit.add_message(message.role.as_str(), &message.to_json(), state)?;
             unit.set_span(id, laid.spans[at])?;
@@ -117,7 +117,7 @@ impl Conversation {
             if let Some(trail) = trails[at] {
                 unit.set_trail(id, trail)?;
             }
-            if state == State::Open {
+            if state == MessageState::Open {
                 inputs.push(id);
             }
         }
@@ -134,7 +134,7 @@ impl Conversation {
             false => After::User,
         };
         Ok(Appended {
-            before: Before {
+            before: LedgerBefore {
                 from: self.ledger.len(),
                 tail: Vec::new(),
                 spans: Vec::new(),
@@ -204,7 +204,7 @@ impl Conversation {
             let open = i + 1 == tail.len();
             let start = ledger.len();
             let (pieces, end) = self.frozen.written(&shared, reply)?;
-            ledger.extend(Frozen::continuation(&shared, &ledger, "", pieces)?);
+            ledger.extend(FrozenFrame::continuation(&shared, &ledger, "", pieces)?);
             if !open {
                 let vocab = shared.model.vocab();
                 match end.as_str() {

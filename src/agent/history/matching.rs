@@ -6,14 +6,14 @@ use crate::agent::conversation::stored::text_of;
 use crate::agent::values::error::AgentError;
 use crate::chat::Message;
 use crate::chat::message::Role;
-use crate::chat::pins::{self, Pinned, Rules, Verdict};
-use crate::chat::same::{self, Difference, What};
+use crate::chat::pins::{self, PinRules, PinVerdict, Pinned};
+use crate::chat::same::{self, Difference, DifferenceKind};
 use crate::session;
 
 use super::sent::Sent;
 
 /// A stored message that a client knows of.
-pub(in crate::agent) struct Known {
+pub(in crate::agent) struct KnownMessage {
     /// Its place among the session's messages.
     pub place: usize,
     /// It is a reply.
@@ -23,7 +23,7 @@ pub(in crate::agent) struct Known {
 /// What of a sent history is stored.
 pub(in crate::agent) struct Match {
     /// The stored messages that a client knows of, in order.
-    pub known: Vec<Known>,
+    pub known: Vec<KnownMessage>,
     /// How many of them are the first messages of the history.
     pub same: usize,
     /// What differs then.
@@ -31,7 +31,7 @@ pub(in crate::agent) struct Match {
 }
 
 /// A stored message as a client knows it; nothing for a note and for one that says nothing.
-fn as_known(message: &session::Message) -> Result<Option<Message>, AgentError> {
+fn as_known(message: &session::StoredMessage) -> Result<Option<Message>, AgentError> {
     let message = Message::from_json(&message.body)?;
     let said = same::normal(std::slice::from_ref(&message)).pop();
     Ok(said.map(|s| s.message))
@@ -41,7 +41,7 @@ impl Conversation {
     /// What of a history is stored here.
     pub(in crate::agent) fn matching(&self, sent: &Sent) -> Result<Match, AgentError> {
         let trails = sent.trails();
-        let mut known: Vec<Known> = Vec::with_capacity(self.messages.len());
+        let mut known: Vec<KnownMessage> = Vec::with_capacity(self.messages.len());
         let (mut same, mut differs) = (0, None);
         let mut spoken = false;
         for (place, row) in self.messages.iter().enumerate() {
@@ -54,7 +54,7 @@ impl Conversation {
                 },
             };
             let at = known.len();
-            known.push(Known {
+            known.push(KnownMessage {
                 place,
                 reply: row.role == "assistant",
             });
@@ -64,7 +64,7 @@ impl Conversation {
                 continue;
             }
             let what = match (sent.said.get(at), row.trail, message) {
-                (None, ..) => Some(What::Missing),
+                (None, ..) => Some(DifferenceKind::Missing),
                 (Some(_), Some(trail), _) if trail == trails[at] => None,
                 (Some(said), _, Some(stored)) => same::differs(&stored, &said.message, first),
                 (Some(said), _, None) => {
@@ -93,7 +93,7 @@ impl Conversation {
                 stored: None,
                 incoming: Some(said.at),
                 role: said.message.role,
-                what: What::New,
+                what: DifferenceKind::New,
             }),
         };
         Ok(Match {
@@ -103,12 +103,24 @@ impl Conversation {
         })
     }
 
+    /// The stored messages that a client knows of. Costs O(messages); none with a digest is looked at.
+    pub(in crate::agent) fn known(&self) -> Result<Vec<KnownMessage>, AgentError> {
+        let mut known = Vec::with_capacity(self.messages.len());
+        for (place, row) in self.messages.iter().enumerate() {
+            if row.trail.is_some() || as_known(row)?.is_some() {
+                let reply = row.role == "assistant";
+                known.push(KnownMessage { place, reply });
+            }
+        }
+        Ok(known)
+    }
+
     /// What becomes of the head under a history.
     pub(in crate::agent) fn verdict(
         &self,
         sent: &Sent,
-        rules: Rules,
-    ) -> Result<Verdict, AgentError> {
+        rules: PinRules,
+    ) -> Result<PinVerdict, AgentError> {
         let given = self.db.given(self.row.id)?;
         let first = self.messages.iter().find(|m| m.role == "user");
         Ok(pins::compare(
@@ -122,9 +134,9 @@ impl Conversation {
         ))
     }
 
-    /// The text of the note that was said last in the first `stays` messages.
+    /// The text of the last note in the first `stays` messages.
     pub(in crate::agent) fn last_note(&self, stays: usize) -> Option<&str> {
-        let note = |m: &&session::Message| m.role == "system" && m.body["note"] == true;
+        let note = |m: &&session::StoredMessage| m.role == "system" && m.body["note"] == true;
         let last = self.messages[..stays].iter().rfind(note)?;
         Some(text_of(&last.body))
     }

@@ -7,9 +7,13 @@
 //! - `renew`: another head: the conversation goes on as another session.
 //! - `foreign`: replies that this session never sampled.
 //! - `follow`: makes the conversation what the history says, and answers its last message.
+//! - `goes_on`: the same from a place in the session that the client names.
+//! - `beside`: requests beside the conversations, which have no session.
 
+pub(in crate::agent) mod beside;
 pub(in crate::agent) mod follow;
 pub(in crate::agent) mod foreign;
+pub(in crate::agent) mod goes_on;
 pub(in crate::agent) mod matching;
 pub(in crate::agent) mod renew;
 pub(in crate::agent) mod sent;

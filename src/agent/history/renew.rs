@@ -12,13 +12,13 @@ use super::sent::Sent;
 /// What to say of a head that cannot stay.
 pub(in crate::agent) fn new_prefix(why: &str, from: &str, to: &str) -> Notice {
     (
-        format!("session {from} goes on as {to}, and all of it is read anew: {why}"),
+        format!("session {from} goes on as {to}, and all of it is read again: {why}"),
         None,
     )
 }
 
 impl Conversation {
-    /// The messages of a history for a session that begins anew: those that are stored with what the
+    /// The messages of a history for a session that begins again: those that are stored with what the
     /// client does not know of them.
     pub(in crate::agent) fn renewed_tail(
         &self,
@@ -45,12 +45,6 @@ impl Conversation {
             setup: None,
         };
         let mut child = self.begin_child(&new)?;
-        let mut unit = child.db.begin(child.row.id)?;
-        unit.take_handles(old.id)?;
-        unit.commit()?;
-        if let Some(tools) = &sent.tools {
-            child.db.set_given(child.row.id, tools)?;
-        }
         let notice = new_prefix(why, &old.name, &child.row.name);
         child.notices.push(notice);
         child.next_receipt.broke(0, why.to_owned());

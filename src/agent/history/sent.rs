@@ -7,18 +7,18 @@ use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::chat::Message;
 use crate::chat::message::Role;
 use crate::chat::pins::Pinned;
-use crate::chat::same::{self, Said};
+use crate::chat::same::{self, NormalMessage};
 use crate::ledger::Digest;
 
 /// A conversation as a client sends it, all of it each time.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct History {
+pub struct ClientHistory {
     /// The system text.
     pub system: Option<String>,
     /// The tools, OpenAI form.
     pub tools: Option<Value>,
-    /// Everything that was said. System messages before all others are part of the system text.
+    /// All messages. System messages before all others are part of the system text.
     pub messages: Vec<Message>,
 }
 
@@ -26,10 +26,12 @@ pub struct History {
 pub(in crate::agent) struct Sent {
     pub system: Option<String>,
     pub tools: Option<Value>,
-    pub said: Vec<Said>,
+    pub said: Vec<NormalMessage>,
+    /// Messages before those, which are known to be stored.
+    pub before: usize,
 }
 
-impl History {
+impl ClientHistory {
     /// The history in normal form.
     ///
     /// # Errors
@@ -48,21 +50,29 @@ impl History {
             // As it was sent.
             one.at += leading;
         }
-        same::check(&said).map_err(|disorder| {
-            AgentError::new(ErrorKind::Input, disorder.to_string())
-                .hinted("nothing was stored; send the conversation from its first user message on")
-        })?;
+        same::check(&said).map_err(disordered)?;
         let some = |tools: &&Value| tools.as_array().is_some_and(|list| !list.is_empty());
         Ok(Sent {
             system: (!texts.is_empty()).then(|| texts.join("\n\n")),
             tools: self.tools.as_ref().filter(some).cloned(),
             said,
+            before: 0,
         })
     }
 }
 
+/// What to say of messages that are no conversation.
+pub(in crate::agent) fn disordered(disorder: same::Disorder) -> AgentError {
+    AgentError::new(ErrorKind::Input, disorder.to_string())
+        .hinted("nothing was stored; send the conversation from its first user message on")
+}
+
 impl Sent {
+    /// The text of the first user message, where it was sent.
     fn first(&self) -> Option<&str> {
+        if self.before > 0 {
+            return None;
+        }
         let user = self.said.iter().find(|s| s.message.role == Role::User);
         user.map(|s| s.message.text.as_str())
     }
@@ -80,7 +90,7 @@ impl Sent {
     pub fn trails(&self) -> Vec<Digest> {
         let mut last = same::START;
         let mut spoken = false;
-        let step = |s: &Said| {
+        let step = |s: &NormalMessage| {
             let first = s.message.role == Role::User && !spoken;
             spoken |= first;
             last = same::chain(last, &s.message, first);
@@ -89,8 +99,19 @@ impl Sent {
         self.said.iter().map(step).collect()
     }
 
+    /// All messages, known ones included.
+    pub fn count(&self) -> usize {
+        self.before + self.said.len()
+    }
+
     /// The messages from one on.
+    pub fn behind(&self, at: usize) -> &[NormalMessage] {
+        &self.said[at.saturating_sub(self.before).min(self.said.len())..]
+    }
+
+    /// The same as messages.
     pub fn from(&self, at: usize) -> Vec<Message> {
-        self.said[at..].iter().map(|s| s.message.clone()).collect()
+        let behind = self.behind(at).iter();
+        behind.map(|s| s.message.clone()).collect()
     }
 }

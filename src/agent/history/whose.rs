@@ -7,14 +7,14 @@ use crate::agent::conversation::handle::Conversation;
 use crate::agent::conversation::names::{call_handle, key_handle};
 use crate::agent::engine::handle::Engine;
 use crate::agent::values::error::AgentError;
-use crate::agent::values::options::{NewSession, Open};
+use crate::agent::values::options::{NewSession, WhichSession};
 use crate::agent::values::outcome::Info;
 use crate::chat::Message;
 use crate::chat::message::{Role, ToolCall};
-use crate::chat::pins::{self, Pinned, Rules, Verdict};
+use crate::chat::pins::{self, PinRules, PinVerdict, Pinned};
 use crate::session::{Db, MessageId, Session, SessionId, name_from_words};
 
-use super::sent::{History, Sent};
+use super::sent::{ClientHistory, Sent};
 
 /// The session that a history belongs to.
 #[derive(Clone, PartialEq, Debug)]
@@ -29,6 +29,8 @@ pub enum Whose {
 
 /// Replies whose call ids are looked up, the last ones.
 const REPLIES: usize = 8;
+/// The last messages of a session in which its last calls are looked for.
+const LOOKED_AT: usize = 256;
 
 /// Finds the session that a history belongs to. `keys` are names that the client gives it, the surest
 /// first. Costs O(bytes of the history) and one look into an index for each message at most.
@@ -37,14 +39,14 @@ const REPLIES: usize = 8;
 /// When the history is no conversation; npast.db's.
 pub fn whose(
     db: &Db,
-    history: &History,
+    history: &ClientHistory,
     keys: &[String],
-    rules: Rules,
+    rules: PinRules,
 ) -> Result<Whose, AgentError> {
     find(db, &history.sent()?, keys, rules)
 }
 
-fn find(db: &Db, sent: &Sent, keys: &[String], rules: Rules) -> Result<Whose, AgentError> {
+fn find(db: &Db, sent: &Sent, keys: &[String], rules: PinRules) -> Result<Whose, AgentError> {
     for key in keys {
         if let Some(session) = db.by_handle(&key_handle(key))? {
             return Ok(Whose::Session(session));
@@ -62,7 +64,7 @@ fn find(db: &Db, sent: &Sent, keys: &[String], rules: Rules) -> Result<Whose, Ag
 
 /// The session whose last calls a history has, whatever it made of other messages (clients cut old
 /// results short).
-fn by_calls(db: &Db, sent: &Sent, rules: Rules) -> Result<Option<Session>, AgentError> {
+fn by_calls(db: &Db, sent: &Sent, rules: PinRules) -> Result<Option<Session>, AgentError> {
     let called = sent.said.iter().rev().map(|s| &s.message.calls);
     let called = called.filter(|calls| !calls.is_empty()).take(REPLIES);
     let ids: Vec<&str> = called
@@ -74,7 +76,8 @@ fn by_calls(db: &Db, sent: &Sent, rules: Rules) -> Result<Option<Session>, Agent
         let Some(session) = db.by_handle(&call_handle(id))? else {
             continue;
         };
-        let last = db.messages(session.id)?.into_iter().rev().find_map(|m| {
+        let behind = db.last_messages(session.id, LOOKED_AT)?;
+        let last = behind.into_iter().find_map(|m| {
             let calls = Message::from_json(&m.body).ok()?.calls;
             (!calls.is_empty()).then_some(calls)
         });
@@ -88,7 +91,7 @@ fn by_calls(db: &Db, sent: &Sent, rules: Rules) -> Result<Option<Session>, Agent
 
 /// The session of the longest match. One that went on in another way is left as it is, but for its last
 /// turn, which may be taken back.
-fn longest(db: &Db, sent: &Sent, rules: Rules) -> Result<Whose, AgentError> {
+pub(super) fn longest(db: &Db, sent: &Sent, rules: PinRules) -> Result<Whose, AgentError> {
     let trails = sent.trails();
     for (at, trail) in trails.iter().enumerate().rev() {
         let upto = &sent.said[..=at];
@@ -116,7 +119,7 @@ fn longest(db: &Db, sent: &Sent, rules: Rules) -> Result<Whose, AgentError> {
 }
 
 /// Whether a session's head can stay under a history.
-fn may_be(db: &Db, session: &Session, sent: &Sent, rules: Rules) -> Result<bool, AgentError> {
+fn may_be(db: &Db, session: &Session, sent: &Sent, rules: PinRules) -> Result<bool, AgentError> {
     if session.runs_tools {
         return Ok(false);
     }
@@ -127,7 +130,7 @@ fn may_be(db: &Db, session: &Session, sent: &Sent, rules: Rules) -> Result<bool,
         first: None,
     };
     let verdict = pins::compare(pinned, sent.pinned(), rules);
-    Ok(matches!(verdict, Verdict::Kept(_)))
+    Ok(matches!(verdict, PinVerdict::Kept(_)))
 }
 
 impl Engine {
@@ -138,11 +141,11 @@ impl Engine {
     /// When the history is no conversation, or npast.db fails.
     pub fn session_of(
         &self,
-        history: &History,
+        history: &ClientHistory,
         keys: &[String],
-        rules: Rules,
+        rules: PinRules,
         new: NewSession,
-    ) -> Result<(Open, NewSession), AgentError> {
+    ) -> Result<(WhichSession, NewSession), AgentError> {
         let sent = history.sent()?;
         let db = self.shared().database()?;
         self.opening(&db, &sent, keys, rules, new)
@@ -155,7 +158,7 @@ impl Engine {
     pub fn belongs(
         &self,
         info: &Info,
-        history: &History,
+        history: &ClientHistory,
         keys: &[String],
     ) -> Result<(), AgentError> {
         let db = self.shared().database()?;
@@ -166,7 +169,11 @@ impl Engine {
             db.set_given(id, tools)?;
         }
         for key in keys {
-            db.add_handle(id, &key_handle(key))?;
+            let name = key_handle(key);
+            // A name that it has costs no write.
+            if db.by_handle(&name)?.is_none_or(|known| known.id != id) {
+                db.add_handle(id, &name)?;
+            }
         }
         Ok(())
     }
@@ -176,13 +183,13 @@ impl Engine {
         db: &Db,
         sent: &Sent,
         keys: &[String],
-        rules: Rules,
+        rules: PinRules,
         new: NewSession,
-    ) -> Result<(Open, NewSession), AgentError> {
+    ) -> Result<(WhichSession, NewSession), AgentError> {
         Ok(match find(db, sent, keys, rules)? {
-            Whose::Session(session) => (Open::Named(session.name), bare(&new)),
+            Whose::Session(session) => (WhichSession::Named(session.name), bare(&new)),
             Whose::Fork(session, message) => match fork_after(db, &session, message)? {
-                Some(child) => (Open::Named(child.name), bare(&new)),
+                Some(child) => (WhichSession::Named(child.name), bare(&new)),
                 None => (started(sent), with_head(new, sent)),
             },
             Whose::New => (started(sent), with_head(new, sent)),
@@ -196,9 +203,9 @@ impl Engine {
     /// When the history is no conversation, another process has the session, or npast.db fails.
     pub fn conversation_of(
         &self,
-        history: &History,
+        history: &ClientHistory,
         keys: &[String],
-        rules: Rules,
+        rules: PinRules,
         new: NewSession,
     ) -> Result<Conversation, AgentError> {
         let (open, new) = self.session_of(history, keys, rules, new)?;
@@ -208,9 +215,9 @@ impl Engine {
     }
 }
 
-fn started(sent: &Sent) -> Open {
+fn started(sent: &Sent) -> WhichSession {
     let first = sent.pinned().first.unwrap_or_default();
-    Open::FromWords(name_from_words(first))
+    WhichSession::FromWords(name_from_words(first))
 }
 
 /// A session that is there has its head.

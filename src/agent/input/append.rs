@@ -7,9 +7,9 @@ use crate::agent::values::options::Input;
 use crate::chat::Message;
 use crate::chat::message::Role;
 use crate::chat::template::After;
-use crate::session::{MessageId, Span, State, now_ms};
+use crate::session::{MessageId, MessageState, Span, now_ms};
 
-use super::appended::{Appended, Before, Tokens};
+use super::appended::{Appended, LedgerBefore, Tokens};
 
 impl Conversation {
     /// Makes an input durable. Nothing is decoded here.
@@ -59,15 +59,15 @@ impl Conversation {
     }
 
     /// The ledger before an input that changes it from `from` on and takes `open` messages along.
-    fn before(&self, from: usize, open: usize) -> Result<Before, AgentError> {
+    fn before(&self, from: usize, open: usize) -> Result<LedgerBefore, AgentError> {
         let kept = self.open_messages().find_map(|m| m.span).map(|s| s.start);
         let kept = kept.filter(|_| open > 0).unwrap_or(self.ledger.len());
         let messages = self.messages.len() - open;
-        let behind = |m: &crate::session::Message| {
+        let behind = |m: &crate::session::StoredMessage| {
             let span = m.span.filter(|s| s.end > from)?;
             Some((m.id, span))
         };
-        Ok(Before {
+        Ok(LedgerBefore {
             from,
             tail: self.ledger[from.min(kept)..kept].to_vec(),
             spans: self.messages[..messages]
@@ -180,7 +180,7 @@ impl Conversation {
                     unit.set_body(*id, &body)?;
                     *id
                 }
-                None => unit.add_message(message.role.as_str(), &body, State::Open)?,
+                None => unit.add_message(message.role.as_str(), &body, MessageState::Open)?,
             };
             unit.set_span(id, span)?;
             if let Some(trail) = trails[i] {
@@ -189,7 +189,7 @@ impl Conversation {
             inputs.push(id);
         }
         for spare in open.iter().skip(all.len()) {
-            unit.set_state(*spare, State::Withdrawn)?;
+            unit.set_state(*spare, MessageState::Withdrawn)?;
         }
         if let Some(reply) = answered {
             // Its results are messages from here on.

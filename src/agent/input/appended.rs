@@ -9,7 +9,7 @@ pub(in crate::agent) struct Appended {
     /// Messages that the reply answers.
     pub inputs: Vec<MessageId>,
     /// The ledger and the decoded length before, to go back to when the input is withdrawn.
-    pub before: Before,
+    pub before: LedgerBefore,
     /// The user's text, handed back when it is withdrawn.
     pub text: Option<String>,
     /// What the reply comes after.
@@ -19,10 +19,10 @@ pub(in crate::agent) struct Appended {
 }
 
 /// What a withdrawn input leaves: the ledger as it was.
-pub(in crate::agent) struct Before {
+pub(in crate::agent) struct LedgerBefore {
     /// The input changed the ledger from here on.
     pub from: usize,
-    /// What stood there: an exchanged end of turn, or a history that was rendered anew.
+    /// What stood there: an exchanged end of turn, or a history that was rendered again.
     pub tail: Vec<Token>,
     /// Messages whose tokens those are.
     pub spans: Vec<(MessageId, Span)>,

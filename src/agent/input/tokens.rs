@@ -2,7 +2,7 @@
 //! rendered.
 
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::frozen::frame::Frozen;
+use crate::agent::frozen::frame::FrozenFrame;
 use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::chat::Message;
 use crate::ledger::{Finish, Token, common_prefix};
@@ -52,7 +52,7 @@ impl Conversation {
     /// the ledger ends for them, behind that reply.
     pub(in crate::agent) fn tokens_behind(
         &mut self,
-        row: &crate::session::Message,
+        row: &crate::session::StoredMessage,
         reply: &Message,
         new: &[Message],
         kept: usize,
@@ -85,7 +85,7 @@ impl Conversation {
             // It was sampled and not decoded; it takes the form that history has (and has it
             // already where a message after it was cut off again).
             let text = &ledger[..kept - 1];
-            let tokens = Frozen::continuation(&shared, text, "", delta.pieces.clone())?;
+            let tokens = FrozenFrame::continuation(&shared, text, "", delta.pieces.clone())?;
             if tokens.first() == last.as_ref() {
                 return Ok(Tokens::at(kept, tokens[1..].to_vec()));
             }
@@ -101,7 +101,7 @@ impl Conversation {
             }
             before.push_str(&delta.closing);
         }
-        let tokens = Frozen::continuation(&shared, ledger, &before, delta.pieces)?;
+        let tokens = FrozenFrame::continuation(&shared, ledger, &before, delta.pieces)?;
         Ok(Tokens::at(kept, tokens))
     }
 

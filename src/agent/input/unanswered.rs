@@ -6,7 +6,7 @@ use crate::agent::values::error::AgentError;
 use crate::chat::Message;
 use crate::chat::message::ToolCall;
 use crate::ledger::Finish;
-use crate::session::{MessageId, Run};
+use crate::session::{MessageId, StartedCall};
 use crate::tools::Effect;
 
 pub(in crate::agent) const NOT_RUN_WORDS: &str = "not run";
@@ -23,7 +23,7 @@ pub(in crate::agent) struct Unanswered {
 }
 
 impl Conversation {
-    /// The calls that nobody answered, in a session whose tools are npast's to run.
+    /// The calls without a result, in a session whose tools are npast's to run.
     pub(in crate::agent) fn unanswered(&self) -> Option<Unanswered> {
         let last = self.messages.last()?;
         if !self.row.runs_tools || last.finish != Some(Finish::ToolCalls) {
@@ -38,7 +38,7 @@ impl Conversation {
         })
     }
 
-    /// The reply whose calls the messages at the end answer, or nobody does.
+    /// The reply whose calls the messages at the end answer, or which have no results.
     pub(in crate::agent) fn unanswered_reply(&self) -> Option<MessageId> {
         let reply = self.messages.iter().rfind(|m| m.role == "assistant")?;
         (self.row.runs_tools && reply.finish == Some(Finish::ToolCalls)).then_some(reply.id)
@@ -79,10 +79,10 @@ pub(in crate::agent) fn marks_of(
         .collect()
 }
 
-fn stand_in(run: Option<&Run>) -> String {
+fn stand_in(run: Option<&StartedCall>) -> String {
     match run {
         None => format!("[npast: {NOT_RUN_WORDS}. The turn ended before this call was begun.]"),
-        Some(Run {
+        Some(StartedCall {
             result: Some((_, text)),
             ..
         }) => text.clone(),

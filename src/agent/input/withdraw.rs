@@ -3,13 +3,13 @@
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::conversation::stored::{NOT_RUN, text_of};
 use crate::agent::values::error::AgentError;
-use crate::session::{MessageId, State};
+use crate::session::{MessageId, MessageState};
 
 use super::appended::Appended;
 
 impl Conversation {
     /// Ctrl-C before the first token: the ledger goes back, the text is handed back, KV stays.
-    /// Results of calls are nobody's to type again: they stay, open, for the next message.
+    /// No user can type results of calls again: they stay, open, for the next message.
     pub(in crate::agent) fn withdraw(&mut self, appended: &Appended) -> Result<(), AgentError> {
         let before = &appended.before;
         let len = before.from + before.tail.len();
@@ -43,7 +43,7 @@ impl Conversation {
             unit.set_span(*id, *span)?;
         }
         for id in spoken {
-            unit.set_state(id, State::Withdrawn)?;
+            unit.set_state(id, MessageState::Withdrawn)?;
         }
         unit.set_pending(pending)?;
         unit.commit()?;

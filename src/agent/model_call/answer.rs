@@ -16,14 +16,14 @@ use crate::agent::values::options::TurnOptions;
 use crate::agent::values::outcome::TurnEnd;
 use crate::agent::values::receipt::Receipt;
 use crate::chat::template::ReplyFormat;
-use crate::chat::{Message, Script};
+use crate::chat::{Message, ReplyScript};
 use crate::ledger::{Finish, Token};
 use crate::llama::{Grammar, Sampling};
-use crate::session::{self, MessageId, Usage, now_ms};
-use crate::slot::{Choice, Outcome, Reply};
+use crate::session::{self, MessageId, ReceiptSums, now_ms};
+use crate::slot::{Outcome, ReplyOptions, TokenChoice};
 
 use super::coming::Coming;
-use super::sum::Sum;
+use super::sum::RunningSum;
 use super::watch::watch;
 
 impl Conversation {
@@ -32,9 +32,9 @@ impl Conversation {
         &mut self,
         appended: &Appended,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
-        sum: &mut Sum,
+        sum: &mut RunningSum,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
         self.say(on);
@@ -64,8 +64,8 @@ impl Conversation {
             coming.replay(&vocab.bytes(&begun, true));
         }
         let choice = match prepared {
-            Some((tokens, finish)) => Choice::Script { tokens, finish },
-            None => Choice::Sample {
+            Some((tokens, finish)) => TokenChoice::Script { tokens, finish },
+            None => TokenChoice::Sample {
                 sampling: Sampling {
                     seed: self.seed_at(self.ledger.len()),
                     ..options.sampling.clone()
@@ -74,11 +74,12 @@ impl Conversation {
                 recent: self.recent(options.sampling.penalty_window),
             },
         };
-        let reply = Reply {
+        let reply = ReplyOptions {
             choice,
             max_tokens: options.max_tokens.unwrap_or(usize::MAX),
             watch: watch(&vocab, &format, &options.stop)?,
             observe: None,
+            odds: options.odds,
         };
         let prompt = self.ledger.len();
         let called = self.call(reply, cancel, &mut coming, appended, on)?;
@@ -96,7 +97,7 @@ impl Conversation {
         appended: &Appended,
         prompt: usize,
         stopped: bool,
-        sum: &mut Sum,
+        sum: &mut RunningSum,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
         let error = outcome.error.take();
@@ -114,7 +115,9 @@ impl Conversation {
 
         let mut finish = outcome.finish;
         let mut message = None;
+        self.unread = false;
         if said {
+            self.replacing = false;
             let (id, seed) = (coming.id, self.seed_at(coming.start));
             finish = coming.why(finish);
             let (events, reply) = coming.finish(finish, seed);
@@ -204,7 +207,7 @@ impl Conversation {
         }
         unit.set_decoded(self.ledger.decoded())?;
         unit.add_receipt("turn", Some(receipt.finish), &json!(receipt))?;
-        unit.add_usage(&Usage {
+        unit.add_usage(&ReceiptSums {
             calls: 1,
             evaluated: outcome.evaluated as u64,
             restored: outcome.restored as u64,

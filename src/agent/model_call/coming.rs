@@ -5,14 +5,17 @@ use std::time::{Duration, Instant};
 use crate::agent::conversation::read_reply::{bridge, stops_error};
 use crate::agent::values::error::AgentError;
 use crate::agent::values::event::Event;
+use crate::agent::values::odds::Weighed;
 use crate::chat::Message;
-use crate::chat::reply::{ReplyEvent, ReplyReader};
+use crate::chat::reply::ReplyReader;
 use crate::chat::stream::{StopHold, Utf8Hold};
 use crate::chat::template::ReplyFormat;
 use crate::ledger::{Finish, Token};
 use crate::llama::Vocab;
 use crate::session::MessageId;
+use crate::slot::Odds;
 
+use super::unshown::Unshown;
 use super::watch::all_stops;
 
 /// Sampled tokens reach the store, and then the watcher, at least this often; law 5 allows a second.
@@ -38,6 +41,8 @@ pub(in crate::agent) struct Coming {
     unstored: Vec<Token>,
     /// What is to be shown when the tokens are stored.
     unshown: Vec<Event>,
+    /// How likely its tokens were, where it is asked for.
+    odds: Unshown,
     /// When something of it was stored last; at first nothing was, and the first token does not wait.
     stored_at: Option<Instant>,
 }
@@ -62,6 +67,7 @@ impl Coming {
             start,
             unstored: Vec::new(),
             unshown: Vec::new(),
+            odds: Unshown::default(),
             stored_at: None,
         })
     }
@@ -71,6 +77,13 @@ impl Coming {
     pub fn replay(&mut self, raw: &[u8]) {
         let text = self.utf8.feed(raw);
         self.reader.push(&text);
+    }
+
+    /// Takes how likely the token is that comes next.
+    pub fn weigh(&mut self, vocab: &Vocab, odds: &Odds) {
+        if !vocab.is_end(odds.token) && !self.stopped {
+            self.odds.push(Weighed::of(odds, vocab, true));
+        }
     }
 
     /// Takes a token; what it shows waits until it is stored.
@@ -95,7 +108,8 @@ impl Coming {
         if text.is_empty() {
             return Vec::new();
         }
-        self.reader.push(text).into_iter().map(shown).collect()
+        let parts = self.reader.push(text);
+        self.odds.shown(parts)
     }
 
     /// Whether what was sampled is due to be stored.
@@ -143,14 +157,7 @@ impl Coming {
         }
         let cut = finish != Finish::Stop && !self.ended;
         let (last, message) = self.reader.finish(cut, seed);
-        events.extend(last.into_iter().map(shown));
+        events.extend(self.odds.shown(last));
         (events, message)
-    }
-}
-
-fn shown(event: ReplyEvent) -> Event {
-    match event {
-        ReplyEvent::Reasoning(text) => Event::Reasoning { text },
-        ReplyEvent::Text(text) => Event::Text { text },
     }
 }

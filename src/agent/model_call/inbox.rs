@@ -9,8 +9,8 @@ use crate::slot;
 use super::coming::Coming;
 
 /// What comes next of a call.
-pub(in crate::agent) enum Next {
-    Event(slot::Event),
+pub(in crate::agent) enum NextEvent {
+    Event(slot::SlotEvent),
     /// The time until what was sampled must be stored is over.
     Due,
     /// No more comes.
@@ -20,8 +20,8 @@ pub(in crate::agent) enum Next {
 /// The events of a call, and a clock beside them.
 pub(in crate::agent) struct Inbox {
     /// For the call; nothing once it has it, so that the events end with the call.
-    pub sender: Option<tokio::sync::mpsc::UnboundedSender<slot::Event>>,
-    events: UnboundedReceiver<slot::Event>,
+    pub sender: Option<tokio::sync::mpsc::UnboundedSender<slot::SlotEvent>>,
+    events: UnboundedReceiver<slot::SlotEvent>,
     clock: tokio::runtime::Runtime,
 }
 
@@ -40,7 +40,7 @@ impl Inbox {
     }
 
     /// Waits for an event; not longer than what was sampled may wait, if it is still to be `kept`.
-    pub fn next(&mut self, coming: &Coming, kept: bool) -> Next {
+    pub fn next(&mut self, coming: &Coming, kept: bool) -> NextEvent {
         let event = match coming.left().filter(|_| kept) {
             None => self.events.blocking_recv(),
             Some(left) => {
@@ -50,10 +50,10 @@ impl Inbox {
                     .block_on(async { tokio::time::timeout(left, event).await });
                 match waited {
                     Ok(event) => event,
-                    Err(_) => return Next::Due,
+                    Err(_) => return NextEvent::Due,
                 }
             }
         };
-        event.map_or(Next::End, Next::Event)
+        event.map_or(NextEvent::End, NextEvent::Event)
     }
 }

@@ -4,11 +4,11 @@
 use crate::agent::values::receipt::MissNote;
 use crate::ledger::Token;
 use crate::llama::Vocab;
-use crate::session::{Message, Span};
+use crate::session::{Span, StoredMessage};
 use crate::slot::{Cause, Miss};
 
 /// The message that a place in the ledger belongs to: its number and its role.
-fn owner(messages: &[Message], at: usize) -> Option<(usize, &str)> {
+fn owner(messages: &[StoredMessage], at: usize) -> Option<(usize, &str)> {
     let holds = |span: &Span| span.start <= at && at < span.end;
     messages
         .iter()
@@ -31,7 +31,7 @@ fn place(owner: Option<(usize, &str)>, at: usize, head: usize) -> String {
 pub(in crate::agent) fn broken(
     at: usize,
     why: &str,
-    messages: &[Message],
+    messages: &[StoredMessage],
     head: usize,
 ) -> MissNote {
     let owner = owner(messages, at);
@@ -45,7 +45,7 @@ pub(in crate::agent) fn broken(
 /// A miss as a receipt shows it. `broken` names a prefix break that the caller made on purpose.
 pub(in crate::agent) fn note(
     miss: &Miss,
-    messages: &[Message],
+    messages: &[StoredMessage],
     head: usize,
     vocab: &Vocab,
     broken: Option<&str>,

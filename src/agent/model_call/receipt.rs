@@ -10,31 +10,10 @@ use super::reason;
 
 impl Conversation {
     pub(in crate::agent) fn receipt(&mut self, outcome: &Outcome, finish: Finish) -> Receipt {
-        let ms = |x: f64| x.max(0.0).round() as u64;
-        let times = outcome.times;
+        let miss = self.miss(outcome);
         Receipt {
-            kind: outcome.kind,
-            call: self.calls,
-            context: outcome.context(),
-            kept: outcome.kept,
-            restored: outcome.restored,
-            evaluated: outcome.evaluated,
-            appended: outcome.appended,
-            generated: outcome.tokens.len(),
-            pending: outcome.pending,
-            finish,
-            miss: self.miss(outcome),
             pruned: self.next_receipt.take_pruned(),
-            restored_bytes: outcome.restored_bytes,
-            saved_bytes: outcome.saved_bytes,
-            snapshot_bytes: outcome.snapshot_bytes,
-            ms: Milliseconds {
-                restore: ms(times.restore),
-                prefill: ms(times.prefill),
-                first_token: ms(times.first_token),
-                decode: ms(times.decode),
-                save: ms(times.save),
-            },
+            ..receipt_of(outcome, self.calls, finish, miss)
         }
     }
 
@@ -52,5 +31,41 @@ impl Conversation {
             (None, Some((at, why))) => Some(reason::broken(at, &why, messages, head)),
             (None, None) => None,
         }
+    }
+}
+
+/// The receipt of the call number `call` of a session or a process.
+pub(in crate::agent) fn receipt_of(
+    outcome: &Outcome,
+    call: u64,
+    finish: Finish,
+    miss: Option<MissNote>,
+) -> Receipt {
+    let ms = |x: f64| x.max(0.0).round() as u64;
+    let times = outcome.times;
+    Receipt {
+        kind: outcome.kind,
+        job: None,
+        call,
+        context: outcome.context(),
+        kept: outcome.kept,
+        restored: outcome.restored,
+        evaluated: outcome.evaluated,
+        appended: outcome.appended,
+        generated: outcome.tokens.len(),
+        pending: outcome.pending,
+        finish,
+        miss,
+        pruned: None,
+        restored_bytes: outcome.restored_bytes,
+        saved_bytes: outcome.saved_bytes,
+        snapshot_bytes: outcome.snapshot_bytes,
+        ms: Milliseconds {
+            restore: ms(times.restore),
+            prefill: ms(times.prefill),
+            first_token: ms(times.first_token),
+            decode: ms(times.decode),
+            save: ms(times.save),
+        },
     }
 }

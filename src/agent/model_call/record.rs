@@ -12,18 +12,18 @@ use crate::agent::values::error::AgentError;
 use crate::agent::values::event::{Event, On};
 use crate::chat::Message;
 use crate::ledger::Finish;
-use crate::session::{MessageId, Span, State};
-use crate::slot::{self, Call, Kind, Outcome, Reply, Target};
+use crate::session::{MessageId, MessageState, Span};
+use crate::slot::{self, CallKind, Outcome, ReplyOptions, SlotCall, Target};
 
 use super::coming::Coming;
-use super::inbox::{Inbox, Next};
+use super::inbox::{Inbox, NextEvent};
 
 impl Conversation {
     /// Sends the call, stores what comes and shows it. A reply that could not be stored as it came
     /// is an error beside the outcome: the call has its receipt all the same.
     pub(in crate::agent) fn call(
         &mut self,
-        reply: Reply,
+        reply: ReplyOptions,
         cancel: &Arc<AtomicBool>,
         coming: &mut Coming,
         appended: &Appended,
@@ -35,11 +35,11 @@ impl Conversation {
             None => Target::whole(self.ledger.shared()),
         };
         let Some(pass) = self.pass(cancel, on) else {
-            return Ok((Outcome::none(Kind::Turn), Ok(())));
+            return Ok((Outcome::none(CallKind::Turn), Ok(())));
         };
         let mut inbox = Inbox::new()?;
-        let answer = pass.slot().call(Call {
-            kind: Kind::Turn,
+        let answer = pass.slot().call(SlotCall {
+            kind: CallKind::Turn,
             owner: self.owner(),
             target,
             head: self.row.head,
@@ -52,14 +52,17 @@ impl Conversation {
         let mut stored = Ok(());
         loop {
             match inbox.next(coming, stored.is_ok()) {
-                Next::Event(slot::Event::Restoring { tokens }) => on(Event::Restoring { tokens }),
-                Next::Event(slot::Event::Prefill { done, total }) => {
+                NextEvent::Event(slot::SlotEvent::Restoring { tokens }) => {
+                    on(Event::Restoring { tokens })
+                }
+                NextEvent::Event(slot::SlotEvent::Prefill { done, total }) => {
                     on(Event::Prefill { done, total });
                 }
-                Next::Event(slot::Event::Sampled(token)) => coming.push(&vocab, token),
+                NextEvent::Event(slot::SlotEvent::Odds(odds)) => coming.weigh(&vocab, &odds),
+                NextEvent::Event(slot::SlotEvent::Sampled(token)) => coming.push(&vocab, token),
                 // Nothing comes, and what came must not wait any longer.
-                Next::Due => {}
-                Next::End => break,
+                NextEvent::Due => {}
+                NextEvent::End => break,
             }
             if stored.is_ok() && coming.due() {
                 stored = self.record(coming, &appended.inputs, on);
@@ -109,9 +112,9 @@ impl Conversation {
             }
             None => {
                 for input in inputs {
-                    unit.set_state(*input, State::Answered)?;
+                    unit.set_state(*input, MessageState::Answered)?;
                 }
-                let id = unit.add_message("assistant", &body, State::Answered)?;
+                let id = unit.add_message("assistant", &body, MessageState::Answered)?;
                 unit.set_finish(id, Finish::Interrupted)?;
                 id
             }

@@ -1,10 +1,11 @@
 //! Prepared replies: a script gives the tokens of a reply instead of the sampler.
 
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::frozen::frame::Frozen;
+use crate::agent::engine::shared::EngineShared;
+use crate::agent::frozen::frame::FrozenFrame;
 use crate::agent::values::error::{AgentError, ErrorKind};
-use crate::chat::Script;
-use crate::chat::script::{Line, ScriptError};
+use crate::chat::ReplyScript;
+use crate::chat::script::{ScriptError, ScriptLine};
 use crate::ledger::{Finish, Token};
 use crate::llama::Vocab;
 
@@ -15,7 +16,7 @@ impl Conversation {
     /// The next prepared reply, as tokens.
     pub(in crate::agent) fn prepared(
         &self,
-        script: &mut Script,
+        script: &mut ReplyScript,
     ) -> Result<(Vec<Token>, Finish), AgentError> {
         let scripted =
             |e: ScriptError| AgentError::new(ErrorKind::Script, e.to_string()).hinted(LINES);
@@ -26,23 +27,32 @@ impl Conversation {
     /// A prepared reply after other tokens, and how it ends.
     pub(in crate::agent) fn prepared_after(
         &self,
-        line: &Line,
+        line: &ScriptLine,
         before: &[Token],
     ) -> Result<(Vec<Token>, Finish), AgentError> {
-        let scripted =
-            |e: ScriptError| AgentError::new(ErrorKind::Script, e.to_string()).hinted(LINES);
-        let sampled = self.frozen.sampled(&self.shared, line).map_err(scripted)?;
-        let vocab = self.shared.model.vocab();
-        let mut tokens = Frozen::continuation(&self.shared, before, "", sampled.pieces)?;
-        if let Some(finish) = line.finish {
-            return Ok((tokens, finish));
-        }
-        match sampled.end_of_turn.as_deref() {
-            Some("") | None => tokens.extend(vocab.eos()),
-            Some(end) => tokens.extend(tokenized(vocab, end)?),
-        }
-        Ok((tokens, Finish::Stop))
+        prepared_with(&self.frozen, &self.shared, line, before)
     }
+}
+
+/// A prepared reply after other tokens, and how it ends.
+pub(in crate::agent) fn prepared_with(
+    frozen: &FrozenFrame,
+    shared: &EngineShared,
+    line: &ScriptLine,
+    before: &[Token],
+) -> Result<(Vec<Token>, Finish), AgentError> {
+    let scripted = |e: ScriptError| AgentError::new(ErrorKind::Script, e.to_string()).hinted(LINES);
+    let sampled = frozen.sampled(shared, line).map_err(scripted)?;
+    let vocab = shared.model.vocab();
+    let mut tokens = FrozenFrame::continuation(shared, before, "", sampled.pieces)?;
+    if let Some(finish) = line.finish {
+        return Ok((tokens, finish));
+    }
+    match sampled.end_of_turn.as_deref() {
+        Some("") | None => tokens.extend(vocab.eos()),
+        Some(end) => tokens.extend(tokenized(vocab, end)?),
+    }
+    Ok((tokens, Finish::Stop))
 }
 
 pub(in crate::agent) fn tokenized(vocab: &Vocab, text: &str) -> Result<Vec<Token>, AgentError> {

@@ -3,18 +3,18 @@
 use std::time::Instant;
 
 use crate::agent::values::event::{Event, On};
-use crate::agent::values::outcome::Stopped;
+use crate::agent::values::outcome::TurnStop;
 use crate::agent::values::receipt::{Receipt, TurnSum};
 
 /// The sums of a turn while it runs.
-pub(in crate::agent) struct Sum {
+pub(in crate::agent) struct RunningSum {
     begun: Instant,
     pub so_far: Option<TurnSum>,
 }
 
-impl Sum {
-    pub fn begin() -> Sum {
-        Sum {
+impl RunningSum {
+    pub fn begin() -> RunningSum {
+        RunningSum {
             begun: Instant::now(),
             so_far: None,
         }
@@ -43,7 +43,7 @@ impl Sum {
     }
 
     /// The `turn` event; a turn without a call has none.
-    pub fn show(self, stopped: Option<Stopped>, on: On<'_>) {
+    pub fn show(self, stopped: Option<TurnStop>, on: On<'_>) {
         if let Some(sum) = self.so_far {
             on(Event::Turn(TurnSum {
                 stopped,

@@ -6,7 +6,7 @@ use crate::chat::stream::{StopHold, Utf8Hold};
 use crate::chat::template::ReplyFormat;
 use crate::ledger::Finish;
 use crate::llama::Vocab;
-use crate::slot::{Flow, Watch};
+use crate::slot::{Flow, TokenWatch};
 
 /// The user's stop strings, and those of a format behind them.
 pub(in crate::agent) fn all_stops(format: &ReplyFormat, own: &[String]) -> Vec<String> {
@@ -18,7 +18,7 @@ pub(in crate::agent) fn watch(
     vocab: &Vocab,
     format: &ReplyFormat,
     own: &[String],
-) -> Result<Watch, AgentError> {
+) -> Result<TokenWatch, AgentError> {
     let stops = &all_stops(format, own);
     if stops.is_empty() {
         return Ok(Box::new(|_| Flow::Continue));

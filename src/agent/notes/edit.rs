@@ -1,8 +1,8 @@
 //! Memory: MEMORY.md (what the agent learned) and USER.md (who the user is) in the data folder.
 //! Each is a Markdown list that people may edit too: a heading, then entries that begin with `- `,
-//! further lines of an entry indented by two spaces. What does not have this form is somebody
-//! else's: it is neither read nor overwritten, and said. Changes are whole or not at all: under a
-//! file lock, checked first, then put in place by renaming.
+//! further lines of an entry indented by two spaces. A file without this form is not
+//! npast's: npast neither reads nor overwrites it, and says so. A change is made whole or not at all: it is
+//! checked under a file lock and put in place by renaming.
 
 use std::path::{Path, PathBuf};
 

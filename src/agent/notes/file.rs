@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::durable::{self, Attributes, Draft, Links, Target};
+use crate::durable::{self, Attributes, Links, ReplacedFile, Replacement};
 use crate::tools::{Secrets, gate};
 
 /// Largest file that is read, in bytes.
@@ -80,8 +80,8 @@ pub(in crate::agent) fn replace(
     for (path, text) in texts {
         let real = gate::own(path, secret).map_err(|why| unchanged(&why))?;
         let path = real.unwrap_or_else(|| path.clone());
-        let draft = Target::at(&path, Links::Refuse)
-            .and_then(|target| Draft::write(target, text.as_bytes(), Attributes::Private))
+        let draft = ReplacedFile::at(&path, Links::Refuse)
+            .and_then(|target| Replacement::write(target, text.as_bytes(), Attributes::Private))
             .map_err(|e| unchanged(&e))?;
         let old = fs::read(&path).ok();
         drafts.push((path, old, draft));
@@ -91,7 +91,7 @@ pub(in crate::agent) fn replace(
     for (path, old, draft) in drafts {
         match draft.commit() {
             Ok(()) => {}
-            Err(error @ durable::Error::Unsynced(_)) => unsynced = Some(error),
+            Err(error @ durable::ReplaceError::Unsynced(_)) => unsynced = Some(error),
             Err(error) => {
                 done.into_iter().for_each(take_back);
                 return Err(unchanged(&error));
@@ -108,7 +108,7 @@ pub(in crate::agent) fn replace(
 fn take_back((path, old): (PathBuf, Option<Vec<u8>>)) {
     let back = match old {
         Some(old) => durable::replace(&path, &old, Attributes::Private, Links::Refuse),
-        None => fs::remove_file(path).map_err(durable::Error::from),
+        None => fs::remove_file(path).map_err(durable::ReplaceError::from),
     };
     if let Err(error) = back {
         tracing::error!(%error, "a memory file could not be taken back");

@@ -1,6 +1,6 @@
-//! Entries that would speak as instructions. What a web page or a file talked the agent into
-//! remembering must not become part of every later prompt. This is a filter for what is plain to
-//! see, not a wall: approvals and the sandbox hold whatever a prompt says.
+//! Entries that read like instructions. What a web page or a file made the agent remember must not become
+//! part of every later prompt. This filter finds only what is plain to see: approvals and the sandbox
+//! protect, whatever a prompt says.
 
 /// Verbs that, shortly before one of [`RULES`], ask for rules to be broken.
 const BREAK: &[&str] = &[

@@ -1,9 +1,9 @@
-//! What a stored session is, whatever this process was asked for: its tokens are the model's, it thinks as
-//! it was started to, and what a flag says differently is said.
+//! What a stored session keeps, whatever the flags of this process are: the vocabulary of its tokens,
+//! whether it thinks, its seed and policy. A flag that says something else gets a notice.
 
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::engine::shared::fits;
-use crate::agent::frozen::frame::Frozen;
+use crate::agent::frozen::frame::FrozenFrame;
 use crate::agent::values::error::AgentError;
 use crate::chat::Message;
 use crate::ledger::Token;
@@ -17,7 +17,7 @@ impl Conversation {
         let strange = self.ledger.iter().position(|token| !known(token));
         match strange.filter(|_| fits(&self.shared, &self.row)) {
             None => Ok(()),
-            Some(at) => Err(session::Error::Damaged {
+            Some(at) => Err(session::DbError::Damaged {
                 place: format!("session \"{}\" (id {})", self.row.name, self.row.id.0),
                 what: format!("token {at} of its ledger is not in the vocabulary"),
             }
@@ -26,7 +26,7 @@ impl Conversation {
     }
 
     /// A session of an npast that did not store whether it thinks keeps what it was surely started
-    /// with, else what this process was asked for.
+    /// with, else the option of this process.
     pub(in crate::agent) fn freeze_thinking(&mut self) -> Result<(), AgentError> {
         if self.row.thinking.is_some() || !fits(&self.shared, &self.row) {
             return Ok(());
@@ -41,17 +41,17 @@ impl Conversation {
             None => self.ledger.len(),
         };
         let prompt = &self.ledger[..end.min(self.ledger.len())];
-        let surely = Frozen::was_thinking(&self.shared, &self.row, &first, prompt);
+        let surely = FrozenFrame::was_thinking(&self.shared, &self.row, &first, prompt);
         let thinking = surely.unwrap_or_else(|| self.shared.options.thinks());
         let mut unit = self.db.begin(self.row.id)?;
         unit.freeze_thinking(thinking)?;
         unit.commit()?;
         self.row.thinking = Some(thinking);
-        self.frozen = Frozen::of(&self.shared, &self.row);
+        self.frozen = FrozenFrame::of(&self.shared, &self.row);
         Ok(())
     }
 
-    /// What this process was asked for and the session does not take.
+    /// The options of this process that the session does not take.
     pub(in crate::agent) fn say_what_is_kept(&mut self) {
         let (name, asked) = (&self.row.name, &self.shared.options);
         let mut kept = Vec::new();

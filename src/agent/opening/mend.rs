@@ -38,8 +38,9 @@ impl Conversation {
             .trails(place, std::slice::from_ref(&message))?
             .pop()
             .flatten();
-        let stale =
-            |m: &session::Message| m.body != body || m.finish != Some(finish) || m.trail != trail;
+        let stale = |m: &session::StoredMessage| {
+            m.body != body || m.finish != Some(finish) || m.trail != trail
+        };
         if self.messages.last().is_some_and(stale) {
             let mut unit = self.db.begin(self.row.id)?;
             unit.set_body(id, &body)?;

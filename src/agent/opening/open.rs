@@ -7,9 +7,9 @@ use crate::agent::conversation::handle::Conversation;
 use crate::agent::conversation::names::kv_owner;
 use crate::agent::engine::handle::Engine;
 use crate::agent::engine::pass::{Alone, Passes};
-use crate::agent::engine::shared::{Shared, fits};
+use crate::agent::engine::shared::{EngineShared, fits};
 use crate::agent::values::error::{AgentError, ErrorKind};
-use crate::agent::values::options::{NewSession, Open, Options};
+use crate::agent::values::options::{NewSession, Options, WhichSession};
 use crate::kv::{self, Warming};
 use crate::session::{self, Db, Lock, Session};
 
@@ -22,22 +22,22 @@ impl Conversation {
     /// # Errors
     /// As [`Engine::conversation`].
     pub(in crate::agent) fn open(
-        shared: Arc<Shared>,
+        shared: Arc<EngineShared>,
         passes: Arc<dyn Passes>,
-        open: Open,
+        open: WhichSession,
         new: NewSession,
     ) -> Result<Conversation, AgentError> {
         let db = shared.database()?;
         let found = match &open {
-            Open::Named(name) => {
-                session::check_name(name).map_err(session::Error::from)?;
+            WhichSession::Named(name) => {
+                session::check_name(name).map_err(session::DbError::from)?;
                 db.find(name)?
             }
-            Open::Last => Some(db.last_in_folder(&new.folder)?.ok_or_else(|| {
+            WhichSession::Last => Some(db.last_in_folder(&new.folder)?.ok_or_else(|| {
                 AgentError::new(ErrorKind::Input, "no session was started in this folder")
                     .hinted("give it a prompt, or a name with --session")
             })?),
-            Open::FromWords(_) => None,
+            WhichSession::FromWords(_) => None,
         };
         let mut notices = Vec::new();
         let resumed = found.is_some();
@@ -77,11 +77,16 @@ impl Conversation {
             }
             None => {
                 let name = match &open {
-                    Open::Named(name) => name.clone(),
-                    Open::FromWords(words) => db.free_name(&session::name_from_words(words))?,
-                    Open::Last => unreachable!("the last session was found"),
+                    WhichSession::Named(name) => name.clone(),
+                    WhichSession::FromWords(words) => {
+                        db.free_name(&session::name_from_words(words))?
+                    }
+                    WhichSession::Last => unreachable!("the last session was found"),
                 };
                 let row = start(&shared, &db, &name, &new, &mut notices)?;
+                if let WhichSession::FromWords(words) = &open {
+                    db.begin_title(row.id, words)?;
+                }
                 if let Some(setup) = &new.setup {
                     notices.extend(setup.notices.iter().cloned());
                 }
@@ -125,7 +130,11 @@ impl Engine {
     ///
     /// # Errors
     /// When its name is not usable, another process has it, or npast.db fails.
-    pub fn conversation(&self, open: Open, new: NewSession) -> Result<Conversation, AgentError> {
+    pub fn conversation(
+        &self,
+        open: WhichSession,
+        new: NewSession,
+    ) -> Result<Conversation, AgentError> {
         self.conversation_with(Arc::new(Alone(self.slot())), open, new)
     }
 
@@ -137,7 +146,7 @@ impl Engine {
     pub fn conversation_with(
         &self,
         passes: Arc<dyn Passes>,
-        open: Open,
+        open: WhichSession,
         new: NewSession,
     ) -> Result<Conversation, AgentError> {
         Conversation::open(self.shared().clone(), passes, open, new)
@@ -148,12 +157,12 @@ impl Engine {
     ///
     /// # Errors
     /// When npast.db fails.
-    pub fn stored(&self, open: &Open, folder: &str) -> Result<Option<Session>, AgentError> {
+    pub fn stored(&self, open: &WhichSession, folder: &str) -> Result<Option<Session>, AgentError> {
         let db = Db::open(&self.shared().options.home.join("npast.db"))?;
         let named = match open {
-            Open::Named(name) => db.find(name)?,
-            Open::Last => db.last_in_folder(folder)?,
-            Open::FromWords(_) => None,
+            WhichSession::Named(name) => db.find(name)?,
+            WhichSession::Last => db.last_in_folder(folder)?,
+            WhichSession::FromWords(_) => None,
         };
         let here = |session: &Session| fits(self.shared(), session);
         let newest = named.map(|named| db.newest(named, &here));
@@ -161,7 +170,7 @@ impl Engine {
     }
 }
 
-/// Whether a session can be opened, asked before weights are loaded: its name is a name, and no
+/// Whether a session can be opened, checked before weights are loaded: its name is a name, and no
 /// other process has it. From here on, until what is returned is dropped, the kernel reads the
 /// files that a restore of it will want.
 ///
@@ -169,17 +178,17 @@ impl Engine {
 /// As [`crate::agent::Engine::conversation`] would give them.
 pub fn preflight(
     options: &Options,
-    open: &Open,
+    open: &WhichSession,
     folder: &str,
 ) -> Result<Option<Warming>, AgentError> {
     let db = Db::open(&options.home.join("npast.db"))?;
     let found = match open {
-        Open::Named(name) => {
-            session::check_name(name).map_err(session::Error::from)?;
+        WhichSession::Named(name) => {
+            session::check_name(name).map_err(session::DbError::from)?;
             db.find(name)?
         }
-        Open::Last => db.last_in_folder(folder)?,
-        Open::FromWords(_) => None,
+        WhichSession::Last => db.last_in_folder(folder)?,
+        WhichSession::FromWords(_) => None,
     };
     let Some(named) = found else {
         return Ok(None);

@@ -1,6 +1,6 @@
-//! The truth after a failure. An open conversation mirrors npast.db in memory. When an operation
-//! ends with an error, nobody can say which of its writes are on disk, so the conversation is read
-//! again from npast.db before anything else is done with it.
+//! Recovery after a failure. An open conversation mirrors npast.db in memory. When an operation ends with
+//! an error, it is not known which of its writes are on disk, so the conversation is read again from
+//! npast.db before anything else uses it.
 
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::values::error::AgentError;

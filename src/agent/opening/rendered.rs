@@ -1,11 +1,11 @@
 //! The messages of one session as another session takes them over: rendered anew, in one piece.
 
-use crate::agent::engine::shared::Shared;
-use crate::agent::frozen::frame::Frozen;
+use crate::agent::engine::shared::EngineShared;
+use crate::agent::frozen::frame::FrozenFrame;
 use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::chat::Message;
 use crate::ledger::{Finish, Token};
-use crate::session::{self, Carried, Span, State};
+use crate::session::{self, Carried, MessageState, Span};
 
 /// The tokens of a whole conversation, and its messages with their places in them.
 type OneRendering = (Vec<Token>, Vec<Carried>);
@@ -14,10 +14,10 @@ type OneRendering = (Vec<Token>, Vec<Carried>);
 /// that begins with the head, in which the place of each message is not known. Nothing where there is
 /// no reply.
 pub(in crate::agent) fn rendered(
-    shared: &Shared,
-    frozen: &Frozen,
+    shared: &EngineShared,
+    frozen: &FrozenFrame,
     head: &[Token],
-    messages: &[session::Message],
+    messages: &[session::StoredMessage],
 ) -> Result<Option<OneRendering>, AgentError> {
     let last = messages.iter().rposition(|m| m.role == "assistant");
     let Some(last) = last else {
@@ -40,7 +40,7 @@ pub(in crate::agent) fn rendered(
         of: Some(m.id),
         role: m.role.clone(),
         body: m.body.clone(),
-        state: State::Answered,
+        state: MessageState::Answered,
         finish: (m.role == "assistant").then(|| m.finish.unwrap_or(Finish::Stop)),
         span: Some(Span {
             start: keep,

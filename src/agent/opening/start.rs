@@ -1,8 +1,8 @@
 //! The start of a session: its head becomes tokens here, once (law 7).
 
 use crate::agent::engine::model_files::file_name;
-use crate::agent::engine::shared::Shared;
-use crate::agent::frozen::frame::Frozen;
+use crate::agent::engine::shared::EngineShared;
+use crate::agent::frozen::frame::FrozenFrame;
 use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::agent::values::notice::Notice;
 use crate::agent::values::options::{NewSession, Policy};
@@ -11,7 +11,7 @@ use crate::session::{self, Db, Session, now_ms};
 
 /// Whether a session that starts with these tools would freeze those that this one has.
 pub(in crate::agent) fn same_tools(
-    shared: &Shared,
+    shared: &EngineShared,
     given: &serde_json::Value,
     row: &Session,
 ) -> bool {
@@ -19,12 +19,12 @@ pub(in crate::agent) fn same_tools(
         return true;
     }
     let system = row.system.clone();
-    let (frozen, _) = Frozen::start(shared, system, Some(given.clone()), true, row.started_ms);
+    let (frozen, _) = FrozenFrame::start(shared, system, Some(given.clone()), true, row.started_ms);
     frozen.tools() == row.tools.as_ref()
 }
 
 pub(in crate::agent) fn start(
-    shared: &Shared,
+    shared: &EngineShared,
     db: &Db,
     name: &str,
     new: &NewSession,
@@ -38,12 +38,12 @@ pub(in crate::agent) fn start(
 /// Law 7: the head becomes tokens here, once. A child thinks and keeps its history as its parent does.
 /// `store` stores the row.
 pub(in crate::agent) fn made(
-    shared: &Shared,
+    shared: &EngineShared,
     name: &str,
     new: &NewSession,
     parent: Option<&Session>,
     notices: &mut Vec<Notice>,
-    store: impl FnOnce(&session::NewSession<'_>, &Frozen) -> Result<Session, AgentError>,
+    store: impl FnOnce(&session::SessionRecord<'_>, &FrozenFrame) -> Result<Session, AgentError>,
 ) -> Result<Session, AgentError> {
     let thinking = parent.and_then(|p| p.thinking);
     let thinking = thinking.unwrap_or_else(|| shared.options.thinks());
@@ -67,7 +67,7 @@ pub(in crate::agent) fn made(
         Some(setup) => (Some(&setup.system), Some(&setup.tools)),
         None => (new.system.as_ref(), new.tools.as_ref()),
     };
-    let (frozen, said) = Frozen::start(
+    let (frozen, said) = FrozenFrame::start(
         shared,
         system.cloned(),
         tools.cloned(),
@@ -90,7 +90,7 @@ pub(in crate::agent) fn made(
             None => "give a larger --ctx, or a shorter system prompt",
         }));
     }
-    let row = session::NewSession {
+    let row = session::SessionRecord {
         name,
         folder: &new.folder,
         model: &file_name(&shared.options.model),

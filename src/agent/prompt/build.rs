@@ -11,9 +11,9 @@ use crate::tools::{MemoryFile, Secrets};
 use super::line::one_line;
 use super::{project, skills};
 
-/// A part of the prompt, so that its cost can be told.
+/// A part of the prompt, so that its cost can be shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Part {
+pub struct PromptPart {
     /// What `npast prompt` calls it.
     pub name: &'static str,
     /// Its text.
@@ -22,16 +22,16 @@ pub struct Part {
 
 /// A built prompt.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Prompt {
+pub struct AgentPrompt {
     /// In order.
-    pub parts: Vec<Part>,
-    /// What was left out or cut, and why; said when the session starts.
+    pub parts: Vec<PromptPart>,
+    /// What was left out or cut, and why; shown when the session starts.
     pub notices: Vec<Notice>,
 }
 
 /// What a prompt is built from.
 #[derive(Clone, Copy, Debug)]
-pub struct Surroundings<'a> {
+pub struct PromptSurroundings<'a> {
     /// The data folder: memory and skills.
     pub home: &'a Path,
     /// The project's folder.
@@ -98,10 +98,10 @@ const GUIDANCE: &[(&[&str], &str)] = &[
     ),
 ];
 
-impl Prompt {
+impl AgentPrompt {
     /// Builds it. What cannot be used is left out with a notice; nothing here fails.
-    pub fn build(around: &Surroundings<'_>) -> Prompt {
-        let mut prompt = Prompt::default();
+    pub fn build(around: &PromptSurroundings<'_>) -> AgentPrompt {
+        let mut prompt = AgentPrompt::default();
         prompt.add("identity", IDENTITY.to_owned());
         let has = |names: &[&str]| {
             names
@@ -171,7 +171,7 @@ impl Prompt {
 
     fn add(&mut self, name: &'static str, text: String) {
         if !text.is_empty() {
-            self.parts.push(Part { name, text });
+            self.parts.push(PromptPart { name, text });
         }
     }
 

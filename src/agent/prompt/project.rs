@@ -1,6 +1,7 @@
 //! The project's own words to agents: AGENTS.md, else CLAUDE.md, else .npast.md, in the project's
-//! folder and in those above it up to the repository's root. Bounded, for every session of the folder
-//! pays for it; and opened as a tool would open it, for whoever made the repository made these files.
+//! folder and in those above it up to the repository's root. The files are bounded, because every
+//! session of the folder pays for them, and opened as a tool opens files, because they are as untrusted as
+//! the repository.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -27,7 +28,7 @@ pub(in crate::agent) fn files(project: &Path, secret: &Secrets) -> (String, Vec<
     let mut parts = Vec::new();
     // What is nearest has the first right to the room.
     for (up, folder) in folders.iter().enumerate() {
-        let found = Found {
+        let found = SearchedFolder {
             folder,
             up: "../".repeat(up),
             project,
@@ -41,7 +42,7 @@ pub(in crate::agent) fn files(project: &Path, secret: &Secrets) -> (String, Vec<
 }
 
 /// The project's folder and those above it up to the repository's root. As git does, a folder that
-/// belongs to somebody else and the far side of a mount point are not trusted.
+/// belongs to another user and the far side of a mount point are not trusted.
 fn folders(project: &Path) -> (Vec<PathBuf>, Option<Notice>) {
     let Ok(project) = project.canonicalize() else {
         return (Vec::new(), None);
@@ -82,7 +83,7 @@ fn folders(project: &Path) -> (Vec<PathBuf>, Option<Notice>) {
 }
 
 /// A folder in which files are looked for.
-struct Found<'a> {
+struct SearchedFolder<'a> {
     folder: &'a Path,
     /// The way to it from the project.
     up: String,
@@ -90,7 +91,7 @@ struct Found<'a> {
     secret: &'a Secrets,
 }
 
-impl Found<'_> {
+impl SearchedFolder<'_> {
     /// What the first usable file says, which may take `left` bytes.
     fn read(&self, left: &mut usize, notices: &mut Vec<Notice>) -> Option<String> {
         let up = &self.up;

@@ -3,7 +3,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use super::*;
-use crate::tools::Owner;
+use crate::tools::SecretOwner;
 
 struct Place {
     home: tempfile::TempDir,
@@ -23,9 +23,9 @@ impl Place {
         }
     }
 
-    fn build(&self, tools: &[&str]) -> Prompt {
+    fn build(&self, tools: &[&str]) -> AgentPrompt {
         let tools: Vec<String> = tools.iter().map(|t| (*t).to_owned()).collect();
-        Prompt::build(&Surroundings {
+        AgentPrompt::build(&PromptSurroundings {
             home: self.home.path(),
             secret: &self.secrets(),
             project: self.project.path(),
@@ -37,7 +37,7 @@ impl Place {
 
     fn secrets(&self) -> Secrets {
         let user = self.user();
-        Secrets::of(Owner {
+        Secrets::of(SecretOwner {
             home: Some(&user),
             data: self.home.path(),
             project: Some(self.project.path()),
@@ -60,7 +60,7 @@ impl Place {
     }
 }
 
-fn part<'a>(prompt: &'a Prompt, name: &str) -> Option<&'a str> {
+fn part<'a>(prompt: &'a AgentPrompt, name: &str) -> Option<&'a str> {
     let part = prompt.parts.iter().find(|part| part.name == name);
     part.map(|part| part.text.as_str())
 }
@@ -177,7 +177,7 @@ fn what_cannot_be_used_is_left_out_and_said() {
     );
     assert_eq!(prompt.notices.len(), 3, "{:?}", prompt.notices);
 
-    let gone = Prompt::build(&Surroundings {
+    let gone = AgentPrompt::build(&PromptSurroundings {
         home: place.home.path(),
         secret: &place.secrets(),
         project: &place.project.path().join("gone"),
@@ -375,7 +375,7 @@ fn instructions_are_looked_for_up_to_the_repositorys_root() {
     fs::write(root.join("repo/CLAUDE.md"), "for all\r\rof it").unwrap();
     fs::write(deep.join("AGENTS.md"), "for one").unwrap();
     let build = |project: &Path| {
-        Prompt::build(&Surroundings {
+        AgentPrompt::build(&PromptSurroundings {
             home: place.home.path(),
             secret: &place.secrets(),
             project,
@@ -420,7 +420,7 @@ fn instructions_are_looked_for_up_to_the_repositorys_root() {
 #[test]
 fn prompt_and_tools_take_at_most_2500_tokens_on_qwens_vocabulary() {
     use crate::agent::frozen::frame::head_of;
-    use crate::chat::template::Frame;
+    use crate::chat::template::TemplateFrame;
     use crate::llama::{Model, ModelOptions};
     use crate::tools::{FetchUrl, Registry, Terminal, built_in, sandbox::Sandbox};
 
@@ -446,11 +446,11 @@ fn prompt_and_tools_take_at_most_2500_tokens_on_qwens_vocabulary() {
     let tools = Registry::new(tools).unwrap();
     let names: Vec<&str> = tools.tools().map(|t| t.spec().name.as_str()).collect();
     let place = Place::new();
-    let frame = Frame {
+    let frame = TemplateFrame {
         system: Some(place.build(&names).text()),
         tools: Some(tools.specs_json()),
         thinking: true,
-        ..Frame::default()
+        ..TemplateFrame::default()
     };
     let head = head_of(&template, &tokenizer, &frame).unwrap();
     println!(

@@ -1,5 +1,5 @@
 //! A question beside the conversation: the model answers it with all that it has read, on a fork, and
-//! the conversation goes on as if nobody had asked (law 8). Neither the question nor the answer is
+//! the conversation stays as it was (law 8). Neither the question nor the answer is
 //! stored; the receipt is.
 
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use std::sync::atomic::AtomicBool;
 
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::model_call::coming::Coming;
-use crate::agent::model_call::sum::Sum;
+use crate::agent::model_call::sum::RunningSum;
 use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::agent::values::event::{Event, On};
 use crate::agent::values::options::TurnOptions;
 use crate::agent::values::outcome::TurnEnd;
 use crate::agent::values::refused::Refused;
 use crate::chat::template::After;
-use crate::chat::{Message, Script};
+use crate::chat::{Message, ReplyScript};
 use crate::ledger::Finish;
 
-use super::beside::Beside;
+use super::beside::SideMessage;
 
 /// The name of this side job in scripts.
 const JOB: &str = "btw";
@@ -30,16 +30,16 @@ impl Conversation {
     /// not run for it.
     ///
     /// # Errors
-    /// When nothing was said yet, the template cannot write the question there, or the engine fails.
+    /// When the conversation has no message yet, the template cannot write the question there, or the engine fails.
     pub fn aside(
         &mut self,
         question: &str,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
-        let mut sum = Sum::begin();
+        let mut sum = RunningSum::begin();
         let end = self.operation(|talk| {
             talk.say(on);
             let mut count = |event: Event| {
@@ -59,7 +59,7 @@ impl Conversation {
         &mut self,
         question: &str,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
@@ -68,11 +68,12 @@ impl Conversation {
         let format = format.cloned().ok_or_else(stopped)?;
         let mut coming = Coming::new(&format, false, &options.stop, 0)?;
         let message = Message::user(question);
-        let beside = Beside {
+        let beside = SideMessage {
             job: JOB,
             message: &message,
             format: &format,
             most: options.max_tokens.unwrap_or(MOST).min(MOST),
+            grammar: false,
         };
         let shown = Some(&mut coming);
         let outcome = match self.beside(&beside, shown, options, script, cancel, on)? {
@@ -88,7 +89,7 @@ impl Conversation {
             Err(why) => {
                 return Err(AgentError::new(
                     ErrorKind::Refused,
-                    format!("the question cannot be asked beside the conversation: {why}"),
+                    format!("the question cannot be answered beside the conversation: {why}"),
                 ));
             }
         };

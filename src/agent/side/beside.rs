@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::engine::pass::Pass;
+use crate::agent::engine::pass::{Rank, SlotPass};
+use crate::agent::frozen::grammar::grammar;
 use crate::agent::input::appended::Tokens;
 use crate::agent::model_call::coming::Coming;
 use crate::agent::model_call::watch::watch;
@@ -15,19 +16,19 @@ use crate::agent::values::error::AgentError;
 use crate::agent::values::event::On;
 use crate::agent::values::options::TurnOptions;
 use crate::agent::values::refused::Refused;
-use crate::chat::battery::Mode;
-use crate::chat::script::Line;
+use crate::chat::battery::RenderMode;
+use crate::chat::script::ScriptLine;
 use crate::chat::template::ReplyFormat;
-use crate::chat::{Message, Script};
+use crate::chat::{Message, ReplyScript};
 use crate::ledger::{Finish, Mark, Token};
 use crate::llama::Sampling;
-use crate::slot::{Base, Choice, Fork, Outcome, Reply, SlotError};
+use crate::slot::{Base, Fork, Outcome, ReplyOptions, SlotError, TokenChoice};
 
 /// What stands in the place of the result of a call that the instruction follows.
 pub(in crate::agent) const RESULT_LATER: &str = "[npast: the result comes after the hand-over.]";
 
 /// A message that is answered beside the conversation.
-pub(in crate::agent) struct Beside<'a> {
+pub(in crate::agent) struct SideMessage<'a> {
     /// The name of the side job in scripts.
     pub job: &'static str,
     /// What is asked.
@@ -36,24 +37,27 @@ pub(in crate::agent) struct Beside<'a> {
     pub format: &'a ReplyFormat,
     /// Most tokens of the reply.
     pub most: usize,
+    /// Whether the reply keeps to the format's grammar.
+    pub grammar: bool,
 }
 
 /// What is done on the fork.
-struct Side<'a> {
+struct ForkWork<'a> {
     /// Of the ledger these first tokens stand before the instruction.
     from: usize,
     tokens: &'a [Token],
-    line: Option<&'a Line>,
+    line: Option<&'a ScriptLine>,
     format: &'a ReplyFormat,
-    /// Most tokens of the summary.
+    /// Most tokens of the reply.
     most: usize,
+    grammar: bool,
     /// How the reply is sampled.
     options: &'a TurnOptions,
     /// Stops it.
     cancel: &'a Arc<AtomicBool>,
 }
 
-impl Side<'_> {
+impl ForkWork<'_> {
     /// The texts that end the reply; a summary has none but the format's.
     fn stops(&self, shown: bool) -> &[String] {
         match shown {
@@ -68,10 +72,10 @@ impl Conversation {
     /// for it. What is sampled goes to `coming`, which shows it as it comes.
     pub(in crate::agent) fn beside(
         &mut self,
-        beside: &Beside<'_>,
+        beside: &SideMessage<'_>,
         mut coming: Option<&mut Coming>,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Result<Outcome, Refused>, AgentError> {
@@ -80,25 +84,30 @@ impl Conversation {
             Err(why) => return Ok(Err(why)),
         };
         let line = script.and_then(|script| script.next_job(beside.job));
-        let side = Side {
+        let side = ForkWork {
             from,
             tokens: &tokens,
             line: line.as_ref(),
             format: beside.format,
             most: beside.most,
+            grammar: beside.grammar,
             options,
             cancel,
         };
         let Some(pass) = self.pass(cancel, on) else {
             return Ok(Err(Refused::Interrupted));
         };
-        // What the slot said last that it holds. Another conversation may have taken its place.
+        // What the slot reported last that it holds. Another conversation may be resident now.
         let known = self.ledger.last_mark().filter(|mark| mark.len() <= from);
         let known = match known {
             Some(mark) => self.fork_at(&pass, mark, &side, coming.as_deref_mut(), on)?,
             None => Err(SlotError::Moved),
         };
         let answer = match known {
+            // Idle work leaves what the slot holds as it is.
+            Err(SlotError::Moved) if self.rank != Rank::Interactive => {
+                return Ok(Err(Refused::Interrupted));
+            }
             Err(SlotError::Moved) => match self.held_mark(&pass, from, cancel, on)? {
                 Some(mark) => self.fork_at(&pass, mark, &side, coming, on)?,
                 None => return Ok(Err(Refused::Interrupted)),
@@ -113,7 +122,7 @@ impl Conversation {
         };
         let error = outcome.error.take();
         if outcome.evaluated > 0 {
-            self.account(&outcome, on)?;
+            self.account(&outcome, beside.job, on)?;
         }
         Ok(match error {
             Some(error) => Err(Refused::Engine(error.to_string())),
@@ -124,7 +133,7 @@ impl Conversation {
     /// The instruction behind the last reply, whose calls get stand-ins for their results.
     fn instruction_tokens(&mut self, instruction: &Message) -> Result<Tokens, Refused> {
         let failed = |error: AgentError| Refused::Template(error.to_string());
-        if let Mode::Fallback { reason } = &self.shared.template.battery().mode {
+        if let RenderMode::Fallback { reason } = &self.shared.template.battery().mode {
             return Err(Refused::Template(reason.to_string()));
         }
         let Some((row, reply)) = self.last_reply() else {
@@ -147,22 +156,22 @@ impl Conversation {
     /// user interrupted it.
     fn held_mark(
         &mut self,
-        pass: &Pass,
+        pass: &SlotPass,
         from: usize,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Option<Mark>, AgentError> {
         // A reply's last token may take another form in the history.
         let len = from.min(self.answered_end().saturating_sub(1)).max(1);
-        let outcome = self.evaluate_to(pass, len, cancel, on)?;
+        let outcome = self.evaluate_to(pass, len, "read", cancel, on)?;
         Ok((outcome.mark.len() == len).then_some(outcome.mark))
     }
 
     fn fork_at(
         &mut self,
-        pass: &Pass,
+        pass: &SlotPass,
         mark: Mark,
-        side: &Side<'_>,
+        side: &ForkWork<'_>,
         coming: Option<&mut Coming>,
         on: On<'_>,
     ) -> Result<Result<Outcome, SlotError>, AgentError> {
@@ -173,14 +182,14 @@ impl Conversation {
         let choice = match side.line {
             Some(line) => {
                 let (tokens, finish) = self.prepared_after(line, &before)?;
-                Choice::Script { tokens, finish }
+                TokenChoice::Script { tokens, finish }
             }
-            None => Choice::Sample {
+            None => TokenChoice::Sample {
                 sampling: Sampling {
                     seed: self.seed_at(before.len()),
                     ..options.sampling.clone()
                 },
-                grammar: None,
+                grammar: side.grammar.then(|| grammar(&vocab, side.format)).flatten(),
                 recent: before[before.len().saturating_sub(options.sampling.penalty_window)..]
                     .to_vec(),
             },
@@ -190,11 +199,12 @@ impl Conversation {
             base: Base::Main(mark),
             keep: false,
             tokens: before[at..].to_vec(),
-            reply: Reply {
+            reply: ReplyOptions {
                 choice,
                 max_tokens: side.most,
                 watch: watch(&vocab, side.format, side.stops(coming.is_some()))?,
                 observe: None,
+                odds: None,
             },
             cancel: side.cancel.clone(),
             events,
@@ -204,7 +214,7 @@ impl Conversation {
         };
         // Nothing of it is stored, so nothing of it waits for the store.
         while let Some(event) = inbox.blocking_recv() {
-            if let crate::slot::Event::Sampled(token) = event {
+            if let crate::slot::SlotEvent::Sampled(token) = event {
                 coming.push(&vocab, token);
                 coming.take_unstored();
                 coming.take_stored().into_iter().for_each(&mut *on);

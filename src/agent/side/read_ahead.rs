@@ -8,25 +8,26 @@ use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::engine::pass::Pass;
+use crate::agent::engine::pass::SlotPass;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::event::{Event, On};
 use crate::ledger::Finish;
-use crate::session::Usage;
-use crate::slot::{Call, Kind, Outcome, Target};
+use crate::session::ReceiptSums;
+use crate::slot::{CallKind, Outcome, SlotCall, Target};
 
 impl Conversation {
-    /// Makes the slot hold the ledger's first `len` tokens, and accounts for it.
+    /// Makes the slot hold the ledger's first `len` tokens, and accounts for it under the name `job`.
     pub(in crate::agent) fn evaluate_to(
         &mut self,
-        pass: &Pass,
+        pass: &SlotPass,
         len: usize,
+        job: &str,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Outcome, AgentError> {
         let (events, mut inbox) = unbounded_channel();
-        let answer = pass.slot().call(Call {
-            kind: Kind::Idle,
+        let answer = pass.slot().call(SlotCall {
+            kind: CallKind::Idle,
             owner: self.owner(),
             target: Target::whole(self.ledger[..len].to_vec()),
             head: self.row.head,
@@ -38,9 +39,11 @@ impl Conversation {
         })?;
         while let Some(event) = inbox.blocking_recv() {
             match event {
-                crate::slot::Event::Restoring { tokens } => on(Event::Restoring { tokens }),
-                crate::slot::Event::Prefill { done, total } => on(Event::Prefill { done, total }),
-                crate::slot::Event::Sampled(_) => {}
+                crate::slot::SlotEvent::Restoring { tokens } => on(Event::Restoring { tokens }),
+                crate::slot::SlotEvent::Prefill { done, total } => {
+                    on(Event::Prefill { done, total })
+                }
+                crate::slot::SlotEvent::Sampled(_) | crate::slot::SlotEvent::Odds(_) => {}
             }
         }
         let mut outcome = answer.wait()?;
@@ -57,7 +60,7 @@ impl Conversation {
         self.ledger.slot_holds(outcome.mark);
         self.ledger.reached(outcome.context());
         if outcome.evaluated + outcome.restored > 0 {
-            self.account(&outcome, on)?;
+            self.account(&outcome, job, on)?;
         }
         Ok(outcome)
     }
@@ -66,23 +69,25 @@ impl Conversation {
     pub(in crate::agent) fn account(
         &mut self,
         outcome: &Outcome,
+        job: &str,
         on: On<'_>,
     ) -> Result<(), AgentError> {
         self.calls += 1;
         // What was broken on purpose is named by the call that reads it.
-        let kept = (outcome.kind == Kind::Fork).then(|| self.next_receipt.take_causes());
-        let receipt = self.receipt(outcome, outcome.finish);
+        let kept = (outcome.kind == CallKind::Fork).then(|| self.next_receipt.take_causes());
+        let mut receipt = self.receipt(outcome, outcome.finish);
+        receipt.job = Some(job.to_owned());
         if let Some(causes) = kept {
             self.next_receipt.put_back(causes);
         }
         let kind = match outcome.kind {
-            Kind::Fork => "fork",
+            CallKind::Fork => "fork",
             _ => "idle",
         };
         let mut unit = self.db.begin(self.row.id)?;
         unit.set_decoded(self.ledger.decoded())?;
         unit.add_receipt(kind, Some(receipt.finish), &json!(receipt))?;
-        unit.add_usage(&Usage {
+        unit.add_usage(&ReceiptSums {
             calls: 1,
             evaluated: outcome.evaluated as u64,
             restored: outcome.restored as u64,
@@ -94,17 +99,24 @@ impl Conversation {
         Ok(())
     }
 
-    /// Reads the new conversation, so that its next message finds it done. Cut short, what was read stays.
+    /// Reads the new conversation, so that its next message finds it done; whether all of it is read. Cut
+    /// short, what was read stays, and the next message reads the rest if nothing did before.
     pub(in crate::agent) fn read_ahead(
         &mut self,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
-    ) -> Result<(), AgentError> {
+    ) -> Result<bool, AgentError> {
         let len = self.ledger.len().saturating_sub(1);
-        match self.pass(cancel, on) {
-            Some(pass) => self.evaluate_to(&pass, len, cancel, on).map(drop),
-            // The next message reads it.
-            None => Ok(()),
-        }
+        let Some(pass) = self.pass(cancel, on) else {
+            return Ok(false);
+        };
+        let job = match self.next_receipt.says_pruned() {
+            true => "prune",
+            false => "read",
+        };
+        let outcome = self.evaluate_to(&pass, len, job, cancel, on)?;
+        let whole = outcome.mark.len() == len;
+        self.unread &= !whole;
+        Ok(whole)
     }
 }

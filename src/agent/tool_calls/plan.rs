@@ -11,11 +11,14 @@ use crate::tools::{TodoItem, plan_of, plan_set_by};
 /// The tool that sets the plan.
 pub(in crate::agent) const PLANNER: &str = "todo";
 
-/// The plan as the messages tell it: the last call that set it, or the hand-over of a compression that
+/// The plan that the messages hold: the last call that set it, or the hand-over of a compression that
 /// stands behind it. Of a reply whose calls still run, their marks do.
-pub(in crate::agent) fn plan(db: &Db, session: SessionId) -> Result<Vec<TodoItem>, session::Error> {
+pub(in crate::agent) fn plan(
+    db: &Db,
+    session: SessionId,
+) -> Result<Vec<TodoItem>, session::DbError> {
     let messages = db.messages(session)?;
-    let read = |message: &session::Message| Message::from_json(&message.body).ok();
+    let read = |message: &session::StoredMessage| Message::from_json(&message.body).ok();
     for (at, row) in messages.iter().enumerate().rev() {
         let calls = match row.role.as_str() {
             "assistant" => read(row).map(|reply| reply.calls).unwrap_or_default(),

@@ -1,14 +1,16 @@
-//! Whether a turn still gets anywhere: budgets, the same call with the same result again and again,
-//! calls that cannot be run.
+//! When a turn must end: budgets, the same call with the same result again and again, calls that cannot be
+//! run.
 
 use std::collections::{HashMap, HashSet};
 
-use crate::agent::values::outcome::Stopped;
+use serde::{Deserialize, Serialize};
+
+use crate::agent::values::outcome::TurnStop;
 use crate::chat::message::ToolCall;
 use crate::ledger::Digest;
 
 /// What one turn may take.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Budget {
     /// Replies whose calls are run.
     pub steps: usize,
@@ -25,7 +27,7 @@ impl Default for Budget {
     }
 }
 
-/// A call that gave the same result this often is told so.
+/// A call that gave the same result this often gets a note in its result.
 const WARN: u32 = 3;
 /// A call that gave the same result this often ends the turn.
 const STOP: u32 = 5;
@@ -42,7 +44,7 @@ pub(in crate::agent) struct Rounds {
     /// Calls that changed something.
     changes: HashSet<Digest>,
     bad: u32,
-    stopped: Option<Stopped>,
+    stopped: Option<TurnStop>,
 }
 
 impl Rounds {
@@ -57,9 +59,9 @@ impl Rounds {
     pub fn reply(&mut self, generated: usize) {
         self.replies += 1;
         if self.replies > self.budget.steps {
-            self.stopped = Some(Stopped::Steps);
+            self.stopped = Some(TurnStop::Steps);
         } else if generated >= self.budget.tokens {
-            self.stopped = Some(Stopped::Tokens);
+            self.stopped = Some(TurnStop::Tokens);
         }
     }
 
@@ -67,7 +69,7 @@ impl Rounds {
     pub fn bad(&mut self) {
         self.bad += 1;
         if self.bad >= CHANCES {
-            self.stopped = Some(Stopped::Chances);
+            self.stopped = Some(TurnStop::Chances);
         }
     }
 
@@ -85,7 +87,7 @@ impl Rounds {
         *times += 1;
         match *times {
             times if times >= STOP => {
-                self.stopped = Some(Stopped::Loop);
+                self.stopped = Some(TurnStop::Loop);
                 Some(format!(
                     "\n\n[npast: the turn ends here: this call gave this result {times} times.]"
                 ))
@@ -98,7 +100,7 @@ impl Rounds {
     }
 
     /// Why the turn has to end, once it has.
-    pub fn stopped(&self) -> Option<Stopped> {
+    pub fn stopped(&self) -> Option<TurnStop> {
         self.stopped
     }
 }
@@ -128,7 +130,7 @@ mod tests {
             said.push(rounds.ran(&call("a"), false, "x").is_some());
         }
         assert_eq!(said, [false, false, true, true, true]);
-        assert_eq!(rounds.stopped(), Some(Stopped::Loop));
+        assert_eq!(rounds.stopped(), Some(TurnStop::Loop));
     }
 
     #[test]
@@ -142,7 +144,7 @@ mod tests {
             rounds.ran(&call("edit 1"), true, "done");
             rounds.ran(&call("test"), false, "failed");
         }
-        assert_eq!(rounds.stopped(), Some(Stopped::Loop));
+        assert_eq!(rounds.stopped(), Some(TurnStop::Loop));
     }
 
     #[test]
@@ -155,6 +157,6 @@ mod tests {
             rounds.ran(&call("a"), true, "fine");
         }
         (0..3).for_each(|_| rounds.bad());
-        assert_eq!(rounds.stopped(), Some(Stopped::Chances));
+        assert_eq!(rounds.stopped(), Some(TurnStop::Chances));
     }
 }

@@ -1,6 +1,6 @@
-//! The calls of one reply: checked, approved, run, answered in call order. Before a call runs a
-//! mark is durable that it may have; after a crash that tells what may have happened from what
-//! surely did not, and results that were stored are used. Nothing decoded is ever removed.
+//! The calls of one reply: checked, approved, run, answered in call order. Before a call runs, a
+//! durable mark says that it may have run. After a crash the marks show which calls may have had an effect,
+//! and stored results are used. Nothing decoded is ever removed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,11 +8,11 @@ use crate::agent::conversation::handle::Conversation;
 use crate::agent::input::unanswered::{NOT_RUN_WORDS, Unanswered, effect_word};
 use crate::agent::values::error::AgentError;
 use crate::agent::values::event::{Event, On};
-use crate::agent::values::outcome::Stopped;
+use crate::agent::values::outcome::TurnStop;
 use crate::chat::Message;
 use crate::chat::message::ToolCall;
 use crate::session::MessageId;
-use crate::tools::{Answer, Effect, Room, Subject};
+use crate::tools::{CallContext, Effect, Subject, ToolAnswer};
 
 use super::rounds::Rounds;
 use super::toolset::Toolset;
@@ -41,12 +41,12 @@ impl Conversation {
         for call in &mut calls {
             call.arguments = tools.registry.coerced(&call.name, &call.arguments);
         }
-        let mut work = Work {
+        let mut work = ToolWork {
             reply,
             seq,
             calls: &calls,
             answers: vec![None; calls.len()],
-            kinds: vec![Kind::Refused; calls.len()],
+            kinds: vec![CallEnd::Refused; calls.len()],
             granted: vec![None; calls.len()],
             shown: 0,
         };
@@ -60,7 +60,7 @@ impl Conversation {
                     self.run(&mut work, std::mem::take(&mut group), tools, cancel)?;
                 }
                 Ok((effect, subject)) => {
-                    work.kinds[at] = Kind::Ran(effect);
+                    work.kinds[at] = CallEnd::Ran(effect);
                     work.granted[at] = Some(subject);
                     if effect == Effect::Reads {
                         group.push(at);
@@ -89,7 +89,7 @@ impl Conversation {
     /// Runs calls side by side: marked before, their results stored after.
     fn run(
         &mut self,
-        work: &mut Work<'_>,
+        work: &mut ToolWork<'_>,
         group: Vec<usize>,
         tools: &Toolset<'_>,
         cancel: &AtomicBool,
@@ -104,7 +104,7 @@ impl Conversation {
         unit.commit()?;
         if group
             .iter()
-            .any(|at| work.kinds[*at] != Kind::Ran(Effect::Reads))
+            .any(|at| work.kinds[*at] != CallEnd::Ran(Effect::Reads))
         {
             self.settle();
         }
@@ -125,7 +125,7 @@ impl Conversation {
             let call = &calls[at];
             // Ours, for files are named after it.
             let id = format!("call-{seq}-{at}");
-            let room = Room {
+            let room = CallContext {
                 project,
                 temp,
                 results,
@@ -150,7 +150,7 @@ impl Conversation {
                         .collect();
                     answers.extend(running.into_iter().map(|run| {
                         run.join()
-                            .unwrap_or_else(|_| Answer::bad("The tool failed inside."))
+                            .unwrap_or_else(|_| ToolAnswer::bad("The tool failed inside."))
                     }));
                 }),
             }
@@ -174,8 +174,8 @@ fn may_run(
     tools: &mut Toolset<'_>,
     rounds: &mut Rounds,
     cancel: &AtomicBool,
-) -> Result<(Effect, Subject), (Answer, Kind)> {
-    let refused = |why: String| (Answer::bad(why), Kind::Refused);
+) -> Result<(Effect, Subject), (ToolAnswer, CallEnd)> {
+    let refused = |why: String| (ToolAnswer::bad(why), CallEnd::Refused);
     if cancel.load(Ordering::Relaxed) {
         return Err(refused(format!(
             "[npast: {NOT_RUN_WORDS}. The user interrupted the turn.]"
@@ -183,8 +183,8 @@ fn may_run(
     }
     if let Some(stopped) = rounds.stopped() {
         let why = match stopped {
-            Stopped::Steps | Stopped::Tokens => "The budget of this turn is used up.",
-            Stopped::Loop | Stopped::Chances => "npast ended the turn before this call.",
+            TurnStop::Steps | TurnStop::Tokens => "The budget of this turn is used up.",
+            TurnStop::Loop | TurnStop::Chances => "npast ended the turn before this call.",
         };
         return Err(refused(format!("[npast: {NOT_RUN_WORDS}. {why}]")));
     }
@@ -204,7 +204,7 @@ fn may_run(
     }
     match tools.gate.pass(tool, &call.arguments) {
         Ok(subject) => Ok((tool.effect(&call.arguments), subject)),
-        Err(why) => Err((Answer::bad(why), Kind::Denied)),
+        Err(why) => Err((ToolAnswer::bad(why), CallEnd::Denied)),
     }
 }
 
@@ -220,7 +220,7 @@ fn not_read(wrong: Option<String>) -> String {
 
 /// What became of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CallEnd {
     /// It cannot be run, or its turn had ended.
     Refused,
     /// The gate did not let it pass.
@@ -228,35 +228,35 @@ enum Kind {
     Ran(Effect),
 }
 
-impl Kind {
+impl CallEnd {
     fn word(self) -> &'static str {
         match self {
-            Kind::Ran(effect) => effect_word(effect),
-            Kind::Refused | Kind::Denied => "none",
+            CallEnd::Ran(effect) => effect_word(effect),
+            CallEnd::Refused | CallEnd::Denied => "none",
         }
     }
 }
 
 /// The calls of a reply at work.
-struct Work<'a> {
+struct ToolWork<'a> {
     reply: MessageId,
     seq: usize,
     calls: &'a [ToolCall],
-    answers: Vec<Option<Answer>>,
-    kinds: Vec<Kind>,
+    answers: Vec<Option<ToolAnswer>>,
+    kinds: Vec<CallEnd>,
     /// What was approved.
     granted: Vec<Option<Subject>>,
     shown: usize,
 }
 
-impl Work<'_> {
+impl ToolWork<'_> {
     /// Shows the answers that have no unanswered call before them; here each gets its last word.
     fn show(&mut self, rounds: &mut Rounds, on: On<'_>) {
         while let Some(Some(answer)) = self.answers.get_mut(self.shown) {
             let call = &self.calls[self.shown];
             let kind = self.kinds[self.shown];
-            let changed = answer.ok && kind == Kind::Ran(Effect::Writes);
-            if kind != Kind::Refused
+            let changed = answer.ok && kind == CallEnd::Ran(Effect::Writes);
+            if kind != CallEnd::Refused
                 && let Some(word) = rounds.ran(call, changed, &answer.text)
             {
                 answer.text.push_str(&word);

@@ -1,17 +1,17 @@
-//! What a user says while a turn runs. It reaches the model at the tail only: behind the results of
+//! Lines that a user sends while a turn runs. They reach the model only at the end of the ledger: behind the results of
 //! the present step, or as a message after the turn.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A handle that can be cloned to whoever reads the user's lines.
+/// A handle that can be cloned, for the reader of the user's lines.
 #[derive(Clone, Debug, Default)]
 pub struct Steering {
-    lines: Arc<Mutex<Lines>>,
+    lines: Arc<Mutex<SteeringLines>>,
 }
 
 #[derive(Debug, Default)]
-struct Lines {
+struct SteeringLines {
     steer: VecDeque<String>,
     queue: VecDeque<String>,
 }
@@ -22,7 +22,7 @@ impl Steering {
         self.lines().steer.push_back(text.into());
     }
 
-    /// What was taken and could not be stored: said before all else that waits.
+    /// A line that was taken and could not be stored: it is sent before all others.
     pub(in crate::agent) fn steer_again(&self, text: String) {
         self.lines().steer.push_front(text);
     }
@@ -49,7 +49,7 @@ impl Steering {
     }
 
     // A reader that panicked left whole lines.
-    fn lines(&self) -> MutexGuard<'_, Lines> {
+    fn lines(&self) -> MutexGuard<'_, SteeringLines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use std::{fs, io};
 
 use crate::durable::private;
-use crate::session::{Db, Error, Lock, SessionId};
+use crate::session::{Db, DbError, Lock, SessionId};
 use crate::tools::results::{self, Neighbours};
 
 /// Most bytes of the temporary folders of all sessions.
@@ -67,15 +67,22 @@ pub(in crate::agent) fn sweep(home: &Path, own: SessionId, db: &Db, now_ms: i64)
             tracing::warn!(%error, "long results of a session stay on disk");
         }
     };
-    let unused = |id| match db.get(id) {
+    // What cannot be read now is decided another time.
+    let left = |id| match db.get(id) {
         // A session that was compressed is used as long as what it became is.
         Ok(session) => match db.newest(session, &|_| true) {
             Ok(newest) => now_ms.saturating_sub(newest.used_ms) > UNUSED_MS,
             Err(_) => false,
         },
-        Err(Error::NotFound(_)) => true,
-        // What cannot be read now is decided another time.
+        Err(DbError::NotFound(_)) => true,
         Err(_) => false,
+    };
+    let unused = |id| match db.get(id) {
+        // Of one that was removed, others may still name files.
+        Err(DbError::NotFound(_)) => db
+            .keepers(id)
+            .is_ok_and(|keepers| keepers.into_iter().all(left)),
+        _ => left(id),
     };
     for id in sessions(home).into_iter().filter(|id| *id != own) {
         // Looked at again under the lock: another process may just have started it.
@@ -143,14 +150,14 @@ fn trim(folder: &Path, most: u64) {
 }
 
 /// The folders beside that of one session.
-pub(in crate::agent) struct Beside {
+pub(in crate::agent) struct OtherFolders {
     pub home: PathBuf,
     pub own: SessionId,
     /// Most bytes of all together.
     pub most: u64,
 }
 
-impl Neighbours for Beside {
+impl Neighbours for OtherFolders {
     fn room(&self, own: u64, more: u64) -> u64 {
         let others = sessions(&self.home).into_iter();
         let others: Vec<SessionId> = others.filter(|id| *id != self.own).collect();
@@ -168,7 +175,7 @@ impl Neighbours for Beside {
             }
         }
         let all = locks.keys().flat_map(|id| results::stored(&at(*id)));
-        let mut all: Vec<results::Stored> = all.collect();
+        let mut all: Vec<results::StoredResult> = all.collect();
         all.sort_by_key(|one| one.modified);
         for one in all {
             if fits(taken) {

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::*;
 use crate::ledger::Digest;
-use crate::session::NewSession;
+use crate::session::SessionRecord;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 fn session(db: &Db, name: &str) -> SessionId {
-    let new = NewSession {
+    let new = SessionRecord {
         name,
         folder: "/",
         model: "tiny.gguf",
@@ -106,7 +106,7 @@ fn all_sessions_together_are_bounded_and_the_oldest_results_go_first() {
     result(home, first, "core", 2000, 100);
     result(home, open, "result-open.txt", 1000, 900);
     let _open = Lock::session(home, open).unwrap();
-    let beside = Beside {
+    let beside = OtherFolders {
         home: home.to_owned(),
         own,
         most: 8000,

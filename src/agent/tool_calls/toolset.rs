@@ -1,23 +1,28 @@
-//! The tools of an open session and all that a call of one needs. Which there are was frozen with
-//! the session; what serves them is this process's.
+//! The tools of an open session and all that a call of one needs. The list of tools was frozen with
+//! the session; this process has the programs that serve them.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
 
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::values::error::{AgentError, ErrorKind};
+use crate::chat::message::ToolCall;
 use crate::chat::names;
-use crate::session::{Made, SessionId, now_ms};
-use crate::tools::{Limits, Registry, Results, Secrets, Subject, Tool, ToolHost, results};
+use crate::session::{SessionId, now_ms};
+use crate::tools::{
+    CallContext, Registry, ResultLimits, Results, Secrets, Subject, Tool, ToolAnswer, ToolHost,
+    results,
+};
 
 use super::host::Host;
 use super::rounds::Budget;
 use super::steering::Steering;
-use super::temp::{self, Beside};
+use super::temp::{self, OtherFolders};
 
 /// Decides whether a call may run. It may ask a person, and takes as long as that takes.
-pub trait Gate {
+pub trait CallGate {
     /// Called for each call just before it would run, in call order. Gives what was judged: the
     /// call is refused if it is about something else when it runs.
     ///
@@ -36,9 +41,9 @@ pub struct Toolset<'a> {
     pub(in crate::agent) results: Results,
     pub(in crate::agent) secret: Secrets,
     pub(in crate::agent) host: Box<dyn ToolHost>,
-    pub(in crate::agent) gate: Box<dyn Gate + 'a>,
+    pub(in crate::agent) gate: Box<dyn CallGate + 'a>,
     /// How much of a result the model sees.
-    pub limits: Limits,
+    pub limits: ResultLimits,
     /// What one turn may take.
     pub budget: Budget,
     /// What the user says meanwhile.
@@ -56,7 +61,7 @@ impl Conversation {
     pub fn toolset<'a>(
         &self,
         live: Vec<Box<dyn Tool>>,
-        gate: Box<dyn Gate + 'a>,
+        gate: Box<dyn CallGate + 'a>,
         secret: Secrets,
     ) -> Result<Option<Toolset<'a>>, AgentError> {
         let (true, Some(specs)) = (self.row.runs_tools, &self.row.tools) else {
@@ -68,7 +73,7 @@ impl Conversation {
             .map_err(|e| AgentError::new(ErrorKind::Session, e.to_string()))?;
         temp::sweep(home, self.temp_session()?, &self.db, now_ms());
         let temp = self.temp_folder()?;
-        let beside = Beside {
+        let beside = OtherFolders {
             home: home.clone(),
             own: self.temp_session()?,
             most: temp::MOST,
@@ -82,7 +87,7 @@ impl Conversation {
             host: Box::new(Host::of(home, self.row.id, &secret)?),
             secret,
             gate,
-            limits: Limits::default(),
+            limits: ResultLimits::default(),
             budget: Budget::default(),
             steering: Steering::default(),
         }))
@@ -103,6 +108,37 @@ impl Toolset<'_> {
         Ok(())
     }
 
+    /// Runs one call, if it may run: its arguments are checked, and the gate is asked.
+    pub(in crate::agent) fn run_one(
+        &mut self,
+        call: &ToolCall,
+        id: &str,
+        cancel: &AtomicBool,
+    ) -> ToolAnswer {
+        let arguments = self.registry.coerced(&call.name, &call.arguments);
+        let allowed = self.registry.check(&call.name, &arguments);
+        let allowed = allowed.and_then(|()| match self.registry.get(&call.name) {
+            Some(tool) => self.gate.pass(tool, &arguments),
+            None => Err(format!("There is no tool {}.", call.name)),
+        });
+        let granted = match allowed {
+            Ok(granted) => granted,
+            Err(why) => return ToolAnswer::bad(why),
+        };
+        let room = CallContext {
+            project: &self.project,
+            temp: &self.temp,
+            results: &self.results,
+            secret: &self.secret,
+            limits: self.limits,
+            granted: Some(&granted),
+            call: id,
+            cancel,
+            host: &*self.host,
+        };
+        self.registry.run(&call.name, &arguments, &room)
+    }
+
     /// What the tools are called, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.registry.tools().map(|tool| tool.spec().name.as_str())
@@ -113,16 +149,7 @@ impl Conversation {
     /// The session whose temporary folder this one uses: the first of those that were compressed to it, so
     /// that long results that the last messages name are where they were.
     fn temp_session(&self) -> Result<SessionId, AgentError> {
-        if self.row.made != Some(Made::Compressed) {
-            return Ok(self.row.id);
-        }
-        let mut first = self.row.id;
-        for session in self.db.lineage(self.row.id)?.iter().rev() {
-            if session.id == first && session.made == Some(Made::Compressed) {
-                first = session.parent.unwrap_or(first);
-            }
-        }
-        Ok(first)
+        Ok(self.db.results_of(self.row.id)?)
     }
 
     /// The session's temporary folder, made if it is missing: private, and gone with the session.

@@ -6,11 +6,12 @@ use std::sync::atomic::AtomicBool;
 
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::input::appended::Appended;
+use crate::agent::tool_calls::toolset::Toolset;
 use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::agent::values::event::On;
 use crate::agent::values::options::{Input, TurnOptions};
 use crate::chat::message::Role;
-use crate::chat::{Message, Script};
+use crate::chat::{Message, ReplyScript};
 
 impl Conversation {
     /// Makes the input of a step durable. A conversation that it makes too long is compressed; results
@@ -19,7 +20,8 @@ impl Conversation {
         &mut self,
         input: Input,
         options: &TurnOptions,
-        mut script: Option<&mut Script>,
+        tools: Option<&mut Toolset<'_>>,
+        mut script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Appended, AgentError> {
@@ -42,7 +44,7 @@ impl Conversation {
         let results = new.iter().any(|m| m.role == Role::Tool);
         let now = results || !self.has_room();
         let now = now && !appended.continued;
-        if !now || !self.compress_when_due(options, script, cancel, on)? {
+        if !now || !self.compress_when_due(options, tools, script, cancel, on)? {
             return Ok(appended);
         }
         // The inputs went along without tokens; they get them now.
@@ -66,7 +68,7 @@ impl Conversation {
             return Err(error);
         }
         self.notices.push((
-            "the results of the last calls do not fit into the context; the model is told so"
+            "the results of the last calls do not fit into the context; a sentence takes the place of each"
                 .into(),
             Some("start a new session, or give a larger --ctx".into()),
         ));

@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::conversation::stored::text_of;
-use crate::agent::model_call::sum::Sum;
+use crate::agent::model_call::sum::RunningSum;
 use crate::agent::tool_calls::rounds::Rounds;
 use crate::agent::tool_calls::steering::Steering;
 use crate::agent::tool_calls::toolset::Toolset;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::event::{Event, On};
 use crate::agent::values::options::{Input, TurnOptions};
-use crate::agent::values::outcome::{Stopped, TurnEnd};
+use crate::agent::values::outcome::{TurnEnd, TurnStop};
 use crate::chat::message::Role;
 use crate::chat::template::After;
-use crate::chat::{Message, Script};
+use crate::chat::{Message, ReplyScript};
 use crate::ledger::Finish;
 use crate::session;
 
@@ -25,12 +25,12 @@ struct TurnWork<'a, 't> {
     options: &'a TurnOptions,
     tools: &'a mut Toolset<'t>,
     cancel: &'a Arc<AtomicBool>,
-    sum: Sum,
+    sum: RunningSum,
 }
 
 impl Conversation {
     /// Runs a turn: model calls and the tools they ask for. `cancel` ends it: a reply stops between
-    /// decode calls, running tools are told, and calls that did not run get a result that says so.
+    /// decode calls, running tools get the signal, and calls that did not run get a result that says so.
     /// Without tools it is one model call.
     ///
     /// # Errors
@@ -41,34 +41,38 @@ impl Conversation {
         input: Input,
         options: &TurnOptions,
         tools: Option<&mut Toolset<'_>>,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
-        let mut script = script;
+        let (mut script, mut tools) = (script, tools);
         let end = self.operation(|talk| {
-            let script = script.as_deref_mut();
+            let (tools, script) = (tools.as_deref_mut(), script.as_deref_mut());
             talk.whole_turn(input, options, tools, script, cancel, &mut *on)
         });
         self.say(on);
         if end.is_ok() {
-            self.after_turn(options, script, cancel, on);
+            self.after_turn(options, tools, script, cancel, on);
         }
         end
     }
 
-    /// Compresses the conversation after a turn, if that is due. The turn's result is there already.
+    /// Compresses the conversation after a turn, if that is due and does not wait for idle time. The turn's
+    /// result is there already.
     pub(in crate::agent) fn after_turn(
         &mut self,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        tools: Option<&mut Toolset<'_>>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) {
-        if cancel.load(Ordering::Relaxed) || !self.compression_due(options) {
+        let later = options.idle || cancel.load(Ordering::Relaxed);
+        if later || !self.compression_due(options) {
             return;
         }
-        let done = self.operation(|talk| talk.compress_when_due(options, script, cancel, &mut *on));
+        let done =
+            self.operation(|talk| talk.compress_when_due(options, tools, script, cancel, &mut *on));
         if let Err(error) = done {
             // The turn itself ended well.
             let text = format!("the conversation was not compressed: {error}");
@@ -77,26 +81,26 @@ impl Conversation {
         self.say(on);
     }
 
-    /// A turn with its sums, whatever asked for it.
+    /// A turn with its sums, whatever its input is.
     pub(in crate::agent) fn whole_turn(
         &mut self,
         input: Input,
         options: &TurnOptions,
         tools: Option<&mut Toolset<'_>>,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
         if !options.wish.is_none() {
-            // What cannot be done is said before the input is stored.
+            // What cannot be done is refused before the input is stored.
             self.wished(after(&input), &options.wish, cancel)?;
         }
         let Some(tools) = tools else {
-            let mut sum = Sum::begin();
+            let mut sum = RunningSum::begin();
             let mut script = script;
             self.say(on);
             let end = self
-                .append_step(input, options, script.as_deref_mut(), cancel, on)
+                .append_step(input, options, None, script.as_deref_mut(), cancel, on)
                 .and_then(|appended| self.answer(&appended, options, script, cancel, &mut sum, on));
             sum.show(None, on);
             return end;
@@ -105,7 +109,7 @@ impl Conversation {
             options,
             tools,
             cancel,
-            sum: Sum::begin(),
+            sum: RunningSum::begin(),
         };
         let end = self.steps(input, &mut work, script, on);
         let stopped = end.as_ref().ok().and_then(|end| end.stopped);
@@ -117,7 +121,7 @@ impl Conversation {
         &mut self,
         mut input: Input,
         work: &mut TurnWork<'_, '_>,
-        mut script: Option<&mut Script>,
+        mut script: Option<&mut ReplyScript>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
         let TurnWork {
@@ -131,7 +135,8 @@ impl Conversation {
         let mut steered = None;
         loop {
             self.say(on);
-            let appended = self.append_step(input, options, script.as_deref_mut(), cancel, on);
+            let shown = script.as_deref_mut();
+            let appended = self.append_step(input, options, Some(&mut **tools), shown, cancel, on);
             tools.follow(self)?;
             let appended = match appended {
                 Ok(appended) => appended,
@@ -184,7 +189,7 @@ impl Conversation {
     }
 
     /// Runs a turn of one model call on this thread. `cancel` stops it between decode calls; what
-    /// was decoded stays. Calls in the reply are shown and nobody runs them: see
+    /// was decoded stays. Calls in the reply are shown and do not run: see
     /// [`Conversation::work`].
     ///
     /// # Errors
@@ -194,16 +199,17 @@ impl Conversation {
         &mut self,
         input: Input,
         options: &TurnOptions,
-        script: Option<&mut Script>,
+        script: Option<&mut ReplyScript>,
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<TurnEnd, AgentError> {
         self.work(input, options, None, script, cancel, on)
     }
 
-    /// After a failed write: a line that the user said meanwhile waits again, unless it is stored.
+    /// After a failed write: a line that the user sent meanwhile waits again, unless it is stored.
     pub(in crate::agent) fn hand_back(&mut self, text: String, steering: &Steering) {
-        let said = |m: &session::Message| m.role == "user" && text_of(&m.body).ends_with(&text);
+        let said =
+            |m: &session::StoredMessage| m.role == "user" && text_of(&m.body).ends_with(&text);
         let stored = self.read_stored().is_ok() && self.open_messages().any(said);
         if !stored {
             steering.steer_again(text);
@@ -219,11 +225,11 @@ fn after(input: &Input) -> After {
     }
 }
 
-fn sentence(stopped: Stopped, tools: &Toolset<'_>) -> String {
+fn sentence(stopped: TurnStop, tools: &Toolset<'_>) -> String {
     match stopped {
-        Stopped::Steps => format!("the turn was ended after {} steps", tools.budget.steps),
-        Stopped::Tokens => format!("the turn was ended after {} tokens", tools.budget.tokens),
-        Stopped::Loop => "the turn was ended: the same call gave the same result 5 times".into(),
-        Stopped::Chances => "the turn was ended: three calls in a row could not be run".into(),
+        TurnStop::Steps => format!("the turn was ended after {} steps", tools.budget.steps),
+        TurnStop::Tokens => format!("the turn was ended after {} tokens", tools.budget.tokens),
+        TurnStop::Loop => "the turn was ended: the same call gave the same result 5 times".into(),
+        TurnStop::Chances => "the turn was ended: three calls in a row could not be run".into(),
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::chat::message::MessageError;
-use crate::chat::pieces::Owner;
+use crate::chat::pieces::ContentOwner;
 use crate::chat::template::ChatError;
 use crate::chat::tokenize::TokenizeError;
 use crate::llama::bridge::BridgeError;
@@ -37,9 +37,33 @@ pub enum ErrorKind {
     Refused,
     /// The user interrupted.
     Interrupted,
+    /// Somebody else is at work on it.
+    Busy,
 }
 
 impl ErrorKind {
+    /// Every kind.
+    const ALL: [ErrorKind; 11] = [
+        ErrorKind::Model,
+        ErrorKind::Memory,
+        ErrorKind::Template,
+        ErrorKind::Session,
+        ErrorKind::TooLong,
+        ErrorKind::Input,
+        ErrorKind::Script,
+        ErrorKind::Engine,
+        ErrorKind::Internal,
+        ErrorKind::Refused,
+        ErrorKind::Interrupted,
+    ];
+
+    /// The kind of a word that another process sent; one that this npast does not know is a fault of
+    /// the inside.
+    pub fn of_word(word: &str) -> ErrorKind {
+        let known = ErrorKind::ALL.into_iter().find(|k| k.as_str() == word);
+        known.unwrap_or(ErrorKind::Internal)
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             ErrorKind::Model => "model",
@@ -53,6 +77,7 @@ impl ErrorKind {
             ErrorKind::Internal => "internal",
             ErrorKind::Refused => "refused",
             ErrorKind::Interrupted => "interrupted",
+            ErrorKind::Busy => "in_use",
         }
     }
 }
@@ -115,11 +140,11 @@ impl fmt::Display for AgentError {
 
 impl std::error::Error for AgentError {}
 
-impl From<session::Error> for AgentError {
-    fn from(error: session::Error) -> AgentError {
+impl From<session::DbError> for AgentError {
+    fn from(error: session::DbError) -> AgentError {
         let kind = match error {
-            session::Error::Name(_) | session::Error::Branch(_) => ErrorKind::Input,
-            session::Error::Interrupted => ErrorKind::Interrupted,
+            session::DbError::Name(_) | session::DbError::Branch(_) => ErrorKind::Input,
+            session::DbError::Interrupted => ErrorKind::Interrupted,
             _ => ErrorKind::Session,
         };
         let hint = error.hint().map(str::to_owned);
@@ -199,7 +224,7 @@ impl From<SlotError> for AgentError {
     }
 }
 
-/// Whether a line of llama.cpp's speaks of a lack of memory.
+/// Whether a line of llama.cpp's reports a lack of memory.
 pub(in crate::agent) fn memory_words(line: &str) -> bool {
     let line = line.to_lowercase();
     [
@@ -218,11 +243,11 @@ impl From<ChatError> for AgentError {
             return AgentError::new(ErrorKind::Interrupted, error.to_string());
         }
         let hint = match &error {
-            ChatError::Place(place) if matches!(place.owner(), Some(Owner::System)) => {
+            ChatError::Place(place) if matches!(place.owner(), Some(ContentOwner::System)) => {
                 "give another template with --chat-template @FILE, or start a session without a \
                  system prompt and tools"
             }
-            ChatError::Place(place) if matches!(place.owner(), Some(Owner::Tools)) => {
+            ChatError::Place(place) if matches!(place.owner(), Some(ContentOwner::Tools)) => {
                 "give another template with --chat-template @FILE, or start a session without tools"
             }
             ChatError::Place(_) => "give another template with --chat-template @FILE",

@@ -1,4 +1,4 @@
-//! What a client is told: while an engine opens, and while a session works. Events are plain values:
+//! The events that a client gets: while an engine opens, and while a session works. Events are plain values:
 //! the lines of `--json`, the events of a stream over HTTP, and what the terminal's output is made
 //! from.
 
@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::AgentError;
-use super::outcome::{CompressStage, Compressed, Info, Pruned, Taken, TurnEnd};
+use super::odds::Weighed;
+use super::outcome::{CompressStage, Compressed, Info, Pruned, TurnEnd, UndoneTurns};
 use super::receipt::{Receipt, TurnSum};
 
 /// Where opening an engine stands.
@@ -62,6 +63,11 @@ pub enum Event {
         /// What was added.
         text: String,
     },
+    /// The tokens of the text that comes next, and how likely they were; where it was asked for.
+    Odds {
+        /// In order.
+        tokens: Vec<Weighed>,
+    },
     /// A call, when it is complete.
     ToolCall {
         /// Of ours.
@@ -77,7 +83,7 @@ pub enum Event {
         id: String,
         /// Of the tool.
         name: String,
-        /// Whether it did what was asked.
+        /// Whether the call succeeded.
         ok: bool,
         /// What the model reads.
         text: String,
@@ -89,9 +95,9 @@ pub enum Event {
         /// How far.
         stage: CompressStage,
     },
-    /// What the user said while the turn ran enters it here, behind the results of a step.
+    /// A line that the user sent while the turn ran enters the turn here, behind the results of a step.
     Steered {
-        /// What was said.
+        /// The line.
         text: String,
     },
     /// What a model call cost; exactly one for each call that decoded a token.
@@ -129,7 +135,7 @@ pub struct OpenQuestion {
     pub tool: String,
     /// What the call would do, for people: lines without control or invisible characters.
     pub text: String,
-    /// Why it is asked, where that is not plain from the policy.
+    /// Why the user is asked, where the policy alone does not say it.
     pub why: Option<String>,
     /// What an answer for the session or for always would allow. Where it is empty, such an answer
     /// allows this call alone.
@@ -156,9 +162,21 @@ pub enum Done {
         overlooked: Vec<String>,
         /// Why the conversation has another head now, and is another session.
         renewed: Option<String>,
+        /// Messages of the session now.
+        messages: usize,
+        /// The session's name now.
+        #[serde(default)]
+        session: String,
+    },
+    /// A request was answered beside the conversations, on scratch; it has no session.
+    Beside {
+        /// How it ended.
+        end: TurnEnd,
+        /// The sign by which it was known to stand beside them.
+        sign: String,
     },
     /// Turns were taken back.
-    Undone(Taken),
+    Undone(UndoneTurns),
     /// A branch was put back.
     Redone {
         /// Tokens of the ledger now.

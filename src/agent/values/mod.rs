@@ -7,11 +7,13 @@
 //! - `options`: which model, which session, which input, how a turn runs.
 //! - `outcome`: what a turn, an undo or a compression came to, and what a session is.
 //! - `receipt`: what one model call cost, and the sums of a turn.
+//! - `odds`: how likely tokens were.
 //! - `event`: what a client is told while a request runs.
 
 pub(in crate::agent) mod error;
 pub(in crate::agent) mod event;
 pub(in crate::agent) mod notice;
+pub(in crate::agent) mod odds;
 pub(in crate::agent) mod options;
 pub(in crate::agent) mod outcome;
 pub(in crate::agent) mod receipt;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::chat::Message;
-use crate::chat::wish::Wish;
+use crate::chat::wish::ReplyWish;
 use crate::llama::{Apart, ContextOptions, ModelOptions, Sampling};
 
 use super::notice::Notice;
@@ -56,7 +56,7 @@ pub struct Options {
     pub leeway: Leeway,
     /// Tokens of one decode call; `None` is 512 with layers on a GPU and 128 without.
     pub ubatch: Option<usize>,
-    /// The history policy that was asked for. Sessions that start now get it, [`Policy::Exact`] without
+    /// The history policy that the user named. Sessions that start now get it, [`Policy::Exact`] without
     /// one; a stored session keeps its own.
     pub policy: Option<Policy>,
     /// Whether KV is kept on disk.
@@ -66,15 +66,15 @@ pub struct Options {
     pub kv_quota: Option<u64>,
     /// A chat template that replaces the model's own.
     pub chat_template: Option<String>,
-    /// Whether templates with a thinking switch are asked to think, if somebody said so. Sessions that
-    /// start now think without a word; a stored session keeps its own.
+    /// Whether templates with a thinking switch are rendered with thinking on, if the user decided it.
+    /// Otherwise sessions that start now think; a stored session keeps its own.
     pub thinking: Option<bool>,
     /// How a process of its own is started for the template, and for a model that is not known yet.
     /// `None` does their work in this process: for a caller that trusts both.
     pub apart: Option<Apart>,
 }
 
-/// What nobody asked for, so that it is chosen by what the machine has room for.
+/// The settings that the user did not name: npast chooses them by the memory of the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Leeway {
     /// The cache type.
@@ -92,8 +92,9 @@ impl Options {
 }
 
 /// Which session a caller wants.
-#[derive(Clone, Debug)]
-pub enum Open {
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhichSession {
     /// By name; started when there is none.
     Named(String),
     /// The one used last in this folder.
@@ -117,7 +118,7 @@ pub enum Input {
 }
 
 /// What a session is started with; frozen then.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NewSession {
     /// The folder it belongs to, for `-c`.
     pub folder: String,
@@ -129,17 +130,18 @@ pub struct NewSession {
     pub seed: Option<u64>,
     /// Prompt and tools of an agent, instead of `system` and `tools`. A session that is there
     /// already keeps its own.
-    pub setup: Option<Setup>,
+    #[serde(skip)]
+    pub setup: Option<AgentSetup>,
 }
 
 /// What a session whose tools npast runs is started with.
 #[derive(Clone, Debug)]
-pub struct Setup {
+pub struct AgentSetup {
     /// The built prompt.
     pub system: String,
     /// The tools, OpenAI form.
     pub tools: Value,
-    /// What building it had to say; said if the session starts.
+    /// The notices of building it, shown if the session starts.
     pub notices: Vec<Notice>,
 }
 
@@ -156,7 +158,13 @@ pub struct TurnOptions {
     /// Compress the conversation when it comes near the context's end; `None` never does so by itself.
     pub compress: Option<CompressOptions>,
     /// What each reply must be besides.
-    pub wish: Wish,
+    pub wish: ReplyWish,
+    /// What a turn leaves to be done (a compression, a title) waits until nobody waits for anything; without
+    /// this a compression is done before the request ends, and there are no titles.
+    pub idle: bool,
+    /// Tells how likely the tokens of an answer were, with so many of the likeliest in the place of
+    /// each; with nothing here it is not computed.
+    pub odds: Option<usize>,
 }
 
 /// When a conversation is compressed by itself, and what stays of it.
@@ -168,6 +176,8 @@ pub struct CompressOptions {
     pub at: Option<usize>,
     /// Most tokens of the last turns that stay word for word; `None` is a fifth of the context.
     pub tail: Option<usize>,
-    /// Before a summary is asked for, old long results of tools become lines where that pays.
+    /// Before a summary is made, old long results of tools become lines where that pays.
     pub prune: bool,
+    /// Before a summary, the model stores what later sessions should know, where it has the memory tool.
+    pub flush_memory: bool,
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Finish;
-use crate::slot::Class;
+use crate::slot::MemoryClass;
 
 /// How a turn ended.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -14,13 +14,13 @@ pub struct TurnEnd {
     /// Ctrl-C came before the first token: the user's text, handed back.
     pub withdrawn: Option<String>,
     /// npast ended the turn, and not the model or the user.
-    pub stopped: Option<Stopped>,
+    pub stopped: Option<TurnStop>,
 }
 
 /// Why npast ended a turn in which the model went on calling tools.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Stopped {
+pub enum TurnStop {
     /// The budget of steps is used up.
     Steps,
     /// The budget of tokens is used up.
@@ -33,7 +33,7 @@ pub enum Stopped {
 
 /// What an undo took back.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Taken {
+pub struct UndoneTurns {
     /// Turns.
     pub turns: usize,
     /// Messages, replies included.
@@ -65,7 +65,7 @@ pub struct Compressed {
 pub enum CompressStage {
     /// The summary is being written.
     Writing,
-    /// The summary is there, and the new session is not yet.
+    /// The summary, or what stands for the results, is there, and the new session is not yet.
     Written,
     /// The new session is stored, and the conversation goes on in it; it is being read.
     Stored,
@@ -104,7 +104,7 @@ pub struct Info {
     /// The model's file name.
     pub model: String,
     /// The memory class.
-    pub class: Class,
+    pub class: MemoryClass,
     /// Tokens of its ledger.
     pub context: usize,
     /// The text of a message that a crash left unanswered.

@@ -1,12 +1,15 @@
 //! What one model call cost, in the form of the command line's contract: fields may be added,
 //! never renamed.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use crate::kv::Merged;
 use crate::ledger::Finish;
-use crate::slot::Kind;
+use crate::slot::{CallKind, IdleWork};
 
-use super::outcome::{Pruned, Stopped};
+use super::outcome::{Pruned, TurnStop};
 
 /// Whole milliseconds of one call.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -39,8 +42,11 @@ pub struct MissNote {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Receipt {
     /// Turn, fork or idle.
-    pub kind: Kind,
-    /// The session's calls, counted from 1.
+    pub kind: CallKind,
+    /// The name of side work or idle work; nothing for a turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// The session's calls, counted from 1; 0 for work that the slot and the store do by themselves.
     pub call: u64,
     /// Held by the slot after the call.
     pub context: usize,
@@ -74,6 +80,63 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Of work that the slot did when nobody used it. What it evaluated was on scratch.
+    pub fn of_idle(work: &IdleWork) -> Receipt {
+        let ms = work.ms.max(0.0).round() as u64;
+        Receipt {
+            context: work.held + work.evaluated,
+            kept: work.held,
+            evaluated: work.evaluated,
+            appended: work.evaluated,
+            snapshot_bytes: work.snapshot_bytes,
+            ms: match work.evaluated {
+                0 => Milliseconds {
+                    save: ms,
+                    ..Milliseconds::default()
+                },
+                _ => Milliseconds {
+                    prefill: ms,
+                    ..Milliseconds::default()
+                },
+            },
+            ..Receipt::of_job(work.job)
+        }
+    }
+
+    /// Of one merge of stored KV, which took so long. No token is evaluated for it.
+    pub fn of_merge(merged: &Merged, took: Duration) -> Receipt {
+        Receipt {
+            saved_bytes: merged.bytes,
+            ms: Milliseconds {
+                save: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                ..Milliseconds::default()
+            },
+            ..Receipt::of_job("merge")
+        }
+    }
+
+    fn of_job(job: &str) -> Receipt {
+        Receipt {
+            kind: CallKind::Idle,
+            job: Some(job.to_owned()),
+            call: 0,
+            context: 0,
+            kept: 0,
+            restored: 0,
+            evaluated: 0,
+            appended: 0,
+            generated: 0,
+            pending: 0,
+            finish: Finish::Stop,
+            miss: None,
+            pruned: None,
+            restored_bytes: 0,
+            saved_bytes: 0,
+            snapshot_bytes: 0,
+            ms: Milliseconds::default(),
+        }
+    }
+
     /// Tokens that the reply was sampled after.
     pub fn prompt(&self) -> usize {
         self.kept + self.restored + self.evaluated
@@ -101,7 +164,7 @@ pub struct TurnSum {
     pub finish: Finish,
     /// Why npast ended the turn, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<Stopped>,
+    pub stopped: Option<TurnStop>,
     /// Wall-clock seconds.
     pub seconds: f64,
 }

@@ -17,7 +17,7 @@ pub enum Refused {
         limit: usize,
         /// The frozen head.
         head: usize,
-        /// The longest summary that is asked for.
+        /// The longest summary that the instruction allows.
         summary: usize,
     },
     /// The chat template cannot write the instruction behind what stands there.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use crate::config::Layer;
+use crate::config::ConfigLayer;
 
 #[derive(Args, Debug, Default)]
 pub struct ModelArgs {
@@ -89,6 +89,12 @@ pub struct ModelArgs {
           value_parser = BoolishValueParser::new(), value_name = "BOOL", help_heading = "Memory")]
     no_store: Option<bool>,
 
+    /// Do nothing while nobody waits: no titles, no merging of stored KV, no samples of logits;
+    /// conversations are compressed before a turn ends
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = BoolishValueParser::new(), value_name = "BOOL", help_heading = "Memory")]
+    no_idle: Option<bool>,
+
     /// Most KV on disk, of all models, such as 20GiB or 500MB
     ///
     /// By default 20 GiB or a tenth of the disk, whichever is less. What is above it goes, the
@@ -158,12 +164,12 @@ pub struct ModelArgs {
 
 impl ModelArgs {
     /// Writes what was typed into a layer.
-    pub fn lay(&self, layer: &mut Layer) {
+    pub fn lay(&self, layer: &mut ConfigLayer) {
         macro_rules! take {
             ($($field:ident)*) => { $(layer.$field = self.$field.clone();)* };
         }
         take!(model gpu_layers main_gpu tensor_split override_tensor n_cpu_moe no_mmap
-              no_thinking ctx cache_type no_kv_offload no_store kv_quota policy threads threads_batch
+              no_thinking ctx cache_type no_kv_offload no_store no_idle kv_quota policy threads threads_batch
               ubatch rope_scaling rope_freq_base rope_freq_scale yarn_ext_factor
               yarn_attn_factor yarn_beta_fast yarn_beta_slow yarn_orig_ctx);
         // `@FILE` as for the other flags that take a file; a plain path is as clear.

@@ -3,7 +3,7 @@
 
 use clap::Args;
 
-use crate::config::Layer;
+use crate::config::ConfigLayer;
 
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Sampling")]
@@ -55,11 +55,16 @@ pub struct SamplingArgs {
     /// that pays; off never does [default: auto]
     #[arg(long, value_name = "WHEN", help_heading = "Long conversations")]
     prune: Option<String>,
+
+    /// Before a summary: auto has the model store with its memory tool what later sessions should know,
+    /// off does not [default: auto]
+    #[arg(long, value_name = "WHEN", help_heading = "Long conversations")]
+    flush_memory: Option<String>,
 }
 
 impl SamplingArgs {
     /// Writes what was typed into a layer.
-    pub fn lay(&self, layer: &mut Layer) {
+    pub fn lay(&self, layer: &mut ConfigLayer) {
         layer.temp = self.temp;
         layer.top_k = self.top_k;
         layer.top_p = self.top_p;
@@ -71,5 +76,6 @@ impl SamplingArgs {
         layer.compress_at = self.compress_at;
         layer.compress_tail = self.compress_tail;
         layer.prune = self.prune.clone();
+        layer.flush_memory = self.flush_memory.clone();
     }
 }

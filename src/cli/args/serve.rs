@@ -1,13 +1,14 @@
 //! Flags of `npast serve`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::{ModelArgs, SamplingArgs, ToolArgs};
-use crate::cli::serve::Client;
-use crate::config::Layer;
+use crate::cli::serve::ClientProgram;
+use crate::config::ConfigLayer;
 
 #[derive(Args, Debug)]
 pub struct ServeArgs {
@@ -34,13 +35,36 @@ pub struct ServeArgs {
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub origins: Vec<String>,
 
+    /// Requests a minute that each address may make; 0 lets all through
+    ///
+    /// Without this flag it is 600 for a server that listens beyond this machine, and as many as they
+    /// like for one that does not.
+    #[arg(long, value_name = "N")]
+    pub rate_limit: Option<u32>,
+
+    /// Replies that run or wait at the same time; one more is told to try again
+    ///
+    /// Without this flag it is `max-replies` of the configuration file, else 128.
+    #[arg(long, value_name = "N")]
+    pub max_replies: Option<NonZeroUsize>,
+
     /// Prepared replies, one JSON object per line, decoded instead of sampled ones
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
 
+    /// After SIGTERM or Ctrl-C, so many seconds for replies that run; new requests are refused
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    pub drain: u64,
+
+    /// Do not let command lines work through this server
+    ///
+    /// They load the model themselves then. Needed for a second server of one data folder.
+    #[arg(long)]
+    pub alone: bool,
+
     /// Print what a client needs to use this server, and end
     #[arg(long, value_name = "CLIENT")]
-    pub print_config: Option<Client>,
+    pub print_config: Option<ClientProgram>,
 
     #[command(flatten)]
     tooling: ToolArgs,
@@ -54,8 +78,8 @@ pub struct ServeArgs {
 
 impl ServeArgs {
     /// What the flags say.
-    pub fn layer(&self) -> Layer {
-        let mut layer = Layer::default();
+    pub fn layer(&self) -> ConfigLayer {
+        let mut layer = ConfigLayer::default();
         self.tooling.lay(&mut layer);
         self.model.lay(&mut layer);
         self.sampling.lay(&mut layer);

@@ -7,7 +7,7 @@ fn os(line: &str) -> Vec<OsString> {
 
 fn cli(line: &str) -> Cli {
     match parse(&os(line)) {
-        Ok(Typed::Run(cli)) => *cli,
+        Ok(ParsedArgs::Run(cli)) => *cli,
         other => panic!("{line:?}: {other:?}"),
     }
 }
@@ -29,11 +29,11 @@ fn each_flag_lands_on_its_key() {
         --yarn-attn-factor 1 --yarn-beta-fast 32 --yarn-beta-slow 1 --yarn-orig-ctx 32768 \
         --no-store --kv-quota 5GiB --chat-template @t.jinja --no-thinking=false --temp 0 --top-k 1 --top-p 0.5 \
         --min-p 0.1 --seed 7 --repeat-penalty 1.1 -n 12 --stop END --stop -- --system hi \
-        --compress off --compress-at 60 --compress-tail 900 --prune off \
+        --compress off --compress-at 60 --compress-tail 900 --prune off --flush-memory off --no-idle \
         --approve deny --no-tools --with-tool fetch_url --without-tool a --without-tool b \
         --max-steps 9 --max-turn-tokens 99 --sandbox off";
     let layer = cli(all).layer();
-    let want = Layer {
+    let want = ConfigLayer {
         model: Some("a.gguf".into()),
         ctx: Some(4096),
         cache_type: Some("q8_0".into()),
@@ -72,6 +72,8 @@ fn each_flag_lands_on_its_key() {
         compress_at: Some(60),
         compress_tail: Some(900),
         prune: Some("off".into()),
+        flush_memory: Some("off".into()),
+        no_idle: Some(true),
         system: Some("hi".into()),
         approve: Some("deny".into()),
         no_tools: Some(true),
@@ -82,7 +84,7 @@ fn each_flag_lands_on_its_key() {
         sandbox: Some("off".into()),
     };
     assert_eq!(layer, want);
-    assert_eq!(cli("hello").layer(), Layer::default());
+    assert_eq!(cli("hello").layer(), ConfigLayer::default());
 }
 
 #[test]
@@ -102,14 +104,14 @@ fn a_message_stands_beside_its_session() {
 
 #[test]
 fn subcommands_take_their_own_flags() {
-    assert!(matches!(cli("models").command, Some(Command::Models(_))));
-    let Some(Command::Doctor(doctor)) = cli("doctor -m x.gguf --ctx 100").command else {
+    assert!(matches!(cli("models").command, Some(CliCommand::Models(_))));
+    let Some(CliCommand::Doctor(doctor)) = cli("doctor -m x.gguf --ctx 100").command else {
         panic!("not doctor");
     };
     assert_eq!(doctor.layer().model, Some("x.gguf".into()));
     assert_eq!(doctor.layer().ctx, Some(100));
     assert!(cli("--json sessions list").json && cli("sessions list --json").json);
-    let Some(Command::Sessions(sessions)) = cli("sessions rm work --yes").command else {
+    let Some(CliCommand::Sessions(sessions)) = cli("sessions rm work --yes").command else {
         panic!("not sessions");
     };
     assert!(matches!(
@@ -188,7 +190,7 @@ fn errors_become_events_even_when_the_line_was_not_understood() {
 
 #[test]
 fn help_is_text_for_standard_output() {
-    let Ok(Typed::Help(text)) = parse(&os("--help")) else {
+    let Ok(ParsedArgs::Help(text)) = parse(&os("--help")) else {
         panic!("no help");
     };
     for part in ["--session <NAME>", "Sampling:", "Exit codes:", "doctor"] {

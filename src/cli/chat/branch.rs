@@ -1,40 +1,40 @@
-//! What the commands do that go back, aside, or to another session.
+//! The commands that go back, aside, or to another session: what they do.
 
 use super::super::error::Failure;
 use super::super::output::{count, failed, say};
-use super::commands::Command;
-use super::{Chat, Step};
-use crate::agent::{Done, Input, Open};
+use super::commands::ChatCommand;
+use super::{AfterCommand, Chat};
+use crate::agent::{Done, Input, WhichSession};
 use crate::harmless;
 use crate::service::Request;
 
 impl Chat {
-    /// Does a command. What goes wrong is said and changes nothing; the chat goes on.
-    pub(super) fn command(&mut self, command: Command) -> Result<Step, Failure> {
+    /// Does a command. An error is printed and changes nothing; the chat goes on.
+    pub(super) fn command(&mut self, command: ChatCommand) -> Result<AfterCommand, Failure> {
         match self.obey(command) {
             Ok(step) => Ok(step),
             Err(failure) if failure.kind == "engine" => Err(failure),
             Err(failure) => {
                 failed(&failure);
-                Ok(Step::Done)
+                Ok(AfterCommand::Done)
             }
         }
     }
 
-    fn obey(&mut self, command: Command) -> Result<Step, Failure> {
+    fn obey(&mut self, command: ChatCommand) -> Result<AfterCommand, Failure> {
         match command {
-            Command::Wrong(how) => {
+            ChatCommand::Wrong(how) => {
                 say(&format!("{how}."));
-                return Ok(Step::Done);
+                return Ok(AfterCommand::Done);
             }
-            Command::Open(name) => {
+            ChatCommand::Open(name) => {
                 self.switch(&name)?;
-                return Ok(Step::Done);
+                return Ok(AfterCommand::Done);
             }
             _ => {}
         }
         match command {
-            Command::Undo(turns) => {
+            ChatCommand::Undo(turns) => {
                 let here = self.info().map(|info| info.name);
                 if let Done::Undone(taken) = self.ask(Request::Undo { turns })? {
                     let there = match here.as_deref() == Some(&taken.session) {
@@ -51,21 +51,21 @@ impl Chat {
                     ));
                 }
             }
-            Command::Redo(branch) => {
+            ChatCommand::Redo(branch) => {
                 if let Done::Redone { tokens } = self.ask(Request::Redo { branch })? {
                     say(&format!("Put back: {} tokens now.", count(tokens)));
                 }
             }
-            Command::Edit(Some(text)) => {
+            ChatCommand::Edit(Some(text)) => {
                 self.ask(Request::Edit)?;
-                return Ok(Step::Say(Input::Text(text)));
+                return Ok(AfterCommand::Say(Input::Text(text)));
             }
             // Taken back only when another text was typed.
-            Command::Edit(None) => match self.ask(Request::Info)? {
+            ChatCommand::Edit(None) => match self.ask(Request::Info)? {
                 Done::Info {
                     last_text: Some(text),
                     ..
-                } => return Ok(Step::Edit(text)),
+                } => return Ok(AfterCommand::Edit(text)),
                 _ => {
                     return Err(Failure::usage(
                         "there is no message to edit",
@@ -73,28 +73,28 @@ impl Chat {
                     ));
                 }
             },
-            Command::Fork(name) => {
+            ChatCommand::Fork(name) => {
                 let request = Request::Fork { name, keep: None };
                 if let Done::Forked { name } = self.ask(request)? {
                     self.switch(&name)?;
                 }
             }
-            Command::Retry => {
+            ChatCommand::Retry => {
                 if self.session.is_none() {
                     self.ask(Request::Info)?;
                 }
                 let options = self.start.turn.clone();
                 self.reply(Request::Retry { options })?;
             }
-            Command::Compress(topic) => self.compress(topic.as_deref())?,
-            Command::Aside(question) => {
+            ChatCommand::Compress(topic) => self.compress(topic.as_deref())?,
+            ChatCommand::Aside(question) => {
                 let options = self.start.turn.clone();
                 self.reply(Request::Aside { question, options })?;
             }
-            Command::Prune => self.prune()?,
-            Command::Open(_) | Command::Wrong(_) => {}
+            ChatCommand::Prune => self.prune()?,
+            ChatCommand::Open(_) | ChatCommand::Wrong(_) => {}
         }
-        Ok(Step::Done)
+        Ok(AfterCommand::Done)
     }
 
     /// Compresses the conversation now.
@@ -137,8 +137,8 @@ impl Chat {
                 "`npast sessions list` shows the others",
             ));
         }
-        let open = Open::Named(name.to_owned());
-        let next = self.start.named(&self.service, open, true)?;
+        let open = WhichSession::Named(name.to_owned());
+        let next = self.start.named(&self.serving, open, true)?;
         self.leave()?;
         self.take(next);
         self.show_session();

@@ -2,7 +2,7 @@
 
 /// A command with what stands behind it.
 #[derive(Debug, PartialEq)]
-pub enum Command {
+pub enum ChatCommand {
     /// Take so many turns back.
     Undo(usize),
     /// Put back what was taken off last, or a branch.
@@ -21,41 +21,43 @@ pub enum Command {
     Open(String),
     /// A question beside the conversation.
     Aside(String),
-    /// It was not understood: how it is typed.
+    /// An unknown form of a command: how the command is typed.
     Wrong(&'static str),
 }
 
 /// Reads a line without white space around it; `None` when it is none of these.
-pub fn read(line: &str) -> Option<Command> {
+pub fn read(line: &str) -> Option<ChatCommand> {
     let (word, rest) = match line.split_once(char::is_whitespace) {
         Some((word, rest)) => (word, rest.trim()),
         None => (line, ""),
     };
     let given = (!rest.is_empty()).then(|| rest.to_owned());
     Some(match (word, given) {
-        ("/undo", None) => Command::Undo(1),
+        ("/undo", None) => ChatCommand::Undo(1),
         ("/undo", Some(n)) => n.parse().map_or(
-            Command::Wrong("/undo takes the number of turns, or nothing for the last one"),
-            Command::Undo,
+            ChatCommand::Wrong("/undo takes the number of turns, or nothing for the last one"),
+            ChatCommand::Undo,
         ),
-        ("/redo", None) => Command::Redo(None),
+        ("/redo", None) => ChatCommand::Redo(None),
         ("/redo", Some(n)) => n.parse().map_or(
-            Command::Wrong("/redo takes the number of a branch, or nothing for the last one"),
-            |n| Command::Redo(Some(n)),
+            ChatCommand::Wrong("/redo takes the number of a branch, or nothing for the last one"),
+            |n| ChatCommand::Redo(Some(n)),
         ),
-        ("/retry", None) => Command::Retry,
+        ("/retry", None) => ChatCommand::Retry,
         ("/retry", Some(_)) => {
-            Command::Wrong("/retry stands alone; /edit TEXT changes the message")
+            ChatCommand::Wrong("/retry stands alone; /edit TEXT changes the message")
         }
-        ("/edit", text) => Command::Edit(text),
-        ("/fork", name) => Command::Fork(name),
-        ("/compress", topic) => Command::Compress(topic),
-        ("/btw", Some(question)) => Command::Aside(question),
-        ("/btw", None) => Command::Wrong("/btw QUESTION asks something beside the conversation"),
-        ("/prune", None) => Command::Prune,
-        ("/prune", Some(_)) => Command::Wrong("/prune stands alone"),
-        ("/open", Some(name)) => Command::Open(name),
-        ("/open", None) => Command::Wrong("/open takes the name of a session"),
+        ("/edit", text) => ChatCommand::Edit(text),
+        ("/fork", name) => ChatCommand::Fork(name),
+        ("/compress", topic) => ChatCommand::Compress(topic),
+        ("/btw", Some(question)) => ChatCommand::Aside(question),
+        ("/btw", None) => {
+            ChatCommand::Wrong("/btw QUESTION asks something beside the conversation")
+        }
+        ("/prune", None) => ChatCommand::Prune,
+        ("/prune", Some(_)) => ChatCommand::Wrong("/prune stands alone"),
+        ("/open", Some(name)) => ChatCommand::Open(name),
+        ("/open", None) => ChatCommand::Wrong("/open takes the name of a session"),
         _ => return None,
     })
 }
@@ -67,32 +69,32 @@ mod tests {
     #[test]
     fn a_command_is_its_first_word_and_the_rest_is_what_it_takes() {
         let table = [
-            ("/undo", Some(Command::Undo(1))),
-            ("/undo 3", Some(Command::Undo(3))),
-            ("/redo\t7", Some(Command::Redo(Some(7)))),
-            ("/redo", Some(Command::Redo(None))),
-            ("/retry", Some(Command::Retry)),
-            ("/edit", Some(Command::Edit(None))),
+            ("/undo", Some(ChatCommand::Undo(1))),
+            ("/undo 3", Some(ChatCommand::Undo(3))),
+            ("/redo\t7", Some(ChatCommand::Redo(Some(7)))),
+            ("/redo", Some(ChatCommand::Redo(None))),
+            ("/retry", Some(ChatCommand::Retry)),
+            ("/edit", Some(ChatCommand::Edit(None))),
             (
                 "/edit  two words",
-                Some(Command::Edit(Some("two words".into()))),
+                Some(ChatCommand::Edit(Some("two words".into()))),
             ),
-            ("/fork", Some(Command::Fork(None))),
+            ("/fork", Some(ChatCommand::Fork(None))),
             (
                 "/fork other way",
-                Some(Command::Fork(Some("other way".into()))),
+                Some(ChatCommand::Fork(Some("other way".into()))),
             ),
-            ("/compress", Some(Command::Compress(None))),
-            ("/prune", Some(Command::Prune)),
+            ("/compress", Some(ChatCommand::Compress(None))),
+            ("/prune", Some(ChatCommand::Prune)),
             (
                 "/btw  what was it? ",
-                Some(Command::Aside("what was it?".into())),
+                Some(ChatCommand::Aside("what was it?".into())),
             ),
             (
                 "/compress the parser",
-                Some(Command::Compress(Some("the parser".into()))),
+                Some(ChatCommand::Compress(Some("the parser".into()))),
             ),
-            ("/open work", Some(Command::Open("work".into()))),
+            ("/open work", Some(ChatCommand::Open("work".into()))),
             ("/undone", None),
             ("/etc/passwd", None),
             ("/help me", None),
@@ -101,7 +103,10 @@ mod tests {
             assert_eq!(read(line), want, "{line:?}");
         }
         for line in ["/undo two", "/undo -1", "/redo x", "/retry now", "/open"] {
-            assert!(matches!(read(line), Some(Command::Wrong(_))), "{line:?}");
+            assert!(
+                matches!(read(line), Some(ChatCommand::Wrong(_))),
+                "{line:?}"
+            );
         }
     }
 }

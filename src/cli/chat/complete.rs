@@ -1,4 +1,4 @@
-//! What Tab is answered with: commands at the beginning of a line, sessions behind `/open`, files of the
+//! Completions for Tab: commands at the beginning of a line, sessions behind `/open`, files of the
 //! current folder behind `@`.
 
 use std::path::{Path, PathBuf};

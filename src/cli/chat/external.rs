@@ -22,7 +22,7 @@ pub fn edit(text: &str, folder: &Path) -> Result<String, String> {
 
 fn run(editor: &str, text: &str, folder: &Path) -> Result<String, String> {
     let path = folder.join(format!("message-{}.md", std::process::id()));
-    let file = Own(&path);
+    let file = DraftFile(&path);
     file.write(text)
         .map_err(|e| format!("{} cannot be written: {e}", path.display()))?;
     let mut words = editor.split_whitespace();
@@ -48,9 +48,9 @@ fn run(editor: &str, text: &str, folder: &Path) -> Result<String, String> {
 }
 
 /// A private file that goes with this.
-struct Own<'a>(&'a Path);
+struct DraftFile<'a>(&'a Path);
 
-impl Own<'_> {
+impl DraftFile<'_> {
     fn write(&self, text: &str) -> std::io::Result<()> {
         let _ = std::fs::remove_file(self.0);
         private::create(self.0)?.write_all(text.as_bytes())
@@ -65,7 +65,7 @@ impl Own<'_> {
     }
 }
 
-impl Drop for Own<'_> {
+impl Drop for DraftFile<'_> {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(self.0);
     }

@@ -1,5 +1,5 @@
-//! The lines that were typed before, in a private file. One line of the file is one that was said; a
-//! line feed in it is written `\n`, a backslash `\\`.
+//! The messages that were typed before, in a private file. One line of the file is one message; a
+//! line feed in a message is written `\n`, a backslash `\\`.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -17,15 +17,15 @@ const LARGE: u64 = 2 << 20;
 const HEAD: &str = "#V2";
 
 /// The file.
-pub struct History {
+pub struct InputHistory {
     path: PathBuf,
 }
 
-impl History {
+impl InputHistory {
     /// The file, and the lines in it, the oldest first. Without one the chat goes on, and says so in
     /// the log.
-    pub fn open(path: PathBuf) -> (History, Vec<String>) {
-        let history = History { path };
+    pub fn open(path: PathBuf) -> (InputHistory, Vec<String>) {
+        let history = InputHistory { path };
         let lines = history.read().unwrap_or_else(|error| {
             tracing::warn!(%error, "no history file");
             Vec::new()
@@ -102,11 +102,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("history");
         std::fs::write(&path, "#V2\nof an \\\\ earlier\\nversion\n").unwrap();
-        let (history, before) = History::open(path.clone());
+        let (history, before) = InputHistory::open(path.clone());
         assert_eq!(before, ["of an \\ earlier\nversion"]);
         history.remember("one\\n");
         history.remember("two\nlines\\");
-        let (_, lines) = History::open(path);
+        let (_, lines) = InputHistory::open(path);
         assert_eq!(
             lines,
             ["of an \\ earlier\nversion", "one\\n", "two\nlines\\"]
@@ -120,7 +120,7 @@ mod tests {
         let mut bytes = vec![0xff; 5 << 20];
         bytes.extend(b"\nlast but one\nlast\n");
         std::fs::write(&path, bytes).unwrap();
-        let (_, lines) = History::open(path.clone());
+        let (_, lines) = InputHistory::open(path.clone());
         assert_eq!(lines, ["last but one", "last"]);
         assert!(std::fs::metadata(&path).unwrap().len() < 100);
     }
@@ -132,7 +132,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("history");
         std::fs::write(&path, "one\n").unwrap();
-        let (history, _) = History::open(path.clone());
+        let (history, _) = InputHistory::open(path.clone());
         history.remember("two");
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

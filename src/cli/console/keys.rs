@@ -1,7 +1,7 @@
-//! Bytes of a terminal to keys. Pure: any bytes, cut anywhere. What is no key is skipped, what is no
-//! UTF-8 becomes one `�`, and a marked paste is one key.
+//! Bytes of a terminal to keys. Pure: any bytes, cut anywhere. Unknown sequences are skipped, bytes that are
+//! not UTF-8 become one `�`, and a bracketed paste is one key.
 
-/// Most bytes of a paste; what comes behind them is dropped, and that is said.
+/// Most bytes of a paste; what follows them is dropped, and a notice says so.
 pub const MAX_PASTE: usize = 16 << 20;
 /// An escape sequence that is longer is none.
 const MAX_SEQUENCE: usize = 64;
@@ -17,7 +17,7 @@ pub enum Key {
     /// A paste was too long: so much of it is here.
     CutPaste(String),
     Enter,
-    /// Ctrl-J, Alt-Enter, Shift-Enter where a terminal tells it apart.
+    /// Ctrl-J, Alt-Enter, Shift-Enter where the terminal has another sequence for it.
     Newline,
     Tab,
     Backspace,
@@ -47,13 +47,13 @@ pub enum Key {
 
 /// The bytes that are no whole key yet.
 #[derive(Default)]
-pub struct Keys {
+pub struct KeyDecoder {
     pending: Vec<u8>,
     /// A paste that has begun, and whether it is cut.
     paste: Option<(Vec<u8>, bool)>,
 }
 
-impl Keys {
+impl KeyDecoder {
     /// Takes bytes; the keys that are whole now.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Key> {
         let mut keys = Vec::new();
@@ -130,7 +130,7 @@ pub fn typed_before(keys: Vec<Key>, bytes: &[u8]) -> Vec<Key> {
         if n > 0 {
             all.push(Key::EndOfInput);
         }
-        all.extend(Keys::default().feed(part).into_iter().map(of_a_line));
+        all.extend(KeyDecoder::default().feed(part).into_iter().map(of_a_line));
     }
     all
 }
@@ -229,7 +229,7 @@ fn sequence(bytes: &[u8]) -> Option<(usize, Option<Key>)> {
         (b'~', 1 | 7) => Some(Key::Home),
         (b'~', 4 | 8) => Some(Key::End),
         (b'~', 3) => Some(Key::Delete),
-        // Enter with Shift or Alt, as two families of terminals tell it.
+        // Enter with Shift or Alt, in the sequences of two families of terminals.
         (b'~', 27) if number(2) == 13 => Some(Key::Newline),
         (b'u', 13) => Some(match number(1) {
             0 | 1 => Key::Enter,
@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     fn keys(bytes: &[u8]) -> Vec<Key> {
-        Keys::default().feed(bytes)
+        KeyDecoder::default().feed(bytes)
     }
 
     #[test]
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_lone_escape_waits_and_is_given_up() {
-        let mut keys = Keys::default();
+        let mut keys = KeyDecoder::default();
         assert_eq!(keys.feed(b"\x1b"), []);
         assert!(keys.waits());
         keys.give_up();
@@ -340,7 +340,7 @@ mod tests {
                 bytes.extend(PASTE_ENDS);
             }
             let whole = keys(&bytes);
-            let mut one_by_one = Keys::default();
+            let mut one_by_one = KeyDecoder::default();
             let parts: Vec<Key> = bytes.chunks(cut).flat_map(|part| one_by_one.feed(part)).collect();
             prop_assert_eq!(whole, parts);
             // Afterwards it reads on.

@@ -1,23 +1,23 @@
-//! What a terminal and a system tell npast by signals while it has the terminal: another size, going on
-//! after a stop, and the wish that it ends.
+//! Signals that npast handles while it has the terminal: another size of the window, going on after a stop,
+//! and the end.
 
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Paint, Shared};
-use crate::cli::console::state::State;
+use super::{ConsoleShared, Paint};
+use crate::cli::console::state::ConsoleState;
 
-/// Whom the signals are for now.
-static LISTENER: Mutex<Option<(Weak<Shared>, Sender<Paint>)>> = Mutex::new(None);
+/// What handles the signals now.
+static LISTENER: Mutex<Option<(Weak<ConsoleShared>, Sender<Paint>)>> = Mutex::new(None);
 
-fn listener() -> MutexGuard<'static, Option<(Weak<Shared>, Sender<Paint>)>> {
+fn listener() -> MutexGuard<'static, Option<(Weak<ConsoleShared>, Sender<Paint>)>> {
     LISTENER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// From now on signals are for this console. They are caught from the first one on, and by one thread.
-pub fn listen(shared: &Arc<Shared>, paint: Sender<Paint>) -> std::io::Result<()> {
+pub fn listen(shared: &Arc<ConsoleShared>, paint: Sender<Paint>) -> std::io::Result<()> {
     static STARTED: Once = Once::new();
     *listener() = Some((Arc::downgrade(shared), paint));
     let mut done = Ok(());
@@ -50,7 +50,7 @@ fn start() -> std::io::Result<()> {
                 tokio::select! {
                     Some(()) = size.recv() => tell(Paint::Resized),
                     Some(()) = on.recv() => {
-                        // Somebody else stopped npast, and a shell set the terminal up for itself.
+                        // Another program stopped npast, and a shell has changed the mode of the terminal.
                         if listener().is_some() {
                             let _ = crate::cli::raw::enter();
                         }
@@ -79,7 +79,7 @@ fn asked_to_end() {
             shared
                 .cancel
                 .store(true, std::sync::atomic::Ordering::SeqCst);
-            shared.change(State::leave);
+            shared.change(ConsoleState::leave);
         }
         None => std::process::exit(128 + 15),
     }

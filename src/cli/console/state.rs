@@ -1,14 +1,14 @@
-//! What keys do: at the prompt, while a turn runs, at a question. Pure: a key in, what follows out.
+//! What keys do: at the prompt, while a turn runs, at a question. Pure: a key in, its effects out.
 
 use std::collections::VecDeque;
 
 use super::buffer::Buffer;
 use super::keys::{Key, MAX_PASTE};
 
-/// Who reads what is typed.
+/// What the typed text is for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Mode {
-    /// Nobody yet: lines wait for the end of the turn.
+pub enum InputMode {
+    /// A turn runs: lines wait for its end.
     Busy,
     /// The chat.
     Prompt,
@@ -18,7 +18,7 @@ pub enum Mode {
 
 /// What came of a prompt.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Typed {
+pub enum PromptAnswer {
     Line(String),
     /// Ctrl-C: what stood there is gone.
     Interrupted,
@@ -28,7 +28,7 @@ pub enum Typed {
 
 /// What somebody else has to do about a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Effect {
+pub enum KeyEffect {
     /// The turn ends.
     Cancel,
     /// npast ends at once.
@@ -42,22 +42,22 @@ pub enum Effect {
 
 /// What is typed, and for whom.
 #[derive(Default)]
-pub struct State {
-    mode: Option<Mode>,
+pub struct ConsoleState {
+    mode: Option<InputMode>,
     buffer: Buffer,
     /// What was being typed when a question came.
     aside: Option<Buffer>,
     /// Lines that wait for the end of the turn.
     queue: VecDeque<String>,
     /// What the prompt gave, until it is fetched.
-    typed: Option<Typed>,
+    typed: Option<PromptAnswer>,
     /// What the question gave: a line, or none.
     answer: Option<Option<String>>,
     /// The chat ends when the turn is over.
     leaving: bool,
     /// Ctrl-C in this turn.
     interrupts: usize,
-    /// Lines said before, the oldest first.
+    /// Earlier messages, the oldest first.
     history: Vec<String>,
     /// Where in it the arrow keys are, and what was typed before they went there.
     back: Option<(usize, Buffer)>,
@@ -65,9 +65,9 @@ pub struct State {
     tab: bool,
 }
 
-impl State {
-    pub fn mode(&self) -> Mode {
-        self.mode.clone().unwrap_or(Mode::Busy)
+impl ConsoleState {
+    pub fn mode(&self) -> InputMode {
+        self.mode.clone().unwrap_or(InputMode::Busy)
     }
 
     pub fn buffer(&self) -> &Buffer {
@@ -102,7 +102,7 @@ impl State {
     /// has looked at what is left.
     pub fn prompt(&mut self, left: &str) {
         if self.leaving {
-            self.typed = Some(Typed::End);
+            self.typed = Some(PromptAnswer::End);
             return;
         }
         self.interrupts = 0;
@@ -110,14 +110,14 @@ impl State {
         self.buffer.put_before(left);
         if self.typed.is_none() {
             match left.is_empty().then(|| self.queue.pop_front()).flatten() {
-                Some(line) => self.typed = Some(Typed::Line(line)),
-                None => self.mode = Some(Mode::Prompt),
+                Some(line) => self.typed = Some(PromptAnswer::Line(line)),
+                None => self.mode = Some(InputMode::Prompt),
             }
         }
     }
 
     /// What the prompt gave.
-    pub fn fetch(&mut self) -> Option<Typed> {
+    pub fn fetch(&mut self) -> Option<PromptAnswer> {
         let typed = self.typed.take()?;
         self.mode = None;
         Some(typed)
@@ -127,7 +127,7 @@ impl State {
     pub fn ask(&mut self, words: &str) {
         self.aside = Some(std::mem::take(&mut self.buffer));
         self.answer = None;
-        self.mode = Some(Mode::Ask(words.to_owned()));
+        self.mode = Some(InputMode::Ask(words.to_owned()));
     }
 
     /// What the question gave, once it did.
@@ -148,19 +148,19 @@ impl State {
 
     /// Ctrl-C from elsewhere, at the prompt.
     pub fn interrupt_prompt(&mut self) {
-        if self.mode == Some(Mode::Prompt) {
+        if self.mode == Some(InputMode::Prompt) {
             self.buffer.take();
-            self.typed = Some(Typed::Interrupted);
+            self.typed = Some(PromptAnswer::Interrupted);
         }
     }
 
-    /// The input is over, or npast was asked to end: the chat ends behind the turn.
+    /// The input is over, or npast got the signal to end: the chat ends after the turn.
     pub fn leave(&mut self) {
         self.leaving = true;
         match self.mode() {
-            Mode::Prompt => self.typed = Some(Typed::End),
-            Mode::Ask(_) => self.answer = Some(None),
-            Mode::Busy => {}
+            InputMode::Prompt => self.typed = Some(PromptAnswer::End),
+            InputMode::Ask(_) => self.answer = Some(None),
+            InputMode::Busy => {}
         }
     }
 
@@ -177,7 +177,7 @@ impl State {
         waiting.join("\n")
     }
 
-    /// Asks for a completion of what stands before the cursor; whether one was asked for.
+    /// Starts a completion of the text before the cursor; true if there is one to look for.
     pub fn wants_completion(&mut self) -> bool {
         std::mem::take(&mut self.tab)
     }
@@ -188,30 +188,30 @@ impl State {
     }
 
     /// A key was pressed.
-    pub fn key(&mut self, key: Key) -> Option<Effect> {
+    pub fn key(&mut self, key: Key) -> Option<KeyEffect> {
         // What was typed behind a line that is not fetched yet is typed while it is worked on.
         let mode = match self.typed.is_some() || self.answer.is_some() {
-            true => Mode::Busy,
+            true => InputMode::Busy,
             false => self.mode(),
         };
         match key {
             Key::Enter => return self.enter(&mode),
             Key::Interrupt => return self.interrupt(&mode),
             Key::EndOfInput if self.buffer.is_empty() => return self.end(&mode),
-            Key::Suspend => return Some(Effect::Suspend),
-            Key::Clear => return Some(Effect::Clear),
+            Key::Suspend => return Some(KeyEffect::Suspend),
+            Key::Clear => return Some(KeyEffect::Clear),
             Key::Paste(text) => self.paste(&mode, &text),
             Key::CutPaste(text) => {
                 self.paste(&mode, &text);
                 debug_assert!(text.len() <= MAX_PASTE);
-                return Some(Effect::Say(
+                return Some(KeyEffect::Say(
                     "The paste was longer than 16 MiB: only so much of it is here.",
                 ));
             }
-            Key::Newline if matches!(mode, Mode::Ask(_)) => return self.enter(&mode),
+            Key::Newline if matches!(mode, InputMode::Ask(_)) => return self.enter(&mode),
             Key::Newline => self.buffer.insert("\n"),
             Key::Char(c) => self.buffer.insert(c.encode_utf8(&mut [0; 4])),
-            Key::Tab if !self.buffer.unfold() => self.tab = !matches!(mode, Mode::Ask(_)),
+            Key::Tab if !self.buffer.unfold() => self.tab = !matches!(mode, InputMode::Ask(_)),
             Key::Tab => {}
             Key::Backspace => self.buffer.backspace(),
             Key::Delete | Key::EndOfInput => self.buffer.delete(),
@@ -232,9 +232,9 @@ impl State {
         None
     }
 
-    fn enter(&mut self, mode: &Mode) -> Option<Effect> {
+    fn enter(&mut self, mode: &InputMode) -> Option<KeyEffect> {
         let before = &self.buffer.text()[..self.buffer.cursor()];
-        if before.ends_with('\\') && !matches!(mode, Mode::Ask(_)) {
+        if before.ends_with('\\') && !matches!(mode, InputMode::Ask(_)) {
             self.buffer.backspace();
             self.buffer.insert("\n");
             return None;
@@ -242,20 +242,20 @@ impl State {
         self.back = None;
         let line = self.buffer.take();
         match mode {
-            Mode::Prompt => self.typed = Some(Typed::Line(line)),
-            Mode::Ask(_) => self.answer = Some(Some(line)),
-            Mode::Busy => return self.line_while_busy(line),
+            InputMode::Prompt => self.typed = Some(PromptAnswer::Line(line)),
+            InputMode::Ask(_) => self.answer = Some(Some(line)),
+            InputMode::Busy => return self.line_while_busy(line),
         }
         None
     }
 
-    fn line_while_busy(&mut self, line: String) -> Option<Effect> {
+    fn line_while_busy(&mut self, line: String) -> Option<KeyEffect> {
         let text = line.trim();
         match text.strip_prefix("/steer") {
             Some(rest) if rest.is_empty() || rest.starts_with(char::is_whitespace) => {
                 Some(match rest.trim() {
-                    "" => Effect::Say("/steer TEXT says TEXT behind the results of this step."),
-                    rest => Effect::Steer(rest.to_owned()),
+                    "" => KeyEffect::Say("/steer TEXT says TEXT behind the results of this step."),
+                    rest => KeyEffect::Steer(rest.to_owned()),
                 })
             }
             _ => {
@@ -267,54 +267,54 @@ impl State {
         }
     }
 
-    fn interrupt(&mut self, mode: &Mode) -> Option<Effect> {
-        if *mode == Mode::Prompt {
+    fn interrupt(&mut self, mode: &InputMode) -> Option<KeyEffect> {
+        if *mode == InputMode::Prompt {
             self.interrupt_prompt();
             return None;
         }
-        if matches!(mode, Mode::Ask(_)) {
+        if matches!(mode, InputMode::Ask(_)) {
             self.answer = Some(None);
         }
         self.interrupts += 1;
         match self.interrupts {
             1 => {
                 self.take_back();
-                Some(Effect::Cancel)
+                Some(KeyEffect::Cancel)
             }
             2 => {
                 self.leave();
-                Some(Effect::Say(
+                Some(KeyEffect::Say(
                     "npast ends when the turn has stopped; Ctrl-C once more ends it at once.",
                 ))
             }
-            _ => Some(Effect::Exit),
+            _ => Some(KeyEffect::Exit),
         }
     }
 
-    fn end(&mut self, mode: &Mode) -> Option<Effect> {
+    fn end(&mut self, mode: &InputMode) -> Option<KeyEffect> {
         self.leave();
-        (*mode != Mode::Prompt).then_some(Effect::Say("The chat ends after this turn."))
+        (*mode != InputMode::Prompt).then_some(KeyEffect::Say("The chat ends after this turn."))
     }
 
     /// A paste answers no question, unless it is one line.
-    fn paste(&mut self, mode: &Mode, text: &str) {
+    fn paste(&mut self, mode: &InputMode, text: &str) {
         match mode {
-            Mode::Ask(_) if text.contains('\n') => {}
-            Mode::Ask(_) => self.buffer.insert(text),
+            InputMode::Ask(_) if text.contains('\n') => {}
+            InputMode::Ask(_) => self.buffer.insert(text),
             _ => self.buffer.paste(text),
         }
     }
 
-    fn older(&mut self, mode: &Mode) {
-        // What waits last is nearest: it can be changed until it is said.
-        if *mode == Mode::Busy
+    fn older(&mut self, mode: &InputMode) {
+        // The last waiting line is nearest: it can be changed until it is sent.
+        if *mode == InputMode::Busy
             && self.buffer.is_empty()
             && let Some(line) = self.queue.pop_back()
         {
             self.buffer = Buffer::of(line);
             return;
         }
-        if self.buffer.up() || matches!(mode, Mode::Ask(_)) {
+        if self.buffer.up() || matches!(mode, InputMode::Ask(_)) {
             return;
         }
         let at = self.back.as_ref().map_or(self.history.len(), |(at, _)| *at);

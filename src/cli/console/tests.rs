@@ -12,16 +12,16 @@ use super::*;
 
 /// A console whose terminal makes lines by itself, and a pipe that stands for it.
 fn console() -> (Console, std::io::PipeWriter) {
-    let console = Console::new(Steering::default(), Arc::default());
+    let console = Console::new(Arc::new(|_| {}), Arc::default());
     let (input, typed) = std::io::pipe().unwrap();
-    let reading = Reading::start(&console.shared, input, Vec::new()).unwrap();
+    let reading = ConsoleThreads::start(&console.shared, input, Vec::new()).unwrap();
     *lock(&console.reading) = Some(reading);
     (console, typed)
 }
 
 /// Types once a question stands there.
 fn at_the_question(console: &Console, mut typed: &std::io::PipeWriter, keys: &[u8]) {
-    while !matches!(console.shared.state().mode(), Mode::Ask(_)) {
+    while !matches!(console.shared.state().mode(), InputMode::Ask(_)) {
         std::thread::yield_now();
     }
     typed.write_all(keys).unwrap();
@@ -40,8 +40,8 @@ fn a_question_is_answered_by_the_line_that_is_typed_after_it() {
         console.ask("run wants to run:", "? ")
     });
     assert_eq!(answer.as_deref(), Some("no"));
-    assert_eq!(console.line(""), Typed::Line("y".into()));
-    assert_eq!(console.line(""), Typed::Line("later".into()));
+    assert_eq!(console.line(""), PromptAnswer::Line("y".into()));
+    assert_eq!(console.line(""), PromptAnswer::Line("later".into()));
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn ctrl_c_behind_a_line_is_its_turns() {
     let (console, _typed) = console();
     let line = std::thread::scope(|scope| {
         scope.spawn(|| {
-            while console.shared.state().mode() != Mode::Prompt {
+            while console.shared.state().mode() != InputMode::Prompt {
                 std::thread::yield_now();
             }
             console.shared.change(|state| {
@@ -70,7 +70,7 @@ fn ctrl_c_behind_a_line_is_its_turns() {
         });
         console.line("")
     });
-    assert_eq!(line, Typed::Line("x".into()));
+    assert_eq!(line, PromptAnswer::Line("x".into()));
     assert!(console.shared.cancel.load(Ordering::SeqCst));
 }
 
@@ -79,14 +79,14 @@ fn an_input_that_is_over_refuses_the_question_and_ends_the_chat() {
     let (console, typed) = console();
     let answer = std::thread::scope(|scope| {
         let asked = scope.spawn(|| console.ask("", "? "));
-        while !matches!(console.shared.state().mode(), Mode::Ask(_)) {
+        while !matches!(console.shared.state().mode(), InputMode::Ask(_)) {
             std::thread::yield_now();
         }
         drop(typed);
         asked.join().unwrap()
     });
     assert_eq!(answer, None);
-    assert_eq!(console.line(""), Typed::End);
+    assert_eq!(console.line(""), PromptAnswer::End);
 }
 
 #[test]
@@ -106,12 +106,13 @@ fn a_line_without_an_end_is_a_line_when_the_input_is_over() {
 #[test]
 fn what_is_steered_reaches_the_turn() {
     let (console, mut typed) = console();
+    let (said, heard) = channel();
+    console.steer(Arc::new(move |text| said.send(text).unwrap()));
     typed.write_all(b"/steer not there\nqueued\n").unwrap();
     while console.shared.state().queue().is_empty() {
         std::thread::yield_now();
     }
-    let left = lock(&console.shared.steering).left();
-    assert_eq!(left.as_deref(), Some("not there"));
+    assert_eq!(heard.recv().unwrap(), "not there");
 }
 
 /// This test is two programs: the second one is on a terminal and panics.
@@ -126,7 +127,7 @@ fn a_fault_of_npast_is_named_and_the_terminal_is_as_it_was() {
     };
     if std::env::var_os(ON_A_TERMINAL).is_some() {
         crate::cli::output::harmless_panics();
-        let console = Console::new(Steering::default(), Arc::default());
+        let console = Console::new(Arc::new(|_| {}), Arc::default());
         console.start();
         let input = File::from(rustix::io::dup(std::io::stdin()).unwrap());
         match by_keys(&input) {

@@ -1,38 +1,42 @@
-//! What is shown of what is typed: rows that fit the terminal, and the cursor in them. Pure.
+//! The text that is being typed as rows that fit the terminal, and the cursor in them. Pure.
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
 use super::buffer::Buffer;
-use super::state::{Mode, State};
-use crate::cli::output::Row;
+use super::state::{ConsoleState, InputMode};
+use crate::cli::output::AreaRow;
 use crate::harmless;
 
 /// Most rows of what waits that are listed.
 const QUEUED: usize = 5;
 
 /// Rows and the place of the cursor; none where nothing is to be shown.
-pub fn view(state: &State, columns: usize, lines: usize) -> Option<(Vec<Row>, (usize, usize))> {
+pub fn view(
+    state: &ConsoleState,
+    columns: usize,
+    lines: usize,
+) -> Option<(Vec<AreaRow>, (usize, usize))> {
     let mode = state.mode();
-    if mode == Mode::Busy && state.buffer().is_empty() && state.queue().is_empty() {
+    if mode == InputMode::Busy && state.buffer().is_empty() && state.queue().is_empty() {
         return None;
     }
     let mut rows = Vec::new();
     let waiting = state.queue();
     for line in waiting.iter().take(QUEUED) {
-        rows.push(Row::dim(
+        rows.push(AreaRow::dim(
             &format!("queued: {}", harmless::line(line)),
             columns,
         ));
     }
     if waiting.len() > QUEUED {
-        rows.push(Row::dim(
+        rows.push(AreaRow::dim(
             &format!("… {} more", waiting.len() - QUEUED),
             columns,
         ));
     }
     let prompt = match &mode {
-        Mode::Ask(words) => words,
+        InputMode::Ask(words) => words,
         _ => "> ",
     };
     let (typed, (row, column)) = wrapped(state.buffer(), prompt, columns.saturating_sub(1).max(4));
@@ -48,14 +52,14 @@ pub fn view(state: &State, columns: usize, lines: usize) -> Option<(Vec<Row>, (u
             true => format!("⋮ {}", &text[2..]),
             false => text.clone(),
         };
-        rows.push(Row::plain(text));
+        rows.push(AreaRow::plain(text));
     }
     Some((rows, (above + row - first, column)))
 }
 
 /// The text behind its prompt in rows of at most `width` columns; where the cursor is.
 fn wrapped(buffer: &Buffer, prompt: &str, width: usize) -> (Vec<String>, (usize, usize)) {
-    let mut rows = Rows {
+    let mut rows = WrappedRows {
         rows: vec![String::new()],
         column: 0,
         width,
@@ -90,13 +94,13 @@ fn wrapped(buffer: &Buffer, prompt: &str, width: usize) -> (Vec<String>, (usize,
     (rows.rows, place)
 }
 
-struct Rows {
+struct WrappedRows {
     rows: Vec<String>,
     column: usize,
     width: usize,
 }
 
-impl Rows {
+impl WrappedRows {
     fn push(&mut self, text: &str) {
         for grapheme in text.graphemes(true) {
             match grapheme {
@@ -128,7 +132,7 @@ impl Rows {
     }
 }
 
-/// A line that was said, as it stays on the terminal: what is long is shown with its length.
+/// A message that was sent, as it stays on the terminal: a long one is shown with its length.
 pub fn said(line: &str) -> String {
     const SHOWN: usize = 8;
     let lines: Vec<&str> = line.lines().collect();
@@ -148,12 +152,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cli::console::keys::Keys;
+    use crate::cli::console::keys::KeyDecoder;
 
-    fn state(keys: &str) -> State {
-        let mut state = State::default();
+    fn state(keys: &str) -> ConsoleState {
+        let mut state = ConsoleState::default();
         state.prompt("");
-        for key in Keys::default().feed(keys.as_bytes()) {
+        for key in KeyDecoder::default().feed(keys.as_bytes()) {
             state.key(key);
         }
         state
@@ -190,13 +194,13 @@ mod tests {
         let (rows, cursor) = shown(&down, 80, 10);
         assert_eq!((rows.len(), cursor), (8, (7, 2)));
         assert_eq!((&*rows[0], &*rows[7]), ("⋮ x", "⋮ x"));
-        let mut busy = State::default();
+        let mut busy = ConsoleState::default();
         assert!(view(&busy, 80, 24).is_none());
-        for key in Keys::default().feed(b"first\rsec") {
+        for key in KeyDecoder::default().feed(b"first\rsec") {
             busy.key(key);
         }
         let (rows, cursor) = view(&busy, 80, 24).unwrap();
-        let rows: Vec<&str> = rows.iter().map(Row::text).collect();
+        let rows: Vec<&str> = rows.iter().map(AreaRow::text).collect();
         assert_eq!((rows, cursor), (vec!["queued: first", "> sec"], (1, 5)));
     }
 

@@ -1,9 +1,9 @@
-//! Standard input of a run with a message: whose it is, and what is said while nothing comes.
+//! Standard input of a run with a message: whether npast reads it, and the notice while nothing comes.
 //!
-//! Behind a message a pipe is read to its end, as `git diff | npast "Review this."` wants it, however
-//! long its writer takes: going on without it would answer another question. But a pipe that somebody
-//! left open is silent for ever, so that is said. A file that another program has begun to read (`while
-//! read -r line; do npast "$line"; done < list`) is that program's: its next line is not ours.
+//! npast reads a pipe to its end (`git diff | npast "Review this."`), however long its writer takes: going
+//! on without it would answer another question. A pipe that stays open by mistake is silent for ever, so a
+//! notice says that npast waits. A file that another program has begun to read (`while read -r line; do
+//! npast "$line"; done < list`) belongs to that program: npast does not read its next line.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, Stdin};
@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How long a silent pipe is waited for without a word.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What is said then.
+/// The notice about it.
 const WAITS: &str = "npast waits for standard input, which is open and silent";
 const WAITS_HINT: &str =
     "its writer may still work; `npast … < /dev/null` goes on without it, Ctrl-C ends npast";

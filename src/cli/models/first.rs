@@ -5,23 +5,23 @@ use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
 use super::pull;
-use crate::cli::Run;
+use crate::cli::CliContext;
 use crate::cli::error::Failure;
 use crate::cli::output::{self, bytes};
 use crate::harmless;
-use crate::models::{Places, Short};
+use crate::models::{ModelPlaces, Short};
 use crate::slot::fit::Machine;
 
 /// Models that are offered by number.
 const OFFERED: usize = 9;
-/// What a download is said to take time for, in megabits a second.
+/// The speed for which the time of a download is estimated, in megabits a second.
 const LINE: u64 = 100;
 
 /// A model for a run that has none, if somebody is there to choose it.
 ///
 /// # Errors
 /// The pull's, and the terminal's.
-pub fn offer(run: &Run, places: &Places) -> Result<Option<PathBuf>, Failure> {
+pub fn offer(run: &CliContext, places: &ModelPlaces) -> Result<Option<PathBuf>, Failure> {
     let stdin = std::io::stdin();
     let somebody = stdin.is_terminal() && output::screen().looks().err;
     let has_one = places.default_name().is_some() || !places.own().is_empty();

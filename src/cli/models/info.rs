@@ -8,13 +8,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::agent::{demand, fit_words};
-use crate::cli::Run;
+use crate::cli::CliContext;
 use crate::cli::error::Failure;
 use crate::cli::output::{self, bytes, count, table};
 use crate::harmless;
 use crate::llama::{CacheType, ContextOptions, LoadError, Model, ModelOptions, gguf};
-use crate::slot::fit::{Machine, Place, Wishes, choose};
-use crate::slot::{Need, SlotOptions};
+use crate::slot::fit::{FreeMemory, Machine, Wishes, choose};
+use crate::slot::{MemoryNeed, SlotOptions};
 
 /// The cache types that are compared.
 const TYPES: [CacheType; 3] = [CacheType::F16, CacheType::Q8_0, CacheType::Q4_0];
@@ -30,15 +30,15 @@ const KEYS: [&str; 5] = [
 ];
 
 /// What a context with one cache type takes.
-struct Row {
+struct CacheRow {
     cache: CacheType,
-    need: Result<Need, String>,
+    need: Result<MemoryNeed, String>,
     /// The largest conversation in tokens.
     largest: usize,
 }
 
 /// Prints what a model is.
-pub fn run(run: &Run, path: &Path) -> Result<i32, Failure> {
+pub fn run(run: &CliContext, path: &Path) -> Result<i32, Failure> {
     let facts = gguf::facts(path)?;
     let failed = |error: LoadError| Failure::failed("model", error.to_string());
     let model = Model::plan(path, &ModelOptions::default()).map_err(failed)?;
@@ -47,7 +47,7 @@ pub fn run(run: &Run, path: &Path) -> Result<i32, Failure> {
     let cards = !machine.cards.is_empty();
     let trained = model.trained_context();
     let room = |device: Option<&str>| machine.room(device);
-    let rows: Vec<Row> = TYPES
+    let rows: Vec<CacheRow> = TYPES
         .into_iter()
         .map(|cache| {
             let options = ContextOptions {
@@ -55,9 +55,9 @@ pub fn run(run: &Run, path: &Path) -> Result<i32, Failure> {
                 ubatch: if cards { 512 } else { 128 },
                 ..ContextOptions::default()
             };
-            let need = Need::count(&model, &options).map_err(|error| error.to_string());
+            let need = MemoryNeed::count(&model, &options).map_err(|error| error.to_string());
             let largest = need.as_ref().map_or(0, |need| need.largest(trained, room));
-            Row {
+            CacheRow {
                 cache,
                 need,
                 largest,
@@ -100,7 +100,7 @@ pub fn run(run: &Run, path: &Path) -> Result<i32, Failure> {
             "none: messages become plain \"role: text\" lines",
         );
     }
-    let mut memory = |name: &str, place: &Place, rest: u64| {
+    let mut memory = |name: &str, place: &FreeMemory, rest: u64| {
         let rest = bytes(rest.min(place.free));
         let free = bytes(place.free);
         line(
@@ -137,7 +137,12 @@ pub fn run(run: &Run, path: &Path) -> Result<i32, Failure> {
 }
 
 /// What a start without flags chooses now, and why.
-fn unasked(rows: &[Row], facts: &gguf::ModelFacts, trained: usize, machine: &Machine) -> String {
+fn unasked(
+    rows: &[CacheRow],
+    facts: &gguf::ModelFacts,
+    trained: usize,
+    machine: &Machine,
+) -> String {
     let of = |cache| rows.iter().find(|row| row.cache == cache);
     let rows = CHOSEN.into_iter().filter_map(of);
     let costs = rows.filter_map(|row| Some(row.need.as_ref().ok()?.cost(row.cache)));
@@ -158,7 +163,7 @@ fn class(model: &Model) -> &'static str {
     }
 }
 
-fn cells(row: &Row, trained: usize) -> Vec<String> {
+fn cells(row: &CacheRow, trained: usize) -> Vec<String> {
     let name = row.cache.name().to_owned();
     let need = match &row.need {
         Ok(need) => need,
@@ -191,7 +196,7 @@ fn cells(row: &Row, trained: usize) -> Vec<String> {
 }
 
 /// How the table comes about, with the numbers of its first row.
-fn formula(row: &Row, facts: &gguf::ModelFacts) -> String {
+fn formula(row: &CacheRow, facts: &gguf::ModelFacts) -> String {
     let Ok(need) = &row.need else {
         return String::new();
     };
@@ -231,7 +236,7 @@ fn formula(row: &Row, facts: &gguf::ModelFacts) -> String {
     text
 }
 
-fn as_json(path: &Path, facts: &gguf::ModelFacts, model: &Model, rows: &[Row]) -> Value {
+fn as_json(path: &Path, facts: &gguf::ModelFacts, model: &Model, rows: &[CacheRow]) -> Value {
     let caches: Vec<Value> = rows
         .iter()
         .map(|row| match &row.need {

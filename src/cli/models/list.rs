@@ -4,15 +4,15 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::cli::Run;
+use crate::cli::CliContext;
 use crate::cli::error::Failure;
 use crate::cli::output::{self, bytes, table};
 use crate::harmless;
 use crate::llama::gguf;
-use crate::models::{Origin, Places};
+use crate::models::{ModelPlaces, Origin};
 
 /// Prints the list.
-pub fn run(run: &Run, places: &Places) -> Result<i32, Failure> {
+pub fn run(run: &CliContext, places: &ModelPlaces) -> Result<i32, Failure> {
     let mut rows = Vec::new();
     let mut lines = Vec::new();
     let default = places.default_name();

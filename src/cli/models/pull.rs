@@ -2,18 +2,18 @@
 
 use serde_json::json;
 
-use crate::cli::Run;
+use crate::cli::CliContext;
 use crate::cli::error::Failure;
 use crate::cli::interrupt::Interrupt;
-use crate::cli::output::{self, Progress, bytes, table};
+use crate::cli::output::{self, ProgressLine, bytes, table};
 use crate::harmless;
-use crate::models::{self, Access, Client, Places, Pulled, SHORT, Source, Step};
+use crate::models::{self, HubAccess, HubClient, ModelPlaces, PullSource, PullStep, Pulled, SHORT};
 
 /// What is named where somebody has no model yet: it answers well and runs on most machines.
 pub const FIRST: &str = "qwen3-4b";
 
 /// The short names, and what is behind them.
-pub fn short_names(run: &Run) -> Result<i32, Failure> {
+pub fn short_names(run: &CliContext) -> Result<i32, Failure> {
     if run.json {
         let lines: Vec<_> = SHORT
             .iter()
@@ -40,7 +40,7 @@ pub fn short_names(run: &Run) -> Result<i32, Failure> {
 }
 
 /// Fetches what was typed.
-pub fn run(run: &Run, places: &Places, given: &str) -> Result<i32, Failure> {
+pub fn run(run: &CliContext, places: &ModelPlaces, given: &str) -> Result<i32, Failure> {
     let pulled = fetch(run, places, given)?;
     if run.json {
         return output::json::lines(&[json!({
@@ -70,24 +70,24 @@ pub fn run(run: &Run, places: &Places, given: &str) -> Result<i32, Failure> {
 /// Fetches a model; Ctrl-C ends it, and what came stays for the next time.
 ///
 /// # Errors
-/// See [`models::Error`].
-pub fn fetch(run: &Run, places: &Places, given: &str) -> Result<Pulled, Failure> {
-    let access = Access::find(&|name| std::env::var_os(name))?;
-    let source = Source::parse(given, &access.endpoint)?;
-    let client = Client::new(access);
+/// See [`models::ModelsError`].
+pub fn fetch(run: &CliContext, places: &ModelPlaces, given: &str) -> Result<Pulled, Failure> {
+    let access = HubAccess::find(&|name| std::env::var_os(name))?;
+    let source = PullSource::parse(given, &access.endpoint)?;
+    let client = HubClient::new(access);
     let interrupt = Interrupt::listen();
-    let mut progress = Progress::here(output::bars(run));
+    let mut progress = ProgressLine::here(output::bars(run));
     let mut said = String::new();
-    let mut say = |text: String, progress: &mut Progress| {
+    let mut say = |text: String, progress: &mut ProgressLine| {
         if !run.quiet && said != text {
             progress.clear();
             output::notice(&text, None);
             said = text;
         }
     };
-    let mut watch = |step: Step<'_>| {
+    let mut watch = |step: PullStep<'_>| {
         match &step {
-            Step::Begin { name, have, whole } => {
+            PullStep::Begin { name, have, whole } => {
                 let size = whole.map_or_else(String::new, |whole| format!(", {}", bytes(whole)));
                 let on = match have {
                     0 => String::new(),
@@ -98,18 +98,18 @@ pub fn fetch(run: &Run, places: &Places, given: &str) -> Result<Pulled, Failure>
                     &mut progress,
                 );
             }
-            Step::Waiting(name) => {
+            PullStep::Waiting(name) => {
                 let text = format!(
                     "another process fetches {}: waiting for it",
                     harmless::line(name)
                 );
                 say(text, &mut progress);
             }
-            Step::Again(why) => say(
+            PullStep::Again(why) => say(
                 format!("{}; it is tried again", harmless::line(why)),
                 &mut progress,
             ),
-            Step::Have(_) | Step::Proving(_) => {}
+            PullStep::Have(_) | PullStep::Proving(_) => {}
         }
         progress.fetching(&step);
         !interrupt.asked()

@@ -1,41 +1,41 @@
 //! `npast models recommend`: what npast would choose for each model with a short name, on this machine
-//! and on cards of common sizes. The same pure function chooses that a start asks.
+//! and on cards of common sizes. A start chooses with the same pure function.
 
 use serde_json::{Value, json};
 
-use crate::cli::Run;
+use crate::cli::CliContext;
 use crate::cli::error::Failure;
 use crate::cli::output::{self, bytes, count, table};
 use crate::models::{SHORT, Short};
-use crate::slot::fit::{Card, Choice, GOAL, Machine, Place, Wishes, choose};
+use crate::slot::fit::{Card, FitChoice, FreeMemory, GOAL, Machine, Wishes, choose};
 
 /// Gigabytes of the cards that are shown.
 const CARDS: [u64; 5] = [8, 12, 16, 24, 32];
 /// Bytes of a card that the driver and the screen have already.
 const USED: u64 = 600_000_000;
 /// The host beside such a card: bytes in all, and free.
-const HOST: Place = Place {
+const HOST: FreeMemory = FreeMemory {
     free: 24 << 30,
     total: 32 << 30,
 };
-/// Tokens that the sizes of KV are told for.
+/// Tokens for which the sizes of KV are shown.
 const TOLD: u64 = 32_768;
 
 /// A machine with its name.
-struct Row {
+struct MachineRow {
     name: String,
     machine: Machine,
 }
 
-impl Row {
+impl MachineRow {
     /// The choice for a model, if it fits.
-    fn choice(&self, short: &Short) -> Option<Choice> {
+    fn choice(&self, short: &Short) -> Option<FitChoice> {
         choose(&short.demand(), &self.machine, &Wishes::default()).ok()
     }
 
     /// The largest model that is fast and holds an agent's conversation.
-    fn best(&self) -> Option<(&'static Short, Choice)> {
-        let fast = |short: &Short, choice: &Choice| match self.machine.cards.is_empty() {
+    fn best(&self) -> Option<(&'static Short, FitChoice)> {
+        let fast = |short: &Short, choice: &FitChoice| match self.machine.cards.is_empty() {
             true => short.is_quick_without_a_card(),
             false => {
                 let all = short.shape.layers as usize + 1;
@@ -51,14 +51,14 @@ impl Row {
 }
 
 /// Cards of common sizes, and this machine.
-fn rows() -> Vec<Row> {
-    let card = |gb: u64| Row {
+fn rows() -> Vec<MachineRow> {
+    let card = |gb: u64| MachineRow {
         name: format!("{gb} GB card"),
         machine: Machine {
             host: HOST,
             cards: vec![Card {
                 name: "the card".to_owned(),
-                place: Place {
+                place: FreeMemory {
                     free: (gb << 30) - USED,
                     total: gb << 30,
                 },
@@ -66,7 +66,7 @@ fn rows() -> Vec<Row> {
             }],
         },
     };
-    let here = Row {
+    let here = MachineRow {
         name: "this machine".to_owned(),
         machine: Machine::here(),
     };
@@ -74,7 +74,7 @@ fn rows() -> Vec<Row> {
 }
 
 /// Prints the tables.
-pub fn run(run: &Run) -> Result<i32, Failure> {
+pub fn run(run: &CliContext) -> Result<i32, Failure> {
     let rows = rows();
     if run.json {
         let lines: Vec<Value> = rows.iter().flat_map(events).collect();
@@ -83,7 +83,7 @@ pub fn run(run: &Run) -> Result<i32, Failure> {
     output::page(&text(&rows))
 }
 
-fn text(rows: &[Row]) -> String {
+fn text(rows: &[MachineRow]) -> String {
     let mut text = String::new();
     if let Some(here) = rows.last() {
         let machine = &here.machine;
@@ -174,7 +174,7 @@ fn text(rows: &[Row]) -> String {
 }
 
 /// What a machine has of a model.
-fn cell(row: &Row, short: &Short) -> String {
+fn cell(row: &MachineRow, short: &Short) -> String {
     let Some(choice) = row.choice(short) else {
         return "no".to_owned();
     };
@@ -188,7 +188,7 @@ fn cell(row: &Row, short: &Short) -> String {
     }
 }
 
-fn events(row: &Row) -> Vec<Value> {
+fn events(row: &MachineRow) -> Vec<Value> {
     let best = row.best().map(|(short, _)| short.name);
     let event = |short: &Short| {
         let choice = row.choice(short);

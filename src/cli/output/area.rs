@@ -1,25 +1,25 @@
-//! The end of the terminal: rows below the output that are drawn again in place. Pure: rows in, what a
-//! terminal has to be sent out. Only the part of a row that changed is written again.
+//! The end of the terminal: rows below the output that are drawn again in place. Pure: rows in, bytes for
+//! the terminal out. Only the part of a row that changed is written again.
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
 /// A row of the area: text without control characters, no wider than the terminal less one column.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Row {
+pub struct AreaRow {
     text: String,
     dim: bool,
 }
 
-impl Row {
+impl AreaRow {
     /// As it is; the caller has cut it.
-    pub fn plain(text: String) -> Row {
-        Row { text, dim: false }
+    pub fn plain(text: String) -> AreaRow {
+        AreaRow { text, dim: false }
     }
 
-    /// Something said beside, cut at the width.
-    pub fn dim(text: &str, width: usize) -> Row {
-        Row {
+    /// A remark beside the text, cut at the width.
+    pub fn dim(text: &str, width: usize) -> AreaRow {
+        AreaRow {
             text: cut(text, width.saturating_sub(1)),
             dim: true,
         }
@@ -42,7 +42,7 @@ impl Row {
 /// What stands on the terminal, and where its cursor is.
 #[derive(Default)]
 pub struct Area {
-    rows: Vec<Row>,
+    rows: Vec<AreaRow>,
     cursor: (usize, usize),
 }
 
@@ -83,7 +83,7 @@ impl Area {
     /// Draws `rows` below the output, with the cursor at a row and a column, else behind the last one.
     pub fn show(
         &mut self,
-        rows: Vec<Row>,
+        rows: Vec<AreaRow>,
         cursor: Option<(usize, usize)>,
         column: usize,
         width: usize,
@@ -245,8 +245,8 @@ pub fn advance(mut column: usize, text: &str, width: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn rows(lines: &[&str]) -> Vec<Row> {
-        let plain = |line: &&str| Row::plain((*line).to_owned());
+    fn rows(lines: &[&str]) -> Vec<AreaRow> {
+        let plain = |line: &&str| AreaRow::plain((*line).to_owned());
         lines.iter().map(plain).collect()
     }
 

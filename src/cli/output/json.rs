@@ -7,14 +7,14 @@ use crate::agent::Event;
 use crate::cli::error::Failure;
 
 /// Events as lines.
-pub struct Lines {
+pub struct JsonLines {
     pub(super) out: Pipe,
 }
 
-impl Lines {
+impl JsonLines {
     /// Writes to `out`.
-    pub fn new(out: Pipe) -> Lines {
-        Lines { out }
+    pub fn new(out: Pipe) -> JsonLines {
+        JsonLines { out }
     }
 
     /// A notice is no line: it goes to standard error. An error is the last line, and the program's
@@ -47,9 +47,13 @@ pub fn error(ended: &Failure) {
 
 /// Finished lines.
 pub fn lines(values: &[Value]) -> Result<i32, Failure> {
+    texts(values.iter().map(Value::to_string))
+}
+
+/// Finished lines that are JSON already.
+pub fn texts(lines: impl IntoIterator<Item = String>) -> Result<i32, Failure> {
     let mut screen = screen();
-    let mut lines = values.iter().map(Value::to_string);
-    printed(lines.try_for_each(|line| screen.event(&line)))
+    printed(lines.into_iter().try_for_each(|line| screen.event(&line)))
 }
 
 #[cfg(test)]
@@ -59,18 +63,18 @@ mod tests {
     use super::super::screen::tests::piped;
     use super::*;
     use crate::agent::Info;
-    use crate::slot::Class;
+    use crate::slot::MemoryClass;
 
     #[test]
     fn every_event_is_one_line_with_the_fields_of_the_contract() {
         let (pipe, bytes, _) = piped(Looks::default());
-        let mut lines = Lines::new(pipe);
+        let mut lines = JsonLines::new(pipe);
         let info = Info {
             id: 7,
             name: "work".into(),
             resumed: true,
             model: "m.gguf".into(),
-            class: Class::Hybrid,
+            class: MemoryClass::Hybrid,
             context: 9310,
             open_message: None,
             unfinished: false,
@@ -136,7 +140,7 @@ mod tests {
     #[test]
     fn text_of_a_stranger_is_the_same_value_and_no_order_to_a_terminal() {
         let (pipe, bytes, _) = piped(Looks::default());
-        let mut lines = Lines::new(pipe);
+        let mut lines = JsonLines::new(pipe);
         lines.event(Event::Text {
             text: "\u{1b}]0;a\u{7}\u{9b}2J\u{7f}\u{202e}".into(),
         });
@@ -163,7 +167,7 @@ mod tests {
         let (pipe, bytes, _) = piped(Looks::default());
         let cancel = pipe.cancel.clone();
         bytes.close();
-        let mut lines = Lines::new(pipe);
+        let mut lines = JsonLines::new(pipe);
         lines.event(Event::Text { text: "a".into() });
         assert!(cancel.load(std::sync::atomic::Ordering::SeqCst));
         assert!(lines.out.failed.is_some());

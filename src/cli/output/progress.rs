@@ -1,4 +1,4 @@
-//! What takes long, in the last line of the terminal: a model that is fetched or loaded, a long prompt
+//! Progress in the last line of the terminal: of a model that is fetched or loaded, or of a long prompt
 //! that is read. Only on a terminal.
 
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::screen::{Screen, lock, shared};
 use super::term::{bytes, count};
 use crate::agent::Stage;
-use crate::models::Step;
+use crate::models::PullStep;
 
 /// Below this many tokens reading is over before a bar is seen.
 const SHORT: usize = 256;
@@ -17,7 +17,7 @@ const CELLS: usize = 30;
 const OFTEN: Duration = Duration::from_millis(50);
 
 /// At most one line at a time.
-pub struct Progress {
+pub struct ProgressLine {
     shown: bool,
     screen: Arc<Mutex<Screen>>,
     /// Since when this is going on, how far it was then, and when it was drawn last.
@@ -26,10 +26,10 @@ pub struct Progress {
     whole: usize,
 }
 
-impl Progress {
+impl ProgressLine {
     /// `shown` says whether there is a terminal that wants bars.
-    pub fn new(shown: bool, screen: Arc<Mutex<Screen>>) -> Progress {
-        Progress {
+    pub fn new(shown: bool, screen: Arc<Mutex<Screen>>) -> ProgressLine {
+        ProgressLine {
             shown,
             screen,
             since: None,
@@ -38,8 +38,8 @@ impl Progress {
     }
 
     /// On this process's terminal.
-    pub fn here(shown: bool) -> Progress {
-        Progress::new(shown, shared().clone())
+    pub fn here(shown: bool) -> ProgressLine {
+        ProgressLine::new(shown, shared().clone())
     }
 
     /// The model is being loaded.
@@ -60,26 +60,26 @@ impl Progress {
     }
 
     /// A model is fetched.
-    pub fn fetching(&mut self, step: &Step<'_>) {
+    pub fn fetching(&mut self, step: &PullStep<'_>) {
         let whole = self.whole;
         match *step {
-            Step::Waiting(_) => {
+            PullStep::Waiting(_) => {
                 self.clear();
                 self.show(0, "waiting for another process that fetches it");
             }
-            Step::Begin { have, whole, .. } => {
+            PullStep::Begin { have, whole, .. } => {
                 self.clear();
                 self.whole = size(whole.unwrap_or(0));
                 self.fetched(size(have));
             }
-            Step::Have(have) => self.fetched(size(have)),
-            Step::Proving(read) => {
+            PullStep::Have(have) => self.fetched(size(have)),
+            PullStep::Proving(read) => {
                 let read = size(read);
                 let percent = (read * 100).checked_div(whole).unwrap_or(0);
                 let text = format!("checking  {} {percent:>3} %", bar(read, whole));
                 self.show(read, &text);
             }
-            Step::Again(_) => {
+            PullStep::Again(_) => {
                 self.clear();
                 self.show(0, "trying again");
             }
@@ -114,6 +114,11 @@ impl Progress {
     /// The model is there, and servers of tools are not yet.
     pub fn servers(&mut self) {
         self.show(0, "starting the MCP servers");
+    }
+
+    /// The gateway is there, and its model is not yet.
+    pub fn gateway(&mut self) {
+        self.show(0, "waiting for the gateway, which loads its model");
     }
 
     /// Other requests come first.
@@ -168,7 +173,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         self.clear();
     }
@@ -198,7 +203,7 @@ mod tests {
         };
         let (pipe, _, err) = piped(looks);
         let seen = || Vt::of(&err.text(), 80).lines();
-        let mut progress = Progress::new(true, pipe.screen.clone());
+        let mut progress = ProgressLine::new(true, pipe.screen.clone());
         progress.stage(&Stage::Model(0.5));
         let half = format!("loading  {}{}  50 %", "█".repeat(15), "░".repeat(15));
         assert_eq!(seen(), [half]);
@@ -215,7 +220,7 @@ mod tests {
         drop(progress);
         assert_eq!(seen(), [""]);
         let (pipe, out, err) = piped(Looks::default());
-        Progress::new(false, pipe.screen.clone()).stage(&Stage::Context);
+        ProgressLine::new(false, pipe.screen.clone()).stage(&Stage::Context);
         assert_eq!((out.text(), err.text()), (String::new(), String::new()));
     }
 
@@ -228,8 +233,8 @@ mod tests {
         };
         let (pipe, _, err) = piped(looks);
         let seen = || Vt::of(&err.text(), 80).lines();
-        let mut progress = Progress::new(true, pipe.screen.clone());
-        let begin = Step::Begin {
+        let mut progress = ProgressLine::new(true, pipe.screen.clone());
+        let begin = PullStep::Begin {
             name: "m.gguf",
             have: 400,
             whole: Some(1000),
@@ -245,7 +250,7 @@ mod tests {
         let (began, from, _) = progress.since.expect("it goes on");
         assert_eq!(from, 400);
         progress.since = Some((began - Duration::from_secs(2), 400, began - OFTEN));
-        progress.fetching(&Step::Have(600));
+        progress.fetching(&PullStep::Have(600));
         let line = seen().remove(0);
         let (_, pace) = line.split_once("600 B of 1000 B, ").expect(&line);
         let (pace, left) = pace.split_once(" B/s, ").expect(&line);
@@ -255,9 +260,9 @@ mod tests {
             "{line}"
         );
         assert!(left.ends_with(" s left"), "{line}");
-        progress.fetching(&Step::Again("it broke off"));
+        progress.fetching(&PullStep::Again("it broke off"));
         assert_eq!(seen(), ["trying again"]);
-        progress.fetching(&Step::Waiting("m.gguf"));
+        progress.fetching(&PullStep::Waiting("m.gguf"));
         assert_eq!(seen(), ["waiting for another process that fetches it"]);
     }
 }

@@ -2,9 +2,10 @@
 
 use super::term::count;
 use crate::agent::{MissNote, Receipt, TurnSum};
+use crate::harmless;
 use crate::ledger::Finish;
 
-/// One line for a turn. What came from disk is said apart, and an end that is not the model's own.
+/// One line for a turn. It names what came from disk, and an end that is not the model's own.
 pub fn line(sum: &TurnSum) -> String {
     let mut parts = Vec::new();
     if sum.restored > 0 {
@@ -36,9 +37,12 @@ pub fn miss(note: &MissNote) -> String {
 
 /// A receipt in full, for `/receipt`.
 pub fn full(r: &Receipt) -> String {
+    let call = match &r.job {
+        Some(job) => format!("{} (call {})", harmless::line(job), r.call),
+        None => format!("call {}", r.call),
+    };
     let mut text = format!(
-        "call {}: context {} = {} kept + {} restored + {} read + {} written - {} pending\n",
-        r.call,
+        "{call}: context {} = {} kept + {} restored + {} read + {} written - {} pending\n",
         count(r.context),
         count(r.kept),
         count(r.restored),
@@ -66,11 +70,12 @@ pub fn full(r: &Receipt) -> String {
 pub mod samples {
     use super::*;
     use crate::agent::Milliseconds;
-    use crate::slot::Kind;
+    use crate::slot::CallKind;
 
     pub fn receipt() -> Receipt {
         Receipt {
-            kind: Kind::Turn,
+            kind: CallKind::Turn,
+            job: None,
             call: 3,
             context: 9345,
             kept: 9310,

@@ -1,11 +1,11 @@
-//! The one place that prints. Everything that npast shows goes through here: text of strangers is made
-//! harmless, npast's own styles are put around it, and what a person is typing at the end of the
-//! terminal (the area) makes room for it and comes back below.
+//! The one place that prints. Everything that npast shows goes through here: untrusted text is made
+//! safe, npast's own styles are put around it, and the rows at the end of the terminal in which a person
+//! types (the area) are removed before it and drawn again below it.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::area::{Area, Row, advance};
+use super::area::{Area, AreaRow, advance};
 use crate::harmless;
 
 /// What the streams can show.
@@ -17,7 +17,7 @@ pub struct Looks {
     pub err: bool,
     /// Dimming is wanted.
     pub color: bool,
-    /// The terminal moves its cursor where it is told to.
+    /// The terminal moves its cursor by escape sequences.
     pub moves: bool,
 }
 
@@ -40,12 +40,12 @@ pub struct Screen {
     full: bool,
     /// Columns in all.
     width: usize,
-    /// It is this process's own, whose window has a size.
+    /// It is npast's own terminal, and its window has a size.
     own: bool,
     /// What is going on that takes long.
     status: Option<String>,
     /// What is being typed, and the cursor in it.
-    input: Option<(Vec<Row>, (usize, usize))>,
+    input: Option<(Vec<AreaRow>, (usize, usize))>,
     area: Area,
 }
 
@@ -112,7 +112,7 @@ impl Screen {
         }
     }
 
-    /// A text for people: names and reasons of strangers are in it wherever it goes.
+    /// A text for people: untrusted names and reasons may be in it.
     ///
     /// # Errors
     /// Standard output's.
@@ -174,7 +174,7 @@ impl Screen {
     }
 
     /// Shows what is being typed, with the cursor in it; `None` takes it away. Rows fit the width.
-    pub fn input(&mut self, input: Option<(Vec<Row>, (usize, usize))>) {
+    pub fn input(&mut self, input: Option<(Vec<AreaRow>, (usize, usize))>) {
         self.input = input;
         self.draw();
     }
@@ -191,7 +191,7 @@ impl Screen {
         (columns, rows)
     }
 
-    /// The window was resized, or somebody else wrote: the area is taken away, to be drawn anew. What
+    /// The window was resized, or another program wrote: the area is removed, to be drawn again. What
     /// is being typed has to be given again, in rows that fit.
     pub fn redraw(&mut self) {
         let before = self.width;
@@ -241,8 +241,11 @@ impl Screen {
         if !self.moves() {
             return;
         }
-        let status = self.status.iter().map(|text| Row::dim(text, self.width));
-        let mut rows: Vec<Row> = status.collect();
+        let status = self
+            .status
+            .iter()
+            .map(|text| AreaRow::dim(text, self.width));
+        let mut rows: Vec<AreaRow> = status.collect();
         let mut cursor = None;
         if let Some((input, at)) = &self.input {
             cursor = Some((rows.len() + at.0, at.1));
@@ -329,7 +332,7 @@ impl Write for Log {
     }
 }
 
-/// A fault in npast itself names what it met, and that may be a stranger's text.
+/// The text of a panic may hold untrusted text.
 pub fn harmless_panics() {
     std::panic::set_hook(Box::new(|fault| {
         let trace = std::backtrace::Backtrace::capture();

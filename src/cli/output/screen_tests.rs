@@ -2,7 +2,7 @@ use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 
-use super::super::{Pipe, Row};
+use super::super::{AreaRow, Pipe};
 use super::*;
 
 /// What was written, for a test to look at.
@@ -94,8 +94,11 @@ fn terminal(width: usize) -> (Screen, Bytes) {
     (screen, bytes)
 }
 
-fn rows(lines: &[&str]) -> Vec<Row> {
-    lines.iter().map(|l| Row::plain((*l).to_owned())).collect()
+fn rows(lines: &[&str]) -> Vec<AreaRow> {
+    lines
+        .iter()
+        .map(|l| AreaRow::plain((*l).to_owned()))
+        .collect()
 }
 
 #[test]
@@ -143,7 +146,7 @@ fn a_key_writes_its_character_and_not_the_whole_input_again() {
     let lines: Vec<String> = (0..40).map(|_| long.clone()).collect();
     let typed = |last: &str| {
         let all = lines.iter().cloned().chain([last.to_owned()]);
-        all.map(Row::plain).collect::<Vec<_>>()
+        all.map(AreaRow::plain).collect::<Vec<_>>()
     };
     screen.input(Some((typed("ab"), (40, 2))));
     let before = bytes.text().len();
@@ -189,7 +192,7 @@ fn act(screen: &mut Screen, act: &Act) {
         Act::Answer(text) => screen.answer(text).unwrap(),
         Act::Thinking(text) => screen.part(Style::Dim, text),
         Act::Input(lines) => {
-            let all: Vec<Row> = lines.iter().cloned().map(Row::plain).collect();
+            let all: Vec<AreaRow> = lines.iter().cloned().map(AreaRow::plain).collect();
             let cursor = (all.len().saturating_sub(1), 0);
             screen.input((!all.is_empty()).then_some((all, cursor)));
         }

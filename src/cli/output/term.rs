@@ -1,4 +1,4 @@
-//! Numbers and tables as a terminal should get them.
+//! Numbers and tables for a terminal.
 
 use unicode_width::UnicodeWidthStr;
 

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use super::screen::{Looks, Screen, Style, lock};
-use super::{Pipe, Progress, noticed, receipt};
+use super::{Pipe, ProgressLine, noticed, receipt};
 use crate::agent::{CompressStage, Event, Receipt};
 use crate::harmless;
-use crate::slot::Kind;
+use crate::slot::CallKind;
 
 /// What the cursor stands behind.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Text {
     looks: Looks,
     quiet: bool,
     /// What takes long, on standard error.
-    pub progress: Progress,
+    pub progress: ProgressLine,
     at: At,
     /// The receipts of the last turn.
     pub last: Vec<Receipt>,
@@ -41,7 +41,7 @@ impl Text {
             out,
             looks,
             quiet,
-            progress: Progress::new(looks.err && !quiet, screen.clone()),
+            progress: ProgressLine::new(looks.err && !quiet, screen.clone()),
             screen,
             at: At::Start,
             last: Vec::new(),
@@ -92,8 +92,8 @@ impl Text {
                 }
             }
             Event::Receipt(receipt) => {
-                // A turn's own are said with its sum.
-                let aside = receipt.kind == Kind::Idle;
+                // The receipts of a turn are shown with its sum.
+                let aside = receipt.kind == CallKind::Idle;
                 if let Some(miss) = receipt.miss.as_ref().filter(|_| aside) {
                     self.close_line();
                     self.say(&harmless::line(&receipt::miss(miss)));
@@ -116,6 +116,8 @@ impl Text {
                 self.close_line();
                 noticed(&mut lock(&self.screen), &text, hint.as_deref());
             }
+            // Nobody asks for it here.
+            Event::Odds { .. } => {}
             // Shown by whoever made the request.
             Event::Session { .. } | Event::Question(_) | Event::Error { .. } | Event::Done(_) => {}
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// A client whose configuration can be printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Client {
+pub enum ClientProgram {
     /// Codex: config.toml
     Codex,
     /// Claude Code: settings.json
@@ -25,7 +25,7 @@ pub enum Client {
 }
 
 /// What is told of a server.
-pub struct Facts {
+pub struct ServerFacts {
     /// Its address, such as `http://127.0.0.1:8080`.
     pub url: String,
     /// The model's name.
@@ -39,34 +39,34 @@ pub struct Facts {
 /// What a client waits for an answer: a long prompt takes minutes on a small machine.
 const PATIENCE_MS: u64 = 3_600_000;
 
-impl Client {
+impl ClientProgram {
     /// The block, with a comment that says where it belongs where the form has comments; else the
     /// second text says it.
-    pub fn config(self, facts: &Facts) -> (String, Option<&'static str>) {
+    pub fn config(self, facts: &ServerFacts) -> (String, Option<&'static str>) {
         match self {
-            Client::Codex => (codex(facts), None),
-            Client::Claude => (
+            ClientProgram::Codex => (codex(facts), None),
+            ClientProgram::Claude => (
                 json(&claude(facts)),
                 Some(
                     "belongs into ~/.claude/settings.json, or .claude/settings.local.json of a project",
                 ),
             ),
-            Client::Opencode => (
+            ClientProgram::Opencode => (
                 json(&opencode(facts)),
                 Some(
                     "belongs into ~/.config/opencode/opencode.json, or opencode.json of a project",
                 ),
             ),
-            Client::Hermes => (hermes(facts), None),
-            Client::Zed => (
+            ClientProgram::Hermes => (hermes(facts), None),
+            ClientProgram::Zed => (
                 json(&zed(facts)),
                 Some(
                     "belongs into Zed's settings.json; Zed takes the token from the variable \
                      NPAST_API_KEY, or from its own settings of the provider",
                 ),
             ),
-            Client::Continue => (continue_(facts), None),
-            Client::Openwebui => (openwebui(facts), None),
+            ClientProgram::Continue => (continue_(facts), None),
+            ClientProgram::Openwebui => (openwebui(facts), None),
         }
     }
 }
@@ -78,7 +78,7 @@ fn json(value: &Value) -> String {
 }
 
 /// A reply can have a quarter of the context.
-fn output(facts: &Facts) -> usize {
+fn output(facts: &ServerFacts) -> usize {
     (facts.context / 4).max(1)
 }
 
@@ -87,7 +87,7 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-fn codex(facts: &Facts) -> String {
+fn codex(facts: &ServerFacts) -> String {
     let mut text = String::new();
     let _ = write!(
         text,
@@ -111,7 +111,7 @@ fn codex(facts: &Facts) -> String {
     text
 }
 
-fn claude(facts: &Facts) -> Value {
+fn claude(facts: &ServerFacts) -> Value {
     json!({
         "env": {
             "ANTHROPIC_BASE_URL": facts.url,
@@ -128,7 +128,7 @@ fn claude(facts: &Facts) -> Value {
     })
 }
 
-fn opencode(facts: &Facts) -> Value {
+fn opencode(facts: &ServerFacts) -> Value {
     let model = json!({
         "name": facts.model,
         "tool_call": true,
@@ -153,7 +153,7 @@ fn opencode(facts: &Facts) -> Value {
     })
 }
 
-fn hermes(facts: &Facts) -> String {
+fn hermes(facts: &ServerFacts) -> String {
     let mut text = String::new();
     let _ = write!(
         text,
@@ -172,7 +172,7 @@ fn hermes(facts: &Facts) -> String {
     text
 }
 
-fn zed(facts: &Facts) -> Value {
+fn zed(facts: &ServerFacts) -> Value {
     json!({
         "language_models": {
             "openai_compatible": {
@@ -197,7 +197,7 @@ fn zed(facts: &Facts) -> Value {
     })
 }
 
-fn continue_(facts: &Facts) -> String {
+fn continue_(facts: &ServerFacts) -> String {
     let mut text = String::new();
     let _ = write!(
         text,
@@ -227,7 +227,7 @@ fn continue_(facts: &Facts) -> String {
     text
 }
 
-fn openwebui(facts: &Facts) -> String {
+fn openwebui(facts: &ServerFacts) -> String {
     let mut text = String::new();
     let _ = write!(
         text,
@@ -248,8 +248,8 @@ fn openwebui(facts: &Facts) -> String {
 mod tests {
     use super::*;
 
-    fn facts() -> Facts {
-        Facts {
+    fn facts() -> ServerFacts {
+        ServerFacts {
             url: "http://127.0.0.1:8080".into(),
             model: "Qwen3 \"8B\"".into(),
             context: 32768,
@@ -257,13 +257,13 @@ mod tests {
         }
     }
 
-    fn config(client: Client) -> String {
+    fn config(client: ClientProgram) -> String {
         client.config(&facts()).0
     }
 
     #[test]
     fn codex_reads_toml() {
-        let table: toml::Table = config(Client::Codex).parse().unwrap();
+        let table: toml::Table = config(ClientProgram::Codex).parse().unwrap();
         let provider = &table["model_providers"]["npast"];
         assert_eq!(table["model"].as_str(), Some("Qwen3 \"8B\""));
         assert_eq!(
@@ -280,17 +280,17 @@ mod tests {
     #[test]
     fn claude_opencode_and_zed_read_json() {
         let read = |client| serde_json::from_str::<Value>(&config(client)).unwrap();
-        let claude = read(Client::Claude);
+        let claude = read(ClientProgram::Claude);
         assert_eq!(claude["env"]["ANTHROPIC_BASE_URL"], "http://127.0.0.1:8080");
         assert_eq!(claude["env"]["ANTHROPIC_AUTH_TOKEN"], "secret");
         // Variables are strings.
         let all = claude["env"].as_object().unwrap();
         assert!(all.values().all(Value::is_string));
-        let opencode = read(Client::Opencode);
+        let opencode = read(ClientProgram::Opencode);
         assert_eq!(opencode["model"], "npast/Qwen3 \"8B\"");
         let limit = &opencode["provider"]["npast"]["models"]["Qwen3 \"8B\""]["limit"];
         assert_eq!(*limit, json!({ "context": 32768, "output": 8192 }));
-        let zed = read(Client::Zed);
+        let zed = read(ClientProgram::Zed);
         let zed = &zed["language_models"]["openai_compatible"]["npast"];
         assert_eq!(zed["available_models"][0]["max_tokens"], 32768);
     }
@@ -298,18 +298,18 @@ mod tests {
     #[test]
     fn the_others_read_yaml_and_variables() {
         assert_eq!(
-            config(Client::Hermes),
+            config(ClientProgram::Hermes),
             "# Belongs into ~/.hermes/config.yaml. Hermes wants a context of at least 65536 tokens.\n\
              model:\n  provider: custom\n  base_url: \"http://127.0.0.1:8080/v1\"\n  \
              api_key: \"secret\"\n  default: \"Qwen3 \\\"8B\\\"\"\n  context_length: 32768\n"
         );
-        let text = config(Client::Continue);
+        let text = config(ClientProgram::Continue);
         assert!(
             text.contains("\n  - name: \"Qwen3 \\\"8B\\\"\"\n    provider: openai\n"),
             "{text}"
         );
         assert!(text.contains("\n      contextLength: 32768\n"), "{text}");
-        let text = config(Client::Openwebui);
+        let text = config(ClientProgram::Openwebui);
         assert!(
             text.contains(
                 "\nOPENAI_API_BASE_URL=http://127.0.0.1:8080/v1\nOPENAI_API_KEY=secret\n"

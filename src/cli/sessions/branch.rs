@@ -4,25 +4,29 @@ use serde_json::{Value, json};
 
 use super::super::error::Failure;
 use super::super::output::{self, count, notice};
-use super::super::{Run, kv};
-use crate::agent::{self, kv_owner};
+use super::super::{CliContext, kv, through};
+use crate::agent::{self, Done, UndoneTurns, kv_owner};
 use crate::harmless;
-use crate::session::{Branch, Db, Error, Lock, Made, Session};
+use crate::service::Request;
+use crate::session::{Branch, Continuation, Db, DbError, Lock, Session};
 
-/// Takes turns back.
-pub(super) fn undo(run: &Run, mut db: Db, session: &Session, turns: usize) -> Result<i32, Failure> {
-    // Whoever talks in it now holds the ledger that would be cut.
-    let _here = Lock::session(&run.places.home, session.id)?;
-    let (there, turns) = agent::behind(&db, session, turns)?;
-    let _there = match there.id == session.id {
-        true => None,
-        false => Some(Lock::session(&run.places.home, there.id)?),
+/// Takes turns back. A session that the gateway has open is asked there.
+pub(super) fn undo(
+    run: &CliContext,
+    db: Db,
+    session: &Session,
+    turns: usize,
+) -> Result<i32, Failure> {
+    let taken = match Lock::session(&run.places.home, session.id) {
+        Ok(here) => undone(run, db, session, turns, here)?,
+        Err(held) => match through::asked(run, held, session, Request::Undo { turns })? {
+            Done::Undone(taken) => taken,
+            other => return Err(through::strange(&other)),
+        },
     };
-    let taken = agent::undo(&mut db, &there, turns)?;
-    let session = &there;
     if run.json {
         return output::json::lines(&[json!({
-            "type": "undo", "name": session.name, "turns": taken.turns,
+            "type": "undo", "name": taken.session, "turns": taken.turns,
             "messages": taken.messages, "tokens": taken.tokens,
         })]);
     }
@@ -31,21 +35,43 @@ pub(super) fn undo(run: &Run, mut db: Db, session: &Session, turns: usize) -> Re
             "Taken back: {} messages, {} tokens. `npast sessions redo {}` puts them back.",
             count(taken.messages),
             count(taken.tokens),
-            harmless::line(&session.name),
+            harmless::line(&taken.session),
         ));
     }
     Ok(0)
 }
 
-/// Puts a branch back.
+/// Takes turns back in npast.db.
+fn undone(
+    run: &CliContext,
+    mut db: Db,
+    session: &Session,
+    turns: usize,
+    // Whoever talks in it now would hold the ledger that is cut.
+    _here: Lock,
+) -> Result<UndoneTurns, Failure> {
+    let (there, turns) = agent::behind(&db, session, turns)?;
+    let _there = match there.id == session.id {
+        true => None,
+        false => Some(Lock::session(&run.places.home, there.id)?),
+    };
+    Ok(agent::undo(&mut db, &there, turns)?)
+}
+
+/// Puts a branch back. A session that the gateway has open is asked there.
 pub(super) fn redo(
-    run: &Run,
+    run: &CliContext,
     mut db: Db,
     session: &Session,
     branch: Option<i64>,
 ) -> Result<i32, Failure> {
-    let _lock = Lock::session(&run.places.home, session.id)?;
-    let tokens = agent::redo(&mut db, session, branch)?;
+    let tokens = match Lock::session(&run.places.home, session.id) {
+        Ok(_lock) => agent::redo(&mut db, session, branch)?,
+        Err(held) => match through::asked(run, held, session, Request::Redo { branch })? {
+            Done::Redone { tokens } => tokens,
+            other => return Err(through::strange(&other)),
+        },
+    };
     if run.json {
         return output::json::lines(&[json!({
             "type": "redo", "name": session.name, "tokens": tokens,
@@ -60,7 +86,7 @@ pub(super) fn redo(
 /// Starts a session with what another one has. The other one may be in use: what is committed of it
 /// is taken.
 pub(super) fn fork(
-    run: &Run,
+    run: &CliContext,
     db: &Db,
     session: &Session,
     name: Option<&str>,
@@ -96,7 +122,7 @@ pub(super) fn fork(
 }
 
 /// What is stored of the common tokens is the child's too.
-fn hold(run: &Run, db: &Db, session: &Session, child: &Session) -> Result<(), Failure> {
+fn hold(run: &CliContext, db: &Db, session: &Session, child: &Session) -> Result<(), Failure> {
     if let Some(folder) = kv::open(&run.places.home, None)? {
         let decoded = child.forked.unwrap_or_default() - db.pending(child.id)?;
         folder.hold(&kv_owner(child.id), &db.ledger(session.id)?, decoded)?;
@@ -134,8 +160,10 @@ pub(super) fn lineage(db: &Db, session: &Session) -> Result<String, Failure> {
     while let Some(id) = here.parent {
         let whole = |name: &str| match here.forked {
             Some(tokens) => format!("  from {name}, {} tokens of it\n", count(tokens)),
-            None if here.made == Some(Made::Compressed) => format!("  from {name}, compressed\n"),
-            None => format!("  from {name}, rendered anew\n"),
+            None if here.made == Some(Continuation::Compressed) => {
+                format!("  from {name}, compressed\n")
+            }
+            None => format!("  from {name}, rendered again\n"),
         };
         // Parents are older than their children, so this ends.
         if id >= here.id {
@@ -147,11 +175,11 @@ pub(super) fn lineage(db: &Db, session: &Session) -> Result<String, Failure> {
                 text.push_str(&whole(&parent.name));
                 here = parent;
             }
-            Err(Error::NotFound(_)) => {
+            Err(DbError::NotFound(_)) => {
                 text.push_str(&whole("a session that is gone"));
                 break;
             }
-            Err(Error::Damaged { place, .. }) => {
+            Err(DbError::Damaged { place, .. }) => {
                 text.push_str(&whole(&format!("{place}, which is damaged")));
                 break;
             }
@@ -162,13 +190,13 @@ pub(super) fn lineage(db: &Db, session: &Session) -> Result<String, Failure> {
 }
 
 /// Draws the chain of sessions that this one is in: what it continues, itself, what continues it.
-pub(super) fn chain(run: &Run, db: &Db, session: &Session) -> Result<i32, Failure> {
+pub(super) fn chain(run: &CliContext, db: &Db, session: &Session) -> Result<i32, Failure> {
     let chain = db.lineage(session.id)?;
     if run.json {
         let line = |one: &Session| {
             json!({
                 "type": "lineage", "id": one.id.0, "name": one.name,
-                "made": one.made.map(Made::as_str), "model": one.model,
+                "made": one.made.map(Continuation::as_str), "model": one.model,
                 "asked": one.id == session.id, "successor": one.successor.map(|id| id.0),
             })
         };
@@ -178,14 +206,14 @@ pub(super) fn chain(run: &Run, db: &Db, session: &Session) -> Result<i32, Failur
     Ok(0)
 }
 
-/// A line for each session; the one that was asked for is marked.
+/// A line for each session; the one that the user named is marked.
 pub(super) fn chain_text(db: &Db, asked: &Session, chain: &[Session]) -> Result<String, Failure> {
     let mut text = String::new();
     for one in chain {
         let how = match one.made {
             _ if one.id == chain[0].id => "",
-            Some(Made::Compressed) => "compressed to ",
-            Some(Made::Rendered) => "rendered anew as ",
+            Some(Continuation::Compressed) => "compressed to ",
+            Some(Continuation::Rendered) => "rendered again as ",
             None => "",
         };
         let size = match (db.ledger(one.id), db.messages(one.id)) {

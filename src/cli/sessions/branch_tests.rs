@@ -4,16 +4,16 @@ use super::super::tests::{at, store};
 use super::super::{SessionsArgs, SessionsCommand};
 use super::*;
 use crate::ledger::Token;
-use crate::session::{Span, State};
+use crate::session::{MessageState, Span};
 
 /// A session "work" of two turns, four tokens each, after its head of two.
-fn talked(dir: &std::path::Path) -> Run {
+fn talked(dir: &std::path::Path) -> CliContext {
     let session = store(dir, "work");
     let run = at(dir);
     let mut db = Db::open(&run.places.db()).unwrap();
     let mut unit = db.begin(session.id).unwrap();
     // The messages of the sample have no tokens.
-    let nothing = crate::session::Cut {
+    let nothing = crate::session::CutPoint {
         after: None,
         at: 2,
         pending: 0,
@@ -29,7 +29,9 @@ fn talked(dir: &std::path::Path) -> Run {
     .enumerate()
     {
         let body = json!({"role": role, "content": words});
-        let id = unit.add_message(role, &body, State::Answered).unwrap();
+        let id = unit
+            .add_message(role, &body, MessageState::Answered)
+            .unwrap();
         let start = 2 + 2 * i;
         unit.append_tokens(start, &[Token(7), Token(8)]).unwrap();
         let end = start + 2;
@@ -40,7 +42,7 @@ fn talked(dir: &std::path::Path) -> Run {
     run
 }
 
-fn does(run: &Run, command: SessionsCommand) -> Result<i32, (i32, String)> {
+fn does(run: &CliContext, command: SessionsCommand) -> Result<i32, (i32, String)> {
     super::super::run(run, &SessionsArgs { command }).map_err(|f| (f.exit, f.message))
 }
 
@@ -66,7 +68,7 @@ fn fork(new: Option<&str>, at: Option<usize>) -> SessionsCommand {
     }
 }
 
-fn tokens(run: &Run, name: &str) -> usize {
+fn tokens(run: &CliContext, name: &str) -> usize {
     let db = Db::open(&run.places.db()).unwrap();
     let id = db.find(name).unwrap().unwrap().id;
     db.ledger(id).unwrap().len()

@@ -2,40 +2,41 @@
 
 use serde_json::json;
 
-use super::super::Run;
+use super::super::CliContext;
 use super::super::args::{CompressArgs, TalkArgs};
 use super::super::engine::Start;
 use super::super::error::Failure;
 use super::super::interrupt::Interrupt;
 use super::super::once::show;
-use super::super::output::{self, Output, Progress};
+use super::super::output::{self, EventOutput, ProgressLine};
 use crate::agent::Done;
 use crate::config::Settings;
 use crate::service::Request;
 use crate::session::Db;
 
 /// Runs the subcommand.
-pub fn run(run: &Run, args: &CompressArgs, settings: Settings) -> Result<i32, Failure> {
+pub fn run(run: &CliContext, args: &CompressArgs, settings: Settings) -> Result<i32, Failure> {
     let path = run.places.db();
     let db = match path.is_file() {
         true => Some(Db::open(&path)?),
         false => None,
     };
-    // One that does not exist would be started.
+    // Opening a session that does not exist would start it.
     drop(super::named(db, &args.name)?);
     let talk = TalkArgs {
         session: Some(args.name.clone()),
         script: args.script.clone(),
+        alone: args.alone,
         ..TalkArgs::default()
     };
     let mut start = Start::new(run, &talk, settings)?;
     let interrupt = Interrupt::listen();
-    let mut output = Output::new(run, interrupt.flag().clone());
-    let service = match &mut output {
-        Output::Text(text) => start.load(&interrupt, &mut text.progress)?,
-        Output::Json(_) => start.load(&interrupt, &mut Progress::here(false))?,
+    let mut output = EventOutput::new(run, interrupt.flag().clone());
+    let serving = match &mut output {
+        EventOutput::Text(text) => start.load(&interrupt, &mut text.progress)?,
+        EventOutput::Json(_) => start.load(&interrupt, &mut ProgressLine::here(false))?,
     };
-    let session = start.session(&service, "", false)?;
+    let session = start.session(&serving, "", false)?;
     output.session(&session);
     let request = Request::Compress {
         topic: args.topic.clone(),

@@ -1,15 +1,15 @@
-//! `npast sessions show`: what a session is and what was said, as far as it can be read.
+//! `npast sessions show`: the facts and messages of a session, as far as they can be read.
 
 use serde_json::{Value, json};
 
-use super::super::Run;
+use super::super::CliContext;
 use super::super::error::{FAILED, Failure};
 use super::super::output::{self, count};
 use super::branch;
-use crate::session::{Db, Found, Message, Salvage, SessionId, State};
+use crate::session::{Db, MessageState, Salvage, SalvagedMessage, SessionId, StoredMessage};
 
 /// Prints a session. The exit code is 1 where a part of it cannot be read: what was printed is not all.
-pub(super) fn run(run: &Run, db: &Db, id: SessionId, all: bool) -> Result<i32, Failure> {
+pub(super) fn run(run: &CliContext, db: &Db, id: SessionId, all: bool) -> Result<i32, Failure> {
     let found = db.salvage(id)?;
     match run.json {
         true => output::json::lines(&as_lines(db, id, &found, all)?)?,
@@ -35,9 +35,9 @@ pub(super) fn as_lines(
         .collect();
     for line in shown(db, id, found, all)? {
         lines.push(match line {
-            Line::Message(message) => as_json(&message.message),
-            Line::Branch(title) => title.json,
-            Line::OfBranch(message) => {
+            ShownItem::Message(message) => as_json(&message.message),
+            ShownItem::Branch(title) => title.json,
+            ShownItem::OfBranch(message) => {
                 let mut line = as_json(&message.message);
                 line["branch"] = json!(message.branch.map(|b| b.0));
                 line
@@ -85,18 +85,18 @@ pub(super) fn as_text(
     }
     for line in shown(db, id, found, all)? {
         text.push_str(&match line {
-            Line::Message(message) | Line::OfBranch(message) => said(&message.message),
-            Line::Branch(title) => title.text,
+            ShownItem::Message(message) | ShownItem::OfBranch(message) => said(&message.message),
+            ShownItem::Branch(title) => title.text,
         });
     }
     Ok(text)
 }
 
 /// What is printed, in order.
-enum Line<'a> {
-    Message(&'a Found),
+enum ShownItem<'a> {
+    Message(&'a SalvagedMessage),
     Branch(Title),
-    OfBranch(&'a Found),
+    OfBranch(&'a SalvagedMessage),
 }
 
 /// What stands above a branch's messages.
@@ -112,22 +112,22 @@ fn shown<'a>(
     id: SessionId,
     found: &'a Salvage,
     all: bool,
-) -> Result<Vec<Line<'a>>, Failure> {
+) -> Result<Vec<ShownItem<'a>>, Failure> {
     let whole = found.missing.is_empty();
     let branches = match db.branches(id) {
         Ok(branches) => branches,
         Err(error) if whole => return Err(error.into()),
         Err(_) => Vec::new(),
     };
-    let known = |m: &Found| branches.iter().any(|b| Some(b.id) == m.branch);
-    let mut lines: Vec<Line<'_>> = found
+    let known = |m: &SalvagedMessage| branches.iter().any(|b| Some(b.id) == m.branch);
+    let mut lines: Vec<ShownItem<'_>> = found
         .messages
         .iter()
         .filter(|m| m.branch.is_none())
-        .map(Line::Message)
+        .map(ShownItem::Message)
         .collect();
     for branch in branches.iter().filter(|_| all) {
-        lines.push(Line::Branch(Title {
+        lines.push(ShownItem::Branch(Title {
             json: branch::as_json(branch),
             text: branch::title(branch),
         }));
@@ -135,17 +135,17 @@ fn shown<'a>(
             .messages
             .iter()
             .filter(|m| m.branch == Some(branch.id));
-        lines.extend(of.map(Line::OfBranch));
+        lines.extend(of.map(ShownItem::OfBranch));
     }
     let lost = found
         .messages
         .iter()
         .filter(|m| m.branch.is_some() && !known(m));
-    lines.extend(lost.map(Line::OfBranch));
+    lines.extend(lost.map(ShownItem::OfBranch));
     Ok(lines)
 }
 
-pub(super) fn as_json(message: &Message) -> Value {
+pub(super) fn as_json(message: &StoredMessage) -> Value {
     json!({
         "seq": message.seq, "role": message.role, "message": message.body,
         "state": message.state.as_str(), "finish": message.finish.map(|f| f.as_str()),
@@ -154,9 +154,9 @@ pub(super) fn as_json(message: &Message) -> Value {
     })
 }
 
-pub(super) fn said(message: &Message) -> String {
+pub(super) fn said(message: &StoredMessage) -> String {
     let mut notes = Vec::new();
-    if message.state == State::Open {
+    if message.state == MessageState::Open {
         notes.push("not answered yet".to_owned());
     }
     if let Some(finish) = message.finish.filter(|f| f.as_str() != "stop") {

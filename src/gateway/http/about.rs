@@ -6,8 +6,9 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::answer;
+use super::metrics::idle;
 use super::state::Gateway;
-use crate::gateway::wire::{Api, Kind, Refusal};
+use crate::gateway::wire::{Api, RefusalKind, RequestRefusal};
 
 /// `GET /health`.
 pub async fn health() -> Response {
@@ -34,8 +35,8 @@ pub async fn one_model(State(gateway): State<Gateway>, Path(name): Path<String>)
     if model["id"] == name {
         return answer::ok(&model);
     }
-    let refusal = Refusal::new(
-        Kind::NotFound,
+    let refusal = RequestRefusal::new(
+        RefusalKind::NotFound,
         format!("this server has one model, {}", gateway.model()),
     );
     answer::refused(Api::Own, &refusal)
@@ -90,11 +91,17 @@ pub async fn props(State(gateway): State<Gateway>) -> Response {
     }))
 }
 
+/// `GET /openapi.json`.
+pub async fn document(State(gateway): State<Gateway>) -> Response {
+    answer::typed(StatusCode::OK, "application/json", gateway.document())
+}
+
 /// `GET /metrics`.
 pub async fn metrics(State(gateway): State<Gateway>) -> Response {
     let service = gateway.service();
     let text = gateway
         .metrics()
         .text(service.waiting(), service.sessions().len());
+    let text = text + &idle(&service.idle_sums());
     answer::typed(StatusCode::OK, "text/plain; version=0.0.4", text)
 }

@@ -8,8 +8,8 @@ use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
 
-use super::token::Token;
-use crate::gateway::wire::{Kind, Refusal};
+use super::token::AccessToken;
+use crate::gateway::wire::{RefusalKind, RequestRefusal};
 
 /// Who calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Caller {
 #[derive(Clone, Debug)]
 pub struct Access {
     /// The token of the data folder.
-    pub token: Token,
+    pub token: AccessToken,
     /// Whether every caller must show it. npast's own sessions want it always: who can read them, or
     /// have tools run in them, is somebody that can read the data folder.
     pub required: bool,
@@ -34,22 +34,27 @@ pub struct Access {
     pub origins: Vec<String>,
 }
 
+/// Whether a path tells nothing: nobody is asked for a token there, and nobody is counted.
+pub fn asks_nobody(path: &str) -> bool {
+    matches!(path, "/" | "/health" | "/v1/health")
+}
+
 impl Access {
     /// Whether a request may go on.
     ///
     /// # Errors
     /// The refusal, before anything of the body is read.
-    pub fn check(&self, request: &Parts) -> Result<Caller, Refusal> {
+    pub fn check(&self, request: &Parts) -> Result<Caller, RequestRefusal> {
         self.host(request)?;
         self.origin(&request.headers)?;
         self.token(request)
     }
 
-    fn host(&self, request: &Parts) -> Result<(), Refusal> {
+    fn host(&self, request: &Parts) -> Result<(), RequestRefusal> {
         let forbidden = |given: &str| {
             let given: String = given.chars().take(80).collect();
-            Refusal::new(
-                Kind::Forbidden,
+            RequestRefusal::new(
+                RefusalKind::Forbidden,
                 format!(
                     "this server is not called {given:?}; call it by its address, or start it with \
                      --host and that name"
@@ -60,8 +65,8 @@ impl Access {
         let named = header.map(|value| value.to_str().unwrap_or_default());
         let in_line = request.uri.authority().map(Authority::as_str);
         if named.is_none() && in_line.is_none() {
-            return Err(Refusal::new(
-                Kind::Invalid,
+            return Err(RequestRefusal::new(
+                RefusalKind::Invalid,
                 "the request has no Host header",
             ));
         }
@@ -87,14 +92,14 @@ impl Access {
         }
     }
 
-    fn origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn origin(&self, headers: &HeaderMap) -> Result<(), RequestRefusal> {
         let text = |name: header::HeaderName| {
             let value = headers.get(name)?;
             Some(value.to_str().unwrap_or("?"))
         };
         let forbidden = |what: String| {
-            Refusal::new(
-                Kind::Forbidden,
+            RequestRefusal::new(
+                RefusalKind::Forbidden,
                 format!("{what} may not call this server; --allow-origin lets it"),
             )
         };
@@ -123,7 +128,7 @@ impl Access {
     }
 
     /// `Authorization: Bearer`, or Anthropic's `x-api-key`. `/health` tells nothing and asks nobody.
-    fn token(&self, request: &Parts) -> Result<Caller, Refusal> {
+    fn token(&self, request: &Parts) -> Result<Caller, RequestRefusal> {
         let text = |name: &str| request.headers.get(name)?.to_str().ok();
         let bearer = text("authorization").and_then(|value| {
             let (scheme, token) = value.split_once(' ')?;
@@ -137,8 +142,10 @@ impl Access {
         };
         let path = request.uri.path();
         let asked = match path {
-            "/" | "/health" | "/v1/health" => false,
-            _ => self.required || path.starts_with("/v1/sessions"),
+            path if asks_nobody(path) => false,
+            _ => {
+                self.required || path.starts_with("/v1/sessions") || path.starts_with("/v1/streams")
+            }
         };
         if caller.trusted || !asked {
             return Ok(caller);
@@ -149,8 +156,8 @@ impl Access {
             }
             false => "this is not the token of this server",
         };
-        Err(Refusal::new(
-            Kind::Token,
+        Err(RequestRefusal::new(
+            RefusalKind::Token,
             format!("{what}; it is in the file `token` of its data folder"),
         ))
     }
@@ -165,7 +172,7 @@ mod tests {
     fn access() -> Access {
         let dir = tempfile::tempdir().unwrap();
         Access {
-            token: Token::of(dir.path()).unwrap(),
+            token: AccessToken::of(dir.path()).unwrap(),
             required: false,
             beyond: false,
             hosts: Vec::new(),
@@ -219,7 +226,10 @@ mod tests {
         }
         assert_eq!(status(&local, &[]), 400);
         let absolute = parts("http://evil.example/v1/models", &[("host", "localhost")]);
-        assert_eq!(local.check(&absolute).unwrap_err().kind, Kind::Forbidden);
+        assert_eq!(
+            local.check(&absolute).unwrap_err().kind,
+            RefusalKind::Forbidden
+        );
     }
 
     #[test]
@@ -288,8 +298,11 @@ mod tests {
         let trusted = |trusted| Ok(Caller { trusted });
         assert_eq!(call("/v1/chat/completions", &placeholder), trusted(false));
         assert_eq!(call("/v1/chat/completions", &shown), trusted(true));
-        assert_eq!(call("/v1/sessions", &placeholder), Err(Kind::Token));
-        assert_eq!(call("/v1/sessions/work", &placeholder), Err(Kind::Token));
+        assert_eq!(call("/v1/sessions", &placeholder), Err(RefusalKind::Token));
+        assert_eq!(
+            call("/v1/sessions/work", &placeholder),
+            Err(RefusalKind::Token)
+        );
         assert_eq!(call("/v1/sessions/work", &shown), trusted(true));
     }
 }

@@ -5,7 +5,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::Value;
 
-use crate::gateway::wire::{Api, Kind, Refusal};
+use crate::gateway::wire::{Api, RefusalKind, RequestRefusal};
 
 /// JSON with a status.
 pub fn json(status: StatusCode, value: &Value) -> Response {
@@ -27,20 +27,23 @@ pub fn typed(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> R
 }
 
 /// A refusal, as the API of its path has it.
-pub fn refused(api: Api, refusal: &Refusal) -> Response {
+pub fn refused(api: Api, refusal: &RequestRefusal) -> Response {
     let status = StatusCode::from_u16(refusal.kind.status());
     let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, &refusal.body(api));
     let headers = response.headers_mut();
     match refusal.kind {
-        Kind::Token => {
+        RefusalKind::Token => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        Kind::Busy => {
+        RefusalKind::Often(seconds) => {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        RefusalKind::Busy => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
         // What is left of the body is not worth reading.
-        Kind::TooLarge | Kind::Slow => {
+        RefusalKind::TooLarge | RefusalKind::Slow => {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}

@@ -5,54 +5,88 @@ use std::time::Duration;
 use axum::body::Body;
 use serde_json::Value;
 
-use crate::gateway::wire::{Kind, Refusal};
+use crate::gateway::wire::{RefusalKind, RequestRefusal};
 
-/// For a whole body.
-const TIME: Duration = Duration::from_secs(60);
+/// What a body may be, and how long it may take.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// Most bytes.
+    pub bytes: usize,
+    /// Between two pieces.
+    pub pause: Duration,
+    /// For all of it.
+    pub whole: Duration,
+}
+
+impl Default for BodyLimits {
+    /// A history of a million tokens has less than 32 MiB.
+    fn default() -> BodyLimits {
+        BodyLimits {
+            bytes: 32 << 20,
+            pause: Duration::from_secs(15),
+            whole: Duration::from_secs(60),
+        }
+    }
+}
 
 /// Reads a body as JSON; an empty one is an empty object.
 ///
 /// # Errors
-/// Larger than `most` bytes, too slow, not UTF-8, not JSON.
-pub async fn json(body: Body, most: usize) -> Result<Value, Refusal> {
-    let read = tokio::time::timeout(TIME, axum::body::to_bytes(body, most));
+/// Too large, too slow, not UTF-8, not JSON.
+pub async fn json(body: Body, limits: BodyLimits) -> Result<Value, RequestRefusal> {
+    let read = axum::body::to_bytes(body, limits.bytes);
+    let read = tokio::time::timeout(limits.whole, read);
     let bytes = match read.await {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(error)) => return Err(unread(&error, most)),
+        Ok(Err(error)) => return Err(unread(&error, limits.bytes)),
         Err(_) => {
-            return Err(Refusal::new(
-                Kind::Slow,
-                format!("the body did not come within {} seconds", TIME.as_secs()),
+            return Err(RequestRefusal::new(
+                RefusalKind::Slow,
+                format!(
+                    "the body did not come within {} seconds",
+                    limits.whole.as_secs()
+                ),
             ));
         }
     };
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Object(serde_json::Map::new()));
     }
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|error| Refusal::new(Kind::Invalid, format!("the body is not UTF-8: {error}")))?;
-    serde_json::from_str(text)
-        .map_err(|error| Refusal::new(Kind::Invalid, format!("the body is not JSON: {error}")))
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        RequestRefusal::new(
+            RefusalKind::Invalid,
+            format!("the body is not UTF-8: {error}"),
+        )
+    })?;
+    serde_json::from_str(text).map_err(|error| {
+        RequestRefusal::new(
+            RefusalKind::Invalid,
+            format!("the body is not JSON: {error}"),
+        )
+    })
 }
 
-fn unread(error: &axum::Error, most: usize) -> Refusal {
+fn unread(error: &axum::Error, most: usize) -> RequestRefusal {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
         if error.is::<tower_http::timeout::TimeoutError>() {
-            return Refusal::new(Kind::Slow, "nothing of the body came for too long");
+            return RequestRefusal::new(RefusalKind::Slow, "nothing of the body came for too long");
         }
         if error.to_string().contains("length limit exceeded") {
             return too_large(most);
         }
         cause = error.source();
     }
-    Refusal::new(Kind::Invalid, format!("the body cannot be read: {error}"))
+    RequestRefusal::new(
+        RefusalKind::Invalid,
+        format!("the body cannot be read: {error}"),
+    )
 }
 
 /// The refusal of a body that is larger than `most` bytes.
-pub fn too_large(most: usize) -> Refusal {
-    Refusal::new(
-        Kind::TooLarge,
+pub fn too_large(most: usize) -> RequestRefusal {
+    RequestRefusal::new(
+        RefusalKind::TooLarge,
         format!(
             "the body is larger than the {} MiB that this server takes",
             most >> 20

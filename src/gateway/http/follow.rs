@@ -2,66 +2,30 @@
 //! from, else the one that the service finds by its history. There the history is followed, and its last
 //! message answered.
 
-use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 
 use super::state::{Gateway, session_in};
-use super::work::Work;
-use crate::agent::{AgentError, History, NewSession, Open, TurnOptions};
-use crate::chat::Message;
-use crate::chat::pins::Rules;
-use crate::chat::wish::{Calls, Wish};
-use crate::gateway::wire::{Ask, Format, Keys, Kind, Refusal};
-use crate::service::{OpenSession, Opening, Request};
-use crate::session::{self, SessionId};
-
-/// Responses whose places are remembered.
-const RESPONSES: usize = 4096;
-
-/// In which session a response is, and how many messages that had after it. After a restart a response is gone on from at the
-/// end of its session.
-#[derive(Debug, Default)]
-pub struct Responses {
-    places: Mutex<Places>,
-}
-
-#[derive(Debug, Default)]
-struct Places {
-    by_id: HashMap<String, (i64, usize)>,
-    /// The oldest first.
-    order: VecDeque<String>,
-}
-
-impl Responses {
-    fn get(&self, id: &str) -> Option<(i64, usize)> {
-        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.by_id.get(id).copied()
-    }
-
-    /// A response ended when its session had so many messages.
-    pub fn learn(&self, id: String, session: i64, messages: usize) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.order.push_back(id.clone());
-        places.by_id.insert(id, (session, messages));
-        while places.order.len() > RESPONSES {
-            if let Some(oldest) = places.order.pop_front() {
-                places.by_id.remove(&oldest);
-            }
-        }
-    }
-}
+use super::work::RunningRequest;
+use crate::agent::{
+    Behind, ClientHistory, Names, NewSession, RawPrompt, TurnOptions, WhichSession,
+};
+use crate::chat::pins::PinRules;
+use crate::chat::wish::{Calls, ReplyWish};
+use crate::gateway::wire::{Ask, Format, RefusalKind, RequestRefusal, SessionKeys};
+use crate::service::{Beside, Completion, OpenSession, Request, SessionOpening};
+use crate::session::SessionId;
 
 /// Finds the session of a request and asks for a reply there. Blocks.
 ///
 /// # Errors
 /// A refusal; nothing was changed then.
-pub fn begin(gateway: &Gateway, ask: Ask) -> Result<Work, Refusal> {
+pub fn begin(gateway: &Gateway, ask: Ask) -> Result<RunningRequest, RequestRefusal> {
     let options = options(gateway, &ask);
     let (keys, seed) = (ask.keys, ask.sampling.seed);
-    let mut history = History {
+    let history = ClientHistory {
         system: ask.system,
         tools: ask.tools,
         messages: ask.messages,
@@ -71,103 +35,154 @@ pub fn begin(gateway: &Gateway, ask: Ask) -> Result<Work, Refusal> {
         seed,
         ..NewSession::default()
     };
-    let session = match (&keys.previous, &keys.name) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let rules = PinRules::all();
+    let (session, request) = match (&keys.previous, &keys.name) {
         (Some(id), _) => {
-            let name = before(gateway, id, &mut history)?;
-            named(gateway, name, &history, new)?
+            let (name, from) = before(gateway, id)?;
+            let session = opened(gateway, name, new)?;
+            let request = Request::GoOn {
+                from,
+                history,
+                rules,
+                options,
+            };
+            (session, request)
         }
-        (None, Some(name)) => named(gateway, name.clone(), &history, new)?,
+        (None, Some(name)) => {
+            let session = named(gateway, name.clone(), &history, new)?;
+            (session, follow(history, rules, options))
+        }
         (None, None) => {
             let names = names(&keys, &history);
             let script = gateway.settings().script.clone();
             let service = gateway.service();
-            service.open_of(&history, &names, Rules::all(), new, script)?
+            let beside = Beside {
+                history,
+                options,
+                most: ask.max_tokens,
+                new,
+                script,
+            };
+            // A response that is to be gone on from has a session; and only a session tells how likely its
+            // tokens were.
+            let asked = match keys.store || beside.options.odds.is_some() {
+                true => Err(Box::new(beside)),
+                false => {
+                    let (own, others) = (&names.0, &names.1);
+                    service.beside(beside, Names { own, others }, &stop)?
+                }
+            };
+            let Beside {
+                history,
+                options,
+                new,
+                script,
+                ..
+            } = match asked {
+                Ok(events) => return Ok(RunningRequest::alone(events, stop)),
+                Err(asked) => *asked,
+            };
+            let session = service.open_of(&history, &names.0, rules, new, script)?;
+            (session, follow(history, rules, options))
         }
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let request = Request::Follow {
-        history,
-        rules: Rules::all(),
-        options,
-    };
     let events = session.ask_until(request, &stop)?;
-    Ok(Work::new(session, events, stop))
+    Ok(RunningRequest::new(session, events, stop))
+}
+
+fn follow(history: ClientHistory, rules: PinRules, options: TurnOptions) -> Request {
+    Request::Follow {
+        history,
+        rules,
+        options,
+    }
+}
+
+/// Has the model go on with a prompt, for no session.
+///
+/// # Errors
+/// When it cannot begin.
+pub fn complete(
+    gateway: &Gateway,
+    ask: Ask,
+    prompt: RawPrompt,
+) -> Result<RunningRequest, RequestRefusal> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let completion = Completion {
+        prompt,
+        options: options(gateway, &ask),
+        seed: ask.sampling.seed,
+        script: gateway.settings().script.clone(),
+    };
+    let events = gateway.service().complete(completion, &stop)?;
+    Ok(RunningRequest::alone(events, stop))
 }
 
 /// By what the client calls its conversation. Title requests share such a name with the conversation
 /// that they belong to, so it names one conversation with tools and one without, of each agent. Claude
 /// Code's agents beside have tools and the same name too: its conversations are found by what they say.
-fn names(keys: &Keys, history: &History) -> Vec<String> {
-    let kind = match history.tools {
-        Some(_) => "tools",
-        None => "plain",
-    };
+/// The second list has the names of the conversation of the other kind.
+fn names(keys: &SessionKeys, history: &ClientHistory) -> (Vec<String>, Vec<String>) {
     let agent = keys.agent.as_deref().unwrap_or_default();
-    let named = keys.conversation.iter();
-    let named = named.filter(|name| !name.starts_with("user_id:"));
-    named.map(|name| format!("{kind}/{agent}/{name}")).collect()
+    let all = |kind: &str| {
+        let named = keys.conversation.iter();
+        let named = named.filter(|name| !name.starts_with("user_id:"));
+        named.map(|name| format!("{kind}/{agent}/{name}")).collect()
+    };
+    match history.tools {
+        Some(_) => (all("tools"), all("plain")),
+        None => (all("plain"), all("tools")),
+    }
 }
 
 fn named(
     gateway: &Gateway,
     name: String,
-    history: &History,
+    history: &ClientHistory,
     new: NewSession,
-) -> Result<OpenSession, Refusal> {
-    let service = gateway.service();
-    let session = service.open(Opening {
-        open: Open::Named(name),
-        new: NewSession {
-            system: history.system.clone(),
-            tools: history.tools.clone(),
-            ..new
-        },
+) -> Result<OpenSession, RequestRefusal> {
+    let new = NewSession {
+        system: history.system.clone(),
+        tools: history.tools.clone(),
+        ..new
+    };
+    let session = opened(gateway, name, new)?;
+    let engine = gateway.service().engine();
+    engine.belongs(&session.info(), history, &[])?;
+    Ok(session)
+}
+
+/// A session that is stored.
+fn opened(gateway: &Gateway, name: String, new: NewSession) -> Result<OpenSession, RequestRefusal> {
+    let session = gateway.service().open(SessionOpening {
+        open: WhichSession::Named(name),
+        new,
         agent: false,
         attended: false,
         script: gateway.settings().script.clone(),
     })?;
-    service.engine().belongs(&session.info(), history, &[])?;
     Ok(session)
 }
 
-/// The history of a request that goes on from a response: what its session had then, and behind it what
-/// the request brings. The session's name.
-fn before(gateway: &Gateway, id: &str, history: &mut History) -> Result<String, Refusal> {
-    let unknown = || Refusal {
+/// Where a response stands, and the name of its session.
+fn before(gateway: &Gateway, id: &str) -> Result<(String, Behind), RequestRefusal> {
+    let unknown = || RequestRefusal {
         param: Some("previous_response_id".into()),
-        ..Refusal::new(Kind::NotFound, "no response of this id is stored here")
+        ..RequestRefusal::new(
+            RefusalKind::NotFound,
+            "no response of this id is stored here",
+        )
     };
     let known = gateway.responses().get(id);
-    let named = || id.strip_prefix("resp_").and_then(session_in);
-    let session = known.map(|(session, _)| session).or_else(named);
-    let db = gateway.db()?;
-    let row = session.and_then(|id| db.get(SessionId(id)).ok());
-    let row = row.ok_or_else(unknown)?;
-    let stored = db.messages(row.id).map_err(failed)?;
-    let had = known.map_or(stored.len(), |(_, messages)| messages);
-    let mut messages = Vec::with_capacity(had + history.messages.len());
-    for message in stored.into_iter().take(had) {
-        let message = Message::from_json(&message.body).map_err(AgentError::from)?;
-        // What npast told the model itself is no part of what the client said.
-        if !message.note {
-            messages.push(message);
-        }
-    }
-    messages.append(&mut history.messages);
-    history.messages = messages;
-    if history.system.is_none() {
-        history.system = row.system;
-    }
-    if history.tools.is_none() {
-        history.tools = row.tools;
-    }
-    Ok(row.name)
-}
-
-/// How many messages a session has.
-pub fn messages(gateway: &Gateway, session: i64) -> Option<usize> {
-    let db = gateway.db().ok()?;
-    Some(db.messages(SessionId(session)).ok()?.len())
+    let named = || {
+        let session = id.strip_prefix("resp_").and_then(session_in)?;
+        let messages = None;
+        Some(Behind { session, messages })
+    };
+    let at = known.or_else(named).ok_or_else(unknown)?;
+    let row = gateway.db()?.get(SessionId(at.session));
+    Ok((row.map_err(|_| unknown())?.name, at))
 }
 
 /// How the turn runs.
@@ -185,7 +200,8 @@ fn options(gateway: &Gateway, ask: &Ask) -> TurnOptions {
         (own, asked) => asked.or(own),
     };
     options.stop.extend(ask.stop.iter().cloned());
-    options.wish = Wish {
+    options.odds = ask.odds;
+    options.wish = ReplyWish {
         calls: match ask.tools {
             Some(_) => ask.choice.clone(),
             None => Calls::Auto,
@@ -198,8 +214,4 @@ fn options(gateway: &Gateway, ask: &Ask) -> TurnOptions {
         },
     };
     options
-}
-
-fn failed(error: session::Error) -> Refusal {
-    AgentError::from(error).into()
 }

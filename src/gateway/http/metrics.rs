@@ -1,9 +1,11 @@
 //! What a server counts, as Prometheus reads it. Names of llama.cpp's server where it has one.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::agent::Receipt;
+use crate::service::IdleSum;
 
 /// Counters since the start. They are read one by one: a sum may be a request ahead of another.
 #[derive(Debug, Default)]
@@ -36,9 +38,9 @@ pub struct Metrics {
 
 /// A reply that is being made, until it is dropped.
 #[derive(Debug)]
-pub struct Running(std::sync::Arc<Metrics>);
+pub struct ReplyGuard(std::sync::Arc<Metrics>);
 
-impl Drop for Running {
+impl Drop for ReplyGuard {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::Relaxed);
     }
@@ -56,10 +58,10 @@ impl Metrics {
     }
 
     /// A reply begins.
-    pub fn begin(self: &std::sync::Arc<Metrics>) -> Running {
+    pub fn begin(self: &std::sync::Arc<Metrics>) -> ReplyGuard {
         add(&self.replies, 1);
         self.running.fetch_add(1, Ordering::Relaxed);
-        Running(self.clone())
+        ReplyGuard(self.clone())
     }
 
     /// A client went away before the end of its reply.
@@ -182,11 +184,64 @@ impl Metrics {
     }
 }
 
+/// What was done while nobody waited, as Prometheus reads it: each work by its name.
+pub fn idle(sums: &BTreeMap<String, IdleSum>) -> String {
+    type Of = fn(&IdleSum) -> u64;
+    let counters: [(&str, &str, Of); 4] = [
+        ("npast_idle_jobs_total", "Work done in idle time.", |s| {
+            s.jobs
+        }),
+        (
+            "npast_idle_tokens_evaluated_total",
+            "Tokens that idle work evaluated.",
+            |s| s.evaluated,
+        ),
+        (
+            "npast_idle_tokens_generated_total",
+            "Tokens that idle work sampled.",
+            |s| s.generated,
+        ),
+        (
+            "npast_idle_milliseconds_total",
+            "Milliseconds of idle work.",
+            |s| s.ms,
+        ),
+    ];
+    let mut text = String::new();
+    for (name, help, of) in counters {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
+        for (job, sum) in sums {
+            let _ = writeln!(text, "{name}{{job=\"{job}\"}} {}", of(sum));
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
+
+    #[test]
+    fn idle_work_is_counted_by_its_name() {
+        let sum = IdleSum {
+            jobs: 2,
+            evaluated: 70,
+            generated: 11,
+            bytes: 0,
+            ms: 40,
+        };
+        let text = idle(&BTreeMap::from([("title".to_owned(), sum)]));
+        for line in [
+            "npast_idle_jobs_total{job=\"title\"} 2",
+            "npast_idle_tokens_evaluated_total{job=\"title\"} 70",
+            "npast_idle_tokens_generated_total{job=\"title\"} 11",
+            "npast_idle_milliseconds_total{job=\"title\"} 40",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in {text}");
+        }
+    }
 
     #[test]
     fn counters_are_written_as_prometheus_reads_them() {

@@ -1,81 +1,67 @@
 //! HTTP: paths, who may call, connections.
 //!
-//! - `access`: token, Host and Origin; `token`: the file.
+//! - `access`: token, Host and Origin; `token`: the file; `rate`: how often.
 //! - `serve`: connections and their end; `body`: what is read of one; `answer`: what is sent.
-//! - `state`: what all requests share; `metrics`: what is counted.
+//! - `state`: what all requests share; `metrics`: what is counted; `responses`: where each is.
 //! - `reply`: the four APIs; `follow`: which session; `work`: a request that runs; `parts`: its
-//!   events; `sse`: as a stream.
+//!   events; `sse`: as a stream; `streams`: those that can be taken up again.
 //! - `about`, `tokens`: what a client asks besides; `sessions`: npast's own paths.
+//! - `routes`: the table of paths; `document`: what it says to programs (OpenAPI).
 
 mod about;
 mod access;
 mod answer;
 mod body;
+mod document;
 mod follow;
 mod metrics;
 mod parts;
+mod rate;
 mod reply;
+mod responses;
+mod routes;
 mod serve;
 mod sessions;
 mod sse;
 mod state;
+mod streams;
 mod token;
 mod tokens;
 mod work;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
 pub use access::{Access, Caller};
-pub use serve::{Limits, serve};
-pub use state::{Gateway, Settings};
-pub use token::{Token, TokenError};
+pub use body::BodyLimits;
+pub use serve::{Peer, ServerLimits, serve};
+pub use state::{Gateway, GatewaySettings};
+pub use token::{AccessToken, TokenError};
 
-use crate::gateway::wire::{Api, Kind, Refusal};
-
-/// Between two pieces of a body.
-const BODY_PAUSE: Duration = Duration::from_secs(15);
+use crate::gateway::wire::{Api, RefusalKind, RequestRefusal};
 
 /// Every path of a server.
 pub fn router(gateway: Gateway) -> Router {
-    let mut router = Router::new()
-        .route("/", get(reply::nothing))
-        .route("/health", get(about::health))
-        .route("/v1/health", get(about::health))
-        .route("/props", get(about::props))
-        .route("/metrics", get(about::metrics))
-        .route("/v1/sessions", get(sessions::list).post(sessions::create))
-        .route("/v1/sessions/search", get(sessions::search))
-        .route("/v1/sessions/{name}", get(sessions::show))
-        .route("/v1/sessions/{name}/why", get(sessions::why))
-        .route("/v1/sessions/{name}/requests", post(sessions::ask))
-        .route("/v1/sessions/{name}/events", get(sessions::watch));
-    // Clients differ in whether `/v1` is part of the address that they are given.
-    for at in ["", "/v1"] {
-        router = router
-            .route(&format!("{at}/models"), get(about::models))
-            .route(&format!("{at}/models/{{name}}"), get(about::one_model))
-            .route(&format!("{at}/tokenize"), post(tokens::tokenize))
-            .route(&format!("{at}/detokenize"), post(tokens::detokenize))
-            .route(&format!("{at}/chat/completions"), post(reply::chat))
-            .route(&format!("{at}/responses"), post(reply::responses))
-            .route(&format!("{at}/messages"), post(reply::messages))
-            .route(&format!("{at}/messages/count_tokens"), post(tokens::count))
-            .route(&format!("{at}/completions"), post(reply::completions));
+    gateway.set_document(|| serde_json::json!(document::document()).to_string());
+    let mut router = Router::new();
+    for route in routes::all() {
+        if let Some(bare) = route.path.strip_prefix("/v1").filter(|_| route.bare) {
+            router = router.route(bare, route.serves.clone());
+        }
+        router = router.route(route.path, route.serves);
     }
     let router = router
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(RequestBodyTimeoutLayer::new(BODY_PAUSE))
+        .layer(RequestBodyTimeoutLayer::new(gateway.settings().body.pause))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(gateway.clone(), admitted));
     let origins = &gateway.settings().access.origins;
@@ -89,11 +75,25 @@ pub fn router(gateway: Gateway) -> Router {
         .with_state(gateway)
 }
 
+/// What a server that is ending answers.
+pub fn ending() -> Router {
+    Router::new().fallback(|request: Request| async move {
+        let api = Api::of(request.uri().path());
+        let refusal = RequestRefusal::new(
+            RefusalKind::Busy,
+            "this server is ending; ask again in a moment",
+        );
+        let mut response = answer::refused(api, &refusal);
+        answer::set(&mut response, "connection", "close");
+        response
+    })
+}
+
 /// For pages that may call: what a browser asks before it lets them.
 fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
 }
 
@@ -107,12 +107,44 @@ async fn admitted(State(gateway): State<Gateway>, request: Request, next: Next) 
     };
     let length = parts.headers.get("content-length");
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let most = gateway.settings().body;
+    let most = gateway.settings().body.bytes;
     if length.is_some_and(|length| length > most as u64) {
         return answer::refused(api, &body::too_large(most));
     }
+    if let (Some(rates), Some(Peer(peer))) = (gateway.rates(), parts.extensions.get::<Peer>())
+        && !access::asks_nobody(parts.uri.path())
+        && let Err(wait) = rates.take(peer.ip(), Instant::now())
+    {
+        return answer::refused(api, &too_often(wait));
+    }
     parts.extensions.insert(caller);
-    next.run(Request::from_parts(parts, body)).await
+    let response = next.run(Request::from_parts(parts, body)).await;
+    match unread(&response) {
+        true => {
+            let refusal = RequestRefusal::new(
+                RefusalKind::Invalid,
+                "the address of the request cannot be read",
+            );
+            answer::refused(api, &refusal)
+        }
+        false => response,
+    }
+}
+
+/// Whether axum refused a path or what is behind its `?`, in words of its own.
+fn unread(response: &Response) -> bool {
+    let kind = response.headers().get("content-type");
+    let text = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    response.status() == StatusCode::BAD_REQUEST && text
+}
+
+/// The refusal of a caller that is to wait.
+fn too_often(wait: Duration) -> RequestRefusal {
+    let seconds = wait.as_secs() + 1;
+    RequestRefusal::new(
+        RefusalKind::Often(seconds),
+        format!("too many requests came from this address; try again in {seconds} s"),
+    )
 }
 
 /// Counts, and names the request, as both SDKs look for it.
@@ -131,18 +163,21 @@ async fn counted(State(gateway): State<Gateway>, request: Request, next: Next) -
 
 async fn no_such_path(request: Request) -> Response {
     let api = Api::of(request.uri().path());
-    let refusal = Refusal::new(Kind::NotFound, "this server has no such path");
+    let refusal = RequestRefusal::new(RefusalKind::NotFound, "this server has no such path");
     answer::refused(api, &refusal)
 }
 
 async fn no_such_method(request: Request) -> Response {
     let api = Api::of(request.uri().path());
-    let refusal = Refusal::new(Kind::Method, "this path has no such method");
+    let refusal = RequestRefusal::new(RefusalKind::Method, "this path has no such method");
     answer::refused(api, &refusal)
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    let refusal = Refusal::new(Kind::Broken, "the request failed in an unexpected way");
+    let refusal = RequestRefusal::new(
+        RefusalKind::Broken,
+        "the request failed in an unexpected way",
+    );
     let mut response = answer::refused(Api::Own, &refusal);
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     response

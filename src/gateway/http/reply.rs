@@ -3,77 +3,104 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::access::Caller;
-use super::parts::{Parts, Said};
-use super::sse::{self, Pump};
+use super::parts::{PartReader, ReplyNews};
+use super::sse::{self, Pump, Target};
 use super::state::Gateway;
-use super::work::Work;
+use super::work::RunningRequest;
 use super::{answer, body, follow};
-use crate::agent::{Event, Receipt};
+use crate::agent::{Event, RawPrompt, Receipt};
 use crate::gateway::wire::{
-    Api, Ask, Kind, Manner, Part, Refusal, Reply, anthropic, completions, openai, responses,
+    Api, Ask, Manner, RefusalKind, ReplyPart, RequestRefusal, WireReply, anthropic, completions,
+    openai, responses,
 };
+use crate::service::OpenSession;
 
 /// How long a stream waits for something that could still be refused with a status.
 const UNDECIDED: Duration = Duration::from_secs(2);
 /// Headers by which clients name a conversation of their own.
-const CONVERSATION: &[&str] = &[
-    "x-session-id",
-    "session-id",
-    "session_id",
-    "x-conversation-id",
-];
+const CONVERSATION: &[&str] = &["x-session-id", "session-id", "session_id", CONVERSATION_ID];
+/// The one by which llama.cpp's web page names a stream that it may take up again.
+const CONVERSATION_ID: &str = "x-conversation-id";
 /// Longest key that is taken from a header or a body, in bytes.
 const MOST_KEY: usize = 256;
 
 /// `POST /v1/chat/completions`.
 pub async fn chat(State(gateway): State<Gateway>, request: Request) -> Response {
-    make(gateway, request, Api::Chat, |body| {
+    make(gateway, request, Api::Chat, |_, body| {
         let ask = openai::read(body)?;
         let manner = Manner::Chat(ask.show);
-        Ok((ask, manner))
+        Ok(Asked::talk(ask, manner))
     })
     .await
 }
 
 /// `POST /v1/responses`.
 pub async fn responses(State(gateway): State<Gateway>, request: Request) -> Response {
-    make(gateway, request, Api::Responses, |body| {
+    make(gateway, request, Api::Responses, |_, body| {
         let (ask, echo) = responses::read(body)?;
-        Ok((ask, Manner::Responses(Box::new(echo))))
+        Ok(Asked::talk(ask, Manner::Responses(Box::new(echo))))
     })
     .await
 }
 
 /// `POST /v1/messages`.
 pub async fn messages(State(gateway): State<Gateway>, request: Request) -> Response {
-    make(gateway, request, Api::Messages, |body| {
+    make(gateway, request, Api::Messages, |_, body| {
         let ask = anthropic::read(body)?;
         let manner = Manner::Messages(ask.stop.clone());
-        Ok((ask, manner))
+        Ok(Asked::talk(ask, manner))
     })
     .await
 }
 
 /// `POST /v1/completions`.
 pub async fn completions(State(gateway): State<Gateway>, request: Request) -> Response {
-    make(gateway, request, Api::Completions, |body| {
-        completions::read(body)?;
-        Err(Refusal::new(
-            Kind::Invalid,
-            "replies without a chat template are not made by this server; use \
-             /v1/chat/completions",
-        ))
+    make(gateway, request, Api::Completions, |gateway, body| {
+        let mut raw = completions::read(body)?;
+        if raw.echo {
+            raw.look.echo = match &raw.prompt {
+                RawPrompt::Text(text) => text.clone(),
+                RawPrompt::Tokens(tokens) => {
+                    let bytes = gateway.service().engine().vocab().bytes(tokens, true);
+                    String::from_utf8_lossy(&bytes).into_owned()
+                }
+            };
+        }
+        Ok(Asked {
+            ask: raw.ask,
+            prompt: Some(raw.prompt),
+            manner: Manner::Completions(Box::new(raw.look)),
+        })
     })
     .await
 }
 
-type Read = fn(&Value) -> Result<(Ask, Manner), Refusal>;
+/// A request as it was read.
+struct Asked {
+    ask: Ask,
+    /// What a completion goes on with; a request of the other APIs has a history.
+    prompt: Option<RawPrompt>,
+    manner: Manner,
+}
+
+impl Asked {
+    fn talk(ask: Ask, manner: Manner) -> Asked {
+        Asked {
+            ask,
+            prompt: None,
+            manner,
+        }
+    }
+}
+
+type Read = fn(&Gateway, &Value) -> Result<Asked, RequestRefusal>;
 
 async fn make(gateway: Gateway, request: Request, api: Api, read: Read) -> Response {
     match try_make(gateway, request, read).await {
@@ -82,7 +109,11 @@ async fn make(gateway: Gateway, request: Request, api: Api, read: Read) -> Respo
     }
 }
 
-async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Response, Refusal> {
+async fn try_make(
+    gateway: Gateway,
+    request: Request,
+    read: Read,
+) -> Result<Response, RequestRefusal> {
     let (parts, body) = request.into_parts();
     let caller = parts
         .extensions
@@ -90,78 +121,103 @@ async fn try_make(gateway: Gateway, request: Request, read: Read) -> Result<Resp
         .copied()
         .unwrap_or_default();
     let body = body::json(body, gateway.settings().body).await?;
-    let (mut ask, manner) = read(&body)?;
+    let Asked {
+        mut ask,
+        prompt,
+        manner,
+    } = read(&gateway, &body)?;
     drop(body);
     keys(&parts.headers, caller, &mut ask)?;
     let place = gateway.place()?;
     let stored = ask.keys.store;
     let (model, show, ignored) = (ask.model.take(), ask.show, ask.ignored.join(", "));
     let own = gateway.clone();
-    let begun = tokio::task::spawn_blocking(move || follow::begin(&own, ask)).await;
+    let begun = tokio::task::spawn_blocking(move || match prompt {
+        Some(prompt) => follow::complete(&own, ask, prompt),
+        None => follow::begin(&own, ask),
+    })
+    .await;
     let mut work = begun.map_err(|_| {
-        Refusal::new(
-            Kind::Broken,
+        RequestRefusal::new(
+            RefusalKind::Broken,
             "the request failed in a way that npast did not expect",
         )
     })??;
-    let head = gateway.head(model, work.session().info().id);
+    let info = work.session().map(OpenSession::info);
+    let head = gateway.head(model, info.as_ref().map(|info| info.id));
     let id = format!("resp_{}", head.id);
-    let mut session = work.session().info().name;
+    let mut session = info.map(|info| info.name);
     let running = gateway.metrics().begin();
     let mut response = match show.stream {
         true => {
             let first = first(&mut work).await?;
             gateway.keep(work.session());
-            let (sender, response) = sse::channel();
+            let (target, response) = match header(&parts.headers, CONVERSATION_ID) {
+                Some(conversation) => {
+                    let kept = gateway.streams().begin(&conversation);
+                    (Target::Kept(kept.clone()), sse::hear(kept.listen(0)))
+                }
+                None => {
+                    let (sender, response) = sse::channel();
+                    (Target::Client(sender), response)
+                }
+            };
             let pump = Pump {
                 writer: manner.stream(head),
-                parts: Parts::default(),
+                parts: PartReader::default(),
                 work,
                 running,
                 metrics: gateway.metrics().clone(),
             };
             let (own, id) = (gateway.clone(), id);
             tokio::spawn(async move {
-                let session = pump.run(first, sender).await;
+                let at = pump.run(first, target).await;
                 drop(place);
-                if stored {
-                    learn(own, id, session).await;
+                if let Some(at) = at.filter(|_| stored) {
+                    own.responses().learn(id, at);
                 }
             });
             response
         }
         false => {
-            let (reply, receipts) = whole(&mut work).await?;
+            let (reply, parts) = whole(&mut work).await?;
             gateway.keep(work.session());
-            session = work.session().info().name;
-            if stored {
-                learn(gateway.clone(), id, work.session().info().id).await;
+            // A client's new head is another session.
+            session = work.session().map(|session| session.info().name);
+            if let Some(at) = parts.place(work.session()).filter(|_| stored) {
+                gateway.responses().learn(id, at);
             }
-            receipts.iter().for_each(|r| gateway.metrics().count(r));
+            let receipts = parts.receipts().iter();
+            receipts.for_each(|r| gateway.metrics().count(r));
             let mut response = answer::ok(&manner.whole(&head, &reply));
-            if let Some(receipt) = receipts.last() {
+            if let Some(receipt) = parts.receipts().last() {
                 answer::set(&mut response, "x-npast-receipt", &ascii(receipt));
             }
             response
         }
     };
-    answer::set(&mut response, "x-npast-session", &session);
+    if let Some(session) = session {
+        answer::set(&mut response, "x-npast-session", &session);
+    }
     if !ignored.is_empty() {
         answer::set(&mut response, "x-npast-ignored", &ignored);
     }
     Ok(response)
 }
 
+/// A header's text, if it has one that is not too long for a key.
+fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    let value = headers.get(name)?.to_str().ok()?.trim();
+    (!value.is_empty() && value.len() <= MOST_KEY).then(|| value.to_owned())
+}
+
 /// What the headers say of the conversation. A session is opened by its name for who has the token.
-fn keys(headers: &HeaderMap, caller: Caller, ask: &mut Ask) -> Result<(), Refusal> {
-    let text = |name: &str| {
-        let value = headers.get(name)?.to_str().ok()?.trim();
-        (!value.is_empty() && value.len() <= MOST_KEY).then(|| value.to_owned())
-    };
+fn keys(headers: &HeaderMap, caller: Caller, ask: &mut Ask) -> Result<(), RequestRefusal> {
+    let text = |name: &str| header(headers, name);
     if let Some(name) = text("x-npast-session") {
         if !caller.trusted {
-            return Err(Refusal::new(
-                Kind::Token,
+            return Err(RequestRefusal::new(
+                RefusalKind::Token,
                 "a session is opened by its name only with this server's token; it is in the file \
                  `token` of its data folder",
             ));
@@ -186,7 +242,7 @@ fn keys(headers: &HeaderMap, caller: Caller, ask: &mut Ask) -> Result<(), Refusa
 
 /// The first events of a request, up to one that is of the reply. What fails before it, fails with a
 /// status.
-async fn first(work: &mut Work) -> Result<Vec<Event>, Refusal> {
+async fn first(work: &mut RunningRequest) -> Result<Vec<Event>, RequestRefusal> {
     let mut first = Vec::new();
     let until = tokio::time::Instant::now() + UNDECIDED;
     loop {
@@ -195,7 +251,8 @@ async fn first(work: &mut Work) -> Result<Vec<Event>, Refusal> {
             Ok(None) | Err(_) => return Ok(first),
         };
         if let Event::Error { .. } = &event
-            && let Said::Part(Part::Failed(refusal)) = Parts::default().read(event.clone())
+            && let ReplyNews::Part(ReplyPart::Failed(refusal)) =
+                PartReader::default().read(event.clone())
         {
             return Err(refusal);
         }
@@ -211,31 +268,22 @@ async fn first(work: &mut Work) -> Result<Vec<Event>, Refusal> {
 }
 
 /// All of a reply.
-async fn whole(work: &mut Work) -> Result<(Reply, Vec<Receipt>), Refusal> {
-    let mut parts = Parts::default();
-    let mut reply = Reply::default();
+async fn whole(work: &mut RunningRequest) -> Result<(WireReply, PartReader), RequestRefusal> {
+    let mut parts = PartReader::default();
+    let mut reply = WireReply::default();
     while let Some(event) = work.next().await {
         let ends = event.ends();
-        if let Said::Part(part) = parts.read(event) {
+        if let ReplyNews::Part(part) = parts.read(event) {
             reply.add(part)?;
         }
         if ends {
-            return Ok((reply, parts.receipts().to_vec()));
+            return Ok((reply, parts));
         }
     }
-    Err(Refusal::new(
-        Kind::Broken,
+    Err(RequestRefusal::new(
+        RefusalKind::Broken,
         "the session ended before the reply did; nothing stored is lost",
     ))
-}
-
-/// Remembers where a response stands in its session, for requests that go on from it.
-async fn learn(gateway: Gateway, id: String, session: i64) {
-    let own = gateway.clone();
-    let count = tokio::task::spawn_blocking(move || follow::messages(&own, session));
-    if let Ok(Some(messages)) = count.await {
-        gateway.responses().learn(id, session, messages);
-    }
 }
 
 /// A receipt as a header can carry it.
@@ -254,6 +302,49 @@ fn ascii(receipt: &Receipt) -> String {
         }
     }
     text
+}
+
+/// Where a stream is taken up.
+#[derive(Deserialize)]
+pub struct Since {
+    /// The number of the first event.
+    from: Option<usize>,
+}
+
+/// `GET /v1/streams/{name}`: the last stream of a conversation, from an event on (`?from=N`, or behind the
+/// one that `Last-Event-ID` names).
+pub async fn resume(
+    State(gateway): State<Gateway>,
+    Path(name): Path<String>,
+    Query(Since { from }): Query<Since>,
+    headers: HeaderMap,
+) -> Response {
+    let last = header(&headers, "last-event-id");
+    let behind = last
+        .and_then(|last| last.parse::<usize>().ok())
+        .map(|last| last + 1);
+    let Some(kept) = gateway.streams().find(&name) else {
+        return answer::refused(Api::Own, &no_stream());
+    };
+    sse::hear(kept.listen(from.or(behind).unwrap_or(0)))
+}
+
+/// `DELETE /v1/streams/{name}`: stops the reply.
+pub async fn stop(State(gateway): State<Gateway>, Path(name): Path<String>) -> Response {
+    match gateway.streams().find(&name) {
+        Some(kept) => {
+            kept.stop();
+            answer::ok(&json!({ "stopped": true }))
+        }
+        None => answer::refused(Api::Own, &no_stream()),
+    }
+}
+
+fn no_stream() -> RequestRefusal {
+    RequestRefusal::new(
+        RefusalKind::NotFound,
+        "no stream of this conversation is kept here; the session has its reply",
+    )
 }
 
 /// A response without a body, for clients that look whether somebody is there.

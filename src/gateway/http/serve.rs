@@ -2,20 +2,28 @@
 //! router above knows nothing of them.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tower_http::add_extension::AddExtension;
+
+/// Who a connection is from: an extension of each of its requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
 
 /// How long a server waits, and how many it serves.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ServerLimits {
     /// Connections that are open at the same time; others wait to be accepted.
     pub connections: usize,
     /// For a request's headers, also between two requests of a connection.
@@ -24,9 +32,9 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
+impl Default for ServerLimits {
+    fn default() -> ServerLimits {
+        ServerLimits {
             connections: 512,
             headers: Duration::from_secs(30),
             drain: Duration::from_secs(15),
@@ -39,13 +47,16 @@ const MOST_HEADER_BYTES: usize = 64 << 10;
 /// A pause after a connection could not be accepted: the process may be out of files.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` is done, then lets what runs come to its end for a while. Requests that run
-/// longer are dropped, which cancels their work.
+/// Serves until `stop` is done, each request with the router of its moment. Then lets what runs come to
+/// its end for a while, `others` too, and answers new requests with `ending`. Requests that run longer
+/// are dropped, which cancels their work.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
-    limits: Limits,
+    router: watch::Receiver<Router>,
+    ending: Router,
+    limits: ServerLimits,
     stop: impl Future<Output = ()>,
+    others: impl Future<Output = ()>,
 ) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -63,8 +74,8 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
             () = &mut stop => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");
                 tokio::time::sleep(PAUSE).await;
@@ -73,7 +84,11 @@ pub async fn serve(
         };
         // Each token is a packet of its own.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
+        let router = router.clone();
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let router = router.borrow().clone();
+            TowerToHyperService::new(AddExtension::new(router, Peer(peer))).call(request)
+        });
         let connection = http.serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
@@ -83,11 +98,27 @@ pub async fn serve(
             drop(place);
         });
     }
-    drop(listener);
-    if tokio::time::timeout(limits.drain, graceful.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::info!("requests that still ran were stopped");
+    let running = async { tokio::join!(graceful.shutdown(), others) };
+    let mut ended = std::pin::pin!(tokio::time::timeout(limits.drain, running));
+    loop {
+        let accepted = tokio::select! {
+            ended = &mut ended => {
+                if ended.is_err() {
+                    tracing::info!("requests that still ran were stopped");
+                }
+                return;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        let (Ok((stream, _)), Ok(place)) = (accepted, places.clone().try_acquire_owned()) else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let service = TowerToHyperService::new(ending.clone());
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(async move {
+            let _ = connection.await;
+            drop(place);
+        });
     }
 }

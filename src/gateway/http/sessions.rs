@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use super::sse::{self, Gone};
 use super::state::Gateway;
-use super::work::Work;
+use super::work::RunningRequest;
 use super::{answer, body};
-use crate::agent::{Event, NewSession, Open};
-use crate::gateway::wire::{Api, Frame, Kind, Refusal};
-use crate::service::{OpenSession, Opening, Request as Ask};
+use crate::agent::{Event, NewSession, WhichSession};
+use crate::gateway::wire::{Api, RefusalKind, RequestRefusal, SseEvent};
+use crate::service::{OpenSession, Request as Ask, SessionOpening};
 use crate::session::{self, Db, Summary};
 
 /// Hits of a search.
@@ -20,7 +20,7 @@ const HITS: usize = 50;
 
 /// What a search asks.
 #[derive(Deserialize)]
-pub struct Search {
+pub struct SearchQuery {
     #[serde(default)]
     q: String,
 }
@@ -37,7 +37,7 @@ pub async fn list(State(gateway): State<Gateway>) -> Response {
 }
 
 /// `GET /v1/sessions/search?q=`: the messages that hold these words.
-pub async fn search(State(gateway): State<Gateway>, Query(search): Query<Search>) -> Response {
+pub async fn search(State(gateway): State<Gateway>, Query(search): Query<SearchQuery>) -> Response {
     reading(gateway, move |_, db| {
         let hits = db.search(&search.q, None, HITS).map_err(failed)?;
         let hits: Vec<Value> = hits
@@ -82,6 +82,21 @@ pub async fn why(State(gateway): State<Gateway>, Path(name): Path<String>) -> Re
     .await
 }
 
+/// `DELETE /v1/sessions/{name}`: removes it for good, if nobody works in it.
+pub async fn remove(State(gateway): State<Gateway>, Path(name): Path<String>) -> Response {
+    reading(gateway, move |gateway, db| {
+        let row = found(db, &name)?;
+        gateway.let_go(row.id.0);
+        let left = gateway.service().remove(db, row.id)?;
+        let left: Vec<String> = left.into_iter().map(|(text, _)| text).collect();
+        Ok(json!({
+            "object": "session.deleted", "id": row.id.0, "name": row.name, "deleted": true,
+            "notices": left,
+        }))
+    })
+    .await
+}
+
 /// `POST /v1/sessions`: opens a session, or starts it: `name`, and where it starts `agent`, `folder`,
 /// `system`, `tools`, `seed`.
 pub async fn create(State(gateway): State<Gateway>, request: Request) -> Response {
@@ -102,10 +117,14 @@ struct Create {
     seed: Option<u64>,
 }
 
-async fn try_create(gateway: Gateway, request: Request) -> Result<Response, Refusal> {
+async fn try_create(gateway: Gateway, request: Request) -> Result<Response, RequestRefusal> {
     let body = body::json(request.into_body(), gateway.settings().body).await?;
-    let create: Create = serde_json::from_value(body)
-        .map_err(|e| Refusal::new(Kind::Invalid, format!("the request cannot be read: {e}")))?;
+    let create: Create = serde_json::from_value(body).map_err(|e| {
+        RequestRefusal::new(
+            RefusalKind::Invalid,
+            format!("the request cannot be read: {e}"),
+        )
+    })?;
     let opened = blocking(move || {
         let folder = create.folder;
         let new = NewSession {
@@ -117,15 +136,15 @@ async fn try_create(gateway: Gateway, request: Request) -> Result<Response, Refu
         };
         let opening = opening(&gateway, create.name, new, create.agent);
         let session = gateway.service().open(opening)?;
-        gateway.keep(&session);
+        gateway.keep(Some(&session));
         Ok(session)
     });
     Ok(answer::ok(&json!(opened.await?.event())))
 }
 
-fn opening(gateway: &Gateway, name: String, new: NewSession, agent: bool) -> Opening {
-    Opening {
-        open: Open::Named(name),
+fn opening(gateway: &Gateway, name: String, new: NewSession, agent: bool) -> SessionOpening {
+    SessionOpening {
+        open: WhichSession::Named(name),
         new,
         agent,
         attended: true,
@@ -146,18 +165,26 @@ pub async fn ask(
     }
 }
 
-async fn try_ask(gateway: Gateway, name: String, request: Request) -> Result<Response, Refusal> {
+async fn try_ask(
+    gateway: Gateway,
+    name: String,
+    request: Request,
+) -> Result<Response, RequestRefusal> {
     let body = body::json(request.into_body(), gateway.settings().body).await?;
     let stream = body["stream"] == true;
-    let asked: Ask = serde_json::from_value(body)
-        .map_err(|e| Refusal::new(Kind::Invalid, format!("the request cannot be read: {e}")))?;
+    let asked: Ask = serde_json::from_value(body).map_err(|e| {
+        RequestRefusal::new(
+            RefusalKind::Invalid,
+            format!("the request cannot be read: {e}"),
+        )
+    })?;
     let place = gateway.place()?;
     let own = gateway.clone();
     let mut work = blocking(move || {
         let session = stored(&own, &name)?;
         let stop = std::sync::Arc::default();
         let events = session.ask_until(asked, &stop)?;
-        Ok(Work::new(session, events, stop))
+        Ok(RunningRequest::new(session, events, stop))
     })
     .await?;
     if !stream {
@@ -204,7 +231,11 @@ pub async fn watch(State(gateway): State<Gateway>, Path(name): Path<String>) -> 
     response
 }
 
-async fn events(gateway: &Gateway, work: &mut Work, sender: &sse::Sender) -> Result<(), Gone> {
+async fn events(
+    gateway: &Gateway,
+    work: &mut RunningRequest,
+    sender: &sse::Sender,
+) -> Result<(), Gone> {
     loop {
         let next = tokio::select! {
             next = tokio::time::timeout(sse::QUIET, work.next()) => next,
@@ -227,8 +258,8 @@ fn count(gateway: &Gateway, event: &Event) {
     }
 }
 
-fn frame(event: &Event) -> Frame {
-    Frame::data(&json!(event))
+fn frame(event: &Event) -> SseEvent {
+    SseEvent::data(&json!(event))
 }
 
 /// The sessions that are open in this process.
@@ -237,7 +268,7 @@ fn open(gateway: &Gateway) -> Vec<OpenSession> {
 }
 
 /// A session that is stored or open; none is started.
-fn stored(gateway: &Gateway, name: &str) -> Result<OpenSession, Refusal> {
+fn stored(gateway: &Gateway, name: &str) -> Result<OpenSession, RequestRefusal> {
     let known = open(gateway).into_iter().find(|s| s.info().name == name);
     if let Some(session) = known {
         return Ok(session);
@@ -249,13 +280,18 @@ fn stored(gateway: &Gateway, name: &str) -> Result<OpenSession, Refusal> {
     };
     let opening = opening(gateway, name.to_owned(), new, false);
     let session = gateway.service().open(opening)?;
-    gateway.keep(&session);
+    gateway.keep(Some(&session));
     Ok(session)
 }
 
-fn found(db: &Db, name: &str) -> Result<session::Session, Refusal> {
+fn found(db: &Db, name: &str) -> Result<session::Session, RequestRefusal> {
     let row = db.find(name).map_err(failed)?;
-    row.ok_or_else(|| Refusal::new(Kind::NotFound, "no session of this name is stored here"))
+    row.ok_or_else(|| {
+        RequestRefusal::new(
+            RefusalKind::NotFound,
+            "no session of this name is stored here",
+        )
+    })
 }
 
 fn summary(summary: &Summary, open: &[i64]) -> Value {
@@ -292,7 +328,7 @@ fn described(row: &session::Session, open: bool) -> Value {
 /// Reads npast.db on a thread that may wait.
 async fn reading(
     gateway: Gateway,
-    read: impl FnOnce(&Gateway, &Db) -> Result<Value, Refusal> + Send + 'static,
+    read: impl FnOnce(&Gateway, &Db) -> Result<Value, RequestRefusal> + Send + 'static,
 ) -> Response {
     let read = blocking(move || {
         let db = gateway.db()?;
@@ -305,12 +341,17 @@ async fn reading(
 }
 
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
+    work: impl FnOnce() -> Result<T, RequestRefusal> + Send + 'static,
+) -> Result<T, RequestRefusal> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| Refusal::new(Kind::Broken, "the request failed in an unexpected way"))?
+    done.map_err(|_| {
+        RequestRefusal::new(
+            RefusalKind::Broken,
+            "the request failed in an unexpected way",
+        )
+    })?
 }
 
-fn failed(error: session::Error) -> Refusal {
+fn failed(error: session::DbError) -> RequestRefusal {
     crate::agent::AgentError::from(error).into()
 }

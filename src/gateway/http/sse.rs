@@ -14,11 +14,12 @@ use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::answer;
-use super::metrics::{Metrics, Running};
-use super::parts::{Parts, Said};
-use super::work::Work;
-use crate::agent::Event;
-use crate::gateway::wire::{Frame, Writer};
+use super::metrics::{Metrics, ReplyGuard};
+use super::parts::{PartReader, ReplyNews};
+use super::streams::{Kept, Listener, Next};
+use super::work::RunningRequest;
+use crate::agent::{Behind, Event};
+use crate::gateway::wire::{ReplyWriter, SseEvent};
 
 /// Frames that wait for a client; behind them events are joined.
 const WAITING: usize = 16;
@@ -47,7 +48,7 @@ pub struct Sender(mpsc::Sender<Result<Bytes, Infallible>>);
 pub struct Gone;
 
 impl Sender {
-    async fn bytes(&self, bytes: Vec<u8>) -> Result<(), Gone> {
+    async fn bytes(&self, bytes: impl Into<Bytes>) -> Result<(), Gone> {
         let sent = self.0.send(Ok(bytes.into()));
         match tokio::time::timeout(STUCK, sent).await {
             Ok(Ok(())) => Ok(()),
@@ -59,7 +60,7 @@ impl Sender {
     ///
     /// # Errors
     /// When the client went away.
-    pub async fn frame(&self, frame: &Frame) -> Result<(), Gone> {
+    pub async fn frame(&self, frame: &SseEvent) -> Result<(), Gone> {
         self.bytes(frame.bytes()).await
     }
 
@@ -78,34 +79,95 @@ impl Sender {
     }
 }
 
+/// Where a reply's events go.
+pub enum Target {
+    /// To one client; when it goes away, the reply ends.
+    Client(Sender),
+    /// Where they can be had again.
+    Kept(Arc<Kept>),
+}
+
+impl Target {
+    async fn frame(&self, frame: &SseEvent) -> Result<(), Gone> {
+        match self {
+            Target::Client(sender) => sender.frame(frame).await,
+            Target::Kept(kept) => {
+                kept.put(&frame.bytes());
+                Ok(())
+            }
+        }
+    }
+
+    /// Whoever hears a kept stream gets comments of its own.
+    async fn comment(&self, text: &str) -> Result<(), Gone> {
+        match self {
+            Target::Client(sender) => sender.comment(text).await,
+            Target::Kept(_) => Ok(()),
+        }
+    }
+
+    async fn closed(&self) {
+        match self {
+            Target::Client(sender) => sender.closed().await,
+            Target::Kept(kept) => kept.left().await,
+        }
+    }
+}
+
+/// Sends a client what is kept of a stream and what comes of it.
+pub fn hear(mut listener: Listener) -> Response {
+    let (sender, response) = channel();
+    tokio::spawn(async move {
+        loop {
+            let sent = match listener.now() {
+                Next::Event(bytes) => sender.bytes(bytes).await,
+                Next::End | Next::Gone => return,
+                Next::Nothing => tokio::select! {
+                    () = listener.wait() => Ok(()),
+                    () = tokio::time::sleep(QUIET) => sender.comment("the reply is being made").await,
+                    () = sender.closed() => return,
+                },
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    });
+    response
+}
+
 /// A reply on its way to one client.
 pub struct Pump {
     /// How it is written.
-    pub writer: Writer,
+    pub writer: ReplyWriter,
     /// What was read of it.
-    pub parts: Parts,
+    pub parts: PartReader,
     /// Its request; dropped, it stops.
-    pub work: Work,
+    pub work: RunningRequest,
     /// Counted as long as it runs.
-    pub running: Running,
+    pub running: ReplyGuard,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
 }
 
 impl Pump {
-    /// Sends what `first` says, and then the events of the request until its end. Gives the session.
-    pub async fn run(mut self, first: Vec<Event>, sender: Sender) -> i64 {
-        if self.send(first, &sender).await.is_err() {
+    /// Sends what `first` says, and then the events of the request until its end. Gives the place at
+    /// which the reply ended in its session.
+    pub async fn run(mut self, first: Vec<Event>, target: Target) -> Option<Behind> {
+        if self.send(first, &target).await.is_err() {
             self.metrics.left();
+        }
+        if let Target::Kept(kept) = &target {
+            kept.end();
         }
         for receipt in self.parts.receipts() {
             self.metrics.count(receipt);
         }
         drop(self.running);
-        self.work.session().info().id
+        self.parts.place(self.work.session())
     }
 
-    async fn send(&mut self, first: Vec<Event>, sender: &Sender) -> Result<(), Gone> {
+    async fn send(&mut self, first: Vec<Event>, sender: &Target) -> Result<(), Gone> {
         for frame in self.writer.start() {
             sender.frame(&frame).await?;
         }
@@ -147,21 +209,21 @@ impl Pump {
     }
 
     /// Sends what an event says.
-    async fn event(&mut self, event: Event, sender: &Sender) -> Result<Went, Gone> {
+    async fn event(&mut self, event: Event, sender: &Target) -> Result<Went, Gone> {
         let ends = event.ends();
         let mut sent = false;
         match self.parts.read(event) {
-            Said::Part(part) => {
+            ReplyNews::Part(part) => {
                 for frame in self.writer.part(&part) {
                     sender.frame(&frame).await?;
                     sent = true;
                 }
             }
-            Said::Waiting(text) => {
+            ReplyNews::Waiting(text) => {
                 sender.comment(&text).await?;
                 sent = true;
             }
-            Said::Nothing => {}
+            ReplyNews::Nothing => {}
         }
         Ok(match (ends, sent) {
             (true, _) => Went::End,

@@ -23,7 +23,7 @@ pub enum TokenError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// Others can read it.
@@ -57,20 +57,20 @@ impl TokenError {
 
 /// What callers must show.
 #[derive(Clone)]
-pub struct Token {
+pub struct AccessToken {
     text: String,
     hash: blake3::Hash,
 }
 
-impl std::fmt::Debug for Token {
+impl std::fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Token")
     }
 }
 
-impl Token {
-    fn new(text: String) -> Token {
-        Token {
+impl AccessToken {
+    fn new(text: String) -> AccessToken {
+        AccessToken {
             hash: blake3::hash(text.as_bytes()),
             text,
         }
@@ -80,9 +80,9 @@ impl Token {
     ///
     /// # Errors
     /// See [`TokenError`].
-    pub fn of(home: &Path) -> Result<Token, TokenError> {
+    pub fn of(home: &Path) -> Result<AccessToken, TokenError> {
         let path = home.join("token");
-        if let Some(token) = Token::read(&path)? {
+        if let Some(token) = AccessToken::read(&path)? {
             return Ok(token);
         }
         let failed = |source| TokenError::Io {
@@ -100,11 +100,11 @@ impl Token {
         durable::replace(&path, text.as_bytes(), Attributes::Private, Links::Refuse)
             .map_err(|e| failed(io::Error::other(e)))?;
         // Another process may have been faster or slower: what is in the file counts.
-        Token::read(&path)?.ok_or(TokenError::Wrong(path))
+        AccessToken::read(&path)?.ok_or(TokenError::Wrong(path))
     }
 
     /// `None` where there is no file, or an empty one.
-    fn read(path: &Path) -> Result<Option<Token>, TokenError> {
+    fn read(path: &Path) -> Result<Option<AccessToken>, TokenError> {
         let failed = |source| TokenError::Io {
             path: path.to_owned(),
             source,
@@ -130,7 +130,7 @@ impl Token {
         }
         let plain = text.len() >= FEWEST && text.bytes().all(|b| b.is_ascii_graphic());
         match plain {
-            true => Ok(Some(Token::new(text.to_owned()))),
+            true => Ok(Some(AccessToken::new(text.to_owned()))),
             false => Err(wrong()),
         }
     }
@@ -157,15 +157,15 @@ mod tests {
     fn a_token_is_made_once_and_is_its_owners_alone() {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("data");
-        let token = Token::of(&home).unwrap();
+        let token = AccessToken::of(&home).unwrap();
         assert_eq!(token.text().len(), 2 * RANDOM);
-        assert_eq!(Token::of(&home).unwrap().text(), token.text());
+        assert_eq!(AccessToken::of(&home).unwrap().text(), token.text());
         let mode = std::fs::metadata(home.join("token"))
             .unwrap()
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
-        let other = Token::of(&dir.path().join("other")).unwrap();
+        let other = AccessToken::of(&dir.path().join("other")).unwrap();
         assert_ne!(other.text(), token.text());
         assert!(token.is(token.text()) && !token.is(other.text()) && !token.is(""));
         assert_eq!(format!("{token:?}"), "Token");
@@ -181,17 +181,29 @@ mod tests {
         };
         write("a-token-of-my-own-choice\n", 0o600);
         assert_eq!(
-            Token::of(dir.path()).unwrap().text(),
+            AccessToken::of(dir.path()).unwrap().text(),
             "a-token-of-my-own-choice"
         );
         write("a-token-of-my-own-choice\n", 0o640);
-        assert!(matches!(Token::of(dir.path()), Err(TokenError::Open(_))));
+        assert!(matches!(
+            AccessToken::of(dir.path()),
+            Err(TokenError::Open(_))
+        ));
         write("short", 0o600);
-        assert!(matches!(Token::of(dir.path()), Err(TokenError::Wrong(_))));
+        assert!(matches!(
+            AccessToken::of(dir.path()),
+            Err(TokenError::Wrong(_))
+        ));
         write("two words that are long enough", 0o600);
-        assert!(matches!(Token::of(dir.path()), Err(TokenError::Wrong(_))));
+        assert!(matches!(
+            AccessToken::of(dir.path()),
+            Err(TokenError::Wrong(_))
+        ));
         // A crash before anything was written.
         write("", 0o600);
-        assert_eq!(Token::of(dir.path()).unwrap().text().len(), 2 * RANDOM);
+        assert_eq!(
+            AccessToken::of(dir.path()).unwrap().text().len(),
+            2 * RANDOM
+        );
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::state::Gateway;
 use super::{answer, body};
-use crate::gateway::wire::{Api, Kind, Refusal, anthropic};
+use crate::gateway::wire::{Api, RefusalKind, RequestRefusal, anthropic};
 use crate::ledger::Token;
 
 /// `POST /tokenize`: `content`, `add_special`, `parse_special`, `with_pieces`.
@@ -24,7 +24,7 @@ pub async fn count(State(gateway): State<Gateway>, request: Request) -> Response
     answered(Api::Messages, try_count(gateway, request).await)
 }
 
-fn answered(api: Api, value: Result<Value, Refusal>) -> Response {
+fn answered(api: Api, value: Result<Value, RequestRefusal>) -> Response {
     match value {
         Ok(value) => answer::ok(&value),
         Err(refusal) => answer::refused(api, &refusal),
@@ -33,25 +33,30 @@ fn answered(api: Api, value: Result<Value, Refusal>) -> Response {
 
 /// Work that takes the CPU for a while.
 async fn apart<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
+    work: impl FnOnce() -> Result<T, RequestRefusal> + Send + 'static,
+) -> Result<T, RequestRefusal> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| Refusal::new(Kind::Broken, "the request failed in an unexpected way"))?
+    done.map_err(|_| {
+        RequestRefusal::new(
+            RefusalKind::Broken,
+            "the request failed in an unexpected way",
+        )
+    })?
 }
 
-async fn try_tokenize(gateway: Gateway, request: Request) -> Result<Value, Refusal> {
+async fn try_tokenize(gateway: Gateway, request: Request) -> Result<Value, RequestRefusal> {
     let body = body::json(request.into_body(), gateway.settings().body).await?;
     let flag = |name: &str, default: bool| body[name].as_bool().unwrap_or(default);
     let (start, special) = (flag("add_special", false), flag("parse_special", true));
     let pieces = flag("with_pieces", false);
     let Some(text) = body["content"].as_str().map(str::to_owned) else {
-        return Err(Refusal::field("content", "content must be a string"));
+        return Err(RequestRefusal::field("content", "content must be a string"));
     };
     apart(move || {
         let vocab = gateway.service().engine().vocab();
         let mut tokens = vocab
             .tokenize(&text, special)
-            .map_err(|e| Refusal::field("content", e.to_string()))?;
+            .map_err(|e| RequestRefusal::field("content", e.to_string()))?;
         if start && let Some(bos) = vocab.bos().filter(|_| vocab.adds_bos()) {
             tokens.insert(0, bos);
         }
@@ -75,7 +80,7 @@ async fn try_tokenize(gateway: Gateway, request: Request) -> Result<Value, Refus
     .await
 }
 
-async fn try_detokenize(gateway: Gateway, request: Request) -> Result<Value, Refusal> {
+async fn try_detokenize(gateway: Gateway, request: Request) -> Result<Value, RequestRefusal> {
     let body = body::json(request.into_body(), gateway.settings().body).await?;
     let vocab = gateway.service().engine().vocab();
     let ids = body["tokens"].as_array();
@@ -87,7 +92,7 @@ async fn try_detokenize(gateway: Gateway, request: Request) -> Result<Value, Ref
         ids.iter().map(token).collect()
     });
     let Some(tokens) = tokens else {
-        return Err(Refusal::field(
+        return Err(RequestRefusal::field(
             "tokens",
             format!("tokens must be a list of token ids below {}", vocab.size()),
         ));
@@ -96,7 +101,7 @@ async fn try_detokenize(gateway: Gateway, request: Request) -> Result<Value, Ref
     Ok(json!({ "content": String::from_utf8_lossy(&text) }))
 }
 
-async fn try_count(gateway: Gateway, request: Request) -> Result<Value, Refusal> {
+async fn try_count(gateway: Gateway, request: Request) -> Result<Value, RequestRefusal> {
     let body = body::json(request.into_body(), gateway.settings().body).await?;
     let ask = anthropic::read_to_count(&body)?;
     apart(move || {

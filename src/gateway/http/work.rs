@@ -8,20 +8,30 @@ use crate::agent::Event;
 use crate::service::{Events, OpenSession};
 
 /// A request, its events, and the flag that stops it.
-pub struct Work {
+pub struct RunningRequest {
     events: Events,
     stop: Arc<AtomicBool>,
-    /// The session stays open as long as its request runs.
-    session: OpenSession,
+    /// The session stays open as long as its request runs; a completion, and a request
+    /// beside the sessions, have none.
+    session: Option<OpenSession>,
 }
 
-impl Work {
+impl RunningRequest {
     /// Of a request that was made with this flag.
-    pub fn new(session: OpenSession, events: Events, stop: Arc<AtomicBool>) -> Work {
-        Work {
+    pub fn new(session: OpenSession, events: Events, stop: Arc<AtomicBool>) -> RunningRequest {
+        RunningRequest {
             events,
             stop,
-            session,
+            session: Some(session),
+        }
+    }
+
+    /// Of a request without a session that was begun with this flag.
+    pub fn alone(events: Events, stop: Arc<AtomicBool>) -> RunningRequest {
+        RunningRequest {
+            events,
+            stop,
+            session: None,
         }
     }
 
@@ -30,13 +40,13 @@ impl Work {
         self.events.recv().await
     }
 
-    /// Whose request it is.
-    pub fn session(&self) -> &OpenSession {
-        &self.session
+    /// Whose request it is, if it is one of a session.
+    pub fn session(&self) -> Option<&OpenSession> {
+        self.session.as_ref()
     }
 }
 
-impl Drop for Work {
+impl Drop for RunningRequest {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
     }

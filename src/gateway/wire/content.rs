@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Refusal;
-use super::fields::{Fields, kind};
+use super::RequestRefusal;
+use super::fields::{RequestFields, kind};
 use crate::chat::message::ToolCall;
 
 /// The text of a content: a string, null, or a list of text parts, which are joined by line feeds.
@@ -11,13 +11,13 @@ use crate::chat::message::ToolCall;
 ///
 /// # Errors
 /// When it is something else, or holds what is no text, such as an image.
-pub fn text(what: &str, content: Option<&Value>) -> Result<String, Refusal> {
+pub fn text(what: &str, content: Option<&Value>) -> Result<String, RequestRefusal> {
     let parts = match content {
         None | Some(Value::Null) => return Ok(String::new()),
         Some(Value::String(text)) => return Ok(text.clone()),
         Some(Value::Array(parts)) => parts,
         Some(other) => {
-            return Err(Refusal::field(
+            return Err(RequestRefusal::field(
                 what,
                 format!(
                     "{what} must be a string, null or a list of text parts, not {}",
@@ -37,11 +37,11 @@ pub fn text(what: &str, content: Option<&Value>) -> Result<String, Refusal> {
 ///
 /// # Errors
 /// When it is no text.
-pub fn part_text<'a>(what: &str, part: &'a Value) -> Result<&'a str, Refusal> {
+pub fn part_text<'a>(what: &str, part: &'a Value) -> Result<&'a str, RequestRefusal> {
     if let Value::String(text) = part {
         return Ok(text);
     }
-    let fields = Fields::of(what, part)?;
+    let fields = RequestFields::of(what, part)?;
     let (name, field) = match fields.text("type")? {
         Some("refusal") => ("refusal", "refusal"),
         Some(name @ ("text" | "input_text" | "output_text")) => (name, "text"),
@@ -50,7 +50,7 @@ pub fn part_text<'a>(what: &str, part: &'a Value) -> Result<&'a str, Refusal> {
         None => ("part", "text"),
     };
     fields.text(field)?.ok_or_else(|| {
-        Refusal::field(
+        RequestRefusal::field(
             what,
             format!("{what} is a {name} part without the field {field}"),
         )
@@ -58,7 +58,7 @@ pub fn part_text<'a>(what: &str, part: &'a Value) -> Result<&'a str, Refusal> {
 }
 
 /// The refusal of a part that is no text.
-pub fn no_text(what: &str, kind: &str) -> Refusal {
+pub fn no_text(what: &str, kind: &str) -> RequestRefusal {
     let kind: String = kind.chars().take(40).collect();
     let why = match kind.as_str() {
         "image" | "image_url" | "input_image" => {
@@ -68,16 +68,16 @@ pub fn no_text(what: &str, kind: &str) -> Refusal {
         "file" | "input_file" | "document" => "files cannot be read: send what they hold as text",
         _ => "only text can be read here",
     };
-    Refusal::field(what, format!("{what} is a part of type {kind:?}: {why}"))
+    RequestRefusal::field(what, format!("{what} is a part of type {kind:?}: {why}"))
 }
 
 /// The arguments of a call: an object, or a string that holds one; nothing is an empty object.
 ///
 /// # Errors
 /// When they are something else.
-pub fn arguments(what: &str, given: Option<&Value>) -> Result<Value, Refusal> {
+pub fn arguments(what: &str, given: Option<&Value>) -> Result<Value, RequestRefusal> {
     let refuse = |reason: String| {
-        Refusal::field(
+        RequestRefusal::field(
             what,
             format!("{what} must be a JSON object, or a string that holds one: {reason}"),
         )
@@ -108,9 +108,9 @@ pub fn call(
     id: Option<&str>,
     name: Option<&str>,
     given: Option<&Value>,
-) -> Result<ToolCall, Refusal> {
+) -> Result<ToolCall, RequestRefusal> {
     let name = name.filter(|name| !name.is_empty()).ok_or_else(|| {
-        Refusal::field(what, format!("{what} is a call without the name of a tool"))
+        RequestRefusal::field(what, format!("{what} is a call without the name of a tool"))
     })?;
     Ok(ToolCall {
         id: id.unwrap_or_default().to_owned(),
@@ -124,10 +124,14 @@ pub fn call(
 ///
 /// # Errors
 /// When the name is missing or a field is of another kind.
-pub fn tool(what: &str, function: Fields<'_>, parameters: &str) -> Result<Value, Refusal> {
+pub fn tool(
+    what: &str,
+    function: RequestFields<'_>,
+    parameters: &str,
+) -> Result<Value, RequestRefusal> {
     let name = function.text("name")?.filter(|name| !name.is_empty());
-    let name =
-        name.ok_or_else(|| Refusal::field(what, format!("{what} is a tool without a name")))?;
+    let name = name
+        .ok_or_else(|| RequestRefusal::field(what, format!("{what} is a tool without a name")))?;
     let mut object = Map::new();
     object.insert("name".into(), name.into());
     if let Some(text) = function.text("description")? {
@@ -137,7 +141,7 @@ pub fn tool(what: &str, function: Fields<'_>, parameters: &str) -> Result<Value,
         None => json!({ "type": "object", "properties": {} }),
         Some(schema @ Value::Object(_)) => schema.clone(),
         Some(other) => {
-            return Err(Refusal::field(
+            return Err(RequestRefusal::field(
                 what,
                 format!(
                     "{what}.{parameters} must be a JSON schema, not {}",

@@ -3,16 +3,18 @@
 
 use serde_json::{Map, Value};
 
-use super::Refusal;
+use super::RequestRefusal;
 
 /// Most texts that can end a reply.
 pub const MAX_STOPS: usize = 64;
+/// Most likely tokens that are told in the place of one.
+pub const MOST_ODDS: i64 = 20;
 /// Most bytes of such a text.
 pub const MAX_STOP_BYTES: usize = 1024;
 
 /// The fields of an object.
 #[derive(Clone, Copy)]
-pub struct Fields<'a> {
+pub struct RequestFields<'a> {
     map: &'a Map<String, Value>,
 }
 
@@ -28,15 +30,15 @@ pub fn kind(value: &Value) -> &'static str {
     }
 }
 
-impl<'a> Fields<'a> {
+impl<'a> RequestFields<'a> {
     /// The fields of `value`, which is called `what` in errors.
     ///
     /// # Errors
     /// When it is no object.
-    pub fn of(what: &str, value: &'a Value) -> Result<Fields<'a>, Refusal> {
+    pub fn of(what: &str, value: &'a Value) -> Result<RequestFields<'a>, RequestRefusal> {
         match value {
-            Value::Object(map) => Ok(Fields { map }),
-            other => Err(Refusal::field(
+            Value::Object(map) => Ok(RequestFields { map }),
+            other => Err(RequestRefusal::field(
                 what,
                 format!("{what} must be an object, not {}", kind(other)),
             )),
@@ -48,15 +50,15 @@ impl<'a> Fields<'a> {
         self.map.get(name).filter(|value| !value.is_null())
     }
 
-    fn wrong(name: &str, want: &str, value: &Value) -> Refusal {
-        Refusal::field(name, format!("{name} must be {want}, not {}", kind(value)))
+    fn wrong(name: &str, want: &str, value: &Value) -> RequestRefusal {
+        RequestRefusal::field(name, format!("{name} must be {want}, not {}", kind(value)))
     }
 
     /// A string.
     ///
     /// # Errors
     /// When it is something else.
-    pub fn text(&self, name: &str) -> Result<Option<&'a str>, Refusal> {
+    pub fn text(&self, name: &str) -> Result<Option<&'a str>, RequestRefusal> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -68,7 +70,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When it is something else.
-    pub fn flag(&self, name: &str) -> Result<bool, Refusal> {
+    pub fn flag(&self, name: &str) -> Result<bool, RequestRefusal> {
         Ok(self.choice(name)?.unwrap_or(false))
     }
 
@@ -76,7 +78,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When it is something else.
-    pub fn choice(&self, name: &str) -> Result<Option<bool>, Refusal> {
+    pub fn choice(&self, name: &str) -> Result<Option<bool>, RequestRefusal> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
@@ -88,13 +90,13 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When it is something else or outside.
-    pub fn number(&self, name: &str, low: f64, high: f64) -> Result<Option<f32>, Refusal> {
+    pub fn number(&self, name: &str, low: f64, high: f64) -> Result<Option<f32>, RequestRefusal> {
         let want = || format!("a number from {low} to {high}");
         match self.get(name) {
             None => Ok(None),
             Some(Value::Number(number)) => match number.as_f64() {
                 Some(x) if low <= x && x <= high => Ok(Some(x as f32)),
-                _ => Err(Refusal::field(
+                _ => Err(RequestRefusal::field(
                     name,
                     format!("{name} must be {}, not {number}", want()),
                 )),
@@ -107,7 +109,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When it is something else or outside.
-    pub fn whole(&self, name: &str, low: i64, high: i64) -> Result<Option<i64>, Refusal> {
+    pub fn whole(&self, name: &str, low: i64, high: i64) -> Result<Option<i64>, RequestRefusal> {
         let want = || format!("a whole number from {low} to {high}");
         let value = match self.get(name) {
             None => return Ok(None),
@@ -120,7 +122,7 @@ impl<'a> Fields<'a> {
         });
         match whole {
             Some(n) if (low..=high).contains(&n) => Ok(Some(n)),
-            _ => Err(Refusal::field(
+            _ => Err(RequestRefusal::field(
                 name,
                 format!("{name} must be {}, not {value}", want()),
             )),
@@ -131,7 +133,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When it is something else.
-    pub fn list(&self, name: &str) -> Result<&'a [Value], Refusal> {
+    pub fn list(&self, name: &str) -> Result<&'a [Value], RequestRefusal> {
         match self.get(name) {
             None => Ok(&[]),
             Some(Value::Array(list)) => Ok(list),
@@ -143,8 +145,10 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When it is something else.
-    pub fn object(&self, name: &str) -> Result<Option<Fields<'a>>, Refusal> {
-        self.get(name).map(|v| Fields::of(name, v)).transpose()
+    pub fn object(&self, name: &str) -> Result<Option<RequestFields<'a>>, RequestRefusal> {
+        self.get(name)
+            .map(|v| RequestFields::of(name, v))
+            .transpose()
     }
 
     /// Most tokens of a reply, under any of these names; the first that is there counts. -1 is no
@@ -152,13 +156,13 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When it is no whole number, or 0.
-    pub fn max_tokens(&self, names: &[&str]) -> Result<Option<usize>, Refusal> {
+    pub fn max_tokens(&self, names: &[&str]) -> Result<Option<usize>, RequestRefusal> {
         let Some(name) = names.iter().find(|name| self.get(name).is_some()) else {
             return Ok(None);
         };
         let most = self.whole(name, -1, i64::from(u32::MAX))?;
         match most {
-            Some(0) => Err(Refusal::field(
+            Some(0) => Err(RequestRefusal::field(
                 *name,
                 format!("{name} must be at least 1: a reply has at least one token"),
             )),
@@ -171,7 +175,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When it is something else, or too much.
-    pub fn stops(&self, name: &str) -> Result<Vec<String>, Refusal> {
+    pub fn stops(&self, name: &str) -> Result<Vec<String>, RequestRefusal> {
         let mut stops = Vec::new();
         let texts = match self.get(name) {
             None => return Ok(stops),
@@ -186,7 +190,7 @@ impl<'a> Fields<'a> {
                     stops.push(text.clone());
                 }
                 Value::String(_) => {
-                    return Err(Refusal::field(
+                    return Err(RequestRefusal::field(
                         name,
                         format!("{name} takes {MAX_STOPS} texts of {MAX_STOP_BYTES} bytes each"),
                     ));

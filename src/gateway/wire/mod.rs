@@ -18,11 +18,14 @@ pub mod responses;
 mod tests;
 mod writer;
 
-pub use super::ask::{Ask, Format, Keys, SamplingAsk, Show};
+pub use super::ask::{Ask, Format, SamplingAsk, SessionKeys, Show};
 pub use crate::chat::wish::Calls;
-pub use refusal::{Kind, Refusal};
-pub use reply::{Call, End, Frame, Head, Part, Progress, Reply, Usage};
-pub use writer::{Manner, Writer};
+pub use refusal::{RefusalKind, RequestRefusal};
+pub use reply::{
+    NEVER, PrefillProgress, ReplyPart, ResponseHead, SseEvent, WireCall, WireEnd, WireReply,
+    WireUsage,
+};
+pub use writer::{Manner, ReplyWriter};
 
 /// Whose shapes a path has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

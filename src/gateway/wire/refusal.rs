@@ -6,7 +6,7 @@ use super::Api;
 
 /// What kind of thing went wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum RefusalKind {
     /// The request cannot be read, or asks for what this server does not do.
     Invalid,
     /// More tokens than the context has.
@@ -25,48 +25,55 @@ pub enum Kind {
     Slow,
     /// Something else is at work on the same session.
     Conflict,
+    /// The caller asks too often; it may ask again after so many seconds.
+    Often(u64),
     /// The queue is full, or this server stops.
     Busy,
     /// The slot died, the disk is full, the database is locked.
     Broken,
 }
 
-impl Kind {
+impl RefusalKind {
     /// The HTTP status.
     pub fn status(self) -> u16 {
         match self {
-            Kind::Invalid | Kind::TooLong => 400,
-            Kind::Token => 401,
-            Kind::Forbidden => 403,
-            Kind::NotFound => 404,
-            Kind::Method => 405,
-            Kind::Slow => 408,
-            Kind::Conflict => 409,
-            Kind::TooLarge => 413,
-            Kind::Busy | Kind::Broken => 503,
+            RefusalKind::Invalid | RefusalKind::TooLong => 400,
+            RefusalKind::Token => 401,
+            RefusalKind::Forbidden => 403,
+            RefusalKind::NotFound => 404,
+            RefusalKind::Method => 405,
+            RefusalKind::Slow => 408,
+            RefusalKind::Conflict => 409,
+            RefusalKind::TooLarge => 413,
+            RefusalKind::Often(_) => 429,
+            RefusalKind::Busy | RefusalKind::Broken => 503,
         }
     }
 
     /// The `type` of OpenAI's and llama.cpp's errors.
     fn openai(self) -> &'static str {
         match self {
-            Kind::Invalid | Kind::TooLong | Kind::TooLarge | Kind::Method | Kind::Slow => {
-                "invalid_request_error"
-            }
-            Kind::Token => "authentication_error",
-            Kind::Forbidden => "permission_error",
-            Kind::NotFound => "not_found_error",
-            Kind::Conflict => "conflict_error",
-            Kind::Busy => "unavailable_error",
-            Kind::Broken => "server_error",
+            RefusalKind::Invalid
+            | RefusalKind::TooLong
+            | RefusalKind::TooLarge
+            | RefusalKind::Method
+            | RefusalKind::Slow => "invalid_request_error",
+            RefusalKind::Token => "authentication_error",
+            RefusalKind::Forbidden => "permission_error",
+            RefusalKind::NotFound => "not_found_error",
+            RefusalKind::Conflict => "conflict_error",
+            RefusalKind::Often(_) => "rate_limit_error",
+            RefusalKind::Busy => "unavailable_error",
+            RefusalKind::Broken => "server_error",
         }
     }
 
     /// The `code` of OpenAI's errors, where it has one that programs read.
     fn code(self) -> Option<&'static str> {
         match self {
-            Kind::TooLong => Some("context_length_exceeded"),
-            Kind::Token => Some("invalid_api_key"),
+            RefusalKind::TooLong => Some("context_length_exceeded"),
+            RefusalKind::Token => Some("invalid_api_key"),
+            RefusalKind::Often(_) => Some("rate_limit_exceeded"),
             _ => None,
         }
     }
@@ -74,34 +81,37 @@ impl Kind {
     /// The `type` of Anthropic's errors.
     fn anthropic(self) -> &'static str {
         match self {
-            Kind::Invalid | Kind::TooLong | Kind::Method | Kind::Slow | Kind::Conflict => {
-                "invalid_request_error"
-            }
-            Kind::Token => "authentication_error",
-            Kind::Forbidden => "permission_error",
-            Kind::NotFound => "not_found_error",
-            Kind::TooLarge => "request_too_large",
-            Kind::Busy => "overloaded_error",
-            Kind::Broken => "api_error",
+            RefusalKind::Invalid
+            | RefusalKind::TooLong
+            | RefusalKind::Method
+            | RefusalKind::Slow
+            | RefusalKind::Conflict => "invalid_request_error",
+            RefusalKind::Token => "authentication_error",
+            RefusalKind::Forbidden => "permission_error",
+            RefusalKind::NotFound => "not_found_error",
+            RefusalKind::TooLarge => "request_too_large",
+            RefusalKind::Often(_) => "rate_limit_error",
+            RefusalKind::Busy => "overloaded_error",
+            RefusalKind::Broken => "api_error",
         }
     }
 }
 
 /// A request that is not answered.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
+pub struct RequestRefusal {
     /// What kind of thing went wrong.
-    pub kind: Kind,
+    pub kind: RefusalKind,
     /// One sentence, with what to do where something can be done.
     pub message: String,
     /// The field of the request that is wrong.
     pub param: Option<String>,
 }
 
-impl Refusal {
+impl RequestRefusal {
     /// A refusal with its sentence.
-    pub fn new(kind: Kind, message: impl Into<String>) -> Refusal {
-        Refusal {
+    pub fn new(kind: RefusalKind, message: impl Into<String>) -> RequestRefusal {
+        RequestRefusal {
             kind,
             message: message.into(),
             param: None,
@@ -109,10 +119,10 @@ impl Refusal {
     }
 
     /// A field that is wrong.
-    pub fn field(param: impl Into<String>, message: impl Into<String>) -> Refusal {
-        Refusal {
+    pub fn field(param: impl Into<String>, message: impl Into<String>) -> RequestRefusal {
+        RequestRefusal {
             param: Some(param.into()),
-            ..Refusal::new(Kind::Invalid, message)
+            ..RequestRefusal::new(RefusalKind::Invalid, message)
         }
     }
 
@@ -144,9 +154,10 @@ impl Refusal {
     /// The code of a failed response (Responses API), where every error has one.
     pub fn response_code(&self) -> &'static str {
         match self.kind {
-            Kind::TooLong => "context_length_exceeded",
-            Kind::Busy => "server_is_overloaded",
-            Kind::Broken => "server_error",
+            RefusalKind::TooLong => "context_length_exceeded",
+            RefusalKind::Busy => "server_is_overloaded",
+            RefusalKind::Often(_) => "rate_limit_exceeded",
+            RefusalKind::Broken => "server_error",
             _ => "invalid_prompt",
         }
     }

@@ -2,13 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::Refusal;
-use crate::agent::Receipt;
+use super::RequestRefusal;
+use crate::agent::{Receipt, Weighed};
 use crate::ledger::Finish;
+
+/// What is said of a token with the probability 0: JSON has no minus infinity.
+pub const NEVER: f32 = -9999.0;
 
 /// What every response says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct ResponseHead {
     /// The response's id without the API's prefix.
     pub id: String,
     /// Seconds since 1970.
@@ -22,24 +25,26 @@ pub struct Head {
 
 /// One thing that a client is told.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Part {
+pub enum ReplyPart {
     /// Tokens of the prompt that are evaluated.
-    Prefill(Progress),
+    Prefill(PrefillProgress),
     /// More of the model's thinking.
     Reasoning(String),
+    /// The tokens of the text that comes next, and how likely they were.
+    Odds(Vec<Weighed>),
     /// More of its answer.
     Text(String),
     /// A call, whole.
-    Call(Call),
+    Call(WireCall),
     /// The reply ended.
-    End(End),
+    End(WireEnd),
     /// The reply did not come to its end.
-    Failed(Refusal),
+    Failed(RequestRefusal),
 }
 
 /// How far a prompt is evaluated; tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct PrefillProgress {
     /// Evaluated.
     pub done: usize,
     /// To be evaluated.
@@ -48,9 +53,20 @@ pub struct Progress {
     pub cached: usize,
 }
 
+impl PrefillProgress {
+    /// `prompt_progress`, as llama.cpp's server has it.
+    pub fn openai(&self) -> Value {
+        json!({
+            "total": self.total + self.cached,
+            "cache": self.cached,
+            "processed": self.done + self.cached,
+        })
+    }
+}
+
 /// A call of a tool that the client runs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Call {
+pub struct WireCall {
     /// Given out by npast.
     pub id: String,
     /// The tool.
@@ -61,11 +77,11 @@ pub struct Call {
 
 /// How a reply ended, and what it cost.
 #[derive(Clone, Debug, PartialEq)]
-pub struct End {
+pub struct WireEnd {
     /// Why.
     pub finish: Finish,
     /// What it cost.
-    pub usage: Usage,
+    pub usage: WireUsage,
     /// What npast has to say of it besides, as the field `npast` of every API: the receipt, and how the
     /// history was followed.
     pub npast: Option<Value>,
@@ -73,7 +89,7 @@ pub struct End {
 
 /// What a reply cost; tokens and milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Usage {
+pub struct WireUsage {
     /// The prompt in all.
     pub prompt: usize,
     /// Of the prompt: not evaluated, for it was in the slot or on disk.
@@ -86,10 +102,10 @@ pub struct Usage {
     pub decode_ms: u64,
 }
 
-impl Usage {
+impl WireUsage {
     /// The figures of a receipt.
-    pub fn of(receipt: &Receipt) -> Usage {
-        Usage {
+    pub fn of(receipt: &Receipt) -> WireUsage {
+        WireUsage {
             prompt: receipt.prompt(),
             cached: receipt.kept + receipt.restored,
             generated: receipt.generated,
@@ -135,36 +151,39 @@ impl Usage {
 
 /// A reply as far as it came.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reply {
+pub struct WireReply {
     /// The model's thinking.
     pub reasoning: String,
     /// Its answer.
     pub text: String,
+    /// How likely the answer's tokens were; none where nobody asked.
+    pub odds: Vec<Weighed>,
     /// Its calls.
-    pub calls: Vec<Call>,
+    pub calls: Vec<WireCall>,
     /// How it ended.
-    pub end: Option<End>,
+    pub end: Option<WireEnd>,
 }
 
-impl Reply {
+impl WireReply {
     /// Adds a part.
     ///
     /// # Errors
     /// The refusal of a reply that failed.
-    pub fn add(&mut self, part: Part) -> Result<(), Refusal> {
+    pub fn add(&mut self, part: ReplyPart) -> Result<(), RequestRefusal> {
         match part {
-            Part::Prefill(_) => {}
-            Part::Reasoning(more) => self.reasoning.push_str(&more),
-            Part::Text(more) => self.text.push_str(&more),
-            Part::Call(call) => self.calls.push(call),
-            Part::End(end) => self.end = Some(end),
-            Part::Failed(refusal) => return Err(refusal),
+            ReplyPart::Prefill(_) => {}
+            ReplyPart::Reasoning(more) => self.reasoning.push_str(&more),
+            ReplyPart::Odds(more) => self.odds.extend(more),
+            ReplyPart::Text(more) => self.text.push_str(&more),
+            ReplyPart::Call(call) => self.calls.push(call),
+            ReplyPart::End(end) => self.end = Some(end),
+            ReplyPart::Failed(refusal) => return Err(refusal),
         }
         Ok(())
     }
 
     /// What it cost.
-    pub fn usage(&self) -> Usage {
+    pub fn usage(&self) -> WireUsage {
         self.end.as_ref().map(|end| end.usage).unwrap_or_default()
     }
 
@@ -185,33 +204,33 @@ impl Reply {
 
 /// One event of a stream of server-sent events.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct SseEvent {
     /// The `event` line, where the API has one.
     pub event: Option<&'static str>,
     /// The `data` line: JSON, or `[DONE]`; without a line break.
     pub data: String,
 }
 
-impl Frame {
+impl SseEvent {
     /// An event without a name.
-    pub fn data(value: &Value) -> Frame {
-        Frame {
+    pub fn data(value: &Value) -> SseEvent {
+        SseEvent {
             event: None,
             data: value.to_string(),
         }
     }
 
     /// An event with a name.
-    pub fn named(event: &'static str, value: &Value) -> Frame {
-        Frame {
+    pub fn named(event: &'static str, value: &Value) -> SseEvent {
+        SseEvent {
             event: Some(event),
             data: value.to_string(),
         }
     }
 
     /// The end of a stream of OpenAI's.
-    pub fn done() -> Frame {
-        Frame {
+    pub fn done() -> SseEvent {
+        SseEvent {
             event: None,
             data: "[DONE]".to_owned(),
         }

@@ -8,11 +8,12 @@ mod responses;
 
 use serde_json::{Value, json};
 
-use super::{Call, End, Frame, Head, Manner, Part, Reply, Usage};
-use crate::ledger::Finish;
+use super::{Manner, ReplyPart, ResponseHead, SseEvent, WireCall, WireEnd, WireReply, WireUsage};
+use crate::agent::{Likely, Weighed};
+use crate::ledger::{Finish, Token};
 
-fn head() -> Head {
-    Head {
+fn head() -> ResponseHead {
+    ResponseHead {
         id: "7".into(),
         created: 1_700_000_000,
         model: "tiny".into(),
@@ -20,10 +21,10 @@ fn head() -> Head {
     }
 }
 
-fn end(finish: Finish) -> Part {
-    Part::End(End {
+fn end(finish: Finish) -> ReplyPart {
+    ReplyPart::End(WireEnd {
         finish,
-        usage: Usage {
+        usage: WireUsage {
             prompt: 100,
             cached: 90,
             generated: 7,
@@ -35,18 +36,18 @@ fn end(finish: Finish) -> Part {
 }
 
 /// A reply that thinks, speaks and calls.
-fn parts() -> Vec<Part> {
+fn parts() -> Vec<ReplyPart> {
     vec![
-        Part::Reasoning("Where ".into()),
-        Part::Reasoning("is it?".into()),
-        Part::Text("I look".into()),
-        Part::Text(" for it.".into()),
-        Part::Call(Call {
+        ReplyPart::Reasoning("Where ".into()),
+        ReplyPart::Reasoning("is it?".into()),
+        ReplyPart::Text("I look".into()),
+        ReplyPart::Text(" for it.".into()),
+        ReplyPart::Call(WireCall {
             id: "call_1".into(),
             name: "find".into(),
             arguments: json!({"path": "/", "deep": true}),
         }),
-        Part::Call(Call {
+        ReplyPart::Call(WireCall {
             id: "call_2".into(),
             name: "now".into(),
             arguments: json!({}),
@@ -55,8 +56,34 @@ fn parts() -> Vec<Part> {
     ]
 }
 
-fn reply(parts: Vec<Part>) -> Reply {
-    let mut reply = Reply::default();
+/// A reply of three tokens, the last one a part of a character.
+fn weighed() -> Vec<ReplyPart> {
+    let likely = |token: i32, bytes: &[u8], logprob: Option<f32>| Likely {
+        token: Token(token),
+        bytes: bytes.to_vec(),
+        logprob,
+    };
+    let full = |token: i32, text: &str, logprob: f32| {
+        let chosen = likely(token, text.as_bytes(), Some(logprob));
+        Weighed {
+            top: vec![likely(9, b"b", Some(-0.25)), chosen.clone()],
+            chosen,
+        }
+    };
+    vec![
+        ReplyPart::Odds(vec![full(1, "up", -0.5), full(2, "on", -0.75)]),
+        ReplyPart::Text("upon".into()),
+        ReplyPart::Odds(vec![Weighed {
+            chosen: likely(3, b"\xc3", None),
+            top: Vec::new(),
+        }]),
+        ReplyPart::Text("\u{fffd}".into()),
+        end(Finish::Length),
+    ]
+}
+
+fn reply(parts: Vec<ReplyPart>) -> WireReply {
+    let mut reply = WireReply::default();
     for part in parts {
         reply.add(part).expect("no failure");
     }
@@ -64,7 +91,7 @@ fn reply(parts: Vec<Part>) -> Reply {
 }
 
 /// All events of a reply: name and JSON, without what every event repeats.
-fn events(manner: Manner, parts: Vec<Part>) -> Vec<(Option<&'static str>, Value)> {
+fn events(manner: Manner, parts: Vec<ReplyPart>) -> Vec<(Option<&'static str>, Value)> {
     let mut writer = manner.stream(head());
     let mut frames = writer.start();
     for part in parts {
@@ -73,7 +100,7 @@ fn events(manner: Manner, parts: Vec<Part>) -> Vec<(Option<&'static str>, Value)
     frames.into_iter().map(event).collect()
 }
 
-fn event(frame: Frame) -> (Option<&'static str>, Value) {
+fn event(frame: SseEvent) -> (Option<&'static str>, Value) {
     let value = match frame.data.as_str() {
         "[DONE]" => json!("[DONE]"),
         text => serde_json::from_str(text).expect("JSON"),

@@ -2,8 +2,11 @@
 
 use serde_json::Value;
 
+use super::completions::Look;
 use super::responses::Echo;
-use super::{Frame, Head, Part, Reply, Show, anthropic, completions, openai, responses};
+use super::{
+    ReplyPart, ResponseHead, Show, SseEvent, WireReply, anthropic, completions, openai, responses,
+};
 
 /// What decides how a reply is written, kept from its request.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,71 +18,75 @@ pub enum Manner {
     /// A message, for a request that ends at these texts.
     Messages(Vec<String>),
     /// A completion.
-    Completions(Show),
+    Completions(Box<Look>),
 }
 
 impl Manner {
     /// The whole response.
-    pub fn whole(&self, head: &Head, reply: &Reply) -> Value {
+    pub fn whole(&self, head: &ResponseHead, reply: &WireReply) -> Value {
         match self {
             Manner::Chat(_) => openai::whole(head, reply),
             Manner::Responses(echo) => responses::whole(head, echo, reply),
             Manner::Messages(stops) => anthropic::whole(head, reply, stops),
-            Manner::Completions(_) => completions::whole(head, reply),
+            Manner::Completions(look) => completions::whole(head, look, reply),
         }
     }
 
     /// A stream of events.
-    pub fn stream(self, head: Head) -> Writer {
+    pub fn stream(self, head: ResponseHead) -> ReplyWriter {
         match self {
-            Manner::Chat(show) => Writer::Chat(openai::Stream::new(head, show)),
+            Manner::Chat(show) => ReplyWriter::Chat(openai::ChatStream::new(head, show)),
             Manner::Responses(echo) => {
-                Writer::Responses(Box::new(responses::Stream::new(head, *echo)))
+                ReplyWriter::Responses(Box::new(responses::ResponseStream::new(head, *echo)))
             }
-            Manner::Messages(stops) => Writer::Messages(anthropic::Stream::new(head, stops)),
-            Manner::Completions(show) => Writer::Completions(completions::Stream::new(head, show)),
+            Manner::Messages(stops) => {
+                ReplyWriter::Messages(anthropic::MessageStream::new(head, stops))
+            }
+            Manner::Completions(look) => {
+                ReplyWriter::Completions(completions::Stream::new(head, *look))
+            }
         }
     }
 }
 
 /// A reply that is written as events.
 #[derive(Debug)]
-pub enum Writer {
+pub enum ReplyWriter {
     /// A chat completion.
-    Chat(openai::Stream),
+    Chat(openai::ChatStream),
     /// A response.
-    Responses(Box<responses::Stream>),
+    Responses(Box<responses::ResponseStream>),
     /// A message.
-    Messages(anthropic::Stream),
+    Messages(anthropic::MessageStream),
     /// A completion.
     Completions(completions::Stream),
 }
 
-impl Writer {
+impl ReplyWriter {
     /// The first events.
-    pub fn start(&mut self) -> Vec<Frame> {
+    pub fn start(&mut self) -> Vec<SseEvent> {
         match self {
-            Writer::Chat(stream) => stream.start(),
-            Writer::Responses(stream) => stream.start(),
-            Writer::Messages(stream) => stream.start(),
-            Writer::Completions(_) => Vec::new(),
+            ReplyWriter::Chat(stream) => stream.start(),
+            ReplyWriter::Responses(stream) => stream.start(),
+            ReplyWriter::Messages(stream) => stream.start(),
+            ReplyWriter::Completions(stream) => stream.start(),
         }
     }
 
     /// What a client is told of a part; after an end or a failure nothing more comes.
-    pub fn part(&mut self, part: &Part) -> Vec<Frame> {
+    pub fn part(&mut self, part: &ReplyPart) -> Vec<SseEvent> {
         match self {
-            Writer::Chat(stream) => stream.part(part),
-            Writer::Responses(stream) => stream.part(part),
-            Writer::Messages(stream) => stream.part(part),
-            Writer::Completions(stream) => stream.part(part),
+            ReplyWriter::Chat(stream) => stream.part(part),
+            ReplyWriter::Responses(stream) => stream.part(part),
+            ReplyWriter::Messages(stream) => stream.part(part),
+            ReplyWriter::Completions(stream) => stream.part(part),
         }
     }
 
     /// What keeps a connection alive: an event where the API has one for it.
-    pub fn ping(&self) -> Option<Frame> {
+    pub fn ping(&self) -> Option<SseEvent> {
         match self {
-            Writer::Messages(_) => Some(anthropic::Stream::ping()),
+            ReplyWriter::Messages(_) => Some(anthropic::MessageStream::ping()),
             _ => None,
         }
     }

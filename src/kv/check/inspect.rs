@@ -8,10 +8,10 @@ use std::io::Read;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::kv::error::Damage;
-use crate::kv::limits::Limits;
+use crate::kv::limits::StoreLimits;
 use crate::kv::record::format::{Header, RecordKind};
 use crate::kv::record::read::{self, ReadFault};
-use crate::ledger::{Running, Token};
+use crate::ledger::{RunningDigest, Token};
 
 /// The maximum number of payload bytes in memory at a time.
 const CHUNK: usize = 1 << 20;
@@ -29,7 +29,7 @@ pub(in crate::kv) struct Inspected {
 pub(in crate::kv) fn record(
     input: &mut dyn Read,
     file_len: u64,
-    limits: &Limits,
+    limits: &StoreLimits,
 ) -> Result<Inspected, ReadFault> {
     let (header, tokens) = read::head(input, file_len, limits)?;
     read::owner(input, &header)?;
@@ -53,7 +53,7 @@ pub(in crate::kv) fn record(
         return Err(Damage::Field("digest").into());
     }
     if header.kind == RecordKind::Edge && header.p0 == 0 {
-        let mut running = Running::new(header.hard);
+        let mut running = RunningDigest::new(header.hard);
         if running.digest() != header.from {
             return Err(Damage::Other("prefix").into());
         }
@@ -69,7 +69,7 @@ pub(in crate::kv) fn record(
 ///
 /// # Errors
 /// The first check that failed. Never panics, and never allocates more than `bytes` has.
-pub fn inspect(bytes: &[u8], limits: &Limits) -> Result<(), Damage> {
+pub fn inspect(bytes: &[u8], limits: &StoreLimits) -> Result<(), Damage> {
     match record(&mut &bytes[..], bytes.len() as u64, limits) {
         Ok(_) => Ok(()),
         Err(ReadFault::Damage(damage)) => Err(damage),

@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::kv::error::{Damage, Error};
-use crate::kv::limits::Limits;
+use crate::kv::limits::StoreLimits;
 use crate::kv::model::facts::short;
 use crate::kv::record::files::{self, Files};
 use crate::kv::record::format::{Header, RecordKind};
 use crate::kv::record::read::ReadFault;
-use crate::ledger::{Digest, Running, Token};
+use crate::ledger::{Digest, RunningDigest, Token};
 
 use super::inspect;
 
@@ -31,7 +31,7 @@ pub(in crate::kv) struct Proved {
 pub(in crate::kv) fn prove_all(
     files: &Files,
     model: &str,
-    limits: &Limits,
+    limits: &StoreLimits,
 ) -> Result<Proved, Error> {
     let mut proved = Proved::default();
     let mut edges = BTreeMap::new();
@@ -63,7 +63,7 @@ fn prove(
     files: &Files,
     model: &str,
     name: &str,
-    limits: &Limits,
+    limits: &StoreLimits,
 ) -> Result<(Header, Vec<Token>, u64), ReadFault> {
     let (mut input, len) = files.open(name)?;
     let record = inspect::record(&mut input, len, limits)?;
@@ -82,10 +82,10 @@ type ProvedEdges = BTreeMap<(usize, String), (Header, Vec<Token>)>;
 
 /// The edges on chains from position 0 whose tokens do not give their digests.
 fn unchained(edges: &ProvedEdges) -> Vec<String> {
-    let mut known: HashMap<Digest, Running> = HashMap::new();
+    let mut known: HashMap<Digest, RunningDigest> = HashMap::new();
     let mut bad = Vec::new();
     for ((p0, name), (header, tokens)) in edges {
-        let root = || (*p0 == 0).then(|| Running::new(header.hard));
+        let root = || (*p0 == 0).then(|| RunningDigest::new(header.hard));
         let Some(mut running) = known.get(&header.from).cloned().or_else(root) else {
             continue;
         };

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
-use crate::ledger::{Running, Token};
+use crate::ledger::{RunningDigest, Token};
 
 use crate::kv::error::Error;
 use crate::kv::open::store::OpenStore;
-use crate::kv::queue::{NextJob, Queue};
+use crate::kv::queue::{JobQueue, NextJob};
 use crate::kv::record::format::HEADER;
 use crate::kv::record::item::Edge;
 use crate::kv::record::read::{self, ProvenSegment};
@@ -23,7 +23,7 @@ use crate::kv::record::read::{self, ProvenSegment};
 /// The maximum number of buffers that are kept for later segments.
 const SPARE: usize = 4;
 
-type Segments = Queue<Result<ProvenSegment, Error>>;
+type Segments = JobQueue<Result<ProvenSegment, Error>>;
 
 /// The proven segments of a chain, in its order, as an iterator. After the first error (also a panic of
 /// the thread) no more segments come. Dropping this value stops the thread.
@@ -44,7 +44,7 @@ impl Chain {
         edges: Vec<(Edge, usize)>,
         target: Arc<[Token]>,
     ) -> Result<Chain, Error> {
-        let segments = Arc::new(Queue::new(store.limits.ahead_bytes));
+        let segments = Arc::new(JobQueue::new(store.limits.ahead_bytes));
         let (spare, buffers) = mpsc::channel();
         let (queue, folder) = (segments.clone(), store.files.folder.clone());
         let reader = thread::Builder::new()
@@ -100,10 +100,9 @@ fn read_all(
     buffers: &Receiver<Vec<u8>>,
 ) {
     let hard = store.fingerprint.hard;
-    let mut running = Running::new(hard);
+    let mut running = RunningDigest::new(hard);
     let mut spare: Vec<Vec<u8>> = Vec::new();
     for (edge, upto) in edges {
-        store.activity.touch();
         spare.extend(buffers.try_iter());
         spare.drain(..spare.len().saturating_sub(SPARE));
         let small = HEADER + edge.p1.saturating_sub(edge.p0) * 4;
@@ -143,12 +142,12 @@ impl Iterator for Chain {
         if let Some(bytes) = self.given.take() {
             self.segments.done(bytes);
         }
-        match self.segments.next(None) {
+        match self.segments.next() {
             NextJob::Job(segment, bytes) => {
                 self.given = Some(bytes);
                 Some(segment)
             }
-            NextJob::Idle | NextJob::Closed => None,
+            NextJob::Closed => None,
         }
     }
 }

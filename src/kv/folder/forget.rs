@@ -13,9 +13,9 @@ use crate::kv::open::index::IndexOwner;
 use crate::kv::write::evict::{self, Collected};
 use crate::ledger::{Digest, Token};
 
-use super::handle::Folder;
+use super::handle::KvFolder;
 
-impl Folder {
+impl KvFolder {
     /// Removes an owner from the index, and removes the records that only it reaches, together with the
     /// records that continue them and that nobody reaches (for example an abandoned branch). `ledger` has
     /// the tokens of the owner's conversation: a rebuilt index does not know all owners, and the tokens
@@ -23,12 +23,12 @@ impl Folder {
     /// they are not counted.
     ///
     /// # Errors
-    /// When files or index fail. Some records may be left then; [`Folder::collect`] removes them.
+    /// When files or index fail. Some records may be left then; [`KvFolder::collect`] removes them.
     pub fn forget(&self, owner: &str, ledger: &[Token]) -> Result<Collected, Error> {
         self.sound(|| self.remove_owner(owner, ledger))
     }
 
-    /// [`Folder::forget`], for an index without damage.
+    /// [`KvFolder::forget`], for an index without damage.
     fn remove_owner(&self, owner: &str, ledger: &[Token]) -> Result<Collected, Error> {
         let mut all = Collected::default();
         let models = self.index().models().all()?;

@@ -1,7 +1,7 @@
-//! [`Folder`]: a KV folder with the records of any number of models, opened when no model is loaded: for
+//! [`KvFolder`]: a KV folder with the records of any number of models, opened when no model is loaded: for
 //! `npast kv` and for commands on sessions. It opens the same index as a store, makes it agree with the
-//! files, and has no writer thread. Invariant: [`Folder::collect`] (garbage collection by `npast kv gc`)
-//! fails if another process used the KV folder when this [`Folder`] was opened. (`Store::collect` does not
+//! files, and has no writer thread. Invariant: [`KvFolder::collect`] (garbage collection by `npast kv gc`)
+//! fails if another process used the KV folder when this [`KvFolder`] was opened. (`Store::collect` does not
 //! look for other processes: see `store/upkeep.rs`.)
 
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ use crate::kv::index::graph::Graph;
 use crate::kv::index::location::{IndexLocation, IndexUsers};
 use crate::kv::index::rebuild;
 use crate::kv::index::table::SqlResult;
-use crate::kv::limits::{Limits, quota};
-use crate::kv::notice::{Notice, Notices};
+use crate::kv::limits::{StoreLimits, quota};
+use crate::kv::notice::{KvNotice, Notices};
 use crate::kv::open::index::{IndexOwner, OpenIndex, report};
 use crate::kv::open::lock::FolderLock;
 use crate::kv::record::files::{self, Files};
@@ -25,23 +25,23 @@ use crate::kv::write::evict::{self, Collected, EvictWhat};
 use crate::kv::write::in_use::InUse;
 
 /// A KV folder with all its models.
-pub struct Folder {
+pub struct KvFolder {
     root: PathBuf,
     /// The files without a model folder; [`Files::of`] gives those of one model.
     files: Files,
-    limits: Limits,
+    limits: StoreLimits,
     index: OpenIndex,
     notices: Notices,
     lock: FolderLock,
 }
 
-impl Folder {
+impl KvFolder {
     /// Opens the KV folder `dir` ($NPAST_HOME/kv), and makes index and files agree, as a store does at
     /// its start. `None` if nothing was ever stored there.
     ///
     /// # Errors
     /// When the folder cannot be read or its index cannot be written.
-    pub fn open(dir: &Path, limits: Limits) -> Result<Option<Folder>, Error> {
+    pub fn open(dir: &Path, limits: StoreLimits) -> Result<Option<KvFolder>, Error> {
         if !dir.join("v1").is_dir() {
             return Ok(None);
         }
@@ -65,7 +65,7 @@ impl Folder {
         reconciled.added += opened.first.added;
         reconciled.refused += opened.first.refused;
         report(&notices, opened.origin, reconciled);
-        Ok(Some(Folder {
+        Ok(Some(KvFolder {
             root: dir.to_path_buf(),
             files: Files::new(storage, dir, ""),
             limits,
@@ -76,7 +76,7 @@ impl Folder {
     }
 
     /// Takes the notices for the user that were added since the last call.
-    pub fn take_notices(&self) -> Vec<Notice> {
+    pub fn take_notices(&self) -> Vec<KvNotice> {
         self.notices.take()
     }
 
@@ -112,7 +112,7 @@ impl Folder {
         &self.files
     }
 
-    pub(in crate::kv) fn limits(&self) -> &Limits {
+    pub(in crate::kv) fn limits(&self) -> &StoreLimits {
         &self.limits
     }
 
@@ -132,7 +132,7 @@ impl Folder {
     }
 }
 
-impl IndexOwner for Folder {
+impl IndexOwner for KvFolder {
     fn open_index(&self) -> &OpenIndex {
         &self.index
     }

@@ -1,4 +1,4 @@
-//! [`handle::Folder`]: the handle of a KV folder without a loaded model, for commands.
+//! [`handle::KvFolder`]: the handle of a KV folder without a loaded model, for commands.
 //!
 //! - `handle`: opening a folder, and garbage collection.
 //! - `status`: for `npast kv status`.

@@ -1,10 +1,10 @@
 //! How much of a conversation is stored, and keeping what a fork has copied. Both use the points of the
 //! conversation (`index::points`).
 //! - [`Shelf`] is a picture of everything that is stored, with the owners that reach each record.
-//!   [`Folder::shelf`] loads it once for the list of sessions. [`Shelf::stored`] then says for each
+//!   [`KvFolder::shelf`] loads it once for the list of sessions. [`Shelf::stored`] then says for each
 //!   conversation how many of its tokens are stored, and how many of these tokens another owner reaches
 //!   too.
-//! - [`Folder::hold`] is for a fork, which is a new session that begins with a copy of another session's
+//! - [`KvFolder::hold`] is for a fork, which is a new session that begins with a copy of another session's
 //!   conversation. It gives the fork's owner a pin and a turn node, so that this owner reaches the records
 //!   of the copied tokens. The records then stay when the other session's owner holds other digests after
 //!   its next turn, and when that owner is removed.
@@ -21,7 +21,7 @@ use crate::kv::index::points::{Point, hold, points};
 use crate::kv::open::index::IndexOwner;
 use crate::ledger::Token;
 
-use super::handle::Folder;
+use super::handle::KvFolder;
 
 /// How much of a conversation is stored, in tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -59,7 +59,7 @@ impl Shelf {
     }
 }
 
-impl Folder {
+impl KvFolder {
     /// Gives `owner` a pin and a turn node, under every model, by which it reaches what is stored of the
     /// first `len` tokens of `ledger`. If the last of these tokens are stored only in a segment that ends
     /// later, the owner reaches that segment too.

@@ -11,7 +11,7 @@ use crate::kv::index::pins::UNCLAIMED;
 use crate::kv::open::index::IndexOwner;
 use crate::ledger::Digest;
 
-use super::handle::Folder;
+use super::handle::KvFolder;
 
 /// What is stored for one model.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct ModelStatus {
     pub nodes: u64,
     /// The bytes of all their files.
     pub bytes: u64,
-    /// The bytes of records that no owner reaches; [`Folder::collect`] removes them.
+    /// The bytes of records that no owner reaches; [`KvFolder::collect`] removes them.
     pub unreached: u64,
     /// The bytes that merging has written since the index was made.
     pub merged: u64,
@@ -49,7 +49,7 @@ pub struct OwnerStatus {
     pub shared: u64,
 }
 
-impl Folder {
+impl KvFolder {
     /// What is stored, per model and owner.
     ///
     /// # Errors

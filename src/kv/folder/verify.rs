@@ -11,9 +11,9 @@ use crate::kv::open::index::IndexOwner;
 use crate::kv::record::files::{self, Files};
 use crate::kv::record::read::ReadFault;
 
-use super::handle::Folder;
+use super::handle::KvFolder;
 
-/// The result of [`Folder::verify`].
+/// The result of [`KvFolder::verify`].
 #[derive(Clone, Default, Debug)]
 pub struct Verified {
     /// The number of files whose records passed when they were checked alone. An edge whose digests do not
@@ -36,7 +36,7 @@ pub struct BadFile {
     pub aside: bool,
 }
 
-impl Folder {
+impl KvFolder {
     /// Reads and checks every record file: checksums, structure, file name, and the digests of all edges
     /// on chains from position 0. Moves each damaged file to quarantine.
     ///

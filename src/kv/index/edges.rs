@@ -9,10 +9,10 @@ use crate::kv::record::item::{Edge, EdgeId};
 use crate::ledger::{Digest, Token};
 
 use super::models::ModelId;
-use super::table::{SqlResult, Table};
+use super::table::{IndexTable, SqlResult};
 
 /// `head` and `tail` are the first and the last [`FILTER_TOKENS`] tokens of a segment.
-pub(in crate::kv) const TABLE: Table = Table {
+pub(in crate::kv) const TABLE: IndexTable = IndexTable {
     create: "
 CREATE TABLE edge(id INTEGER PRIMARY KEY, model INTEGER NOT NULL, \"from\" BLOB NOT NULL, \"to\" BLOB NOT NULL,
   p0 INTEGER NOT NULL, p1 INTEGER NOT NULL, bytes INTEGER NOT NULL, head BLOB NOT NULL, tail BLOB NOT NULL,

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::kv::record::item::{Edge, Node};
 use crate::kv::record::role::SnapshotRole;
-use crate::ledger::{Digest, Running};
+use crate::ledger::{Digest, RunningDigest};
 
 use super::connection::Index;
 use super::models::{ModelId, StoredModel};
@@ -51,7 +51,7 @@ impl Graph {
             model: model.id,
             hard: model.hard,
             holds: index.owners().holds(model.id)?,
-            root: Running::new(model.hard).digest(),
+            root: RunningDigest::new(model.hard).digest(),
             ends: HashMap::new(),
             starts: HashMap::new(),
             at: HashMap::new(),

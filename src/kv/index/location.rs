@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use crate::kv::error::Error;
-use crate::kv::limits::Limits;
+use crate::kv::limits::StoreLimits;
 use crate::kv::record::storage::{Storage, private_file};
 
 use super::connection::Index;
@@ -58,7 +58,7 @@ pub(in crate::kv) struct OpenedIndex<T> {
 pub(in crate::kv) struct IndexLocation {
     storage: Arc<dyn Storage>,
     root: PathBuf,
-    limits: Limits,
+    limits: StoreLimits,
 }
 
 impl IndexLocation {
@@ -66,7 +66,7 @@ impl IndexLocation {
     pub(in crate::kv) fn new(
         storage: Arc<dyn Storage>,
         root: &Path,
-        limits: Limits,
+        limits: StoreLimits,
     ) -> IndexLocation {
         IndexLocation {
             storage,

@@ -7,9 +7,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::ledger::Digest;
 
-use super::table::{SqlResult, Table};
+use super::table::{IndexTable, SqlResult};
 
-pub(in crate::kv) const TABLE: Table = Table {
+pub(in crate::kv) const TABLE: IndexTable = IndexTable {
     create: "
 CREATE TABLE model(id INTEGER PRIMARY KEY, hard BLOB NOT NULL UNIQUE, facts TEXT NOT NULL, soft TEXT NOT NULL);",
     unsound: "SELECT 1 FROM model WHERE (typeof(hard) = 'blob' AND length(hard) = 32

@@ -14,11 +14,11 @@ use crate::ledger::{Digest, Token};
 
 use super::edges::filter_tail;
 use super::models::ModelId;
-use super::table::{SqlResult, Table};
+use super::table::{IndexTable, SqlResult};
 
 /// `tail` has the last 16 tokens before position `at`, as a filter for lookups; the record file has up to
 /// 64. `role` is the strongest role with which the node was put.
-pub(in crate::kv) const TABLE: Table = Table {
+pub(in crate::kv) const TABLE: IndexTable = IndexTable {
     create: "
 CREATE TABLE node(id INTEGER PRIMARY KEY, model INTEGER NOT NULL, digest BLOB NOT NULL, at INTEGER NOT NULL,
   bytes INTEGER NOT NULL, logits INTEGER NOT NULL, role INTEGER NOT NULL, tail BLOB NOT NULL,

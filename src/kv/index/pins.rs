@@ -16,11 +16,11 @@ use rusqlite::{Connection, params};
 use crate::ledger::Digest;
 
 use super::models::ModelId;
-use super::table::{SqlResult, Table};
+use super::table::{IndexTable, SqlResult};
 
 /// The highest id is the latest pin. The index `pin_unclaimed` has only rows of unclaimed pins: to look
 /// for one costs nothing when there is none.
-pub(in crate::kv) const TABLE: Table = Table {
+pub(in crate::kv) const TABLE: IndexTable = IndexTable {
     create: "
 CREATE TABLE pin(id INTEGER PRIMARY KEY, owner TEXT NOT NULL, model INTEGER NOT NULL, digest BLOB NOT NULL,
   UNIQUE(owner, model));

@@ -7,7 +7,7 @@
 //! session that begins with a copy of another session's conversation, finds the digest that the owner of
 //! the new session must hold in order to reach the records of the copied tokens.
 
-use crate::ledger::{Digest, Running, Token};
+use crate::ledger::{Digest, RunningDigest, Token};
 
 use super::connection::Index;
 use super::graph::{Graph, GraphItem};
@@ -30,7 +30,7 @@ pub(in crate::kv) fn points(graph: &Graph, ledger: &[Token]) -> Vec<Point> {
     ends.sort_unstable();
     ends.dedup();
     let mut points = Vec::new();
-    let mut running = Running::new(graph.hard);
+    let mut running = RunningDigest::new(graph.hard);
     for end in ends {
         let Some(tokens) = ledger.get(running.len()..end) else {
             break;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::kv::error::{Damage, Error};
-use crate::kv::limits::Limits;
+use crate::kv::limits::StoreLimits;
 use crate::kv::model::facts::{self, short};
 use crate::kv::model::fingerprint::{Fingerprint, canonical};
 use crate::kv::record::files::{self, Files};
@@ -47,7 +47,7 @@ pub(in crate::kv) fn own_model(
     index: &Index,
     print: &Fingerprint,
     files: &Files,
-    limits: &Limits,
+    limits: &StoreLimits,
 ) -> Result<(ModelId, Reconciled), Error> {
     let (facts, soft) = (canonical(&print.facts), canonical(&print.soft));
     let model = index.models().put(print.hard, &facts, &soft)?;
@@ -61,7 +61,7 @@ pub(in crate::kv) fn reconcile(
     model: ModelId,
     files: &Files,
     hard: Digest,
-    limits: &Limits,
+    limits: &StoreLimits,
 ) -> Result<Reconciled, Error> {
     let mut reconciled = Reconciled::default();
     // The rows are read before the file names: another process may be storing records, and it adds each
@@ -172,7 +172,12 @@ struct RecordHead {
 
 /// Reads header, tokens and owner of a file. Logits and payload are not read; they are proven when they
 /// are used.
-fn look(files: &Files, hard: Digest, limits: &Limits, name: &str) -> Result<RecordHead, ReadFault> {
+fn look(
+    files: &Files,
+    hard: Digest,
+    limits: &StoreLimits,
+    name: &str,
+) -> Result<RecordHead, ReadFault> {
     let (mut input, len) = files.open(name)?;
     let (header, tokens) = read::head(&mut input, len, limits)?;
     if header.hard != hard {
@@ -260,7 +265,7 @@ pub(in crate::kv) fn reconcile_all(
     index: &Index,
     storage: &Arc<dyn Storage>,
     root: &Path,
-    limits: &Limits,
+    limits: &StoreLimits,
 ) -> Result<Reconciled, Error> {
     let mut all = Reconciled::default();
     for folder in &files::folders(storage, root)? {

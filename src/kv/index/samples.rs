@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::ledger::Digest;
 
 use super::models::ModelId;
-use super::table::{SqlResult, Table};
+use super::table::{IndexTable, SqlResult};
 use super::transaction::at_once;
 
 /// The maximum number of values of a sample.
@@ -22,7 +22,7 @@ pub(in crate::kv) const MOST_VALUES: usize = 1024;
 /// The maximum number of rows of one owner in each of the two tables; older rows are removed.
 const MOST: usize = 32;
 
-pub(in crate::kv) const TABLE: Table = Table {
+pub(in crate::kv) const TABLE: IndexTable = IndexTable {
     create: "
 CREATE TABLE sample(id INTEGER PRIMARY KEY, owner TEXT NOT NULL, model INTEGER NOT NULL,
   digest BLOB NOT NULL, soft BLOB NOT NULL, numbers BLOB NOT NULL, UNIQUE(model, digest, soft));

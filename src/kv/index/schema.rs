@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::table::{SqlResult, Table};
+use super::table::{IndexTable, SqlResult};
 use super::totals::Totals;
 use super::{edges, models, nodes, pins, samples, states, totals, turns};
 
@@ -17,7 +17,7 @@ pub(in crate::kv) const VERSION: i64 = 2;
 /// The highest number that is taken for a version of npast. A higher `user_version` is taken for damage.
 const MOST_VERSION: i64 = 99;
 
-const TABLES: [Table; 8] = [
+const TABLES: [IndexTable; 8] = [
     models::TABLE,
     edges::TABLE,
     nodes::TABLE,

@@ -22,13 +22,13 @@ use crate::ledger::Digest;
 use super::models::ModelId;
 use super::nodes::{Nodes, node_row};
 use super::retain::{self, Now, Older};
-use super::table::{SqlResult, Table};
+use super::table::{IndexTable, SqlResult};
 use super::transaction::at_once;
 use super::turns::Turns;
 
 /// The row with the highest id was put last. A rebuild of the index makes the rows again from the owner
 /// names in the record files.
-pub(in crate::kv) const TABLE: Table = Table {
+pub(in crate::kv) const TABLE: IndexTable = IndexTable {
     create: "
 CREATE TABLE state(id INTEGER PRIMARY KEY, owner TEXT NOT NULL, model INTEGER NOT NULL,
   digest BLOB NOT NULL, UNIQUE(owner, model, digest));

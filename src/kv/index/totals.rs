@@ -5,12 +5,12 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::models::ModelId;
-use super::table::{SqlResult, Table};
+use super::table::{IndexTable, SqlResult};
 
 /// Triggers change `total` when a row of `edge` or `node` is inserted or deleted, so no statement can
 /// forget it. An update of a length has no trigger: `rebuild::correct_lengths` calls [`Totals::recount`]
 /// after its updates.
-pub(in crate::kv) const TABLE: Table = Table {
+pub(in crate::kv) const TABLE: IndexTable = IndexTable {
     create: "
 CREATE TABLE merged(model INTEGER PRIMARY KEY, bytes INTEGER NOT NULL);
 CREATE TABLE total(one INTEGER PRIMARY KEY CHECK (one = 1), bytes INTEGER NOT NULL);

@@ -13,10 +13,10 @@ use crate::kv::record::role::SnapshotRole;
 use crate::ledger::Digest;
 
 use super::models::ModelId;
-use super::table::{SqlResult, Table};
+use super::table::{IndexTable, SqlResult};
 use super::transaction::at_once;
 
-pub(in crate::kv) const TABLE: Table = Table {
+pub(in crate::kv) const TABLE: IndexTable = IndexTable {
     create: "
 CREATE TABLE turn(id INTEGER PRIMARY KEY, owner TEXT NOT NULL, model INTEGER NOT NULL, digest BLOB NOT NULL,
   UNIQUE(owner, model));

@@ -7,13 +7,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::kv::activity::Activity;
 use crate::kv::error::Error;
 use crate::kv::index::connection::Index;
 use crate::kv::index::location::{IndexLocation, IndexUsers};
 use crate::kv::index::models::ModelId;
 use crate::kv::index::rebuild;
-use crate::kv::limits::{Limits, quota};
+use crate::kv::limits::{StoreLimits, quota};
 use crate::kv::model::facts::{describe, short};
 use crate::kv::model::fingerprint::Fingerprint;
 use crate::kv::notice::Notices;
@@ -30,11 +29,10 @@ pub(in crate::kv) struct OpenStore {
     pub(in crate::kv) fingerprint: Fingerprint,
     /// The digest of this run's soft facts.
     pub(in crate::kv) soft: Digest,
-    pub(in crate::kv) limits: Limits,
+    pub(in crate::kv) limits: StoreLimits,
     pub(in crate::kv) files: Files,
     pub(in crate::kv) notices: Notices,
     pub(in crate::kv) changes: ChangeCounts,
-    pub(in crate::kv) activity: Activity,
     /// The maximum number of bytes of all record files of all models.
     pub(in crate::kv) quota: u64,
     /// The id of this model in the index.
@@ -57,7 +55,7 @@ impl OpenStore {
         storage: Arc<dyn Storage>,
         dir: &Path,
         fingerprint: Fingerprint,
-        limits: Limits,
+        limits: StoreLimits,
     ) -> Result<OpenStore, Error> {
         let files = Files::new(storage.clone(), dir, &short(fingerprint.hard));
         make_folders(&*storage, dir, &files)?;
@@ -93,7 +91,6 @@ impl OpenStore {
             files,
             notices,
             changes: ChangeCounts::default(),
-            activity: Activity::default(),
             quota: quota(dir, limits.quota_bytes),
             model: AtomicI64::new(model.0),
             reader: Mutex::new(reader),

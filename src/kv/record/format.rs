@@ -6,7 +6,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::kv::error::Damage;
-use crate::kv::limits::Limits;
+use crate::kv::limits::StoreLimits;
 use crate::ledger::{Digest, Token};
 
 use super::role::SnapshotRole;
@@ -133,7 +133,7 @@ impl Header {
     pub(in crate::kv) fn parse(
         bytes: &[u8; HEADER],
         file_len: u64,
-        limits: &Limits,
+        limits: &StoreLimits,
     ) -> Result<Header, Damage> {
         if &bytes[..8] != MAGIC {
             return Err(Damage::Magic);

@@ -1,14 +1,14 @@
-//! What a caller hands over to be stored: [`PutSegment`] and [`PutSnapshot`], and [`Record`], the form in
+//! What a caller hands over to be stored: [`PutSegment`] and [`PutSnapshot`], and [`PendingRecord`], the form in
 //! which they wait in the queue of the writer thread. (Elsewhere a record is a file; a value of the type
-//! [`Record`] is in memory, and becomes such a file.) The caller moves the bytes into these values, and
+//! [`PendingRecord`] is in memory, and becomes such a file.) The caller moves the bytes into these values, and
 //! does no hashing and no I/O: the writer thread computes the checksums and writes the file. So the only
-//! cost of a put for its caller is the copy of the bytes out of the slot. Invariant: [`Record::encode`]
+//! cost of a put for its caller is the copy of the bytes out of the slot. Invariant: [`PendingRecord::encode`]
 //! returns only headers that a reader accepts.
 
 use std::sync::Arc;
 
 use crate::kv::error::Damage;
-use crate::kv::limits::Limits;
+use crate::kv::limits::StoreLimits;
 use crate::ledger::{Digest, Token};
 
 use super::format::{HEADER, Header, MOST_TAIL, RecordKind, Sections};
@@ -69,7 +69,7 @@ pub struct Past {
 }
 
 /// A segment or a snapshot that waits to be written.
-pub(in crate::kv) struct Record {
+pub(in crate::kv) struct PendingRecord {
     pub(in crate::kv) kind: RecordKind,
     pub(in crate::kv) role: Option<SnapshotRole>,
     pub(in crate::kv) p0: usize,
@@ -87,9 +87,9 @@ pub(in crate::kv) struct Record {
     pub(in crate::kv) shared: usize,
 }
 
-impl From<PutSegment> for Record {
-    fn from(put: PutSegment) -> Record {
-        Record {
+impl From<PutSegment> for PendingRecord {
+    fn from(put: PutSegment) -> PendingRecord {
+        PendingRecord {
             kind: RecordKind::Edge,
             role: None,
             p0: put.p0,
@@ -107,12 +107,12 @@ impl From<PutSegment> for Record {
     }
 }
 
-impl From<PutSnapshot<'_>> for Record {
-    fn from(put: PutSnapshot<'_>) -> Record {
+impl From<PutSnapshot<'_>> for PendingRecord {
+    fn from(put: PutSnapshot<'_>) -> PendingRecord {
         let mut tokens = put.tail;
         let keep = MOST_TAIL.min(put.at);
         tokens.drain(..tokens.len().saturating_sub(keep));
-        Record {
+        PendingRecord {
             kind: RecordKind::Node,
             role: Some(put.role),
             p0: put.at - tokens.len(),
@@ -130,15 +130,15 @@ impl From<PutSnapshot<'_>> for Record {
     }
 }
 
-impl Record {
+impl PendingRecord {
     /// The record of a segment with digests (from, to) and positions [p0, p1).
     pub(in crate::kv) fn edge(
         (from, to): (Digest, Digest),
         (p0, p1): (usize, usize),
         tokens: Vec<Token>,
         payload: Vec<u8>,
-    ) -> Record {
-        Record::from(PutSegment {
+    ) -> PendingRecord {
+        PendingRecord::from(PutSegment {
             from,
             to,
             p0,
@@ -160,7 +160,7 @@ impl Record {
         runs: &[TokenRun],
         hard: Digest,
         soft: Digest,
-        limits: &Limits,
+        limits: &StoreLimits,
     ) -> Result<([u8; HEADER], Sections), Damage> {
         let sections = Sections {
             tokens: Token::to_bytes(&self.tokens),

@@ -8,8 +8,8 @@ use std::io::{self, Read};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::kv::error::{Damage, Error};
-use crate::kv::limits::Limits;
-use crate::ledger::{Digest, Running, Token};
+use crate::kv::limits::StoreLimits;
+use crate::ledger::{Digest, RunningDigest, Token};
 
 use super::files::Files;
 use super::format::{HEADER, Header, RecordKind, tokens_of};
@@ -87,7 +87,7 @@ impl ReadFault {
 /// before its checksum is found wrong.
 fn open(
     files: &Files,
-    limits: &Limits,
+    limits: &StoreLimits,
     name: &str,
     bytes: u64,
 ) -> Result<(Box<dyn Read>, u64), ReadFault> {
@@ -114,7 +114,7 @@ pub(in crate::kv) struct Rest {
 pub(in crate::kv) fn head(
     input: &mut dyn Read,
     file_len: u64,
-    limits: &Limits,
+    limits: &StoreLimits,
 ) -> Result<(Header, Vec<Token>), ReadFault> {
     let mut bytes = [0u8; HEADER];
     input.read_exact(&mut bytes)?;
@@ -151,7 +151,7 @@ pub(in crate::kv) fn runs(
 /// Reads and checks all sections of a segment except the payload.
 pub(in crate::kv) fn edge_head(
     files: &Files,
-    limits: &Limits,
+    limits: &StoreLimits,
     edge: &Edge,
 ) -> Result<(Header, Vec<Token>, Vec<TokenRun>), Error> {
     let name = edge.name();
@@ -244,9 +244,9 @@ pub(in crate::kv) struct WantedEdge<'a> {
 pub(in crate::kv) fn segment(
     files: &Files,
     hard: Digest,
-    limits: &Limits,
+    limits: &StoreLimits,
     wanted: &WantedEdge<'_>,
-    before: &mut Running,
+    before: &mut RunningDigest,
     buffer: Vec<u8>,
 ) -> Result<ProvenSegment, Error> {
     let WantedEdge { edge, target, upto } = wanted;
@@ -263,7 +263,7 @@ pub(in crate::kv) fn segment(
             return Err(Damage::Other("text").into());
         }
         if before.len() > edge.p0 {
-            *before = Running::new(hard);
+            *before = RunningDigest::new(hard);
         }
         before.extend(&target[before.len()..edge.p0]);
         if before.digest() != edge.from {
@@ -302,7 +302,7 @@ pub(in crate::kv) struct Whole {
 pub(in crate::kv) fn part(
     files: &Files,
     hard: Digest,
-    limits: &Limits,
+    limits: &StoreLimits,
     edge: &Edge,
 ) -> Result<Whole, ReadFault> {
     let name = edge.name();
@@ -324,7 +324,7 @@ pub(in crate::kv) fn part(
 pub(in crate::kv) fn snapshot(
     files: &Files,
     hard: Digest,
-    limits: &Limits,
+    limits: &StoreLimits,
     node: &Node,
 ) -> Result<ProvenSnapshot, Error> {
     let name = node.name();
@@ -350,7 +350,7 @@ pub(in crate::kv) fn snapshot(
 /// Reads the tokens of an edge, so that a lookup can compare them with a target. The payload is not read.
 pub(in crate::kv) fn tokens(
     files: &Files,
-    limits: &Limits,
+    limits: &StoreLimits,
     edge: &Edge,
 ) -> Result<Vec<Token>, Error> {
     let name = edge.name();

@@ -9,12 +9,12 @@ use std::thread::{self, JoinHandle};
 use serde_json::Value;
 
 use crate::kv::error::Error;
-use crate::kv::limits::Limits;
+use crate::kv::limits::StoreLimits;
 use crate::kv::model::fingerprint::Fingerprint;
-use crate::kv::notice::Notice;
+use crate::kv::notice::KvNotice;
 use crate::kv::open::changes::Changes;
 use crate::kv::open::store::OpenStore;
-use crate::kv::queue::{Flushed, Queue};
+use crate::kv::queue::{Flushed, JobQueue};
 use crate::kv::record::storage::{Disk, Storage};
 use crate::kv::write::job::WriterJob;
 use crate::kv::write::writer;
@@ -38,7 +38,7 @@ struct StoreInner {
 /// An open store with its writer thread.
 struct OpenWithWriter {
     open: Arc<OpenStore>,
-    queue: Arc<Queue<WriterJob>>,
+    queue: Arc<JobQueue<WriterJob>>,
     /// `None` only while the last handle is dropped.
     writer: Option<JoinHandle<()>>,
 }
@@ -59,7 +59,7 @@ impl Store {
     ///
     /// # Errors
     /// When KV cannot be saved in this folder; [`Store::off`] is a store for this case.
-    pub fn open(dir: &Path, fingerprint: Fingerprint, limits: Limits) -> Result<Store, Error> {
+    pub fn open(dir: &Path, fingerprint: Fingerprint, limits: StoreLimits) -> Result<Store, Error> {
         Store::open_on(Arc::new(Disk), dir, fingerprint, limits)
     }
 
@@ -69,10 +69,10 @@ impl Store {
         storage: Arc<dyn Storage>,
         dir: &Path,
         fingerprint: Fingerprint,
-        limits: Limits,
+        limits: StoreLimits,
     ) -> Result<Store, Error> {
         let open = OpenStore::open(storage, dir, fingerprint.clone(), limits)?;
-        let (open, queue) = (Arc::new(open), Arc::new(Queue::new(limits.queue_bytes)));
+        let (open, queue) = (Arc::new(open), Arc::new(JobQueue::new(limits.queue_bytes)));
         let (shared, jobs) = (open.clone(), queue.clone());
         let writer = thread::Builder::new()
             .name("npast-kv".to_string())
@@ -132,7 +132,7 @@ impl Store {
     }
 
     /// Takes the notices for the user that were added since the last call.
-    pub fn take_notices(&self) -> Vec<Notice> {
+    pub fn take_notices(&self) -> Vec<KvNotice> {
         self.open_store()
             .map_or_else(Vec::new, |open| open.notices.take())
     }
@@ -178,7 +178,6 @@ impl Store {
     /// the thread has ended (a notice was given then).
     pub(in crate::kv) fn push(&self, job: WriterJob) {
         if let (Some(on), false) = (&self.inner.on, self.reading) {
-            on.open.activity.touch();
             let bytes = job.bytes();
             on.queue.push(job, bytes);
         }

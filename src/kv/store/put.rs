@@ -4,7 +4,7 @@
 //! order of the calls.
 
 use crate::kv::record::item::Edge;
-use crate::kv::record::put::{PutSegment, PutSnapshot, Record};
+use crate::kv::record::put::{PendingRecord, PutSegment, PutSnapshot};
 use crate::kv::record::runs::TokenRun;
 use crate::kv::write::job::WriterJob;
 use crate::ledger::Digest;
@@ -21,7 +21,7 @@ impl Store {
     /// [`Store::put_segment`] with the runs of the segment: they follow each other without a gap, the
     /// first one begins at p0 or before p0, and the last one ends at p1. No runs if they are not known.
     pub fn put_segment_of(&self, put: PutSegment, runs: Vec<TokenRun>) {
-        let record = Record { runs, ..put.into() };
+        let record = PendingRecord { runs, ..put.into() };
         self.push(WriterJob::Put(record));
     }
 
@@ -29,7 +29,7 @@ impl Store {
     /// [`Store::ahead`] found. If more of its tokens are stored when the writer thread comes to it, it is
     /// not stored, and [`Store::take_others`] returns the digest at its end.
     pub fn put_version(&self, put: PutSegment, runs: Vec<TokenRun>, shared: usize) {
-        let record = Record {
+        let record = PendingRecord {
             runs,
             shared,
             ..put.into()

@@ -18,7 +18,7 @@ use crate::kv::open::index::IndexOwner;
 use crate::kv::open::store::OpenStore;
 use crate::kv::record::item::{Edge, Node};
 use crate::kv::record::read::{self, ProvenSegment, ProvenSnapshot};
-use crate::ledger::{Digest, Running, Token};
+use crate::ledger::{Digest, RunningDigest, Token};
 
 use super::handle::Store;
 
@@ -38,7 +38,6 @@ impl Store {
     ) -> Result<StoredPrefix, Error> {
         match self.open_store() {
             Some(open) => {
-                open.activity.touch();
                 let (found, rows) = open.sound(|| lookup::lookup(open, target, digests))?;
                 tracing::debug!(rows, edges = found.edges.len(), "kv lookup");
                 Ok(found)
@@ -65,14 +64,13 @@ impl Store {
         target: &[Token],
     ) -> Result<ProvenSegment, Error> {
         let open = self.open_store().ok_or(Error::Stopped)?;
-        open.activity.touch();
         let hard = open.fingerprint.hard;
         let wanted = read::WantedEdge {
             edge,
             target,
             upto: m,
         };
-        let mut before = Running::new(hard);
+        let mut before = RunningDigest::new(hard);
         let buffer = Vec::new();
         read::segment(
             &open.files,
@@ -103,7 +101,6 @@ impl Store {
     /// Reads a node and proves all of it. Errors are those of [`Store::read_segment`].
     pub fn read_snapshot(&self, node: &Node) -> Result<ProvenSnapshot, Error> {
         let open = self.open_store().ok_or(Error::Stopped)?;
-        open.activity.touch();
         read::snapshot(&open.files, open.fingerprint.hard, &open.limits, node)
     }
 

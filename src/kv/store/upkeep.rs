@@ -15,8 +15,8 @@ use crate::kv::open::quarantine;
 use crate::kv::record::item::{Edge, Node};
 use crate::kv::write::evict::Collected;
 use crate::kv::write::job::WriterJob;
-use crate::kv::write::join::Join;
-use crate::kv::write::merge::Merged;
+use crate::kv::write::join::JoinPayloads;
+use crate::kv::write::merge::{Merged, MergedChain};
 
 use super::handle::Store;
 
@@ -38,15 +38,29 @@ impl Store {
         done.recv().unwrap_or(Err(Error::Stopped))
     }
 
-    /// From now on the writer thread merges small segments that follow each other, when nobody has used
-    /// the store for `Limits::merge_after`: on the chains of the latest pins, and on each chain that is
-    /// pinned later.
-    pub fn merge_with(&self, join: Arc<dyn Join>) {
+    /// Says how payloads are joined. From now on [`Store::merge_one`] and [`Store::merge`] merge small
+    /// segments that follow each other: on chains that are pinned from now on, and on those that were pinned
+    /// last.
+    pub fn merge_with(&self, join: Arc<dyn JoinPayloads>) {
         self.push(WriterJob::MergeWith { join });
     }
 
-    /// Does now all merges that the writer thread would do later. Does nothing before
-    /// [`Store::merge_with`].
+    /// Does one merge, if a chain needs one: it reads and writes at most 12 MiB, on the writer's thread. For
+    /// idle time. Nothing before [`Store::merge_with`].
+    ///
+    /// # Errors
+    /// When the writer has stopped. What fails on the way is a notice, and the chain waits until it is pinned
+    /// again.
+    pub fn merge_one(&self) -> Result<Option<MergedChain>, Error> {
+        if self.changeable().is_none() {
+            return Ok(None);
+        }
+        let (reply, done) = std::sync::mpsc::channel();
+        self.push(WriterJob::MergeOne { reply });
+        done.recv().map_err(|_| Error::Stopped)
+    }
+
+    /// Does all merges that are due. Nothing before [`Store::merge_with`].
     ///
     /// # Errors
     /// When the writer thread has ended. A failed merge becomes a notice, and ends this call.

@@ -179,7 +179,7 @@ fn stop_at(n: usize) -> (TempDir, Arc<Ram>, IndexFiles, usize) {
 
 /// A later process with a quota that is too small for both sessions, and a third session c.
 fn crowd(home: &TempDir, ram: &Arc<Ram>, quota: u64) -> Result<bool, Error> {
-    let limits = Limits {
+    let limits = StoreLimits {
         quota_bytes: Some(quota),
         ..super::limits()
     };
@@ -294,7 +294,7 @@ fn what_was_set_aside_does_not_come_back_with_a_power_cut() {
     drop(store);
     for cut in [Cut::Power, Cut::Torn(7919)] {
         let store = open_ram(&home, &ram.after(cut)).unwrap();
-        assert_eq!(find(&store, &target), Found::default(), "{cut:?}");
+        assert_eq!(find(&store, &target), StoredPrefix::default(), "{cut:?}");
         assert_eq!(
             (store.usage().edges, store.usage().nodes),
             (0, 0),

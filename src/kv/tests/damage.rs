@@ -25,7 +25,7 @@ fn pair() -> Pair {
 
 /// With a section of runs, and a point inside a long prefix.
 fn long_pair() -> Pair {
-    let runs = [(0, 32, 32), (32, 36, 40)].map(|(start, prompt, end)| Run {
+    let runs = [(0, 32, 32), (32, 36, 40)].map(|(start, prompt, end)| TokenRun {
         start,
         prompt,
         end,
@@ -34,7 +34,7 @@ fn long_pair() -> Pair {
     pair_of(runs.to_vec(), SnapshotRole::Step)
 }
 
-fn pair_of(runs: Vec<Run>, role: SnapshotRole) -> Pair {
+fn pair_of(runs: Vec<TokenRun>, role: SnapshotRole) -> Pair {
     let (home, store) = store();
     let target = text(1, 40);
     put_edge_of(&store, &target, 0, 40, runs);
@@ -151,9 +151,9 @@ fn files_that_were_moved_to_another_model_are_refused_and_set_aside() {
     drop(store);
     let kv = home.path().join("kv");
     let other = model("q8_0");
-    let q8 = Store::open(&kv, other.clone(), Limits::default()).unwrap();
+    let q8 = Store::open(&kv, other.clone(), StoreLimits::default()).unwrap();
     let at = |p: usize| {
-        let mut running = Running::new(other.hard);
+        let mut running = RunningDigest::new(other.hard);
         running.extend(&target[..p]);
         running.digest()
     };
@@ -187,8 +187,8 @@ fn files_that_were_moved_to_another_model_are_refused_and_set_aside() {
         fs::copy(path, folder.join(path.file_name().unwrap())).unwrap();
     }
     fs::remove_file(kv.join("index.db")).unwrap();
-    let q8 = Store::open(&kv, other.clone(), Limits::default()).unwrap();
-    assert_eq!(q8.lookup(&target, &at).unwrap(), Found::default());
+    let q8 = Store::open(&kv, other.clone(), StoreLimits::default()).unwrap();
+    assert_eq!(q8.lookup(&target, &at).unwrap(), StoredPrefix::default());
     let notices = q8.take_notices();
     let said = notices.iter().filter(|n| n.text.contains("set aside"));
     assert_eq!(said.count(), 1, "{notices:?}");
@@ -266,7 +266,7 @@ fn counts_above_the_limits_are_refused_as_such_before_anything_is_allocated() {
             let bad = forge(&good, at, &count.to_le_bytes());
             let old = u64::from_le_bytes(good[at..at + 8].try_into().unwrap());
             let len = good.len() as u64 + each * (count - old);
-            match read::head(&mut &bad[..], len, &Limits::default()) {
+            match read::head(&mut &bad[..], len, &StoreLimits::default()) {
                 Err(read::ReadFault::Damage(Damage::Limit { what: said, .. })) => {
                     assert_eq!(said, what)
                 }
@@ -366,7 +366,7 @@ fn a_refused_file_is_set_aside_told_once_and_can_be_stored_again() {
     let refused = pair.store.read_snapshot(&pair.node).unwrap_err();
     pair.store.quarantine_node(&pair.node, &refused.to_string());
 
-    assert_eq!(find(&pair.store, &pair.target), Found::default());
+    assert_eq!(find(&pair.store, &pair.target), StoredPrefix::default());
     assert_eq!(records(&pair.home), [] as [PathBuf; 0]);
     let notices = pair.store.take_notices();
     assert_eq!(notices.len(), 2);
@@ -435,7 +435,7 @@ fn an_index_whose_rows_say_what_no_writer_writes_is_made_again_from_the_files() 
 }
 
 /// The index in `home` is damaged: said once, and what was found before is found again.
-fn made_again(what: &str, home: &TempDir, target: &[Token], before: &Found) {
+fn made_again(what: &str, home: &TempDir, target: &[Token], before: &StoredPrefix) {
     let store = open(home);
     let notices = store.take_notices();
     assert_eq!(notices.len(), 1, "{what}: {notices:?}");
@@ -516,7 +516,7 @@ proptest! {
     #[test]
     fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
         let mut input = &bytes[..];
-        let read = read::head(&mut input, bytes.len() as u64, &Limits::default());
+        let read = read::head(&mut input, bytes.len() as u64, &StoreLimits::default());
         prop_assert!(read.is_err());
     }
 
@@ -537,7 +537,7 @@ proptest! {
         }
         let bytes: [u8; HEADER] = forge(&bytes, 0, &[]).try_into().unwrap();
         for len in [len, pair.file_len(), HEADER as u64] {
-            if let Ok(header) = Header::parse(&bytes, len, &Limits::default()) {
+            if let Ok(header) = Header::parse(&bytes, len, &StoreLimits::default()) {
                 prop_assert_eq!(header.file_len(), len);
                 prop_assert_eq!(header.tokens, header.p1 - header.p0);
             }

@@ -58,7 +58,7 @@ fn what_the_clock_says_changes_neither_what_is_found_nor_what_goes_first() {
         let file = fs::File::options().append(true).open(path).unwrap();
         file.set_modified(times.next().unwrap()).unwrap();
     }
-    let limits = Limits {
+    let limits = StoreLimits {
         quota_bytes: Some(full * 5 / 4),
         ..super::limits()
     };
@@ -89,7 +89,7 @@ fn a_copied_folder_is_whole_and_lives_its_own_life() {
         model("f16").facts,
         json!({"threads": 64, "device": "another"}),
     );
-    let copied = Store::open(&other.path().join("kv"), print, Limits::default()).unwrap();
+    let copied = Store::open(&other.path().join("kv"), print, StoreLimits::default()).unwrap();
     is_there(&copied, &target);
     // Of another machine: the caller learns whose it is.
     let edge = find(&copied, &target).edges.remove(0);
@@ -99,13 +99,13 @@ fn a_copied_folder_is_whole_and_lives_its_own_life() {
     talk(&copied, "b", &later);
     copied.flush().unwrap();
     is_there(&copied, &later);
-    assert_eq!(find(&store, &later), Found::default());
+    assert_eq!(find(&store, &later), StoredPrefix::default());
     assert_eq!(
         (copied.take_notices(), store.take_notices()),
         (vec![], vec![])
     );
     drop((store, copied));
-    let folder = Folder::open(&other.path().join("kv"), Limits::default());
+    let folder = KvFolder::open(&other.path().join("kv"), StoreLimits::default());
     let removed = folder.unwrap().unwrap().forget("a", &target).unwrap();
     assert_eq!(removed.files, 6);
     is_there(&open(&home), &target);
@@ -147,7 +147,7 @@ fn a_folder_that_vanishes_is_made_again_and_its_owner_knows_what_is_gone() {
     assert_eq!(notices.len(), 1, "{notices:?}");
     assert!(notices[0].text.contains("vanished"), "{notices:?}");
     assert!(store.changes().lost > before.lost && !store.is_whole(digest(&target, 50)));
-    assert_eq!(find(&store, &target), Found::default());
+    assert_eq!(find(&store, &target), StoredPrefix::default());
     talk(&store, "a", &target);
     store.flush().unwrap();
     is_there(&store, &target);

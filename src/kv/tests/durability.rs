@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 
 /// A folder with a chain of two edges and a turn, closed.
-fn stored() -> (TempDir, Vec<Token>, Found) {
+fn stored() -> (TempDir, Vec<Token>, StoredPrefix) {
     let (home, store) = store();
     let target = text(1, 60);
     put_edge(&store, &target, 0, 30);
@@ -19,10 +19,10 @@ fn stored() -> (TempDir, Vec<Token>, Found) {
 }
 
 /// Rows get new ids when they are made again; what they say must be the same.
-fn same(found: &Found, before: &Found) {
+fn same(found: &StoredPrefix, before: &StoredPrefix) {
     assert_eq!(cuts(found), cuts(before));
     assert_eq!(stops(found), stops(before));
-    let bytes = |f: &Found| f.edges.iter().map(|e| e.bytes).collect::<Vec<_>>();
+    let bytes = |f: &StoredPrefix| f.edges.iter().map(|e| e.bytes).collect::<Vec<_>>();
     assert_eq!(bytes(found), bytes(before));
 }
 
@@ -99,7 +99,7 @@ fn a_rebuild_by_another_model_brings_the_first_models_rows_back() {
     let (home, target, before) = stored();
     fs::remove_file(home.path().join("kv/index.db")).unwrap();
     let kv = home.path().join("kv");
-    drop(Store::open(&kv, model("q8_0"), Limits::default()).unwrap());
+    drop(Store::open(&kv, model("q8_0"), StoreLimits::default()).unwrap());
     let store = open(&home);
     same(&find(&store, &target), &before);
     assert_eq!(store.take_notices(), [], "the other run was told");
@@ -124,8 +124,8 @@ fn a_row_without_its_file_is_dropped_at_open() {
         fs::remove_file(path).unwrap();
     }
     let store = open(&home);
-    assert_eq!(find(&store, &target), Found::default());
-    assert_eq!(store.usage(), Usage::default());
+    assert_eq!(find(&store, &target), StoredPrefix::default());
+    assert_eq!(store.usage(), StoreUsage::default());
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn what_was_evaluated_after_rows_that_lost_a_race_is_not_said_to_be_evaluated_so
     let slower = open(&home);
     let target = text(1, 60);
     let put = |store: &Store, (p0, p1): (usize, usize), bytes: u8| {
-        let run = Run {
+        let run = TokenRun {
             start: p0,
             prompt: p1,
             end: p1,
@@ -191,7 +191,7 @@ fn what_was_evaluated_after_rows_that_lost_a_race_is_not_said_to_be_evaluated_so
     assert_eq!(slower.take_others(), [digest(&target, 20)]);
     // From here on it goes on from the stored rows.
     put(&slower, (40, 60), 1);
-    let with_runs = |sampled: &Sampled| (sampled.edge.p1, sampled.runs.len());
+    let with_runs = |sampled: &SampledSegment| (sampled.edge.p1, sampled.runs.len());
     let mut seen: Vec<_> = slower.sampled(10).unwrap().iter().map(with_runs).collect();
     seen.sort_unstable();
     assert_eq!(seen, [(20, 1), (40, 0), (60, 1)]);
@@ -239,7 +239,7 @@ fn a_folder_that_cannot_be_written_is_said_at_open() {
     // A file where the folder should be; unlike permissions, this stops root too.
     let file = home.path().join("file");
     fs::write(&file, b"").unwrap();
-    let error = Store::open(&file.join("kv"), model("f16"), Limits::default())
+    let error = Store::open(&file.join("kv"), model("f16"), StoreLimits::default())
         .err()
         .unwrap();
     assert!(matches!(error, Error::Folder { .. }), "{error}");

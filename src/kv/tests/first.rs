@@ -40,7 +40,7 @@ fn version(home: &TempDir) -> i64 {
     index_of(home).query_row(version, [], |r| r.get(0)).unwrap()
 }
 
-fn texts(notices: &[Notice]) -> Vec<&str> {
+fn texts(notices: &[KvNotice]) -> Vec<&str> {
     notices.iter().map(|n| n.text.as_str()).collect()
 }
 
@@ -48,7 +48,7 @@ fn own(seed: i32) -> Vec<Token> {
     [text(1, 20), text(seed, 200)].concat()
 }
 
-fn reads(store: &Store, target: &[Token]) -> Found {
+fn reads(store: &Store, target: &[Token]) -> StoredPrefix {
     let found = find(store, target);
     for edge in &found.edges {
         let segment = store.read_segment(edge, target).unwrap();

@@ -41,7 +41,7 @@ fn session(seed: i32) -> Vec<Token> {
 }
 
 fn of(print: &Fingerprint, target: &[Token], at: usize) -> Digest {
-    let mut running = Running::new(print.hard);
+    let mut running = RunningDigest::new(print.hard);
     running.extend(&target[..at]);
     running.digest()
 }
@@ -115,8 +115,8 @@ fn goes_on(store: &Store, seed: i32) {
 }
 
 /// At most one notice, and that the index is made anew.
-fn said(what: &str, notices: &[Notice]) -> usize {
-    let anew = |n: &Notice| n.text.contains("index was damaged; it is rebuilt");
+fn said(what: &str, notices: &[KvNotice]) -> usize {
+    let anew = |n: &KvNotice| n.text.contains("index was damaged; it is rebuilt");
     assert!(notices.iter().all(anew), "{what}: {notices:?}");
     assert!(notices.len() <= 1, "{what}: {notices:?}");
     notices.len()
@@ -125,7 +125,7 @@ fn said(what: &str, notices: &[Notice]) -> usize {
 /// Everything that `npast kv` and the sessions' commands do.
 fn commands(what: &str, home: &TempDir) {
     let kv = home.path().join("kv");
-    let folder = Folder::open(&kv, limits()).expect(what).unwrap();
+    let folder = KvFolder::open(&kv, limits()).expect(what).unwrap();
     let status = folder.status().expect(what);
     let edges: u64 = status.iter().map(|m| m.edges).sum();
     assert_eq!(
@@ -232,7 +232,7 @@ fn whatever_is_damaged_in_an_index_before_it_is_opened_nothing_is_off_for_good()
             spoil(&home, at, &bytes);
             // A command comes first, or a session.
             if (page + i) % 3 == 0 {
-                let folder = Folder::open(&home.path().join("kv"), limits())
+                let folder = KvFolder::open(&home.path().join("kv"), limits())
                     .expect(&what)
                     .unwrap();
                 made_anew += said(&what, &folder.take_notices());
@@ -271,7 +271,7 @@ fn whatever_is_damaged_in_an_index_while_it_is_in_use_saving_goes_on_in_the_same
             copy(&whole.path().join("kv"), &home.path().join("kv"));
             let kv = home.path().join("kv");
             let store = Store::open(&kv, model("f16"), limits()).unwrap();
-            let folder = Folder::open(&kv, limits()).unwrap().unwrap();
+            let folder = KvFolder::open(&kv, limits()).unwrap().unwrap();
             spoil(&home, at, &bytes);
             forget_pages(&store);
             let asked_first = [1, 2].map(|seed| reach(&store, &model("f16"), seed));
@@ -287,7 +287,7 @@ fn whatever_is_damaged_in_an_index_while_it_is_in_use_saving_goes_on_in_the_same
             made_anew += said(&what, &told);
             drop((store, folder));
             // What was only turned is met by the next start at the latest.
-            let next = Folder::open(&kv, limits()).expect(&what).unwrap();
+            let next = KvFolder::open(&kv, limits()).expect(&what).unwrap();
             made_anew += said(&what, &next.take_notices());
             drop(next);
             commands(&what, &home);
@@ -333,11 +333,11 @@ fn two_processes_that_have_a_damaged_index_open_go_on_with_one_that_is_made_once
         for work in working {
             assert_eq!(work.join().unwrap(), [(END, END); 2], "{what}");
         }
-        let told: Vec<Notice> = stores.iter().flat_map(Store::take_notices).collect();
+        let told: Vec<KvNotice> = stores.iter().flat_map(Store::take_notices).collect();
         let met = said(&what, &told);
         drop(stores);
         // A page that neither of them needed is met by the next start.
-        let next = Folder::open(&kv, limits()).expect(&what).unwrap();
+        let next = KvFolder::open(&kv, limits()).expect(&what).unwrap();
         assert!(
             met + said(&what, &next.take_notices()) <= 1,
             "{what}: made once"

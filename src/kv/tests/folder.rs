@@ -19,8 +19,8 @@ fn two() -> (TempDir, Vec<Token>, Vec<Token>) {
     (home, own(2), own(3))
 }
 
-fn folder(home: &TempDir) -> Folder {
-    Folder::open(&home.path().join("kv"), Limits::default())
+fn folder(home: &TempDir) -> KvFolder {
+    KvFolder::open(&home.path().join("kv"), StoreLimits::default())
         .unwrap()
         .unwrap()
 }
@@ -39,7 +39,11 @@ fn size(path: &Path) -> u64 {
 fn looking_makes_no_folder() {
     let home = TempDir::new().unwrap();
     let kv = home.path().join("kv");
-    assert!(Folder::open(&kv, Limits::default()).unwrap().is_none());
+    assert!(
+        KvFolder::open(&kv, StoreLimits::default())
+            .unwrap()
+            .is_none()
+    );
     assert!(!kv.exists());
 }
 

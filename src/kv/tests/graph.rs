@@ -36,7 +36,7 @@ fn what_was_put_is_found_and_read_back() {
         .iter()
         .map(|p| p.metadata().unwrap().len())
         .sum();
-    let usage = Usage {
+    let usage = StoreUsage {
         edges: 2,
         nodes: 2,
         bytes: sizes,
@@ -102,7 +102,7 @@ fn an_edge_out_of_reach_is_not_found() {
     let target = text(1, 90);
     put_edge(&store, &target, 30, 60);
     store.flush().unwrap();
-    assert_eq!(find(&store, &target), Found::default());
+    assert_eq!(find(&store, &target), StoredPrefix::default());
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn an_edge_of_another_prefix_is_refused_though_its_own_tokens_are_equal() {
         ),
         "{refused}"
     );
-    assert_eq!(find(&store, &b), Found::default());
+    assert_eq!(find(&store, &b), StoredPrefix::default());
 }
 
 #[test]
@@ -303,19 +303,22 @@ fn another_fingerprint_finds_nothing_and_can_say_why() {
     drop(store);
 
     let kv = home.path().join("kv");
-    let other = Store::open(&kv, model("q8_0"), Limits::default()).unwrap();
-    let mut running = Running::new(other.fingerprint().hard);
+    let other = Store::open(&kv, model("q8_0"), StoreLimits::default()).unwrap();
+    let mut running = RunningDigest::new(other.fingerprint().hard);
     running.extend(&target);
     let whole = running.digest();
-    let root = Running::new(other.fingerprint().hard).digest();
+    let root = RunningDigest::new(other.fingerprint().hard).digest();
     let digests = |at: usize| if at == 0 { root } else { whole };
-    assert_eq!(other.lookup(&target, &digests).unwrap(), Found::default());
+    assert_eq!(
+        other.lookup(&target, &digests).unwrap(),
+        StoredPrefix::default()
+    );
     assert_eq!(
         other.why_nothing("session").unwrap(),
         "KV of this conversation was made with cache type f16, this run has q8_0"
     );
     assert_eq!(other.why_nothing("another session"), None);
-    assert_eq!(other.usage(), Usage::default());
+    assert_eq!(other.usage(), StoreUsage::default());
     other.unpin("session");
     other.flush().unwrap();
     assert_eq!(other.why_nothing("session"), None);
@@ -329,7 +332,7 @@ fn a_store_that_is_off_finds_nothing_and_takes_everything() {
     put_node(&store, &target, 20, SnapshotRole::Turn, Some("a"));
     store.pin("a", digest(&target, 20));
     store.flush().unwrap();
-    assert_eq!(find(&store, &target), Found::default());
-    assert_eq!(store.usage(), Usage::default());
+    assert_eq!(find(&store, &target), StoredPrefix::default());
+    assert_eq!(store.usage(), StoreUsage::default());
     assert_eq!(store.take_notices(), []);
 }

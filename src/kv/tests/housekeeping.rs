@@ -4,7 +4,7 @@ use super::*;
 use crate::kv::record::files::MOST_QUARANTINED;
 
 fn open_with(home: &TempDir, quota: u64) -> Store {
-    let limits = Limits {
+    let limits = StoreLimits {
         quota_bytes: Some(quota),
         ..super::limits()
     };
@@ -155,7 +155,7 @@ fn a_conversation_in_use_that_is_larger_than_the_quota_is_kept_and_said_once() {
     let store = open_with(&home, 1);
     talk(&store, 2);
     store.flush().unwrap();
-    assert_eq!(find(&store, &target), Found::default());
+    assert_eq!(find(&store, &target), StoredPrefix::default());
     assert_eq!(reach(&store, 2), 50);
 }
 
@@ -201,14 +201,14 @@ fn other_models_count_and_are_collected_too() {
     talk(&open(&home), 2);
     let full = open(&home).usage().bytes;
     let kv = home.path().join("kv");
-    let limits = Limits {
+    let limits = StoreLimits {
         quota_bytes: Some(full + 100),
         ..super::limits()
     };
     let q8 = Store::open(&kv, model("q8_0"), limits).unwrap();
     let target = text(9, 30);
     let at = |p: usize| {
-        let mut running = Running::new(q8.fingerprint().hard);
+        let mut running = RunningDigest::new(q8.fingerprint().hard);
         running.extend(&target[..p]);
         running.digest()
     };
@@ -289,7 +289,7 @@ fn a_file_that_cannot_be_removed_is_said_once_and_tried_again() {
     talk(&open(&home), 2);
     let quota = open(&home).usage().bytes + one() / 4;
     let moody = Arc::new(Moody::default());
-    let limits = Limits {
+    let limits = StoreLimits {
         quota_bytes: Some(quota),
         ..super::limits()
     };

@@ -9,15 +9,15 @@ use super::*;
 /// Joins payloads of [`rows`].
 pub(super) struct Rows;
 
-impl Join for Rows {
-    fn join(&self, parts: &[Part<'_>]) -> Option<Vec<u8>> {
+impl JoinPayloads for Rows {
+    fn join(&self, parts: &[PayloadPart<'_>]) -> Option<Vec<u8>> {
         let neighbours = parts.windows(2).all(|p| p[0].p1 == p[1].p0);
-        let whole = |p: &Part<'_>| p.payload.len() == 12 * (p.p1 - p.p0);
+        let whole = |p: &PayloadPart<'_>| p.payload.len() == 12 * (p.p1 - p.p0);
         (neighbours && parts.iter().all(whole))
             .then(|| parts.iter().flat_map(|p| p.payload).copied().collect())
     }
 
-    fn cut(&self, whole: &Part<'_>, a: usize, b: usize) -> Option<Vec<u8>> {
+    fn cut(&self, whole: &PayloadPart<'_>, a: usize, b: usize) -> Option<Vec<u8>> {
         let (from, to) = (a.checked_sub(whole.p0)?, b.checked_sub(whole.p0)?);
         whole.payload.get(12 * from..12 * to).map(<[u8]>::to_vec)
     }
@@ -64,7 +64,7 @@ fn merging() -> (TempDir, Store) {
 }
 
 /// Every edge of a chain is what it was.
-pub(super) fn reads(store: &Store, target: &[Token], found: &Found) {
+pub(super) fn reads(store: &Store, target: &[Token], found: &StoredPrefix) {
     for edge in &found.edges {
         let segment = store.read_segment(edge, target).unwrap();
         assert_eq!(segment.payload, rows(target, edge.p0, edge.p1));
@@ -116,13 +116,13 @@ fn a_hundred_small_segments_become_one_that_reads_the_same() {
     assert_eq!((edge.p0, edge.p1, m), (20, end, 90));
     store.read_first_rows(&edge, m, &target[..90]).unwrap();
     drop(store);
-    let folder = Folder::open(&home.path().join("kv"), Limits::default());
+    let folder = KvFolder::open(&home.path().join("kv"), StoreLimits::default());
     assert_eq!(folder.unwrap().unwrap().verify().unwrap().bad, []);
 }
 
 /// `put_rows` with the runs of a message and a reply.
 fn put_turn_of(store: &Store, target: &[Token], p0: usize, start: usize, p1: usize) {
-    let run = Run {
+    let run = TokenRun {
         start,
         prompt: p1 - 1,
         end: p1,
@@ -143,7 +143,7 @@ fn put_turn_of(store: &Store, target: &[Token], p0: usize, start: usize, p1: usi
 fn what_is_merged_can_be_evaluated_again_as_its_parts_could() {
     let (home, store) = merging();
     let target = text(1, 500);
-    let run = |start: usize, end: usize| Run {
+    let run = |start: usize, end: usize| TokenRun {
         start,
         prompt: end - 1,
         end,
@@ -189,7 +189,7 @@ fn what_is_merged_can_be_evaluated_again_as_its_parts_could() {
         reads(&store, target, &find(&store, target));
     }
     drop(store);
-    let folder = Folder::open(&home.path().join("kv"), Limits::default());
+    let folder = KvFolder::open(&home.path().join("kv"), StoreLimits::default());
     assert_eq!(folder.unwrap().unwrap().verify().unwrap().bad, []);
 }
 
@@ -392,40 +392,38 @@ fn a_merge_that_fails_is_not_told_as_something_that_was_not_saved() {
 /// Says how often it was asked.
 struct Counting(Arc<AtomicU64>);
 
-impl Join for Counting {
-    fn join(&self, parts: &[Part<'_>]) -> Option<Vec<u8>> {
+impl JoinPayloads for Counting {
+    fn join(&self, parts: &[PayloadPart<'_>]) -> Option<Vec<u8>> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Rows.join(parts)
     }
 
-    fn cut(&self, whole: &Part<'_>, a: usize, b: usize) -> Option<Vec<u8>> {
+    fn cut(&self, whole: &PayloadPart<'_>, a: usize, b: usize) -> Option<Vec<u8>> {
         Rows.cut(whole, a, b)
     }
 }
 
 #[test]
-fn it_is_done_by_itself_in_idle_time_and_at_the_next_start() {
+fn it_is_done_one_by_one_when_idle_time_asks_for_it_and_after_the_next_start() {
     let home = TempDir::new().unwrap();
     let target = text(1, 500);
     talk(&open(&home), "a", &target, 30);
-    let limits = Limits {
-        merge_after: std::time::Duration::ZERO,
-        ..super::limits()
-    };
     let asked = Arc::new(AtomicU64::new(0));
-    let store = Store::open(&home.path().join("kv"), model("f16"), limits).unwrap();
+    let store = open(&home);
     store.merge_with(Arc::new(Counting(asked.clone())));
-    while store.usage().edges > 2 {
-        std::thread::yield_now();
-    }
+    let one = |replaced| {
+        let chain = store.merge_one().unwrap().unwrap();
+        assert_eq!((&*chain.owner, chain.merged.replaced), ("a", replaced));
+        assert!(chain.merged.bytes > 0);
+        assert_eq!(store.merge_one().unwrap(), None);
+    };
+    one(30);
+    assert_eq!(store.usage().edges, 2);
     for p0 in (140..180).step_by(4) {
         put_rows(&store, &target, p0, p0 + 4);
     }
     store.pin("a", digest(&target, 180));
-    store.flush().unwrap();
-    while store.usage().edges > 3 {
-        std::thread::yield_now();
-    }
+    one(10);
     let found = find(&store, &target);
     assert_eq!(cuts(&found), [(0, 20), (20, 140), (140, 180)]);
     reads(&store, &target, &found);

@@ -33,7 +33,7 @@ use crate::kv::index::connection::Index;
 use crate::kv::index::edges::NewEdge;
 use crate::kv::index::models::ModelId;
 use crate::kv::record::storage::{Disk, OutputFile, Storage};
-use crate::ledger::{Digest, Running, Token};
+use crate::ledger::{Digest, RunningDigest, Token};
 
 /// The fingerprint of the tests' model, with one fact to vary.
 fn model(cache: &str) -> Fingerprint {
@@ -54,17 +54,14 @@ fn open(home: &TempDir) -> Store {
     Store::open(&home.path().join("kv"), model("f16"), limits()).unwrap()
 }
 
-/// The default limits; nothing is merged before a test says so, however slow the machine is.
-fn limits() -> Limits {
-    Limits {
-        merge_after: std::time::Duration::from_secs(86_400),
-        ..Limits::default()
-    }
+/// The default limits.
+fn limits() -> StoreLimits {
+    StoreLimits::default()
 }
 
 /// Opens on a storage double.
 fn open_on(home: &TempDir, storage: Arc<dyn Storage>, queue_bytes: usize) -> Result<Store, Error> {
-    let limits = Limits {
+    let limits = StoreLimits {
         queue_bytes,
         ..limits()
     };
@@ -78,7 +75,7 @@ fn text(seed: i32, count: usize) -> Vec<Token> {
 
 /// D(at) of a target under the tests' model.
 fn digest(target: &[Token], at: usize) -> Digest {
-    let mut running = Running::new(model("f16").hard);
+    let mut running = RunningDigest::new(model("f16").hard);
     running.extend(&target[..at]);
     running.digest()
 }
@@ -105,7 +102,7 @@ fn put_edge(store: &Store, target: &[Token], p0: usize, p1: usize) {
     put_edge_of(store, target, p0, p1, Vec::new());
 }
 
-fn put_edge_of(store: &Store, target: &[Token], p0: usize, p1: usize, runs: Vec<Run>) {
+fn put_edge_of(store: &Store, target: &[Token], p0: usize, p1: usize, runs: Vec<TokenRun>) {
     let put = PutSegment {
         from: digest(target, p0),
         to: digest(target, p1),
@@ -158,16 +155,16 @@ fn put_node_after(
     });
 }
 
-fn find(store: &Store, target: &[Token]) -> Found {
+fn find(store: &Store, target: &[Token]) -> StoredPrefix {
     store.lookup(target, &|at| digest(target, at)).unwrap()
 }
 
 /// The cuts of a chain: [(p0, p1), …].
-fn cuts(found: &Found) -> Vec<(usize, usize)> {
+fn cuts(found: &StoredPrefix) -> Vec<(usize, usize)> {
     found.edges.iter().map(|e| (e.p0, e.p1)).collect()
 }
 
-fn stops(found: &Found) -> Vec<usize> {
+fn stops(found: &StoredPrefix) -> Vec<usize> {
     found.nodes.iter().map(|n| n.at).collect()
 }
 

@@ -43,7 +43,7 @@ fn written_today() -> Vec<(&'static str, Vec<u8>)> {
         owner: Some("owner of a row"),
         past: Default::default(),
     });
-    let runs = [(32, 50, 56), (56, 58, 60)].map(|(start, prompt, end)| Run {
+    let runs = [(32, 50, 56), (56, 58, 60)].map(|(start, prompt, end)| TokenRun {
         start,
         prompt,
         end,
@@ -78,7 +78,7 @@ fn records_of_version_1_are_written_byte_for_byte_as_ever_and_read() {
     for ((name, seed), (today_name, today)) in seeds.iter().zip(today) {
         assert_eq!(name, today_name);
         assert_eq!(*seed, today, "{name}");
-        assert_eq!(inspect(seed, &Limits::default()), Ok(()), "{name}");
+        assert_eq!(inspect(seed, &StoreLimits::default()), Ok(()), "{name}");
     }
 }
 
@@ -97,7 +97,7 @@ fn a_million_mutations_of_records_are_refused_without_a_panic() {
             let sum = xxh3_64(&bytes[..HEADER - 8]);
             bytes[HEADER - 8..HEADER].copy_from_slice(&sum.to_le_bytes());
         }
-        if inspect(&bytes, &Limits::default()).is_err() {
+        if inspect(&bytes, &StoreLimits::default()).is_err() {
             continue;
         }
         if forged {

@@ -42,7 +42,7 @@ type Chained = Vec<(Edge, usize)>;
 fn chain() -> (TempDir, Arc<AtomicUsize>, Store, Vec<Token>, Chained) {
     let home = TempDir::new().unwrap();
     let opened = Arc::new(AtomicUsize::new(0));
-    let limits = Limits {
+    let limits = StoreLimits {
         ahead_bytes: 250,
         ..super::limits()
     };

@@ -23,13 +23,13 @@ fn turn(store: &Store, target: &[Token], from: usize, prompt: usize, to: usize, 
     store.pin(owner, digest(target, to));
 }
 
-fn folder(home: &TempDir) -> Folder {
-    let opened = Folder::open(&home.path().join("kv"), Limits::default());
+fn folder(home: &TempDir) -> KvFolder {
+    let opened = KvFolder::open(&home.path().join("kv"), StoreLimits::default());
     opened.unwrap().unwrap()
 }
 
-fn stored(tokens: usize, shared: usize) -> Stored {
-    Stored { tokens, shared }
+fn stored(tokens: usize, shared: usize) -> StoredShare {
+    StoredShare { tokens, shared }
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn two_stores_that_work_at_once_have_nothing_to_say() {
 fn an_index_that_another_process_never_lets_go_holds_the_writer_up_once() {
     let wait = Duration::from_millis(500);
     let home = TempDir::new().unwrap();
-    let limits = Limits {
+    let limits = StoreLimits {
         index_wait: wait,
         ..limits()
     };

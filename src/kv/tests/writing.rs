@@ -68,7 +68,7 @@ fn a_failing_disk_is_told_once_leaves_nothing_behind_and_is_tried_again() {
         let notices = store.take_notices();
         assert_eq!(notices.len(), 1, "{operation}: {notices:?}");
         assert!(notices[0].hint.contains("space"), "{notices:?}");
-        assert_eq!(find(&store, &target), Found::default());
+        assert_eq!(find(&store, &target), StoredPrefix::default());
         let left = listed(&home, |n| n.ends_with(".tmp") || n.len() > 60);
         assert_eq!(left, [] as [PathBuf; 0], "{operation}");
 

@@ -22,7 +22,7 @@ use crate::kv::index::table::SqlResult;
 use crate::kv::open::store::OpenStore;
 use crate::kv::record::files;
 use crate::kv::record::format::{HEADER, Header, RecordKind, Sums};
-use crate::kv::record::put::Record;
+use crate::kv::record::put::PendingRecord;
 
 use super::failure::WriteFailure;
 
@@ -44,7 +44,7 @@ pub(in crate::kv) enum Committed {
 /// that many bytes is written, and may refuse it for lack of disk space.
 pub(in crate::kv) fn commit(
     store: &OpenStore,
-    record: &Record,
+    record: &PendingRecord,
     room: impl FnOnce(u64) -> Result<(), WriteFailure>,
 ) -> Result<Committed, WriteFailure> {
     // These questions are asked before anything is written: most records that will not be stored are
@@ -119,7 +119,7 @@ enum Fit {
 }
 
 /// Asks the index whether a record can be stored.
-fn fit(store: &OpenStore, index: &Index, record: &Record) -> SqlResult<Fit> {
+fn fit(store: &OpenStore, index: &Index, record: &PendingRecord) -> SqlResult<Fit> {
     if record.kind == RecordKind::Node {
         let there = index.nodes(store.model()).has(record.to)?;
         return Ok(if there { Fit::There } else { Fit::Free });
@@ -142,7 +142,7 @@ fn fit(store: &OpenStore, index: &Index, record: &Record) -> SqlResult<Fit> {
 
 /// Whether the stored file with a record's name has the same bytes as the record, by the checksums. A
 /// file that cannot be read counts as the same; its next reader gets the error.
-fn compare(store: &OpenStore, name: &str, record: &Record, sums: Sums) -> Committed {
+fn compare(store: &OpenStore, name: &str, record: &PendingRecord, sums: Sums) -> Committed {
     let stored = || {
         let (mut input, len) = store.files.open(name).ok()?;
         let mut bytes = [0u8; HEADER];
@@ -161,7 +161,7 @@ fn compare(store: &OpenStore, name: &str, record: &Record, sums: Sums) -> Commit
 }
 
 /// Adds the index row of a record.
-fn add_row(index: &Index, store: &OpenStore, record: &Record, bytes: u64) -> SqlResult<()> {
+fn add_row(index: &Index, store: &OpenStore, record: &PendingRecord, bytes: u64) -> SqlResult<()> {
     match record.role {
         None => index.edges(store.model()).add(&NewEdge {
             from: record.from,

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use crate::kv::index::models::ModelId;
-use crate::kv::record::put::Record;
+use crate::kv::record::put::PendingRecord;
 use crate::ledger::Digest;
 
 /// What an eviction must not remove.
@@ -31,7 +31,7 @@ pub(in crate::kv) struct CurrentOwner {
 
 impl CurrentOwner {
     /// A put was done.
-    pub(in crate::kv) fn put(&mut self, record: &Record) {
+    pub(in crate::kv) fn put(&mut self, record: &PendingRecord) {
         self.fresh.push(record.to);
         if !record.owner.is_empty() {
             self.owner = Some(record.owner.clone());

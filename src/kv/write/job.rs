@@ -6,17 +6,17 @@ use std::sync::mpsc::Sender;
 
 use crate::kv::error::Error;
 use crate::kv::record::item::Edge;
-use crate::kv::record::put::Record;
+use crate::kv::record::put::PendingRecord;
 use crate::ledger::Digest;
 
 use super::evict::Collected;
-use super::join::Join;
-use super::merge::Merged;
+use super::join::JoinPayloads;
+use super::merge::{Merged, MergedChain};
 
 /// A job of the writer thread; the method of `Store` with the same name describes it. (`Put` is for
 /// `put_segment` and `put_snapshot`.)
 pub(in crate::kv) enum WriterJob {
-    Put(Record),
+    Put(PendingRecord),
     Pin {
         owner: String,
         digest: Digest,
@@ -45,10 +45,13 @@ pub(in crate::kv) enum WriterJob {
         reply: Sender<Collected>,
     },
     MergeWith {
-        join: Arc<dyn Join>,
+        join: Arc<dyn JoinPayloads>,
     },
     Merge {
         reply: Sender<Merged>,
+    },
+    MergeOne {
+        reply: Sender<Option<MergedChain>>,
     },
     Split {
         edge: Edge,

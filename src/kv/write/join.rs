@@ -1,9 +1,9 @@
-//! [`Join`]: how payloads are joined by a merge and cut by a split. Payloads are opaque bytes in this
+//! [`JoinPayloads`]: how payloads are joined by a merge and cut by a split. Payloads are opaque bytes in this
 //! module, so the slot implements the trait. Invariant: the result is byte for byte what the slot would
 //! export for the same positions.
 
 /// Joins and cuts payloads.
-pub trait Join: Send + Sync {
+pub trait JoinPayloads: Send + Sync {
     /// Joins the payloads of `parts`, which follow each other without a gap. The result is byte for byte
     /// what the slot would export for the whole range. `None` if the payloads do not have the layout of
     /// this context's KV.

@@ -1,5 +1,5 @@
-//! Merging: makes one segment of several small ones. The writer thread does it when nobody has used the
-//! store for some time. `merge_plan` decides which segments are merged; docs/kv-format.md (Merging) has
+//! Merging: makes one segment of several small ones. The writer thread does one merge for each call of
+//! `Store::merge_one`, which the service makes in idle time. `merge_plan` decides which segments are merged; docs/kv-format.md (Merging) has
 //! the order of the steps. Invariant: a merge changes no byte of the KV that a restore gets. It removes
 //! only plain joints (see `index::joints`): those that no other segment, no node, no pin and no turn node
 //! needs.
@@ -14,13 +14,13 @@ use crate::kv::open::quarantine;
 use crate::kv::open::store::OpenStore;
 use crate::kv::record::files;
 use crate::kv::record::item::Edge;
-use crate::kv::record::put::Record;
+use crate::kv::record::put::PendingRecord;
 use crate::kv::record::read::{self, ReadFault};
 use crate::kv::record::runs::{self, TokenRun};
 use crate::ledger::{Digest, Token};
 
 use super::failure::WriteFailure;
-use super::join::{Join, PayloadPart};
+use super::join::{JoinPayloads, PayloadPart};
 use super::merge_plan::{ChainLink, is_small, plan, weight};
 
 /// What merging has done.
@@ -34,10 +34,19 @@ pub struct Merged {
     pub bytes: u64,
 }
 
-/// The chains that may need a merge, and how payloads are joined. The writer thread owns this value.
+/// One merge, and whose chain it was in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MergedChain {
+    /// The owner that pinned the chain.
+    pub owner: String,
+    /// What was done.
+    pub merged: Merged,
+}
+
+/// The chains that wait to be merged, and how their payloads are joined. Owned by the writer thread.
 #[derive(Default)]
 pub(in crate::kv) struct Merger {
-    join: Option<Arc<dyn Join>>,
+    join: Option<Arc<dyn JoinPayloads>>,
     /// Owners, and the digests at the ends of their chains. The last entry is next.
     due: Vec<(String, Digest)>,
     /// Joints that are never removed: the segments there were written under different soft fingerprints,
@@ -64,7 +73,11 @@ enum MergeStep {
 impl Merger {
     /// Sets how payloads are joined, and takes the chains of some pins to be merged; `pins` has the
     /// latest first, and it is merged first.
-    pub(in crate::kv) fn begin(&mut self, join: Arc<dyn Join>, pins: Vec<(String, Digest)>) {
+    pub(in crate::kv) fn begin(
+        &mut self,
+        join: Arc<dyn JoinPayloads>,
+        pins: Vec<(String, Digest)>,
+    ) {
         self.join = Some(join);
         for (owner, end) in pins.iter().rev() {
             self.note(owner, *end);
@@ -72,7 +85,7 @@ impl Merger {
     }
 
     /// How payloads are joined; `None` before [`Merger::begin`].
-    pub(in crate::kv) fn join(&self) -> Option<Arc<dyn Join>> {
+    pub(in crate::kv) fn join(&self) -> Option<Arc<dyn JoinPayloads>> {
         self.join.clone()
     }
 
@@ -85,12 +98,7 @@ impl Merger {
         }
     }
 
-    /// Whether a chain waits to be looked at.
-    pub(in crate::kv) fn is_due(&self) -> bool {
-        !self.due.is_empty()
-    }
-
-    /// Does one merge, if a waiting chain needs one. It reads and writes at most 12 MiB. `fresh` are the
+    /// Does one merge, if a waiting chain needs one: it reads and writes at most 12 MiB. `fresh` are the
     /// digests at the ends of the fresh records (see `in_use`). After a failure the chain waits for its
     /// next pin.
     ///
@@ -100,13 +108,16 @@ impl Merger {
         &mut self,
         store: &OpenStore,
         fresh: &[Digest],
-    ) -> Result<Option<Merged>, WriteFailure> {
+    ) -> Result<Option<MergedChain>, WriteFailure> {
         let Some(join) = self.join.clone() else {
             return Ok(None);
         };
-        while let Some((_, end)) = self.due.last() {
+        while let Some((owner, end)) = self.due.last() {
             let learned = match self.look(store, join.as_ref(), fresh, *end) {
-                Ok(Some(MergeStep::Merged(merged))) => return Ok(Some(merged)),
+                Ok(Some(MergeStep::Merged(merged))) => {
+                    let owner = owner.clone();
+                    return Ok(Some(MergedChain { owner, merged }));
+                }
                 Ok(Some(MergeStep::Blocked(joints))) => add(&mut self.blocked, &joints),
                 Ok(Some(MergeStep::Damaged(joints))) => add(&mut self.damaged, &joints),
                 Ok(Some(MergeStep::Raced) | None) => false,
@@ -126,7 +137,7 @@ impl Merger {
     fn look(
         &self,
         store: &OpenStore,
-        join: &dyn Join,
+        join: &dyn JoinPayloads,
         fresh: &[Digest],
         end: Digest,
     ) -> Result<Option<MergeStep>, WriteFailure> {
@@ -149,7 +160,11 @@ fn add(known: &mut HashSet<Digest>, joints: &[Digest]) -> bool {
 }
 
 /// Makes one edge of edges that follow each other.
-fn merge(store: &OpenStore, join: &dyn Join, edges: &[Edge]) -> Result<MergeStep, WriteFailure> {
+fn merge(
+    store: &OpenStore,
+    join: &dyn JoinPayloads,
+    edges: &[Edge],
+) -> Result<MergeStep, WriteFailure> {
     let (Some(first), Some(last)) = (edges.first(), edges.last()) else {
         return Ok(MergeStep::Raced);
     };
@@ -195,9 +210,9 @@ fn merge(store: &OpenStore, join: &dyn Join, edges: &[Edge]) -> Result<MergeStep
     };
     drop(payloads);
     let ends = ((first.from, last.to), (first.p0, last.p1));
-    let record = Record {
+    let record = PendingRecord {
         runs: runs.unwrap_or_default(),
-        ..Record::edge(ends.0, ends.1, tokens, payload)
+        ..PendingRecord::edge(ends.0, ends.1, tokens, payload)
     };
     let (header, sections) = record
         .encode(

@@ -11,19 +11,19 @@ use crate::kv::open::quarantine;
 use crate::kv::open::store::OpenStore;
 use crate::kv::record::files;
 use crate::kv::record::item::Edge;
-use crate::kv::record::put::Record;
+use crate::kv::record::put::PendingRecord;
 use crate::kv::record::read::{self, ReadFault};
 use crate::kv::record::runs::TokenRun;
 use crate::ledger::Digest;
 
 use super::failure::WriteFailure;
-use super::join::{Join, PayloadPart};
+use super::join::{JoinPayloads, PayloadPart};
 
 /// Makes the segments [p0, at) and [at, p1) out of an edge [p0, p1); `middle` is D(at). False if the edge
 /// is not stored any more, or cannot be cut.
 pub(in crate::kv) fn split(
     store: &OpenStore,
-    join: &dyn Join,
+    join: &dyn JoinPayloads,
     edge: &Edge,
     (at, middle): (usize, Digest),
 ) -> Result<bool, WriteFailure> {
@@ -58,9 +58,9 @@ pub(in crate::kv) fn split(
             return Ok(false);
         };
         let tokens = &whole.tokens[p0 - edge.p0..p1 - edge.p0];
-        let record = Record {
+        let record = PendingRecord {
             runs: within(&whole.runs, p0, p1),
-            ..Record::edge(ends, (p0, p1), tokens.to_vec(), payload)
+            ..PendingRecord::edge(ends, (p0, p1), tokens.to_vec(), payload)
         };
         let (header, sections) = record
             .encode(&record.runs, hard, whole.soft, &store.limits)

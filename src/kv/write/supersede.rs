@@ -6,14 +6,17 @@
 use crate::kv::open::store::OpenStore;
 use crate::kv::record::files;
 use crate::kv::record::format::RecordKind;
-use crate::kv::record::put::Record;
+use crate::kv::record::put::PendingRecord;
 use crate::kv::record::role::SnapshotRole;
 
 use super::failure::WriteFailure;
 
 /// Removes what `record` replaces. The caller has made the record durable. Files are removed before their
 /// index rows: a crash in between leaves index rows without files, which the next open removes.
-pub(in crate::kv) fn supersede(store: &OpenStore, record: &Record) -> Result<(), WriteFailure> {
+pub(in crate::kv) fn supersede(
+    store: &OpenStore,
+    record: &PendingRecord,
+) -> Result<(), WriteFailure> {
     match record.role {
         Some(_) if record.owner.is_empty() => Ok(()),
         Some(role @ (SnapshotRole::Turn | SnapshotRole::Step)) => snapshots(store, record, role),
@@ -24,7 +27,11 @@ pub(in crate::kv) fn supersede(store: &OpenStore, record: &Record) -> Result<(),
 
 /// Gives a snapshot to its owner in the table `state`, and removes the snapshots that it replaces. If a
 /// crash interrupts this, the owner's next snapshot removes the rest.
-fn snapshots(store: &OpenStore, record: &Record, role: SnapshotRole) -> Result<(), WriteFailure> {
+fn snapshots(
+    store: &OpenStore,
+    record: &PendingRecord,
+    role: SnapshotRole,
+) -> Result<(), WriteFailure> {
     let owner = &record.owner;
     let new = (record.to, record.p1, role);
     let gone = store
@@ -41,7 +48,7 @@ fn snapshots(store: &OpenStore, record: &Record, role: SnapshotRole) -> Result<(
 }
 
 /// Makes a logits row its owner's turn node, and removes the logits row that was the turn node before.
-fn row(store: &OpenStore, record: &Record) -> Result<(), WriteFailure> {
+fn row(store: &OpenStore, record: &PendingRecord) -> Result<(), WriteFailure> {
     let before = store
         .index()
         .turns(store.model())

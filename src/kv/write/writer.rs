@@ -13,16 +13,16 @@ use crate::kv::index::rebuild;
 use crate::kv::model::facts::describe;
 use crate::kv::open::index::IndexOwner;
 use crate::kv::open::store::OpenStore;
-use crate::kv::queue::{NextJob, Queue};
+use crate::kv::queue::{JobQueue, NextJob};
 use crate::kv::record::format::RecordKind;
-use crate::kv::record::put::Record;
+use crate::kv::record::put::PendingRecord;
 use crate::ledger::Digest;
 
 use super::commit::{Committed, commit};
 use super::failure::{WriteFailure, report, report_merging};
 use super::in_use::CurrentOwner;
 use super::job::WriterJob;
-use super::merge::{Merged, Merger};
+use super::merge::{Merged, MergedChain, Merger};
 use super::pins::PinWriter;
 use super::room::{DiskRoom, Evicting};
 use super::split::split;
@@ -32,29 +32,17 @@ use super::supersede::supersede;
 const LATEST: usize = 8;
 
 /// The body of the thread: does jobs until the queue is closed and empty.
-pub(in crate::kv) fn run(store: &OpenStore, queue: &Queue<WriterJob>) {
+pub(in crate::kv) fn run(store: &OpenStore, queue: &JobQueue<WriterJob>) {
     let mut writer = WriterThread::new(store);
     let worked = catch_unwind(AssertUnwindSafe(|| {
-        loop {
-            let patience = (&store.activity, store.limits.merge_after);
-            match queue.next(writer.merger.is_due().then_some(patience)) {
-                NextJob::Job(job, bytes) => {
-                    let done = store.sound(|| writer.work(&job));
-                    writer.adjust_wait(done.as_ref().err());
-                    if let Err(failure) = done {
-                        report(&store.notices, &failure);
-                    }
-                    drop(job);
-                    queue.done(bytes);
-                }
-                // One merge at a time, so that a put that comes in the meantime waits for at most one.
-                NextJob::Idle => {
-                    if let Err(failure) = store.sound(|| writer.merge_once()) {
-                        report_merging(&store.notices, &failure);
-                    }
-                }
-                NextJob::Closed => break,
+        while let NextJob::Job(job, bytes) = queue.next() {
+            let done = store.sound(|| writer.work(&job));
+            writer.adjust_wait(done.as_ref().err());
+            if let Err(failure) = done {
+                report(&store.notices, &failure);
             }
+            drop(job);
+            queue.done(bytes);
         }
     }));
     if worked.is_err() {
@@ -163,12 +151,21 @@ impl<'a> WriterThread<'a> {
             WriterJob::Merge { reply } => {
                 let _ = reply.send(self.merge_all());
             }
+            // One merge at a time: a put that comes meanwhile waits for one at most.
+            WriterJob::MergeOne { reply } => {
+                let merged = store.sound(|| self.merge_once());
+                let merged = merged.unwrap_or_else(|failure| {
+                    report_merging(&store.notices, &failure);
+                    None
+                });
+                let _ = reply.send(merged);
+            }
         }
         Ok(())
     }
 
     /// Stores a record, or counts for the slot why it is not stored.
-    fn put(&mut self, record: &Record) -> Result<(), WriteFailure> {
+    fn put(&mut self, record: &PendingRecord) -> Result<(), WriteFailure> {
         let store = self.store;
         let (room, on) = self.evicting();
         let committed = commit(store, record, |bytes| room.keep_reserve(on, bytes))?;
@@ -205,9 +202,9 @@ impl<'a> WriterThread<'a> {
     }
 
     /// Does one merge, if one is due.
-    fn merge_once(&mut self) -> Result<Option<Merged>, WriteFailure> {
+    fn merge_once(&mut self) -> Result<Option<MergedChain>, WriteFailure> {
         let merged = self.merger.step(self.store, self.current.fresh())?;
-        if let Some(merged) = merged {
+        if let Some(merged) = &merged {
             tracing::debug!(?merged, "kv merged");
         }
         Ok(merged)
@@ -219,7 +216,7 @@ impl<'a> WriterThread<'a> {
         let mut all = Merged::default();
         loop {
             match store.sound(|| self.merge_once()) {
-                Ok(Some(merged)) => {
+                Ok(Some(MergedChain { merged, .. })) => {
                     all.replaced += merged.replaced;
                     all.written += merged.written;
                     all.bytes += merged.bytes;

@@ -5,27 +5,27 @@ use std::ptr::NonNull;
 
 use serde_json::json;
 
+use super::answer::{Applied, BridgeError, MAX_REPLY_BYTES, ParsedReply, bounded, read, refusal};
 use super::raw::{
     RawParser, npast_chat_parse, npast_chat_parser_free, npast_chat_parser_new, take,
 };
-use super::{Applied, BridgeError, MAX_REPLY_BYTES, Parsed, bounded, read, refusal};
 use crate::llama::log;
 
-/// A reply parser, loaded once for all replies of one grammar.
+/// The parser of one grammar's replies. A reader of a reply loads its own.
 #[derive(Debug)]
-pub struct Parser(NonNull<RawParser>);
+pub struct ReplyParser(NonNull<RawParser>);
 
 // SAFETY: the handle owns its memory and is bound to no thread.
-unsafe impl Send for Parser {}
+unsafe impl Send for ReplyParser {}
 // SAFETY: parsing keeps its state apart from the parser, which is constant.
-unsafe impl Sync for Parser {}
+unsafe impl Sync for ReplyParser {}
 
-impl Parser {
+impl ReplyParser {
     /// Loads the parser of an applied conversation.
     ///
     /// # Errors
     /// `Bridge` if the serialised parser is not one.
-    pub fn new(applied: &Applied) -> Result<Parser, BridgeError> {
+    pub fn new(applied: &Applied) -> Result<ReplyParser, BridgeError> {
         let text = json!({
             "format": applied.format,
             "generation_prompt": applied.generation_prompt,
@@ -39,7 +39,7 @@ impl Parser {
             unsafe { npast_chat_parser_new(text.as_ptr().cast(), text.len(), &mut handle) };
         let answer = take(answer);
         match NonNull::new(handle) {
-            Some(handle) => Ok(Parser(handle)),
+            Some(handle) => Ok(ReplyParser(handle)),
             None => Err(refusal(answer, BridgeError::Bridge)),
         }
     }
@@ -49,7 +49,7 @@ impl Parser {
     ///
     /// # Errors
     /// `Reply` if the text does not have the template's form.
-    pub fn parse(&self, text: &str, partial: bool) -> Result<Parsed, BridgeError> {
+    pub fn parse(&self, text: &str, partial: bool) -> Result<ParsedReply, BridgeError> {
         bounded("reply", text.len(), MAX_REPLY_BYTES)?;
         // SAFETY: the handle lives as long as self, the text is valid for its length.
         let answer = unsafe {
@@ -64,7 +64,7 @@ impl Parser {
     }
 }
 
-impl Drop for Parser {
+impl Drop for ReplyParser {
     fn drop(&mut self) {
         // SAFETY: made by npast_chat_parser_new, freed once.
         unsafe { npast_chat_parser_free(self.0.as_ptr()) }

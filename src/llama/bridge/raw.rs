@@ -62,7 +62,7 @@ unsafe extern "C" {
     fn npast_chat_confine();
 }
 
-/// What can be asked of a template. The numbers stand in the messages to a child.
+/// The operations of a template. Their numbers stand in the messages to a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Op {
@@ -83,16 +83,20 @@ impl Op {
 
 /// A parsed template. An answer is JSON text, `None` where memory ran out.
 #[derive(Debug)]
-pub(super) struct Handle(NonNull<RawTemplate>);
+pub(super) struct TemplateHandle(NonNull<RawTemplate>);
 
 // SAFETY: the handle owns its memory and is bound to no thread.
-unsafe impl Send for Handle {}
+unsafe impl Send for TemplateHandle {}
 // SAFETY: the tree is constant after construction; its one lazy part is made under `call_once`.
-unsafe impl Sync for Handle {}
+unsafe impl Sync for TemplateHandle {}
 
-impl Handle {
+impl TemplateHandle {
     /// Parses a template; the answer says why not.
-    pub(super) fn new(source: &str, bos: &str, eos: &str) -> Result<Handle, Option<String>> {
+    pub(super) fn new(
+        source: &str,
+        bos: &str,
+        eos: &str,
+    ) -> Result<TemplateHandle, Option<String>> {
         log::install();
         let mut handle = std::ptr::null_mut();
         // SAFETY: the three texts are valid for their lengths, `handle` is a place for a pointer.
@@ -108,7 +112,7 @@ impl Handle {
             )
         };
         let answer = take(answer);
-        match NonNull::new(handle).map(Handle) {
+        match NonNull::new(handle).map(TemplateHandle) {
             // A handle beside an answer: parsing went on behind a bound that it met.
             Some(handle) if answer.is_none() => Ok(handle),
             _ => Err(answer),
@@ -130,7 +134,7 @@ impl Handle {
     }
 }
 
-impl Drop for Handle {
+impl Drop for TemplateHandle {
     fn drop(&mut self) {
         // SAFETY: made by npast_chat_template_new, freed once.
         unsafe { npast_chat_template_free(self.0.as_ptr()) }

@@ -1,9 +1,9 @@
-//! A template in a child of npast, and the child's side. A template is a program of whoever made the
-//! model: one step of it can double a text, walk a value that holds itself, or divide by zero. The
+//! A template in a child of npast, and the child's side. A template is an untrusted
+//! program: one step of it can double a text, walk a value that holds itself, or divide by zero. The
 //! child has a limit of processor time and memory for each request; when it ends, it is started
 //! again by the next request, so a failure costs one rendering.
 //!
-//! A message is a byte (what is asked, or whether there is an answer), eight bytes of processor time
+//! A message is a byte (the operation, or whether there is an answer), eight bytes of processor time
 //! in nanoseconds (in answers), a length of eight bytes and a text. A request and its answer cost two
 //! copies through a pipe, so rendering stays O(new).
 
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded as channel};
 use serde::{Deserialize, Serialize};
 
-use super::raw::{Handle, Op, confine};
-use super::{BridgeError, MAX_REQUEST_BYTES, MAX_TEMPLATE_BYTES, refusal};
+use super::answer::{BridgeError, MAX_REQUEST_BYTES, MAX_TEMPLATE_BYTES, refusal};
+use super::raw::{Op, TemplateHandle, confine};
 use crate::llama::apart::{self, Apart};
 
 /// What a child is started for.
@@ -42,7 +42,7 @@ const MAKE: u8 = 0;
 
 /// What a template is made of.
 #[derive(Debug, Serialize, Deserialize)]
-struct Source {
+struct TemplateSource {
     source: String,
     bos: String,
     eos: String,
@@ -52,20 +52,20 @@ struct Source {
 #[derive(Debug)]
 pub(super) struct Remote {
     apart: Apart,
-    /// JSON of a [`Source`].
+    /// JSON of a [`TemplateSource`].
     source: String,
-    link: Mutex<Option<Link>>,
+    link: Mutex<Option<TemplateChild>>,
 }
 
 /// An answer of the bridge, and the processor time that it took.
-type Answer = (Option<String>, Duration);
+type TimedAnswer = (Option<String>, Duration);
 
 /// A child that holds the template.
 #[derive(Debug)]
-struct Link {
+struct TemplateChild {
     child: Child,
     input: Option<ChildStdin>,
-    answers: Receiver<Answer>,
+    answers: Receiver<TimedAnswer>,
 }
 
 /// Seconds of processor time for a request of so many bytes.
@@ -81,7 +81,7 @@ impl Remote {
         eos: &str,
         apart: Apart,
     ) -> Result<Remote, BridgeError> {
-        let source = Source {
+        let source = TemplateSource {
             source: source.to_owned(),
             bos: bos.to_owned(),
             eos: eos.to_owned(),
@@ -98,7 +98,7 @@ impl Remote {
     }
 
     /// The child's answer; a child that is gone is started again first.
-    pub(super) fn call(&self, op: Op, text: &str) -> Result<Answer, BridgeError> {
+    pub(super) fn call(&self, op: Op, text: &str) -> Result<TimedAnswer, BridgeError> {
         let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         let mut live = match link.take() {
             Some(live) => live,
@@ -113,7 +113,7 @@ impl Remote {
         Ok(answer)
     }
 
-    fn start(&self) -> Result<Link, BridgeError> {
+    fn start(&self) -> Result<TemplateChild, BridgeError> {
         let failed = |e: io::Error| {
             BridgeError::Bridge(format!(
                 "the process that renders templates does not start: {e}"
@@ -133,7 +133,7 @@ impl Remote {
             }
             Some(())
         });
-        let mut link = Link {
+        let mut link = TemplateChild {
             child,
             input,
             answers,
@@ -146,14 +146,14 @@ impl Remote {
     }
 }
 
-impl Link {
-    fn ask(&mut self, what: u8, text: &str, apart: &Apart) -> Result<Answer, BridgeError> {
+impl TemplateChild {
+    fn ask(&mut self, what: u8, text: &str, apart: &Apart) -> Result<TimedAnswer, BridgeError> {
         let began = Instant::now();
         let sent = match &mut self.input {
             Some(input) => send(input, what, Duration::ZERO, text.as_bytes()),
             None => Err(io::ErrorKind::BrokenPipe.into()),
         };
-        // A child that died while it was idle has no answer either.
+        // A child that ended while it was idle gives no answer either.
         if let Err(error) = sent {
             tracing::debug!(%error, "a request to the process that renders templates");
         }
@@ -199,7 +199,7 @@ fn is_time(_: std::process::ExitStatus) -> bool {
     false
 }
 
-impl Drop for Link {
+impl Drop for TemplateChild {
     fn drop(&mut self) {
         drop(self.input.take());
         // It ends with its input; where it is busy, it is ended.
@@ -214,7 +214,7 @@ pub fn serve() -> ExitCode {
     apart::no_core_file();
     confine();
     let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
-    let mut template: Option<Handle> = None;
+    let mut template: Option<TemplateHandle> = None;
     loop {
         // An end of the input is npast's end.
         let Ok((what, _, text)) = receive(&mut input) else {
@@ -247,11 +247,11 @@ pub fn serve() -> ExitCode {
     }
 }
 
-fn make(text: &str) -> Result<Handle, Option<String>> {
+fn make(text: &str) -> Result<TemplateHandle, Option<String>> {
     let refuse =
         |e: serde_json::Error| Some(serde_json::json!({ "error": e.to_string() }).to_string());
-    let source: Source = serde_json::from_str(text).map_err(refuse)?;
-    Handle::new(&source.source, &source.bos, &source.eos)
+    let source: TemplateSource = serde_json::from_str(text).map_err(refuse)?;
+    TemplateHandle::new(&source.source, &source.bos, &source.eos)
 }
 
 fn send(to: &mut impl Write, what: u8, took: Duration, text: &[u8]) -> io::Result<()> {

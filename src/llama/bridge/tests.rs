@@ -1,6 +1,7 @@
 //! The bridge against llama.cpp's own entry point, and against hostile templates.
 
 use super::*;
+use serde_json::Value;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -70,7 +71,7 @@ fn a_plain_template_renders_as_written() {
     assert_eq!(template.render(&request).unwrap(), expected);
     let applied = template.apply(&request).unwrap();
     assert_eq!(applied.prompt, expected);
-    let parser = Parser::new(&applied).unwrap();
+    let parser = ReplyParser::new(&applied).unwrap();
     assert_eq!(parser.parse("hello", false).unwrap().content, "hello");
     assert!(template.caps().contains_key("supports_tools"));
 }
@@ -96,7 +97,7 @@ fn every_template_gives_what_llama_cpp_itself_gives() {
             }
             if let Ok(applied) = applied {
                 assert_eq!(rendered.unwrap(), applied.prompt, "{name}: {request}");
-                Parser::new(&applied).unwrap();
+                ReplyParser::new(&applied).unwrap();
                 compared += 1;
             }
         }
@@ -184,7 +185,7 @@ fn a_reply_of_open_brackets_is_refused_and_not_a_crash() {
         let Ok(applied) = template.apply(request) else {
             continue;
         };
-        let parser = Parser::new(&applied).unwrap();
+        let parser = ReplyParser::new(&applied).unwrap();
         for opening in [
             "",
             "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": ",
@@ -262,7 +263,7 @@ fn deeply_nested_schemas_and_arguments_end_in_errors_or_text() {
     for (_, source) in gallery() {
         let template = Template::new(&source, "<s>", "</s>").unwrap();
         if let Ok(applied) = template.apply(&request) {
-            let parser = Parser::new(&applied).unwrap();
+            let parser = ReplyParser::new(&applied).unwrap();
             let _ = parser.parse("plain", false);
         }
     }

@@ -1,8 +1,8 @@
 //! A walk over a GGUF file's header before ggml sees it.
 //!
 //! ggml compares counts with the file's length only, so a header that claims a billion strings
-//! inside a 20 GB file makes it fill 32 GB of memory. The walk reads every length, holds nothing,
-//! and refuses what no real model has.
+//! inside a 20 GB file makes it fill 32 GB of memory. The walk reads every length, keeps nothing
+//! in memory, and refuses numbers that no real model has.
 
 use std::{
     fs::File,
@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use super::GgufError;
+use super::error::GgufError;
 
 /// Far above what models have: 260,000 tokens, 520,000 merges, some thousand tensors, 100 keys.
 const MAX_KEYS: u64 = 1 << 16;
@@ -31,7 +31,7 @@ pub(super) fn check(path: &Path) -> Result<u64, GgufError> {
     if !metadata.is_file() {
         return Err(GgufError::malformed(path, "it is not a regular file"));
     }
-    let mut walk = Walk {
+    let mut walk = HeaderCheck {
         path,
         file: BufReader::with_capacity(1 << 16, file),
         left: metadata.len().min(MAX_HEADER),
@@ -62,14 +62,14 @@ pub(super) fn check(path: &Path) -> Result<u64, GgufError> {
     Ok(metadata.len())
 }
 
-struct Walk<'a> {
+struct HeaderCheck<'a> {
     path: &'a Path,
     file: BufReader<File>,
     /// Bytes of the file, or of the longest header allowed, that were not read yet.
     left: u64,
 }
 
-impl Walk<'_> {
+impl HeaderCheck<'_> {
     fn value(&mut self, kind: u32) -> Result<(), GgufError> {
         match (kind, scalar_size(kind)) {
             (TYPE_STRING, _) => self.string("a value", MAX_STRING),

@@ -1,4 +1,4 @@
-//! What tells two models apart, found without loading either.
+//! The facts by which two models differ, found without loading either.
 
 use std::{
     fs::File,
@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{GgufError, Reader, TensorInfo, Value};
+use super::error::GgufError;
+use super::read::{GgufReader, TensorInfo, Value};
 
 /// Far above what models have: some hundred layers.
 const MAX_BLOCKS: u64 = 1 << 12;
@@ -36,7 +37,7 @@ pub struct ModelFacts {
     /// which offset, how many bytes.
     pub data: Vec<(usize, u64, u64)>,
     /// Where its bytes are, layer by layer.
-    pub parts: Parts,
+    pub parts: TensorBytes,
     /// Number of tensors.
     pub n_tensors: usize,
     /// Number of files.
@@ -47,7 +48,7 @@ pub struct ModelFacts {
 
 /// Bytes of tensors by what they are of, as their names say (`blk.N.…`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Parts {
+pub struct TensorBytes {
     /// Each layer's: all, and those of experts of a mixture.
     pub layers: Vec<(u64, u64)>,
     /// The embedding of input tokens.
@@ -57,9 +58,9 @@ pub struct Parts {
     pub output: u64,
 }
 
-impl Parts {
-    fn of(tensors: &[(&TensorInfo, usize)]) -> Parts {
-        let mut parts = Parts::default();
+impl TensorBytes {
+    fn of(tensors: &[(&TensorInfo, usize)]) -> TensorBytes {
+        let mut parts = TensorBytes::default();
         let mut own_output = false;
         for (info, _) in tensors {
             let layer = info.name.strip_prefix("blk.").and_then(|rest| {
@@ -120,7 +121,7 @@ pub fn facts(path: &Path) -> Result<ModelFacts, GgufError> {
             .iter()
             .map(|(info, file)| (*file, info.offset, info.bytes))
             .collect(),
-        parts: Parts::of(&tensors),
+        parts: TensorBytes::of(&tensors),
         n_tensors: tensors.len(),
         n_files: readers.len(),
         bytes: tensors.iter().map(|(info, _)| info.bytes).sum(),
@@ -158,10 +159,10 @@ fn split_name(name: &str) -> Option<(&str, u32, u32)> {
         .then_some((prefix, index, count))
 }
 
-fn open_all(path: &Path) -> Result<Vec<Reader>, GgufError> {
+fn open_all(path: &Path) -> Result<Vec<GgufReader>, GgufError> {
     let paths = split_paths(path);
     // A name alone may claim 99,999 files: the first says whether that is so.
-    let first = Reader::open(&paths[0])?;
+    let first = GgufReader::open(&paths[0])?;
     let mut readers = vec![first];
     let count = readers[0].number("split.count").unwrap_or(1).max(1);
     if count != paths.len() as u64 {
@@ -171,7 +172,7 @@ fn open_all(path: &Path) -> Result<Vec<Reader>, GgufError> {
         });
     }
     for (index, path) in paths.iter().enumerate().skip(1) {
-        let reader = Reader::open(path)?;
+        let reader = GgufReader::open(path)?;
         let (no, of) = (reader.number("split.no"), reader.number("split.count"));
         if no != Some(index as u64) || of != Some(count) {
             return Err(GgufError::Split {
@@ -184,7 +185,7 @@ fn open_all(path: &Path) -> Result<Vec<Reader>, GgufError> {
     Ok(readers)
 }
 
-fn shape(reader: &Reader, architecture: &str) -> Vec<(String, String)> {
+fn shape(reader: &GgufReader, architecture: &str) -> Vec<(String, String)> {
     let mut shape: Vec<(String, String)> = reader
         .entries()
         .filter_map(|(key, value)| {
@@ -209,7 +210,7 @@ fn shape(reader: &Reader, architecture: &str) -> Vec<(String, String)> {
 }
 
 /// Numbers that no model has and llama.cpp asserts on, or works for hours by.
-fn sane_numbers(reader: &Reader, architecture: &str) -> Result<(), GgufError> {
+fn sane_numbers(reader: &GgufReader, architecture: &str) -> Result<(), GgufError> {
     let refuse = |key: &str, what: String| {
         let reason = format!("{key} is {what}");
         Err(GgufError::malformed(reader.path(), reason))
@@ -234,7 +235,7 @@ fn sane_numbers(reader: &Reader, architecture: &str) -> Result<(), GgufError> {
 }
 
 /// llama.cpp aborts the process when two tokens have the same text.
-fn distinct_tokens(reader: &Reader) -> Result<(), GgufError> {
+fn distinct_tokens(reader: &GgufReader) -> Result<(), GgufError> {
     let Some(tokens) = reader.strings("tokenizer.ggml.tokens") else {
         return Ok(());
     };
@@ -251,7 +252,7 @@ fn distinct_tokens(reader: &Reader) -> Result<(), GgufError> {
     Ok(())
 }
 
-fn tokenizer(reader: &Reader) -> blake3::Hash {
+fn tokenizer(reader: &GgufReader) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     for name in ["model", "pre"] {
         let value = reader.text(&format!("tokenizer.ggml.{name}"));
@@ -264,7 +265,7 @@ fn tokenizer(reader: &Reader) -> blake3::Hash {
 }
 
 /// An array's elements, framed so that no two arrays look alike; nothing where there is none.
-fn array(hasher: &mut blake3::Hasher, reader: &Reader, key: &str) {
+fn array(hasher: &mut blake3::Hasher, reader: &GgufReader, key: &str) {
     let Some(Value::Array { of, len }) = reader.get(key) else {
         framed(hasher, b"");
         return;
@@ -283,7 +284,10 @@ fn framed(hasher: &mut blake3::Hasher, bytes: &[u8]) {
     hasher.update(bytes);
 }
 
-fn sample(readers: &[Reader], tensors: &[(&TensorInfo, usize)]) -> Result<blake3::Hash, GgufError> {
+fn sample(
+    readers: &[GgufReader],
+    tensors: &[(&TensorInfo, usize)],
+) -> Result<blake3::Hash, GgufError> {
     let mut files = readers
         .iter()
         .map(|reader| File::open(reader.path()).map_err(GgufError::io(reader.path())))

@@ -8,7 +8,8 @@ use std::{
 
 use llama_cpp_sys_2 as sys;
 
-use super::{GgufError, c_path, check::check};
+use super::check::check;
+use super::error::{GgufError, c_path};
 use crate::llama::log;
 
 /// A value in a file's metadata.
@@ -49,20 +50,20 @@ pub struct TensorInfo {
 }
 
 /// An open GGUF file. Only the header is in memory.
-pub struct Reader {
+pub struct GgufReader {
     ctx: *mut sys::gguf_context,
     path: PathBuf,
     tensors: Vec<TensorInfo>,
 }
 
 // SAFETY: the context is only read after `open`, and ggml's getters write nothing.
-unsafe impl Send for Reader {}
-unsafe impl Sync for Reader {}
+unsafe impl Send for GgufReader {}
+unsafe impl Sync for GgufReader {}
 
-impl Reader {
+impl GgufReader {
     /// Reads the header of `path`. A file that is no GGUF, is damaged, is cut short (its tensor
     /// data included) or makes absurd claims is an error.
-    pub fn open(path: &Path) -> Result<Reader, GgufError> {
+    pub fn open(path: &Path) -> Result<GgufReader, GgufError> {
         log::install();
         let length = check(path)?;
         let c_path = c_path(path)?;
@@ -78,7 +79,7 @@ impl Reader {
             let reason = format!("ggml refuses its header{why}");
             return Err(GgufError::malformed(path, reason));
         }
-        let mut reader = Reader {
+        let mut reader = GgufReader {
             ctx,
             path: path.to_owned(),
             tensors: Vec::new(),
@@ -238,7 +239,7 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for GgufReader {
     fn drop(&mut self) {
         // SAFETY: made by gguf_init_from_file, freed once.
         unsafe { sys::gguf_free(self.ctx) };

@@ -1,6 +1,9 @@
 //! The reader against the writer, and against files that nobody should trust.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 
@@ -11,7 +14,7 @@ use crate::tiny::{Class, Options, write_tiny_model};
 fn example() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("example.gguf");
-    let mut writer = Writer::new("toy").unwrap();
+    let mut writer = GgufWriter::new("toy").unwrap();
     writer.set_str("toy.text", "größer").unwrap();
     writer.set_u32("toy.rope.dimension_count", 32).unwrap();
     writer.set_i32("toy.below", -7).unwrap();
@@ -32,7 +35,7 @@ fn example() -> (TempDir, PathBuf) {
 }
 
 fn refusal(path: &Path) -> String {
-    match Reader::open(path) {
+    match GgufReader::open(path) {
         Ok(_) => panic!("{} was accepted", path.display()),
         Err(error) => error.to_string(),
     }
@@ -41,7 +44,7 @@ fn refusal(path: &Path) -> String {
 #[test]
 fn what_the_writer_wrote_the_reader_reads() {
     let (_folder, path) = example();
-    let reader = Reader::open(&path).unwrap();
+    let reader = GgufReader::open(&path).unwrap();
     let entries: Vec<_> = reader.entries().collect();
     let array = |of, len| Value::Array { of, len };
     let expected = [
@@ -84,7 +87,7 @@ fn what_the_writer_wrote_the_reader_reads() {
 
 #[test]
 fn what_the_format_cannot_hold_is_refused_before_ggml_aborts() {
-    let mut writer = Writer::new("toy").unwrap();
+    let mut writer = GgufWriter::new("toy").unwrap();
     assert!(writer.set_u32("", 1).is_err());
     assert!(writer.set_str("general.alignment", "odd").is_err());
     assert!(writer.set_str("toy.text", "a\0b").is_err());
@@ -114,7 +117,7 @@ fn what_the_format_cannot_hold_is_refused_before_ggml_aborts() {
 fn an_unwritable_place_is_an_error_with_its_path() {
     let (folder, _) = example();
     let path = folder.path().join("absent").join("model.gguf");
-    let error = Writer::new("toy").unwrap().write(&path).unwrap_err();
+    let error = GgufWriter::new("toy").unwrap().write(&path).unwrap_err();
     assert!(error.to_string().contains("absent"), "{error}");
 }
 
@@ -122,7 +125,7 @@ fn an_unwritable_place_is_an_error_with_its_path() {
 fn a_file_cut_short_anywhere_is_refused() {
     let (folder, path) = example();
     let whole = fs::read(&path).unwrap();
-    let reader = Reader::open(&path).unwrap();
+    let reader = GgufReader::open(&path).unwrap();
     let last = reader.tensors().last().unwrap();
     let needed = (last.offset + last.bytes) as usize;
     let cut = folder.path().join("cut.gguf");
@@ -184,14 +187,14 @@ fn absurd_counts_are_refused_in_a_large_file() {
 fn a_flipped_byte_never_ends_the_process() {
     let (folder, path) = example();
     let whole = fs::read(&path).unwrap();
-    let header = Reader::open(&path).unwrap().data_offset() as usize;
+    let header = GgufReader::open(&path).unwrap().data_offset() as usize;
     let flipped = folder.path().join("flipped.gguf");
     let mut refused = 0;
     for at in 0..header {
         let mut bytes = whole.clone();
         bytes[at] ^= [0xff, 0x01, 0x80][at % 3];
         fs::write(&flipped, bytes).unwrap();
-        match Reader::open(&flipped) {
+        match GgufReader::open(&flipped) {
             Ok(reader) => assert!(reader.entries().count() <= 9),
             Err(_) => refused += 1,
         }
@@ -251,7 +254,7 @@ fn every_class_has_the_same_tokenizer_and_its_own_tensors() {
 }
 
 fn one_of(index: usize, count: usize, tensors: &[&str], path: &Path) {
-    let mut writer = Writer::new("toy").unwrap();
+    let mut writer = GgufWriter::new("toy").unwrap();
     if count > 1 {
         writer.set_u16("split.no", index as u16).unwrap();
         writer.set_u16("split.count", count as u16).unwrap();
@@ -319,7 +322,7 @@ fn split_names_are_recognised_and_others_left_alone() {
 fn two_tokens_of_one_text_are_refused_before_llama_cpp_would_abort() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("twice.gguf");
-    let mut writer = Writer::new("qwen3").expect("a writer");
+    let mut writer = GgufWriter::new("qwen3").expect("a writer");
     writer
         .set_arr_str("tokenizer.ggml.tokens", &["a", "", "b", "", "a"])
         .expect("tokens");

@@ -4,7 +4,7 @@ use std::{collections::HashSet, ffi::CString, fs, path::Path, ptr};
 
 use llama_cpp_sys_2 as sys;
 
-use super::{GgufError, c_path};
+use super::error::{GgufError, c_path};
 use crate::llama::log;
 
 /// A tensor's element type.
@@ -44,7 +44,7 @@ impl Type {
 }
 
 /// A GGUF file in the making. Setting a key again replaces it.
-pub struct Writer {
+pub struct GgufWriter {
     ctx: *mut sys::gguf_context,
     names: HashSet<String>,
     // `ctx` points into these buffers until it is freed.
@@ -54,9 +54,9 @@ pub struct Writer {
 }
 
 // The context is owned by this value alone and has no thread affinity.
-unsafe impl Send for Writer {}
+unsafe impl Send for GgufWriter {}
 
-impl Writer {
+impl GgufWriter {
     /// An empty file whose `general.architecture` is `arch`.
     pub fn new(arch: &str) -> Result<Self, GgufError> {
         log::install();
@@ -258,7 +258,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for GgufWriter {
     fn drop(&mut self) {
         // SAFETY: made by gguf_init_empty, freed once.
         unsafe { sys::gguf_free(self.ctx) };

@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 const PREFIX: &str = "process-";
 
 /// A folder that this process alone has.
-pub struct Folder {
+pub struct ClaimedFolder {
     path: PathBuf,
     /// Locked as long as the process lives.
     _held: File,
 }
 
-impl Folder {
-    /// Makes one in the data folder `home`, where nobody else can read it.
+impl ClaimedFolder {
+    /// Makes one in the data folder `home`, where no other user can read it.
     ///
     /// # Errors
     /// When it cannot be made; the folder is named.
-    pub fn new(home: &Path) -> io::Result<Folder> {
+    pub fn new(home: &Path) -> io::Result<ClaimedFolder> {
         let all = home.join("temp");
         let named = |error: io::Error| {
             let reason = format!("the folder {} cannot be made: {error}", all.display());
@@ -36,7 +36,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for ClaimedFolder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.path) {
             tracing::warn!(%error, "a temporary folder is left to the next process");
@@ -44,7 +44,7 @@ impl Drop for Folder {
     }
 }
 
-fn make(all: &Path) -> io::Result<Folder> {
+fn make(all: &Path) -> io::Result<ClaimedFolder> {
     fs::create_dir_all(all)?;
     fs::set_permissions(all, Permissions::from_mode(0o700))?;
     sweep(all)?;
@@ -56,13 +56,13 @@ fn make(all: &Path) -> io::Result<Folder> {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
             made => made?,
         }
-        // One that is not locked yet looks left behind to whoever sweeps at this moment.
+        // A folder that is not locked yet looks left behind to a process that removes old ones at this moment.
         let Ok(held) = File::open(&path) else {
             continue;
         };
         if held.try_lock().is_ok() && path.is_dir() {
             fs::set_permissions(&path, Permissions::from_mode(0o700))?;
-            return Ok(Folder { path, _held: held });
+            return Ok(ClaimedFolder { path, _held: held });
         }
     }
 }
@@ -104,7 +104,10 @@ mod tests {
         fs::create_dir_all(&left).unwrap();
         fs::write(left.join("file"), "x").unwrap();
         fs::create_dir(home.path().join("temp/session-7")).unwrap();
-        let (one, two) = (Folder::new(home.path()).unwrap(), Folder::new(home.path()));
+        let (one, two) = (
+            ClaimedFolder::new(home.path()).unwrap(),
+            ClaimedFolder::new(home.path()),
+        );
         let two = two.unwrap();
         let own = |n: u32| format!("process-{}-{n}", std::process::id());
         assert_eq!(names(home.path()), [own(0), own(1), "session-7".to_owned()]);
@@ -120,7 +123,7 @@ mod tests {
     fn a_data_folder_that_is_a_file_is_named() {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("temp"), "x").unwrap();
-        let error = Folder::new(home.path()).err().unwrap().to_string();
+        let error = ClaimedFolder::new(home.path()).err().unwrap().to_string();
         let want = format!("the folder {}/temp cannot be made: ", home.path().display());
         assert!(error.starts_with(&want), "{error}");
     }

@@ -1,12 +1,12 @@
-//! Of servers and of a wall that holds the whole program tells: `tests/it/agent_servers.rs`. Here
-//! npast's own file is this test program, so no wall can be tried.
+//! `tests/it/agent_servers.rs` has the stories of servers and of a sandbox in the whole program. Here
+//! npast's own file is this test program, so no sandbox can be tried.
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::Layer;
+use crate::config::ConfigLayer;
 
-fn live(home: &Path, layer: Layer) -> ProjectTools {
+fn live(home: &Path, layer: ConfigLayer) -> ProjectTools {
     let places = Places {
         home: home.join("data"),
         config: home.join("config.toml"),
@@ -22,7 +22,7 @@ fn names(tools: &[Box<dyn Tool>]) -> Vec<&str> {
 #[test]
 fn what_tools_are_called_can_be_asked_without_leaving_anything_behind() {
     let home = tempfile::tempdir().unwrap();
-    let mut live = live(home.path(), Layer::default());
+    let mut live = live(home.path(), ConfigLayer::default());
     assert!(live.wait(Duration::ZERO), "there is no server to wait for");
     let tools = live.tools(None);
     let want = [
@@ -44,11 +44,11 @@ fn what_tools_are_called_can_be_asked_without_leaving_anything_behind() {
 #[test]
 fn a_wall_that_cannot_be_tried_is_none_and_every_program_is_asked_about() {
     let home = tempfile::tempdir().unwrap();
-    let live = live(home.path(), Layer::default());
-    assert_eq!(live.wall(), Wall::Missing);
+    let live = live(home.path(), ConfigLayer::default());
+    assert_eq!(live.sandbox_mode(), SandboxMode::Missing);
     assert_eq!(
         live.held_back(),
-        "none: it gave no answer; every program is asked about"
+        "none: it gave no answer; npast asks about every program"
     );
     let own = || std::fs::read_dir(home.path().join("data/temp")).unwrap();
     assert_eq!(own().count(), 1, "tried in a folder of this process");
@@ -59,12 +59,12 @@ fn a_wall_that_cannot_be_tried_is_none_and_every_program_is_asked_about() {
 #[test]
 fn a_sandbox_that_is_turned_off_is_said() {
     let home = tempfile::tempdir().unwrap();
-    let off = Layer {
+    let off = ConfigLayer {
         sandbox: Some("off".into()),
-        ..Layer::default()
+        ..ConfigLayer::default()
     };
     let live = live(home.path(), off);
-    assert_eq!(live.wall(), Wall::Off);
+    assert_eq!(live.sandbox_mode(), SandboxMode::Off);
     assert_eq!(
         live.held_back(),
         "off: programs of the model run with all your rights"
@@ -73,7 +73,7 @@ fn a_sandbox_that_is_turned_off_is_said() {
 
 #[test]
 fn a_server_is_behind_the_wall_of_programs_but_for_what_its_configuration_opens() {
-    let sandbox = Sandbox::new("/npast".into(), Vec::new()).behind(sandbox::Wall {
+    let sandbox = Sandbox::new("/npast".into(), Vec::new()).with_rules(sandbox::SandboxRules {
         write: vec!["/work".into()],
         hidden: vec!["/home/me/.ssh".into()],
         network: false,
@@ -90,7 +90,7 @@ fn a_server_is_behind_the_wall_of_programs_but_for_what_its_configuration_opens(
         write: Vec::new(),
         sandbox: true,
     };
-    let wall = |server: &ServerConfig| {
+    let rules = |server: &ServerConfig| {
         let launch = Launch {
             server,
             words: &["x".into()],
@@ -102,11 +102,11 @@ fn a_server_is_behind_the_wall_of_programs_but_for_what_its_configuration_opens(
         let job = variables.next().unwrap().to_str().unwrap();
         let job: Value = serde_json::from_str(job).unwrap();
         assert_eq!(job["environment"], json!([["TOKEN", "mine"]]));
-        job["wall"].clone()
+        job["rules"].clone()
     };
     let hidden = json!(["/home/me/.ssh"]);
     assert_eq!(
-        wall(&closed),
+        rules(&closed),
         json!({"write": ["/work"], "hidden": hidden, "network": false})
     );
     let open = ServerConfig {
@@ -115,12 +115,12 @@ fn a_server_is_behind_the_wall_of_programs_but_for_what_its_configuration_opens(
         ..closed.clone()
     };
     assert_eq!(
-        wall(&open),
+        rules(&open),
         json!({"write": ["/work", "/cache"], "hidden": hidden, "network": true})
     );
     let outside = ServerConfig {
         sandbox: false,
         ..open
     };
-    assert_eq!(wall(&outside), Value::Null);
+    assert_eq!(rules(&outside), Value::Null);
 }

@@ -19,12 +19,12 @@ struct Waiting {
 
 /// Calls that wait for the slot, in the order in which they came.
 #[derive(Default)]
-pub struct Queue {
+pub struct CallQueue {
     waiting: Vec<Waiting>,
     last: u64,
 }
 
-impl Queue {
+impl CallQueue {
     /// Adds a call of a conversation.
     pub fn join(&mut self, owner: &str, rank: Rank) -> Ticket {
         self.last += 1;
@@ -43,7 +43,7 @@ impl Queue {
         self.waiting.retain(|one| one.ticket != ticket);
     }
 
-    /// Whether somebody waits.
+    /// Whether a call waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_resident_conversation_comes_first_until_another_was_passed_over_four_times() {
-        let mut queue = Queue::default();
+        let mut queue = CallQueue::default();
         let other = queue.join("other", Rank::Interactive);
         let mut taken = Vec::new();
         for _ in 0..6 {
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_person_comes_before_side_work_and_that_before_idle_work() {
-        let mut queue = Queue::default();
+        let mut queue = CallQueue::default();
         let idle = queue.join("here", Rank::Idle);
         let side = queue.join("here", Rank::Side);
         let gone = queue.join("else", Rank::Interactive);
@@ -135,7 +135,7 @@ mod tests {
         /// However calls come and go, at most `MOST_PASSED` later calls of its rank go before one.
         #[test]
         fn nobody_of_the_greatest_rank_starves(steps in prop::collection::vec((0usize..4, any::<bool>()), 1..200)) {
-            let mut queue = Queue::default();
+            let mut queue = CallQueue::default();
             let mut resident: Option<String> = None;
             let mut waiting: Vec<(Ticket, String, usize)> = Vec::new();
             for (owner, take) in steps {

@@ -1,5 +1,5 @@
-//! What a model is loaded with on a machine where nobody says: a pure function of what the model
-//! asks, what the machine has, and what was wished.
+//! The settings with which a model is loaded where the user names none: a pure function of what the model
+//! needs, what the machine has, and what the user wants.
 //!
 //! Placements are tried from the fastest to the slowest: everything on the cards; then, of a mixture
 //! of experts, the experts of more and more layers in the host's memory; of another model, fewer and
@@ -9,10 +9,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Machine, STEP};
+use super::machine::Machine;
 use crate::llama::CacheType;
 use crate::slot::SlotOptions;
 
+/// Contexts are chosen in steps of so many tokens.
+pub(super) const STEP: usize = 256;
 /// A context that a placement should hold, in tokens: an agent's prompt, some files and the talk
 /// about them. For less, something slower is taken.
 pub const GOAL: usize = 16_384;
@@ -26,7 +28,7 @@ const START_PART: u64 = 8;
 
 /// Bytes of one layer's weights.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Layer {
+pub struct LayerBytes {
     /// All of them.
     pub weights: u64,
     /// Those of them that are experts' of a mixture.
@@ -35,7 +37,7 @@ pub struct Layer {
 
 /// What a context takes with one cache type, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Cost {
+pub struct ContextCost {
     /// The type.
     pub cache: CacheType,
     /// KV of a token, all layers together.
@@ -46,19 +48,19 @@ pub struct Cost {
     pub work: u64,
 }
 
-/// What a model asks of memory.
+/// What a model needs of memory.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Demand {
     /// The context that the model was trained with, in tokens.
     pub trained: usize,
     /// Its layers, first to last.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<LayerBytes>,
     /// Bytes of the embedding of input tokens: always in the host's memory.
     pub input: u64,
     /// Bytes of what follows the layers: on a card as soon as one layer is.
     pub output: u64,
     /// What a context takes, a row for each cache type that may be chosen, the better one first.
-    pub costs: Vec<Cost>,
+    pub costs: Vec<ContextCost>,
 }
 
 /// What was wished.
@@ -83,7 +85,7 @@ pub struct Wishes {
 pub enum Bound {
     /// The model was trained for no more.
     Trained,
-    /// It was wished.
+    /// The user named it.
     Wished,
     /// Memory of the cards.
     Cards,
@@ -95,7 +97,7 @@ pub enum Bound {
 
 /// What is chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Choice {
+pub struct FitChoice {
     /// The conversation's limit in tokens.
     pub limit: usize,
     /// Type of the cache.
@@ -116,7 +118,7 @@ pub struct Choice {
 
 /// Nothing that fits; all of it in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Refusal {
+pub struct FitRefusal {
     /// Tokens of the smallest context that would have been taken.
     pub tokens: usize,
     /// The model's weights.
@@ -131,12 +133,12 @@ pub struct Refusal {
 
 /// Bytes in one memory: whatever the context's size, and for each cell.
 #[derive(Clone, Copy, Default)]
-struct Line {
+struct LinearBytes {
     base: u64,
     cell: u64,
 }
 
-impl Line {
+impl LinearBytes {
     fn bytes(&self, cells: usize) -> u64 {
         self.base
             .saturating_add(self.cell.saturating_mul(cells as u64))
@@ -196,9 +198,14 @@ impl Demand {
     }
 
     /// What lies in the host's memory and what on the cards.
-    fn lines(&self, placement: Placement, cost: &Cost, kv_on_host: bool) -> (Line, Line) {
+    fn lines(
+        &self,
+        placement: Placement,
+        cost: &ContextCost,
+        kv_on_host: bool,
+    ) -> (LinearBytes, LinearBytes) {
         let first = self.all() - placement.card_layers;
-        let (mut host, mut cards) = (Line::default(), Line::default());
+        let (mut host, mut cards) = (LinearBytes::default(), LinearBytes::default());
         host.base = self.input;
         for (index, layer) in self.layers.iter().enumerate() {
             let stays = match index < placement.host_experts {
@@ -239,7 +246,11 @@ fn tokens(cells: usize) -> usize {
 ///
 /// # Errors
 /// Nothing fits that has room for [`LEAST`] tokens, or for what was wished.
-pub fn choose(demand: &Demand, machine: &Machine, wishes: &Wishes) -> Result<Choice, Refusal> {
+pub fn choose(
+    demand: &Demand,
+    machine: &Machine,
+    wishes: &Wishes,
+) -> Result<FitChoice, FitRefusal> {
     let wishes = &Wishes {
         session: wishes.session.next_multiple_of(STEP),
         ..*wishes
@@ -247,8 +258,8 @@ pub fn choose(demand: &Demand, machine: &Machine, wishes: &Wishes) -> Result<Cho
     let most = wishes.limit.unwrap_or(demand.trained);
     let least = wishes.limit.unwrap_or(demand.trained.min(LEAST));
     let goal = GOAL.max(wishes.session).min(most).max(least);
-    let last = |cost: &&Cost| wishes.last.is_some_and(|last| last == cost.cache);
-    let mut best: Option<Choice> = None;
+    let last = |cost: &&ContextCost| wishes.last.is_some_and(|last| last == cost.cache);
+    let mut best: Option<FitChoice> = None;
     for placement in demand.placements(machine, wishes) {
         // States on disk are of one cache type: it stays as long as it has any use.
         let own = demand.costs.iter().filter(last);
@@ -275,12 +286,12 @@ fn placed(
     demand: &Demand,
     machine: &Machine,
     wishes: &Wishes,
-    (placement, cost): (Placement, &Cost),
+    (placement, cost): (Placement, &ContextCost),
     most: usize,
-) -> Option<Choice> {
+) -> Option<FitChoice> {
     let (host, cards) = demand.lines(placement, cost, wishes.kv_on_host);
     let host_room = machine.room(None);
-    let both = Line {
+    let both = LinearBytes {
         base: host.base + cards.base,
         cell: host.cell + cards.cell,
     };
@@ -295,7 +306,7 @@ fn placed(
         let may = START
             .max(demand.weights())
             .max(machine.host.free / START_PART);
-        let start = Line {
+        let start = LinearBytes {
             base: 0,
             cell: kv_in_host,
         };
@@ -312,7 +323,7 @@ fn placed(
         };
     }
     let cells = SlotOptions::cells(limit);
-    Some(Choice {
+    Some(FitChoice {
         limit,
         cache: cost.cache,
         card_layers: placement.card_layers,
@@ -324,10 +335,10 @@ fn placed(
     })
 }
 
-fn refusal(demand: &Demand, machine: &Machine, least: usize) -> Refusal {
+fn refusal(demand: &Demand, machine: &Machine, least: usize) -> FitRefusal {
     let cells = SlotOptions::cells(least) as u64;
-    let context = |cost: &Cost| cost.fixed + (cost.token + cost.work).saturating_mul(cells);
-    Refusal {
+    let context = |cost: &ContextCost| cost.fixed + (cost.token + cost.work).saturating_mul(cells);
+    FitRefusal {
         tokens: least,
         weights: demand.weights(),
         context: demand.costs.iter().map(context).min().unwrap_or(0),

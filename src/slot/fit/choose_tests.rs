@@ -1,6 +1,6 @@
 //! Real models' shapes on machines of all sizes, and what is chosen for each.
 
-use super::super::{Card, Place};
+use super::super::{Card, FreeMemory};
 use super::*;
 
 const GIB: u64 = 1 << 30;
@@ -16,7 +16,7 @@ fn model(
     experts: u64,
 ) -> Demand {
     let count = layers as u64;
-    let cost = |cache, token| Cost {
+    let cost = |cache, token| ContextCost {
         cache,
         token,
         fixed: fixed + 350 * MB,
@@ -25,7 +25,7 @@ fn model(
     Demand {
         trained,
         layers: vec![
-            Layer {
+            LayerBytes {
                 weights: (megabytes - 2 * outer) * MB / count,
                 experts: experts * MB / count,
             };
@@ -69,7 +69,7 @@ fn models() -> Vec<(&'static str, Demand)> {
 fn card(gib: u64) -> Card {
     Card {
         name: "GPU0".into(),
-        place: Place {
+        place: FreeMemory {
             free: gib * GIB - 600 * MB,
             total: gib * GIB,
         },
@@ -79,7 +79,7 @@ fn card(gib: u64) -> Card {
 
 fn machine(free: u64, total: u64, card_gib: Option<u64>) -> Machine {
     Machine {
-        host: Place {
+        host: FreeMemory {
             free: free * GIB / 10,
             total: total * GIB,
         },

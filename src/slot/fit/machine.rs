@@ -1,5 +1,5 @@
-//! The machine as a fit sees it: what memory can be had of each place, and what of it stays for
-//! others.
+//! The machine as a fit sees it: how much memory each device has, and how much of it stays free for other
+//! programs.
 
 use std::fs;
 use std::io::Read;
@@ -16,8 +16,8 @@ const HOST_MOST: u64 = 8 << 30;
 /// buffers llama.cpp does not count, and for what else shows something on it.
 const CARD_PART: u64 = 16;
 const CARD_LEAST: u64 = 512 << 20;
-/// What is taken for true where a system says nothing of its memory, in bytes.
-const UNKNOWN: Place = Place {
+/// The memory that is assumed where the system does not report it, in bytes.
+const UNKNOWN: FreeMemory = FreeMemory {
     free: 4 << 30,
     total: 8 << 30,
 };
@@ -30,14 +30,14 @@ const MOST_BYTES: u64 = 1 << 16;
 
 /// Bytes of one memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct FreeMemory {
     /// That can be had without swapping.
     pub free: u64,
     /// In all.
     pub total: u64,
 }
 
-impl Place {
+impl FreeMemory {
     /// Bytes of the host's memory that stay free.
     pub fn host_rest(&self) -> u64 {
         (self.total / HOST_PART).clamp(HOST_LEAST, HOST_MOST)
@@ -55,7 +55,7 @@ pub struct Card {
     /// llama.cpp's name for it.
     pub name: String,
     /// Its memory.
-    pub place: Place,
+    pub place: FreeMemory,
     /// Its memory is the host's.
     pub shared: bool,
 }
@@ -64,7 +64,7 @@ pub struct Card {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Machine {
     /// The host's memory.
-    pub host: Place,
+    pub host: FreeMemory,
     /// Cards that llama.cpp can use, in its order.
     pub cards: Vec<Card>,
 }
@@ -77,7 +77,7 @@ impl Machine {
             let (free, total) = device.memory;
             Card {
                 name: device.name.clone(),
-                place: Place { free, total },
+                place: FreeMemory { free, total },
                 shared: device.integrated,
             }
         });
@@ -147,39 +147,39 @@ fn cores(status: &str, siblings: impl Fn(usize) -> Option<String>) -> Option<usi
 }
 
 /// The host's memory, as far as this process may use it.
-fn host() -> Place {
+fn host() -> FreeMemory {
     let Some(all) = read(Path::new("/proc/meminfo")).and_then(|text| meminfo(&text)) else {
         // Systems without that file say at least how much there is; three quarters of it can be had
         // when not much else runs.
         let cpu = llama::devices().into_iter().find(|device| !device.gpu);
         return match cpu.map_or(0, |device| device.memory.1) {
             0 => UNKNOWN,
-            total => Place {
+            total => FreeMemory {
                 free: total / 4 * 3,
                 total,
             },
         };
     };
-    group().map_or(all, |group| Place {
+    group().map_or(all, |group| FreeMemory {
         free: group.free.min(all.free),
         total: group.total.min(all.total),
     })
 }
 
-fn meminfo(text: &str) -> Option<Place> {
+fn meminfo(text: &str) -> Option<FreeMemory> {
     let kib = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         let number: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         number.checked_mul(1024)
     };
-    Some(Place {
+    Some(FreeMemory {
         free: kib("MemAvailable:")?,
         total: kib("MemTotal:")?,
     })
 }
 
 /// The narrowest limit of the control groups that this process is in, as containers have one.
-fn group() -> Option<Place> {
+fn group() -> Option<FreeMemory> {
     let own = read(Path::new("/proc/self/cgroup"))?;
     let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let root = Path::new("/sys/fs/cgroup");
@@ -200,7 +200,7 @@ fn group() -> Option<Place> {
 
 /// What one group allows; nothing where it has no limit. Pages of files that nobody used lately are
 /// given up when something else needs them.
-fn limit(max: &str, current: &str, stat: &str) -> Option<Place> {
+fn limit(max: &str, current: &str, stat: &str) -> Option<FreeMemory> {
     let total: u64 = max.trim().parse().ok()?;
     let used: u64 = current.trim().parse().ok()?;
     let inactive = stat
@@ -208,7 +208,7 @@ fn limit(max: &str, current: &str, stat: &str) -> Option<Place> {
         .find_map(|line| line.strip_prefix("inactive_file "));
     let inactive = inactive.and_then(|number| number.trim().parse().ok());
     let held = used.saturating_sub(inactive.unwrap_or(0));
-    Some(Place {
+    Some(FreeMemory {
         free: total.saturating_sub(held),
         total,
     })
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn a_containers_limit_counts_and_pages_that_nobody_used_can_be_had() {
         let text = "MemTotal:       16384000 kB\nMemFree: 1 kB\nMemAvailable:    8192000 kB\n";
-        let place = |free, total| Some(Place { free, total });
+        let place = |free, total| Some(FreeMemory { free, total });
         assert_eq!(meminfo(text), place(8_192_000 << 10, 16_384_000 << 10));
         assert_eq!(meminfo("MemTotal: 1 kB\n"), None);
         let stat = "anon 1\ninactive_file 300\nactive_file 7\n";
@@ -253,20 +253,20 @@ mod tests {
     fn an_eighth_of_the_host_and_a_sixteenth_of_a_card_stay_for_others() {
         let gib = 1 << 30;
         let rest = |total: u64| {
-            let place = Place { free: 0, total };
+            let place = FreeMemory { free: 0, total };
             (place.host_rest() >> 20, place.card_rest() >> 20)
         };
         assert_eq!(rest(gib), (512, 512));
         assert_eq!(rest(16 * gib), (2048, 1024));
         assert_eq!(rest(256 * gib), (8192, 16_384));
         let machine = Machine {
-            host: Place {
+            host: FreeMemory {
                 free: 6 * gib,
                 total: 16 * gib,
             },
             cards: vec![Card {
                 name: "CUDA0".into(),
-                place: Place {
+                place: FreeMemory {
                     free: 7 * gib,
                     total: 8 * gib,
                 },

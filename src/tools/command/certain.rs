@@ -15,8 +15,8 @@ mod word;
 mod tests;
 
 use super::steps::Steps;
-use super::{Command, Known, MAX_COMMANDS, MAX_SHELLS, Places, Redirect, Word};
-use lex::{Lexer, Part, Token};
+use super::{Certainty, MAX_COMMANDS, MAX_SHELLS, Redirect, ShellCommand, ShellPlaces, ShellWord};
+use lex::{LexToken, LexedWord, Lexer};
 use value::Values;
 
 /// Why a text is not read, in words.
@@ -39,9 +39,9 @@ pub(super) enum Shell {
 
 /// What a text runs.
 #[derive(Debug, Default)]
-pub(super) struct Reading {
+pub(super) struct CertainReading {
     /// Every command, also those that run only under a condition.
-    pub commands: Vec<Command>,
+    pub commands: Vec<ShellCommand>,
     /// Whether it may change what the names of programs mean, or what they are given: variables,
     /// functions, files that the shell reads.
     pub renames: bool,
@@ -58,16 +58,16 @@ pub(super) struct Reading {
 /// What is not certain.
 pub(super) fn read(
     text: &str,
-    places: &Places,
+    places: &ShellPlaces,
     shell: Shell,
     own: bool,
     steps: &mut Steps,
-) -> Result<Reading, Unsure> {
-    let mut reader = Reader {
+) -> Result<CertainReading, Unsure> {
+    let mut reader = LineReader {
         lexer: Lexer::new(text, steps)?,
         home: places.home.to_string_lossy().into_owned(),
         shell,
-        reading: Reading::default(),
+        reading: CertainReading::default(),
         values: Values::new(own),
         depth: 0,
         steps,
@@ -87,22 +87,22 @@ const RESERVED: &[&str] = &[
     "function", "if", "in", "select", "then", "time", "until", "while", "{", "}",
 ];
 
-struct Reader<'s> {
+struct LineReader<'s> {
     lexer: Lexer,
     home: String,
     shell: Shell,
-    reading: Reading,
+    reading: CertainReading,
     values: Values,
     /// Texts around this one that run as commands.
     depth: usize,
     steps: &'s mut Steps,
 }
 
-impl Reader<'_> {
+impl LineReader<'_> {
     fn whole(&mut self) -> Result<(), Unsure> {
         self.list()?;
         match self.next()? {
-            Token::End => Ok(()),
+            LexToken::End => Ok(()),
             _ => Err(NOT_READ),
         }
     }
@@ -123,11 +123,11 @@ impl Reader<'_> {
         read
     }
 
-    fn push(&mut self, command: Command) -> Result<(), Unsure> {
+    fn push(&mut self, command: ShellCommand) -> Result<(), Unsure> {
         let words = command
             .words
             .iter()
-            .map(|w| size_of::<Word>() + w.text.len());
+            .map(|w| size_of::<ShellWord>() + w.text.len());
         let paid = self.steps.pay(words.sum());
         if self.reading.commands.len() >= MAX_COMMANDS || !paid {
             return Err(LONG);
@@ -170,8 +170,8 @@ impl Reader<'_> {
         loop {
             self.newlines()?;
             let ends = match self.peek()? {
-                Token::End => true,
-                Token::Op(op) => *op == ")",
+                LexToken::End => true,
+                LexToken::Op(op) => *op == ")",
                 token => matches!(
                     token.reserved(),
                     Some("do" | "done" | "elif" | "else" | "fi" | "then" | "}")
@@ -183,11 +183,11 @@ impl Reader<'_> {
             let sure = self.values.sure();
             self.chain()?;
             match self.peek()? {
-                Token::Op("&") => {
+                LexToken::Op("&") => {
                     self.values.back(sure);
                     self.next()?
                 }
-                Token::Op(";" | "\n") => self.next()?,
+                LexToken::Op(";" | "\n") => self.next()?,
                 _ => return Ok(()),
             };
         }
@@ -196,7 +196,7 @@ impl Reader<'_> {
     /// Pipelines joined by `&&` and `||`.
     fn chain(&mut self) -> Result<(), Unsure> {
         self.pipeline()?;
-        while let Token::Op("&&" | "||") = self.peek()? {
+        while let LexToken::Op("&&" | "||") = self.peek()? {
             self.next()?;
             self.newlines()?;
             self.maybe(Self::pipeline)?;
@@ -219,7 +219,7 @@ impl Reader<'_> {
                 self.next()?;
                 // `time -p`, and `time` alone, which times nothing.
                 match self.peek()? {
-                    Token::Word(word) if word.head.is_some_and(|c| c != '-') => {}
+                    LexToken::Word(word) if word.head.is_some_and(|c| c != '-') => {}
                     _ => return Err(EXOTIC),
                 }
             } else {
@@ -228,7 +228,7 @@ impl Reader<'_> {
         }
         let sure = self.values.sure();
         self.command()?;
-        while let Token::Op(op @ ("|" | "|&")) = *self.peek()? {
+        while let LexToken::Op(op @ ("|" | "|&")) = *self.peek()? {
             if op == "|&" {
                 self.only_bash()?;
             }
@@ -303,15 +303,15 @@ impl Reader<'_> {
     /// `for NAME in WORDS; do …; done`.
     fn each(&mut self) -> Result<(), Unsure> {
         self.keyword("for")?;
-        let Token::Word(name) = self.next()? else {
+        let LexToken::Word(name) = self.next()? else {
             return Err(EXOTIC);
         };
         let name = name.name().ok_or(EXOTIC)?.to_owned();
         self.keyword("in")?;
         loop {
             match self.next()? {
-                Token::Word(word) => self.assign(&name, &word)?,
-                Token::Op(";" | "\n") => break,
+                LexToken::Word(word) => self.assign(&name, &word)?,
+                LexToken::Op(";" | "\n") => break,
                 _ => return Err(NOT_READ),
             }
         }
@@ -340,7 +340,7 @@ impl Reader<'_> {
                 self.test_word()?;
             } else if first.head == Some('-') && !first.is_number() {
                 return Err(EXOTIC);
-            } else if let Token::Word(word) = self.peek()?
+            } else if let LexToken::Word(word) = self.peek()?
                 && word.reserved() != Some("]]")
             {
                 let binary = self.test_word()?;
@@ -354,7 +354,7 @@ impl Reader<'_> {
                 }
             }
             match self.next()? {
-                Token::Op("&&" | "||") => {}
+                LexToken::Op("&&" | "||") => {}
                 token if token.reserved() == Some("]]") => break,
                 _ => return Err(EXOTIC),
             }
@@ -363,17 +363,17 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn test_word(&mut self) -> Result<Part, Unsure> {
+    fn test_word(&mut self) -> Result<LexedWord, Unsure> {
         match self.next()? {
-            Token::Word(word) if word.reserved() != Some("]]") => Ok(word),
+            LexToken::Word(word) if word.reserved() != Some("]]") => Ok(word),
             _ => Err(EXOTIC),
         }
     }
 
     /// Redirects of a block.
     fn redirects(&mut self) -> Result<(), Unsure> {
-        let mut command = Command::default();
-        while let Token::Redirect(op) = *self.peek()? {
+        let mut command = ShellCommand::default();
+        while let LexToken::Redirect(op) = *self.peek()? {
             self.next()?;
             self.redirect(op, &mut command)?;
         }
@@ -383,15 +383,15 @@ impl Reader<'_> {
         }
     }
 
-    fn redirect(&mut self, op: &'static str, into: &mut Command) -> Result<(), Unsure> {
+    fn redirect(&mut self, op: &'static str, into: &mut ShellCommand) -> Result<(), Unsure> {
         if matches!(op, "&>" | "&>>" | "<<<") {
             self.only_bash()?;
         }
-        // Its mark was taken with it.
+        // The mark was read with the operator.
         if op == "<<" {
             return Ok(());
         }
-        let Token::Word(word) = self.next()? else {
+        let LexToken::Word(word) = self.next()? else {
             return Err(NOT_READ);
         };
         match op {
@@ -412,21 +412,21 @@ impl Reader<'_> {
     }
 
     fn simple(&mut self) -> Result<(), Unsure> {
-        let mut command = Command::default();
-        let mut parts: Vec<Part> = Vec::new();
+        let mut command = ShellCommand::default();
+        let mut parts: Vec<LexedWord> = Vec::new();
         loop {
             match self.peek()? {
-                Token::Word(_) => {}
-                Token::Redirect(op) => {
+                LexToken::Word(_) => {}
+                LexToken::Redirect(op) => {
                     let op = *op;
                     self.next()?;
                     self.redirect(op, &mut command)?;
                     continue;
                 }
-                Token::Op("(") => return self.function(&command, &parts),
+                LexToken::Op("(") => return self.function(&command, &parts),
                 _ => break,
             }
-            let Token::Word(part) = self.next()? else {
+            let LexToken::Word(part) = self.next()? else {
                 return Err(NOT_READ);
             };
             match part.assigned().filter(|_| parts.is_empty()) {
@@ -450,7 +450,7 @@ impl Reader<'_> {
         if empty {
             return Err(NOT_READ);
         }
-        command.words = parts.iter().map(Part::word).collect();
+        command.words = parts.iter().map(LexedWord::word).collect();
         if parts.is_empty() {
             let names = command.assigns.iter().map(|(name, _)| name);
             names.for_each(|name| self.values.assigned(name));
@@ -460,8 +460,8 @@ impl Reader<'_> {
     }
 
     /// `NAME() { …; }`.
-    fn function(&mut self, command: &Command, parts: &[Part]) -> Result<(), Unsure> {
-        let ([name], true) = (parts, *command == Command::default()) else {
+    fn function(&mut self, command: &ShellCommand, parts: &[LexedWord]) -> Result<(), Unsure> {
+        let ([name], true) = (parts, *command == ShellCommand::default()) else {
             return Err(EXOTIC);
         };
         name.name().ok_or(EXOTIC)?;
@@ -477,7 +477,7 @@ impl Reader<'_> {
     }
 
     /// A variable gets a value, in whatever way.
-    fn assign(&mut self, name: &str, value: &Part) -> Result<(), Unsure> {
+    fn assign(&mut self, name: &str, value: &LexedWord) -> Result<(), Unsure> {
         if value::is_bashs(name) {
             return Err(EXOTIC);
         }
@@ -487,9 +487,9 @@ impl Reader<'_> {
     }
 }
 
-impl Part {
-    fn word(&self) -> Word {
-        Word {
+impl LexedWord {
+    fn word(&self) -> ShellWord {
+        ShellWord {
             text: self.text.clone(),
             known: self.known,
         }

@@ -3,6 +3,7 @@
 //! broken, the reading that finds more commands is taken. It never fails, and [`Steps`] bounds it.
 //!
 //! - `parse`: characters to the shapes of `tree`, each character once.
+//! - `state`, `names`: what is known of the shell that would run the line.
 //! - `walk`: through these shapes in order, following `cd`, variables and functions.
 //! - `word`: one word made into the words that a program gets; `braces` and `ansi` for parts of it.
 //! - `unwrap`: programs that run other programs.
@@ -11,7 +12,9 @@
 
 mod ansi;
 mod braces;
+mod names;
 mod parse;
+mod state;
 mod tree;
 mod unwrap;
 mod walk;
@@ -20,4 +23,4 @@ mod word;
 #[cfg(test)]
 mod tests;
 
-pub(super) use walk::Walk;
+pub(super) use state::ShellState;

@@ -1,9 +1,9 @@
-//! The hard list: what no setting lets a model run, told by what would run and not by its text.
-//! `docs/approvals.md` states it. It is a seat belt; the sandbox is the wall.
+//! The hard list: what no setting lets a model run. It judges what would run, not the text of the line.
+//! `docs/approvals.md` states it. It prevents accidents; only the sandbox stops a program.
 
 use std::path::{Path, PathBuf};
 
-use super::{Command, Known, Places, Script, Word, absolute};
+use super::{Certainty, ShellCommand, ShellPlaces, ShellScript, ShellWord, absolute};
 
 /// Folders whose loss is the loss of the system.
 const SYSTEM: &[&str] = &[
@@ -96,7 +96,7 @@ const DISKS: &[&str] = &[
 ];
 
 /// Why `script` may not run, whatever the settings are.
-pub fn hard(script: &Script, places: &Places) -> Option<String> {
+pub fn hard(script: &ShellScript, places: &ShellPlaces) -> Option<String> {
     if script.bomb {
         return Some("it starts copies of itself without end".into());
     }
@@ -105,11 +105,11 @@ pub fn hard(script: &Script, places: &Places) -> Option<String> {
 }
 
 struct Judge<'a> {
-    places: &'a Places,
+    places: &'a ShellPlaces,
 }
 
 impl Judge<'_> {
-    fn command(&self, command: &Command) -> Option<String> {
+    fn command(&self, command: &ShellCommand) -> Option<String> {
         for redirect in command.redirects.iter().filter(|r| r.writes) {
             if let Some(why) = self.written(command, &redirect.target) {
                 return Some(why);
@@ -118,7 +118,7 @@ impl Judge<'_> {
         let first = command.words.first()?;
         // A guessed name counts as that name; one that is not known at all counts as the worst.
         let program = super::name(&first.text);
-        let blind = first.known != Known::Fixed;
+        let blind = first.known != Certainty::Fixed;
         let rest = command.rest();
         let has = |short: &str, long: &str| {
             rest.iter().any(|w| match w.text.strip_prefix("--") {
@@ -160,14 +160,14 @@ impl Judge<'_> {
             .or_else(|| self.system(command, program))
     }
 
-    fn finds(&self, command: &Command, program: &str) -> Option<String> {
+    fn finds(&self, command: &ShellCommand, program: &str) -> Option<String> {
         let rest = command.rest();
         if program == "find" && rest.iter().any(|w| w.text == "-delete") {
             let starts = rest
                 .iter()
                 .take_while(|w| !w.text.starts_with(['-', '(', '!']));
             let path = starts.clone().find_map(|w| self.precious(command, w));
-            let here = Word::fixed(".");
+            let here = ShellWord::fixed(".");
             let path = path.or_else(|| match starts.count() {
                 0 => self.precious(command, &here),
                 _ => None,
@@ -184,14 +184,14 @@ impl Judge<'_> {
             let forced = rest
                 .iter()
                 .any(|w| w.text == "--force" || (w.text.starts_with('-') && w.text.contains('f')));
-            let path = self.precious(command, &Word::fixed("."))?;
+            let path = self.precious(command, &ShellWord::fixed("."))?;
             return forced.then(|| format!("it would delete what is in {}", path.display()));
         }
         None
     }
 
     /// Programs that write to devices, and file systems made on them.
-    fn disks(&self, command: &Command, program: &str) -> Option<String> {
+    fn disks(&self, command: &ShellCommand, program: &str) -> Option<String> {
         let makes = program == "mkfs" || program.starts_with("mkfs.");
         if !makes && !DISKS.contains(&program) {
             return None;
@@ -201,7 +201,7 @@ impl Judge<'_> {
             .iter()
             .enumerate()
             .filter_map(|(n, word)| match program {
-                "dd" => word.text.strip_prefix("of=").map(|text| Word {
+                "dd" => word.text.strip_prefix("of=").map(|text| ShellWord {
                     text: text.to_owned(),
                     known: word.known,
                 }),
@@ -213,14 +213,17 @@ impl Judge<'_> {
             if let Some(why) = self.written(command, &word) {
                 return Some(why);
             }
-            if makes && word.known == Known::Not && word.text.is_empty() {
-                return Some("it would make a file system nobody knows where".into());
+            if makes && word.known == Certainty::Not && word.text.is_empty() {
+                return Some(
+                    "it would make a file system in a place that cannot be read from the command"
+                        .into(),
+                );
             }
         }
         None
     }
 
-    fn system(&self, command: &Command, program: &str) -> Option<String> {
+    fn system(&self, command: &ShellCommand, program: &str) -> Option<String> {
         let rest = command.rest();
         let any = |words: &[&str]| rest.iter().any(|w| words.contains(&w.text.as_str()));
         let ends = match program {
@@ -246,7 +249,7 @@ impl Judge<'_> {
         if matches!(program, "insmod" | "modprobe" | "rmmod") {
             return Some("it would change the kernel's modules".into());
         }
-        let sets = |w: &Word| w.text.contains('=') || w.text == "-w" || w.text == "--write";
+        let sets = |w: &ShellWord| w.text.contains('=') || w.text == "-w" || w.text == "--write";
         if program == "sysctl" && (rest.iter().any(sets) || any(&["-p", "--system", "--load"])) {
             return Some("it would change the kernel's settings".into());
         }
@@ -277,7 +280,7 @@ impl Judge<'_> {
     }
 
     /// Why a file may not be written.
-    fn written(&self, command: &Command, word: &Word) -> Option<String> {
+    fn written(&self, command: &ShellCommand, word: &ShellWord) -> Option<String> {
         if let Some(path) = self.kernel(command, word) {
             return Some(format!("it would write to {}", path.display()));
         }
@@ -290,7 +293,7 @@ impl Judge<'_> {
     }
 
     /// Paths that are the kernel's or the boot loader's.
-    fn kernel(&self, command: &Command, word: &Word) -> Option<PathBuf> {
+    fn kernel(&self, command: &ShellCommand, word: &ShellWord) -> Option<PathBuf> {
         let path = self.path(command, word)?;
         let below = ["/boot", "/proc/sys", "/sys", "/efi"];
         let found = below
@@ -300,7 +303,7 @@ impl Judge<'_> {
     }
 
     /// A folder nobody wants to lose that `word` names, covers or leads to.
-    fn precious(&self, command: &Command, word: &Word) -> Option<PathBuf> {
+    fn precious(&self, command: &ShellCommand, word: &ShellWord) -> Option<PathBuf> {
         let precious = |path: &Path| {
             let system = SYSTEM.iter().any(|s| path == Path::new(s));
             let home = HOME.iter().any(|part| path == self.places.home.join(part));
@@ -314,7 +317,7 @@ impl Judge<'_> {
         // `X*` in a folder covers what it matches there; `*` all of it.
         let last = path.file_name().map(|n| n.to_string_lossy().into_owned());
         let above = path.parent().unwrap_or(Path::new("/"));
-        if word.known != Known::Fixed
+        if word.known != Certainty::Fixed
             && let Some(pattern) = last.filter(|l| l.contains(['*', '?', '[']))
         {
             let every = pattern.chars().all(|c| "*?.[]!^".contains(c));
@@ -346,7 +349,7 @@ impl Judge<'_> {
         precious(&real).then_some(real)
     }
 
-    fn path(&self, command: &Command, word: &Word) -> Option<PathBuf> {
+    fn path(&self, command: &ShellCommand, word: &ShellWord) -> Option<PathBuf> {
         if word.text.is_empty() {
             return None;
         }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn places() -> Places {
-    Places {
+fn places() -> ShellPlaces {
+    ShellPlaces {
         home: "/home/me".into(),
         project: "/home/me/work".into(),
         data: "/home/me/.local/share/npast".into(),
@@ -15,12 +15,12 @@ fn places() -> Places {
 /// Every command as one line; what is not known as `‹guess›`, a glob as `*…`.
 fn told(text: &str) -> Vec<String> {
     let script = parse(text, &places());
-    let word = |w: &Word| match w.known {
-        Known::Fixed => w.text.clone(),
-        Known::Glob => format!("*{}", w.text),
-        Known::Not => format!("‹{}›", w.text),
+    let word = |w: &ShellWord| match w.known {
+        Certainty::Fixed => w.text.clone(),
+        Certainty::Glob => format!("*{}", w.text),
+        Certainty::Not => format!("‹{}›", w.text),
     };
-    let line = |c: &Command| {
+    let line = |c: &ShellCommand| {
         let mut parts: Vec<String> = c
             .assigns
             .iter()
@@ -353,7 +353,7 @@ fn the_hard_list_holds_against_quotes_wrappers_and_detours() {
 #[test]
 fn a_link_is_followed_where_the_program_would_follow_it() {
     let dir = tempfile::tempdir().unwrap();
-    let places = Places {
+    let places = ShellPlaces {
         project: dir.path().into(),
         ..places()
     };
@@ -371,7 +371,7 @@ fn only_plain_known_words_can_be_matched_by_a_rule() {
         parse(text, &places())
             .commands
             .iter()
-            .all(Command::is_plain)
+            .all(ShellCommand::is_plain)
     };
     assert!(plain("cargo test --lib 'a b' 2>/dev/null | sort < x"));
     for text in [
@@ -512,10 +512,10 @@ fn no_line_of_the_kinds_that_grow_takes_more_than_a_line_may() {
 }
 
 /// What a command holds, in bytes.
-fn kept(command: &Command) -> usize {
+fn kept(command: &ShellCommand) -> usize {
     let words = command.words.iter();
-    let words: usize = words.map(|w| size_of::<Word>() + w.text.len()).sum();
-    size_of::<Command>() + words + command.folder.as_ref().map_or(0, |f| f.as_os_str().len())
+    let words: usize = words.map(|w| size_of::<ShellWord>() + w.text.len()).sum();
+    size_of::<ShellCommand>() + words + command.folder.as_ref().map_or(0, |f| f.as_os_str().len())
 }
 
 #[test]

@@ -13,17 +13,17 @@ use ureq::unversioned::transport::NextTimeout;
 
 /// The way to one host.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct HostGate {
     host: String,
     private: bool,
     refused: Arc<Mutex<Option<String>>>,
     resolver: DefaultResolver,
 }
 
-impl Gate {
+impl HostGate {
     /// The way to the host of `uri`; with `private` also where it is here or near.
-    pub fn new(uri: &Uri, private: bool) -> Gate {
-        Gate {
+    pub fn new(uri: &Uri, private: bool) -> HostGate {
+        HostGate {
             host: host(uri),
             private,
             refused: Arc::default(),
@@ -44,7 +44,7 @@ impl Gate {
     }
 }
 
-impl Resolver for Gate {
+impl Resolver for HostGate {
     fn resolve(
         &self,
         uri: &Uri,

@@ -37,12 +37,12 @@ fn answer(head: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 /// Fetches from such a server; its address is written `HOST`.
-fn fetch(answers: Vec<Vec<u8>>) -> Answer {
+fn fetch(answers: Vec<Vec<u8>>) -> ToolAnswer {
     let place = Place::new();
     let host = server(answers);
     let url = json!({"url": format!("http://{host}/page#part")});
-    let Answer { ok, text } = place.room(None, |room| FetchUrl::new(true).run(&url, room));
-    Answer {
+    let ToolAnswer { ok, text } = place.room(None, |room| FetchUrl::new(true).run(&url, room));
+    ToolAnswer {
         ok,
         text: text.replace(&host, "HOST"),
     }
@@ -57,25 +57,25 @@ fn a_page_is_its_text_and_a_text_is_itself() {
             "200 OK\r\ncontent-type: text/html; charset=utf-8",
             html
         )]),
-        Answer::good("# Head\n\nSome **bold** text\n* one\n* two")
+        ToolAnswer::good("# Head\n\nSome **bold** text\n* one\n* two")
     );
     assert_eq!(
         fetch(vec![answer(
             "200 OK\r\ncontent-type: text/plain; charset=iso-8859-1",
             b"gr\xfc\xdfe"
         )]),
-        Answer::good("grüße")
+        ToolAnswer::good("grüße")
     );
     assert_eq!(
         fetch(vec![answer(
             "200 OK\r\ncontent-type: application/json",
             "{\"a\": 1}\n"
         )]),
-        Answer::good("{\"a\": 1}")
+        ToolAnswer::good("{\"a\": 1}")
     );
     assert_eq!(
         fetch(vec![answer("200 OK\r\ncontent-type: text/html", "")]),
-        Answer::good("[the page has no text]")
+        ToolAnswer::good("[the page has no text]")
     );
 }
 
@@ -86,14 +86,14 @@ fn what_is_no_page_is_a_sentence() {
             "200 OK\r\ncontent-type: image/png",
             vec![0; 2000]
         )]),
-        Answer::bad("http://HOST/page is no text: image/png, 2.0 kB.")
+        ToolAnswer::bad("http://HOST/page is no text: image/png, 2.0 kB.")
     );
     assert_eq!(
         fetch(vec![answer(
             "404 Not Found\r\ncontent-type: text/plain",
             "no such page"
         )]),
-        Answer::bad("http://HOST/page answered 404 Not Found:\nno such page")
+        ToolAnswer::bad("http://HOST/page answered 404 Not Found:\nno such page")
     );
     let garbage = fetch(vec![b"what?\r\n\r\n".to_vec()]);
     assert!(
@@ -116,11 +116,11 @@ fn redirects_are_followed_on_the_host_and_told_elsewhere() {
     let text = || answer("200 OK\r\ncontent-type: text/plain", "here");
     assert_eq!(
         fetch(vec![to("/other"), to("sub/third"), text()]),
-        Answer::good("here")
+        ToolAnswer::good("here")
     );
     assert_eq!(
         fetch(vec![to("http://elsewhere.example/x?y=1")]),
-        Answer::bad(
+        ToolAnswer::bad(
             "The page redirects to http://elsewhere.example/x?y=1, which is another host: call \
              fetch_url with that."
         )
@@ -128,7 +128,7 @@ fn redirects_are_followed_on_the_host_and_told_elsewhere() {
     let circle = fetch((0..20).map(|_| to("/page")).collect());
     assert_eq!(
         circle,
-        Answer::bad("http://HOST/page redirects more than 5 times.")
+        ToolAnswer::bad("http://HOST/page redirects more than 5 times.")
     );
 }
 
@@ -145,7 +145,7 @@ fn hostile_pages_are_bounded() {
     let deep = format!("{}deep", "<div>".repeat(100_000));
     assert_eq!(
         fetch(vec![answer("200 OK\r\ncontent-type: text/html", deep)]),
-        Answer::bad("http://HOST/page cannot be shown: its HTML is nested more than 400 deep.")
+        ToolAnswer::bad("http://HOST/page cannot be shown: its HTML is nested more than 400 deep.")
     );
 }
 
@@ -229,5 +229,8 @@ fn a_host_that_never_answers_can_be_left() {
         place.cancel();
         call.join().unwrap()
     });
-    assert_eq!(answer, Answer::bad("Fetching the page was interrupted."));
+    assert_eq!(
+        answer,
+        ToolAnswer::bad("Fetching the page was interrupted.")
+    );
 }

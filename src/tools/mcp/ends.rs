@@ -1,20 +1,20 @@
-//! Ends of servers off the threads that serve others: a hung server takes seconds to end, and each
-//! gets a thread for that.
+//! Ending servers on threads of their own: a server that hangs takes seconds to end, and no other thread
+//! should wait for it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::process::Process;
+use super::process::ServerProcess;
 
 /// The servers that are being ended.
 #[derive(Clone, Default)]
-pub(super) struct Ends {
+pub(super) struct EndingServers {
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
-impl Ends {
+impl EndingServers {
     /// Begins to end a server, and returns at once.
-    fn begin(&self, process: Process) {
+    fn begin(&self, process: ServerProcess) {
         let named = std::thread::Builder::new().name("mcp-end".to_owned());
         // Where no thread can be had, the process ends as the closure is dropped.
         match named.spawn(move || drop(process)) {
@@ -44,12 +44,12 @@ impl Ends {
 
 /// A server that may be dropped on any thread: its end happens on another.
 pub(super) struct Guarded {
-    process: Option<Process>,
-    ends: Ends,
+    process: Option<ServerProcess>,
+    ends: EndingServers,
 }
 
 impl Guarded {
-    pub fn new(process: Process, ends: Ends) -> Guarded {
+    pub fn new(process: ServerProcess, ends: EndingServers) -> Guarded {
         Guarded {
             process: Some(process),
             ends,
@@ -57,7 +57,7 @@ impl Guarded {
     }
 
     /// The server, for a caller that may wait for its end.
-    pub fn release(mut self) -> Option<Process> {
+    pub fn release(mut self) -> Option<ServerProcess> {
         self.process.take()
     }
 }

@@ -1,13 +1,13 @@
 //! What servers send that the protocol does not have. The SDK reads a message whole or not at all,
 //! so one listed tool without a schema, or one block of a kind that it does not know, would lose
-//! all that came with it. Such a part is exchanged for one that it knows, before it reads.
+//! all that came with it. npast exchanges such a part for one that the SDK knows, before the SDK reads the message.
 
 use rmcp::model::{ContentBlock, Tool};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
 
 use super::MAX_MESSAGE;
-use super::link::one_line;
+use super::one_line::one_line;
 
 /// Bytes that wait between the server and the SDK.
 const BUFFER: usize = 64 << 10;

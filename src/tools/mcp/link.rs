@@ -10,18 +10,16 @@ use rmcp::service::{Peer, RoleClient, ServiceError};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 
+use super::one_line::one_line;
 use super::process::Told;
 use super::{ServerConfig, said};
-use crate::tools::{Room, shown};
+use crate::tools::CallContext;
 
 /// How often a waiting call looks whether it should end.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// Longest part of a server's own words in a sentence of ours, in bytes.
-const MAX_WORDS: usize = 300;
-
 /// The way to a server.
-pub(super) struct Link {
+pub(super) struct ServerLink {
     /// The server's name.
     pub name: String,
     peer: Peer<RoleClient>,
@@ -30,10 +28,10 @@ pub(super) struct Link {
     told: Arc<Told>,
 }
 
-impl Link {
+impl ServerLink {
     /// The way to a server that was met; inside of its runtime.
-    pub fn new(config: &ServerConfig, peer: Peer<RoleClient>, told: Arc<Told>) -> Link {
-        Link {
+    pub fn new(config: &ServerConfig, peer: Peer<RoleClient>, told: Arc<Told>) -> ServerLink {
+        ServerLink {
             name: config.name.clone(),
             peer,
             runtime: Handle::current(),
@@ -50,7 +48,7 @@ impl Link {
         &self,
         tool: &str,
         arguments: Map<String, Value>,
-        room: &Room<'_>,
+        room: &CallContext<'_>,
     ) -> Result<CallToolResult, String> {
         if self.peer.is_transport_closed() {
             return Err(self.gone());
@@ -61,7 +59,7 @@ impl Link {
         let call = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
         let task = self.runtime.spawn(async move {
             let answered = tokio::time::timeout(limit, peer.call_tool(call)).await;
-            // Nobody listens when the call was cancelled.
+            // The receiver is gone when the call was cancelled.
             let _ = send.send(answered);
         });
         loop {
@@ -115,15 +113,5 @@ impl Link {
              without them.",
             self.name
         )
-    }
-}
-
-/// A server's words in one line, cut.
-pub(super) fn one_line(text: &str) -> String {
-    let line = shown::clean(text.as_bytes());
-    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.len() > MAX_WORDS {
-        true => format!("{}…", &line[..shown::floor(&line, MAX_WORDS)]),
-        false => line,
     }
 }

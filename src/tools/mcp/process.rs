@@ -14,8 +14,9 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::runtime::Handle;
 
-use super::{Launch, ServerConfig, Surroundings, link};
-use crate::tools::sandbox::KEEPER;
+use super::one_line::one_line;
+use super::{Launch, ServerConfig, ServerSurroundings};
+use crate::tools::sandbox::MESSAGE_PREFIX;
 use crate::tools::shown;
 
 /// How long a server may take to end by itself, and once more after SIGTERM.
@@ -52,8 +53,10 @@ impl Told {
     /// Why a server did not work, with what it said itself. It may wait, as [`Told::last`] does.
     pub fn because(&self, reason: &str) -> String {
         match self.last() {
-            // Of its keeper: it did not begin.
-            Some(last) if last.starts_with(KEEPER) => last[KEEPER.len()..].to_owned(),
+            // Of its supervisor: it did not begin.
+            Some(last) if last.starts_with(MESSAGE_PREFIX) => {
+                last[MESSAGE_PREFIX.len()..].to_owned()
+            }
             Some(last) => format!("{reason}; it said: {last}"),
             None => reason.to_owned(),
         }
@@ -62,23 +65,23 @@ impl Told {
 
 /// A running server; its group ends with this, which may take [`GRACE`] and a moment: drop it where
 /// nobody else waits.
-pub(super) struct Process {
+pub(super) struct ServerProcess {
     child: Child,
     group: Option<Pid>,
     pipes: Option<(ChildStdin, ChildStdout)>,
     told: Arc<Told>,
 }
 
-impl Process {
+impl ServerProcess {
     /// Starts a server in a process group of its own.
     ///
     /// # Errors
     /// Why it could not be started.
     pub fn start(
         config: &ServerConfig,
-        around: &Surroundings<'_>,
+        around: &ServerSurroundings<'_>,
         runtime: &Handle,
-    ) -> Result<Process, String> {
+    ) -> Result<ServerProcess, String> {
         let failed = |error| format!("{} cannot be started: {error}", config.command);
         let words: Vec<OsString> = std::iter::once(&config.command)
             .chain(&config.args)
@@ -122,7 +125,7 @@ impl Process {
         }
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let mut process = Process {
+        let mut process = ServerProcess {
             child,
             group,
             pipes: None,
@@ -163,9 +166,9 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // Whoever keeps a server behind a wall ends what came of it at SIGTERM, and could not at
+        // The supervisor of a server ends everything that the server started at SIGTERM, and could not at
         // SIGKILL.
         ask(&[self], Some(Signal::TERM));
         self.signal(Signal::KILL);
@@ -177,10 +180,10 @@ impl Drop for Process {
     }
 }
 
-/// Ends servers whose pipes are closed: each may go by itself, is told to, is killed with all that
+/// Ends servers whose pipes are closed: each may end by itself, gets SIGTERM, is killed with all that
 /// it started. It takes at most twice [`GRACE`] for all of them together.
-pub(super) fn end(processes: Vec<Process>) {
-    let all: Vec<&Process> = processes.iter().collect();
+pub(super) fn end(processes: Vec<ServerProcess>) {
+    let all: Vec<&ServerProcess> = processes.iter().collect();
     ask(&all, None);
     ask(&all, Some(Signal::TERM));
     for process in &all {
@@ -189,9 +192,9 @@ pub(super) fn end(processes: Vec<Process>) {
 }
 
 /// Waits for servers to end, at most for [`GRACE`]; those that have not ended yet get a signal.
-fn ask(processes: &[&Process], signal: Option<Signal>) {
+fn ask(processes: &[&ServerProcess], signal: Option<Signal>) {
     let until = Instant::now() + GRACE;
-    let mut left: Vec<&Process> = processes.iter().copied().filter(|p| !p.ended()).collect();
+    let mut left: Vec<&ServerProcess> = processes.iter().copied().filter(|p| !p.ended()).collect();
     if let Some(signal) = signal {
         left.iter().for_each(|process| process.signal(signal));
     }
@@ -212,7 +215,7 @@ fn listen(name: &str, stderr: ChildStderr, told: &Told) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        let text = link::one_line(&shown::clean(&line));
+        let text = one_line(&shown::clean(&line));
         if text.is_empty() {
             continue;
         }

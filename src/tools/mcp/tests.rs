@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::tools::testing::{Place, make_fifo};
-use crate::tools::{Answer, Effect, Registry, Subject};
+use crate::tools::{Effect, Registry, Subject, ToolAnswer};
 
 const MODE: &str = "NPAST_TEST_MCP";
 const FIFO: &str = "NPAST_TEST_MCP_FIFO";
@@ -42,7 +42,7 @@ fn config(name: &str, mode: &str) -> ServerConfig {
 fn start(place: &Place, configs: &[ServerConfig]) -> Servers {
     Servers::start(
         configs,
-        &Surroundings {
+        &ServerSurroundings {
             project: &place.project(),
             env: &[("PATH".into(), std::env::var_os("PATH").unwrap())],
             command: &|launch| launch.bare(),
@@ -63,7 +63,7 @@ fn names(registry: &Registry) -> Vec<&str> {
         .collect()
 }
 
-fn call(place: &Place, registry: &Registry, name: &str, arguments: Value) -> Answer {
+fn call(place: &Place, registry: &Registry, name: &str, arguments: Value) -> ToolAnswer {
     place.room(None, |room| registry.run(name, &arguments, room))
 }
 
@@ -80,19 +80,25 @@ fn tools_of_servers_are_named_sorted_and_called() {
         .collect();
     assert_eq!(names(&registry), both);
     let run = |name: &str, arguments: Value| call(&place, &registry, name, arguments);
-    assert_eq!(run("one_add", json!({"a": 2, "b": 3})), Answer::good("5"));
+    assert_eq!(
+        run("one_add", json!({"a": 2, "b": 3})),
+        ToolAnswer::good("5")
+    );
     assert_eq!(
         run("one_add", json!({"a": 2})),
-        Answer::bad("one_add cannot be called like this: \"b\" is missing.")
+        ToolAnswer::bad("one_add cannot be called like this: \"b\" is missing.")
     );
-    assert_eq!(run("two_odd_name_", json!({})), Answer::good("odd name!"));
+    assert_eq!(
+        run("two_odd_name_", json!({})),
+        ToolAnswer::good("odd name!")
+    );
     assert_eq!(
         run("two_fail", json!({})),
-        Answer::bad("The MCP server two refused: it cannot be done")
+        ToolAnswer::bad("The MCP server two refused: it cannot be done")
     );
     assert_eq!(
         run("one_echo", json!({"text": "a\u{1b}[31mb", "error": true})),
-        Answer::bad("ab\n[an image, image/png, 3 bytes]")
+        ToolAnswer::bad("ab\n[an image, image/png, 3 bytes]")
     );
     let tool = registry.get("one_add").unwrap();
     assert_eq!(tool.effect(&json!({})), Effect::Runs);
@@ -114,7 +120,7 @@ fn a_server_sees_the_environment_it_was_given_and_the_project() {
     let project = place.project().display().to_string();
     assert_eq!(
         seen,
-        Answer::good(format!("{MODE} PATH TOKEN in {project}"))
+        ToolAnswer::good(format!("{MODE} PATH TOKEN in {project}"))
     );
 }
 
@@ -134,11 +140,11 @@ fn a_result_of_5_mb_is_shrunk_and_one_of_9_mb_is_no_answer() {
     assert!(large.text.contains("left out; all of it is in "));
     assert_eq!(
         call(&place, &registry, "one_large", json!({"megabytes": 9})),
-        Answer::bad("The MCP server one did not answer within 3 s. What it did is not known.")
+        ToolAnswer::bad("The MCP server one did not answer within 3 s. What it did is not known.")
     );
     assert_eq!(
         call(&place, &registry, "one_add", json!({"a": 1, "b": 1})),
-        Answer::good("2")
+        ToolAnswer::good("2")
     );
 }
 
@@ -178,11 +184,11 @@ fn servers_that_do_not_start_are_left_out_with_a_sentence_and_the_others_work() 
     // Garbage before, between and after its messages, and the server still works.
     assert_eq!(
         call(&place, &registry, "d-noise_add", json!({"a": 1, "b": 2})),
-        Answer::good("3")
+        ToolAnswer::good("3")
     );
     assert_eq!(
         call(&place, &registry, "e-good_add", json!({"a": 1, "b": 2})),
-        Answer::good("3")
+        ToolAnswer::good("3")
     );
 }
 
@@ -191,7 +197,7 @@ fn a_server_that_dies_in_a_call_costs_sentences_and_a_new_session_has_it_again()
     let place = Place::new();
     let mut servers = start(&place, &[config("one", "dies-in-call")]);
     let (first, _) = registry(&mut servers);
-    let gone = Answer::bad(
+    let gone = ToolAnswer::bad(
         "The MCP server one has ended. Its last words: cannot add. Its tools are back with the \
          next session: go on without them.",
     );
@@ -203,7 +209,7 @@ fn a_server_that_dies_in_a_call_costs_sentences_and_a_new_session_has_it_again()
     // The session's frozen tools on a server that lives.
     let mut servers = start(&place, &[config("one", "good")]);
     let again = Registry::frozen(&first.specs_json(), servers.tools(&[])).unwrap();
-    assert_eq!(run(&again), Answer::good("3"));
+    assert_eq!(run(&again), ToolAnswer::good("3"));
     assert_eq!(again.specs_json(), first.specs_json());
 }
 
@@ -217,7 +223,9 @@ fn a_call_that_is_never_answered_ends_by_its_limit_or_by_the_user() {
     let run = |registry: &Registry| call(&place, registry, "one_add", json!({"a": 1, "b": 2}));
     assert_eq!(
         run(&mute),
-        Answer::bad("The MCP server one did not answer within 200 ms. What it did is not known.")
+        ToolAnswer::bad(
+            "The MCP server one did not answer within 200 ms. What it did is not known."
+        )
     );
     config.call_limit = Duration::from_secs(600);
     let mut servers = start(&place, &[config]);
@@ -225,7 +233,9 @@ fn a_call_that_is_never_answered_ends_by_its_limit_or_by_the_user() {
     place.cancel();
     assert_eq!(
         run(&mute),
-        Answer::bad("The call of the MCP server one was interrupted. What it did is not known.")
+        ToolAnswer::bad(
+            "The call of the MCP server one was interrupted. What it did is not known."
+        )
     );
 }
 
@@ -293,7 +303,7 @@ fn servers_that_hang_do_not_hold_up_a_healthy_one() {
     assert_eq!(notices.len(), 12, "{notices:?}");
     assert_eq!(
         call(&place, &registry, "healthy_add", json!({"a": 1, "b": 2})),
-        Answer::good("3")
+        ToolAnswer::good("3")
     );
     drop(servers);
     // One after another they would take 24 seconds.
@@ -313,10 +323,13 @@ fn a_server_that_does_not_follow_the_protocol_in_all_parts_is_used_all_the_same(
         ["one_add", "one_bare", "one_get_it", "one_get_it_2"]
     );
     let run = |name: &str, arguments: Value| call(&place, &registry, name, arguments);
-    assert_eq!(run("one_add", json!({"a": 1, "b": 2})), Answer::good("3"));
+    assert_eq!(
+        run("one_add", json!({"a": 1, "b": 2})),
+        ToolAnswer::good("3")
+    );
     assert_eq!(
         run("one_bare", json!({"any": 1})),
-        Answer::good("one\n[a part of type video, which cannot be shown]\ntwo")
+        ToolAnswer::good("one\n[a part of type video, which cannot be shown]\ntwo")
     );
     let got = [
         run("one_get_it", json!({})).text,

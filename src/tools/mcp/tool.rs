@@ -8,8 +8,8 @@ use rmcp::model::{CallToolResult, ContentBlock, ResourceContents};
 use serde_json::Value;
 
 use super::ServerConfig;
-use super::link::Link;
-use crate::tools::{Answer, Effect, Room, Spec, Subject, Tool, schema, shown};
+use super::link::ServerLink;
+use crate::tools::{CallContext, Effect, Spec, Subject, Tool, ToolAnswer, schema, shown};
 
 /// Longest name of a tool, in bytes.
 const MAX_NAME: usize = 64;
@@ -30,12 +30,16 @@ pub(super) struct McpTool {
     odd: Vec<String>,
     /// What its server may do that programs may not.
     open: Option<&'static str>,
-    link: Arc<Link>,
+    link: Arc<ServerLink>,
 }
 
 impl McpTool {
     /// Takes over a listed tool.
-    pub fn new(listed: &rmcp::model::Tool, config: &ServerConfig, link: Arc<Link>) -> McpTool {
+    pub fn new(
+        listed: &rmcp::model::Tool,
+        config: &ServerConfig,
+        link: Arc<ServerLink>,
+    ) -> McpTool {
         let described = listed.description.as_deref().unwrap_or_default();
         let normal = schema::normal(&Value::Object((*listed.input_schema).clone()), MAX_SCHEMA);
         McpTool {
@@ -83,14 +87,14 @@ impl Tool for McpTool {
         &self.odd
     }
 
-    fn run(&self, arguments: &Value, room: &Room<'_>) -> Answer {
+    fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         let arguments = arguments.as_object().cloned().unwrap_or_default();
         match self.link.call(&self.remote, arguments, room) {
-            Ok(result) => Answer {
+            Ok(result) => ToolAnswer {
                 ok: result.is_error != Some(true),
                 text: text(&result),
             },
-            Err(reason) => Answer::bad(reason),
+            Err(reason) => ToolAnswer::bad(reason),
         }
     }
 }

@@ -11,20 +11,20 @@ use landlock::{
     Scope,
 };
 
-use super::Wall;
+use super::SandboxRules;
 
-/// The newest rights that are asked for; an older kernel gives those it has.
+/// The newest Landlock rights that are used; an older kernel enforces those it has.
 const NEWEST: ABI = ABI::V9;
 /// Most rules: a home folder of a hundred thousand files is not worth a minute.
 const MAX_RULES: usize = 20_000;
 /// Devices that programs need and that hold nothing.
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 
-/// Puts this process behind the wall for good; `also` may be read although it is hidden. The kernel's version of Landlock comes back.
+/// Restricts this process for good; `also` may be read although it is hidden. The kernel's version of Landlock comes back.
 ///
 /// # Errors
 /// Where the kernel has none, or does not do all that it says.
-pub(super) fn restrict(wall: &Wall, also: &[PathBuf]) -> io::Result<ABI> {
+pub(super) fn restrict(allowed: &SandboxRules, also: &[PathBuf]) -> io::Result<ABI> {
     let refused = |e: landlock::RulesetError| io::Error::other(e);
     let read = AccessFs::from_read(NEWEST);
     let write = AccessFs::from_all(NEWEST) & !(AccessFs::IoctlDev | AccessFs::ResolveUnix);
@@ -34,15 +34,15 @@ pub(super) fn restrict(wall: &Wall, also: &[PathBuf]) -> io::Result<ABI> {
         .map_err(refused)?
         .scope(Scope::from_all(NEWEST))
         .map_err(refused)?;
-    if !wall.network {
+    if !allowed.network {
         rules = rules
             .handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)
             .map_err(refused)?;
     }
     let mut rules = rules.create().map_err(refused)?;
-    let mut open = Open {
-        hidden: &wall.hidden,
-        written: &wall.write,
+    let mut open = VisiblePlaces {
+        hidden: &allowed.hidden,
+        written: &allowed.write,
         found: Vec::new(),
     };
     open.grant(Path::new("/"));
@@ -52,15 +52,15 @@ pub(super) fn restrict(wall: &Wall, also: &[PathBuf]) -> io::Result<ABI> {
     for path in also {
         rules = add(rules, path, read)?;
     }
-    for folder in &wall.write {
+    for folder in &allowed.write {
         // A project that holds keys, such as a home folder, is opened around them.
-        let within: Vec<PathBuf> = wall
+        let within: Vec<PathBuf> = allowed
             .hidden
             .iter()
             .filter(|h| h.starts_with(folder) && *h != folder)
             .cloned()
             .collect();
-        let mut open = Open {
+        let mut open = VisiblePlaces {
             hidden: &within,
             written: &[],
             found: Vec::new(),
@@ -84,7 +84,7 @@ pub(super) fn restrict(wall: &Wall, also: &[PathBuf]) -> io::Result<ABI> {
         | (_, LandlockStatus::NotImplemented | LandlockStatus::NotEnabled) => {
             Err(io::Error::other("this kernel has no Landlock"))
         }
-        // The first version could not tell a rename from a copy; with it no hard link is made.
+        // The first version treats a rename like a copy; with it no hard link is made.
         (_, LandlockStatus::Available { effective_abi, .. }) => Ok(effective_abi),
     }
 }
@@ -108,14 +108,14 @@ fn add(
 }
 
 /// The largest folders and files without anything hidden in them.
-struct Open<'a> {
+struct VisiblePlaces<'a> {
     hidden: &'a [PathBuf],
     /// Have rules of their own.
     written: &'a [PathBuf],
     found: Vec<PathBuf>,
 }
 
-impl Open<'_> {
+impl VisiblePlaces<'_> {
     fn grant(&mut self, path: &Path) {
         if self.hidden.iter().any(|h| h == path) || self.found.len() >= MAX_RULES {
             return;

@@ -9,11 +9,11 @@ use seccompiler::{
     SeccompFilter, SeccompRule, sock_filter,
 };
 
-use super::others;
-use super::view::Own;
+use super::others::{self, SyscallRules};
+use super::view::OwnView;
 
 /// Refuses the calls of this process and all that come of it.
-pub(super) fn apply(network: bool, own: Own) -> io::Result<()> {
+pub(super) fn apply(network: bool, own: OwnView) -> io::Result<()> {
     let filter = filter(network, own).map_err(io::Error::other)?;
     seccompiler::apply_filter(&filter).map_err(io::Error::other)?;
     // Calls that glibc must believe to be missing, so that it takes older ones.
@@ -39,10 +39,8 @@ const MAKES: [u64; 2] = [libc::O_CREAT as u64, 0o20_000_000];
 /// Kinds of sockets, the lower four bits of socketpair(2)'s second argument.
 const KINDS: u64 = 0xf;
 
-pub(super) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
-
-fn filter(network: bool, own: Own) -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules: Rules = BTreeMap::new();
+fn filter(network: bool, own: OwnView) -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: SyscallRules = BTreeMap::new();
     let never = [
         libc::SYS_ptrace,
         libc::SYS_process_vm_readv,
@@ -97,7 +95,7 @@ fn filter(network: bool, own: Own) -> Result<BpfProgram, seccompiler::BackendErr
         rules.insert(call, Vec::new());
     }
     // Sockets by family. Local ones too: behind them are agents with keys, containers' daemons and
-    // the session's bus, each of which starts programs outside of the wall.
+    // the session's bus, each of which starts programs outside of the sandbox.
     let families: &[i32] = match network {
         true => &[libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK],
         false => &[],
@@ -186,7 +184,7 @@ fn filter(network: bool, own: Own) -> Result<BpfProgram, seccompiler::BackendErr
 
 fn missing() -> Result<BpfProgram, seccompiler::BackendError> {
     let calls = [
-        // Its flags are in memory, where a filter cannot look.
+        // The flags of this call are in memory, where a filter cannot look.
         libc::SYS_clone3,
         libc::SYS_openat2,
         // What goes through a ring is not seen by a filter.
@@ -206,7 +204,7 @@ fn missing() -> Result<BpfProgram, seccompiler::BackendError> {
     )
 }
 
-fn compile(rules: Rules, error: i32) -> Result<BpfProgram, seccompiler::BackendError> {
+fn compile(rules: SyscallRules, error: i32) -> Result<BpfProgram, seccompiler::BackendError> {
     let arch = std::env::consts::ARCH.try_into()?;
     let refuse = SeccompAction::Errno(error as u32);
     SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)?.try_into()

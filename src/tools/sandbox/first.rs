@@ -1,27 +1,27 @@
-//! The first process of a program's own process numbers (a PID namespace). It stands outside of the
-//! wall and is the only one of them that does: it gives the program a `/proc` that shows no others,
-//! waits for it, ends what it left, and tells the keeper how it ended. When it is gone the kernel
-//! ends everything in the namespace.
+//! The first process of a program's PID namespace, and the only process of the namespace that is outside
+//! of the sandbox. It mounts a `/proc` that shows no other processes, waits for the program, ends what the
+//! program left running, and reports to the supervisor how the program ended. When this process ends, the
+//! kernel ends everything in the namespace.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::process::{Command, ExitCode, Stdio};
 
-use nix::sys::signal::{SigSet, Signal};
 use rustix::mount::{MountFlags, mount};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::keeper::{end_all, exit_code, own_input, wait_for};
-use super::view::Own;
-use super::{End, Job, SUBCOMMAND, inner};
+use super::processes::{ProgramEnd, end_all, exit_code, own_input, wait_for};
+use super::rights::{drop_capabilities, terminations};
+use super::view::OwnView;
+use super::{SUBCOMMAND, SandboxJob};
 
-/// Starts the first process and waits for its end. This process has the namespace made and is no
-/// part of it.
+/// Starts the first process and waits for its end. The calling process made the namespace and is not in
+/// it.
 ///
 /// # Errors
 /// When it cannot be started.
-pub(super) fn start(own: Own) -> io::Result<ExitCode> {
-    // The keeper asks everything below it to end; these two wait for the program.
+pub(super) fn start(own: OwnView) -> io::Result<ExitCode> {
+    // The supervisor sends SIGTERM to everything below it; these two processes go on waiting for the program.
     terminations().thread_block()?;
     keep_right_to_mount();
     let mut first = Command::new(std::env::current_exe()?);
@@ -59,17 +59,17 @@ fn ended(status: std::process::ExitStatus) -> u8 {
 ///
 /// # Errors
 /// When the program cannot be started.
-pub(super) fn main(job: &Job, own: Own) -> io::Result<ExitCode> {
+pub(super) fn main(job: &SandboxJob, own: OwnView) -> io::Result<ExitCode> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let me = std::env::current_exe()?;
-    let keeper = match job.controlled {
+    let supervisor = match job.controlled {
         true => Some(own_input()?),
         false => None,
     };
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     // Without it the program sees the numbers of others, which mean nothing to its calls.
     let shown = mount("proc", "/proc", "proc", flags, None).is_ok();
-    inner::drop_capabilities()?;
+    drop_capabilities()?;
     let mut last = Command::new(me);
     last.args([SUBCOMMAND, "last", &serde_json::to_string(&own)?]);
     if job.controlled {
@@ -79,27 +79,13 @@ pub(super) fn main(job: &Job, own: Own) -> io::Result<ExitCode> {
     let status = wait_for(&program);
     // What is left and cannot be counted is ended by the kernel, with this process.
     let left = if shown { end_all() } else { 0 };
-    let end = End::of(status, left);
-    if let Some(keeper) = keeper {
-        tell(keeper, &end)?;
+    let end = ProgramEnd::of(status, left);
+    if let Some(supervisor) = supervisor {
+        report(supervisor, &end)?;
     }
     Ok(ExitCode::from(exit_code(end.code, end.signal)))
 }
 
-fn tell(mut keeper: File, end: &End) -> io::Result<()> {
-    keeper.write_all(&serde_json::to_vec(end)?)
-}
-
-/// Undoes for a program what these two processes need for themselves.
-///
-/// # Errors
-/// What the system said.
-pub(super) fn hear_terminations() -> io::Result<()> {
-    Ok(terminations().thread_unblock()?)
-}
-
-fn terminations() -> SigSet {
-    let mut set = SigSet::empty();
-    set.add(Signal::SIGTERM);
-    set
+fn report(mut supervisor: File, end: &ProgramEnd) -> io::Result<()> {
+    supervisor.write_all(&serde_json::to_vec(end)?)
 }

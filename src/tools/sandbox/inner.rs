@@ -1,6 +1,6 @@
-//! The last steps before a program begins: the process gives up its rights one after another and
-//! becomes the program. Whatever cannot be given up ends it: nothing starts behind half a wall.
-//! Where process numbers of its own can be had there is one more process between: see `first`.
+//! The last steps before a program begins: the process gives up its rights one after another and then
+//! becomes the program. If one right cannot be given up, the process ends: no program starts in a part of
+//! the sandbox. Where the kernel allows a PID namespace, one more process is between: see `first`.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -9,18 +9,20 @@ use std::process::{Command, ExitCode};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 #[cfg(target_os = "linux")]
-use super::Wall;
+use super::SandboxRules;
 #[cfg(target_os = "linux")]
 use super::first;
 #[cfg(target_os = "linux")]
-use super::view::{self, Own};
-use super::{Bounds, Job};
+use super::rights::{drop_capabilities, hear_terminations};
+#[cfg(target_os = "linux")]
+use super::view::{self, OwnView};
+use super::{Bounds, SandboxJob};
 
 /// The stage `inner`: becomes the program, or starts it in namespaces of its own and waits for it.
 ///
 /// # Errors
 /// Why the program could not be started.
-pub(super) fn begin(job: &Job) -> io::Result<ExitCode> {
+pub(super) fn begin(job: &SandboxJob) -> io::Result<ExitCode> {
     #[cfg(target_os = "linux")]
     close_others()?;
     // A session of its own: no terminal to type into, no group of ours to signal.
@@ -32,18 +34,18 @@ pub(super) fn begin(job: &Job) -> io::Result<ExitCode> {
         // When memory runs out, this goes first and not the model. Not everywhere allowed.
         let _ = std::fs::write("/proc/self/oom_score_adj", "700");
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-        if let Some(wall) = &job.wall {
+        if let Some(rules) = &job.rules {
             rustix::thread::set_no_new_privs(true)?;
-            let own = view::own(wall)?;
+            let own = view::own(rules)?;
             if own.processes {
                 return first::start(own);
             }
             no_input(job)?;
-            return Err(behind(job, wall, own));
+            return Err(behind(job, rules, own));
         }
     }
     #[cfg(not(target_os = "linux"))]
-    if job.wall.is_some() {
+    if job.rules.is_some() {
         return Err(io::Error::other("this system has no sandbox"));
     }
     Err(become_it(job, None))
@@ -51,32 +53,32 @@ pub(super) fn begin(job: &Job) -> io::Result<ExitCode> {
 
 /// The stage `last`, below the first process of a namespace: becomes the program.
 #[cfg(target_os = "linux")]
-pub(super) fn last(job: &Job, own: Own) -> io::Error {
-    let Some(wall) = &job.wall else {
-        return io::Error::other("there is no wall");
+pub(super) fn last(job: &SandboxJob, own: OwnView) -> io::Error {
+    let Some(rules) = &job.rules else {
+        return io::Error::other("the job has no sandbox");
     };
     let prepared = || -> io::Result<()> {
         close_others()?;
         rustix::process::setsid()?;
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-        first::hear_terminations()?;
+        hear_terminations()?;
         Ok(())
     };
     match prepared() {
-        Ok(()) => behind(job, wall, own),
+        Ok(()) => behind(job, rules, own),
         Err(error) => error,
     }
 }
 
-/// Becomes the program behind the wall; comes back only with why it could not.
+/// Becomes the program in the sandbox; returns only the reason why it could not.
 #[cfg(target_os = "linux")]
-fn behind(job: &Job, wall: &Wall, own: Own) -> io::Error {
+fn behind(job: &SandboxJob, rules: &SandboxRules, own: OwnView) -> io::Error {
     let restricted = || -> io::Result<String> {
         // The folder as this view has it.
         enter(job)?;
-        let abi = super::files::restrict(wall, &job.read)?;
+        let abi = super::files::restrict(rules, &job.read)?;
         drop_capabilities()?;
-        super::filter::apply(wall.network, own)?;
+        super::filter::apply(rules.network, own)?;
         Ok(format!("Landlock ABI {abi}, seccomp{own}"))
     };
     match restricted() {
@@ -85,7 +87,7 @@ fn behind(job: &Job, wall: &Wall, own: Own) -> io::Error {
     }
 }
 
-fn become_it(job: &Job, told: Option<String>) -> io::Error {
+fn become_it(job: &SandboxJob, told: Option<String>) -> io::Error {
     let [program, rest @ ..] = job.words.as_slice() else {
         return io::Error::other("there is no program");
     };
@@ -102,14 +104,14 @@ fn become_it(job: &Job, told: Option<String>) -> io::Error {
     )
 }
 
-fn enter(job: &Job) -> io::Result<()> {
+fn enter(job: &SandboxJob) -> io::Result<()> {
     std::env::set_current_dir(&job.folder)
         .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", job.folder.display())))
 }
 
-/// Standard input was the way to the keeper: no program may have it.
+/// Standard input was the way to the supervisor: no program may have it.
 #[cfg(target_os = "linux")]
-fn no_input(job: &Job) -> io::Result<()> {
+fn no_input(job: &SandboxJob) -> io::Result<()> {
     if job.controlled {
         rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
     }
@@ -128,18 +130,6 @@ fn close_others() -> io::Result<()> {
         let _ = nix::unistd::close(number);
     }
     Ok(())
-}
-
-/// What root could do beside its user's rights, and limits that root would not have.
-#[cfg(target_os = "linux")]
-pub(super) fn drop_capabilities() -> io::Result<()> {
-    use rustix::thread::{CapabilitySet, CapabilitySets};
-    let none = CapabilitySets {
-        effective: CapabilitySet::empty(),
-        permitted: CapabilitySet::empty(),
-        inheritable: CapabilitySet::empty(),
-    };
-    Ok(rustix::thread::set_capabilities(None, none)?)
 }
 
 fn limit(bounds: &Bounds) -> io::Result<()> {

@@ -1,12 +1,16 @@
 //! System calls that reach other processes: their limits, priorities and processors, what programs
 //! share by number, and names that they watch. A filter sees a process's number and not whose it is.
-//! So where a program has numbers of its own only the first process, which is ours, is kept from
-//! it; elsewhere every number but 0, which is the caller.
+//! So where a program has its own PID namespace, calls may not name the first process, which is npast's;
+//! elsewhere they may name only 0, the caller.
+
+use std::collections::BTreeMap;
 
 use seccompiler::{SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition, SeccompRule};
 
-use super::filter::Rules;
-use super::view::Own;
+use super::view::OwnView;
+
+/// What is refused of each system call, by the call's number.
+pub(super) type SyscallRules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Of setpriority(2) and ioprio_set(2): all processes of a user.
 const PRIO_USER: u64 = 2;
@@ -25,7 +29,7 @@ const SYS_FILE_SETATTR: i64 = 469;
 
 /// Calls that a file system may not support: attributes of files. Landlock has no right for them, so
 /// where files outside are not mounted read-only there are none.
-pub(super) fn unsupported(own: Own) -> Rules {
+pub(super) fn unsupported(own: OwnView) -> SyscallRules {
     let calls: &[i64] = match own.mounts {
         true => &[],
         false => &[
@@ -44,7 +48,10 @@ pub(super) fn unsupported(own: Own) -> Rules {
 }
 
 /// Adds what is refused.
-pub(super) fn refuse(rules: &mut Rules, own: Own) -> Result<(), seccompiler::BackendError> {
+pub(super) fn refuse(
+    rules: &mut SyscallRules,
+    own: OwnView,
+) -> Result<(), seccompiler::BackendError> {
     for call in [
         libc::SYS_migrate_pages,
         libc::SYS_move_pages,

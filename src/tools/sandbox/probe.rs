@@ -1,12 +1,12 @@
-//! What the kernel really enforces, found by trying: a small program behind the wall tries to write
-//! outside, to read what is hidden and to open a socket, and says how far it came.
+//! What the kernel really enforces, found by trying: a small program in the sandbox tries to write
+//! outside, to read what is hidden and to open a socket, and reports what it could do.
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
-use super::{Enforced, KEEPER, SUBCOMMAND, Sandbox, TOLD};
+use super::{Enforced, MESSAGE_PREFIX, SUBCOMMAND, Sandbox, TOLD};
 
 /// Where it may not write, and what it may not read.
 const FILES: [&str; 2] = ["outside", "hidden"];
@@ -18,12 +18,12 @@ pub(super) fn outside(sandbox: &Sandbox, scratch: &Path) -> Enforced {
         std::fs::write(&outside, "as it was")?;
         std::fs::write(&hidden, "a secret")?;
         let mut behind = sandbox.clone();
-        if let Some(wall) = &mut behind.wall {
-            wall.hidden.push(folder.clone());
+        if let Some(rules) = &mut behind.rules {
+            rules.hidden.push(folder.clone());
             // Where it tries must be outside.
-            wall.write.retain(|open| !folder.starts_with(open));
+            rules.write.retain(|open| !folder.starts_with(open));
         }
-        // It may lie below what is hidden.
+        // This file may lie below a hidden folder.
         behind.read.push(sandbox.program.clone());
         behind
             .environment
@@ -43,7 +43,7 @@ pub(super) fn outside(sandbox: &Sandbox, scratch: &Path) -> Enforced {
         let mut enforced: Enforced = match serde_json::from_slice(&ran.stdout) {
             Ok(enforced) => enforced,
             Err(_) if said.is_empty() => return Ok(Enforced::none("it gave no answer")),
-            Err(_) => return Ok(Enforced::none(said.trim_start_matches(KEEPER))),
+            Err(_) => return Ok(Enforced::none(said.trim_start_matches(MESSAGE_PREFIX))),
         };
         enforced.writes &= whole;
         enforced.modes &= whole && kept;
@@ -60,7 +60,7 @@ fn tempfile_in(scratch: &Path) -> std::io::Result<PathBuf> {
     folder.canonicalize()
 }
 
-/// Behind the wall: what can be done?
+/// In the sandbox: what can be done?
 pub(super) fn inside() -> ExitCode {
     let folder = PathBuf::from(std::env::var_os("NPAST_SANDBOX_PROBE").unwrap_or_default());
     let [outside, hidden] = FILES.map(|name| folder.join(name));

@@ -1,7 +1,7 @@
 //! What git would run later: settings that name programs, hooks, and files that lead git to other
-//! ones. A command may make repositories, and may not leave such things in them: the keeper looks
-//! through the folders that a command can write, before it and after it, and sets aside what is new.
-//! The view of the file system closes what is there already; see `view`.
+//! repositories. A command may make repositories, and may not leave such things in them. The supervisor
+//! looks through the folders that a command can write, before the command and after it, and renames what
+//! is new so that git does not use it. What exists already is mounted read-only; see `view`.
 
 mod aside;
 mod settings;
@@ -38,7 +38,7 @@ const OF_HG: &[&str] = &["hgrc", "hgrc-not-shared", "sharedpath"];
 
 /// What a file is to git.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+enum GitFileKind {
     Settings,
     Hook,
     Common,
@@ -52,7 +52,7 @@ enum Kind {
 /// All that git would take programs from below some folders.
 #[derive(Default)]
 struct Sources {
-    files: BTreeMap<PathBuf, Kind>,
+    files: BTreeMap<PathBuf, GitFileKind>,
     /// Folders that git would take for its own.
     repositories: BTreeSet<PathBuf>,
     /// Folders that cannot be looked into: without the right to, or too deep for a path.
@@ -62,10 +62,10 @@ struct Sources {
 }
 
 /// The state before a command.
-pub(super) struct Before {
+pub(super) struct RepositoriesBefore {
     folders: Vec<PathBuf>,
     skipped: Vec<PathBuf>,
-    files: BTreeMap<PathBuf, (Kind, Fact)>,
+    files: BTreeMap<PathBuf, (GitFileKind, Fact)>,
     closed: BTreeSet<PathBuf>,
     whole: bool,
     /// Of the file system that is looked at: no clock of ours is compared with it.
@@ -73,7 +73,7 @@ pub(super) struct Before {
 }
 
 /// Looks through `folders`, as they are before a command; what is in `skipped` cannot be written.
-pub(super) fn look(folders: &[PathBuf], skipped: &[PathBuf]) -> Before {
+pub(super) fn look(folders: &[PathBuf], skipped: &[PathBuf]) -> RepositoriesBefore {
     let folders: Vec<PathBuf> = folders
         .iter()
         .filter_map(|folder| folder.canonicalize().ok())
@@ -84,7 +84,7 @@ pub(super) fn look(folders: &[PathBuf], skipped: &[PathBuf]) -> Before {
         let fact = read(&path);
         (path, (kind, fact))
     });
-    Before {
+    RepositoriesBefore {
         files: files.collect(),
         folders,
         skipped: skipped.to_vec(),
@@ -94,7 +94,7 @@ pub(super) fn look(folders: &[PathBuf], skipped: &[PathBuf]) -> Before {
     }
 }
 
-impl Before {
+impl RepositoriesBefore {
     /// After the command: what git would run and what was not there before. With `put` it is set
     /// aside; but what the command could not write, because it was `viewed` read-only, was changed by
     /// somebody else, and stays.
@@ -118,7 +118,7 @@ impl Before {
             };
             let name = self.name(path);
             told.push(match kind {
-                Kind::Todo => {
+                GitFileKind::Todo => {
                     format!("{name} is left as it is, and \"git rebase --continue\" runs {why}")
                 }
                 _ if !put => format!("{name} ({why}) is new"),
@@ -127,7 +127,7 @@ impl Before {
                 }
                 _ => match aside::put(path, old) {
                     Ok(now) => format!("{name} ({why}) is now {now}"),
-                    Err(error) => format!("{name} ({why}) could not be set aside: {error}"),
+                    Err(error) => format!("{name} ({why}) could not be renamed: {error}"),
                 },
             });
         }
@@ -166,13 +166,13 @@ impl Before {
     fn why(
         &self,
         path: &Path,
-        kind: Kind,
+        kind: GitFileKind,
         old: Option<&Fact>,
         new: &Fact,
         repositories: &BTreeSet<PathBuf>,
     ) -> Option<String> {
         match kind {
-            Kind::Settings => {
+            GitFileKind::Settings => {
                 let Fact::File { bytes, .. } = new else {
                     return Some("it is no plain file".into());
                 };
@@ -183,8 +183,8 @@ impl Before {
                 let inside = |place: &Path| self.folders.iter().any(|f| place.starts_with(f));
                 settings::programs(path, bytes, old, inside)
             }
-            Kind::Hook => Some("a hook".into()),
-            Kind::Common => {
+            GitFileKind::Hook => Some("a hook".into()),
+            GitFileKind::Common => {
                 // A working tree beside the first takes them from the folder that it lies in.
                 let folder = path.parent()?;
                 let main = folder.parent().filter(|f| f.ends_with("worktrees"));
@@ -195,12 +195,12 @@ impl Before {
                 let own = leads.is_some_and(|leads| Some(leads.as_path()) == main);
                 (!own).then(|| "it leads git to the settings of another repository".into())
             }
-            Kind::Pointer => {
+            GitFileKind::Pointer => {
                 let leads = leads(path.parent()?, new, b"gitdir:");
                 let known = leads.is_some_and(|place| repositories.contains(&place));
                 (!known).then(|| "it leads git to another place".into())
             }
-            Kind::Todo => {
+            GitFileKind::Todo => {
                 let Fact::File { bytes, .. } = new else {
                     return Some("what it leads to".into());
                 };
@@ -208,7 +208,7 @@ impl Before {
                 let step = |line: &&str| line.starts_with("exec ") || line.starts_with("x ");
                 text.lines().find(step).map(|line| format!("\"{line}\""))
             }
-            Kind::Hg => Some("settings of hg".into()),
+            GitFileKind::Hg => Some("settings of hg".into()),
         }
     }
 
@@ -274,13 +274,13 @@ impl Sources {
         };
         // Names are looked at before anything else: most folders are no repository.
         let mut folders = Vec::new();
-        let mut names = Names::default();
+        let mut names = GitNames::default();
         for entry in entries.flatten() {
             let name = entry.file_name();
             let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
             names.see(&name);
             if name == ".git" && !is_folder {
-                self.files.insert(entry.path(), Kind::Pointer);
+                self.files.insert(entry.path(), GitFileKind::Pointer);
             }
             if is_folder {
                 folders.push(name);
@@ -293,7 +293,7 @@ impl Sources {
         }
         if own == ".hg" {
             for name in OF_HG {
-                self.add(folder.join(name), Kind::Hg);
+                self.add(folder.join(name), GitFileKind::Hg);
             }
         }
         for name in folders {
@@ -308,25 +308,28 @@ impl Sources {
     fn repository(&mut self, folder: &Path) {
         self.repositories.insert(folder.to_owned());
         for name in SETTINGS {
-            self.add(folder.join(name), Kind::Settings);
+            self.add(folder.join(name), GitFileKind::Settings);
         }
-        self.add(folder.join(COMMON), Kind::Common);
-        self.add(folder.join("rebase-merge/git-rebase-todo"), Kind::Todo);
+        self.add(folder.join(COMMON), GitFileKind::Common);
+        self.add(
+            folder.join("rebase-merge/git-rebase-todo"),
+            GitFileKind::Todo,
+        );
         let hooks = folder.join("hooks");
         if fs::symlink_metadata(&hooks).is_ok_and(|m| !m.is_dir()) {
-            self.files.insert(hooks, Kind::Hook);
+            self.files.insert(hooks, GitFileKind::Hook);
             return;
         }
         for entry in fs::read_dir(&hooks).into_iter().flatten().flatten() {
             // Examples that come with git, which it does not run.
             if !entry.file_name().as_bytes().ends_with(b".sample") && self.files.len() < MAX_SOURCES
             {
-                self.files.insert(entry.path(), Kind::Hook);
+                self.files.insert(entry.path(), GitFileKind::Hook);
             }
         }
     }
 
-    fn add(&mut self, path: PathBuf, kind: Kind) {
+    fn add(&mut self, path: PathBuf, kind: GitFileKind) {
         if fs::symlink_metadata(&path).is_ok() {
             self.files.insert(path, kind);
         }
@@ -335,14 +338,14 @@ impl Sources {
 
 /// By which names git takes a folder for its own.
 #[derive(Default)]
-struct Names {
+struct GitNames {
     head: bool,
     objects: bool,
     refs: bool,
     common: bool,
 }
 
-impl Names {
+impl GitNames {
     fn see(&mut self, name: &OsStr) {
         match name.as_bytes() {
             b"HEAD" => self.head = true,

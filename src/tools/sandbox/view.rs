@@ -1,7 +1,7 @@
 //! A view of the file system in which everything outside is mounted read-only: that also keeps
 //! modes, owners and times as they are, for which Landlock has no right, and the parts of `.git` that
 //! git would run later. Not every system lets a user make one (AppArmor on some desktops, containers);
-//! without it the rest of the wall holds as before.
+//! without it the rest of the sandbox is the same.
 
 use std::fmt;
 use std::fs;
@@ -16,7 +16,7 @@ use rustix::mount::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Wall;
+use super::SandboxRules;
 
 /// What git runs, or takes commands from, in each of its folders.
 const OF_GIT: &[&str] = &["hooks", "config", "config.worktree", "commondir"];
@@ -27,7 +27,7 @@ const MAX_CLOSED: usize = 1000;
 
 /// What a program has of its own, so that it cannot name what others have.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub(super) struct Own {
+pub(super) struct OwnView {
     /// The view of the file system.
     pub mounts: bool,
     /// Process numbers.
@@ -36,7 +36,7 @@ pub(super) struct Own {
     pub ipc: bool,
 }
 
-impl fmt::Display for Own {
+impl fmt::Display for OwnView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (has, name) in [
             (self.mounts, "mounts"),
@@ -56,11 +56,11 @@ impl fmt::Display for Own {
 ///
 /// # Errors
 /// When a view was begun and cannot be finished: half a view must not be used.
-pub(super) fn own(wall: &Wall) -> io::Result<Own> {
-    if !mounts_of_its_own(wall)? {
-        return Ok(Own::default());
+pub(super) fn own(rules: &SandboxRules) -> io::Result<OwnView> {
+    if !mounts_of_its_own(rules)? {
+        return Ok(OwnView::default());
     }
-    Ok(Own {
+    Ok(OwnView {
         mounts: true,
         ipc: unshare(CloneFlags::CLONE_NEWIPC).is_ok(),
         processes: proc_is_whole()? && unshare(CloneFlags::CLONE_NEWPID).is_ok(),
@@ -78,7 +78,7 @@ fn proc_is_whole() -> io::Result<bool> {
 }
 
 /// A view of the file system; false where none can be had.
-fn mounts_of_its_own(wall: &Wall) -> io::Result<bool> {
+fn mounts_of_its_own(rules: &SandboxRules) -> io::Result<bool> {
     let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
     let mut flags = CloneFlags::CLONE_NEWNS;
     if !user.is_root() {
@@ -97,19 +97,19 @@ fn mounts_of_its_own(wall: &Wall) -> io::Result<bool> {
     if mount_change("/", private).is_err() {
         return Ok(false);
     }
-    for folder in &wall.write {
+    for folder in &rules.write {
         match mount_bind_recursive(folder, folder) {
-            // One that the user named and that is not there.
+            // A place that the user named and that does not exist.
             Err(rustix::io::Errno::NOENT) => {}
             bound => bound?,
         }
     }
     let mut shut: Vec<PathBuf> = Vec::new();
-    for git in wall.write.iter().map(|folder| folder.join(".git")) {
+    for git in rules.write.iter().map(|folder| folder.join(".git")) {
         close(&git, &mut shut)?;
     }
     for (point, old) in mounts()? {
-        let open = wall.write.iter().any(|folder| point.starts_with(folder));
+        let open = rules.write.iter().any(|folder| point.starts_with(folder));
         if open && !shut.contains(&point) {
             continue;
         }
@@ -136,7 +136,7 @@ fn close(git: &Path, shut: &mut Vec<PathBuf>) -> io::Result<()> {
     let is = |path: &Path| fs::symlink_metadata(path).ok().filter(|m| !m.is_symlink());
     match is(git) {
         None => return Ok(()),
-        // It says where the repository is.
+        // This file says where the repository is.
         Some(meta) if !meta.is_dir() => {
             mount_bind_recursive(git, git)?;
             shut.push(git.to_owned());

@@ -1,17 +1,17 @@
-//! Schemas of which one holds. Those that can be said in one are: types in a list, values in an
+//! Schemas of which one holds. One schema replaces them where that is possible: types in a list, values in an
 //! enum; for a tool's parameters, objects as one object with the properties of all.
 
 use serde_json::{Map, Value};
 
-use super::node::{MOST_PROPERTIES, NOTES};
-use super::{Fields, merge, values};
+use super::bounds::{MOST_PROPERTIES, NOTES};
+use super::{Keywords, merge, values};
 
 /// Most alternatives that are shown.
 pub(super) const MOST_ALTERNATIVES: usize = 32;
 
 /// `base`, and beside it one of `some`; `None` where none of them fits.
-pub(super) fn one_of(base: Fields, some: Vec<Fields>) -> Option<Fields> {
-    let mut flat: Vec<Fields> = Vec::new();
+pub(super) fn one_of(base: Keywords, some: Vec<Keywords>) -> Option<Keywords> {
+    let mut flat: Vec<Keywords> = Vec::new();
     for mut one in some {
         match one.shift_remove("anyOf") {
             // Nothing but alternatives is in such a schema.
@@ -35,25 +35,25 @@ pub(super) fn one_of(base: Fields, some: Vec<Fields>) -> Option<Fields> {
             Some(joined) => joined,
             None => {
                 let flat: Vec<Value> = flat.into_iter().map(Value::Object).collect();
-                Fields::from_iter([("anyOf".to_owned(), flat.into())])
+                Keywords::from_iter([("anyOf".to_owned(), flat.into())])
             }
         },
     };
     merge::both(base, joined)
 }
 
-fn add(flat: &mut Vec<Fields>, one: Fields) {
+fn add(flat: &mut Vec<Keywords>, one: Keywords) {
     if !flat.contains(&one) {
         flat.push(one);
     }
 }
 
-fn says_nothing(one: &Fields) -> bool {
+fn says_nothing(one: &Keywords) -> bool {
     one.keys().all(|word| NOTES.contains(&word.as_str()))
 }
 
 /// Alternatives that are types and no more.
-fn plain_types(some: &[Fields]) -> Option<Fields> {
+fn plain_types(some: &[Keywords]) -> Option<Keywords> {
     let mut all: Vec<&str> = Vec::new();
     for one in some {
         let any_items =
@@ -73,13 +73,13 @@ fn plain_types(some: &[Fields]) -> Option<Fields> {
     if all.contains(&"number") {
         all.retain(|kind| *kind != "integer");
     }
-    let mut joined = Fields::new();
+    let mut joined = Keywords::new();
     values::set_types(&mut joined, &all);
     Some(joined)
 }
 
 /// Alternatives that are lists of values and no more; what explains a value is kept.
-fn listed(some: &[Fields]) -> Option<Fields> {
+fn listed(some: &[Keywords]) -> Option<Keywords> {
     let mut all: Vec<Value> = Vec::new();
     let mut told: Vec<String> = Vec::new();
     for one in some {
@@ -100,7 +100,7 @@ fn listed(some: &[Fields]) -> Option<Fields> {
             told.push(format!("{value}: {note}"));
         }
     }
-    let mut joined = Fields::from_iter([("enum".to_owned(), all.into())]);
+    let mut joined = Keywords::from_iter([("enum".to_owned(), all.into())]);
     values::settle(&mut joined, "", &mut super::Odd::default());
     if !told.is_empty() {
         let told = values::cut(&told.join("; "), 2 << 10);
@@ -110,9 +110,9 @@ fn listed(some: &[Fields]) -> Option<Fields> {
 }
 
 /// One object for several: the properties of all, and required what each requires.
-pub(super) fn one_object(some: Vec<Fields>) -> Fields {
+pub(super) fn one_object(some: Vec<Keywords>) -> Keywords {
     let mut names: Vec<&String> = Vec::new();
-    let properties = |one: &'_ Fields| one.get("properties").and_then(Value::as_object).cloned();
+    let properties = |one: &'_ Keywords| one.get("properties").and_then(Value::as_object).cloned();
     let maps: Vec<Map<String, Value>> = some.iter().filter_map(properties).collect();
     for map in &maps {
         for name in map.keys() {
@@ -123,7 +123,7 @@ pub(super) fn one_object(some: Vec<Fields>) -> Fields {
     }
     let mut all = Map::new();
     for name in names {
-        let mut forms: Vec<Fields> = Vec::new();
+        let mut forms: Vec<Keywords> = Vec::new();
         for map in &maps {
             if let Some(Value::Object(form)) = map.get(name) {
                 add(&mut forms, form.clone());
@@ -134,14 +134,14 @@ pub(super) fn one_object(some: Vec<Fields>) -> Fields {
             .find_map(|form| form.get("description").cloned());
         let mut one = match forms.len() {
             1 => forms.swap_remove(0),
-            _ => one_of(Fields::new(), forms).unwrap_or_default(),
+            _ => one_of(Keywords::new(), forms).unwrap_or_default(),
         };
         if let Some(note) = note.filter(|_| !one.contains_key("description")) {
             one.insert("description".into(), note);
         }
         all.insert(name.clone(), Value::Object(one));
     }
-    let required = |one: &Fields| one.get("required").and_then(Value::as_array).cloned();
+    let required = |one: &Keywords| one.get("required").and_then(Value::as_array).cloned();
     let mut needed = some.first().and_then(required).unwrap_or_default();
     for one in some.iter().skip(1) {
         let theirs = required(one).unwrap_or_default();
@@ -157,7 +157,7 @@ pub(super) fn one_object(some: Vec<Fields>) -> Fields {
     let closed = some
         .iter()
         .all(|one| one.get("additionalProperties") == Some(&Value::Bool(false)));
-    let mut object = Fields::from_iter([("type".to_owned(), Value::from("object"))]);
+    let mut object = Keywords::from_iter([("type".to_owned(), Value::from("object"))]);
     object.insert("properties".into(), Value::Object(all));
     if !needed.is_empty() {
         object.insert("required".into(), needed.into());

@@ -4,11 +4,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{Fields, values};
+use super::{Keywords, values};
 
 /// How much of a schema the grammar follows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Level {
+pub enum GrammarDetail {
     /// All that a grammar can say.
     Whole,
     /// The names of the parameters and their types.
@@ -17,15 +17,15 @@ pub enum Level {
 
 /// What the grammar of a session may still grow by.
 #[derive(Clone, Debug)]
-pub struct Room {
+pub struct GrammarRoom {
     repeats: u64,
     bytes: usize,
     nodes: usize,
 }
 
-impl Default for Room {
-    fn default() -> Room {
-        Room {
+impl Default for GrammarRoom {
+    fn default() -> GrammarRoom {
+        GrammarRoom {
             repeats: 16 << 10,
             bytes: 256 << 10,
             nodes: 8 << 10,
@@ -44,22 +44,22 @@ const MOST_BOUND: i64 = 1_000_000_000;
 const MOST_PROPERTIES: usize = 96;
 
 /// The schema that the grammar is made of, from a normal one.
-pub fn for_grammar(normal: &Value, level: Level, room: &mut Room) -> Value {
+pub fn for_grammar(normal: &Value, level: GrammarDetail, room: &mut GrammarRoom) -> Value {
     match normal {
         Value::Object(fields) => Value::Object(parameters(fields, level, room)),
         _ => Value::Object(Map::from_iter([("type".into(), "object".into())])),
     }
 }
 
-fn parameters(fields: &Fields, level: Level, room: &mut Room) -> Fields {
-    let mut out = Fields::from_iter([("type".to_owned(), Value::from("object"))]);
+fn parameters(fields: &Keywords, level: GrammarDetail, room: &mut GrammarRoom) -> Keywords {
+    let mut out = Keywords::from_iter([("type".to_owned(), Value::from("object"))]);
     if let Some(Value::Object(properties)) = fields.get("properties") {
         let own = properties.iter().map(|(name, schema)| {
             room.bytes = room.bytes.saturating_sub(name.len());
             let schema = match (schema.as_object(), level) {
-                (Some(schema), Level::Whole) => node(schema, room),
-                (Some(schema), Level::Types) => only_types(schema),
-                (None, _) => Fields::new(),
+                (Some(schema), GrammarDetail::Whole) => node(schema, room),
+                (Some(schema), GrammarDetail::Types) => only_types(schema),
+                (None, _) => Keywords::new(),
             };
             (name.clone(), Value::Object(schema))
         });
@@ -75,7 +75,7 @@ fn parameters(fields: &Fields, level: Level, room: &mut Room) -> Fields {
         Some(Value::Bool(open)) => {
             out.insert("additionalProperties".into(), Value::Bool(*open));
         }
-        Some(Value::Object(schema)) if level == Level::Whole => {
+        Some(Value::Object(schema)) if level == GrammarDetail::Whole => {
             let schema = node(schema, room);
             out.insert("additionalProperties".into(), Value::Object(schema));
         }
@@ -88,13 +88,13 @@ fn parameters(fields: &Fields, level: Level, room: &mut Room) -> Fields {
 }
 
 /// The types of a schema, and of its alternatives.
-fn only_types(fields: &Fields) -> Fields {
+fn only_types(fields: &Keywords) -> Keywords {
     let mut all: Vec<&str> = values::types(fields);
     if let Some(Value::Array(some)) = fields.get("anyOf") {
         for one in some.iter().filter_map(Value::as_object) {
             let own = values::types(one);
             if own.is_empty() {
-                return Fields::new();
+                return Keywords::new();
             }
             for kind in own {
                 if !all.contains(&kind) {
@@ -103,12 +103,12 @@ fn only_types(fields: &Fields) -> Fields {
             }
         }
     }
-    let mut out = Fields::new();
+    let mut out = Keywords::new();
     values::set_types(&mut out, &all);
     out
 }
 
-fn node(fields: &Fields, room: &mut Room) -> Fields {
+fn node(fields: &Keywords, room: &mut GrammarRoom) -> Keywords {
     if room.nodes == 0 {
         return only_types(fields);
     }
@@ -116,13 +116,13 @@ fn node(fields: &Fields, room: &mut Room) -> Fields {
     if let Some(Value::Array(some)) = fields.get("anyOf") {
         let some = some.iter().filter_map(Value::as_object);
         let some: Vec<Value> = some.map(|one| Value::Object(node(one, room))).collect();
-        return Fields::from_iter([("anyOf".to_owned(), some.into())]);
+        return Keywords::from_iter([("anyOf".to_owned(), some.into())]);
     }
     if let Some(listed) = fields.get("enum") {
         let bytes = listed.to_string().len();
         if bytes <= room.bytes {
             room.bytes -= bytes;
-            return Fields::from_iter([("enum".to_owned(), listed.clone())]);
+            return Keywords::from_iter([("enum".to_owned(), listed.clone())]);
         }
         return only_types(fields);
     }
@@ -136,7 +136,7 @@ fn node(fields: &Fields, room: &mut Room) -> Fields {
                 Value::Object(node(&one, room))
             });
             let each: Vec<Value> = each.collect();
-            return Fields::from_iter([("anyOf".to_owned(), each.into())]);
+            return Keywords::from_iter([("anyOf".to_owned(), each.into())]);
         }
         ["string"] => string(fields, &mut out, room),
         ["integer"] => integer(fields, &mut out),
@@ -153,15 +153,15 @@ fn node(fields: &Fields, room: &mut Room) -> Fields {
     out
 }
 
-fn object(fields: &Fields, out: &mut Fields, room: &mut Room) {
+fn object(fields: &Keywords, out: &mut Keywords, room: &mut GrammarRoom) {
     let listed = fields.get("properties").and_then(Value::as_object);
     if listed.is_some_and(|listed| listed.len() > MOST_PROPERTIES) {
         return;
     }
-    out.extend(parameters(fields, Level::Whole, room));
+    out.extend(parameters(fields, GrammarDetail::Whole, room));
 }
 
-fn string(fields: &Fields, out: &mut Fields, room: &mut Room) {
+fn string(fields: &Keywords, out: &mut Keywords, room: &mut GrammarRoom) {
     let text = |word: &str| fields.get(word).and_then(Value::as_str);
     if let Some(format) = text("format")
         && ["date", "time", "date-time"].contains(&format)
@@ -180,7 +180,7 @@ fn string(fields: &Fields, out: &mut Fields, room: &mut Room) {
     counts(fields, out, "minLength", "maxLength", room);
 }
 
-fn counts(fields: &Fields, out: &mut Fields, least: &str, most: &str, room: &mut Room) {
+fn counts(fields: &Keywords, out: &mut Keywords, least: &str, most: &str, room: &mut GrammarRoom) {
     let bound = |word: &str| fields.get(word).and_then(Value::as_u64);
     let small = |n: &u64| *n <= MOST_REPEATS;
     let (low, high) = (bound(least).filter(small), bound(most).filter(small));
@@ -193,7 +193,7 @@ fn counts(fields: &Fields, out: &mut Fields, least: &str, most: &str, room: &mut
     out.extend(high.map(|n| (most.to_owned(), n.into())));
 }
 
-fn integer(fields: &Fields, out: &mut Fields) {
+fn integer(fields: &Keywords, out: &mut Keywords) {
     let bound = |word: &str, up: bool| {
         let n = fields.get(word)?.as_f64()?;
         let n = if up { n.ceil() } else { n.floor() };

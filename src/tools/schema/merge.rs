@@ -1,13 +1,13 @@
-//! Two normal schemas that both hold, as one. Where both cannot be said in one, the result allows
+//! Two normal schemas that both hold, as one. Where one schema cannot express both, the result allows
 //! more, never less.
 
 use serde_json::{Map, Value};
 
-use super::node::{MOST_PROPERTIES, NOTES};
-use super::{Fields, Odd, values};
+use super::bounds::{MOST_PROPERTIES, NOTES};
+use super::{Keywords, Odd, values};
 
 /// What fits both; `None` where nothing can. Explanations of the first count before the second's.
-pub(super) fn both(one: Fields, other: Fields) -> Option<Fields> {
+pub(super) fn both(one: Keywords, other: Keywords) -> Option<Keywords> {
     if one.is_empty() {
         return Some(other);
     }
@@ -24,8 +24,8 @@ pub(super) fn both(one: Fields, other: Fields) -> Option<Fields> {
     }
 }
 
-/// Each alternative with what holds beside it. `first` tells whose explanations count.
-fn each(mut some: Fields, beside: &Fields, first: bool) -> Option<Fields> {
+/// Each alternative with what holds beside it. `first` says whose explanations count.
+fn each(mut some: Keywords, beside: &Keywords, first: bool) -> Option<Keywords> {
     let mut demands = beside.clone();
     demands.retain(|word, _| !NOTES.contains(&word.as_str()));
     if !demands.is_empty()
@@ -59,7 +59,7 @@ fn each(mut some: Fields, beside: &Fields, first: bool) -> Option<Fields> {
     Some(some)
 }
 
-fn plain(mut one: Fields, other: Fields) -> Option<Fields> {
+fn plain(mut one: Keywords, other: Keywords) -> Option<Keywords> {
     types(&mut one, &other)?;
     enums(&mut one, &other)?;
     properties(&mut one, &other);
@@ -89,7 +89,7 @@ fn plain(mut one: Fields, other: Fields) -> Option<Fields> {
     Some(one)
 }
 
-fn types(one: &mut Fields, other: &Fields) -> Option<()> {
+fn types(one: &mut Keywords, other: &Keywords) -> Option<()> {
     let (a, b) = (values::types(one), values::types(other));
     let common: Vec<&str> = match (a.is_empty(), b.is_empty()) {
         (_, true) => return Some(()),
@@ -105,7 +105,7 @@ fn types(one: &mut Fields, other: &Fields) -> Option<()> {
     Some(())
 }
 
-fn enums(one: &mut Fields, other: &Fields) -> Option<()> {
+fn enums(one: &mut Keywords, other: &Keywords) -> Option<()> {
     match (one.get("enum"), other.get("enum")) {
         (_, None) => Some(()),
         (None, Some(values)) => {
@@ -124,8 +124,9 @@ fn enums(one: &mut Fields, other: &Fields) -> Option<()> {
     }
 }
 
-fn properties(one: &mut Fields, other: &Fields) {
-    let closed = |fields: &Fields| fields.get("additionalProperties") == Some(&Value::Bool(false));
+fn properties(one: &mut Keywords, other: &Keywords) {
+    let closed =
+        |fields: &Keywords| fields.get("additionalProperties") == Some(&Value::Bool(false));
     let any_closed = closed(one) || closed(other);
     if let Some(Value::Object(theirs)) = other.get("properties") {
         let own = one
@@ -157,7 +158,7 @@ fn properties(one: &mut Fields, other: &Fields) {
             }
         }
     }
-    let open = |fields: &Fields| {
+    let open = |fields: &Keywords| {
         let value = fields.get("additionalProperties")?;
         (value != &Value::Bool(true)).then(|| value.clone())
     };

@@ -12,8 +12,10 @@
 //! - `size`: cut to a number of bytes, explanations last.
 //! - `grammar`: what of a normal schema a grammar can enforce.
 
+mod bounds;
 mod either;
 mod grammar;
+mod keywords;
 mod merge;
 mod node;
 mod refs;
@@ -22,21 +24,16 @@ mod size;
 mod tests;
 mod values;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-pub use grammar::{Level, Room, for_grammar};
-
-/// The keywords of a schema.
-type Fields = Map<String, Value>;
+pub use grammar::{GrammarDetail, GrammarRoom, for_grammar};
+use keywords::{Keywords, Odd};
 
 /// Largest normal schema, in bytes of JSON, where the caller wants no smaller one.
 pub const MOST_BYTES: usize = 64 << 10;
 
 /// How often a schema is looked at again after it was cut.
 const MOST_AGAIN: usize = 4;
-
-/// Sentences about one schema; more say nothing new.
-const MOST_ODD: usize = 8;
 
 /// A schema in its normal form.
 #[derive(Clone, PartialEq, Debug)]
@@ -51,7 +48,7 @@ pub struct Normal {
 /// The normal form of a tool's parameters, in at most about `most` bytes of JSON.
 pub fn normal(given: &Value, most: usize) -> Normal {
     let (mut schema, odd) = once(given, most);
-    // What was cut may be said in a shorter way.
+    // What was cut may have a shorter form.
     for _ in 0..MOST_AGAIN {
         let (again, _) = once(&schema, most);
         if again == schema {
@@ -63,13 +60,13 @@ pub fn normal(given: &Value, most: usize) -> Normal {
 }
 
 fn once(given: &Value, most: usize) -> (Value, Vec<String>) {
-    let mut walk = node::Walk::new(given);
+    let mut walk = node::SchemaWalk::new(given);
     let whole = walk.node(given, 0, "");
     let mut fields = match whole {
         Some(fields) => parameters(fields, &mut walk.odd),
         None => {
             walk.odd.add("", "allows nothing");
-            Fields::new()
+            Keywords::new()
         }
     };
     fields.insert("type".into(), "object".into());
@@ -83,9 +80,9 @@ fn once(given: &Value, most: usize) -> (Value, Vec<String>) {
 }
 
 /// Parameters are an object's properties: alternatives between objects become one object.
-fn parameters(mut fields: Fields, odd: &mut Odd) -> Fields {
+fn parameters(mut fields: Keywords, odd: &mut Odd) -> Keywords {
     if let Some(Value::Array(alternatives)) = fields.shift_remove("anyOf") {
-        let objects: Vec<Fields> = alternatives
+        let objects: Vec<Keywords> = alternatives
             .into_iter()
             .filter_map(|alternative| match alternative {
                 Value::Object(fields) if values::may_be(&fields, "object") => Some(fields),
@@ -102,23 +99,4 @@ fn parameters(mut fields: Fields, odd: &mut Odd) -> Fields {
     // An object out of a list is rare, and templates show no such thing.
     fields.shift_remove("enum");
     fields
-}
-
-/// What was odd, and where.
-#[derive(Default)]
-struct Odd(Vec<String>);
-
-impl Odd {
-    fn add(&mut self, place: &str, what: &str) {
-        if self.0.len() >= MOST_ODD {
-            return;
-        }
-        let sentence = match place {
-            "" => format!("its schema {what}"),
-            place => format!("{} {what}", values::cut(place, 80)),
-        };
-        if !self.0.contains(&sentence) {
-            self.0.push(sentence);
-        }
-    }
 }

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
+use super::bounds::{MOST_PROPERTIES, NOTES};
 use super::refs::resolve;
-use super::{Fields, Odd, either, merge, values};
+use super::{Keywords, Odd, either, merge, values};
 
 /// Deepest schema that is shown.
 pub(super) const MOST_DEPTH: usize = 12;
@@ -16,9 +17,6 @@ const MOST_NODES: usize = 2000;
 
 /// How often a schema is shown inside itself.
 const MOST_INSIDE: usize = 2;
-
-/// Most properties of one object.
-pub(super) const MOST_PROPERTIES: usize = 256;
 
 /// Longest name of a property, in bytes.
 const MOST_NAME: usize = 128;
@@ -32,17 +30,6 @@ const MOST_PATTERN: usize = 512;
 /// Longest default or example, in bytes of JSON.
 const MOST_EXAMPLE: usize = 1 << 10;
 
-/// Keywords that only explain.
-pub(super) const NOTES: [&str; 7] = [
-    "title",
-    "description",
-    "default",
-    "examples",
-    "deprecated",
-    "readOnly",
-    "writeOnly",
-];
-
 /// Keywords with a plain value that are shown to the model, and that no grammar knows.
 const SHOWN: [&str; 5] = [
     "uniqueItems",
@@ -53,7 +40,7 @@ const SHOWN: [&str; 5] = [
 ];
 
 /// On its way through one tool's schema.
-pub(super) struct Walk<'a> {
+pub(super) struct SchemaWalk<'a> {
     root: &'a Value,
     nodes: usize,
     /// References that are being followed.
@@ -61,9 +48,9 @@ pub(super) struct Walk<'a> {
     pub odd: Odd,
 }
 
-impl<'a> Walk<'a> {
-    pub fn new(root: &'a Value) -> Walk<'a> {
-        Walk {
+impl<'a> SchemaWalk<'a> {
+    pub fn new(root: &'a Value) -> SchemaWalk<'a> {
+        SchemaWalk {
             root,
             nodes: 0,
             inside: Vec::new(),
@@ -72,14 +59,14 @@ impl<'a> Walk<'a> {
     }
 
     /// The normal form of a schema; `None` where no value is allowed.
-    pub fn node(&mut self, given: &'a Value, depth: usize, place: &str) -> Option<Fields> {
+    pub fn node(&mut self, given: &'a Value, depth: usize, place: &str) -> Option<Keywords> {
         let given_fields = match given {
-            Value::Bool(true) => return Some(Fields::new()),
+            Value::Bool(true) => return Some(Keywords::new()),
             Value::Bool(false) => return None,
             Value::Object(fields) => fields,
             _ => {
                 self.odd.add(place, "is no schema");
-                return Some(Fields::new());
+                return Some(Keywords::new());
             }
         };
         self.nodes += 1;
@@ -117,7 +104,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Both hold; where no value can fit both, the first counts.
-    fn both(&mut self, one: Fields, other: Fields, place: &str) -> Fields {
+    fn both(&mut self, one: Keywords, other: Keywords, place: &str) -> Keywords {
         let first = one.clone();
         merge::both(one, other).unwrap_or_else(|| {
             self.odd.add(place, "contradicts itself");
@@ -126,7 +113,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What the keywords of the schema itself say.
-    fn own(&mut self, given: &'a Fields, depth: usize, place: &str) -> Option<Fields> {
+    fn own(&mut self, given: &'a Keywords, depth: usize, place: &str) -> Option<Keywords> {
         let mut out = notes(given);
         let nullable = given.get("nullable") == Some(&Value::Bool(true));
         let types = match given.get("type") {
@@ -162,7 +149,7 @@ impl<'a> Walk<'a> {
         Some(out)
     }
 
-    fn object(&mut self, given: &'a Fields, out: &mut Fields, depth: usize, place: &str) {
+    fn object(&mut self, given: &'a Keywords, out: &mut Keywords, depth: usize, place: &str) {
         let mut closed = given.get("additionalProperties") == Some(&Value::Bool(false));
         let patterns = given.get("patternProperties").and_then(Value::as_object);
         let patterns = patterns.is_some_and(|patterns| !patterns.is_empty());
@@ -249,7 +236,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A list whose places have schemas of their own is one of items that have one of these.
-    fn array(&mut self, given: &'a Fields, out: &mut Fields, depth: usize, place: &str) {
+    fn array(&mut self, given: &'a Keywords, out: &mut Keywords, depth: usize, place: &str) {
         let there = format!("{place}[]");
         let (first, rest) = match (given.get("prefixItems"), given.get("items")) {
             (Some(Value::Array(first)), rest) => (Some(first), rest),
@@ -271,7 +258,7 @@ impl<'a> Walk<'a> {
             return;
         };
         let closed = rest == Some(None);
-        let mut some: Vec<Fields> = Vec::new();
+        let mut some: Vec<Keywords> = Vec::new();
         // The list ends where nothing can stand.
         let mut end = None;
         for (at, schema) in first.iter().enumerate() {
@@ -288,7 +275,7 @@ impl<'a> Walk<'a> {
         }
         match rest {
             Some(Some(fields)) => some.push(fields),
-            None => some.push(Fields::new()),
+            None => some.push(Keywords::new()),
             Some(None) => {}
         }
         if let Some(end) = end {
@@ -298,14 +285,14 @@ impl<'a> Walk<'a> {
                 most.map_or(end, |most| most.min(end)).into(),
             );
         }
-        let items = either::one_of(Fields::new(), some);
+        let items = either::one_of(Keywords::new(), some);
         if let Some(items) = items.filter(|items| !items.is_empty()) {
             out.insert("items".into(), Value::Object(items));
         }
     }
 
     /// What is only there under a condition may be there.
-    fn conditional(&mut self, given: &'a Fields, out: &mut Fields, depth: usize, place: &str) {
+    fn conditional(&mut self, given: &'a Keywords, out: &mut Keywords, depth: usize, place: &str) {
         let mut branches: Vec<&'a Value> = ["if", "then", "else"]
             .iter()
             .filter_map(|word| given.get(*word))
@@ -346,12 +333,12 @@ impl<'a> Walk<'a> {
 
     fn one_of(
         &mut self,
-        out: Fields,
+        out: Keywords,
         word: &str,
         listed: &'a Value,
         depth: usize,
         place: &str,
-    ) -> Option<Fields> {
+    ) -> Option<Keywords> {
         let Some(listed) = listed.as_array().filter(|listed| !listed.is_empty()) else {
             self.odd
                 .add(place, &format!("has {word} without alternatives"));
@@ -371,7 +358,7 @@ impl<'a> Walk<'a> {
                 .add(place, "has more alternatives than can be shown");
             return Some(out);
         }
-        let some: Vec<Fields> = listed
+        let some: Vec<Keywords> = listed
             .iter()
             .filter_map(|one| self.node(one, depth + 1, place))
             .collect();
@@ -386,15 +373,15 @@ impl<'a> Walk<'a> {
         }))
     }
 
-    fn follow(&mut self, reference: &'a Value, depth: usize, place: &str) -> Option<Fields> {
+    fn follow(&mut self, reference: &'a Value, depth: usize, place: &str) -> Option<Keywords> {
         let Some(name) = reference.as_str() else {
             self.odd.add(place, "has a reference that is no text");
-            return Some(Fields::new());
+            return Some(Keywords::new());
         };
         let Some(there) = resolve(self.root, name) else {
             let what = format!("refers to {}, which is not in it", values::cut(name, 80));
             self.odd.add(place, &what);
-            return Some(Fields::new());
+            return Some(Keywords::new());
         };
         let times = self.inside.iter().filter(|open| **open == name).count();
         if times >= MOST_INSIDE || self.inside.len() >= 4 * MOST_DEPTH {
@@ -410,8 +397,8 @@ impl<'a> Walk<'a> {
 }
 
 /// The explanations of a schema, bounded.
-fn notes(given: &Fields) -> Fields {
-    let mut out = Fields::new();
+fn notes(given: &Keywords) -> Keywords {
+    let mut out = Keywords::new();
     for word in NOTES {
         let Some(value) = given.get(word) else {
             continue;
@@ -432,8 +419,8 @@ fn notes(given: &Fields) -> Fields {
 }
 
 /// What a schema is, without what is in it.
-pub(super) fn outline(given: &Fields) -> Fields {
-    let mut out = Fields::new();
+pub(super) fn outline(given: &Keywords) -> Keywords {
+    let mut out = Keywords::new();
     let types = match given.get("type") {
         Some(kind) => values::given_types(kind, false, "", &mut Odd::default()),
         None => Vec::new(),
@@ -446,8 +433,8 @@ pub(super) fn outline(given: &Fields) -> Fields {
     out
 }
 
-/// A schema that speaks of one type's values alone is meant for that type.
-fn infer_type(out: &mut Fields) {
+/// A schema whose keywords belong to one type is meant for that type.
+fn infer_type(out: &mut Keywords) {
     let has = |words: &[&str]| words.iter().any(|word| out.contains_key(*word));
     let object = has(&[
         "properties",
@@ -468,7 +455,7 @@ fn infer_type(out: &mut Fields) {
 }
 
 /// Of too many properties the required ones, and then others, as many as can be shown.
-fn fewer<'a>(listed: &'a Fields, required: &[&str]) -> Option<HashSet<&'a str>> {
+fn fewer<'a>(listed: &'a Keywords, required: &[&str]) -> Option<HashSet<&'a str>> {
     if listed.len() <= MOST_PROPERTIES {
         return None;
     }
@@ -489,7 +476,7 @@ fn below(place: &str, name: &str) -> String {
 }
 
 /// Keywords in the order in which they were given; new ones first.
-pub(super) fn ordered(given: &Value, mut fields: Fields) -> Fields {
+pub(super) fn ordered(given: &Value, mut fields: Keywords) -> Keywords {
     let Value::Object(given) = given else {
         return fields;
     };

@@ -1,10 +1,10 @@
-//! A normal schema in so many bytes. What the parameters are called, their types and what explains
-//! them stay longest; what goes first is what lies deepest.
+//! A normal schema in so many bytes. The deepest parts are cut first; the names of parameters, their
+//! types and their explanations stay longest.
 
 use serde_json::Value;
 
 use super::node::outline;
-use super::{Fields, values};
+use super::{Keywords, values};
 
 /// Depths at which a schema is only outlined, one after another.
 const DEPTHS: [usize; 5] = [6, 4, 3, 2, 1];
@@ -13,8 +13,8 @@ const DEPTHS: [usize; 5] = [6, 4, 3, 2, 1];
 const TEXTS: [usize; 4] = [400, 160, 60, 0];
 
 /// Makes it fit; whether that took anything away.
-pub(super) fn fit(fields: &mut Fields, most: usize) -> bool {
-    let large = |fields: &Fields| length(fields) > most;
+pub(super) fn fit(fields: &mut Keywords, most: usize) -> bool {
+    let large = |fields: &Keywords| length(fields) > most;
     if !large(fields) {
         return false;
     }
@@ -50,16 +50,16 @@ pub(super) fn fit(fields: &mut Fields, most: usize) -> bool {
     true
 }
 
-fn length(fields: &Fields) -> usize {
+fn length(fields: &Keywords) -> usize {
     serde_json::to_string(fields).map_or(0, |text| text.len())
 }
 
 /// Visits a schema and all in it, with how deep each lies.
-fn each(fields: &mut Fields, visit: &mut dyn FnMut(&mut Fields, usize)) {
+fn each(fields: &mut Keywords, visit: &mut dyn FnMut(&mut Keywords, usize)) {
     at(fields, 0, visit);
 }
 
-fn at(fields: &mut Fields, depth: usize, visit: &mut dyn FnMut(&mut Fields, usize)) {
+fn at(fields: &mut Keywords, depth: usize, visit: &mut dyn FnMut(&mut Keywords, usize)) {
     visit(fields, depth);
     for (word, value) in fields.iter_mut() {
         match (word.as_str(), value) {
@@ -82,7 +82,7 @@ fn at(fields: &mut Fields, depth: usize, visit: &mut dyn FnMut(&mut Fields, usiz
 }
 
 /// Schemas at this depth are only outlined, as those are that are given so deep.
-pub(super) fn bounded(fields: &mut Fields, depth: usize) {
+pub(super) fn bounded(fields: &mut Keywords, depth: usize) {
     each(fields, &mut |one, at| {
         if at == depth {
             *one = outline(one);
@@ -91,7 +91,7 @@ pub(super) fn bounded(fields: &mut Fields, depth: usize) {
 }
 
 /// Schemas at this depth lose what is in them.
-fn outlined(fields: &mut Fields, from: usize) {
+fn outlined(fields: &mut Keywords, from: usize) {
     each(fields, &mut |one, depth| {
         let nested = ["properties", "items", "anyOf", "additionalProperties"];
         if depth == from && nested.iter().any(|word| one.contains_key(*word)) {
@@ -102,7 +102,7 @@ fn outlined(fields: &mut Fields, from: usize) {
     });
 }
 
-fn shorten(fields: &mut Fields, most: usize) {
+fn shorten(fields: &mut Keywords, most: usize) {
     match fields.get_mut("description") {
         Some(Value::String(text)) if most > 0 => *text = values::cut(text, most),
         Some(_) => {
@@ -113,7 +113,7 @@ fn shorten(fields: &mut Fields, most: usize) {
 }
 
 /// Leaves out parameters, from the end, those that need not be given first.
-fn fewer(fields: &mut Fields, most: usize) {
+fn fewer(fields: &mut Keywords, most: usize) {
     let required: Vec<Value> = match fields.get("required") {
         Some(Value::Array(names)) => names.clone(),
         _ => Vec::new(),

@@ -1,7 +1,7 @@
 //! Schemas as they come: those that readers stumble over, and any that can be written.
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::*;
 
@@ -284,7 +284,7 @@ fn what_is_too_large_keeps_names_types_and_explanations_and_loses_what_lies_deep
 fn a_grammar_is_given_what_it_can_follow() {
     let own = |given: Value, level| {
         let normal = schema(json!({"type": "object", "properties": {"a": given}}));
-        for_grammar(&normal, level, &mut Room::default())["properties"]["a"].clone()
+        for_grammar(&normal, level, &mut GrammarRoom::default())["properties"]["a"].clone()
     };
     for (given, whole, types) in [
         (
@@ -328,15 +328,15 @@ fn a_grammar_is_given_what_it_can_follow() {
             json!({"type": "array"}),
         ),
     ] {
-        assert_eq!(own(given.clone(), Level::Whole), whole, "{given}");
-        assert_eq!(own(given.clone(), Level::Types), types, "{given}");
+        assert_eq!(own(given.clone(), GrammarDetail::Whole), whole, "{given}");
+        assert_eq!(own(given.clone(), GrammarDetail::Types), types, "{given}");
     }
     // Together they have no more than one grammar can hold.
     let many: Map<String, Value> = (0..200)
         .map(|n| (format!("p{n}"), json!({"type": "string", "maxLength": 256})))
         .collect();
     let many = schema(json!({"type": "object", "properties": many}));
-    let shown = for_grammar(&many, Level::Whole, &mut Room::default());
+    let shown = for_grammar(&many, GrammarDetail::Whole, &mut GrammarRoom::default());
     let bounded = shown["properties"]
         .as_object()
         .unwrap()
@@ -667,8 +667,8 @@ proptest! {
         prop_assert!(once.schema.to_string().len() <= 4096);
         prop_assert_eq!(once.schema.get("type"), Some(&json!("object")));
         is_normal(&once.schema).map_err(TestCaseError::fail)?;
-        for level in [Level::Whole, Level::Types] {
-            let own = for_grammar(&once.schema, level, &mut Room::default());
+        for level in [GrammarDetail::Whole, GrammarDetail::Types] {
+            let own = for_grammar(&once.schema, level, &mut GrammarRoom::default());
             is_normal(&own).map_err(TestCaseError::fail)?;
         }
     }

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Fields, Odd};
+pub(super) use super::bounds::cut;
+use super::keywords::{Keywords, Odd};
 
 /// The types of JSON Schema.
 pub(super) const TYPES: [&str; 7] = [
@@ -18,7 +19,7 @@ const MOST_VALUE_BYTES: usize = 8 << 10;
 /// Counts from here on bound nothing in practice.
 const LARGE_COUNT: f64 = 1e6;
 
-/// Integers beyond cannot be told apart in JSON's doubles.
+/// Larger integers are not exact as the doubles of JSON.
 const LARGE_NUMBER: f64 = 9_007_199_254_740_992.0;
 
 /// The bounds of numbers, each with its other end.
@@ -33,7 +34,7 @@ pub(super) const COUNTS: [(&str, &str); 3] = [
 ];
 
 /// The types that a schema names; empty where it names none, so all are meant.
-pub(super) fn types(fields: &Fields) -> Vec<&str> {
+pub(super) fn types(fields: &Keywords) -> Vec<&str> {
     match fields.get("type") {
         Some(Value::String(one)) => vec![one],
         Some(Value::Array(some)) => some.iter().filter_map(Value::as_str).collect(),
@@ -42,7 +43,7 @@ pub(super) fn types(fields: &Fields) -> Vec<&str> {
 }
 
 /// Writes types; nothing where all are meant.
-pub(super) fn set_types(fields: &mut Fields, types: &[&str]) {
+pub(super) fn set_types(fields: &mut Keywords, types: &[&str]) {
     match types {
         [] => fields.shift_remove("type"),
         [one] => fields.insert("type".into(), (*one).into()),
@@ -51,7 +52,7 @@ pub(super) fn set_types(fields: &mut Fields, types: &[&str]) {
 }
 
 /// Whether a value of this type can fit.
-pub(super) fn may_be(fields: &Fields, kind: &str) -> bool {
+pub(super) fn may_be(fields: &Keywords, kind: &str) -> bool {
     let types = types(fields);
     types.is_empty() || types.iter().any(|t| *t == kind || covers(t, kind))
 }
@@ -155,7 +156,7 @@ pub(super) fn types_of(values: &[Value]) -> Vec<&'static str> {
 }
 
 /// The values that are allowed, from `enum` and `const`.
-pub(super) fn given_values(given: &Fields, place: &str, odd: &mut Odd) -> Option<Vec<Value>> {
+pub(super) fn given_values(given: &Keywords, place: &str, odd: &mut Odd) -> Option<Vec<Value>> {
     let listed = match given.get("enum") {
         None => None,
         Some(Value::Array(values)) if !values.is_empty() => {
@@ -187,7 +188,7 @@ pub(super) fn given_values(given: &Fields, place: &str, odd: &mut Odd) -> Option
 
 /// The bounds that bound something: numbers, not negative where they count, none so large that no
 /// value reaches it.
-pub(super) fn given_bounds(given: &Fields, out: &mut Fields, place: &str, odd: &mut Odd) {
+pub(super) fn given_bounds(given: &Keywords, out: &mut Keywords, place: &str, odd: &mut Odd) {
     for (least, most) in COUNTS {
         for word in [least, most] {
             let Some(value) = given.get(word) else {
@@ -210,7 +211,7 @@ pub(super) fn given_bounds(given: &Fields, out: &mut Fields, place: &str, odd: &
         for word in [plain, strict] {
             match given.get(word) {
                 None => {}
-                // Draft 4 said with a truth value that the other bound is meant strictly.
+                // In Draft 4 a truth value means that the other bound is strict.
                 Some(Value::Bool(_)) if word == strict => {}
                 Some(Value::Number(n)) => {
                     let is_strict = word == strict || given.get(strict) == Some(&Value::Bool(true));
@@ -231,7 +232,7 @@ pub(super) fn given_bounds(given: &Fields, out: &mut Fields, place: &str, odd: &
 }
 
 /// Takes out what contradicts itself: bounds that nothing fits between, values of another type.
-pub(super) fn settle(fields: &mut Fields, place: &str, odd: &mut Odd) {
+pub(super) fn settle(fields: &mut Keywords, place: &str, odd: &mut Odd) {
     for (least, most) in COUNTS {
         let bound = |word: &str| fields.get(word).and_then(Value::as_u64);
         if let (Some(low), Some(high)) = (bound(least), bound(most))
@@ -258,15 +259,15 @@ pub(super) fn settle(fields: &mut Fields, place: &str, odd: &mut Odd) {
     with_items(fields);
 }
 
-/// Every list has items, whatever they are: templates ask for them.
-pub(super) fn with_items(fields: &mut Fields) {
+/// Every list has items, whatever they are: templates read them.
+pub(super) fn with_items(fields: &mut Keywords) {
     if fields.get("type").and_then(Value::as_str) == Some("array") && !fields.contains_key("items")
     {
-        fields.insert("items".into(), Value::Object(Fields::new()));
+        fields.insert("items".into(), Value::Object(Keywords::new()));
     }
 }
 
-fn settle_values(fields: &mut Fields, place: &str, odd: &mut Odd) {
+fn settle_values(fields: &mut Keywords, place: &str, odd: &mut Odd) {
     let Some(Value::Array(values)) = fields.get("enum") else {
         return;
     };
@@ -299,15 +300,4 @@ pub(super) fn narrower(word: &str, a: &Value, b: &Value) -> Value {
         (Some(x), Some(y)) if (x < y) == least => b.clone(),
         _ => a.clone(),
     }
-}
-
-/// At most so many bytes of a text, with a sign where there was more.
-pub(super) fn cut(text: &str, most: usize) -> String {
-    if text.len() <= most {
-        return text.to_owned();
-    }
-    let sign = '…';
-    let room = most.saturating_sub(sign.len_utf8());
-    let end = (0..=room).rev().find(|at| text.is_char_boundary(*at));
-    format!("{}{sign}", &text[..end.unwrap_or(0)])
 }

@@ -2,7 +2,7 @@
 
 use super::super::results::{Kept, Results};
 use super::super::shown::{clean, size};
-use super::super::{Limits, ends};
+use super::super::{ResultLimits, ends};
 
 /// Bytes that are held whole; more goes to a file.
 const WHOLE: usize = 256 << 10;
@@ -12,7 +12,7 @@ const TAIL: usize = 64 << 10;
 const MOST: u64 = 64 << 20;
 
 /// Output being collected.
-pub(super) struct Output {
+pub(super) struct CollectedOutput {
     /// The first [`WHOLE`] bytes.
     head: Vec<u8>,
     /// The last bytes, at least [`TAIL`] of them, once there are more than `head` holds.
@@ -28,10 +28,10 @@ pub(super) struct Output {
     shown: u64,
 }
 
-impl Output {
+impl CollectedOutput {
     /// All of it goes to a file in `results` whose name begins with `stem`, once that is needed.
-    pub fn new(results: Results, stem: String) -> Output {
-        Output {
+    pub fn new(results: Results, stem: String) -> CollectedOutput {
+        CollectedOutput {
             head: Vec::new(),
             tail: Vec::new(),
             total: 0,
@@ -99,7 +99,7 @@ impl Output {
     }
 
     /// All of it as a model may see it, cut to `limits`; and whether it ends in a question.
-    pub fn text(&self, limits: Limits) -> (String, bool) {
+    pub fn text(&self, limits: ResultLimits) -> (String, bool) {
         let last = if self.tail.is_empty() {
             &self.head
         } else {
@@ -113,7 +113,7 @@ impl Output {
         let head = clean(&self.head);
         let tail = clean(&self.tail);
         // A third of the room for each: the note and the ending need some of the rest.
-        let part = Limits {
+        let part = ResultLimits {
             bytes: (limits.bytes / 3).max(512),
             lines: (limits.lines / 3).max(8),
         };
@@ -129,7 +129,7 @@ impl Output {
     }
 
     /// What came since the last time.
-    pub fn news(&mut self, limits: Limits) -> (String, bool) {
+    pub fn news(&mut self, limits: ResultLimits) -> (String, bool) {
         let before = std::mem::replace(&mut self.shown, self.total);
         if before == 0 {
             return self.text(limits);

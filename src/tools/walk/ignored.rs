@@ -22,7 +22,7 @@ const MAX_LINE: usize = 1000;
 /// Most folders above the start of a walk that are looked into.
 const MAX_ABOVE: usize = 64;
 
-/// Most files that are said not to be used.
+/// Most unused ignore files that a result names.
 const MAX_NOTES: usize = 5;
 
 /// The files, by what counts more.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use npast::chat::Message;
 use npast::chat::reply::ReplyReader;
-use npast::chat::template::{After, ChatTemplate, Frame, Marks};
-use npast::chat::tokenize::{Piece, Tokenizer};
+use npast::chat::template::{After, ChatTemplate, Marks, TemplateFrame};
+use npast::chat::tokenize::{Authored, Tokenizer};
 use npast::kv::Store;
-use npast::ledger::plan::{Resident, Shape, Stored, plan};
-use npast::ledger::{Digest, Running, Token, common_prefix};
+use npast::ledger::plan::{MemoryShape, ResidentPrefix, StoredPrefixes, plan};
+use npast::ledger::{Digest, RunningDigest, Token, common_prefix};
 use npast::llama::Vocab;
 use npast::slot::{SlotHandle, Target};
 
@@ -108,18 +108,18 @@ fn marks(vocab: &Vocab) -> Marks {
     }
 }
 
-fn render(template: &ChatTemplate, text: &str) -> Vec<Piece> {
+fn render(template: &ChatTemplate, text: &str) -> Vec<Authored> {
     use npast::chat::pieces::Piece as Written;
     let (reply, next) = (Message::assistant("Done."), [Message::user(text)]);
-    let delta = template.delta(&Frame::default(), &reply, &next);
+    let delta = template.delta(&TemplateFrame::default(), &reply, &next);
     let pieces = delta
         .expect("our template appends messages")
         .pieces
         .into_iter();
     pieces
         .map(|piece| match piece {
-            Written::Template(text) => Piece::Template(text),
-            Written::Content { text, .. } => Piece::Content(text),
+            Written::Template(text) => Authored::Template(text),
+            Written::Content { text, .. } => Authored::Content(text),
         })
         .collect()
 }
@@ -128,7 +128,7 @@ fn rendering(template: &ChatTemplate, text: &str) -> f64 {
     timed(50, || drop(render(template, text)))
 }
 
-fn tokenizing(tokenizer: &Tokenizer, ledger: &[Token], pieces: &[Piece]) -> f64 {
+fn tokenizing(tokenizer: &Tokenizer, ledger: &[Token], pieces: &[Authored]) -> f64 {
     timed(50, || {
         std::hint::black_box(tokenizer.continuation(ledger, pieces).expect("tokens"));
     })
@@ -136,7 +136,7 @@ fn tokenizing(tokenizer: &Tokenizer, ledger: &[Token], pieces: &[Piece]) -> f64 
 
 /// What a call makes to read a reply, and reading a short one as it comes.
 fn replying(template: &ChatTemplate) -> f64 {
-    let format = template.format(&Frame::default(), After::User);
+    let format = template.format(&TemplateFrame::default(), After::User);
     let format = format.expect("our template has a reply format");
     let text = words(64);
     timed(50, || {
@@ -149,7 +149,7 @@ fn replying(template: &ChatTemplate) -> f64 {
 }
 
 fn digest(ledger: &[Token], new: &[Token]) -> f64 {
-    let mut before = Running::new(Digest::of(b"bench"));
+    let mut before = RunningDigest::new(Digest::of(b"bench"));
     before.extend(ledger);
     timed(50, || {
         let mut running = before.clone();
@@ -160,7 +160,7 @@ fn digest(ledger: &[Token], new: &[Token]) -> f64 {
 
 fn first_digest(ledger: &[Token]) -> f64 {
     timed(9, || {
-        let mut running = Running::new(Digest::of(b"bench"));
+        let mut running = RunningDigest::new(Digest::of(b"bench"));
         running.extend(ledger);
         std::hint::black_box(running.digest());
     })
@@ -177,7 +177,7 @@ fn comparing(ledger: &[Token]) -> f64 {
 fn planning() -> f64 {
     let ends: Vec<usize> = (1..=100).map(|i| i * LEDGER / 100).collect();
     let nodes: Vec<(usize, bool)> = ends.iter().map(|at| (*at, false)).collect();
-    let held = Resident {
+    let held = ResidentPrefix {
         len: LEDGER,
         common: LEDGER,
         floor: LEDGER,
@@ -186,8 +186,8 @@ fn planning() -> f64 {
         snapshots: nodes.clone(),
     };
     let (stored, shape) = (
-        Stored { edges: ends, nodes },
-        Shape {
+        StoredPrefixes { edges: ends, nodes },
+        MemoryShape {
             segments: true,
             snapshots: true,
         },

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use npast::kv::{Found, Store};
+use npast::kv::{Store, StoredPrefix};
 use npast::ledger::Token;
 use npast::llama::Model;
 use npast::slot::{Outcome, Slot, SlotHandle, Target, segment_tokens};
@@ -70,7 +70,7 @@ fn rows(model: &Arc<Model>) -> (Rows, usize) {
     (Rows::of(segment.payload, segment.p1), each)
 }
 
-fn find(kv: &Store, target: &[Token]) -> Found {
+fn find(kv: &Store, target: &[Token]) -> StoredPrefix {
     let digests = |at: usize| digest(kv, target, at);
     kv.lookup(target, &digests).expect("a lookup")
 }

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use npast::kv::{Fingerprint, Limits, Store};
+use npast::kv::{Fingerprint, Store, StoreLimits};
 use npast::ledger::Token;
 use npast::llama::{ContextOptions, Model, ModelOptions, Sampling};
 use npast::slot::{
-    Call, Choice, Flow, Kind, Outcome, Reply, Slot, SlotHandle, SlotOptions, Target,
+    CallKind, Flow, Outcome, ReplyOptions, Slot, SlotCall, SlotHandle, SlotOptions, Target,
+    TokenChoice,
 };
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -136,7 +137,8 @@ pub fn options(limit: usize) -> SlotOptions {
 /// The store of the benchmarks' models in `home`.
 pub fn store(home: &Path) -> Store {
     let print = Fingerprint::new(serde_json::json!({"model": "bench"}), serde_json::json!({}));
-    Store::open(&home.join("kv"), print, Limits::default()).expect("a store in a writable folder")
+    Store::open(&home.join("kv"), print, StoreLimits::default())
+        .expect("a store in a writable folder")
 }
 
 /// A slot, and the store it was given.
@@ -145,13 +147,13 @@ pub fn slot(model: &Arc<Model>, limit: usize, store: Store) -> Slot {
 }
 
 /// Greedy sampling of `max` tokens; the models made here never sample an end of turn so.
-pub fn greedy(max: usize) -> Option<Reply> {
+pub fn greedy(max: usize) -> Option<ReplyOptions> {
     let sampling = Sampling {
         temperature: 0.0,
         ..Sampling::default()
     };
     reply(
-        Choice::Sample {
+        TokenChoice::Sample {
             sampling,
             grammar: None,
             recent: Vec::new(),
@@ -161,12 +163,13 @@ pub fn greedy(max: usize) -> Option<Reply> {
 }
 
 /// A reply that nobody watches.
-pub fn reply(choice: Choice, max_tokens: usize) -> Option<Reply> {
-    Some(Reply {
+pub fn reply(choice: TokenChoice, max_tokens: usize) -> Option<ReplyOptions> {
+    Some(ReplyOptions {
         choice,
         max_tokens,
         watch: Box::new(|_| Flow::Continue),
         observe: None,
+        odds: None,
     })
 }
 
@@ -175,12 +178,12 @@ pub fn call(
     slot: &SlotHandle,
     target: Target,
     decoded: usize,
-    reply: Option<Reply>,
+    reply: Option<ReplyOptions>,
 ) -> (Outcome, f64) {
     let (events, mut inbox) = unbounded_channel();
     let begun = Instant::now();
-    let answer = slot.call(Call {
-        kind: Kind::Turn,
+    let answer = slot.call(SlotCall {
+        kind: CallKind::Turn,
         owner: "bench".to_owned(),
         target,
         head: 0,

@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use npast::kv::{Edge, Fingerprint, Limits, PutSegment, Store};
-use npast::ledger::{Digest, Running, Token};
+use npast::kv::{Edge, Fingerprint, PutSegment, Store, StoreLimits};
+use npast::ledger::{Digest, RunningDigest, Token};
 use npast::llama::{Context, Model, Seq};
-use npast::slot::{Memory, Slot, SlotOptions, Target};
+use npast::slot::{Slot, SlotMemory, SlotOptions, Target};
 
 use super::measure::{UBATCH, call, greedy, load, median, ms, options, title, tokens};
 use super::model;
@@ -70,27 +70,24 @@ pub fn run() {
 /// A store that merges when it is told to.
 fn store(home: &Path) -> Store {
     let print = Fingerprint::new(serde_json::json!({"model": "bench"}), serde_json::json!({}));
-    let limits = Limits {
-        merge_after: Duration::from_secs(3600),
-        ..Limits::default()
-    };
-    Store::open(&home.join("kv"), print, limits).expect("a store in a writable folder")
+    Store::open(&home.join("kv"), print, StoreLimits::default())
+        .expect("a store in a writable folder")
 }
 
-fn memory(model: &Arc<Model>) -> Memory {
+fn memory(model: &Arc<Model>) -> SlotMemory {
     let mut context = options(LIMIT).context;
     context.cells = SlotOptions::cells(LIMIT);
     let ctx = Context::new(model, &context).expect("a context");
-    Memory::probe(ctx).expect("a memory")
+    SlotMemory::probe(ctx).expect("a memory")
 }
 
-fn join(model: &Arc<Model>) -> Arc<dyn npast::kv::Join> {
+fn join(model: &Arc<Model>) -> Arc<dyn npast::kv::JoinPayloads> {
     memory(model).join().expect("segments")
 }
 
 /// D(at) of a target under the store's fingerprint.
 fn digest(kv: &Store, target: &[Token], at: usize) -> Digest {
-    let mut running = Running::new(kv.fingerprint().hard);
+    let mut running = RunningDigest::new(kv.fingerprint().hard);
     running.extend(&target[..at]);
     running.digest()
 }

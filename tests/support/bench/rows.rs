@@ -4,7 +4,7 @@
 //! back does not depend on their values.
 
 use npast::kv::{PutSegment, Store};
-use npast::ledger::{Digest, Running, Token};
+use npast::ledger::{Digest, RunningDigest, Token};
 
 /// Bytes before the first cell: magic, sequence, stream count, cell count.
 const HEAD: usize = 16;
@@ -68,7 +68,7 @@ impl Rows {
 
     /// Stores `target` from `start` on in segments of at most `each` tokens, and pins its end.
     pub fn fill(&self, store: &Store, owner: &str, target: &[Token], start: usize, each: usize) {
-        let mut running = Running::new(store.fingerprint().hard);
+        let mut running = RunningDigest::new(store.fingerprint().hard);
         running.extend(&target[..start]);
         let mut p0 = start;
         while p0 < target.len() {
@@ -92,7 +92,7 @@ impl Rows {
 
 /// D(at) of a target, for a search that asks for few positions.
 pub fn digest(store: &Store, target: &[Token], at: usize) -> Digest {
-    let mut running = Running::new(store.fingerprint().hard);
+    let mut running = RunningDigest::new(store.fingerprint().hard);
     running.extend(&target[..at]);
     running.digest()
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use npast::kv::{Found, Store};
-use npast::ledger::{Finish, Running, Token};
-use npast::slot::{Choice, Slot, Target};
+use npast::kv::{Store, StoredPrefix};
+use npast::ledger::{Finish, RunningDigest, Token};
+use npast::slot::{Slot, Target, TokenChoice};
 
 use super::measure::{call, greedy, load, median, ms, options, reply, slot, store, title, tokens};
 use super::model;
@@ -90,7 +90,7 @@ fn talk(path: &Path, home: &Path) -> u64 {
     let kv = store(home);
     let running = slot(&model, LIMIT, kv.clone());
     let said = tokens(2, REPLY);
-    let choice = Choice::Script {
+    let choice = TokenChoice::Script {
         tokens: said,
         finish: Finish::Length,
     };
@@ -187,11 +187,11 @@ fn read(kv: &Store, target: &[Token]) -> f64 {
     let begun = Instant::now();
     let root = kv.fingerprint().hard;
     let digest = |at: usize| {
-        let mut running = Running::new(root);
+        let mut running = RunningDigest::new(root);
         running.extend(&target[..at]);
         running.digest()
     };
-    let found: Found = kv.lookup(target, &digest).expect("a lookup");
+    let found: StoredPrefix = kv.lookup(target, &digest).expect("a lookup");
     for edge in &found.edges {
         kv.read_segment(edge, target).expect("a stored segment");
     }

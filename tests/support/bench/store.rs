@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use npast::ledger::{Digest, Finish, Token};
-use npast::session::{Db, NewSession, Session, Span, State, Usage};
+use npast::session::{Db, MessageState, ReceiptSums, Session, SessionRecord, Span};
 use serde_json::json;
 
 use super::measure::{median, ms};
@@ -67,7 +67,7 @@ fn median_turn(home: &Path, ledger: &[Token], text: &str, new: &[Token]) -> f64 
 
 fn session(db: &Db, ledger: &[Token]) -> Session {
     let digest = Digest::of(b"bench");
-    let new = NewSession {
+    let new = SessionRecord {
         name: "bench",
         folder: "/",
         model: "bench.gguf",
@@ -96,7 +96,7 @@ fn turn(db: &mut Db, session: &Session, text: &str, new: &[Token]) -> npast::ses
     unit.append_tokens(at, new)?;
     unit.set_pending(0)?;
     let body = json!({"role": "user", "content": text});
-    let message = unit.add_message("user", &body, State::Open)?;
+    let message = unit.add_message("user", &body, MessageState::Open)?;
     unit.set_span(message, span(at, at + new.len()))?;
     unit.commit()?;
 
@@ -105,9 +105,9 @@ fn turn(db: &mut Db, session: &Session, text: &str, new: &[Token]) -> npast::ses
     let at = unit.ledger_len();
     unit.append_tokens(at, &reply)?;
     let body = json!({"role": "assistant", "content": "A".repeat(REPLY)});
-    let answer = unit.add_message("assistant", &body, State::Answered)?;
+    let answer = unit.add_message("assistant", &body, MessageState::Answered)?;
     unit.set_span(answer, span(at, at + REPLY))?;
-    unit.set_state(message, State::Answered)?;
+    unit.set_state(message, MessageState::Answered)?;
     unit.commit()?;
 
     let mut unit = db.begin(session.id)?;
@@ -116,10 +116,10 @@ fn turn(db: &mut Db, session: &Session, text: &str, new: &[Token]) -> npast::ses
     unit.set_pending(1)?;
     let receipt = json!({"kind": "turn", "kept": at, "evaluated": new.len(), "miss": null});
     unit.add_receipt("turn", Some(Finish::Length), &receipt)?;
-    unit.add_usage(&Usage {
+    unit.add_usage(&ReceiptSums {
         calls: 1,
         generated: REPLY as u64,
-        ..Usage::default()
+        ..ReceiptSums::default()
     })?;
     unit.touch(1)?;
     unit.commit()

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use npast::agent::{Conversation, Engine, Event, Input, NewSession, Open, Options, TurnOptions};
+use npast::agent::{
+    Conversation, Engine, Event, Input, NewSession, Options, TurnOptions, WhichSession,
+};
 use npast::llama::{ContextOptions, ModelOptions, Sampling};
 
 use super::host::{LEDGER, MESSAGE, words};
@@ -68,7 +70,10 @@ fn host(home: &Path) -> (f64, usize) {
     };
     let engine = Engine::open(&options, &mut |_| true).expect("an engine");
     let mut conversation = engine
-        .conversation(Open::Named("bench".to_owned()), NewSession::default())
+        .conversation(
+            WhichSession::Named("bench".to_owned()),
+            NewSession::default(),
+        )
         .expect("a session");
     // First one long message, then as many turns as a long ledger has.
     let mut context = turn(&mut conversation, LEDGER / 2).context;

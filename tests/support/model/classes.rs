@@ -1,6 +1,6 @@
 //! The four architectures: the keys and tensors that llama.cpp requires of each, at toy size.
 
-use npast::llama::gguf::{GgufError, Writer};
+use npast::llama::gguf::{GgufError, GgufWriter};
 
 use super::{
     Class, Options,
@@ -40,7 +40,7 @@ impl Class {
 }
 
 /// Keys and tensors of a tiny model.
-pub fn write(writer: &mut Writer, class: Class, options: &Options) -> Result<(), GgufError> {
+pub fn write(writer: &mut GgufWriter, class: Class, options: &Options) -> Result<(), GgufError> {
     let arch = class.architecture();
     let key = |name: &str| format!("{arch}.{name}");
     writer.set_str("general.name", &format!("tiny {}", class.as_str()))?;
@@ -105,7 +105,7 @@ pub fn write(writer: &mut Writer, class: Class, options: &Options) -> Result<(),
 }
 
 fn attention_keys(
-    writer: &mut Writer,
+    writer: &mut GgufWriter,
     arch: &str,
     heads: usize,
     kv_heads: usize,
@@ -121,7 +121,7 @@ fn attention_keys(
     writer.set_f32(&key("rope.freq_base"), freq_base)
 }
 
-fn state_keys(writer: &mut Writer, arch: &str) -> Result<(), GgufError> {
+fn state_keys(writer: &mut GgufWriter, arch: &str) -> Result<(), GgufError> {
     let key = |name: &str| format!("{arch}.ssm.{name}");
     writer.set_u32(&key("conv_kernel"), KERNEL as u32)?;
     writer.set_u32(&key("inner_size"), INNER as u32)?;
@@ -252,7 +252,11 @@ pub const ROWS: Dense = Dense {
 };
 
 /// Keys and tensors of a benchmark model.
-pub fn write_dense(writer: &mut Writer, options: &Options, sizes: &Dense) -> Result<(), GgufError> {
+pub fn write_dense(
+    writer: &mut GgufWriter,
+    options: &Options,
+    sizes: &Dense,
+) -> Result<(), GgufError> {
     let Dense {
         name,
         width,

@@ -3,7 +3,7 @@
 //! Ids 0..256 are the bytes by value; then what the merges make; then user-defined and control
 //! tokens. So every text has a tokenization and `tokens()[b]` is the byte `b`.
 
-use npast::llama::gguf::{GgufError, Writer};
+use npast::llama::gguf::{GgufError, GgufWriter};
 
 use super::Options;
 
@@ -139,7 +139,7 @@ fn place(tokens: &[(Vec<u8>, Kind)], text: &str) -> Option<u32> {
 }
 
 /// The `tokenizer.*` keys.
-pub fn write(writer: &mut Writer, options: &Options) -> Result<(), GgufError> {
+pub fn write(writer: &mut GgufWriter, options: &Options) -> Result<(), GgufError> {
     let tokens = tokens_of(options);
     let texts: Vec<String> = tokens
         .iter()

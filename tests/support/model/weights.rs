@@ -1,6 +1,6 @@
 //! Random weights from a seed: the same on every machine, and fast without optimisation.
 
-use npast::llama::gguf::{GgufError, Type, Writer};
+use npast::llama::gguf::{GgufError, GgufWriter, Type};
 
 /// splitmix64: a counter through a mixing function, so any seed is a good one.
 pub struct Random(u64);
@@ -39,7 +39,7 @@ impl Random {
 /// Adds random tensors to a writer.
 pub struct Weights<'a> {
     /// Where they go.
-    pub writer: &'a mut Writer,
+    pub writer: &'a mut GgufWriter,
     /// The model's seed.
     pub seed: u64,
 }

@@ -3,5 +3,5 @@
 mod reply;
 mod request;
 
-pub use reply::{Stream, whole};
+pub use reply::{MessageStream, whole};
 pub use request::{read, read_to_count};

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Api, Call, End, Frame, Head, Part, Reply, Usage};
+use super::super::{
+    Api, ReplyPart, ResponseHead, SseEvent, WireCall, WireEnd, WireReply, WireUsage,
+};
 use crate::ledger::Finish;
 
 /// `stop_reason`.
@@ -25,7 +27,7 @@ fn sequence(finish: Finish, stops: &[String]) -> Option<&str> {
 }
 
 /// `usage`: what was found stored is not among the input tokens.
-fn usage(usage: &Usage) -> Value {
+fn usage(usage: &WireUsage) -> Value {
     json!({
         "input_tokens": usage.prompt.saturating_sub(usage.cached),
         "cache_creation_input_tokens": 0,
@@ -34,7 +36,7 @@ fn usage(usage: &Usage) -> Value {
     })
 }
 
-fn message(head: &Head, content: Vec<Value>, figures: &Usage) -> Value {
+fn message(head: &ResponseHead, content: Vec<Value>, figures: &WireUsage) -> Value {
     json!({
         "id": format!("msg_{}", head.id),
         "type": "message",
@@ -48,7 +50,7 @@ fn message(head: &Head, content: Vec<Value>, figures: &Usage) -> Value {
 }
 
 /// The whole response to a request that ends at `stops`.
-pub fn whole(head: &Head, reply: &Reply, stops: &[String]) -> Value {
+pub fn whole(head: &ResponseHead, reply: &WireReply, stops: &[String]) -> Value {
     let mut content = Vec::new();
     if !reply.reasoning.is_empty() {
         content.push(json!({
@@ -82,18 +84,18 @@ enum Block {
 
 /// A message as events.
 #[derive(Debug)]
-pub struct Stream {
-    head: Head,
+pub struct MessageStream {
+    head: ResponseHead,
     stops: Vec<String>,
     /// Blocks that were begun.
     blocks: usize,
     open: Option<Block>,
 }
 
-impl Stream {
+impl MessageStream {
     /// A stream that nothing was sent of yet, for a request that ends at `stops`.
-    pub fn new(head: Head, stops: Vec<String>) -> Stream {
-        Stream {
+    pub fn new(head: ResponseHead, stops: Vec<String>) -> MessageStream {
+        MessageStream {
             head,
             stops,
             blocks: 0,
@@ -102,43 +104,47 @@ impl Stream {
     }
 
     /// What keeps a connection alive.
-    pub fn ping() -> Frame {
-        Frame::named("ping", &json!({ "type": "ping" }))
+    pub fn ping() -> SseEvent {
+        SseEvent::named("ping", &json!({ "type": "ping" }))
     }
 
     /// The first events.
-    pub fn start(&mut self) -> Vec<Frame> {
-        let message = message(&self.head, Vec::new(), &Usage::default());
+    pub fn start(&mut self) -> Vec<SseEvent> {
+        let message = message(&self.head, Vec::new(), &WireUsage::default());
         let start = json!({ "type": "message_start", "message": message });
-        vec![Frame::named("message_start", &start), Stream::ping()]
+        vec![
+            SseEvent::named("message_start", &start),
+            MessageStream::ping(),
+        ]
     }
 
     /// What a client is told of a part.
-    pub fn part(&mut self, part: &Part) -> Vec<Frame> {
+    pub fn part(&mut self, part: &ReplyPart) -> Vec<SseEvent> {
         let mut frames = Vec::new();
         match part {
-            Part::Prefill(_) => {}
-            Part::Reasoning(more) => {
+            // This API has no room for how likely tokens were; nobody asks for it there.
+            ReplyPart::Prefill(_) | ReplyPart::Odds(_) => {}
+            ReplyPart::Reasoning(more) => {
                 self.within(Block::Thinking, &mut frames);
                 frames.push(self.delta(json!({ "type": "thinking_delta", "thinking": more })));
             }
-            Part::Text(more) => {
+            ReplyPart::Text(more) => {
                 self.within(Block::Text, &mut frames);
                 frames.push(self.delta(json!({ "type": "text_delta", "text": more })));
             }
-            Part::Call(call) => self.call(call, &mut frames),
-            Part::End(end) => {
+            ReplyPart::Call(call) => self.call(call, &mut frames),
+            ReplyPart::End(end) => {
                 self.close(&mut frames);
                 frames.extend(self.end(end));
             }
-            Part::Failed(refusal) => {
-                frames.push(Frame::named("error", &refusal.body(Api::Messages)));
+            ReplyPart::Failed(refusal) => {
+                frames.push(SseEvent::named("error", &refusal.body(Api::Messages)));
             }
         }
         frames
     }
 
-    fn call(&mut self, call: &Call, frames: &mut Vec<Frame>) {
+    fn call(&mut self, call: &WireCall, frames: &mut Vec<SseEvent>) {
         self.close(frames);
         frames.push(self.begin(json!({
             "type": "tool_use", "id": call.id, "name": call.name, "input": {},
@@ -148,7 +154,7 @@ impl Stream {
         frames.push(self.stop());
     }
 
-    fn end(&self, end: &End) -> Vec<Frame> {
+    fn end(&self, end: &WireEnd) -> Vec<SseEvent> {
         let mut delta = json!({
             "type": "message_delta",
             "delta": {
@@ -161,13 +167,13 @@ impl Stream {
             delta["npast"] = note.clone();
         }
         vec![
-            Frame::named("message_delta", &delta),
-            Frame::named("message_stop", &json!({ "type": "message_stop" })),
+            SseEvent::named("message_delta", &delta),
+            SseEvent::named("message_stop", &json!({ "type": "message_stop" })),
         ]
     }
 
     /// Sees to it that a block of this kind is open.
-    fn within(&mut self, block: Block, frames: &mut Vec<Frame>) {
+    fn within(&mut self, block: Block, frames: &mut Vec<SseEvent>) {
         if self.open == Some(block) {
             return;
         }
@@ -180,7 +186,7 @@ impl Stream {
     }
 
     /// Ends the open block, if there is one. Thinking ends in its signature.
-    fn close(&mut self, frames: &mut Vec<Frame>) {
+    fn close(&mut self, frames: &mut Vec<SseEvent>) {
         let Some(block) = self.open.take() else {
             return;
         };
@@ -191,24 +197,24 @@ impl Stream {
         frames.push(self.stop());
     }
 
-    fn begin(&mut self, block: Value) -> Frame {
+    fn begin(&mut self, block: Value) -> SseEvent {
         let index = self.blocks;
         self.blocks += 1;
         let start = json!({
             "type": "content_block_start", "index": index, "content_block": block,
         });
-        Frame::named("content_block_start", &start)
+        SseEvent::named("content_block_start", &start)
     }
 
-    fn delta(&self, delta: Value) -> Frame {
+    fn delta(&self, delta: Value) -> SseEvent {
         let index = self.blocks.saturating_sub(1);
         let delta = json!({ "type": "content_block_delta", "index": index, "delta": delta });
-        Frame::named("content_block_delta", &delta)
+        SseEvent::named("content_block_delta", &delta)
     }
 
-    fn stop(&self) -> Frame {
+    fn stop(&self) -> SseEvent {
         let index = self.blocks.saturating_sub(1);
         let stop = json!({ "type": "content_block_stop", "index": index });
-        Frame::named("content_block_stop", &stop)
+        SseEvent::named("content_block_stop", &stop)
     }
 }

@@ -3,19 +3,22 @@
 use serde_json::Value;
 
 use super::super::content;
-use super::super::fields::Fields;
-use super::super::{Ask, Calls, Format, Refusal, SamplingAsk, Show};
+use super::super::fields::RequestFields;
+use super::super::{Ask, Calls, Format, RequestRefusal, SamplingAsk, Show};
 use crate::chat::Message;
 
 /// Reads the body of a request.
 ///
 /// # Errors
 /// A sentence with the field that is wrong, or that this server cannot do.
-pub fn read(body: &Value) -> Result<Ask, Refusal> {
-    let fields = Fields::of("the request", body)?;
+pub fn read(body: &Value) -> Result<Ask, RequestRefusal> {
+    let fields = RequestFields::of("the request", body)?;
     let max_tokens = fields.max_tokens(&["max_tokens"])?;
     if fields.get("max_tokens").is_none() {
-        return Err(Refusal::field("max_tokens", "max_tokens: Field required"));
+        return Err(RequestRefusal::field(
+            "max_tokens",
+            "max_tokens: Field required",
+        ));
     }
     let mut ask = read_to_count(body)?;
     ask.max_tokens = max_tokens;
@@ -40,8 +43,8 @@ pub fn read(body: &Value) -> Result<Ask, Refusal> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_to_count(body: &Value) -> Result<Ask, Refusal> {
-    let fields = Fields::of("the request", body)?;
+pub fn read_to_count(body: &Value) -> Result<Ask, RequestRefusal> {
+    let fields = RequestFields::of("the request", body)?;
     let mut ask = Ask {
         model: fields.text("model")?.map(str::to_owned),
         think: match fields.object("thinking")? {
@@ -63,7 +66,7 @@ pub fn read_to_count(body: &Value) -> Result<Ask, Refusal> {
     let system = content::text("system", fields.get("system"))?;
     let messages = messages(fields.list("messages")?, &mut ask)?;
     if messages.is_empty() {
-        return Err(Refusal::field(
+        return Err(RequestRefusal::field(
             "messages",
             "messages: at least one message is required",
         ));
@@ -83,7 +86,7 @@ fn conversation(user: &str) -> Option<String> {
     (!id.is_empty()).then(|| format!("user_id:{id}"))
 }
 
-fn format(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
+fn format(fields: RequestFields<'_>, ask: &mut Ask) -> Result<(), RequestRefusal> {
     let format = match fields.object("output_format")? {
         Some(format) => Some(format),
         None => match fields.object("output_config")? {
@@ -98,7 +101,7 @@ fn format(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
         (Some("json_schema"), Some(schema @ Value::Object(_))) => Format::Schema(schema.clone()),
         (Some("text") | None, _) => Format::Text,
         _ => {
-            return Err(Refusal::field(
+            return Err(RequestRefusal::field(
                 "output_format",
                 "output_format must have the type json_schema, and schema, an object",
             ));
@@ -107,11 +110,11 @@ fn format(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn tools(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
+fn tools(fields: RequestFields<'_>, ask: &mut Ask) -> Result<(), RequestRefusal> {
     let mut tools = Vec::new();
     for (at, tool) in fields.list("tools")?.iter().enumerate() {
         let what = format!("tools[{at}]");
-        let tool = Fields::of(&what, tool)?;
+        let tool = RequestFields::of(&what, tool)?;
         match tool.text("type")? {
             None | Some("custom") => tools.push(content::tool(&what, tool, "input_schema")?),
             // Tools that Anthropic's server runs.
@@ -132,14 +135,14 @@ fn tools(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
         Some("tool") => match choice.text("name")? {
             Some(name) if !name.is_empty() => Calls::Only(name.to_owned()),
             _ => {
-                return Err(Refusal::field(
+                return Err(RequestRefusal::field(
                     "tool_choice",
                     "tool_choice of type tool needs the name of a tool",
                 ));
             }
         },
         Some(other) => {
-            return Err(Refusal::field(
+            return Err(RequestRefusal::field(
                 "tool_choice",
                 format!(
                     "tool_choice must have the type auto, any, tool or none, not {:?}",
@@ -155,11 +158,11 @@ fn short(word: &str) -> String {
     word.chars().take(40).collect()
 }
 
-fn messages(list: &[Value], ask: &mut Ask) -> Result<Vec<Message>, Refusal> {
+fn messages(list: &[Value], ask: &mut Ask) -> Result<Vec<Message>, RequestRefusal> {
     let mut messages = Vec::with_capacity(list.len());
     for (at, value) in list.iter().enumerate() {
         let what = format!("messages[{at}]");
-        let fields = Fields::of(&what, value)?;
+        let fields = RequestFields::of(&what, value)?;
         let inside = format!("{what}.content");
         let content = fields.get("content");
         match fields.text("role")? {
@@ -169,7 +172,7 @@ fn messages(list: &[Value], ask: &mut Ask) -> Result<Vec<Message>, Refusal> {
                 messages.push(Message::system(content::text(&inside, content)?));
             }
             other => {
-                return Err(Refusal::field(
+                return Err(RequestRefusal::field(
                     &what,
                     format!(
                         "{what} must have the role user, assistant or system, not {:?}",
@@ -189,7 +192,7 @@ fn user(
     content: Option<&Value>,
     messages: &mut Vec<Message>,
     ask: &mut Ask,
-) -> Result<(), Refusal> {
+) -> Result<(), RequestRefusal> {
     let Some(Value::Array(blocks)) = content else {
         messages.push(Message::user(content::text(what, content)?));
         return Ok(());
@@ -201,7 +204,7 @@ fn user(
         let kind = block.get("type").and_then(Value::as_str);
         match kind {
             Some("tool_result") => {
-                let fields = Fields::of(&what, block)?;
+                let fields = RequestFields::of(&what, block)?;
                 let id = fields.text("tool_use_id")?.unwrap_or_default();
                 ask.keys.given(id);
                 let text = content::text(&format!("{what}.content"), fields.get("content"))?;
@@ -221,7 +224,7 @@ fn user(
 }
 
 /// A document that is text.
-fn document(what: &str, block: &Value) -> Result<String, Refusal> {
+fn document(what: &str, block: &Value) -> Result<String, RequestRefusal> {
     let source = block.get("source");
     let field = |name: &str| source.and_then(|s| s.get(name));
     match (field("type").and_then(Value::as_str), field("data")) {
@@ -231,7 +234,11 @@ fn document(what: &str, block: &Value) -> Result<String, Refusal> {
     }
 }
 
-fn assistant(what: &str, content: Option<&Value>, ask: &mut Ask) -> Result<Message, Refusal> {
+fn assistant(
+    what: &str,
+    content: Option<&Value>,
+    ask: &mut Ask,
+) -> Result<Message, RequestRefusal> {
     let Some(Value::Array(blocks)) = content else {
         return Ok(Message::assistant(content::text(what, content)?));
     };
@@ -242,14 +249,14 @@ fn assistant(what: &str, content: Option<&Value>, ask: &mut Ask) -> Result<Messa
         let what = format!("{what}[{at}]");
         match block.get("type").and_then(Value::as_str) {
             Some("thinking") => {
-                let fields = Fields::of(&what, block)?;
+                let fields = RequestFields::of(&what, block)?;
                 thoughts.extend(fields.text("thinking")?);
                 ask.keys
                     .given(fields.text("signature")?.unwrap_or_default());
             }
             Some("redacted_thinking") => {}
             Some("tool_use") => {
-                let fields = Fields::of(&what, block)?;
+                let fields = RequestFields::of(&what, block)?;
                 let (id, name) = (fields.text("id")?, fields.text("name")?);
                 ask.keys.given(id.unwrap_or_default());
                 calls.push(content::call(&what, id, name, fields.get("input"))?);

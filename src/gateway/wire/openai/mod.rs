@@ -4,5 +4,5 @@
 mod reply;
 mod request;
 
-pub use reply::{Stream, whole};
+pub use reply::{ChatStream, whole};
 pub use request::{read, sampling};

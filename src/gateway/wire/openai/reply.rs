@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{Api, Call, End, Frame, Head, Part, Reply, Show, Usage};
+use super::super::{
+    Api, NEVER, ReplyPart, ResponseHead, Show, SseEvent, WireCall, WireEnd, WireReply, WireUsage,
+};
+use crate::agent::{Likely, Weighed};
 use crate::ledger::Finish;
 
 /// `finish_reason`.
@@ -14,11 +17,11 @@ pub fn finish(finish: Finish) -> &'static str {
     }
 }
 
-fn id(head: &Head) -> String {
+fn id(head: &ResponseHead) -> String {
     format!("chatcmpl-{}", head.id)
 }
 
-fn call(call: &Call) -> Value {
+fn call(call: &WireCall) -> Value {
     json!({
         "id": call.id,
         "type": "function",
@@ -27,7 +30,7 @@ fn call(call: &Call) -> Value {
 }
 
 /// The whole response.
-pub fn whole(head: &Head, reply: &Reply) -> Value {
+pub fn whole(head: &ResponseHead, reply: &WireReply) -> Value {
     let text = match (reply.text.is_empty(), reply.calls.is_empty()) {
         (true, false) => Value::Null,
         _ => reply.text.as_str().into(),
@@ -50,7 +53,7 @@ pub fn whole(head: &Head, reply: &Reply) -> Value {
         "choices": [{
             "index": 0,
             "message": message,
-            "logprobs": null,
+            "logprobs": logprobs(&reply.odds),
             "finish_reason": finish(end),
         }],
         "usage": reply.usage().openai(),
@@ -60,56 +63,86 @@ pub fn whole(head: &Head, reply: &Reply) -> Value {
     whole
 }
 
-/// A completion as chunks.
-#[derive(Debug)]
-pub struct Stream {
-    head: Head,
-    show: Show,
-    calls: usize,
+/// How likely tokens were; null without any.
+fn logprobs(tokens: &[Weighed]) -> Value {
+    if tokens.is_empty() {
+        return Value::Null;
+    }
+    let one = |likely: &Likely| {
+        json!({
+            "token": String::from_utf8_lossy(&likely.bytes),
+            "logprob": likely.logprob.unwrap_or(NEVER),
+            "bytes": likely.bytes,
+        })
+    };
+    let token = |weighed: &Weighed| {
+        let mut value = one(&weighed.chosen);
+        value["top_logprobs"] = weighed.top.iter().map(one).collect();
+        value
+    };
+    let content: Vec<Value> = tokens.iter().map(token).collect();
+    json!({ "content": content, "refusal": null })
 }
 
-impl Stream {
+/// A completion as chunks.
+#[derive(Debug)]
+pub struct ChatStream {
+    head: ResponseHead,
+    show: Show,
+    calls: usize,
+    /// How likely the tokens of the next chunk's text were.
+    odds: Vec<Weighed>,
+}
+
+impl ChatStream {
     /// A stream that nothing was sent of yet.
-    pub fn new(head: Head, show: Show) -> Stream {
-        Stream {
+    pub fn new(head: ResponseHead, show: Show) -> ChatStream {
+        ChatStream {
             head,
             show,
             calls: 0,
+            odds: Vec::new(),
         }
     }
 
     /// The first chunk: whose message it is.
-    pub fn start(&mut self) -> Vec<Frame> {
+    pub fn start(&mut self) -> Vec<SseEvent> {
         vec![self.delta(json!({ "role": "assistant", "content": "" }))]
     }
 
     /// What a client is told of a part.
-    pub fn part(&mut self, part: &Part) -> Vec<Frame> {
+    pub fn part(&mut self, part: &ReplyPart) -> Vec<SseEvent> {
         match part {
-            Part::Prefill(at) if self.show.progress => {
+            ReplyPart::Prefill(at) if self.show.progress => {
                 let mut chunk = self.chunk(json!([]));
-                chunk["prompt_progress"] = json!({
-                    "total": at.total + at.cached,
-                    "cache": at.cached,
-                    "processed": at.done + at.cached,
-                });
-                vec![Frame::data(&chunk)]
+                chunk["prompt_progress"] = at.openai();
+                vec![SseEvent::data(&chunk)]
             }
-            Part::Prefill(_) => Vec::new(),
-            Part::Reasoning(more) => vec![self.delta(json!({ "reasoning_content": more }))],
-            Part::Text(more) => vec![self.delta(json!({ "content": more }))],
-            Part::Call(whole) => {
+            ReplyPart::Prefill(_) => Vec::new(),
+            ReplyPart::Reasoning(more) => vec![self.delta(json!({ "reasoning_content": more }))],
+            ReplyPart::Odds(tokens) => {
+                self.odds.extend_from_slice(tokens);
+                Vec::new()
+            }
+            ReplyPart::Text(more) => {
+                let odds = logprobs(&std::mem::take(&mut self.odds));
+                let delta = json!({ "content": more });
+                vec![SseEvent::data(&self.chunk(json!([
+                    { "index": 0, "delta": delta, "logprobs": odds, "finish_reason": null },
+                ])))]
+            }
+            ReplyPart::Call(whole) => {
                 let mut value = call(whole);
                 value["index"] = self.calls.into();
                 self.calls += 1;
                 vec![self.delta(json!({ "tool_calls": [value] }))]
             }
-            Part::End(end) => self.end(end),
-            Part::Failed(refusal) => vec![Frame::data(&refusal.body(Api::Chat))],
+            ReplyPart::End(end) => self.end(end),
+            ReplyPart::Failed(refusal) => vec![SseEvent::data(&refusal.body(Api::Chat))],
         }
     }
 
-    fn end(&self, end: &End) -> Vec<Frame> {
+    fn end(&self, end: &WireEnd) -> Vec<SseEvent> {
         let mut last = self.chunk(json!([
             { "index": 0, "delta": {}, "logprobs": null, "finish_reason": finish(end.finish) },
         ]));
@@ -117,22 +150,22 @@ impl Stream {
         if let Some(note) = &end.npast {
             last["npast"] = note.clone();
         }
-        let mut frames = vec![Frame::data(&last)];
+        let mut frames = vec![SseEvent::data(&last)];
         if self.show.usage {
             frames.push(self.usage(&end.usage));
         }
-        frames.push(Frame::done());
+        frames.push(SseEvent::done());
         frames
     }
 
-    fn usage(&self, usage: &Usage) -> Frame {
+    fn usage(&self, usage: &WireUsage) -> SseEvent {
         let mut chunk = self.chunk(json!([]));
         chunk["usage"] = usage.openai();
-        Frame::data(&chunk)
+        SseEvent::data(&chunk)
     }
 
-    fn delta(&self, delta: Value) -> Frame {
-        Frame::data(&self.chunk(json!([
+    fn delta(&self, delta: Value) -> SseEvent {
+        SseEvent::data(&self.chunk(json!([
             { "index": 0, "delta": delta, "logprobs": null, "finish_reason": null },
         ])))
     }

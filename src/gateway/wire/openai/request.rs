@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::super::content;
-use super::super::fields::Fields;
-use super::super::{Ask, Calls, Format, Refusal, SamplingAsk, Show};
+use super::super::fields::{MOST_ODDS, RequestFields};
+use super::super::{Ask, Calls, Format, RequestRefusal, SamplingAsk, Show};
 use crate::chat::Message;
 use crate::chat::message::Role;
 
@@ -12,8 +12,8 @@ use crate::chat::message::Role;
 ///
 /// # Errors
 /// A sentence with the field that is wrong, or that this server cannot do.
-pub fn read(body: &Value) -> Result<Ask, Refusal> {
-    let fields = Fields::of("the request", body)?;
+pub fn read(body: &Value) -> Result<Ask, RequestRefusal> {
+    let fields = RequestFields::of("the request", body)?;
     let mut ask = Ask {
         model: fields.text("model")?.map(str::to_owned),
         stop: fields.stops("stop")?,
@@ -28,6 +28,7 @@ pub fn read(body: &Value) -> Result<Ask, Refusal> {
             progress: fields.flag("return_progress")?,
         },
         think: think(fields)?,
+        odds: odds(fields)?,
         ..Ask::default()
     };
     ask.sampling = sampling(fields, &mut ask)?;
@@ -40,7 +41,7 @@ pub fn read(body: &Value) -> Result<Ask, Refusal> {
         .map(|key| format!("prompt_cache_key:{key}"));
     let messages = messages(fields.list("messages")?, &mut ask)?;
     if messages.is_empty() {
-        return Err(Refusal::field(
+        return Err(RequestRefusal::field(
             "messages",
             "messages must hold at least one message",
         ));
@@ -50,10 +51,10 @@ pub fn read(body: &Value) -> Result<Ask, Refusal> {
 }
 
 /// What a text model with one reply at a time cannot do.
-fn one_text(fields: Fields<'_>) -> Result<(), Refusal> {
+fn one_text(fields: RequestFields<'_>) -> Result<(), RequestRefusal> {
     for name in ["n", "best_of"] {
         if fields.whole(name, 1, 1_000)?.is_some_and(|n| n > 1) {
-            return Err(Refusal::field(
+            return Err(RequestRefusal::field(
                 name,
                 format!(
                     "{name} must be 1: this server gives one reply to a request; ask again for another"
@@ -63,25 +64,32 @@ fn one_text(fields: Fields<'_>) -> Result<(), Refusal> {
     }
     let modalities = fields.list("modalities")?;
     if fields.get("audio").is_some() || modalities.iter().any(|m| m == "audio") {
-        return Err(Refusal::field(
+        return Err(RequestRefusal::field(
             "modalities",
             "audio cannot be made: the model of this server writes text",
         ));
     }
-    if fields.flag("logprobs")? {
-        return Err(Refusal::field(
-            "logprobs",
-            "logprobs are not given by this server; leave the field out",
-        ));
-    }
     Ok(())
+}
+
+/// `logprobs` and `top_logprobs`.
+fn odds(fields: RequestFields<'_>) -> Result<Option<usize>, RequestRefusal> {
+    let top = fields.whole("top_logprobs", 0, MOST_ODDS)?;
+    match (fields.flag("logprobs")?, top) {
+        (true, top) => Ok(Some(usize::try_from(top.unwrap_or(0)).unwrap_or(0))),
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(_)) => Err(RequestRefusal::field(
+            "top_logprobs",
+            "top_logprobs is given with logprobs alone: set logprobs to true",
+        )),
+    }
 }
 
 /// How tokens are chosen: the names of OpenAI, and those of llama.cpp's server and vLLM.
 ///
 /// # Errors
 /// When a field is of another kind or out of range.
-pub fn sampling(fields: Fields<'_>, ask: &mut Ask) -> Result<SamplingAsk, Refusal> {
+pub fn sampling(fields: RequestFields<'_>, ask: &mut Ask) -> Result<SamplingAsk, RequestRefusal> {
     for name in ["frequency_penalty", "presence_penalty"] {
         if fields.number(name, -2.0, 2.0)?.is_some_and(|x| x != 0.0) {
             ask.ignore(name);
@@ -113,7 +121,7 @@ pub fn sampling(fields: Fields<'_>, ask: &mut Ask) -> Result<SamplingAsk, Refusa
 }
 
 /// `reasoning_effort` of OpenAI, `chat_template_kwargs` of vLLM and llama.cpp.
-fn think(fields: Fields<'_>) -> Result<Option<bool>, Refusal> {
+fn think(fields: RequestFields<'_>) -> Result<Option<bool>, RequestRefusal> {
     if let Some(kwargs) = fields.object("chat_template_kwargs")?
         && let Some(think) = kwargs.choice("enable_thinking")?
     {
@@ -125,7 +133,7 @@ fn think(fields: Fields<'_>) -> Result<Option<bool>, Refusal> {
     })
 }
 
-fn format(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
+fn format(fields: RequestFields<'_>, ask: &mut Ask) -> Result<(), RequestRefusal> {
     let Some(format) = fields.object("response_format")? else {
         return Ok(());
     };
@@ -142,7 +150,7 @@ fn format(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
             match schema {
                 Some(schema @ Value::Object(_)) => Format::Schema(schema.clone()),
                 _ => {
-                    return Err(Refusal::field(
+                    return Err(RequestRefusal::field(
                         "response_format",
                         "response_format of type json_schema must hold json_schema.schema, an object",
                     ));
@@ -150,7 +158,7 @@ fn format(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
             }
         }
         Some(other) => {
-            return Err(Refusal::field(
+            return Err(RequestRefusal::field(
                 "response_format",
                 format!(
                     "response_format must have the type text, json_object or json_schema, not {other:?}"
@@ -161,17 +169,17 @@ fn format(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn tools(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
+fn tools(fields: RequestFields<'_>, ask: &mut Ask) -> Result<(), RequestRefusal> {
     let mut tools = Vec::new();
     for (at, tool) in fields.list("tools")?.iter().enumerate() {
         let what = format!("tools[{at}]");
-        let tool = Fields::of(&what, tool)?;
+        let tool = RequestFields::of(&what, tool)?;
         match (tool.text("type")?, tool.object("function")?) {
             (None | Some("function"), Some(function)) => {
                 tools.push(content::tool(&what, function, "parameters")?);
             }
             (None | Some("function"), None) => {
-                return Err(Refusal::field(
+                return Err(RequestRefusal::field(
                     &what,
                     format!("{what} is a tool without the field function"),
                 ));
@@ -182,7 +190,7 @@ fn tools(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
     }
     for (at, function) in fields.list("functions")?.iter().enumerate() {
         let what = format!("functions[{at}]");
-        let function = Fields::of(&what, function)?;
+        let function = RequestFields::of(&what, function)?;
         tools.push(content::tool(&what, function, "parameters")?);
     }
     ask.tools = content::tool_list(tools);
@@ -190,7 +198,7 @@ fn tools(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
         None => Calls::Auto,
         Some(Value::String(word)) => choice(word)?,
         Some(object) => {
-            let object = Fields::of("tool_choice", object)?;
+            let object = RequestFields::of("tool_choice", object)?;
             match object.text("type")? {
                 Some("function") | None => {
                     let function = object.object("function")?;
@@ -206,7 +214,7 @@ fn tools(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
                     choice(allowed.text("mode")?.unwrap_or("auto"))?
                 }
                 Some(other) => {
-                    return Err(Refusal::field(
+                    return Err(RequestRefusal::field(
                         "tool_choice",
                         format!("tool_choice of type {:?} cannot be read", short(other)),
                     ));
@@ -218,12 +226,12 @@ fn tools(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
 }
 
 /// A word of `tool_choice`.
-fn choice(word: &str) -> Result<Calls, Refusal> {
+fn choice(word: &str) -> Result<Calls, RequestRefusal> {
     match word {
         "auto" => Ok(Calls::Auto),
         "none" => Ok(Calls::None),
         "required" | "any" => Ok(Calls::Required),
-        other => Err(Refusal::field(
+        other => Err(RequestRefusal::field(
             "tool_choice",
             format!(
                 "tool_choice must be auto, none, required or a function, not {:?}",
@@ -233,10 +241,10 @@ fn choice(word: &str) -> Result<Calls, Refusal> {
     }
 }
 
-fn named(name: Option<&str>) -> Result<Calls, Refusal> {
+fn named(name: Option<&str>) -> Result<Calls, RequestRefusal> {
     match name {
         Some(name) if !name.is_empty() => Ok(Calls::Only(name.to_owned())),
-        _ => Err(Refusal::field(
+        _ => Err(RequestRefusal::field(
             "tool_choice",
             "tool_choice of a function needs its name",
         )),
@@ -248,7 +256,7 @@ fn short(word: &str) -> String {
     word.chars().take(40).collect()
 }
 
-fn messages(list: &[Value], ask: &mut Ask) -> Result<Vec<Message>, Refusal> {
+fn messages(list: &[Value], ask: &mut Ask) -> Result<Vec<Message>, RequestRefusal> {
     let mut messages = Vec::with_capacity(list.len());
     for (at, value) in list.iter().enumerate() {
         messages.push(message(&format!("messages[{at}]"), value, ask)?);
@@ -256,13 +264,13 @@ fn messages(list: &[Value], ask: &mut Ask) -> Result<Vec<Message>, Refusal> {
     Ok(messages)
 }
 
-fn message(what: &str, value: &Value, ask: &mut Ask) -> Result<Message, Refusal> {
-    let fields = Fields::of(what, value)?;
+fn message(what: &str, value: &Value, ask: &mut Ask) -> Result<Message, RequestRefusal> {
+    let fields = RequestFields::of(what, value)?;
     let role = match fields.text("role")? {
         // The name of `tool` in the API of before there were tools.
         Some("function") => Role::Tool,
         Some(name) => Role::parse(name).ok_or_else(|| {
-            Refusal::field(
+            RequestRefusal::field(
                 what,
                 format!(
                     "{what} has the role {:?}; it must be system, developer, user, assistant or tool",
@@ -270,7 +278,7 @@ fn message(what: &str, value: &Value, ask: &mut Ask) -> Result<Message, Refusal>
                 ),
             )
         })?,
-        None => return Err(Refusal::field(what, format!("{what} has no role"))),
+        None => return Err(RequestRefusal::field(what, format!("{what} has no role"))),
     };
     let inside = format!("{what}.content");
     let mut message = match role {
@@ -292,7 +300,11 @@ fn message(what: &str, value: &Value, ask: &mut Ask) -> Result<Message, Refusal>
 }
 
 /// Thinking may stand in a field of its own, under either name, or as a part of the content.
-fn assistant(what: &str, fields: Fields<'_>, ask: &mut Ask) -> Result<Message, Refusal> {
+fn assistant(
+    what: &str,
+    fields: RequestFields<'_>,
+    ask: &mut Ask,
+) -> Result<Message, RequestRefusal> {
     let mut texts = Vec::new();
     let mut thoughts: Vec<&str> = Vec::new();
     let content = fields.get("content");
@@ -332,7 +344,7 @@ fn assistant(what: &str, fields: Fields<'_>, ask: &mut Ask) -> Result<Message, R
     message.reasoning = (!thoughts.is_empty()).then(|| thoughts.join("\n"));
     for (at, call) in fields.list("tool_calls")?.iter().enumerate() {
         let what = format!("{what}.tool_calls[{at}]");
-        let call = Fields::of(&what, call)?;
+        let call = RequestFields::of(&what, call)?;
         let id = call.text("id")?;
         let function = call.object("function")?;
         let (name, arguments) = match function {

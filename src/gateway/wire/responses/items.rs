@@ -4,13 +4,13 @@
 use serde_json::Value;
 
 use super::super::content;
-use super::super::fields::Fields;
-use super::super::{Ask, Refusal};
+use super::super::fields::RequestFields;
+use super::super::{Ask, RequestRefusal};
 use crate::chat::Message;
 use crate::chat::message::Role;
 
 /// Messages that are being put together.
-struct Building<'a> {
+struct Assembly<'a> {
     done: Vec<Message>,
     /// The reply whose items are being read.
     reply: Option<Message>,
@@ -23,8 +23,8 @@ struct Building<'a> {
 ///
 /// # Errors
 /// A sentence with the item that is wrong.
-pub fn read(items: &[Value], ask: &mut Ask) -> Result<Vec<Message>, Refusal> {
-    let mut building = Building {
+pub fn read(items: &[Value], ask: &mut Ask) -> Result<Vec<Message>, RequestRefusal> {
+    let mut building = Assembly {
         done: Vec::with_capacity(items.len()),
         reply: None,
         spoken: false,
@@ -37,9 +37,9 @@ pub fn read(items: &[Value], ask: &mut Ask) -> Result<Vec<Message>, Refusal> {
     Ok(building.done)
 }
 
-impl Building<'_> {
-    fn item(&mut self, what: &str, item: &Value) -> Result<(), Refusal> {
-        let fields = Fields::of(what, item)?;
+impl Assembly<'_> {
+    fn item(&mut self, what: &str, item: &Value) -> Result<(), RequestRefusal> {
+        let fields = RequestFields::of(what, item)?;
         let kind = fields.text("type")?;
         if let Some(id) = item.get("id").and_then(Value::as_str) {
             self.ask.keys.given(id);
@@ -72,7 +72,7 @@ impl Building<'_> {
                 self.done.push(result);
                 Ok(())
             }
-            Some("item_reference") => Err(Refusal::field(
+            Some("item_reference") => Err(RequestRefusal::field(
                 what,
                 format!(
                     "{what} is a reference to an item: this server keeps no items; send the item, \
@@ -88,7 +88,7 @@ impl Building<'_> {
         }
     }
 
-    fn message(&mut self, what: &str, fields: Fields<'_>) -> Result<(), Refusal> {
+    fn message(&mut self, what: &str, fields: RequestFields<'_>) -> Result<(), RequestRefusal> {
         let role = fields.text("role")?.unwrap_or_default();
         let text = content::text(&format!("{what}.content"), fields.get("content"))?;
         match Role::parse(role) {
@@ -109,7 +109,7 @@ impl Building<'_> {
             }
             Some(Role::Tool) | None => {
                 let role: String = role.chars().take(40).collect();
-                return Err(Refusal::field(
+                return Err(RequestRefusal::field(
                     what,
                     format!(
                         "{what} must have the role user, assistant, system or developer, not {role:?}"
@@ -121,7 +121,7 @@ impl Building<'_> {
     }
 
     /// Thinking begins a reply.
-    fn reasoning(&mut self, what: &str, fields: Fields<'_>) -> Result<(), Refusal> {
+    fn reasoning(&mut self, what: &str, fields: RequestFields<'_>) -> Result<(), RequestRefusal> {
         if let Some(stamp) = fields.text("encrypted_content")? {
             self.ask.keys.given(stamp);
         }
@@ -162,7 +162,7 @@ impl Building<'_> {
 }
 
 /// What a call gave: a text, parts of one, or an object that Codex once sent.
-fn output(what: &str, output: Option<&Value>) -> Result<String, Refusal> {
+fn output(what: &str, output: Option<&Value>) -> Result<String, RequestRefusal> {
     match output {
         Some(object @ Value::Object(fields)) => match fields.get("content") {
             Some(content) => content::text(what, Some(content)),

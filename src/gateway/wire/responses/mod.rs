@@ -7,4 +7,4 @@ mod stream;
 
 pub use reply::{Echo, whole};
 pub use request::read;
-pub use stream::Stream;
+pub use stream::ResponseStream;

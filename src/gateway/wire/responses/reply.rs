@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Call, Head, Refusal, Reply, Usage};
+use super::super::{RequestRefusal, ResponseHead, WireCall, WireReply, WireUsage};
 use crate::ledger::Finish;
 
 /// What a response repeats of its request.
@@ -37,12 +37,12 @@ pub struct Echo {
 }
 
 /// The id of a response.
-pub(super) fn id(head: &Head) -> String {
+pub(super) fn id(head: &ResponseHead) -> String {
     format!("resp_{}", head.id)
 }
 
 /// The item of the model's thinking.
-pub(super) fn reasoning(head: &Head, echo: &Echo, text: Option<&str>) -> Value {
+pub(super) fn reasoning(head: &ResponseHead, echo: &Echo, text: Option<&str>) -> Value {
     let content: Vec<Value> = text
         .iter()
         .map(|text| json!({ "type": "reasoning_text", "text": text }))
@@ -61,7 +61,7 @@ pub(super) fn reasoning(head: &Head, echo: &Echo, text: Option<&str>) -> Value {
 }
 
 /// The item of the model's answer; without a text, as it begins.
-pub(super) fn message(head: &Head, text: Option<&str>) -> Value {
+pub(super) fn message(head: &ResponseHead, text: Option<&str>) -> Value {
     let content: Vec<Value> = text.iter().map(|text| part(text)).collect();
     json!({
         "type": "message",
@@ -78,7 +78,7 @@ pub(super) fn part(text: &str) -> Value {
 }
 
 /// The item of a call, which is the reply's call number `at`; with its arguments once it is whole.
-pub(super) fn call(head: &Head, at: usize, call: &Call, whole: bool) -> Value {
+pub(super) fn call(head: &ResponseHead, at: usize, call: &WireCall, whole: bool) -> Value {
     let arguments = match whole {
         true => call.arguments.to_string(),
         false => String::new(),
@@ -101,7 +101,7 @@ fn status(whole: bool) -> &'static str {
 }
 
 /// All items of a reply.
-pub(super) fn output(head: &Head, echo: &Echo, reply: &Reply) -> Vec<Value> {
+pub(super) fn output(head: &ResponseHead, echo: &Echo, reply: &WireReply) -> Vec<Value> {
     let mut items = Vec::new();
     if !reply.reasoning.is_empty() {
         items.push(reasoning(head, echo, Some(&reply.reasoning)));
@@ -115,7 +115,7 @@ pub(super) fn output(head: &Head, echo: &Echo, reply: &Reply) -> Vec<Value> {
     items
 }
 
-fn usage(usage: &Usage) -> Value {
+fn usage(usage: &WireUsage) -> Value {
     json!({
         "input_tokens": usage.prompt,
         "input_tokens_details": { "cached_tokens": usage.cached },
@@ -126,17 +126,17 @@ fn usage(usage: &Usage) -> Value {
 }
 
 /// How a response stands.
-pub(super) enum State<'a> {
+pub(super) enum ResponseState<'a> {
     /// It is being made.
     Begun,
     /// It ended.
-    Ended(&'a Reply),
+    Ended(&'a WireReply),
     /// It did not come to its end.
-    Failed(&'a Refusal),
+    Failed(&'a RequestRefusal),
 }
 
 /// The response object.
-pub(super) fn object(head: &Head, echo: &Echo, state: &State<'_>) -> Value {
+pub(super) fn object(head: &ResponseHead, echo: &Echo, state: &ResponseState<'_>) -> Value {
     let mut object = json!({
         "id": id(head),
         "object": "response",
@@ -165,8 +165,8 @@ pub(super) fn object(head: &Head, echo: &Echo, state: &State<'_>) -> Value {
         "user": null,
     });
     match state {
-        State::Begun => {}
-        State::Ended(reply) => {
+        ResponseState::Begun => {}
+        ResponseState::Ended(reply) => {
             let why = match reply.finish() {
                 Finish::Length | Finish::Context => Some("max_output_tokens"),
                 Finish::Interrupted => Some("interrupted"),
@@ -183,7 +183,7 @@ pub(super) fn object(head: &Head, echo: &Echo, state: &State<'_>) -> Value {
             object["usage"] = usage(&reply.usage());
             reply.note(&mut object);
         }
-        State::Failed(refusal) => {
+        ResponseState::Failed(refusal) => {
             object["status"] = "failed".into();
             object["error"] = json!({
                 "code": refusal.response_code(),
@@ -195,6 +195,6 @@ pub(super) fn object(head: &Head, echo: &Echo, state: &State<'_>) -> Value {
 }
 
 /// The whole response.
-pub fn whole(head: &Head, echo: &Echo, reply: &Reply) -> Value {
-    object(head, echo, &State::Ended(reply))
+pub fn whole(head: &ResponseHead, echo: &Echo, reply: &WireReply) -> Value {
+    object(head, echo, &ResponseState::Ended(reply))
 }

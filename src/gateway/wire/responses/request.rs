@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::super::content;
-use super::super::fields::Fields;
-use super::super::{Ask, Calls, Format, Refusal, Show};
+use super::super::fields::RequestFields;
+use super::super::{Ask, Calls, Format, RequestRefusal, Show};
 use super::items;
 use super::reply::Echo;
 
@@ -12,10 +12,10 @@ use super::reply::Echo;
 ///
 /// # Errors
 /// A sentence with the field that is wrong, or that this server cannot do.
-pub fn read(body: &Value) -> Result<(Ask, Echo), Refusal> {
-    let fields = Fields::of("the request", body)?;
+pub fn read(body: &Value) -> Result<(Ask, Echo), RequestRefusal> {
+    let fields = RequestFields::of("the request", body)?;
     if fields.flag("background")? {
-        return Err(Refusal::field(
+        return Err(RequestRefusal::field(
             "background",
             "responses in the background are not made by this server: leave the field out",
         ));
@@ -40,7 +40,7 @@ pub fn read(body: &Value) -> Result<(Ask, Echo), Refusal> {
     };
     ask.sampling = super::super::openai::sampling(fields, &mut ask)?;
     if fields.whole("top_logprobs", 0, 20)?.is_some_and(|n| n > 0) {
-        return Err(Refusal::field(
+        return Err(RequestRefusal::field(
             "top_logprobs",
             "logprobs are not given by this server; leave the field out",
         ));
@@ -55,7 +55,10 @@ pub fn read(body: &Value) -> Result<(Ask, Echo), Refusal> {
         Some(_) => items::read(fields.list("input")?, &mut ask)?,
     };
     if messages.is_empty() && ask.keys.previous.is_none() {
-        return Err(Refusal::field("input", "input must hold at least one item"));
+        return Err(RequestRefusal::field(
+            "input",
+            "input must hold at least one item",
+        ));
     }
     let echo = Echo {
         instructions: instructions.clone(),
@@ -76,13 +79,13 @@ pub fn read(body: &Value) -> Result<(Ask, Echo), Refusal> {
     Ok((ask, echo))
 }
 
-fn wants_encrypted(fields: Fields<'_>) -> Result<bool, Refusal> {
+fn wants_encrypted(fields: RequestFields<'_>) -> Result<bool, RequestRefusal> {
     let include = fields.list("include")?;
     Ok(include.iter().any(|v| v == "reasoning.encrypted_content"))
 }
 
-fn keys(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
-    let named = |name: &str| -> Result<Option<String>, Refusal> {
+fn keys(fields: RequestFields<'_>, ask: &mut Ask) -> Result<(), RequestRefusal> {
+    let named = |name: &str| -> Result<Option<String>, RequestRefusal> {
         let text = fields.text(name)?.filter(|text| !text.is_empty());
         Ok(text.map(|text| format!("{name}:{text}")))
     };
@@ -105,7 +108,7 @@ fn keys(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn format(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
+fn format(fields: RequestFields<'_>, ask: &mut Ask) -> Result<(), RequestRefusal> {
     let text = fields.object("text")?;
     let Some(format) = text.map(|t| t.object("format")).transpose()?.flatten() else {
         return Ok(());
@@ -115,7 +118,7 @@ fn format(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
         (Some("json_object"), _) => Format::Object,
         (Some("json_schema"), Some(schema @ Value::Object(_))) => Format::Schema(schema.clone()),
         _ => {
-            return Err(Refusal::field(
+            return Err(RequestRefusal::field(
                 "text.format",
                 "text.format must have the type text, json_object, or json_schema with schema, an object",
             ));
@@ -124,11 +127,11 @@ fn format(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn tools(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
+fn tools(fields: RequestFields<'_>, ask: &mut Ask) -> Result<(), RequestRefusal> {
     let mut tools = Vec::new();
     for (at, tool) in fields.list("tools")?.iter().enumerate() {
         let what = format!("tools[{at}]");
-        let tool = Fields::of(&what, tool)?;
+        let tool = RequestFields::of(&what, tool)?;
         match (tool.text("type")?, tool.object("function")?) {
             // The form of chat completions, which some clients send here too.
             (Some("function"), Some(function)) => {
@@ -149,14 +152,14 @@ fn tools(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
             "none" => Calls::None,
             "required" => Calls::Required,
             _ => {
-                return Err(Refusal::field(
+                return Err(RequestRefusal::field(
                     "tool_choice",
                     "tool_choice must be auto, none, required or a function",
                 ));
             }
         },
         Some(object) => {
-            let object = Fields::of("tool_choice", object)?;
+            let object = RequestFields::of("tool_choice", object)?;
             match (object.text("type")?, object.text("name")?) {
                 (Some("function"), Some(name)) if !name.is_empty() => Calls::Only(name.to_owned()),
                 (Some("allowed_tools"), _) => {
@@ -167,7 +170,7 @@ fn tools(fields: Fields<'_>, ask: &mut Ask) -> Result<(), Refusal> {
                     }
                 }
                 _ => {
-                    return Err(Refusal::field(
+                    return Err(RequestRefusal::field(
                         "tool_choice",
                         "tool_choice must be auto, none, required, or a function with its name",
                     ));

@@ -117,7 +117,7 @@ fn read_all(body: &Value) -> Vec<Ask> {
         anthropic::read(body),
         anthropic::read_to_count(body),
         responses::read(body).map(|(ask, _)| ask),
-        completions::read(body).map(|(ask, _)| ask),
+        completions::read(body).map(|raw| raw.ask),
     ];
     let mut asks = Vec::new();
     for read in all {
@@ -180,10 +180,10 @@ proptest! {
         let mut pieces = Vec::new();
         for (at, part) in parts().into_iter().enumerate() {
             match (&part, cuts.get(at)) {
-                (super::Part::Text(text), Some(cut)) => {
+                (super::ReplyPart::Text(text), Some(cut)) => {
                     let (a, b) = text.split_at((*cut).min(text.len()));
-                    pieces.push(super::Part::Text(a.to_owned()));
-                    pieces.push(super::Part::Text(b.to_owned()));
+                    pieces.push(super::ReplyPart::Text(a.to_owned()));
+                    pieces.push(super::ReplyPart::Text(b.to_owned()));
                 }
                 _ => pieces.push(part),
             }

@@ -1,8 +1,10 @@
 use serde_json::{Value, json};
 
 use super::super::openai::read;
-use super::super::{Ask, Calls, Format, Kind, Manner, Part, Refusal, SamplingAsk, Show};
-use super::{end, events, head, parts, reply};
+use super::super::{
+    Ask, Calls, Format, Manner, RefusalKind, ReplyPart, RequestRefusal, SamplingAsk, Show,
+};
+use super::{end, events, head, parts, reply, weighed};
 use crate::chat::Message;
 use crate::chat::message::ToolCall;
 use crate::ledger::Finish;
@@ -237,14 +239,24 @@ fn what_cannot_be_done_is_refused_with_the_field_and_a_sentence() {
             "stop must be a string or a list of strings, not a number",
         ),
         (
-            json!({"logprobs": true}),
+            json!({"logprobs": 1}),
             "logprobs",
-            "logprobs are not given by this server; leave the field out",
+            "logprobs must be true or false, not a number",
+        ),
+        (
+            json!({"logprobs": true, "top_logprobs": 21}),
+            "top_logprobs",
+            "top_logprobs must be a whole number from 0 to 20, not 21",
+        ),
+        (
+            json!({"top_logprobs": 2}),
+            "top_logprobs",
+            "top_logprobs is given with logprobs alone: set logprobs to true",
         ),
     ];
     for (body, param, sentence) in table {
-        let want = Refusal {
-            kind: Kind::Invalid,
+        let want = RequestRefusal {
+            kind: RefusalKind::Invalid,
             message: sentence.to_owned(),
             param: Some(param.to_owned()),
         };
@@ -326,10 +338,10 @@ fn chunks_carry_the_same_reply_and_end_in_usage_and_done() {
 
 #[test]
 fn a_failure_in_the_middle_of_a_stream_is_an_error_object() {
-    let refusal = Refusal::new(Kind::Broken, "the engine is gone");
+    let refusal = RequestRefusal::new(RefusalKind::Broken, "the engine is gone");
     let all = events(
         Manner::Chat(Show::default()),
-        vec![Part::Text("a".into()), Part::Failed(refusal)],
+        vec![ReplyPart::Text("a".into()), ReplyPart::Failed(refusal)],
     );
     assert_eq!(
         all.last().unwrap().1,
@@ -337,4 +349,32 @@ fn a_failure_in_the_middle_of_a_stream_is_an_error_object() {
     );
     let length = events(Manner::Chat(Show::default()), vec![end(Finish::Length)]);
     assert_eq!(length[1].1["choices"][0]["finish_reason"], "length");
+}
+
+#[test]
+fn how_likely_each_token_was_goes_with_its_text() {
+    let whole = Manner::Chat(Show::default()).whole(&head(), &reply(weighed()));
+    let one = |token: &str, logprob: f32| json!({"token": token, "logprob": logprob, "bytes": token.as_bytes()});
+    let full = |token: &str, logprob: f32| {
+        let mut value = one(token, logprob);
+        value["top_logprobs"] = json!([one("b", -0.25), one(token, logprob)]);
+        value
+    };
+    let cut = json!({"token": "\u{fffd}", "logprob": -9999.0, "bytes": [0xc3], "top_logprobs": []});
+    let logprobs = json!({"content": [full("up", -0.5), full("on", -0.75), cut], "refusal": null});
+    assert_eq!(whole["choices"][0]["logprobs"], logprobs);
+    let chunks = events(Manner::Chat(Show::default()), weighed());
+    let told: Vec<&Value> = chunks
+        .iter()
+        .filter_map(|(_, c)| c["choices"][0]["logprobs"]["content"].as_array())
+        .flatten()
+        .collect();
+    assert_eq!(json!(told), logprobs["content"]);
+    assert_eq!(chunks[1].1["choices"][0]["delta"]["content"], "upon");
+    assert_eq!(
+        chunks[1].1["choices"][0]["logprobs"]["content"]
+            .as_array()
+            .map(Vec::len),
+        Some(2)
+    );
 }

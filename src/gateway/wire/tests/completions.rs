@@ -1,18 +1,25 @@
 use serde_json::json;
 
-use super::super::completions::{Prompt, read};
-use super::super::{Manner, Part, Show};
-use super::{end, events, head, reply};
-use crate::ledger::Finish;
+use super::super::completions::{Look, read};
+use super::super::{Manner, ReplyPart, Show};
+use super::{end, events, head, reply, weighed};
+use crate::agent::RawPrompt;
+use crate::ledger::{Finish, Token};
 
 #[test]
 fn a_prompt_is_a_text_or_token_ids_and_nothing_else() {
-    let text = || Prompt::Text("once".into());
+    let text = || RawPrompt::Text("once".into());
     let table = [
         (json!("once"), Some(text())),
         (json!(["once"]), Some(text())),
-        (json!([1, 2]), Some(Prompt::Tokens(vec![1, 2]))),
-        (json!([[1, 2]]), Some(Prompt::Tokens(vec![1, 2]))),
+        (
+            json!([1, 2]),
+            Some(RawPrompt::Tokens(vec![Token(1), Token(2)])),
+        ),
+        (
+            json!([[1, 2]]),
+            Some(RawPrompt::Tokens(vec![Token(1), Token(2)])),
+        ),
         (json!(["a", "b"]), None),
         (json!([]), None),
         (json!([-1]), None),
@@ -23,13 +30,13 @@ fn a_prompt_is_a_text_or_token_ids_and_nothing_else() {
     for (prompt, want) in table {
         let got = read(&json!({ "prompt": prompt, "stop": ["\n"] }));
         assert_eq!(
-            got.as_ref().ok().map(|(_, prompt)| prompt),
+            got.as_ref().ok().map(|raw| &raw.prompt),
             want.as_ref(),
             "{prompt}"
         );
-        if let Ok((ask, _)) = got {
+        if let Ok(raw) = got {
             assert_eq!(
-                (ask.max_tokens, ask.stop),
+                (raw.ask.max_tokens, raw.ask.stop),
                 (Some(16), vec!["\n".to_owned()])
             );
         }
@@ -37,8 +44,9 @@ fn a_prompt_is_a_text_or_token_ids_and_nothing_else() {
     for body in [
         json!({"n": 3}),
         json!({"suffix": "x"}),
-        json!({"echo": true}),
-        json!({"logprobs": 1}),
+        json!({"echo": true, "logprobs": 0}),
+        json!({"logprobs": true}),
+        json!({"logprobs": 21}),
     ] {
         let mut body = body;
         body["prompt"] = "x".into();
@@ -50,12 +58,12 @@ fn a_prompt_is_a_text_or_token_ids_and_nothing_else() {
 fn a_completion_is_written_whole_and_as_chunks() {
     let parts = || {
         vec![
-            Part::Text("upon".into()),
-            Part::Text(" a".into()),
+            ReplyPart::Text("upon".into()),
+            ReplyPart::Text(" a".into()),
             end(Finish::Length),
         ]
     };
-    let whole = Manner::Completions(Show::default()).whole(&head(), &reply(parts()));
+    let whole = Manner::Completions(Box::default()).whole(&head(), &reply(parts()));
     assert_eq!(
         whole["choices"],
         json!([{"index": 0, "text": "upon a", "logprobs": null, "finish_reason": "length"}])
@@ -65,7 +73,11 @@ fn a_completion_is_written_whole_and_as_chunks() {
         usage: true,
         progress: false,
     };
-    let all = events(Manner::Completions(show), parts());
+    let look = Look {
+        show,
+        ..Look::default()
+    };
+    let all = events(Manner::Completions(Box::new(look)), parts());
     let texts: Vec<_> = all
         .iter()
         .map(|(_, c)| c["choices"][0]["text"].clone())
@@ -73,4 +85,48 @@ fn a_completion_is_written_whole_and_as_chunks() {
     assert_eq!(json!(texts), json!(["upon", " a", "", null, null]));
     assert_eq!(all[3].1["usage"]["total_tokens"], 107);
     assert_eq!(all[4].1, "[DONE]");
+}
+
+#[test]
+fn a_completion_says_how_likely_its_tokens_were_and_gives_the_prompt_back() {
+    let raw = read(&json!({"prompt": "x", "logprobs": 2})).expect("a request");
+    assert_eq!(raw.ask.odds, Some(2));
+    let manner = || Manner::Completions(Box::new(raw.look.clone()));
+    let whole = manner().whole(&head(), &reply(weighed()));
+    let logprobs = &whole["choices"][0]["logprobs"];
+    assert_eq!(
+        *logprobs,
+        json!({
+            "tokens": ["up", "on", "\u{fffd}"],
+            "token_logprobs": [-0.5, -0.75, -9999.0],
+            "top_logprobs": [
+                {"b": -0.25, "up": -0.5}, {"b": -0.25, "on": -0.75}, {"\u{fffd}": -9999.0},
+            ],
+            "text_offset": [0, 2, 4],
+        })
+    );
+    let chunks = events(manner(), weighed());
+    let offsets: Vec<_> = chunks
+        .iter()
+        .filter_map(|(_, c)| c["choices"][0]["logprobs"]["text_offset"].as_array())
+        .flatten()
+        .collect();
+    assert_eq!(json!(offsets), logprobs["text_offset"]);
+
+    let raw =
+        read(&json!({"prompt": [7], "return_tokens": true, "echo": true})).expect("a request");
+    assert!(raw.echo);
+    let look = Look {
+        echo: "Once ".into(),
+        ..raw.look
+    };
+    let whole = Manner::Completions(Box::new(look.clone())).whole(&head(), &reply(weighed()));
+    assert_eq!(
+        whole["choices"][0],
+        json!({"index": 0, "text": "Once upon\u{fffd}", "logprobs": null,
+            "finish_reason": "length", "tokens": [1, 2, 3]})
+    );
+    let chunks = events(Manner::Completions(Box::new(look)), weighed());
+    assert_eq!(chunks[0].1["choices"][0]["text"], "Once ");
+    assert_eq!(chunks[1].1["choices"][0]["tokens"], json!([1, 2]));
 }

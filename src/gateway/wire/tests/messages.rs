@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::super::anthropic::{read, read_to_count};
-use super::super::{Calls, Kind, Manner, Part, Refusal};
+use super::super::{Calls, Manner, RefusalKind, ReplyPart, RequestRefusal};
 use super::{end, events, head, parts, reply};
 use crate::chat::Message;
 use crate::chat::message::ToolCall;
@@ -227,7 +227,7 @@ fn the_events_of_a_message_open_and_close_each_block() {
         ),
         (&json!("tool_use"), &json!(90))
     );
-    let failed = Part::Failed(Refusal::new(Kind::Busy, "the queue is full"));
+    let failed = ReplyPart::Failed(RequestRefusal::new(RefusalKind::Busy, "the queue is full"));
     let all = events(Manner::Messages(vec![]), vec![failed]);
     assert_eq!(
         all.last().unwrap(),

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::super::responses::{Echo, read};
-use super::super::{Calls, Format, Kind, Manner, Part, Refusal};
+use super::super::{Calls, Format, Manner, RefusalKind, ReplyPart, RequestRefusal};
 use super::{end, events, head, parts, reply};
 use crate::chat::Message;
 use crate::chat::message::ToolCall;
@@ -157,7 +157,7 @@ fn what_cannot_be_done_is_refused_with_the_field() {
         let refusal = read(&body).unwrap_err();
         assert_eq!(
             (refusal.kind, refusal.param.as_deref()),
-            (Kind::Invalid, Some(param)),
+            (RefusalKind::Invalid, Some(param)),
             "{body}"
         );
         assert!(refusal.message.len() > 10);
@@ -248,10 +248,10 @@ fn the_events_of_a_response_are_numbered_and_each_item_is_added_and_done() {
     assert_eq!(last["output"], whole["output"].take());
     assert_eq!(all[15].1["output_index"], 2);
     assert_eq!(all[21].1["item"]["arguments"], "{}");
-    let failed = Part::Failed(Refusal::new(Kind::TooLong, "too long"));
+    let failed = ReplyPart::Failed(RequestRefusal::new(RefusalKind::TooLong, "too long"));
     let all = events(
         Manner::Responses(Box::default()),
-        vec![Part::Text("a".into()), failed],
+        vec![ReplyPart::Text("a".into()), failed],
     );
     let (name, event) = all.last().unwrap();
     assert_eq!(*name, Some("response.failed"));

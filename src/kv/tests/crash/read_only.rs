@@ -50,27 +50,21 @@ fn a_damaged_part_that_can_be_neither_moved_nor_forgotten_ends_the_merge() {
     for asked in [true, false] {
         let home = home();
         let ram = Ram::new(None, None);
-        let limits = Limits {
-            merge_after: match asked {
-                true => PATIENCE * 10,
-                false => Duration::ZERO,
-            },
-            ..limits()
-        };
         let kv = home.path().join("kv");
-        let store = Store::open_on(Arc::new(ram.clone()), &kv, model("f16"), limits).unwrap();
+        let store = Store::open_on(Arc::new(ram.clone()), &kv, model("f16"), limits()).unwrap();
         let target = text(1, 200);
         let end = talk(&store, "a", &target, 12);
         store.flush().unwrap();
         let edges = find(&store, &target).edges;
         ram.spoil(&place(&ram, &edge_name(&edges[5])));
         close(&store, &ram, true);
-        // In idle time, or when it is asked for.
+        // One by one as in idle time, or all that are due.
         store.merge_with(Arc::new(Rows));
         let again = store.clone();
         ends("a merge", move || {
-            if asked {
-                assert_eq!(again.merge().unwrap(), Merged::default());
+            match asked {
+                true => assert_eq!(again.merge().unwrap(), Merged::default()),
+                false => assert_eq!(again.merge_one().unwrap(), None),
             }
             // Whatever is put meanwhile: each fails, and ends.
             put_rows(&again, &text(2, 40), 0, 40);
@@ -128,7 +122,7 @@ fn live(store: &Store) {
 #[test]
 fn a_disk_that_becomes_read_only_at_any_operation_holds_nothing_up() {
     let open = |home: &TempDir, ram: &Arc<Ram>| {
-        let limits = Limits {
+        let limits = StoreLimits {
             quota_bytes: Some(9000),
             ..limits()
         };

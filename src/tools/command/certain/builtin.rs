@@ -1,8 +1,8 @@
 //! Programs inside of bash. Most only do what their words say; some run a word, evaluate it or
 //! change what later names mean, and are read in plain forms only.
 
-use super::lex::Part;
-use super::{Command, EXOTIC, Known, NAMELESS, Reader, Unsure, value};
+use super::lex::LexedWord;
+use super::{Certainty, EXOTIC, LineReader, NAMELESS, ShellCommand, Unsure, value};
 
 /// Builtins that are read in no form.
 const REFUSED: &[&str] = &[
@@ -39,34 +39,34 @@ pub(super) fn is_numeric(op: &str) -> bool {
     matches!(op, "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge")
 }
 
-impl Part {
+impl LexedWord {
     fn is(&self, text: &str) -> bool {
-        self.known == Known::Fixed && self.text == text
+        self.known == Certainty::Fixed && self.text == text
     }
 
     fn is_fixed(&self) -> bool {
-        self.known == Known::Fixed
+        self.known == Certainty::Fixed
     }
 
     /// Whether it can be no option.
     fn is_no_option(&self) -> bool {
         match self.known {
-            Known::Fixed => !self.text.starts_with('-'),
+            Certainty::Fixed => !self.text.starts_with('-'),
             _ => !self.many && self.head.is_some_and(|c| c != '-'),
         }
     }
 }
 
-impl Reader<'_> {
+impl LineReader<'_> {
     /// What a command does beside what its words say.
-    pub fn program(&mut self, parts: &[Part]) -> Result<(), Unsure> {
+    pub fn program(&mut self, parts: &[LexedWord]) -> Result<(), Unsure> {
         let Some((first, rest)) = parts.split_first() else {
             return Ok(());
         };
         if !first.is_fixed() || first.text.is_empty() {
             return Err(NAMELESS);
         }
-        let all = |good: &dyn Fn(&Part) -> bool| match rest.iter().all(good) {
+        let all = |good: &dyn Fn(&LexedWord) -> bool| match rest.iter().all(good) {
             true => Ok(()),
             false => Err(EXOTIC),
         };
@@ -77,7 +77,7 @@ impl Reader<'_> {
             },
             "test" => self.bracket(rest),
             "eval" => {
-                all(&Part::is_fixed)?;
+                all(&LexedWord::is_fixed)?;
                 if rest.first().is_some_and(|part| !part.is_no_option()) {
                     return Err(EXOTIC);
                 }
@@ -86,7 +86,7 @@ impl Reader<'_> {
             }
             "trap" => match rest {
                 [text, ..] if text.is_no_option() && text.is_fixed() => {
-                    all(&Part::is_fixed)?;
+                    all(&LexedWord::is_fixed)?;
                     self.maybe(|reader| reader.text(&text.text))
                 }
                 _ => Err(EXOTIC),
@@ -98,9 +98,9 @@ impl Reader<'_> {
                     false => Err(EXOTIC),
                 },
                 [inner, ..] if inner.is_no_option() => {
-                    self.push(Command {
-                        words: rest.iter().map(Part::word).collect(),
-                        ..Command::default()
+                    self.push(ShellCommand {
+                        words: rest.iter().map(LexedWord::word).collect(),
+                        ..ShellCommand::default()
                     })?;
                     self.program(rest)
                 }
@@ -142,7 +142,7 @@ impl Reader<'_> {
                 }
                 for part in names {
                     self.named(part)?;
-                    self.assign(&part.text, &Part::anything())?;
+                    self.assign(&part.text, &LexedWord::anything())?;
                     self.values.assigned(&part.text);
                 }
                 Ok(())
@@ -190,7 +190,7 @@ impl Reader<'_> {
     }
 
     /// A word that names a variable which is not bash's.
-    fn named(&self, part: &Part) -> Result<(), Unsure> {
+    fn named(&self, part: &LexedWord) -> Result<(), Unsure> {
         match part.name() {
             Some(name) if !value::is_bashs(name) => Ok(()),
             _ => Err(EXOTIC),
@@ -199,7 +199,7 @@ impl Reader<'_> {
 
     /// `test` and `[`: with `-v` and `-R` it evaluates a name. Which words are operators is plain
     /// by their number up to four; with more every word may be one.
-    fn bracket(&mut self, parts: &[Part]) -> Result<(), Unsure> {
+    fn bracket(&mut self, parts: &[LexedWord]) -> Result<(), Unsure> {
         let short = match parts {
             [not, rest @ ..] if not.is("!") => rest,
             all => all,

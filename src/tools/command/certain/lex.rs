@@ -1,30 +1,30 @@
 //! Characters to tokens, with the texts of here-documents. Every character that is not known to mean
 //! to bash what it means here is refused.
 
-use super::{EXOTIC, LONG, NOT_READ, RESERVED, Reader, Unsure};
-use crate::tools::command::Known;
+use super::{EXOTIC, LONG, LineReader, NOT_READ, RESERVED, Unsure};
+use crate::tools::command::Certainty;
 use crate::tools::command::steps::Steps;
 
 /// A token.
 #[derive(Clone, Debug)]
-pub(super) enum Token {
+pub(super) enum LexToken {
     End,
-    Word(Part),
+    Word(LexedWord),
     /// `;`, `&`, `&&`, `|`, `|&`, `||`, `(`, `)` and the line feed.
     Op(&'static str),
     /// A redirect without its target; of a here-document (`<<`) the mark was read.
     Redirect(&'static str),
 }
 
-impl Token {
+impl LexToken {
     pub fn is(&self, operator: &str) -> bool {
-        matches!(self, Token::Op(op) if *op == operator)
+        matches!(self, LexToken::Op(op) if *op == operator)
     }
 
     /// The reserved word it is where a command begins.
     pub fn reserved(&self) -> Option<&'static str> {
         match self {
-            Token::Word(part) => part.reserved(),
+            LexToken::Word(part) => part.reserved(),
             _ => None,
         }
     }
@@ -32,31 +32,31 @@ impl Token {
 
 /// A word.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(super) struct LexedWord {
     /// What is known of it, quotes removed.
     pub text: String,
-    pub known: Known,
+    pub known: Certainty,
     /// Its first character, where that is written and not expanded.
     pub head: Option<char>,
     /// Nothing in it is quoted or expanded.
     pub bare: bool,
-    /// It may become several words, or none.
+    /// The word may become several words, or none.
     pub many: bool,
     /// What is written in it; for what expands to digits a digit.
     pub written: String,
     /// The variables in it.
     pub variables: Vec<String>,
-    /// It holds the output of a command, or a variable that is changed.
+    /// The word holds the output of a command, or a variable that is changed.
     pub wild: bool,
     /// Where the value begins, when it is `NAME=value` or `NAME+=value`.
     pub value: Option<usize>,
 }
 
-impl Default for Part {
-    fn default() -> Part {
-        Part {
+impl Default for LexedWord {
+    fn default() -> LexedWord {
+        LexedWord {
             text: String::new(),
-            known: Known::Fixed,
+            known: Certainty::Fixed,
             head: None,
             bare: true,
             many: false,
@@ -68,13 +68,13 @@ impl Default for Part {
     }
 }
 
-impl Part {
+impl LexedWord {
     /// What nothing is known of.
-    pub fn anything() -> Part {
-        Part {
-            known: Known::Not,
+    pub fn anything() -> LexedWord {
+        LexedWord {
+            known: Certainty::Not,
             wild: true,
-            ..Part::default()
+            ..LexedWord::default()
         }
     }
 
@@ -89,17 +89,17 @@ impl Part {
     }
 
     /// The parts of `NAME=value`.
-    pub fn assigned(&self) -> Option<(&str, Part)> {
+    pub fn assigned(&self) -> Option<(&str, LexedWord)> {
         let at = self.value?;
         let (name, adds) = match self.text[..at - 1].strip_suffix('+') {
             Some(name) => (name, true),
             None => (&self.text[..at - 1], false),
         };
-        let value = Part {
+        let value = LexedWord {
             text: self.text[at..].to_owned(),
             written: self.written[at..].to_owned(),
             wild: self.wild || adds,
-            known: if adds { Known::Not } else { self.known },
+            known: if adds { Certainty::Not } else { self.known },
             ..self.clone()
         };
         Some((name, value))
@@ -107,7 +107,7 @@ impl Part {
 
     /// A character as it stands.
     pub fn push(&mut self, c: char) {
-        if self.text.is_empty() && self.written.is_empty() && self.known == Known::Fixed {
+        if self.text.is_empty() && self.written.is_empty() && self.known == Certainty::Fixed {
             self.head = Some(c);
         }
         self.text.push(c);
@@ -115,7 +115,7 @@ impl Part {
     }
 
     pub fn expands(&mut self, quoted: bool) {
-        self.known = Known::Not;
+        self.known = Certainty::Not;
         self.bare = false;
         self.many |= !quoted;
     }
@@ -133,7 +133,7 @@ pub(super) fn is_meta(c: char) -> bool {
 
 /// A here-document whose text is still to come.
 #[derive(Debug)]
-pub(super) struct Here {
+pub(super) struct QuotedDocument {
     mark: String,
     tabs: bool,
     quoted: bool,
@@ -143,8 +143,8 @@ pub(super) struct Here {
 pub(super) struct Lexer {
     text: Vec<char>,
     pub at: usize,
-    peeked: Option<Token>,
-    pub here: Vec<Here>,
+    peeked: Option<LexToken>,
+    pub here: Vec<QuotedDocument>,
     /// Command substitutions around this.
     pub nested: usize,
     /// Whether `#` begins a comment here and nothing but a comment.
@@ -228,8 +228,8 @@ impl Lexer {
     }
 }
 
-impl Reader<'_> {
-    pub fn peek(&mut self) -> Result<&Token, Unsure> {
+impl LineReader<'_> {
+    pub fn peek(&mut self) -> Result<&LexToken, Unsure> {
         let token = match self.lexer.peeked.take() {
             Some(token) => token,
             None => self.token()?,
@@ -237,21 +237,21 @@ impl Reader<'_> {
         Ok(self.lexer.peeked.insert(token))
     }
 
-    pub fn next(&mut self) -> Result<Token, Unsure> {
+    pub fn next(&mut self) -> Result<LexToken, Unsure> {
         match self.lexer.peeked.take() {
             Some(token) => Ok(token),
             None => self.token(),
         }
     }
 
-    fn token(&mut self) -> Result<Token, Unsure> {
-        if !self.steps.pay(size_of::<Token>()) {
+    fn token(&mut self) -> Result<LexToken, Unsure> {
+        if !self.steps.pay(size_of::<LexToken>()) {
             return Err(LONG);
         }
         self.lexer.skip()?;
         let Some(c) = self.lexer.look(0) else {
             return match self.lexer.here.is_empty() {
-                true => Ok(Token::End),
+                true => Ok(LexToken::End),
                 false => Err(NOT_READ),
             };
         };
@@ -259,16 +259,18 @@ impl Reader<'_> {
             '\n' => {
                 self.lexer.at += 1;
                 self.documents()?;
-                return Ok(Token::Op("\n"));
+                return Ok(LexToken::Op("\n"));
             }
-            '<' | '>' if self.lexer.look(1) == Some('(') => return self.process().map(Token::Word),
+            '<' | '>' if self.lexer.look(1) == Some('(') => {
+                return self.process().map(LexToken::Word);
+            }
             '<' | '>' => return self.redirection(),
             '&' if self.lexer.look(1) == Some('>') => return self.redirection(),
             _ => {}
         }
         for op in ["&&", "||", "|&", "&", "|", "(", ")"] {
             if self.lexer.take(op) {
-                return Ok(Token::Op(op));
+                return Ok(LexToken::Op(op));
             }
         }
         if c == ';' {
@@ -276,7 +278,7 @@ impl Reader<'_> {
             return match self.lexer.look(0) {
                 // Of `case`.
                 Some(';' | '&') => Err(NOT_READ),
-                _ => Ok(Token::Op(";")),
+                _ => Ok(LexToken::Op(";")),
             };
         }
         let word = self.word()?;
@@ -291,11 +293,11 @@ impl Reader<'_> {
             Some('<' | '>') if word.text.ends_with('}') || self.lexer.look(1) == Some('(') => {
                 Err(EXOTIC)
             }
-            _ => Ok(Token::Word(word)),
+            _ => Ok(LexToken::Word(word)),
         }
     }
 
-    fn redirection(&mut self) -> Result<Token, Unsure> {
+    fn redirection(&mut self) -> Result<LexToken, Unsure> {
         for op in [
             "<<<", "<<", "<>", "<&", "&>>", "&>", ">>", ">&", ">|", "<", ">",
         ] {
@@ -311,7 +313,7 @@ impl Reader<'_> {
                 }
                 _ => {}
             }
-            return Ok(Token::Redirect(op));
+            return Ok(LexToken::Redirect(op));
         }
         Err(NOT_READ)
     }
@@ -331,7 +333,7 @@ impl Reader<'_> {
             return Err(EXOTIC);
         }
         let quoted = quote.is_some();
-        self.lexer.here.push(Here { mark, tabs, quoted });
+        self.lexer.here.push(QuotedDocument { mark, tabs, quoted });
         Ok(())
     }
 
@@ -363,7 +365,7 @@ impl Reader<'_> {
             }
             if !here.quoted {
                 let outer = std::mem::replace(&mut self.lexer, Lexer::new(&body, self.steps)?);
-                self.quoted(&mut Part::default(), None)?;
+                self.quoted(&mut LexedWord::default(), None)?;
                 self.lexer = outer;
             }
         }

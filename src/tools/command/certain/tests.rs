@@ -2,26 +2,26 @@
 
 use super::*;
 
-fn places() -> Places {
-    Places {
+fn places() -> ShellPlaces {
+    ShellPlaces {
         home: "/home/me".into(),
         project: "/home/me/work".into(),
         data: "/home/me/.local/share/npast".into(),
     }
 }
 
-fn bash(text: &str) -> Result<Reading, Unsure> {
+fn bash(text: &str) -> Result<CertainReading, Unsure> {
     read(text, &places(), Shell::Bash, true, &mut Steps::default())
 }
 
 /// The commands as lines; `‹…›` is not known, `*…` a glob.
 fn told(text: &str) -> Vec<String> {
-    let word = |word: &Word| match word.known {
-        Known::Fixed => word.text.clone(),
-        Known::Glob => format!("*{}", word.text),
-        Known::Not => format!("‹{}›", word.text),
+    let word = |word: &ShellWord| match word.known {
+        Certainty::Fixed => word.text.clone(),
+        Certainty::Glob => format!("*{}", word.text),
+        Certainty::Not => format!("‹{}›", word.text),
     };
-    let line = |command: &Command| {
+    let line = |command: &ShellCommand| {
         let assigns = command.assigns.iter();
         let redirects = command.redirects.iter();
         let mut parts: Vec<String> = assigns.map(|(n, v)| format!("{n}={}", word(v))).collect();

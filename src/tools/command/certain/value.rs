@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 
-use super::super::Known;
-use super::lex::Part;
+use super::super::Certainty;
+use super::lex::LexedWord;
 use crate::tools::command::steps::Steps;
 
 /// How tame a value is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Tame {
-    /// It may be anything.
+    /// The value may be anything.
     Not,
     /// One word of letters, digits and a few signs that is no operator.
     Word,
@@ -110,7 +110,7 @@ impl Values {
         }
     }
 
-    pub fn assign(&mut self, name: &str, value: &Part) {
+    pub fn assign(&mut self, name: &str, value: &LexedWord) {
         let value = self.used(value.tame(), value.variables.clone());
         self.given.push((name.to_owned(), value));
     }
@@ -146,12 +146,12 @@ impl Values {
     }
 
     /// `part` is evaluated as arithmetic.
-    pub fn need_number(&mut self, part: &Part) {
+    pub fn need_number(&mut self, part: &LexedWord) {
         self.need(part.tame(), part.variables.clone(), Tame::Number);
     }
 
     /// `part` may be split, and stands where an operator could.
-    pub fn need_word(&mut self, part: &Part) {
+    pub fn need_word(&mut self, part: &LexedWord) {
         self.need(part.tame(), part.variables.clone(), Tame::Word);
     }
 
@@ -224,7 +224,7 @@ impl Values {
     }
 }
 
-impl Part {
+impl LexedWord {
     /// How tame the part is, its variables aside.
     fn tame(&self) -> Tame {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_./,:+@%-".contains(c);
@@ -238,7 +238,7 @@ impl Part {
 
     /// Whether it is a number as it is written.
     pub(super) fn is_number(&self) -> bool {
-        self.known == Known::Fixed && !self.text.is_empty() && digits(&self.text)
+        self.known == Certainty::Fixed && !self.text.is_empty() && digits(&self.text)
     }
 }
 

@@ -1,15 +1,15 @@
 //! Words: quotes, the simple expansions, and what is known of the words that come of them.
 
-use super::lex::{Part, is_meta, is_name};
-use super::{EXOTIC, NOT_READ, Reader, Unsure};
-use crate::tools::command::Known;
+use super::lex::{LexedWord, is_meta, is_name};
+use super::{EXOTIC, LineReader, NOT_READ, Unsure};
+use crate::tools::command::Certainty;
 
-impl Reader<'_> {
+impl LineReader<'_> {
     /// `<(…)` and `>(…)`.
-    pub fn process(&mut self) -> Result<Part, Unsure> {
+    pub fn process(&mut self) -> Result<LexedWord, Unsure> {
         self.only_bash()?;
         self.lexer.at += 2;
-        let mut part = Part::default();
+        let mut part = LexedWord::default();
         self.commands()?;
         part.expands(true);
         part.wild = true;
@@ -30,8 +30,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    pub fn word(&mut self) -> Result<Part, Unsure> {
-        let mut part = Part::default();
+    pub fn word(&mut self) -> Result<LexedWord, Unsure> {
+        let mut part = LexedWord::default();
         let (mut braces, mut glob) = (false, false);
         while let Some(c) = self.lexer.look(0).filter(|c| !is_meta(*c)) {
             self.lexer.at += 1;
@@ -68,7 +68,7 @@ impl Reader<'_> {
                         }
                         false => {
                             part.push('~');
-                            part.known = Known::Not;
+                            part.known = Certainty::Not;
                         }
                     }
                     part.bare = false;
@@ -82,8 +82,8 @@ impl Reader<'_> {
                 c => {
                     let after = part.text.ends_with(['=', ':']);
                     match c {
-                        // After these some words begin anew.
-                        '~' if after => part.known = Known::Not,
+                        // After these some words begin again.
+                        '~' if after => part.known = Certainty::Not,
                         '{' | '}' => braces = true,
                         '*' | '?' | '[' => glob = true,
                         _ => {}
@@ -93,7 +93,7 @@ impl Reader<'_> {
             }
         }
         if glob && part.text != "[" {
-            part.known = part.known.max(Known::Glob);
+            part.known = part.known.max(Certainty::Glob);
             part.many = true;
             part.wild = true;
         }
@@ -104,7 +104,7 @@ impl Reader<'_> {
     }
 
     /// `{a,b}` and `{1..9}` become several words that nobody looks at here; `{}` stays.
-    fn braces(&mut self, part: &mut Part) -> Result<(), Unsure> {
+    fn braces(&mut self, part: &mut LexedWord) -> Result<(), Unsure> {
         if !part.bare {
             return Err(EXOTIC);
         }
@@ -122,14 +122,14 @@ impl Reader<'_> {
             part.wild = false;
             part.written = "0".into();
         }
-        part.known = Known::Not;
+        part.known = Certainty::Not;
         part.head = None;
         part.many = true;
         Ok(())
     }
 
     /// What stands between double quotes, or in a here-document (`end` is `None`).
-    pub fn quoted(&mut self, part: &mut Part, end: Option<char>) -> Result<(), Unsure> {
+    pub fn quoted(&mut self, part: &mut LexedWord, end: Option<char>) -> Result<(), Unsure> {
         loop {
             let c = match self.lexer.look(0) {
                 None if end.is_none() => return Ok(()),
@@ -156,7 +156,7 @@ impl Reader<'_> {
     }
 
     /// What follows a `$`.
-    fn dollar(&mut self, part: &mut Part, quoted: bool) -> Result<(), Unsure> {
+    fn dollar(&mut self, part: &mut LexedWord, quoted: bool) -> Result<(), Unsure> {
         match self.lexer.look(0) {
             Some('(') if self.lexer.look(1) == Some('(') => self.arithmetic(part, quoted),
             Some('(') => {
@@ -202,7 +202,7 @@ impl Reader<'_> {
         }
     }
 
-    fn variable(&mut self, part: &mut Part, name: &str, quoted: bool) {
+    fn variable(&mut self, part: &mut LexedWord, name: &str, quoted: bool) {
         part.variables.push(name.to_owned());
         let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
         match name == "HOME" && (quoted || self.home.chars().all(plain)) {
@@ -217,7 +217,7 @@ impl Reader<'_> {
     }
 
     /// `${NAME}`, and a few of its forms without anything in them that expands.
-    fn parameter(&mut self, part: &mut Part, quoted: bool) -> Result<(), Unsure> {
+    fn parameter(&mut self, part: &mut LexedWord, quoted: bool) -> Result<(), Unsure> {
         self.lexer.at += 1;
         let length = self.lexer.take("#");
         let name = self.lexer.run(|c| c.is_ascii_alphanumeric() || c == '_');
@@ -260,7 +260,7 @@ impl Reader<'_> {
     }
 
     /// `$((…))` of numbers, variables and the five operations.
-    fn arithmetic(&mut self, part: &mut Part, quoted: bool) -> Result<(), Unsure> {
+    fn arithmetic(&mut self, part: &mut LexedWord, quoted: bool) -> Result<(), Unsure> {
         self.lexer.at += 2;
         let mut open = 0;
         loop {
@@ -289,7 +289,7 @@ impl Reader<'_> {
     }
 
     /// Between backquotes: words, and what joins them.
-    fn backquoted(&mut self, part: &mut Part, quoted: bool) -> Result<(), Unsure> {
+    fn backquoted(&mut self, part: &mut LexedWord, quoted: bool) -> Result<(), Unsure> {
         let plain = |c: char| c.is_ascii_alphanumeric() || " _./-=:,+@%^|;&<>".contains(c);
         let text = self.lexer.run(plain);
         if !self.lexer.take("`") {

@@ -1,6 +1,6 @@
 //! `{a,b}` and `{1..9}`: one word made into several.
 
-use super::tree::Piece;
+use super::tree::WordPiece;
 use crate::tools::command::steps::Steps;
 
 /// Most words of one `{1..9}`: a number more or less changes nothing that is judged.
@@ -12,34 +12,34 @@ const MAX_WORDS: usize = 4_096;
 
 /// What a word becomes.
 pub(super) struct Alternatives {
-    pub words: Vec<Vec<Piece>>,
+    pub words: Vec<Vec<WordPiece>>,
     /// Whether there are more of them.
     pub cut: bool,
 }
 
 /// Part of a word that has braces.
 #[derive(Clone)]
-enum Node {
-    Piece(Piece),
+enum BraceNode {
+    Piece(WordPiece),
     /// Words that stand for each other; each is made of nodes.
-    Any(Vec<Vec<Node>>),
+    Any(Vec<Vec<BraceNode>>),
 }
 
 /// An open brace: what was read behind it, by commas.
 #[derive(Default)]
-struct Open {
-    done: Vec<Vec<Node>>,
-    now: Vec<Node>,
+struct OpenBrace {
+    done: Vec<Vec<BraceNode>>,
+    now: Vec<BraceNode>,
 }
 
 /// The words that `pieces` becomes; `None` where it holds no braces that say something.
-pub(super) fn alternatives(pieces: &[Piece], steps: &mut Steps) -> Option<Alternatives> {
-    let brace = |piece: &Piece| matches!(piece, Piece::Plain(text) if text.contains('{'));
+pub(super) fn alternatives(pieces: &[WordPiece], steps: &mut Steps) -> Option<Alternatives> {
+    let brace = |piece: &WordPiece| matches!(piece, WordPiece::Plain(text) if text.contains('{'));
     if !pieces.iter().any(brace) {
         return None;
     }
     let nodes = nodes(pieces, steps);
-    if nodes.iter().all(|node| matches!(node, Node::Piece(_))) {
+    if nodes.iter().all(|node| matches!(node, BraceNode::Piece(_))) {
         return None;
     }
     let mut cut = false;
@@ -47,17 +47,17 @@ pub(super) fn alternatives(pieces: &[Piece], steps: &mut Steps) -> Option<Altern
     Some(Alternatives { words, cut })
 }
 
-fn nodes(pieces: &[Piece], steps: &mut Steps) -> Vec<Node> {
-    let mut outer: Vec<Open> = Vec::new();
-    let mut here = Open::default();
+fn nodes(pieces: &[WordPiece], steps: &mut Steps) -> Vec<BraceNode> {
+    let mut outer: Vec<OpenBrace> = Vec::new();
+    let mut here = OpenBrace::default();
     for piece in pieces {
-        let Piece::Plain(text) = piece else {
-            here.now.push(Node::Piece(piece.clone()));
+        let WordPiece::Plain(text) = piece else {
+            here.now.push(BraceNode::Piece(piece.clone()));
             continue;
         };
         let mut rest = text.as_str();
         while let Some(at) = rest.find(['{', '}', ',']) {
-            steps.took(at + size_of::<Node>());
+            steps.took(at + size_of::<BraceNode>());
             let (before, mark) = rest.split_at(at);
             here.push(before);
             rest = &mark[1..];
@@ -76,7 +76,7 @@ fn nodes(pieces: &[Piece], steps: &mut Steps) -> Vec<Node> {
         }
         here.push(rest);
     }
-    // Those that are not closed are ordinary characters.
+    // Braces that are not closed are ordinary characters.
     while let Some(mut before) = outer.pop() {
         before.push("{");
         before.literal(here);
@@ -85,35 +85,37 @@ fn nodes(pieces: &[Piece], steps: &mut Steps) -> Vec<Node> {
     here.now
 }
 
-impl Open {
+impl OpenBrace {
     fn push(&mut self, text: &str) {
         match self.now.last_mut() {
             _ if text.is_empty() => {}
-            Some(Node::Piece(Piece::Plain(last))) => last.push_str(text),
-            _ => self.now.push(Node::Piece(Piece::Plain(text.into()))),
+            Some(BraceNode::Piece(WordPiece::Plain(last))) => last.push_str(text),
+            _ => self
+                .now
+                .push(BraceNode::Piece(WordPiece::Plain(text.into()))),
         }
     }
 
     /// A brace that closed.
-    fn close(&mut self, mut closed: Open) {
+    fn close(&mut self, mut closed: OpenBrace) {
         if closed.done.is_empty() {
-            if let [Node::Piece(Piece::Plain(text))] = closed.now.as_slice()
+            if let [BraceNode::Piece(WordPiece::Plain(text))] = closed.now.as_slice()
                 && let Some(words) = sequence(text)
             {
                 let words = words.into_iter();
-                let nodes = words.map(|word| vec![Node::Piece(Piece::Plain(word))]);
-                return self.now.push(Node::Any(nodes.collect()));
+                let nodes = words.map(|word| vec![BraceNode::Piece(WordPiece::Plain(word))]);
+                return self.now.push(BraceNode::Any(nodes.collect()));
             }
             self.push("{");
             self.literal(closed);
             return self.push("}");
         }
         closed.done.push(closed.now);
-        self.now.push(Node::Any(closed.done));
+        self.now.push(BraceNode::Any(closed.done));
     }
 
     /// What a brace held that is none.
-    fn literal(&mut self, open: Open) {
+    fn literal(&mut self, open: OpenBrace) {
         for nodes in open.done {
             self.extend(nodes);
             self.push(",");
@@ -121,10 +123,10 @@ impl Open {
         self.extend(open.now);
     }
 
-    fn extend(&mut self, nodes: Vec<Node>) {
+    fn extend(&mut self, nodes: Vec<BraceNode>) {
         for node in nodes {
             match node {
-                Node::Piece(Piece::Plain(text)) => self.push(&text),
+                BraceNode::Piece(WordPiece::Plain(text)) => self.push(&text),
                 node => self.now.push(node),
             }
         }
@@ -147,11 +149,11 @@ fn sequence(text: &str) -> Option<Vec<String>> {
     Some(all.map(String::from).collect())
 }
 
-fn spread(nodes: &[Node], steps: &mut Steps, cut: &mut bool) -> Vec<Vec<Piece>> {
-    let mut words: Vec<Vec<Piece>> = vec![Vec::new()];
+fn spread(nodes: &[BraceNode], steps: &mut Steps, cut: &mut bool) -> Vec<Vec<WordPiece>> {
+    let mut words: Vec<Vec<WordPiece>> = vec![Vec::new()];
     for node in nodes {
         match node {
-            Node::Piece(piece) => {
+            BraceNode::Piece(piece) => {
                 for word in &mut words {
                     *cut |= !steps.pay(cost(piece));
                     if *cut {
@@ -160,7 +162,7 @@ fn spread(nodes: &[Node], steps: &mut Steps, cut: &mut bool) -> Vec<Vec<Piece>> 
                     word.push(piece.clone());
                 }
             }
-            Node::Any(all) => {
+            BraceNode::Any(all) => {
                 let mut ends = Vec::new();
                 for nodes in all {
                     ends.extend(spread(nodes, steps, cut));
@@ -169,7 +171,8 @@ fn spread(nodes: &[Node], steps: &mut Steps, cut: &mut bool) -> Vec<Vec<Piece>> 
                 'all: for word in &words {
                     for end in &ends {
                         let price: usize = word.iter().chain(end).map(cost).sum();
-                        if product.len() >= MAX_WORDS || !steps.pay(price + size_of::<Piece>()) {
+                        if product.len() >= MAX_WORDS || !steps.pay(price + size_of::<WordPiece>())
+                        {
                             *cut = true;
                             break 'all;
                         }
@@ -183,11 +186,11 @@ fn spread(nodes: &[Node], steps: &mut Steps, cut: &mut bool) -> Vec<Vec<Piece>> 
     words
 }
 
-fn cost(piece: &Piece) -> usize {
+fn cost(piece: &WordPiece) -> usize {
     let text = match piece {
-        Piece::Plain(text) | Piece::Quoted(text) | Piece::Home(text) => text.len(),
-        Piece::Parameter { name, .. } => name.len(),
+        WordPiece::Plain(text) | WordPiece::Quoted(text) | WordPiece::Home(text) => text.len(),
+        WordPiece::Parameter { name, .. } => name.len(),
         _ => 0,
     };
-    size_of::<Piece>() + text
+    size_of::<WordPiece>() + text
 }

@@ -1,5 +1,5 @@
 //! Characters to the shapes of `tree`. Nothing is refused: what is broken is read on as commands,
-//! and [`Parsed::whole`] says so. Each character is read once, beside searches for an end, of which
+//! and [`ParsedText::whole`] says so. Each character is read once, beside searches for an end, of which
 //! only a few may fail.
 //!
 //! - `token`: operators, redirects and here-documents; `word`: quotes and what expands.
@@ -9,42 +9,42 @@ mod word;
 
 use std::rc::Rc;
 
-use super::tree::{Item, Kind, List, Node, Pipeline, Raw, Redirection};
+use super::tree::{CommandItem, CommandNode, NodeKind, Pipeline, Pipelines, RawWord, Redirection};
 use crate::tools::command::steps::Steps;
-use token::{Here, Token};
+use token::{HereDocument, ShellToken};
 
 /// Most constructs around a place: the parser is recursive. A bracket can count as four of them.
 /// What would open one more opens none.
 const MAX_DEPTH: usize = 170;
 
 /// What a text was read as.
-pub(super) struct Parsed {
-    pub list: List,
+pub(super) struct ParsedText {
+    pub list: Pipelines,
     /// Whether all of it is as the grammar wants it.
     pub whole: bool,
 }
 
 /// Reads a text of commands.
-pub(super) fn commands(text: &str, steps: &mut Steps) -> Parsed {
-    let mut parser = Parser::new(text.chars().collect(), 0, steps);
+pub(super) fn commands(text: &str, steps: &mut Steps) -> ParsedText {
+    let mut parser = ShellParser::new(text.chars().collect(), 0, steps);
     let list = parser.list();
     let whole = !parser.broken && parser.here.is_empty();
-    Parsed { list, whole }
+    ParsedText { list, whole }
 }
 
 /// Reads a text in which only `$` and backquotes mean something, as in a here-document.
-pub(super) fn document(text: &str, steps: &mut Steps) -> Raw {
-    Parser::new(text.chars().collect(), 0, steps).document()
+pub(super) fn document(text: &str, steps: &mut Steps) -> RawWord {
+    ShellParser::new(text.chars().collect(), 0, steps).document()
 }
 
-struct Parser<'s> {
+struct ShellParser<'s> {
     text: Vec<char>,
     at: usize,
     /// Where reading ends: before the text does, inside of `$((…))` and here-documents.
     end: usize,
-    peeked: Option<Token>,
+    peeked: Option<ShellToken>,
     /// Here-documents whose text is still to come.
-    here: Vec<Here>,
+    here: Vec<HereDocument>,
     /// What the open constructs wait for.
     wanted: Vec<&'static str>,
     /// Constructs around this place.
@@ -55,9 +55,9 @@ struct Parser<'s> {
     steps: &'s mut Steps,
 }
 
-impl<'s> Parser<'s> {
-    fn new(text: Vec<char>, depth: usize, steps: &'s mut Steps) -> Parser<'s> {
-        Parser {
+impl<'s> ShellParser<'s> {
+    fn new(text: Vec<char>, depth: usize, steps: &'s mut Steps) -> ShellParser<'s> {
+        ShellParser {
             at: 0,
             end: text.len(),
             text,
@@ -72,17 +72,17 @@ impl<'s> Parser<'s> {
     }
 
     /// Commands up to what an open construct waits for, or the end.
-    fn list(&mut self) -> List {
-        let mut list = List::new();
+    fn list(&mut self) -> Pipelines {
+        let mut list = Pipelines::new();
         loop {
             let stray = match self.peek() {
-                Token::End => return list,
-                Token::Op(";" | "&" | "\n") => {
+                ShellToken::End => return list,
+                ShellToken::Op(";" | "&" | "\n") => {
                     self.next();
                     continue;
                 }
-                Token::Op("(") => None,
-                Token::Op(op) => Some(*op),
+                ShellToken::Op("(") => None,
+                ShellToken::Op(op) => Some(*op),
                 token => token.closes(),
             };
             if let Some(closer) = stray {
@@ -97,7 +97,7 @@ impl<'s> Parser<'s> {
             loop {
                 list.push(self.pipeline());
                 match self.peek() {
-                    Token::Op("&&" | "||") => self.next(),
+                    ShellToken::Op("&&" | "||") => self.next(),
                     _ => break,
                 };
                 self.newlines();
@@ -109,7 +109,7 @@ impl<'s> Parser<'s> {
     }
 
     /// Commands up to one of `closers`.
-    fn block(&mut self, closers: &[&'static str]) -> List {
+    fn block(&mut self, closers: &[&'static str]) -> Pipelines {
         let open = self.wanted.len();
         self.wanted.extend(closers);
         let list = self.list();
@@ -126,7 +126,7 @@ impl<'s> Parser<'s> {
     /// Takes what ends a construct, or the mark that it is missing.
     fn expect(&mut self, closer: &str) {
         match self.peek() {
-            Token::Op(op) if *op == closer => drop(self.next()),
+            ShellToken::Op(op) if *op == closer => drop(self.next()),
             token if token.bare() == Some(closer) => drop(self.next()),
             _ => self.broken = true,
         }
@@ -143,7 +143,7 @@ impl<'s> Parser<'s> {
             }
             commands.push(self.command());
             match self.peek() {
-                Token::Op("|" | "|&") => self.next(),
+                ShellToken::Op("|" | "|&") => self.next(),
                 _ => break,
             };
             self.newlines();
@@ -152,7 +152,7 @@ impl<'s> Parser<'s> {
         Pipeline { commands, apart }
     }
 
-    fn command(&mut self) -> Node {
+    fn command(&mut self) -> CommandNode {
         if self.depth >= MAX_DEPTH {
             self.broken = true;
             while self.peek().opens() {
@@ -165,29 +165,29 @@ impl<'s> Parser<'s> {
         let kind = self.kind();
         self.depth -= 1;
         let mut redirects = Vec::new();
-        if !matches!(kind, Kind::Simple(_) | Kind::Function { .. }) {
+        if !matches!(kind, NodeKind::Simple(_) | NodeKind::Function { .. }) {
             while let Some(redirect) = self.redirect() {
                 redirects.push(redirect);
             }
         }
-        Node { kind, redirects }
+        CommandNode { kind, redirects }
     }
 
-    fn kind(&mut self) -> Kind {
+    fn kind(&mut self) -> NodeKind {
         if self.peek().is("(") {
             self.next();
             if self.look() == Some('(')
                 && let Some(text) = self.sums()
             {
-                return Kind::Sums {
+                return NodeKind::Sums {
                     text,
                     endless: false,
-                    body: List::new(),
+                    body: Pipelines::new(),
                 };
             }
             let list = self.block(&[")"]);
             self.expect(")");
-            return Kind::Subshell(list);
+            return NodeKind::Subshell(list);
         }
         let Some(word) = self.peek().reserved() else {
             return self.simple();
@@ -197,7 +197,7 @@ impl<'s> Parser<'s> {
                 self.next();
                 let list = self.block(&["}"]);
                 self.expect("}");
-                Kind::Lists(vec![list])
+                NodeKind::Lists(vec![list])
             }
             "if" => self.condition(),
             "while" => self.repeated(&["true", ":"]),
@@ -208,20 +208,20 @@ impl<'s> Parser<'s> {
             "function" => {
                 self.next();
                 match self.next() {
-                    Token::Word(name) => self.function(name),
-                    _ => Kind::Simple(Vec::new()),
+                    ShellToken::Word(name) => self.function(name),
+                    _ => NodeKind::Simple(Vec::new()),
                 }
             }
             "coproc" => {
                 self.next();
                 self.coprocess()
             }
-            // One that closes something: the list looks at it.
-            _ => Kind::Simple(Vec::new()),
+            // A word that closes something: the list reads it.
+            _ => NodeKind::Simple(Vec::new()),
         }
     }
 
-    fn condition(&mut self) -> Kind {
+    fn condition(&mut self) -> NodeKind {
         self.next();
         let mut lists = Vec::new();
         loop {
@@ -232,14 +232,14 @@ impl<'s> Parser<'s> {
             }
         }
         self.expect("fi");
-        Kind::Lists(lists)
+        NodeKind::Lists(lists)
     }
 
-    fn repeated(&mut self, endless: &'static [&'static str]) -> Kind {
+    fn repeated(&mut self, endless: &'static [&'static str]) -> NodeKind {
         self.next();
         let condition = self.block(&["do", "done"]);
         let body = self.body();
-        Kind::Loop {
+        NodeKind::Loop {
             condition,
             endless,
             body,
@@ -247,7 +247,7 @@ impl<'s> Parser<'s> {
     }
 
     /// `do …; done`, or `{ …; }`.
-    fn body(&mut self) -> List {
+    fn body(&mut self) -> Pipelines {
         while self.peek().is("\n") || self.peek().is(";") {
             self.next();
         }
@@ -261,7 +261,7 @@ impl<'s> Parser<'s> {
         list
     }
 
-    fn each(&mut self) -> Kind {
+    fn each(&mut self) -> NodeKind {
         self.next();
         if self.peek().is("(") {
             self.next();
@@ -273,49 +273,49 @@ impl<'s> Parser<'s> {
             let text = text.unwrap_or_default();
             let body = self.body();
             let endless = token::is_endless(&text);
-            return Kind::Sums {
+            return NodeKind::Sums {
                 text,
                 endless,
                 body,
             };
         }
         let name = match self.peek() {
-            Token::Word(_) => self.raw(),
-            _ => Raw::default(),
+            ShellToken::Word(_) => self.raw(),
+            _ => RawWord::default(),
         };
         self.newlines();
         let mut values = None;
         if self.peek().bare() == Some("in") {
             self.next();
             let mut words = Vec::new();
-            while let Token::Word(_) = self.peek() {
+            while let ShellToken::Word(_) = self.peek() {
                 words.push(self.raw());
             }
             values = Some(words);
         }
         let body = self.body();
-        Kind::Each { name, values, body }
+        NodeKind::Each { name, values, body }
     }
 
-    fn case(&mut self) -> Kind {
+    fn case(&mut self) -> NodeKind {
         self.next();
         let word = match self.peek() {
-            Token::Word(_) => self.raw(),
-            _ => Raw::default(),
+            ShellToken::Word(_) => self.raw(),
+            _ => RawWord::default(),
         };
         self.newlines();
         self.expect("in");
         let mut arms = Vec::new();
         loop {
             self.newlines();
-            if matches!(self.peek(), Token::End) || self.peek().reserved() == Some("esac") {
+            if matches!(self.peek(), ShellToken::End) || self.peek().reserved() == Some("esac") {
                 break;
             }
             let mut patterns = Vec::new();
             loop {
                 match self.peek() {
-                    Token::Word(_) => patterns.push(self.raw()),
-                    Token::Op("(" | "|") => drop(self.next()),
+                    ShellToken::Word(_) => patterns.push(self.raw()),
+                    ShellToken::Op("(" | "|") => drop(self.next()),
                     _ => break,
                 }
             }
@@ -323,80 +323,80 @@ impl<'s> Parser<'s> {
             let list = self.block(&[";;", "esac"]);
             arms.push((patterns, list));
             match self.peek() {
-                Token::Op(";;") => drop(self.next()),
+                ShellToken::Op(";;") => drop(self.next()),
                 _ => break,
             }
         }
         self.expect("esac");
-        Kind::Case { word, arms }
+        NodeKind::Case { word, arms }
     }
 
-    fn test(&mut self) -> Kind {
+    fn test(&mut self) -> NodeKind {
         self.next();
         let mut words = Vec::new();
         loop {
             match self.next() {
-                Token::End => {
+                ShellToken::End => {
                     self.broken = true;
                     break;
                 }
-                Token::Word(word) if word.bare() == Some("]]") => break,
-                Token::Word(word) => words.push(word),
+                ShellToken::Word(word) if word.bare() == Some("]]") => break,
+                ShellToken::Word(word) => words.push(word),
                 _ => {}
             }
         }
-        Kind::Test(words)
+        NodeKind::Test(words)
     }
 
     /// What stands behind a function's name.
-    fn function(&mut self, name: Raw) -> Kind {
+    fn function(&mut self, name: RawWord) -> NodeKind {
         if self.peek().is("(") {
             self.next();
             self.expect(")");
         }
         self.newlines();
         let body = Rc::new(self.command());
-        Kind::Function { name, body }
+        NodeKind::Function { name, body }
     }
 
-    fn coprocess(&mut self) -> Kind {
+    fn coprocess(&mut self) -> NodeKind {
         let first = match self.peek() {
-            token @ Token::Word(_) if token.reserved().is_none() => self.raw(),
-            _ => return Kind::Apart(Box::new(self.command())),
+            token @ ShellToken::Word(_) if token.reserved().is_none() => self.raw(),
+            _ => return NodeKind::Apart(Box::new(self.command())),
         };
         // `coproc NAME { …; }`, or a simple command.
         let block = self.peek().is("(") || self.peek().reserved().is_some();
         let node = match block {
             true => self.command(),
             false => {
-                let items = self.items(vec![Item::Word(first)]);
+                let items = self.items(vec![CommandItem::Word(first)]);
                 simple(items)
             }
         };
-        Kind::Apart(Box::new(node))
+        NodeKind::Apart(Box::new(node))
     }
 
-    fn simple(&mut self) -> Kind {
+    fn simple(&mut self) -> NodeKind {
         let mut items = self.items(Vec::new());
-        let names = matches!(items.as_slice(), [Item::Word(word)] if word.value.is_none());
+        let names = matches!(items.as_slice(), [CommandItem::Word(word)] if word.value.is_none());
         if names && self.peek().is("(") && self.look() == Some(')') {
             match items.pop() {
-                Some(Item::Word(name)) => return self.function(name),
+                Some(CommandItem::Word(name)) => return self.function(name),
                 other => items.extend(other),
             }
         }
         // Two commands without anything between: the list reads on.
         self.broken |= self.peek().is("(");
-        Kind::Simple(items)
+        NodeKind::Simple(items)
     }
 
     /// Adds words and redirects.
-    fn items(&mut self, mut items: Vec<Item>) -> Vec<Item> {
+    fn items(&mut self, mut items: Vec<CommandItem>) -> Vec<CommandItem> {
         loop {
             if let Some(redirect) = self.redirect() {
-                items.push(Item::Redirect(redirect));
-            } else if let Token::Word(_) = self.peek() {
-                items.push(Item::Word(self.raw()));
+                items.push(CommandItem::Redirect(redirect));
+            } else if let ShellToken::Word(_) = self.peek() {
+                items.push(CommandItem::Word(self.raw()));
             } else {
                 return items;
             }
@@ -405,24 +405,24 @@ impl<'s> Parser<'s> {
 
     fn redirect(&mut self) -> Option<Redirection> {
         match self.peek() {
-            Token::Here(_) => match self.next() {
-                Token::Here(body) => Some(Redirection::Here(body)),
+            ShellToken::Here(_) => match self.next() {
+                ShellToken::Here(body) => Some(Redirection::Here(body)),
                 _ => None,
             },
-            Token::Redirect(operator) => {
+            ShellToken::Redirect(operator) => {
                 let operator = *operator;
                 self.next();
                 // `>&-x` is `>&-` and a word.
                 if matches!(operator, ">&" | "<&") && self.take("-") {
-                    let mut target = Raw::default();
+                    let mut target = RawWord::default();
                     target.plain('-');
                     return Some(Redirection::File { operator, target });
                 }
                 let target = match self.peek() {
-                    Token::Word(_) => self.raw(),
+                    ShellToken::Word(_) => self.raw(),
                     _ => {
                         self.broken = true;
-                        Raw::default()
+                        RawWord::default()
                     }
                 };
                 Some(match operator {
@@ -435,17 +435,17 @@ impl<'s> Parser<'s> {
     }
 
     /// The word that comes next.
-    fn raw(&mut self) -> Raw {
+    fn raw(&mut self) -> RawWord {
         match self.next() {
-            Token::Word(word) => word,
-            _ => Raw::default(),
+            ShellToken::Word(word) => word,
+            _ => RawWord::default(),
         }
     }
 }
 
-fn simple(items: Vec<Item>) -> Node {
-    Node {
-        kind: Kind::Simple(items),
+fn simple(items: Vec<CommandItem>) -> CommandNode {
+    CommandNode {
+        kind: NodeKind::Simple(items),
         redirects: Vec::new(),
     }
 }

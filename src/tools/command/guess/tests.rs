@@ -9,10 +9,10 @@ use super::parse;
 use super::*;
 use crate::tools::command::certain::{self, Shell};
 use crate::tools::command::steps::Steps;
-use crate::tools::command::{Places, STACK, unreadable};
+use crate::tools::command::{STACK, ShellPlaces, unreadable};
 
-fn places() -> Places {
-    Places {
+fn places() -> ShellPlaces {
+    ShellPlaces {
         home: "/home/me".into(),
         project: "/home/me/work".into(),
         data: "/home/me/.local/share/npast".into(),
@@ -23,7 +23,7 @@ fn places() -> Places {
 fn guessed(text: &str) -> Vec<String> {
     let guess = || {
         let places = places();
-        let mut walk = Walk::new(&places);
+        let mut walk = ShellState::new(&places);
         walk.text(text);
         let commands = walk.script.commands.iter();
         let lines = commands.map(|command| {

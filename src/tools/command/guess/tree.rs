@@ -4,65 +4,65 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 /// Commands that run one after the other.
-pub(super) type List = Vec<Pipeline>;
+pub(super) type Pipelines = Vec<Pipeline>;
 
 /// Commands joined by `|`, or one.
 #[derive(Debug)]
 pub(super) struct Pipeline {
-    pub commands: Vec<Node>,
+    pub commands: Vec<CommandNode>,
     /// Whether it is sent to the background.
     pub apart: bool,
 }
 
 /// A command with the redirects behind it; those of a simple one are among its items.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub kind: Kind,
+pub(super) struct CommandNode {
+    pub kind: NodeKind,
     pub redirects: Vec<Redirection>,
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
-    Simple(Vec<Item>),
+pub(super) enum NodeKind {
+    Simple(Vec<CommandItem>),
     /// `{ … }`, and the parts of `if`.
-    Lists(Vec<List>),
-    Subshell(List),
+    Lists(Vec<Pipelines>),
+    Subshell(Pipelines),
     /// `while` and `until`. `endless` are the programs that as a condition never end it.
     Loop {
-        condition: List,
+        condition: Pipelines,
         endless: &'static [&'static str],
-        body: List,
+        body: Pipelines,
     },
     /// `for NAME in VALUES` and `select`; without `in` the positional parameters.
     Each {
-        name: Raw,
-        values: Option<Vec<Raw>>,
-        body: List,
+        name: RawWord,
+        values: Option<Vec<RawWord>>,
+        body: Pipelines,
     },
     /// `((…))`, with a body `for ((…))`.
     Sums {
-        text: Raw,
+        text: RawWord,
         endless: bool,
-        body: List,
+        body: Pipelines,
     },
     Case {
-        word: Raw,
-        arms: Vec<(Vec<Raw>, List)>,
+        word: RawWord,
+        arms: Vec<(Vec<RawWord>, Pipelines)>,
     },
     /// The words of `[[ … ]]`.
-    Test(Vec<Raw>),
+    Test(Vec<RawWord>),
     Function {
-        name: Raw,
-        body: Rc<Node>,
+        name: RawWord,
+        body: Rc<CommandNode>,
     },
     /// `coproc`.
-    Apart(Box<Node>),
+    Apart(Box<CommandNode>),
 }
 
 /// Part of a simple command.
 #[derive(Debug)]
-pub(super) enum Item {
-    Word(Raw),
+pub(super) enum CommandItem {
+    Word(RawWord),
     Redirect(Redirection),
 }
 
@@ -70,11 +70,11 @@ pub(super) enum Item {
 pub(super) enum Redirection {
     File {
         operator: &'static str,
-        target: Raw,
+        target: RawWord,
     },
     /// Its text is set when the line that names it has ended.
     Here(Rc<OnceCell<Body>>),
-    Text(Raw),
+    Text(RawWord),
 }
 
 /// The text of a here-document.
@@ -82,22 +82,22 @@ pub(super) enum Redirection {
 pub(super) struct Body {
     pub text: String,
     /// What expands in it; nothing where its mark is quoted.
-    pub pieces: Raw,
+    pub pieces: RawWord,
 }
 
 /// A word as it is written.
 #[derive(Debug, Default)]
-pub(super) struct Raw {
-    pub pieces: Vec<Piece>,
+pub(super) struct RawWord {
+    pub pieces: Vec<WordPiece>,
     /// Where it is `NAME=value`: the name, and the piece at which the value begins.
     pub value: Option<(String, usize)>,
     /// The words of `NAME=(…)`.
-    pub array: Vec<Raw>,
+    pub array: Vec<RawWord>,
 }
 
 /// Part of a word. Cheap to clone, for words that braces multiply.
 #[derive(Clone, Debug)]
-pub(super) enum Piece {
+pub(super) enum WordPiece {
     /// Unquoted characters.
     Plain(String),
     /// Quoted ones; empty for a pair of quotes.
@@ -106,34 +106,34 @@ pub(super) enum Piece {
     Home(String),
     Parameter {
         name: String,
-        form: Rc<Form>,
+        form: Rc<ParameterForm>,
         quoted: bool,
     },
     /// `$(…)` and backquotes.
-    Commands { list: Rc<List>, quoted: bool },
+    Commands { list: Rc<Pipelines>, quoted: bool },
     /// `$((…))` and `$[…]`.
-    Sums(Rc<Raw>),
+    Sums(Rc<RawWord>),
     /// `<(…)` and `>(…)`.
-    Files(Rc<List>),
+    Files(Rc<Pipelines>),
 }
 
 /// What stands behind the name in `${NAME…}`.
 #[derive(Debug)]
-pub(super) enum Form {
+pub(super) enum ParameterForm {
     Plain,
     /// `:-`, `-`, `:=`, `=`.
-    Default(Raw),
+    Default(RawWord),
     /// `:+`, `+`.
-    Alternative(Raw),
+    Alternative(RawWord),
     /// What comes out is not known; what runs in it is.
-    Other(Raw),
+    Other(RawWord),
 }
 
-impl Raw {
+impl RawWord {
     /// The word, where nothing in it is quoted or expands.
     pub fn bare(&self) -> Option<&str> {
         match self.pieces.as_slice() {
-            [Piece::Plain(text)] if self.array.is_empty() => Some(text),
+            [WordPiece::Plain(text)] if self.array.is_empty() => Some(text),
             _ => None,
         }
     }
@@ -142,33 +142,33 @@ impl Raw {
     pub fn plain(&mut self, c: char) {
         let begins = self.value.as_ref().map_or(0, |(_, at)| *at);
         match self.pieces[begins..].last_mut() {
-            Some(Piece::Plain(text)) => text.push(c),
-            _ => self.pieces.push(Piece::Plain(c.into())),
+            Some(WordPiece::Plain(text)) => text.push(c),
+            _ => self.pieces.push(WordPiece::Plain(c.into())),
         }
     }
 
     /// A quoted character.
     pub fn quoted(&mut self, c: char) {
         match self.pieces.last_mut() {
-            Some(Piece::Quoted(text)) => text.push(c),
-            _ => self.pieces.push(Piece::Quoted(c.into())),
+            Some(WordPiece::Quoted(text)) => text.push(c),
+            _ => self.pieces.push(WordPiece::Quoted(c.into())),
         }
     }
 
     /// A pair of quotes, which makes a word even where nothing stands between them.
     pub fn open(&mut self) {
-        self.pieces.push(Piece::Quoted(String::new()));
+        self.pieces.push(WordPiece::Quoted(String::new()));
     }
 
     /// The value of `NAME=value`.
-    pub fn assigned(&self) -> Option<(&str, &[Piece])> {
+    pub fn assigned(&self) -> Option<(&str, &[WordPiece])> {
         let (name, at) = self.value.as_ref()?;
         Some((name, &self.pieces[*at..]))
     }
 
     /// The name of a variable that may get a value by `=` behind this: `NAME`, `NAME+`, `NAME[…]`.
     pub fn variable(&self) -> Option<&str> {
-        let [Piece::Plain(first), rest @ ..] = self.pieces.as_slice() else {
+        let [WordPiece::Plain(first), rest @ ..] = self.pieces.as_slice() else {
             return None;
         };
         let end = first.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
@@ -176,7 +176,7 @@ impl Raw {
         let whole = match (rest.last(), behind) {
             (None, "" | "+") => true,
             (None, behind) => behind.starts_with('[') && behind.ends_with([']', '+']),
-            (Some(Piece::Plain(last)), behind) => {
+            (Some(WordPiece::Plain(last)), behind) => {
                 behind.starts_with('[') && last.ends_with([']', '+'])
             }
             _ => false,

@@ -3,13 +3,13 @@
 mod table;
 
 use super::ansi;
-use super::walk::Walk;
+use super::state::ShellState;
 use crate::tools::command::certain::{EXOTIC, Shell};
-use crate::tools::command::{self, Command, Known, MAX_BYTES, Word};
+use crate::tools::command::{self, Certainty, MAX_BYTES, ShellCommand, ShellWord};
 use table::{SHELLS, WRAPPERS, Wrapper};
 
 /// What a command writes, where that stands in its words: for `… | sh` and `$(…)`.
-pub(super) fn says(command: &Command) -> Option<String> {
+pub(super) fn says(command: &ShellCommand) -> Option<String> {
     let texts = command.rest().iter().map(|w| w.text.as_str());
     match command.program() {
         "echo" => {
@@ -47,16 +47,16 @@ fn printf(words: &[&str]) -> String {
 }
 
 /// Looks into a command for others that it runs, and follows what it does to the shell.
-pub(super) fn look(walk: &mut Walk<'_>, command: &Command) {
+pub(super) fn look(walk: &mut ShellState<'_>, command: &ShellCommand) {
     let Some(first) = command.words.first() else {
         return;
     };
-    if first.known == Known::Not && first.text.is_empty() {
+    if first.known == Certainty::Not && first.text.is_empty() {
         return walk.not_known("it runs a program whose name is not known");
     }
     // A guessed name is followed too: it may be right.
     let program = command::name(&first.text).to_owned();
-    if first.known != Known::Fixed {
+    if first.known != Certainty::Fixed {
         walk.not_known("it runs a program whose name is not known");
     }
     let rest = command.rest();
@@ -91,7 +91,7 @@ pub(super) fn look(walk: &mut Walk<'_>, command: &Command) {
                 here(walk, &word.text, fixed(word));
             }
         }
-        // They evaluate what they are given as arithmetic or as names.
+        // These builtins evaluate their arguments as arithmetic or as names.
         "let" | "declare" | "typeset" | "local" | "readonly" | "export" | "unset" | "read"
         | "printf" | "test" | "[" | "wait" => {
             rest.iter().for_each(|word| walk.hidden(&word.text));
@@ -112,12 +112,12 @@ pub(super) fn look(walk: &mut Walk<'_>, command: &Command) {
     }
 }
 
-fn fixed(word: &Word) -> bool {
-    word.known == Known::Fixed
+fn fixed(word: &ShellWord) -> bool {
+    word.known == Certainty::Fixed
 }
 
 /// A text that this shell runs as commands.
-fn here(walk: &mut Walk<'_>, text: &str, known: bool) {
+fn here(walk: &mut ShellState<'_>, text: &str, known: bool) {
     if !known {
         walk.not_known("it runs text that is not known");
     }
@@ -125,14 +125,14 @@ fn here(walk: &mut Walk<'_>, text: &str, known: bool) {
 }
 
 /// A text that another shell runs.
-fn text(walk: &mut Walk<'_>, text: &str, known: bool, positional: Vec<String>, shell: Shell) {
+fn text(walk: &mut ShellState<'_>, text: &str, known: bool, positional: Vec<String>, shell: Shell) {
     if !known {
         walk.not_known("it runs text that is not known");
     }
     walk.another(text, positional, shell);
 }
 
-fn shell(walk: &mut Walk<'_>, command: &Command) {
+fn shell(walk: &mut ShellState<'_>, command: &ShellCommand) {
     let rest = command.rest();
     let kind = match command.program() {
         "bash" => Shell::Bash,
@@ -200,7 +200,7 @@ fn shell(walk: &mut Walk<'_>, command: &Command) {
     }
 }
 
-fn wrapped(walk: &mut Walk<'_>, command: &Command, wrapper: &Wrapper) {
+fn wrapped(walk: &mut ShellState<'_>, command: &ShellCommand, wrapper: &Wrapper) {
     let rest = command.rest();
     let mut at = 0;
     while let Some(word) = rest.get(at) {
@@ -226,7 +226,7 @@ fn wrapped(walk: &mut Walk<'_>, command: &Command, wrapper: &Wrapper) {
                 let code = if code.is_empty() { next } else { code };
                 return text(walk, code, false, Vec::new(), Shell::Posix);
             }
-            // These only look a name up.
+            // With these options the program only looks a name up.
             ("command", "-v" | "-V") => return,
             ("script" | "su" | "runuser" | "flock", "-c" | "--command") => {
                 if let Some(code) = next {
@@ -276,24 +276,24 @@ fn wrapped(walk: &mut Walk<'_>, command: &Command, wrapper: &Wrapper) {
         "parallel" => Some("{}"),
         _ => None,
     };
-    let words: Vec<Word> = words
+    let words: Vec<ShellWord> = words
         .iter()
         .map(|word| match mark.is_some_and(|m| word.text.contains(m)) {
-            true => Word::guess(word.text.clone()),
+            true => ShellWord::guess(word.text.clone()),
             false => word.clone(),
         })
         .collect();
     let given = match wrapper.name {
         "xargs" | "parallel" => {
             let said = walk.piped.take().unwrap_or_default();
-            let price = said.split_whitespace().count() * size_of::<Word>();
-            let mut more: Vec<Word> = match walk.steps.pay(price + said.len()) {
-                true => said.split_whitespace().map(Word::guess).collect(),
+            let price = said.split_whitespace().count() * size_of::<ShellWord>();
+            let mut more: Vec<ShellWord> = match walk.steps.pay(price + said.len()) {
+                true => said.split_whitespace().map(ShellWord::guess).collect(),
                 false => Vec::new(),
             };
             // At least one word is not known.
             if more.is_empty() {
-                more.push(Word::guess(""));
+                more.push(ShellWord::guess(""));
             }
             more
         }
@@ -303,7 +303,7 @@ fn wrapped(walk: &mut Walk<'_>, command: &Command, wrapper: &Wrapper) {
 }
 
 /// What `xargs -I` replaces.
-fn mark(options: &[Word]) -> Option<&str> {
+fn mark(options: &[ShellWord]) -> Option<&str> {
     options.iter().enumerate().find_map(|(n, word)| {
         let text = word.text.as_str();
         if let Some(long) = text.strip_prefix("--replace") {
@@ -320,14 +320,19 @@ fn mark(options: &[Word]) -> Option<&str> {
 }
 
 /// Runs `words` and `given`, in the place of `outer`.
-fn inner(walk: &mut Walk<'_>, outer: &Command, words: &[Word], given: Vec<Word>) {
+fn inner(
+    walk: &mut ShellState<'_>,
+    outer: &ShellCommand,
+    words: &[ShellWord],
+    given: Vec<ShellWord>,
+) {
     if words.is_empty() {
         return;
     }
     let folder = walk.folder.clone();
     let mut words = words.to_vec();
     words.extend(given);
-    walk.run(Command {
+    walk.run(ShellCommand {
         words,
         assigns: Vec::new(),
         redirects: Vec::new(),
@@ -338,12 +343,12 @@ fn inner(walk: &mut Walk<'_>, outer: &Command, words: &[Word], given: Vec<Word>)
     walk.folder = outer.folder.clone();
 }
 
-fn find(walk: &mut Walk<'_>, command: &Command) {
+fn find(walk: &mut ShellState<'_>, command: &ShellCommand) {
     let rest = command.rest();
     let starts = rest
         .iter()
         .take_while(|w| !w.text.starts_with(['-', '(', '!']));
-    let starts: Vec<Word> = starts.map(|w| Word::guess(w.text.clone())).collect();
+    let starts: Vec<ShellWord> = starts.map(|w| ShellWord::guess(w.text.clone())).collect();
     let flags = ["-exec", "-execdir", "-ok", "-okdir"];
     let mut at = 0;
     while let Some(found) = rest[at..]
@@ -359,14 +364,14 @@ fn find(walk: &mut Walk<'_>, command: &Command) {
         for word in &rest[from..to] {
             match word.text.contains("{}") {
                 // Any of the files: the folders it starts in stand for them.
-                true if starts.is_empty() => words.push(Word::guess(".")),
+                true if starts.is_empty() => words.push(ShellWord::guess(".")),
                 true => {
                     for start in &starts {
                         let text = word.text.replace("{}", &start.text);
-                        if !walk.steps.pay(size_of::<Word>() + text.len()) {
+                        if !walk.steps.pay(size_of::<ShellWord>() + text.len()) {
                             return;
                         }
-                        words.push(Word::guess(text));
+                        words.push(ShellWord::guess(text));
                     }
                 }
                 false => words.push(word.clone()),

@@ -3,48 +3,22 @@
 
 mod simple;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::parse;
-use super::tree::{Kind, List, Node, Pipeline, Raw, Redirection};
+use super::state::ShellState;
+use super::tree::{CommandNode, NodeKind, Pipeline, Pipelines, RawWord, Redirection};
 use super::unwrap;
-use super::word::{self, Names};
-use crate::tools::command::certain::{self, LONG, NOT_READ, Reading, Shell};
-use crate::tools::command::steps::Steps;
+use super::word;
+use crate::tools::command::certain::{self, CertainReading, LONG, NOT_READ, Shell};
 use crate::tools::command::{
-    Command, Known, MAX_COMMANDS, MAX_SHELLS, Places, Script, Word, absolute, unfit, unreadable,
+    Certainty, MAX_COMMANDS, MAX_SHELLS, ShellCommand, ShellWord, absolute, unfit, unreadable,
 };
 
 /// Most numbers of a loop that are followed one by one.
 const MAX_NUMBERS: usize = 64;
-
-/// The state of the shell while it is read.
-pub(in crate::tools::command) struct Walk<'a> {
-    pub(super) places: &'a Places,
-    pub(super) names: Names,
-    /// What was found so far.
-    pub script: Script,
-    /// What the line may still cost.
-    pub steps: Steps,
-    /// The current folder, where it is known.
-    pub(super) folder: Option<PathBuf>,
-    /// What the command before in the pipe writes, where that can be told.
-    pub(super) piped: Option<String>,
-    /// Shells, wrapped commands and function calls around this.
-    depth: usize,
-    functions: HashMap<String, Rc<Node>>,
-    /// Functions whose bodies are being read, for those that call themselves.
-    defining: Vec<String>,
-    /// Whether what is read runs beside something else: in a pipe or in the background.
-    beside: usize,
-    /// Commands sent to the background so far.
-    background: usize,
-    /// Substitutions around this, and around each of the commands found.
-    inside: usize,
-    levels: Vec<usize>,
-}
 
 /// What a shell that ends gives back to the one around it.
 struct Outer {
@@ -53,26 +27,7 @@ struct Outer {
     folder: Option<PathBuf>,
 }
 
-impl<'a> Walk<'a> {
-    /// A shell that nothing was read for.
-    pub fn new(places: &'a Places) -> Walk<'a> {
-        Walk {
-            places,
-            names: Names::default(),
-            script: Script::default(),
-            steps: Steps::default(),
-            folder: Some(places.project.clone()),
-            piped: None,
-            depth: 0,
-            functions: HashMap::new(),
-            defining: Vec::new(),
-            beside: 0,
-            background: 0,
-            inside: 0,
-            levels: Vec::new(),
-        }
-    }
-
+impl ShellState<'_> {
     pub(super) fn not_known(&mut self, why: &str) {
         self.script.unknown.get_or_insert_with(|| why.to_owned());
     }
@@ -100,15 +55,15 @@ impl<'a> Walk<'a> {
 
     /// Adds what was read with certainty, where no guess says the same. Programs that run others are
     /// looked into here too.
-    pub fn certain(&mut self, reading: Reading) {
+    pub fn certain(&mut self, reading: CertainReading) {
         self.script.renames |= reading.renames;
         let price: usize = self.script.commands.iter().map(size).sum();
         if !self.steps.pay(price) {
             return;
         }
-        let guessed: HashSet<Key> = self.script.commands.iter().map(key).collect();
-        let new = |command: &Command| !guessed.contains(&key(command));
-        let commands: Vec<Command> = reading.commands.into_iter().filter(new).collect();
+        let guessed: HashSet<CertainPart> = self.script.commands.iter().map(key).collect();
+        let new = |command: &ShellCommand| !guessed.contains(&key(command));
+        let commands: Vec<ShellCommand> = reading.commands.into_iter().filter(new).collect();
         for command in commands {
             self.run(command);
         }
@@ -159,14 +114,14 @@ impl<'a> Walk<'a> {
     }
 
     /// Commands in a copy of this shell.
-    pub(super) fn apart(&mut self, list: &List) {
+    pub(super) fn apart(&mut self, list: &Pipelines) {
         let outer = self.copy();
         self.list(list);
         self.back(outer);
     }
 
     /// A command substitution: walked in a copy of this shell. What it most likely says.
-    pub(super) fn substituted(&mut self, list: &List) -> String {
+    pub(super) fn substituted(&mut self, list: &Pipelines) -> String {
         let before = self.script.commands.len();
         let piped = self.piped.take();
         self.inside += 1;
@@ -194,7 +149,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A word that is evaluated: arithmetic, a pattern. bash runs what its quotes hide too.
-    pub(super) fn evaluated(&mut self, raw: &Raw) {
+    pub(super) fn evaluated(&mut self, raw: &RawWord) {
         let text = word::single(self, &raw.pieces).text;
         self.hidden(&text);
     }
@@ -210,7 +165,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn push(&mut self, command: Command) {
+    fn push(&mut self, command: ShellCommand) {
         if self.script.commands.len() >= MAX_COMMANDS {
             return self.not_known(LONG);
         }
@@ -222,7 +177,7 @@ impl<'a> Walk<'a> {
         self.script.commands.len() >= MAX_COMMANDS || self.steps.spent()
     }
 
-    fn list(&mut self, list: &List) {
+    fn list(&mut self, list: &Pipelines) {
         for pipeline in list {
             self.steps.took(1);
             if self.full() {
@@ -260,12 +215,12 @@ impl<'a> Walk<'a> {
         self.beside -= usize::from(several);
     }
 
-    fn node(&mut self, node: &Node) {
+    fn node(&mut self, node: &CommandNode) {
         match &node.kind {
-            Kind::Simple(items) => self.simple(items),
-            Kind::Lists(lists) => lists.iter().for_each(|list| self.list(list)),
-            Kind::Subshell(list) => self.apart(list),
-            Kind::Loop {
+            NodeKind::Simple(items) => self.simple(items),
+            NodeKind::Lists(lists) => lists.iter().for_each(|list| self.list(list)),
+            NodeKind::Subshell(list) => self.apart(list),
+            NodeKind::Loop {
                 condition,
                 endless,
                 body,
@@ -278,8 +233,8 @@ impl<'a> Walk<'a> {
                     .is_none_or(|c| endless.contains(&c.program()));
                 self.body(body, endless);
             }
-            Kind::Each { name, values, body } => self.each(name, values.as_deref(), body),
-            Kind::Sums {
+            NodeKind::Each { name, values, body } => self.each(name, values.as_deref(), body),
+            NodeKind::Sums {
                 text,
                 endless,
                 body,
@@ -287,16 +242,16 @@ impl<'a> Walk<'a> {
                 self.evaluated(text);
                 self.body(body, *endless);
             }
-            Kind::Case { word, arms } => {
+            NodeKind::Case { word, arms } => {
                 self.evaluated(word);
                 for (patterns, list) in arms {
                     patterns.iter().for_each(|raw| self.evaluated(raw));
                     self.list(list);
                 }
             }
-            Kind::Test(words) => words.iter().for_each(|raw| self.evaluated(raw)),
-            Kind::Function { name, body } => self.function(name, body),
-            Kind::Apart(node) => {
+            NodeKind::Test(words) => words.iter().for_each(|raw| self.evaluated(raw)),
+            NodeKind::Function { name, body } => self.function(name, body),
+            NodeKind::Apart(node) => {
                 self.background += 1;
                 self.beside += 1;
                 self.node(node);
@@ -306,7 +261,7 @@ impl<'a> Walk<'a> {
         self.alone(&node.redirects);
     }
 
-    fn function(&mut self, name: &Raw, body: &Rc<Node>) {
+    fn function(&mut self, name: &RawWord, body: &Rc<CommandNode>) {
         let name = word::single(self, &name.pieces).text;
         self.defining.push(name.clone());
         let beside = std::mem::take(&mut self.beside);
@@ -318,19 +273,19 @@ impl<'a> Walk<'a> {
         self.functions.insert(name, Rc::clone(body));
     }
 
-    fn each(&mut self, name: &Raw, raws: Option<&[Raw]>, body: &List) {
+    fn each(&mut self, name: &RawWord, raws: Option<&[RawWord]>, body: &Pipelines) {
         let name = word::single(self, &name.pieces).text;
-        let mut values: Vec<Word> = Vec::new();
+        let mut values: Vec<ShellWord> = Vec::new();
         match raws {
             Some(raws) => {
                 for raw in raws {
                     values.extend(word::expand(self, raw));
                 }
             }
-            None => values.extend(self.names.positional.iter().map(Word::guess)),
+            None => values.extend(self.names.positional.iter().map(ShellWord::guess)),
         }
         if values.is_empty() {
-            values.push(Word::guess(""));
+            values.push(ShellWord::guess(""));
         }
         let mut numbers = 0;
         for value in values {
@@ -348,11 +303,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn body(&mut self, list: &List, endless: bool) {
+    fn body(&mut self, list: &Pipelines, endless: bool) {
         let background = self.background;
         let before = self.script.commands.len();
         self.list(list);
-        let waits = |c: &Command| matches!(c.program(), "wait" | "break" | "exit" | "sleep");
+        let waits = |c: &ShellCommand| matches!(c.program(), "wait" | "break" | "exit" | "sleep");
         if endless
             && self.background > background
             && !self.script.commands[before..].iter().any(waits)
@@ -373,11 +328,11 @@ impl<'a> Walk<'a> {
     }
 
     /// `cd`: where what follows runs.
-    pub(super) fn enter(&mut self, target: Option<&Word>) {
+    pub(super) fn enter(&mut self, target: Option<&ShellWord>) {
         self.folder = match target {
             None => Some(self.places.home.clone()),
             Some(word) if word.text == "-" => None,
-            Some(word) if word.known == Known::Glob => None,
+            Some(word) if word.known == Certainty::Glob => None,
             Some(word) => absolute(self.folder.as_deref(), &word.text),
         };
     }
@@ -385,19 +340,19 @@ impl<'a> Walk<'a> {
 
 /// What is certain of a command: whether all of it is, and the words that are known. What is not
 /// known can be several words.
-type Key = (bool, Vec<Option<String>>);
+type CertainPart = (bool, Vec<Option<String>>);
 
-fn key(command: &Command) -> Key {
+fn key(command: &ShellCommand) -> CertainPart {
     let words = command.words.iter();
-    let known = words.map(|w| (w.known == Known::Fixed).then(|| w.text.clone()));
+    let known = words.map(|w| (w.known == Certainty::Fixed).then(|| w.text.clone()));
     let mut known: Vec<Option<String>> = known.collect();
     known.dedup_by(|a, b| a.is_none() && b.is_none());
     (command.is_plain(), known)
 }
 
 /// What handling a command costs.
-fn size(command: &Command) -> usize {
+fn size(command: &ShellCommand) -> usize {
     let words = command.words.iter();
-    let words: usize = words.map(|w| size_of::<Word>() + w.text.len()).sum();
-    size_of::<Command>() + words
+    let words: usize = words.map(|w| size_of::<ShellWord>() + w.text.len()).sum();
+    size_of::<ShellCommand>() + words
 }

@@ -1,54 +1,16 @@
 //! One word made into the words that a program gets: braces, quotes, `~`, variables.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::braces;
-use super::tree::{Form, Piece, Raw};
-use super::walk::Walk;
-use crate::tools::command::{Known, Word};
+use super::state::ShellState;
+use super::tree::{ParameterForm, RawWord, WordPiece};
+use crate::tools::command::{Certainty, ShellWord};
 
 const LONG: &str = "it becomes too long";
 
-/// What the shell's names stand for, as far as it was followed.
-#[derive(Default)]
-pub(super) struct Names {
-    /// Assigned in this line: the last value seen.
-    values: HashMap<String, String>,
-    /// Assignments in their order, with the values before: for shells that end.
-    log: Vec<(String, Option<String>)>,
-    /// `$1`…, of a function or of `set --`.
-    pub positional: Rc<[String]>,
-}
-
-impl Names {
-    pub fn get(&self, name: &str) -> Option<&String> {
-        self.values.get(name)
-    }
-
-    pub fn set(&mut self, name: &str, value: String) {
-        let before = self.values.insert(name.to_owned(), value);
-        self.log.push((name.to_owned(), before));
-    }
-
-    /// How many assignments there were.
-    pub fn count(&self) -> usize {
-        self.log.len()
-    }
-
-    /// Takes back all assignments but the first `count`.
-    pub fn back(&mut self, count: usize) {
-        for (name, before) in self.log.drain(count..).rev() {
-            match before {
-                Some(value) => self.values.insert(name, value),
-                None => self.values.remove(&name),
-            };
-        }
-    }
-}
-
 /// The words that `raw` becomes; commands inside of it are walked too.
-pub(super) fn expand(walk: &mut Walk<'_>, raw: &Raw) -> Vec<Word> {
+pub(super) fn expand(walk: &mut ShellState<'_>, raw: &RawWord) -> Vec<ShellWord> {
     let Some(all) = braces::alternatives(&raw.pieces, &mut walk.steps) else {
         return plain(walk, &raw.pieces);
     };
@@ -66,22 +28,22 @@ pub(super) fn expand(walk: &mut Walk<'_>, raw: &Raw) -> Vec<Word> {
 }
 
 /// The same as one word: where nothing is split, as in an assignment or behind `>`.
-pub(super) fn single(walk: &mut Walk<'_>, pieces: &[Piece]) -> Word {
+pub(super) fn single(walk: &mut ShellState<'_>, pieces: &[WordPiece]) -> ShellWord {
     let mut all = plain(walk, pieces);
     match all.len() {
-        0 => Word::fixed(""),
+        0 => ShellWord::fixed(""),
         1 => all.remove(0),
         _ => {
             let texts: Vec<String> = all.into_iter().map(|w| w.text).collect();
-            Word::guess(texts.join(" "))
+            ShellWord::guess(texts.join(" "))
         }
     }
 }
 
-fn plain(walk: &mut Walk<'_>, pieces: &[Piece]) -> Vec<Word> {
-    let mut building = Building::default();
+fn plain(walk: &mut ShellState<'_>, pieces: &[WordPiece]) -> Vec<ShellWord> {
+    let mut building = WordBuilder::default();
     // `[` is a program; elsewhere it begins a class of characters.
-    let bracket = matches!(pieces, [Piece::Plain(text)] if text == "[");
+    let bracket = matches!(pieces, [WordPiece::Plain(text)] if text == "[");
     for piece in pieces {
         building.piece(walk, piece, bracket);
     }
@@ -90,53 +52,53 @@ fn plain(walk: &mut Walk<'_>, pieces: &[Piece]) -> Vec<Word> {
 }
 
 /// Words being put together from pieces.
-struct Building {
-    done: Vec<Word>,
+struct WordBuilder {
+    done: Vec<ShellWord>,
     text: String,
-    known: Known,
+    known: Certainty,
     /// Something is there, if only a pair of quotes.
     begun: bool,
 }
 
-impl Default for Building {
+impl Default for WordBuilder {
     fn default() -> Self {
-        Building {
+        WordBuilder {
             done: Vec::new(),
             text: String::new(),
-            known: Known::Fixed,
+            known: Certainty::Fixed,
             begun: false,
         }
     }
 }
 
-impl Building {
-    fn end(&mut self, walk: &mut Walk<'_>) {
+impl WordBuilder {
+    fn end(&mut self, walk: &mut ShellState<'_>) {
         // A variable that may be empty still leaves a word to be judged.
-        if (self.begun || self.known == Known::Not) && walk.steps.pay(size_of::<Word>()) {
-            self.done.push(Word {
+        if (self.begun || self.known == Certainty::Not) && walk.steps.pay(size_of::<ShellWord>()) {
+            self.done.push(ShellWord {
                 text: std::mem::take(&mut self.text),
                 known: self.known,
             });
         }
-        self.known = Known::Fixed;
+        self.known = Certainty::Fixed;
         self.begun = false;
     }
 
-    fn push(&mut self, walk: &mut Walk<'_>, text: &str) {
+    fn push(&mut self, walk: &mut ShellState<'_>, text: &str) {
         self.begun = true;
         match walk.steps.pay(text.len()) {
             true => self.text.push_str(text),
-            false => self.known = Known::Not,
+            false => self.known = Certainty::Not,
         }
     }
 
     fn unknown(&mut self) {
-        self.known = Known::Not;
+        self.known = Certainty::Not;
     }
 
     /// A value from a variable or a command: a guess, since what ran before may have changed it.
     /// Unquoted it is split at white space.
-    fn value(&mut self, walk: &mut Walk<'_>, value: &str, quoted: bool) {
+    fn value(&mut self, walk: &mut ShellState<'_>, value: &str, quoted: bool) {
         self.unknown();
         if quoted {
             return self.push(walk, value);
@@ -154,17 +116,17 @@ impl Building {
         }
     }
 
-    fn piece(&mut self, walk: &mut Walk<'_>, piece: &Piece, bracket: bool) {
+    fn piece(&mut self, walk: &mut ShellState<'_>, piece: &WordPiece, bracket: bool) {
         walk.steps.took(1);
         match piece {
-            Piece::Plain(text) => {
+            WordPiece::Plain(text) => {
                 if text.contains(['*', '?', '[']) && !bracket {
-                    self.known = self.known.max(Known::Glob);
+                    self.known = self.known.max(Certainty::Glob);
                 }
                 self.push(walk, text);
             }
-            Piece::Quoted(text) => self.push(walk, text),
-            Piece::Home(user) => match user.as_str() {
+            WordPiece::Quoted(text) => self.push(walk, text),
+            WordPiece::Home(user) => match user.as_str() {
                 "" => {
                     let home = walk.home();
                     self.push(walk, &home);
@@ -180,17 +142,19 @@ impl Building {
                     self.push(walk, &format!("/home/{user}"));
                 }
             },
-            Piece::Parameter { name, form, quoted } => self.parameter(walk, name, form, *quoted),
-            Piece::Commands { list, quoted } => {
+            WordPiece::Parameter { name, form, quoted } => {
+                self.parameter(walk, name, form, *quoted)
+            }
+            WordPiece::Commands { list, quoted } => {
                 let said = walk.substituted(list);
                 self.value(walk, &said, *quoted);
             }
-            Piece::Sums(raw) => {
+            WordPiece::Sums(raw) => {
                 walk.evaluated(raw);
                 self.unknown();
                 self.begun = true;
             }
-            Piece::Files(list) => {
+            WordPiece::Files(list) => {
                 walk.apart(list);
                 self.unknown();
                 self.push(walk, "/dev/fd/63");
@@ -198,15 +162,21 @@ impl Building {
         }
     }
 
-    fn parameter(&mut self, walk: &mut Walk<'_>, name: &str, form: &Form, quoted: bool) {
+    fn parameter(
+        &mut self,
+        walk: &mut ShellState<'_>,
+        name: &str,
+        form: &ParameterForm,
+        quoted: bool,
+    ) {
         let fallback = match form {
-            Form::Plain => None,
-            Form::Default(raw) => Some(raw),
-            Form::Alternative(raw) => {
+            ParameterForm::Plain => None,
+            ParameterForm::Default(raw) => Some(raw),
+            ParameterForm::Alternative(raw) => {
                 let value = single(walk, &raw.pieces).text;
                 return self.value(walk, &value, quoted);
             }
-            Form::Other(raw) => {
+            ParameterForm::Other(raw) => {
                 // `${X/$(…)/}` and the like: what runs in it is found, what comes out is not.
                 walk.evaluated(raw);
                 self.begun |= quoted;

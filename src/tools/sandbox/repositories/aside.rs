@@ -1,6 +1,7 @@
-//! Setting a file aside: it gets another name in its folder, by which git does not know it, and what
-//! was there before comes back. Each folder is opened name by name without following a link: the
-//! keeper has the user's rights, and another command may turn folders into links meanwhile.
+//! Quarantine of a file that git would use: the file gets another name in its folder, which git does not
+//! look for, and the file that was there before comes back. Each folder is opened name by name without
+//! following a link: the supervisor has the user's rights, and another command may turn folders into links
+//! meanwhile.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,9 +16,9 @@ use crate::tools::place;
 
 /// Most bytes of a file that are held, to be written again.
 const MAX_HELD: u64 = 256 << 10;
-/// How a name goes on that git does not know.
+/// The end of the new name.
 const ASIDE: &str = "set-aside";
-/// Most files of one name that are set aside in a folder.
+/// Most files of one name that are renamed in a folder.
 const MAX_ASIDE: u32 = 1000;
 
 /// What is at a place.
@@ -69,7 +70,7 @@ fn fact(path: &Path) -> io::Result<Fact> {
 /// Sets a file aside; its name from then on. `old` comes back to its place.
 ///
 /// # Errors
-/// What the system said.
+/// The error of the operating system.
 pub(super) fn put(path: &Path, old: Option<&Fact>) -> io::Result<String> {
     let (folder, name) = parts(path)?;
     let mut now = None;
@@ -88,7 +89,7 @@ pub(super) fn put(path: &Path, old: Option<&Fact>) -> io::Result<String> {
             Err(error) => return Err(error.into()),
         }
     }
-    let now = now.ok_or_else(|| io::Error::other("too many were set aside"))?;
+    let now = now.ok_or_else(|| io::Error::other("too many files have this name already"))?;
     match old {
         Some(Fact::File { bytes, mode }) => {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;

@@ -15,13 +15,13 @@ pub(super) fn programs(
         return Some("settings that cannot be read with certainty".into());
     };
     let old = entries(old).unwrap_or_default();
-    let harmful = |entry: &&Entry| !old.contains(entry) && !entry.harmless(path, &inside);
-    new.iter().find(harmful).map(Entry::name)
+    let harmful = |entry: &&GitSetting| !old.contains(entry) && !entry.harmless(path, &inside);
+    new.iter().find(harmful).map(GitSetting::name)
 }
 
 /// One setting, its names in lower case but for the middle one.
 #[derive(PartialEq, Eq, Debug)]
-struct Entry {
+struct GitSetting {
     section: String,
     sub: Option<String>,
     key: String,
@@ -99,7 +99,7 @@ const HARMLESS: &[(&str, &[&str])] = &[
     ("color", &[]),
 ];
 
-impl Entry {
+impl GitSetting {
     fn name(&self) -> String {
         match &self.sub {
             Some(sub) => format!("{}.{sub}.{}", self.section, self.key),
@@ -130,7 +130,7 @@ impl Entry {
 }
 
 /// All settings; `None` where a line is not one of the plain forms.
-fn entries(bytes: &[u8]) -> Option<Vec<Entry>> {
+fn entries(bytes: &[u8]) -> Option<Vec<GitSetting>> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut at: Option<(String, Option<String>)> = None;
     let mut all = Vec::new();
@@ -154,7 +154,7 @@ fn entries(bytes: &[u8]) -> Option<Vec<Entry>> {
             return None;
         }
         let value = value.trim_matches([' ', '\t', '"']).to_owned();
-        all.push(Entry {
+        all.push(GitSetting {
             section,
             sub,
             key: key.to_ascii_lowercase(),

@@ -3,8 +3,8 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use super::super::tree::{Body, Piece, Raw};
-use super::Parser;
+use super::super::tree::{Body, RawWord, WordPiece};
+use super::ShellParser;
 
 /// What a token costs: about the bytes that its shapes take.
 const TOKEN: usize = 64;
@@ -18,9 +18,9 @@ const RESERVED: &[&str] = &[
 ];
 
 #[derive(Debug)]
-pub(super) enum Token {
+pub(super) enum ShellToken {
     End,
-    Word(Raw),
+    Word(RawWord),
     /// `;`, `;;` (for `;&` and `;;&` too), `&`, `&&`, `|`, `|&`, `||`, `(`, `)` and the line feed.
     Op(&'static str),
     /// A redirect without its target.
@@ -30,21 +30,21 @@ pub(super) enum Token {
 }
 
 /// A here-document whose text is still to come.
-pub(super) struct Here {
+pub(super) struct HereDocument {
     mark: String,
     tabs: bool,
     quoted: bool,
     body: Rc<OnceCell<Body>>,
 }
 
-impl Token {
+impl ShellToken {
     pub fn is(&self, operator: &str) -> bool {
-        matches!(self, Token::Op(op) if *op == operator)
+        matches!(self, ShellToken::Op(op) if *op == operator)
     }
 
     pub fn bare(&self) -> Option<&str> {
         match self {
-            Token::Word(raw) => raw.bare(),
+            ShellToken::Word(raw) => raw.bare(),
             _ => None,
         }
     }
@@ -68,11 +68,11 @@ impl Token {
 }
 
 /// Whether the middle part of `for ((…;…;…))` is always true.
-pub(super) fn is_endless(text: &Raw) -> bool {
+pub(super) fn is_endless(text: &RawWord) -> bool {
     let mut flat = String::new();
     for piece in &text.pieces {
         match piece {
-            Piece::Plain(text) | Piece::Quoted(text) => flat.push_str(text),
+            WordPiece::Plain(text) | WordPiece::Quoted(text) => flat.push_str(text),
             _ => flat.push('$'),
         }
     }
@@ -85,7 +85,7 @@ pub(super) fn is_meta(c: char) -> bool {
     " \t\n;&|()<>".contains(c)
 }
 
-impl Parser<'_> {
+impl ShellParser<'_> {
     /// The character as it stands, which is not taken.
     pub fn current(&self) -> Option<char> {
         (self.at < self.end && !self.steps.spent()).then(|| self.text[self.at])
@@ -128,7 +128,7 @@ impl Parser<'_> {
         found
     }
 
-    pub fn peek(&mut self) -> &Token {
+    pub fn peek(&mut self) -> &ShellToken {
         let token = match self.peeked.take() {
             Some(token) => token,
             None => self.token(),
@@ -136,14 +136,14 @@ impl Parser<'_> {
         self.peeked.insert(token)
     }
 
-    pub fn next(&mut self) -> Token {
+    pub fn next(&mut self) -> ShellToken {
         match self.peeked.take() {
             Some(token) => token,
             None => self.token(),
         }
     }
 
-    fn token(&mut self) -> Token {
+    fn token(&mut self) -> ShellToken {
         self.steps.took(TOKEN);
         let c = loop {
             match self.look() {
@@ -154,14 +154,14 @@ impl Parser<'_> {
                     }
                 }
                 Some(c) => break c,
-                None => return Token::End,
+                None => return ShellToken::End,
             }
         };
         match c {
             '\n' => {
                 self.bump();
                 self.documents();
-                return Token::Op("\n");
+                return ShellToken::Op("\n");
             }
             '<' | '>' if !self.behind('(') => return self.redirection(),
             '&' if self.behind('>') => return self.redirection(),
@@ -181,7 +181,7 @@ impl Parser<'_> {
             (")", ")"),
         ] {
             if self.take(op) {
-                return Token::Op(token);
+                return ShellToken::Op(token);
             }
         }
         let word = self.word();
@@ -191,27 +191,27 @@ impl Parser<'_> {
         let named = |text: &str| text.starts_with('{') && text.ends_with('}') && text.len() > 2;
         match word.bare() {
             Some(text) if opens && (number(text) || named(text)) => self.redirection(),
-            _ => Token::Word(word),
+            _ => ShellToken::Word(word),
         }
     }
 
-    fn redirection(&mut self) -> Token {
+    fn redirection(&mut self) -> ShellToken {
         for op in [
             "<<<", "<<-", "<<", "<>", "<&", "&>>", "&>", ">>", ">&", ">|", "<", ">",
         ] {
             if self.take(op) {
                 return match op {
                     "<<" | "<<-" => self.mark(op == "<<-"),
-                    op => Token::Redirect(op),
+                    op => ShellToken::Redirect(op),
                 };
             }
         }
-        Token::End
+        ShellToken::End
     }
 
     /// The mark of a here-document. Of one that holds what expands nobody knows what bash makes of
     /// it: the lines behind it are read as commands.
-    fn mark(&mut self, tabs: bool) -> Token {
+    fn mark(&mut self, tabs: bool) -> ShellToken {
         while let Some(' ' | '\t') = self.look() {
             self.bump();
         }
@@ -241,14 +241,14 @@ impl Parser<'_> {
         if odd || open.is_some() {
             self.broken = true;
         } else {
-            self.here.push(Here {
+            self.here.push(HereDocument {
                 mark,
                 tabs,
                 quoted,
                 body: Rc::clone(&body),
             });
         }
-        Token::Here(body)
+        ShellToken::Here(body)
     }
 
     /// The texts of the here-documents that the line before named.
@@ -279,9 +279,9 @@ impl Parser<'_> {
                 let lines = text.split_inclusive('\n');
                 text = lines.map(|line| line.trim_start_matches('\t')).collect();
             }
-            let mut pieces = Raw::default();
+            let mut pieces = RawWord::default();
             if expands {
-                pieces = self.within(end, Parser::document);
+                pieces = self.within(end, ShellParser::document);
             }
             self.at = behind;
             let _ = here.body.set(Body { text, pieces });
@@ -289,7 +289,7 @@ impl Parser<'_> {
     }
 
     /// Where the text of a here-document that begins here ends, and where the line of its mark does.
-    fn marked(&mut self, here: &Here) -> Option<(usize, usize)> {
+    fn marked(&mut self, here: &HereDocument) -> Option<(usize, usize)> {
         if self.failed >= MAX_FAILED {
             return None;
         }
@@ -339,7 +339,7 @@ impl Parser<'_> {
 
     /// What stands in `((…))`, when this is the second of its brackets; `None` where the brackets
     /// are those of shells in shells. In quotes it is looked into too, because bash does so.
-    pub fn sums(&mut self) -> Option<Raw> {
+    pub fn sums(&mut self) -> Option<RawWord> {
         let mut open = 0;
         let mut at = self.at + 1;
         let mut quote = None;
@@ -359,7 +359,7 @@ impl Parser<'_> {
                 (None, ')') if open > 0 => open -= 1,
                 (None, ')') if self.text[..self.end].get(at + 1) == Some(&')') => {
                     self.bump();
-                    let found = self.within(at, Parser::document);
+                    let found = self.within(at, ShellParser::document);
                     self.at = at + 2;
                     return Some(found);
                 }

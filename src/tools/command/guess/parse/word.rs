@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use super::super::tree::{Form, List, Piece, Raw};
+use super::super::tree::{ParameterForm, Pipelines, RawWord, WordPiece};
 use super::token::is_meta;
-use super::{MAX_DEPTH, Parser};
+use super::{MAX_DEPTH, ShellParser};
 use crate::tools::command::guess::ansi;
 
 /// Longest `[…]` of an assignment that is looked for a blank, in characters.
@@ -15,7 +15,7 @@ const MAX_SIGNS: usize = 4;
 
 /// What text between two marks is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Span {
+enum MarkedText {
     /// `"…"`.
     Quotes,
     /// What stands behind the name in `${…}`: in quotes or not, and whether `'` quotes there.
@@ -26,24 +26,24 @@ enum Span {
     Document,
 }
 
-impl Span {
+impl MarkedText {
     fn end(self) -> Option<char> {
         match self {
-            Span::Quotes => Some('"'),
-            Span::Braces { .. } => Some('}'),
-            Span::Brackets => Some(']'),
-            Span::Document => None,
+            MarkedText::Quotes => Some('"'),
+            MarkedText::Braces { .. } => Some('}'),
+            MarkedText::Brackets => Some(']'),
+            MarkedText::Document => None,
         }
     }
 
     fn quoted(self) -> bool {
-        !matches!(self, Span::Braces { quoted: false, .. })
+        !matches!(self, MarkedText::Braces { quoted: false, .. })
     }
 }
 
-impl Parser<'_> {
-    pub fn word(&mut self) -> Raw {
-        let mut raw = Raw::default();
+impl ShellParser<'_> {
+    pub fn word(&mut self) -> RawWord {
+        let mut raw = RawWord::default();
         // The end of `[…]`, in which blanks are no end.
         let mut index = 0;
         let mut signs = 0;
@@ -55,7 +55,7 @@ impl Parser<'_> {
                 self.bump();
                 self.bump_bracket();
                 let list = self.commands();
-                raw.pieces.push(Piece::Files(Rc::new(list)));
+                raw.pieces.push(WordPiece::Files(Rc::new(list)));
                 continue;
             }
             match c {
@@ -73,7 +73,7 @@ impl Parser<'_> {
                 '"' => {
                     self.bump();
                     raw.open();
-                    self.span(&mut raw, Span::Quotes);
+                    self.span(&mut raw, MarkedText::Quotes);
                 }
                 '$' => self.dollar(&mut raw, false),
                 '`' => self.backquoted(&mut raw, false),
@@ -105,16 +105,16 @@ impl Parser<'_> {
     }
 
     /// Whether `~` would be a home folder behind `raw`.
-    fn begins(&self, raw: &Raw) -> bool {
+    fn begins(&self, raw: &RawWord) -> bool {
         match (raw.pieces.last(), &raw.value) {
             (None, _) => true,
             (Some(_), Some((_, at))) if raw.pieces.len() == *at => true,
-            (Some(Piece::Plain(text)), Some(_)) => text.ends_with(':'),
+            (Some(WordPiece::Plain(text)), Some(_)) => text.ends_with(':'),
             _ => false,
         }
     }
 
-    fn home(&mut self, raw: &mut Raw) {
+    fn home(&mut self, raw: &mut RawWord) {
         let mut user = String::new();
         self.bump();
         while let Some(c) = self.look()
@@ -126,24 +126,24 @@ impl Parser<'_> {
         }
         let whole = self.look().is_none_or(|c| is_meta(c) || "/:".contains(c));
         match whole {
-            true => raw.pieces.push(Piece::Home(user)),
+            true => raw.pieces.push(WordPiece::Home(user)),
             false => format!("~{user}").chars().for_each(|c| raw.plain(c)),
         }
     }
 
     /// Behind a `=`: whether `raw` gives a variable a value.
-    fn assigned(&mut self, raw: &mut Raw) {
+    fn assigned(&mut self, raw: &mut RawWord) {
         let first = match raw.pieces.first() {
-            Some(Piece::Plain(text)) => text.len(),
+            Some(WordPiece::Plain(text)) => text.len(),
             _ => return,
         };
         self.steps.took(first);
         // Without the `=`.
-        if let Some(Piece::Plain(text)) = raw.pieces.last_mut() {
+        if let Some(WordPiece::Plain(text)) = raw.pieces.last_mut() {
             text.pop();
         }
         let name = raw.variable().map(str::to_owned);
-        if let Some(Piece::Plain(text)) = raw.pieces.last_mut() {
+        if let Some(WordPiece::Plain(text)) = raw.pieces.last_mut() {
             text.push('=');
         }
         let Some(name) = name else { return };
@@ -156,7 +156,7 @@ impl Parser<'_> {
     }
 
     /// The words of `NAME=(…)`.
-    fn array(&mut self, raw: &mut Raw) {
+    fn array(&mut self, raw: &mut RawWord) {
         loop {
             match self.look() {
                 Some(')') => return self.bump(),
@@ -171,7 +171,7 @@ impl Parser<'_> {
                     self.bump();
                 }
                 Some(_) => {
-                    self.steps.took(size_of::<Raw>());
+                    self.steps.took(size_of::<RawWord>());
                     let word = self.word();
                     raw.array.push(word);
                 }
@@ -196,7 +196,7 @@ impl Parser<'_> {
     }
 
     /// `'…'`.
-    fn single(&mut self, raw: &mut Raw) {
+    fn single(&mut self, raw: &mut RawWord) {
         self.bump();
         raw.open();
         loop {
@@ -215,7 +215,7 @@ impl Parser<'_> {
     }
 
     /// `$'…'`, at its quote.
-    fn escaped(&mut self, raw: &mut Raw) {
+    fn escaped(&mut self, raw: &mut RawWord) {
         self.bump();
         raw.open();
         let mut text = String::new();
@@ -242,21 +242,21 @@ impl Parser<'_> {
     }
 
     /// All that is left.
-    pub fn document(&mut self) -> Raw {
-        let mut raw = Raw::default();
+    pub fn document(&mut self) -> RawWord {
+        let mut raw = RawWord::default();
         raw.open();
-        self.span(&mut raw, Span::Document);
+        self.span(&mut raw, MarkedText::Document);
         raw
     }
 
     /// Up to the end of `span`, which is taken.
-    fn span(&mut self, raw: &mut Raw, span: Span) {
+    fn span(&mut self, raw: &mut RawWord, span: MarkedText) {
         if !self.deeper() {
             return;
         }
         loop {
             let Some(c) = self.look() else {
-                self.broken |= span != Span::Document;
+                self.broken |= span != MarkedText::Document;
                 break;
             };
             match c {
@@ -279,11 +279,11 @@ impl Parser<'_> {
                         self.bump();
                     }
                 }
-                '\'' if matches!(span, Span::Braces { quotes: true, .. }) => self.single(raw),
-                '"' if matches!(span, Span::Braces { .. }) => {
+                '\'' if matches!(span, MarkedText::Braces { quotes: true, .. }) => self.single(raw),
+                '"' if matches!(span, MarkedText::Braces { .. }) => {
                     self.bump();
                     raw.open();
-                    self.span(raw, Span::Quotes);
+                    self.span(raw, MarkedText::Quotes);
                 }
                 '$' => self.dollar(raw, span.quoted()),
                 '`' => self.backquoted(raw, span.quoted()),
@@ -308,13 +308,13 @@ impl Parser<'_> {
     }
 
     /// Commands up to `)`, which is taken.
-    fn commands(&mut self) -> List {
+    fn commands(&mut self) -> Pipelines {
         self.list_to(")")
     }
 
-    fn list_to(&mut self, closer: &'static str) -> List {
+    fn list_to(&mut self, closer: &'static str) -> Pipelines {
         if !self.deeper() {
-            return List::new();
+            return Pipelines::new();
         }
         let wanted = std::mem::replace(&mut self.wanted, vec![closer]);
         let here = std::mem::take(&mut self.here);
@@ -331,7 +331,7 @@ impl Parser<'_> {
         list
     }
 
-    fn dollar(&mut self, raw: &mut Raw, quoted: bool) {
+    fn dollar(&mut self, raw: &mut RawWord, quoted: bool) {
         self.bump();
         let Some(c) = self.look() else {
             return self.dollar_sign(raw, quoted);
@@ -343,17 +343,17 @@ impl Parser<'_> {
                     let sums = self.sums();
                     self.depth -= 1;
                     if let Some(sums) = sums {
-                        return raw.pieces.push(Piece::Sums(Rc::new(sums)));
+                        return raw.pieces.push(WordPiece::Sums(Rc::new(sums)));
                     }
                 }
                 let list = Rc::new(self.commands());
-                raw.pieces.push(Piece::Commands { list, quoted });
+                raw.pieces.push(WordPiece::Commands { list, quoted });
             }
             '[' => {
                 self.bump();
-                let mut sums = Raw::default();
-                self.span(&mut sums, Span::Brackets);
-                raw.pieces.push(Piece::Sums(Rc::new(sums)));
+                let mut sums = RawWord::default();
+                self.span(&mut sums, MarkedText::Brackets);
+                raw.pieces.push(WordPiece::Sums(Rc::new(sums)));
             }
             '{' => {
                 self.bump();
@@ -364,17 +364,19 @@ impl Parser<'_> {
             '"' if !quoted => {}
             c if c.is_ascii_alphabetic() || c == '_' => {
                 let name = self.name();
-                raw.pieces.push(parameter(name, Form::Plain, quoted));
+                raw.pieces
+                    .push(parameter(name, ParameterForm::Plain, quoted));
             }
             c if c.is_ascii_digit() || "@*#?-$!".contains(c) => {
                 self.bump();
-                raw.pieces.push(parameter(c.into(), Form::Plain, quoted));
+                raw.pieces
+                    .push(parameter(c.into(), ParameterForm::Plain, quoted));
             }
             _ => self.dollar_sign(raw, quoted),
         }
     }
 
-    fn dollar_sign(&mut self, raw: &mut Raw, quoted: bool) {
+    fn dollar_sign(&mut self, raw: &mut RawWord, quoted: bool) {
         match quoted {
             true => raw.quoted('$'),
             false => raw.plain('$'),
@@ -393,14 +395,14 @@ impl Parser<'_> {
     }
 
     /// Behind `${`.
-    fn parameter(&mut self, raw: &mut Raw, quoted: bool) {
+    fn parameter(&mut self, raw: &mut RawWord, quoted: bool) {
         // `${ commands; }` of newer shells.
         if let Some(' ' | '\t' | '\n' | '|') = self.look() {
             if self.look() == Some('|') {
                 self.bump();
             }
             let list = Rc::new(self.list_to("}"));
-            return raw.pieces.push(Piece::Commands { list, quoted });
+            return raw.pieces.push(WordPiece::Commands { list, quoted });
         }
         let changed = matches!(self.look(), Some('!' | '#')) && !self.behind('}');
         if changed {
@@ -415,26 +417,26 @@ impl Parser<'_> {
             self.bump();
         }
         let form = if !changed && self.take("}") {
-            Form::Plain
+            ParameterForm::Plain
         } else if !changed && [":-", "-", ":=", "="].iter().any(|form| self.take(form)) {
-            Form::Default(self.braces(quoted, !quoted))
+            ParameterForm::Default(self.braces(quoted, !quoted))
         } else if !changed && (self.take(":+") || self.take("+")) {
-            Form::Alternative(self.braces(quoted, !quoted))
+            ParameterForm::Alternative(self.braces(quoted, !quoted))
         } else {
-            Form::Other(self.braces(quoted, true))
+            ParameterForm::Other(self.braces(quoted, true))
         };
         raw.pieces.push(parameter(name, form, quoted));
     }
 
     /// What stands behind the name in `${…}`; `quotes` says whether `'` quotes there.
-    fn braces(&mut self, quoted: bool, quotes: bool) -> Raw {
-        let mut raw = Raw::default();
-        self.span(&mut raw, Span::Braces { quoted, quotes });
+    fn braces(&mut self, quoted: bool, quotes: bool) -> RawWord {
+        let mut raw = RawWord::default();
+        self.span(&mut raw, MarkedText::Braces { quoted, quotes });
         raw
     }
 
     /// At a backquote.
-    fn backquoted(&mut self, raw: &mut Raw, quoted: bool) {
+    fn backquoted(&mut self, raw: &mut RawWord, quoted: bool) {
         self.bump();
         let mut text = Vec::new();
         loop {
@@ -466,17 +468,17 @@ impl Parser<'_> {
         if !self.deeper() {
             return;
         }
-        let mut inner = Parser::new(text, self.depth, self.steps);
+        let mut inner = ShellParser::new(text, self.depth, self.steps);
         let list = Rc::new(inner.list());
         let whole = !inner.broken && inner.here.is_empty();
         self.broken |= !whole;
         self.depth -= 1;
-        raw.pieces.push(Piece::Commands { list, quoted });
+        raw.pieces.push(WordPiece::Commands { list, quoted });
     }
 }
 
-fn parameter(name: String, form: Form, quoted: bool) -> Piece {
-    Piece::Parameter {
+fn parameter(name: String, form: ParameterForm, quoted: bool) -> WordPiece {
+    WordPiece::Parameter {
         name,
         form: Rc::new(form),
         quoted,

@@ -1,4 +1,4 @@
-//! The programs that run other programs, and how their options are told from these.
+//! The programs that run other programs, and how their options are told from the words of the program that they run.
 
 /// A program whose arguments end in another command.
 pub(super) struct Wrapper {

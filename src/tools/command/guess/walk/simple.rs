@@ -1,29 +1,31 @@
 //! Simple commands: their words, assignments and redirects, and what runs when all of them are known.
 
-use super::super::tree::{Item, Raw, Redirection};
+use super::super::tree::{CommandItem, RawWord, Redirection};
 use super::super::{unwrap, word};
-use super::{Walk, size};
+use super::{ShellState, size};
 use crate::tools::command::certain::LONG;
-use crate::tools::command::{Command, Known, MAX_SHELLS, Redirect, Word};
+use crate::tools::command::{Certainty, MAX_SHELLS, Redirect, ShellCommand, ShellWord};
 
-impl Walk<'_> {
-    pub(super) fn empty(&mut self) -> Command {
+impl ShellState<'_> {
+    pub(super) fn empty(&mut self) -> ShellCommand {
         let folder = self.folder.clone();
         let length = folder.as_ref().map_or(0, |f| f.as_os_str().len());
         self.steps.took(length);
-        Command {
+        ShellCommand {
             folder,
-            ..Command::default()
+            ..ShellCommand::default()
         }
     }
 
-    pub(super) fn simple(&mut self, items: &[Item]) {
+    pub(super) fn simple(&mut self, items: &[CommandItem]) {
         let mut command = self.empty();
         let mut stdin = None;
         for item in items {
             match item {
-                Item::Redirect(redirect) => stdin = self.redirect(redirect, &mut command).or(stdin),
-                Item::Word(raw) => self.word(raw, &mut command),
+                CommandItem::Redirect(redirect) => {
+                    stdin = self.redirect(redirect, &mut command).or(stdin)
+                }
+                CommandItem::Word(raw) => self.word(raw, &mut command),
             }
         }
         // Where something else stands than a command.
@@ -42,7 +44,7 @@ impl Walk<'_> {
     }
 
     /// One command with its words: listed, then looked into.
-    pub(in super::super) fn run(&mut self, command: Command) {
+    pub(in super::super) fn run(&mut self, command: ShellCommand) {
         if self.full() || !self.steps.pay(size(&command)) {
             return self.not_known(LONG);
         }
@@ -74,7 +76,7 @@ impl Walk<'_> {
     }
 
     /// Adds a word or an assignment.
-    fn word(&mut self, raw: &Raw, into: &mut Command) {
+    fn word(&mut self, raw: &RawWord, into: &mut ShellCommand) {
         let Some((name, value)) = raw.assigned() else {
             let words = word::expand(self, raw);
             return into.words.extend(words);
@@ -91,7 +93,7 @@ impl Walk<'_> {
             false => {
                 let word = word::single(self, &raw.pieces);
                 let text = word.text.split_once('=').map_or("", |(_, value)| value);
-                let value = Word {
+                let value = ShellWord {
                     text: text.to_owned(),
                     known: word.known,
                 };
@@ -104,7 +106,7 @@ impl Walk<'_> {
                 let words = word::expand(self, raw);
                 texts.extend(words.into_iter().map(|w| w.text));
             }
-            value = Word::guess(texts.join(" "));
+            value = ShellWord::guess(texts.join(" "));
         }
         self.steps.took(name.len() + value.text.len());
         self.hidden(&value.text);
@@ -121,7 +123,7 @@ impl Walk<'_> {
     pub(super) fn redirect(
         &mut self,
         redirect: &Redirection,
-        into: &mut Command,
+        into: &mut ShellCommand,
     ) -> Option<String> {
         let (operator, target) = match redirect {
             Redirection::File { operator, target } => (*operator, target),
@@ -136,7 +138,7 @@ impl Walk<'_> {
         // `-` closes, and `1-` is copied and closed.
         let number = target.text.strip_suffix('-').unwrap_or(&target.text);
         let copies = matches!(operator, ">&" | "<&")
-            && target.known == Known::Fixed
+            && target.known == Certainty::Fixed
             && number.chars().all(|c| c.is_ascii_digit());
         if !copies {
             let writes = !matches!(operator, "<" | "<&");

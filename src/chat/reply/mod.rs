@@ -1,0 +1,9 @@
+//! Replies: what a model writes becomes events while it comes, and a message at its end.
+
+mod attempt;
+mod reader;
+pub mod script;
+pub mod stream;
+
+pub use reader::{ReplyEvent, ReplyReader};
+pub use script::{ReplyScript, ScriptError};
