@@ -11,9 +11,9 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::frame::{Down, Joining, Now, Up};
+use super::clients::{Clients, Phase};
+use super::frame::{Down, Joining, SessionView, Up};
 use super::lines::{Frames, line};
-use super::server::{Clients, Phase};
 use crate::agent::{AgentError, ErrorKind, Event};
 use crate::chat::ReplyScript;
 use crate::service::{Events, OpenSession, Request, SessionOpening};
@@ -130,8 +130,8 @@ fn opened(clients: &Clients, wanted: Joining) -> Result<OpenSession, AgentError>
     clients.service.open_as(opening, wanted.tooling)
 }
 
-fn now(session: &OpenSession, left: Option<String>) -> Now {
-    Now {
+fn now(session: &OpenSession, left: Option<String>) -> SessionView {
+    SessionView {
         info: session.info(),
         sandbox: session.sandbox(),
         left,

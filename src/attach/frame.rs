@@ -81,7 +81,7 @@ pub enum Down {
     /// The session is open.
     Opened {
         /// What it is.
-        now: Box<Now>,
+        now: Box<SessionView>,
         /// What there is to say of what serves its tools.
         notices: Vec<Notice>,
     },
@@ -98,7 +98,7 @@ pub enum Down {
         event: Event,
     },
     /// What the session is now; before the last event of a request.
-    Now(Box<Now>),
+    Now(Box<SessionView>),
     /// All is on disk.
     Closed {
         /// An [`Event::Error`] where something could not be stored.
@@ -108,7 +108,7 @@ pub enum Down {
 
 /// A session at one moment.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Now {
+pub struct SessionView {
     /// What it is.
     pub info: Info,
     /// What the programs of its tools are kept from.

@@ -8,10 +8,11 @@
 //!
 //! - `place`: where the socket is, and who may have it; `frame`: what goes over it; `lines`: bytes to
 //!   frames, bounded.
-//! - `server`: the gateway's side; `connection`: one client there.
+//! - `clients`: what all clients share; `server`: the gateway's side; `connection`: one client there.
 //! - `peer`: the gateway, as a command line has it; `remote`: a session of it.
 //! - `either`: a service or a session, here or there.
 
+mod clients;
 mod connection;
 mod either;
 mod frame;
@@ -23,9 +24,10 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+pub use clients::Clients;
 pub use either::{Serving, Steer, Talking};
 pub use frame::{Hello, Joining, PROTOCOL};
 pub use peer::{AttachError, Greeting, Peer, find};
 pub use place::{Seat, SeatError};
 pub use remote::RemoteSession;
-pub use server::{Clients, serve};
+pub use server::serve;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::frame::{Down, Now, Up};
+use super::frame::{Down, SessionView, Up};
 use super::lines::{Frames, line};
 use crate::agent::{AgentError, ErrorKind, Event, Info};
 use crate::service::{Closing, Events, Request, Sink, mailbox};
@@ -79,15 +79,15 @@ fn write(mut stream: &UnixStream, frame: &Up) -> io::Result<()> {
 /// A session of the gateway. Clones are the same; when the last one is dropped the client goes away.
 #[derive(Clone)]
 pub struct RemoteSession {
-    hold: Arc<Hold>,
+    hold: Arc<RemoteHandle>,
 }
 
-struct Hold {
+struct RemoteHandle {
     shared: Arc<Shared>,
     next: AtomicU64,
 }
 
-impl Drop for Hold {
+impl Drop for RemoteHandle {
     fn drop(&mut self) {
         // The reading thread ends with it.
         let _ = self.shared.stream.shutdown(Shutdown::Both);
@@ -99,17 +99,17 @@ struct Shared {
     writing: Mutex<()>,
     stream: UnixStream,
     pid: u32,
-    state: Mutex<State>,
+    state: Mutex<RemoteState>,
 }
 
-struct State {
-    now: Now,
-    running: HashMap<u64, Unanswered>,
+struct RemoteState {
+    now: SessionView,
+    running: HashMap<u64, PendingRequest>,
     closing: Option<Sender<Result<(), AgentError>>>,
     lost: bool,
 }
 
-struct Unanswered {
+struct PendingRequest {
     sink: Sink,
     cancel: Arc<AtomicBool>,
     stopped: bool,
@@ -120,12 +120,12 @@ impl RemoteSession {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn new(mut link: Socket, pid: u32, now: Now) -> io::Result<RemoteSession> {
+    pub fn new(mut link: Socket, pid: u32, now: SessionView) -> io::Result<RemoteSession> {
         let shared = Arc::new(Shared {
             writing: Mutex::default(),
             stream: link.stream.try_clone()?,
             pid,
-            state: Mutex::new(State {
+            state: Mutex::new(RemoteState {
                 now,
                 running: HashMap::new(),
                 closing: None,
@@ -148,7 +148,7 @@ impl RemoteSession {
             }
         })?;
         Ok(RemoteSession {
-            hold: Arc::new(Hold {
+            hold: Arc::new(RemoteHandle {
                 shared,
                 next: AtomicU64::new(1),
             }),
@@ -178,7 +178,7 @@ impl RemoteSession {
         let shared = &self.hold.shared;
         let id = self.hold.next.fetch_add(1, Ordering::SeqCst);
         let stopped = cancel.load(Ordering::SeqCst);
-        let running = Unanswered {
+        let running = PendingRequest {
             sink,
             cancel: cancel.clone(),
             stopped,
@@ -246,7 +246,7 @@ impl RemoteSession {
 
 impl Shared {
     // What is held is whole between two statements, whoever panicked.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, RemoteState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

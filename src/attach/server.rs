@@ -1,18 +1,14 @@
 //! The gateway's side: clients are let in, and at the end what runs may come to its end.
 
-use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::clients::{Clients, Phase};
 use super::connection;
-use super::frame::Hello;
-use crate::chat::ReplyScript;
-use crate::service::Service;
 
 /// Clients that are connected at the same time; others wait to be let in.
 const CLIENTS: usize = 256;
@@ -20,61 +16,6 @@ const CLIENTS: usize = 256;
 const PAUSE: Duration = Duration::from_millis(50);
 /// For replies that were stopped, to be stored and shown.
 const LAST: Duration = Duration::from_secs(5);
-
-/// What all clients share.
-pub struct Clients {
-    pub(super) service: Service,
-    hello: Mutex<Hello>,
-    /// Prepared replies of clients that bring none.
-    pub(super) script: Option<ReplyScript>,
-    /// Requests that run or wait.
-    pub(super) running: watch::Sender<usize>,
-    /// How far the end is.
-    pub(super) phase: watch::Sender<Phase>,
-}
-
-impl Clients {
-    /// What a client that comes now is told.
-    pub(super) fn hello(&self) -> Hello {
-        self.known().clone()
-    }
-
-    /// The settings are these from now on.
-    pub fn set(&self, settings: BTreeMap<String, Value>) {
-        self.known().settings = settings;
-    }
-
-    // What is held is whole between two statements, whoever panicked.
-    fn known(&self) -> std::sync::MutexGuard<'_, Hello> {
-        self.hello.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How far a server's end is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Phase {
-    /// It is not near.
-    Serving,
-    /// No request is taken any more.
-    Ending,
-    /// What still runs is stopped.
-    Halt,
-    /// Nothing runs; clients get what waits for them, and are let go.
-    Bye,
-}
-
-impl Clients {
-    /// On a service.
-    pub fn new(service: Service, hello: Hello, script: Option<ReplyScript>) -> Clients {
-        Clients {
-            service,
-            hello: Mutex::new(hello),
-            script,
-            running: watch::Sender::new(0),
-            phase: watch::Sender::new(Phase::Serving),
-        }
-    }
-}
 
 /// Lets clients in until `stop` is done. Requests that run then have `drain` to come to their end, and
 /// are stopped after it; what was decoded stays.

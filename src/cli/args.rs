@@ -15,7 +15,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-pub use cron::{CronArgs, CronCommand, CronRunArgs, Policy};
+pub use cron::{CronArgs, CronCommand, CronRunArgs, JobPolicy};
 pub use model::ModelArgs;
 pub use sampling::SamplingArgs;
 pub use serve::ServeArgs;

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 pub use run::due;
 
 use super::CliContext;
-use super::args::{CronArgs, CronCommand, Policy};
+use super::args::{CronArgs, CronCommand, JobPolicy};
 use super::error::Failure;
 use super::output::{self, table};
 use crate::cron::{When, WhenError, time};
 use crate::harmless;
-use crate::session::{Db, DbError, Job, JobRun, NewJob, Outcome, now_ms};
+use crate::session::{Db, DbError, Job, JobOutcome, JobRun, NewJob, now_ms};
 
 impl From<WhenError> for Failure {
     fn from(error: WhenError) -> Failure {
@@ -52,7 +52,7 @@ pub fn run(run: &CliContext, args: &CronArgs) -> Result<i32, Failure> {
                 prompt,
                 folder: &folder.to_string_lossy(),
                 model: model.as_deref(),
-                auto: *approve == Policy::Auto,
+                auto: *approve == JobPolicy::Auto,
                 now_ms: now,
             })?;
             let next = read.next_ms(now);
@@ -135,7 +135,7 @@ fn as_json(job: &Job, next: Option<i64>, runs: &[JobRun]) -> Value {
         .map(|run| {
             json!({
                 "due_ms": run.due_ms, "claimed_ms": run.claimed_ms,
-                "outcome": run.outcome.map(Outcome::as_str), "missed": run.missed, "note": run.note,
+                "outcome": run.outcome.map(JobOutcome::as_str), "missed": run.missed, "note": run.note,
             })
         })
         .collect();
@@ -150,10 +150,10 @@ fn as_json(job: &Job, next: Option<i64>, runs: &[JobRun]) -> Value {
 fn last(run: &JobRun) -> String {
     let what = match run.outcome {
         None => "runs, or did not finish",
-        Some(Outcome::Done) => "done",
-        Some(Outcome::Failed) => "failed",
-        Some(Outcome::Missed) => "missed",
-        Some(Outcome::Unfinished) => "did not finish",
+        Some(JobOutcome::Done) => "done",
+        Some(JobOutcome::Failed) => "failed",
+        Some(JobOutcome::Missed) => "missed",
+        Some(JobOutcome::Unfinished) => "did not finish",
     };
     let note = match &run.note {
         Some(note) => format!(": {}", harmless::line(note)),

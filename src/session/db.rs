@@ -13,7 +13,7 @@ use super::room::Claim;
 use super::rows::{self, MESSAGE, SESSION, damaged, place};
 use super::{
     DbError, Result, Session, SessionId, SessionRecord, StoredMessage, Summary, Unit, check_name,
-    chunks, fault, lineage, name, words,
+    chunks, fault, kept_results, name, words,
 };
 use crate::ledger::Token;
 
@@ -153,7 +153,7 @@ impl Db {
             .prepare("SELECT id FROM sessions WHERE parent = ?")?
             .query_map([id.0], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
-        let free = lineage::hand_on_results(&tx, id, &children)?;
+        let free = kept_results::hand_on(&tx, id, &children)?;
         for child in children {
             match tx.execute("UPDATE sessions SET parent = NULL WHERE id = ?", [child]) {
                 Ok(_) => {}

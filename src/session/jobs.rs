@@ -59,7 +59,7 @@ pub struct NewJob<'a> {
 
 /// How a time of a job ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum JobOutcome {
     /// It was answered.
     Done,
     /// An error ended it.
@@ -70,21 +70,21 @@ pub enum Outcome {
     Unfinished,
 }
 
-impl Outcome {
-    const ALL: [Outcome; 4] = [
-        Outcome::Done,
-        Outcome::Failed,
-        Outcome::Missed,
-        Outcome::Unfinished,
+impl JobOutcome {
+    const ALL: [JobOutcome; 4] = [
+        JobOutcome::Done,
+        JobOutcome::Failed,
+        JobOutcome::Missed,
+        JobOutcome::Unfinished,
     ];
 
     /// The word in the database.
     pub fn as_str(self) -> &'static str {
         match self {
-            Outcome::Done => "done",
-            Outcome::Failed => "failed",
-            Outcome::Missed => "missed",
-            Outcome::Unfinished => "unfinished",
+            JobOutcome::Done => "done",
+            JobOutcome::Failed => "failed",
+            JobOutcome::Missed => "missed",
+            JobOutcome::Unfinished => "unfinished",
         }
     }
 }
@@ -97,7 +97,7 @@ pub struct JobRun {
     /// When it was claimed.
     pub claimed_ms: i64,
     /// `None` while it runs.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<JobOutcome>,
     /// Times up to this one that were missed, as far as they were counted.
     pub missed: usize,
     /// What went wrong.
@@ -245,7 +245,7 @@ impl Db {
         &self,
         claim: ClaimId,
         now_ms: i64,
-        outcome: Outcome,
+        outcome: JobOutcome,
         note: Option<&str>,
     ) -> Result<()> {
         let tx = self.write()?;
@@ -294,7 +294,7 @@ impl Db {
                 due_ms: row.get("due_ms")?,
                 claimed_ms: row.get("claimed_ms")?,
                 outcome: outcome
-                    .and_then(|word| Outcome::ALL.into_iter().find(|o| o.as_str() == word)),
+                    .and_then(|word| JobOutcome::ALL.into_iter().find(|o| o.as_str() == word)),
                 missed: row.get("missed")?,
                 note: row.get("note")?,
             })
@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(other.decide(&seen, 4500, &run(4000)).unwrap(), None);
         assert!(other.was_due(job.id, 4000).unwrap() && !other.was_due(job.id, 4001).unwrap());
 
-        one.end_run(claim, 6000, Outcome::Failed, Some("no"))
+        one.end_run(claim, 6000, JobOutcome::Failed, Some("no"))
             .unwrap();
         let seen = one.job("nightly").unwrap();
         let missed = Decision {
@@ -372,9 +372,9 @@ mod tests {
         assert_eq!(
             seen,
             [
-                (9000, Outcome::Unfinished, 0, None),
-                (8000, Outcome::Missed, 3, None),
-                (4000, Outcome::Failed, 0, Some("no".into())),
+                (9000, JobOutcome::Unfinished, 0, None),
+                (8000, JobOutcome::Missed, 3, None),
+                (4000, JobOutcome::Failed, 0, Some("no".into())),
             ]
         );
     }
@@ -406,7 +406,7 @@ mod tests {
             let seen = db.job("often").unwrap();
             let due = n * minute;
             let claim = db.decide(&seen, due + 1, &run(due)).unwrap().unwrap();
-            db.end_run(claim, due + 2, Outcome::Done, None).unwrap();
+            db.end_run(claim, due + 2, JobOutcome::Done, None).unwrap();
         }
         let id = db.job("often").unwrap().id;
         assert_eq!(db.job_runs(id, 1000).unwrap().len(), 150);

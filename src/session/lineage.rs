@@ -214,35 +214,6 @@ impl Db {
     }
 }
 
-/// The long results of a session that is being removed, and those that it kept of others, are its
-/// children's. Gives the sessions that are gone and whose results nobody keeps any more.
-pub(super) fn hand_on_results(
-    tx: &Transaction<'_>,
-    id: SessionId,
-    children: &[i64],
-) -> Result<Vec<SessionId>> {
-    let mut held: Vec<i64> = tx
-        .prepare("SELECT gone FROM kept_results WHERE session = ?")?
-        .query_map([id.0], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    held.push(id.0);
-    tx.execute("DELETE FROM kept_results WHERE session = ?", [id.0])?;
-    let mut free = Vec::new();
-    for gone in held {
-        for child in children {
-            tx.execute(
-                "INSERT OR IGNORE INTO kept_results (gone, session) VALUES (?, ?)",
-                [gone, *child],
-            )?;
-        }
-        let kept = "SELECT 1 FROM kept_results WHERE gone = ?";
-        if !tx.prepare_cached(kept)?.exists([gone])? {
-            free.push(SessionId(gone));
-        }
-    }
-    Ok(free)
-}
-
 /// Stores one message of a successor; its row.
 fn carry(tx: &Transaction<'_>, id: SessionId, seq: usize, message: &Carried) -> Result<i64> {
     fault::check(fault::StatementKind::Write)?;

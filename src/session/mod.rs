@@ -15,6 +15,7 @@
 //! - `trail`: whose history a client sends
 //! - `runs`: marks that a tool call started; `search`: words over all sessions
 //! - `words`: the search index, rebuilt when it is damaged
+//! - `kept_results`: long results that outlive their session
 //! - `jobs`: prompts that are run at times
 //! - `schema`: the migration ladder
 //! - `name`: what a session may be called
@@ -46,6 +47,7 @@ mod error;
 pub mod fault;
 mod fork;
 mod jobs;
+mod kept_results;
 mod lineage;
 mod lock;
 mod name;
@@ -70,7 +72,7 @@ mod words;
 pub use branch::{Branch, BranchId, CutPoint, Why};
 pub use db::{Db, now_ms};
 pub use error::{DbError, Result};
-pub use jobs::{ClaimId, Decision, Job, JobId, JobRun, NewJob, Outcome};
+pub use jobs::{ClaimId, Decision, Job, JobId, JobOutcome, JobRun, NewJob};
 pub use lineage::{Carried, Continuation, Heir};
 pub use lock::{Lock, LockError};
 pub use name::{MAX_NAME, NameError, check_name, name_from_words};

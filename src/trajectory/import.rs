@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Seek};
 
-use super::line::{self, Read};
+use super::line::{self, ReadLine};
 use super::lines::{Lines, MOST_LINE};
 use crate::session::{self, Db, Session, SessionId, name_from_words};
 
@@ -15,7 +15,7 @@ const NAMED: usize = 5;
 
 /// How a file is imported.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan<'a> {
+pub struct ImportPlan<'a> {
     /// The name of the first session; it must be free. The others get one as they had, with a number
     /// behind it where that is taken.
     pub name: Option<&'a str>,
@@ -27,7 +27,7 @@ pub struct Plan<'a> {
 
 /// Why nothing was imported.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ImportError {
     /// Lines that are no conversations.
     #[error("{0}")]
     Lines(String),
@@ -54,7 +54,11 @@ pub enum Error {
 ///
 /// # Errors
 /// Then npast.db is as it was.
-pub fn import(db: &Db, file: &mut File, plan: &Plan<'_>) -> Result<Vec<Session>, Error> {
+pub fn import(
+    db: &Db,
+    file: &mut File,
+    plan: &ImportPlan<'_>,
+) -> Result<Vec<Session>, ImportError> {
     file.rewind()?;
     judge(file, plan.exact)?;
     file.rewind()?;
@@ -64,8 +68,8 @@ pub fn import(db: &Db, file: &mut File, plan: &Plan<'_>) -> Result<Vec<Session>,
     let mut known: HashMap<String, (SessionId, Option<String>)> = HashMap::new();
     let mut lines = Lines::new(BufReader::new(&*file), MOST_LINE);
     while let Some((at, text)) = lines.next()? {
-        let wrong = |what: String| Error::Lines(format!("line {at}: {what}"));
-        let Read {
+        let wrong = |what: String| ImportError::Lines(format!("line {at}: {what}"));
+        let ReadLine {
             mut whole,
             named,
             continues,
@@ -73,7 +77,7 @@ pub fn import(db: &Db, file: &mut File, plan: &Plan<'_>) -> Result<Vec<Session>,
         } = text
             .and_then(|text| line::read(&text, plan.exact))
             .map_err(wrong)?;
-        let line = |error| Error::Line { line: at, error };
+        let line = |error| ImportError::Line { line: at, error };
         let own = match named {
             true => whole.session.name.clone(),
             false => first_words(&whole),
@@ -97,14 +101,14 @@ pub fn import(db: &Db, file: &mut File, plan: &Plan<'_>) -> Result<Vec<Session>,
         made.push(session);
     }
     if made.is_empty() {
-        return Err(Error::Empty);
+        return Err(ImportError::Empty);
     }
     import.commit()?;
     Ok(made)
 }
 
 /// Reads every line; the error names those that are broken.
-fn judge(file: &File, exact: bool) -> Result<(), Error> {
+fn judge(file: &File, exact: bool) -> Result<(), ImportError> {
     let mut lines = Lines::new(BufReader::new(file), MOST_LINE);
     let (mut wrong, mut more, mut good) = (Vec::new(), 0, 0);
     while let Some((at, text)) = lines.next()? {
@@ -118,8 +122,8 @@ fn judge(file: &File, exact: bool) -> Result<(), Error> {
         wrong.push(format!("and {more} more"));
     }
     match wrong.is_empty() {
-        false => Err(Error::Lines(wrong.join("; "))),
-        true if good == 0 => Err(Error::Empty),
+        false => Err(ImportError::Lines(wrong.join("; "))),
+        true if good == 0 => Err(ImportError::Empty),
         true => Ok(()),
     }
 }

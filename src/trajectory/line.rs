@@ -52,7 +52,7 @@ pub fn line(whole: &Trajectory, form: Form, among: &[(SessionId, String)]) -> St
 }
 
 /// What a line says.
-pub(super) struct Read {
+pub(super) struct ReadLine {
     pub whole: Trajectory,
     /// It has a name of its own; otherwise it is named from its first words.
     pub named: bool,
@@ -75,7 +75,7 @@ struct Fields {
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub(super) fn read(text: &str, exact: bool) -> Result<Read, String> {
+pub(super) fn read(text: &str, exact: bool) -> Result<ReadLine, String> {
     let mut fields: Fields = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let bodies = match (fields.messages.take(), fields.conversations.take()) {
         (Some(_), Some(_)) => return Err("it has both messages and conversations".into()),
@@ -99,7 +99,7 @@ pub(super) fn read(text: &str, exact: bool) -> Result<Read, String> {
     }
     let (system, bodies) = split(fields.system.take(), fields.npast.as_ref(), bodies)?;
     let Some(own) = fields.npast else {
-        return Ok(Read {
+        return Ok(ReadLine {
             whole: spoken(String::new(), system, tools, bodies),
             named: false,
             continues: None,
@@ -111,7 +111,7 @@ pub(super) fn read(text: &str, exact: bool) -> Result<Read, String> {
     if !exact {
         whole = without_tokens(whole);
     }
-    Ok(Read {
+    Ok(ReadLine {
         whole,
         named: true,
         continues,

@@ -15,6 +15,6 @@ mod sharegpt;
 #[cfg(test)]
 mod tests;
 
-pub use import::{Error, Plan, import};
+pub use import::{ImportError, ImportPlan, import};
 pub use line::{Form, line};
 pub use lines::MOST_LINE;

@@ -52,16 +52,16 @@ pub(super) struct Own {
     started_ms: i64,
     created_ms: i64,
     used_ms: i64,
-    usage: Sums,
+    usage: OwnSums,
     /// Of each message, without the system prompt of the head.
-    messages: Vec<Place>,
+    messages: Vec<MessagePlace>,
     receipts: Vec<Cost>,
     /// The ledger.
     tokens: Vec<i32>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Sums {
+struct OwnSums {
     calls: u32,
     evaluated: i64,
     restored: i64,
@@ -70,7 +70,7 @@ struct Sums {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Place {
+struct MessagePlace {
     state: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     finish: Option<String>,
@@ -120,7 +120,7 @@ impl Own {
             started_ms: row.started_ms,
             created_ms: row.created_ms,
             used_ms: row.used_ms,
-            usage: Sums {
+            usage: OwnSums {
                 calls: u32::try_from(row.usage.calls).unwrap_or(u32::MAX),
                 evaluated: sum(row.usage.evaluated),
                 restored: sum(row.usage.restored),
@@ -130,7 +130,7 @@ impl Own {
             messages: whole
                 .messages
                 .iter()
-                .map(|message| Place {
+                .map(|message| MessagePlace {
                     state: message.state.as_str().to_owned(),
                     finish: word(message.finish),
                     span: message.span.map(|span| (span.start, span.end)),

@@ -16,7 +16,7 @@ use crate::session::{
     Recorded, Session, SessionId, Span, StoredMessage, Trajectory,
 };
 
-const PLAN: Plan<'static> = Plan {
+const PLAN: ImportPlan<'static> = ImportPlan {
     name: None,
     folder: "/here",
     exact: true,
@@ -213,7 +213,7 @@ fn a_lineage_comes_back_as_a_lineage_under_names_that_are_free() {
         (None, Some(Continuation::Compressed))
     );
     // A name that was asked for must be free.
-    let plan = Plan {
+    let plan = ImportPlan {
         name: Some("work"),
         ..PLAN
     };
@@ -221,7 +221,7 @@ fn a_lineage_comes_back_as_a_lineage_under_names_that_are_free() {
     assert!(
         matches!(
             taken,
-            Error::Line {
+            ImportError::Line {
                 error: SessionError::Exists(_),
                 ..
             }
@@ -266,7 +266,7 @@ fn messages_alone_are_a_session_that_no_vocabulary_has() {
         json!({"role": "user", "content": "Fix the parser"})
     );
     // npast's own line, read as messages alone.
-    let plan = Plan {
+    let plan = ImportPlan {
         exact: false,
         ..PLAN
     };
@@ -396,7 +396,7 @@ fn broken_lines_are_named_and_nothing_half_is_imported() {
     let error = super::import(&db, &mut file(home.path(), &text), &PLAN).unwrap_err();
     assert!(error.to_string().ends_with("; and 3 more"), "{error}");
     let error = super::import(&db, &mut file(home.path(), "\n \n"), &PLAN).unwrap_err();
-    assert!(matches!(error, Error::Empty));
+    assert!(matches!(error, ImportError::Empty));
 }
 
 #[test]

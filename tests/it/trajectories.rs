@@ -8,7 +8,7 @@ use npast::agent::{Input, kv_owner};
 use npast::chat::ReplyScript;
 use npast::kv::{KvFolder, StoreLimits};
 use npast::session::{Db, MessageState, NO_VOCABULARY, Session, SessionId};
-use npast::trajectory::{Form, Plan, import, line};
+use npast::trajectory::{Form, ImportPlan, import, line};
 use serde_json::{Value, json};
 
 use crate::model::{self, Class, THINKER};
@@ -45,7 +45,7 @@ fn imported(desk: &Desk, text: &str, name: &str) -> Session {
     std::fs::create_dir_all(&desk.home).expect("a folder");
     std::fs::write(&path, text).expect("a file");
     let db = db(&desk.home);
-    let plan = Plan {
+    let plan = ImportPlan {
         name: Some(name),
         folder: "folder",
         exact: true,

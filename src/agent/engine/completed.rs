@@ -13,13 +13,13 @@ const MOST: usize = 16;
 #[derive(Debug, Default)]
 pub(in crate::agent) struct Completions {
     /// The last used last.
-    all: Mutex<Vec<Completed>>,
+    all: Mutex<Vec<FinishedCompletion>>,
     calls: AtomicU64,
 }
 
 /// A completion that was made, or is being made.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub(in crate::agent) struct Completed {
+pub(in crate::agent) struct FinishedCompletion {
     /// Whose KV it is in the store.
     pub owner: usize,
     /// Prompt and answer, where the tokens are those of this text.
@@ -34,7 +34,7 @@ pub(in crate::agent) struct Completed {
 
 /// What is known of a prompt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::agent) struct Place {
+pub(in crate::agent) struct CompletionPlace {
     /// Whose KV it becomes in the store.
     pub owner: usize,
     /// How many of its first tokens a completion decoded before.
@@ -42,7 +42,7 @@ pub(in crate::agent) struct Place {
 }
 
 impl Completions {
-    fn all(&self) -> MutexGuard<'_, Vec<Completed>> {
+    fn all(&self) -> MutexGuard<'_, Vec<FinishedCompletion>> {
         // What is held is whole between two statements, whoever panicked.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -65,7 +65,7 @@ impl Completions {
 
     /// The place of a prompt. One that goes on from a completion, or asks for another answer in the
     /// place of one, is that one's owner.
-    pub fn place(&self, prompt: &[Token]) -> Place {
+    pub fn place(&self, prompt: &[Token]) -> CompletionPlace {
         let mut all = self.all();
         let common: Vec<usize> = all
             .iter()
@@ -83,18 +83,18 @@ impl Completions {
                 let free = |n: &usize| all.iter().all(|one| one.owner != *n);
                 let owner = (0..=all.len()).find(free).unwrap_or_default();
                 // So that nobody else takes it meanwhile.
-                all.push(Completed {
+                all.push(FinishedCompletion {
                     owner,
-                    ..Completed::default()
+                    ..FinishedCompletion::default()
                 });
                 owner
             }
         };
-        Place { owner, decoded }
+        CompletionPlace { owner, decoded }
     }
 
     /// A completion was made, in the place of its owner's last one.
-    pub fn remember(&self, made: Completed) {
+    pub fn remember(&self, made: FinishedCompletion) {
         let mut all = self.all();
         all.retain(|one| one.owner != made.owner);
         all.push(made);
@@ -112,8 +112,8 @@ mod tests {
         ids.iter().copied().map(Token).collect()
     }
 
-    fn made(owner: usize, text: &str, ids: &[i32], prompt: usize) -> Completed {
-        Completed {
+    fn made(owner: usize, text: &str, ids: &[i32], prompt: usize) -> FinishedCompletion {
+        FinishedCompletion {
             owner,
             text: Some(text.to_owned()),
             tokens: tokens(ids),

@@ -182,9 +182,9 @@ impl Engine {
         loop {
             let went = work.go(passes, &mut coming, stop, gone, on)?;
             match went {
-                Went::NoRoom => return Ok(None),
-                Went::Stopped => {}
-                Went::Ended(finish) => return Ok(Some(work.end(coming, finish, on))),
+                BesideEnd::NoRoom => return Ok(None),
+                BesideEnd::Stopped => {}
+                BesideEnd::Ended(finish) => return Ok(Some(work.end(coming, finish, on))),
             }
             // A message of a conversation set the flag, or the client did.
             stop.store(false, Ordering::SeqCst);
@@ -247,7 +247,7 @@ fn interrupted() -> AgentError {
 }
 
 /// What a piece of work came to.
-enum Went {
+enum BesideEnd {
     /// There is no room for it on scratch.
     NoRoom,
     /// It was stopped between two decode calls.
@@ -284,7 +284,7 @@ impl Work<'_> {
         stop: &Arc<AtomicBool>,
         gone: &dyn Fn() -> bool,
         on: On<'_>,
-    ) -> Result<Went, AgentError> {
+    ) -> Result<BesideEnd, AgentError> {
         let want = Want {
             owner: OWNER,
             rank: Rank::Side,
@@ -292,7 +292,7 @@ impl Work<'_> {
         };
         let place = &mut |place| on(Event::Queued { place });
         let Some(pass) = passes.take(&want, place) else {
-            return Ok(Went::Stopped);
+            return Ok(BesideEnd::Stopped);
         };
         let vocab = self.engine.shared().model.vocab().clone();
         let (events, mut inbox) = unbounded_channel();
@@ -324,7 +324,7 @@ impl Work<'_> {
             }
         }
         let mut outcome = match answer.wait() {
-            Err(SlotError::TooLong { .. }) if self.said.is_empty() => return Ok(Went::NoRoom),
+            Err(SlotError::TooLong { .. }) if self.said.is_empty() => return Ok(BesideEnd::NoRoom),
             outcome => outcome?,
         };
         let error = outcome.error.take();
@@ -337,9 +337,9 @@ impl Work<'_> {
         match error {
             Some(error) => Err(error.into()),
             None if outcome.finish == Finish::Interrupted && stop.load(Ordering::SeqCst) => {
-                Ok(Went::Stopped)
+                Ok(BesideEnd::Stopped)
             }
-            None => Ok(Went::Ended(outcome.finish)),
+            None => Ok(BesideEnd::Ended(outcome.finish)),
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::agent::conversation::read_reply::stops_error;
-use crate::agent::engine::completed::{Completed, Completions};
+use crate::agent::engine::completed::{Completions, FinishedCompletion};
 use crate::agent::engine::handle::Engine;
 use crate::agent::engine::pass::{Passes, Rank, Want};
 use crate::agent::values::error::{AgentError, ErrorKind};
@@ -208,7 +208,7 @@ impl Engine {
         let mut all = Arc::unwrap_or_clone(tokens);
         let prompt = all.len();
         all.extend_from_slice(&outcome.tokens[..said.unwrap_or(outcome.tokens.len())]);
-        completions.remember(Completed {
+        completions.remember(FinishedCompletion {
             owner: place.owner,
             text,
             prompt,

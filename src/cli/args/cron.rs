@@ -29,7 +29,7 @@ pub enum CronCommand {
         prompt: String,
         /// What happens with calls of tools that would be asked about
         #[arg(long, value_enum, default_value_t)]
-        approve: Policy,
+        approve: JobPolicy,
         /// The model; without it, the session's own or the default one
         #[arg(short, long, value_name = "MODEL")]
         model: Option<PathBuf>,
@@ -50,7 +50,7 @@ pub enum CronCommand {
 
 /// What happens with calls of tools where nobody can be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Policy {
+pub enum JobPolicy {
     /// They are refused
     #[default]
     Deny,

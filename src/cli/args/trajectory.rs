@@ -13,7 +13,7 @@ pub struct ExportArgs {
 
     /// How messages are written
     #[arg(long, value_enum, default_value_t)]
-    pub form: Form,
+    pub form: FormArg,
 
     /// Also the sessions that it continues and those that continue it, a line each
     #[arg(long)]
@@ -26,7 +26,7 @@ pub struct ExportArgs {
 
 /// How messages are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Form {
+pub enum FormArg {
     /// {"messages":[{"role":…,"content":…}],"tools":[…]}
     #[default]
     Openai,
@@ -34,11 +34,11 @@ pub enum Form {
     Sharegpt,
 }
 
-impl From<Form> for trajectory::Form {
-    fn from(form: Form) -> trajectory::Form {
+impl From<FormArg> for trajectory::Form {
+    fn from(form: FormArg) -> trajectory::Form {
         match form {
-            Form::Openai => trajectory::Form::OpenAi,
-            Form::Sharegpt => trajectory::Form::ShareGpt,
+            FormArg::Openai => trajectory::Form::OpenAi,
+            FormArg::Sharegpt => trajectory::Form::ShareGpt,
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::cron::{Looked, claim, claim_now};
 use crate::harmless;
 use crate::ledger::Finish;
 use crate::service::{Projects, Request, Service, SessionOpening};
-use crate::session::{Db, Job, Lock, LockError, Outcome, now_ms};
+use crate::session::{Db, Job, JobOutcome, Lock, LockError, now_ms};
 
 /// A clock that went back by less than this many milliseconds was only set right.
 const JITTER_MS: i64 = 60_000;
@@ -110,8 +110,8 @@ impl Timer<'_> {
         }
         let done = self.talk(&job);
         let (outcome, note) = match &done {
-            Ok(()) => (Outcome::Done, None),
-            Err(failure) => (Outcome::Failed, Some(failure.message.as_str())),
+            Ok(()) => (JobOutcome::Done, None),
+            Err(failure) => (JobOutcome::Failed, Some(failure.message.as_str())),
         };
         self.db.end_run(claim, now_ms(), outcome, note)?;
         self.said(&job, due, outcome.as_str());

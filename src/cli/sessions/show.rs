@@ -95,12 +95,12 @@ pub(super) fn as_text(
 /// What is printed, in order.
 enum ShownItem<'a> {
     Message(&'a SalvagedMessage),
-    Branch(Title),
+    Branch(TranscriptTitle),
     OfBranch(&'a SalvagedMessage),
 }
 
 /// What stands above a branch's messages.
-struct Title {
+struct TranscriptTitle {
     json: Value,
     text: String,
 }
@@ -127,7 +127,7 @@ fn shown<'a>(
         .map(ShownItem::Message)
         .collect();
     for branch in branches.iter().filter(|_| all) {
-        lines.push(ShownItem::Branch(Title {
+        lines.push(ShownItem::Branch(TranscriptTitle {
             json: branch::as_json(branch),
             text: branch::title(branch),
         }));

@@ -16,7 +16,7 @@ use crate::agent::kv_owner;
 use crate::durable::{self, private};
 use crate::harmless;
 use crate::session::{self, Db, Session, SessionId, check_name};
-use crate::trajectory::{self, MOST_LINE, Plan};
+use crate::trajectory::{self, ImportPlan, MOST_LINE};
 
 /// Writes a session, or all of its lineage.
 pub(super) fn export(
@@ -132,19 +132,19 @@ pub(super) fn import(run: &CliContext, args: &ImportArgs) -> Result<i32, Failure
     let folder = std::env::current_dir()
         .map_err(|e| Failure::failed("io", format!("the current folder is gone: {e}")))?;
     let db = Db::open(&run.places.db())?;
-    let plan = Plan {
+    let plan = ImportPlan {
         name: args.name.as_deref(),
         folder: &folder.to_string_lossy(),
         exact: !args.messages,
     };
     let made = trajectory::import(&db, &mut file, &plan).map_err(|error| match error {
-        trajectory::Error::Session(error) => error.into(),
-        trajectory::Error::Line {
+        trajectory::ImportError::Session(error) => error.into(),
+        trajectory::ImportError::Line {
             line,
             error: error @ session::DbError::Damaged { .. },
         } => wrong(&shown, &format!("line {line}: {error}")),
-        trajectory::Error::Line { error, .. } => error.into(),
-        trajectory::Error::Io(error) => unread(&error),
+        trajectory::ImportError::Line { error, .. } => error.into(),
+        trajectory::ImportError::Io(error) => unread(&error),
         error => wrong(&shown, &error.to_string()),
     })?;
     let mut lines = Vec::new();

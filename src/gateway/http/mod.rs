@@ -42,7 +42,7 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 
 pub use access::{Access, Caller};
 pub use body::BodyLimits;
-pub use serve::{Peer, ServerLimits, serve};
+pub use serve::{PeerAddress, ServerLimits, serve};
 pub use state::{Gateway, GatewaySettings};
 pub use token::{AccessToken, TokenError};
 
@@ -111,7 +111,8 @@ async fn admitted(State(gateway): State<Gateway>, request: Request, next: Next) 
     if length.is_some_and(|length| length > most as u64) {
         return answer::refused(api, &body::too_large(most));
     }
-    if let (Some(rates), Some(Peer(peer))) = (gateway.rates(), parts.extensions.get::<Peer>())
+    if let (Some(rates), Some(PeerAddress(peer))) =
+        (gateway.rates(), parts.extensions.get::<PeerAddress>())
         && !access::asks_nobody(parts.uri.path())
         && let Err(wait) = rates.take(peer.ip(), Instant::now())
     {

@@ -15,12 +15,12 @@ const MINUTE: f64 = 60.0;
 pub struct Rates {
     /// Requests a minute.
     most: f64,
-    callers: Mutex<HashMap<IpAddr, Left>>,
+    callers: Mutex<HashMap<IpAddr, Allowance>>,
 }
 
 /// What a caller may still ask at once, at a moment.
 #[derive(Clone, Copy, Debug)]
-struct Left {
+struct Allowance {
     requests: f64,
     at: Instant,
 }
@@ -47,7 +47,7 @@ impl Rates {
                 callers.remove(&longest);
             }
         }
-        let all = Left {
+        let all = Allowance {
             requests: self.most,
             at: now,
         };

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::access::Caller;
 use super::parts::{PartReader, ReplyNews};
-use super::sse::{self, Pump, Target};
+use super::sse::{self, FrameTarget, Pump};
 use super::state::Gateway;
 use super::work::RunningRequest;
 use super::{answer, body, follow};
@@ -36,7 +36,7 @@ pub async fn chat(State(gateway): State<Gateway>, request: Request) -> Response 
     make(gateway, request, Api::Chat, |_, body| {
         let ask = openai::read(body)?;
         let manner = Manner::Chat(ask.show);
-        Ok(Asked::talk(ask, manner))
+        Ok(ParsedRequest::talk(ask, manner))
     })
     .await
 }
@@ -45,7 +45,7 @@ pub async fn chat(State(gateway): State<Gateway>, request: Request) -> Response 
 pub async fn responses(State(gateway): State<Gateway>, request: Request) -> Response {
     make(gateway, request, Api::Responses, |_, body| {
         let (ask, echo) = responses::read(body)?;
-        Ok(Asked::talk(ask, Manner::Responses(Box::new(echo))))
+        Ok(ParsedRequest::talk(ask, Manner::Responses(Box::new(echo))))
     })
     .await
 }
@@ -55,7 +55,7 @@ pub async fn messages(State(gateway): State<Gateway>, request: Request) -> Respo
     make(gateway, request, Api::Messages, |_, body| {
         let ask = anthropic::read(body)?;
         let manner = Manner::Messages(ask.stop.clone());
-        Ok(Asked::talk(ask, manner))
+        Ok(ParsedRequest::talk(ask, manner))
     })
     .await
 }
@@ -73,7 +73,7 @@ pub async fn completions(State(gateway): State<Gateway>, request: Request) -> Re
                 }
             };
         }
-        Ok(Asked {
+        Ok(ParsedRequest {
             ask: raw.ask,
             prompt: Some(raw.prompt),
             manner: Manner::Completions(Box::new(raw.look)),
@@ -83,16 +83,16 @@ pub async fn completions(State(gateway): State<Gateway>, request: Request) -> Re
 }
 
 /// A request as it was read.
-struct Asked {
+struct ParsedRequest {
     ask: Ask,
     /// What a completion goes on with; a request of the other APIs has a history.
     prompt: Option<RawPrompt>,
     manner: Manner,
 }
 
-impl Asked {
-    fn talk(ask: Ask, manner: Manner) -> Asked {
-        Asked {
+impl ParsedRequest {
+    fn talk(ask: Ask, manner: Manner) -> ParsedRequest {
+        ParsedRequest {
             ask,
             prompt: None,
             manner,
@@ -100,9 +100,9 @@ impl Asked {
     }
 }
 
-type Read = fn(&Gateway, &Value) -> Result<Asked, RequestRefusal>;
+type ParseResult = fn(&Gateway, &Value) -> Result<ParsedRequest, RequestRefusal>;
 
-async fn make(gateway: Gateway, request: Request, api: Api, read: Read) -> Response {
+async fn make(gateway: Gateway, request: Request, api: Api, read: ParseResult) -> Response {
     match try_make(gateway, request, read).await {
         Ok(response) => response,
         Err(refusal) => answer::refused(api, &refusal),
@@ -112,7 +112,7 @@ async fn make(gateway: Gateway, request: Request, api: Api, read: Read) -> Respo
 async fn try_make(
     gateway: Gateway,
     request: Request,
-    read: Read,
+    read: ParseResult,
 ) -> Result<Response, RequestRefusal> {
     let (parts, body) = request.into_parts();
     let caller = parts
@@ -121,7 +121,7 @@ async fn try_make(
         .copied()
         .unwrap_or_default();
     let body = body::json(body, gateway.settings().body).await?;
-    let Asked {
+    let ParsedRequest {
         mut ask,
         prompt,
         manner,
@@ -155,11 +155,11 @@ async fn try_make(
             let (target, response) = match header(&parts.headers, CONVERSATION_ID) {
                 Some(conversation) => {
                     let kept = gateway.streams().begin(&conversation);
-                    (Target::Kept(kept.clone()), sse::hear(kept.listen(0)))
+                    (FrameTarget::Kept(kept.clone()), sse::hear(kept.listen(0)))
                 }
                 None => {
                     let (sender, response) = sse::channel();
-                    (Target::Client(sender), response)
+                    (FrameTarget::Client(sender), response)
                 }
             };
             let pump = Pump {

@@ -12,11 +12,11 @@ const RESPONSES: usize = 4096;
 /// The place of each response: its session, and how many messages that had after it.
 #[derive(Debug, Default)]
 pub struct Responses {
-    places: Mutex<Places>,
+    places: Mutex<ResponsePlaces>,
 }
 
 #[derive(Debug, Default)]
-struct Places {
+struct ResponsePlaces {
     by_id: HashMap<String, Behind>,
     /// The oldest first.
     order: VecDeque<String>,

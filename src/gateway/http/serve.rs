@@ -19,7 +19,7 @@ use tower_http::add_extension::AddExtension;
 
 /// Who a connection is from: an extension of each of its requests.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
+pub struct PeerAddress(pub SocketAddr);
 
 /// How long a server waits, and how many it serves.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +87,7 @@ pub async fn serve(
         let router = router.clone();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let router = router.borrow().clone();
-            TowerToHyperService::new(AddExtension::new(router, Peer(peer))).call(request)
+            TowerToHyperService::new(AddExtension::new(router, PeerAddress(peer))).call(request)
         });
         let connection = http.serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::answer;
 use super::metrics::{Metrics, ReplyGuard};
 use super::parts::{PartReader, ReplyNews};
-use super::streams::{Kept, Listener, Next};
+use super::streams::{KeptStream, Listener, Next};
 use super::work::RunningRequest;
 use crate::agent::{Behind, Event};
 use crate::gateway::wire::{ReplyWriter, SseEvent};
@@ -80,18 +80,18 @@ impl Sender {
 }
 
 /// Where a reply's events go.
-pub enum Target {
+pub enum FrameTarget {
     /// To one client; when it goes away, the reply ends.
     Client(Sender),
     /// Where they can be had again.
-    Kept(Arc<Kept>),
+    Kept(Arc<KeptStream>),
 }
 
-impl Target {
+impl FrameTarget {
     async fn frame(&self, frame: &SseEvent) -> Result<(), Gone> {
         match self {
-            Target::Client(sender) => sender.frame(frame).await,
-            Target::Kept(kept) => {
+            FrameTarget::Client(sender) => sender.frame(frame).await,
+            FrameTarget::Kept(kept) => {
                 kept.put(&frame.bytes());
                 Ok(())
             }
@@ -101,15 +101,15 @@ impl Target {
     /// Whoever hears a kept stream gets comments of its own.
     async fn comment(&self, text: &str) -> Result<(), Gone> {
         match self {
-            Target::Client(sender) => sender.comment(text).await,
-            Target::Kept(_) => Ok(()),
+            FrameTarget::Client(sender) => sender.comment(text).await,
+            FrameTarget::Kept(_) => Ok(()),
         }
     }
 
     async fn closed(&self) {
         match self {
-            Target::Client(sender) => sender.closed().await,
-            Target::Kept(kept) => kept.left().await,
+            FrameTarget::Client(sender) => sender.closed().await,
+            FrameTarget::Kept(kept) => kept.left().await,
         }
     }
 }
@@ -153,11 +153,11 @@ pub struct Pump {
 impl Pump {
     /// Sends what `first` says, and then the events of the request until its end. Gives the place at
     /// which the reply ended in its session.
-    pub async fn run(mut self, first: Vec<Event>, target: Target) -> Option<Behind> {
+    pub async fn run(mut self, first: Vec<Event>, target: FrameTarget) -> Option<Behind> {
         if self.send(first, &target).await.is_err() {
             self.metrics.left();
         }
-        if let Target::Kept(kept) = &target {
+        if let FrameTarget::Kept(kept) = &target {
             kept.end();
         }
         for receipt in self.parts.receipts() {
@@ -167,12 +167,12 @@ impl Pump {
         self.parts.place(self.work.session())
     }
 
-    async fn send(&mut self, first: Vec<Event>, sender: &Target) -> Result<(), Gone> {
+    async fn send(&mut self, first: Vec<Event>, sender: &FrameTarget) -> Result<(), Gone> {
         for frame in self.writer.start() {
             sender.frame(&frame).await?;
         }
         for event in first {
-            if self.event(event, sender).await? == Went::End {
+            if self.event(event, sender).await? == SendEnd::End {
                 return Ok(());
             }
         }
@@ -196,20 +196,20 @@ impl Pump {
                         Some(ping) => sender.frame(&ping).await?,
                         None => sender.comment(&said).await?,
                     }
-                    Went::Sent
+                    SendEnd::Sent
                 }
             };
             match went {
-                Went::End => return Ok(()),
-                Went::Sent => due = Instant::now() + QUIET,
+                SendEnd::End => return Ok(()),
+                SendEnd::Sent => due = Instant::now() + QUIET,
                 // A prompt that is read says how far it is, and most clients are told nothing of it.
-                Went::Silent => {}
+                SendEnd::Silent => {}
             }
         }
     }
 
     /// Sends what an event says.
-    async fn event(&mut self, event: Event, sender: &Target) -> Result<Went, Gone> {
+    async fn event(&mut self, event: Event, sender: &FrameTarget) -> Result<SendEnd, Gone> {
         let ends = event.ends();
         let mut sent = false;
         match self.parts.read(event) {
@@ -226,16 +226,16 @@ impl Pump {
             ReplyNews::Nothing => {}
         }
         Ok(match (ends, sent) {
-            (true, _) => Went::End,
-            (false, true) => Went::Sent,
-            (false, false) => Went::Silent,
+            (true, _) => SendEnd::End,
+            (false, true) => SendEnd::Sent,
+            (false, false) => SendEnd::Silent,
         })
     }
 }
 
 /// What became of an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Went {
+enum SendEnd {
     /// The client got something.
     Sent,
     /// The client got nothing.

@@ -21,19 +21,19 @@ const RETURN: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Streams {
     /// By conversation, the newest last.
-    all: Mutex<VecDeque<(String, Arc<Kept>)>>,
+    all: Mutex<VecDeque<(String, Arc<KeptStream>)>>,
 }
 
 /// A stream that is kept.
 #[derive(Debug)]
-pub struct Kept {
-    state: Mutex<State>,
+pub struct KeptStream {
+    state: Mutex<StreamState>,
     /// Counts what happens to it.
     changed: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
-struct State {
+struct StreamState {
     events: VecDeque<Bytes>,
     bytes: usize,
     /// The number of the first event that is there.
@@ -64,22 +64,22 @@ pub enum Next {
 /// A client that hears a stream, until this is dropped.
 #[derive(Debug)]
 pub struct Listener {
-    kept: Arc<Kept>,
+    kept: Arc<KeptStream>,
     changed: watch::Receiver<u64>,
     /// The number of its next event.
     next: usize,
 }
 
 impl Streams {
-    fn all(&self) -> MutexGuard<'_, VecDeque<(String, Arc<Kept>)>> {
+    fn all(&self) -> MutexGuard<'_, VecDeque<(String, Arc<KeptStream>)>> {
         // What is held is whole between two statements, whoever panicked.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A stream of a conversation begins, in the place of its last one.
-    pub fn begin(&self, conversation: &str) -> Arc<Kept> {
-        let kept = Arc::new(Kept {
-            state: Mutex::new(State {
+    pub fn begin(&self, conversation: &str) -> Arc<KeptStream> {
+        let kept = Arc::new(KeptStream {
+            state: Mutex::new(StreamState {
                 events: VecDeque::new(),
                 bytes: 0,
                 first: 0,
@@ -100,15 +100,15 @@ impl Streams {
     }
 
     /// The last stream of a conversation.
-    pub fn find(&self, conversation: &str) -> Option<Arc<Kept>> {
+    pub fn find(&self, conversation: &str) -> Option<Arc<KeptStream>> {
         let all = self.all();
         let found = all.iter().rfind(|(name, _)| name == conversation);
         found.map(|(_, kept)| kept.clone())
     }
 }
 
-impl Kept {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl KeptStream {
+    fn state(&self) -> MutexGuard<'_, StreamState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -147,7 +147,7 @@ impl Kept {
     }
 
     /// Hears the stream from an event on.
-    pub fn listen(self: &Arc<Kept>, from: usize) -> Listener {
+    pub fn listen(self: &Arc<KeptStream>, from: usize) -> Listener {
         self.state().listeners += 1;
         self.wake();
         Listener {
