@@ -4,13 +4,13 @@
 //!
 //! - [`harmless`]: text that npast did not write, made safe for a terminal (pure).
 //! - [`durable`]: files replaced atomically and durably; files that only this user may read.
-//! - [`llama`]: the FFI boundary. Model, vocabulary, context, state, sampler, chat bridge, GGUF. Every `unsafe` line is here.
 //! - [`ledger`]: the exact tokens of a conversation, their spans and digests, and the plan (pure).
+//! - [`llama`]: the FFI boundary. Model, vocabulary, context, state, sampler, chat bridge, GGUF. Every `unsafe` line is here.
 //! - [`kv`]: states on disk: segment files, index, fingerprint, a writer thread of its own.
 //! - [`slot`]: the engine thread and its handle: plan, apply, rewind, fork, export, import.
 //! - [`chat`]: messages to tokens and tokens to messages.
-//! - [`approve`]: who may run what: rules, grants, the hard list.
 //! - [`tools`]: what a model can do: files, commands, notes; a long result is cut once.
+//! - [`approve`]: who may run what: rules, grants, the hard list.
 //! - [`session`]: npast.db: sessions, messages, ledgers, lineage, migrations.
 //! - [`cron`]: when a prompt that is run at times is due.
 //! - [`trajectory`]: sessions as JSON Lines, and back.
