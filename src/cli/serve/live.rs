@@ -146,9 +146,13 @@ impl Live<'_> {
                 Instruction::Reload => {
                     manager::reloading();
                     match self.reload(&gateway, &clients) {
-                        Ok(next) => {
+                        Ok((next, kept)) => {
                             let _ = routers.send_replace(http::router(next.clone()));
                             gateway = next;
+                            // Only now: whoever reads this finds the new configuration in force.
+                            if let Err(failure) = self.say_reloaded(&kept) {
+                                tracing::warn!(failure.message, "the reload could not be reported");
+                            }
                         }
                         Err(failure) => notice(
                             &format!(
@@ -164,8 +168,13 @@ impl Live<'_> {
         }
     }
 
-    /// Reads the configuration again, whole or not at all.
-    fn reload(&self, gateway: &Gateway, clients: &Clients) -> Result<Gateway, Failure> {
+    /// Reads the configuration again, whole or not at all. Gives the gateway under it, and the keys that
+    /// only another start reads.
+    fn reload(
+        &self,
+        gateway: &Gateway,
+        clients: &Clients,
+    ) -> Result<(Gateway, Vec<String>), Failure> {
         let env = |name: &str| std::env::var_os(name);
         let places = &self.run.places;
         let new = places.resolve(&env, self.args.layer())?;
@@ -174,6 +183,11 @@ impl Live<'_> {
         let kept = needs_a_start(&self.loaded, &new);
         clients.set(in_force(&self.loaded, &new));
         self.projects.replace(new);
+        Ok((gateway.with(web), kept))
+    }
+
+    /// Says that the configuration was read again, and which keys only another start reads.
+    fn say_reloaded(&self, kept: &[String]) -> Result<(), Failure> {
         match self.run.json {
             true => {
                 let event = json!({ "type": "reloaded", "kept": kept });
@@ -191,7 +205,7 @@ impl Live<'_> {
                 Some("end the gateway and start it again; every session goes on"),
             );
         }
-        Ok(gateway.with(web))
+        Ok(())
     }
 
     fn say(&self, gateway: &Gateway) -> Result<(), Failure> {
