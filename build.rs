@@ -16,6 +16,7 @@ fn main() {
 
     let llama = llama_sources();
     compile_bridge(&llama);
+    find_libraries();
     stamp("NPAST_LLAMA_CRATE", &pinned_version("llama-cpp-2"));
     stamp("NPAST_LLAMA_SYS", &pinned_version("llama-cpp-sys-2"));
     stamp("NPAST_LLAMA_VERSION", &llama_version(&llama));
@@ -29,6 +30,20 @@ fn main() {
         "NPAST_PROFILE",
         &std::env::var("PROFILE").unwrap_or_default(),
     );
+}
+
+/// A build with `dynamic-backends` links llama.cpp as shared libraries. The program looks for them in
+/// its own folder and in `../lib/npast` beside it; `src/llama/backend.rs` looks for the backends
+/// there too, and last where llama.cpp's build put them.
+fn find_libraries() {
+    println!("cargo:rerun-if-env-changed=DEP_LLAMA_BACKENDS_DIR");
+    if std::env::var_os("CARGO_FEATURE_DYNAMIC_BACKENDS").is_none() {
+        return;
+    }
+    println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN:$ORIGIN/../lib/npast");
+    if let Ok(folder) = std::env::var("DEP_LLAMA_BACKENDS_DIR") {
+        stamp("NPAST_BACKENDS", &folder);
+    }
 }
 
 fn stamp(name: &str, value: &str) {

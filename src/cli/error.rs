@@ -50,6 +50,18 @@ impl Failure {
         }
     }
 
+    /// A build with `dynamic-backends` that was moved without its libraries.
+    pub fn backends() -> Failure {
+        Failure {
+            hint: Some(
+                "put the libraries of this build (libggml-cpu-*.so) beside the program, or into \
+                 lib/npast beside the program's folder"
+                    .into(),
+            ),
+            ..Failure::failed("backends", "npast finds no library that computes")
+        }
+    }
+
     /// The user ended the run.
     pub fn interrupted() -> Failure {
         Failure {

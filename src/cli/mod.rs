@@ -61,6 +61,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Asked before anything else runs: the alternative is a SIGILL without a word.
     let done = match llama::cpu_lacks() {
         Some(feature) => Err(Failure::cpu(feature)),
+        None if llama::backends_missing() => Err(Failure::backends()),
         None => run(&args),
     };
     let code = match done {

@@ -1,5 +1,7 @@
 //! Starts llama.cpp once per process, and reads what it knows of the machine.
 
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use llama_cpp_2::llama_backend::LlamaBackend;
@@ -29,12 +31,50 @@ pub(super) fn start() {
     STARTED.get_or_init(|| {
         log::install();
         let backend = LlamaBackend::init().ok();
-        if cfg!(feature = "dynamic-backends") {
-            // SAFETY: loads backend libraries from beside the program; no arguments.
-            unsafe { sys::ggml_backend_load_all() }
+        if let Some(folder) = backend_folder()
+            && let Ok(folder) = CString::new(folder.as_os_str().as_encoded_bytes())
+        {
+            // With a folder given, ggml loads from it alone. Without one it would also load
+            // libraries from the working folder, which may be a stranger's repository.
+            // SAFETY: the string ends in NUL and is only read.
+            unsafe { sys::ggml_backend_load_all_from_path(folder.as_ptr()) }
         }
         backend
     });
+}
+
+/// Whether a build with `dynamic-backends` finds no backend library, so that nothing could be
+/// computed.
+pub fn backends_missing() -> bool {
+    cfg!(feature = "dynamic-backends") && backend_folder().is_none()
+}
+
+/// The folder of backend libraries of a build with `dynamic-backends`: the program's own, else
+/// `../lib/npast` beside it (where a package has them), else the folder of the build.
+fn backend_folder() -> Option<PathBuf> {
+    if !cfg!(feature = "dynamic-backends") {
+        return None;
+    }
+    let program = std::env::current_exe().ok()?.canonicalize().ok()?;
+    let beside = program.parent()?;
+    [
+        Some(beside.to_owned()),
+        beside.parent().map(|up| up.join("lib/npast")),
+        option_env!("NPAST_BACKENDS").map(PathBuf::from),
+    ]
+    .into_iter()
+    .flatten()
+    .find(|folder| has_cpu_backend(folder))
+}
+
+/// Whether a library for the CPU is in this folder, such as `libggml-cpu-haswell.so`.
+fn has_cpu_backend(folder: &Path) -> bool {
+    let name = |entry: std::io::Result<std::fs::DirEntry>| Some(entry.ok()?.file_name());
+    std::fs::read_dir(folder).is_ok_and(|entries| {
+        entries
+            .filter_map(name)
+            .any(|name| name.to_string_lossy().contains("ggml-cpu"))
+    })
 }
 
 /// The devices llama.cpp can use, in its order.

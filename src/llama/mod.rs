@@ -18,7 +18,7 @@ mod text;
 mod vocab;
 
 pub use apart::Apart;
-pub use backend::{Device, backends, cpu_lacks, devices, system_info};
+pub use backend::{Device, backends, backends_missing, cpu_lacks, devices, system_info};
 pub use context::{CacheType, Context, ContextError, ContextOptions, DecodeError, Seq};
 pub use log::on_abort;
 pub use model::{LoadError, Model, ModelOptions};
