@@ -8,6 +8,7 @@ use npast::cron::{LATE_MS, time};
 use npast::session::{Db, Job, NewJob, now_ms};
 use serde_json::{Value, json};
 
+use crate::gateway::Server;
 use crate::model::Class;
 use crate::program::{Program, Ran, events};
 use crate::witness::Stored;
@@ -310,4 +311,25 @@ fn jobs_are_added_listed_and_removed_and_what_can_never_be_due_is_refused() {
         "{gone:?}"
     );
     assert_eq!(cron(&["list", "--json"]).events.len(), 0);
+}
+
+#[test]
+fn a_job_is_run_by_the_gateway_of_its_data_folder_and_no_second_model_is_loaded() {
+    let program = Program::new(Class::Dense);
+    job(&program, "log", 2 * MINUTE, now_ms() - 3 * MINUTE);
+    let replies = [json!({"content": "Said in the gateway."})];
+    let server = Server::start(program, &[], &replies);
+    // A model that would be loaded has other flags than these and no prepared reply.
+    let mut command = server.program.command(&["cron", "run", "--json"]);
+    let ran = Ran::of(&command.output().expect("a run"));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(stages(&ran), [pair("log", "begun"), pair("log", "done")]);
+    assert_eq!(
+        said(&server.program, "log"),
+        [
+            pair("user", "Look at the log."),
+            pair("assistant", "Said in the gateway.")
+        ]
+    );
+    server.stop();
 }

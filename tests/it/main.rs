@@ -63,6 +63,7 @@ mod command_lines;
 mod compressions;
 mod conversations;
 mod crashes;
+#[cfg(unix)]
 mod crons;
 mod damage;
 mod damaged_sessions;

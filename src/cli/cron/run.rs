@@ -1,5 +1,6 @@
-//! `npast cron run`: what is due is claimed, then said in the job's session. Whatever becomes of it is
-//! stored; a process that dies in between leaves a claim, and the next look says so.
+//! `npast cron run`: what is due is claimed, then said in the job's session: through the gateway of the
+//! data folder if one runs, else with a model that is loaded here. Whatever becomes of it is stored; a
+//! process that dies in between leaves a claim, and the next look says so.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,15 +15,16 @@ use super::super::input;
 use super::super::interrupt::Interrupt;
 use super::super::once::show;
 use super::super::output::{self, EventOutput, ProgressLine, bars, count, notice};
+use super::super::through::Through;
 use super::{database, none, shown};
 use crate::agent::{Done, Input, NewSession, WhichSession};
-use crate::attach::Talking;
+use crate::attach::{self, Joining, Serving};
 use crate::chat::ReplyScript;
 use crate::config::{Approve, Settings};
 use crate::cron::{Looked, claim, claim_now};
 use crate::harmless;
 use crate::ledger::Finish;
-use crate::service::{Projects, Request, Service, SessionOpening};
+use crate::service::{Projects, Request, Service, Tooling};
 use crate::session::{Db, Job, JobOutcome, Lock, LockError, now_ms};
 
 /// A clock that went back by less than this many milliseconds was only set right.
@@ -40,12 +42,15 @@ pub fn due(run: &CliContext, args: &CronRunArgs, settings: Settings) -> Result<i
         Some(name) => vec![db.job(name)?],
         None => db.jobs()?,
     };
-    let script = args.script.as_deref().map(ReplyScript::load).transpose()?;
+    let script = args.script.as_deref();
+    let replies = script.map(|path| input::file(path, "the script"));
+    let script = script.map(ReplyScript::load).transpose()?;
     let mut timer = Timer {
         run,
         db,
         settings,
         script,
+        replies: replies.transpose()?,
         interrupt: Interrupt::listen(),
         loaded: None,
     };
@@ -67,9 +72,19 @@ struct Timer<'a> {
     db: Db,
     settings: Settings,
     script: Option<ReplyScript>,
+    /// The same as text, for a gateway.
+    replies: Option<String>,
     interrupt: Interrupt,
-    /// The model that is loaded, and the policy it serves tools with.
-    loaded: Option<(PathBuf, bool, Service, Settings)>,
+    loaded: Option<Loaded>,
+}
+
+/// What serves the sessions of jobs.
+struct Loaded {
+    /// The model that is loaded here, and the policy under which its tools are served; nothing where the
+    /// gateway serves.
+    own: Option<(PathBuf, bool)>,
+    serving: Serving,
+    settings: Settings,
 }
 
 impl Timer<'_> {
@@ -170,12 +185,15 @@ impl Timer<'_> {
             .hint("remove the job, and add it in another folder"));
         }
         self.load(job)?;
-        let Some((_, _, service, settings)) = &self.loaded else {
+        let Some(Loaded {
+            serving, settings, ..
+        }) = &self.loaded
+        else {
             return Err(Failure::failed("internal", "no model was loaded"));
         };
         let system = settings.system.as_deref();
         let system = system.map(|given| input::text_or_file(given, "the system prompt"));
-        let session = service.open(SessionOpening {
+        let wanted = Joining {
             open: WhichSession::Named(job.name.clone()),
             new: NewSession {
                 folder: job.folder.clone(),
@@ -186,12 +204,13 @@ impl Timer<'_> {
             },
             agent: !settings.no_tools,
             attended: false,
-            script: self.script.clone(),
-        })?;
-        for (text, hint) in service.notices() {
+            tooling: Tooling::of(settings),
+            script: self.replies.clone(),
+        };
+        let session = serving.open(wanted, self.script.as_ref())?;
+        for (text, hint) in serving.notices() {
             notice(&text, hint.as_deref());
         }
-        let session = Talking::Here(session);
         let mut output = EventOutput::new(self.run, self.interrupt.flag().clone());
         output.session(&session);
         let request = Request::Say {
@@ -212,7 +231,7 @@ impl Timer<'_> {
         Ok(closed?)
     }
 
-    /// Loads the job's model, if it is not there already.
+    /// Finds the gateway, or loads the job's model if it is not there already.
     fn load(&mut self, job: &Job) -> Result<(), Failure> {
         let named = self.db.find(&job.name)?;
         let stored = match named {
@@ -231,25 +250,47 @@ impl Timer<'_> {
             true => Approve::Auto,
             false => Approve::Deny,
         };
+        let mut progress = ProgressLine::here(bars(self.run));
+        if let Some(greeting) = attach::find(&self.run.places.home)? {
+            self.unload()?;
+            let replies = self.replies.clone();
+            let mut through =
+                Through::new(self.run, greeting, &settings, stored.as_ref(), replies)?;
+            let peer = through.greet(&self.interrupt, &mut progress)?;
+            self.loaded = Some(Loaded {
+                own: None,
+                serving: Serving::There(Box::new(peer)),
+                settings,
+            });
+            return Ok(());
+        }
         let usual = stored.as_ref().map(|session| session.model.as_str());
         let mut options = options(self.run, &settings, usual)?;
-        let there = self.loaded.as_ref();
-        if there.is_some_and(|(model, auto, ..)| *model == options.model && *auto == job.auto) {
+        let there = self.loaded.as_ref().and_then(|loaded| loaded.own.as_ref());
+        if there.is_some_and(|(model, auto)| *model == options.model && *auto == job.auto) {
             return self.wait_for_servers(job);
         }
         self.unload()?;
         options.leeway.session = length(&self.run.places, stored.as_ref())?;
-        let mut progress = ProgressLine::here(bars(self.run));
         let engine = load(&options, &self.interrupt, &mut progress)?;
         let projects = Arc::new(Projects::new(self.run.places.clone(), settings.clone()));
         let service = Service::new(engine, projects, settings.idle);
-        self.loaded = Some((options.model, job.auto, service, settings));
+        self.loaded = Some(Loaded {
+            own: Some((options.model, job.auto)),
+            serving: Serving::Here(service),
+            settings,
+        });
         self.wait_for_servers(job)
     }
 
     /// Tools of a session that starts are those that are there.
     fn wait_for_servers(&self, job: &Job) -> Result<(), Failure> {
-        let Some((_, _, service, settings)) = &self.loaded else {
+        let Some(Loaded {
+            serving: Serving::Here(service),
+            settings,
+            ..
+        }) = &self.loaded
+        else {
             return Ok(());
         };
         if settings.no_tools {
@@ -264,7 +305,11 @@ impl Timer<'_> {
     }
 
     fn unload(&mut self) -> Result<(), Failure> {
-        if let Some((_, _, service, _)) = self.loaded.take() {
+        if let Some(Loaded {
+            serving: Serving::Here(service),
+            ..
+        }) = self.loaded.take()
+        {
             service.close()?;
         }
         Ok(())
