@@ -124,7 +124,7 @@ impl DbError {
             }
             DbError::Corrupt { .. } => {
                 "nothing was changed; copy the data folder to a safe place, then repair npast.db \
-                 (`sqlite3 npast.db .recover` writes what can be read), or move it away to begin anew"
+                 (`sqlite3 npast.db .recover` writes what can be read), or move it away to start without sessions"
             }
             DbError::Newer { .. } => {
                 "use the newer npast, or set NPAST_HOME to another folder for this one"

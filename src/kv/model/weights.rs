@@ -338,7 +338,7 @@ fn settle(list: &mut KnownModels, entry: &mut KnownModel) -> Option<ModelChanged
             "The model file is another one than the one that stored KV was made with, though size, \
              time and samples are the same."
                 .to_owned(),
-            "Start again: KV that was stored under it is not used any more, and evaluated anew."
+            "Start again: KV that was stored under it is not used any more; its tokens are evaluated again."
                 .to_owned(),
         ));
     }

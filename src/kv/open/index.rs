@@ -122,7 +122,7 @@ pub(in crate::kv) trait IndexOwner {
             if let Err(error) = self.reopen(rebuild) {
                 self.notices().add_once(
                     "rebuild",
-                    format!("The KV index is damaged and could not be made anew: {error}."),
+                    format!("The KV index is damaged and could not be rebuilt: {error}."),
                     "Check the disk of the data folder; until then KV is evaluated again after a restart.",
                 );
                 return done;
@@ -150,7 +150,7 @@ pub(in crate::kv) fn report(notices: &Notices, origin: IndexOrigin, reconciled: 
     }
     if reconciled.refused > 0 {
         notices.add(
-            format!("{} damaged KV files are set aside.", reconciled.refused),
+            format!("{} damaged KV files were moved to quarantine.", reconciled.refused),
             "Nothing to do: what they held is evaluated again; kv/quarantine can be deleted.",
         );
     }

@@ -182,7 +182,7 @@ fn files_that_were_moved_to_another_model_are_refused_and_set_aside() {
         other => panic!("{other:?}"),
     }
     drop(q8);
-    // Under their own names, with an index that must be made again: set aside, said once.
+    // Under their own names, with an index that must be rebuilt: they go to quarantine, and one notice says so.
     for path in &mine {
         fs::copy(path, folder.join(path.file_name().unwrap())).unwrap();
     }
@@ -190,7 +190,7 @@ fn files_that_were_moved_to_another_model_are_refused_and_set_aside() {
     let q8 = Store::open(&kv, other.clone(), StoreLimits::default()).unwrap();
     assert_eq!(q8.lookup(&target, &at).unwrap(), StoredPrefix::default());
     let notices = q8.take_notices();
-    let said = notices.iter().filter(|n| n.text.contains("set aside"));
+    let said = notices.iter().filter(|n| n.text.contains("quarantine"));
     assert_eq!(said.count(), 1, "{notices:?}");
     drop(q8);
     assert_eq!(cuts(&find(&open(&home), &target)), [(0, 40)]);

@@ -283,7 +283,7 @@ impl<'a> WriterThread<'a> {
         }
         store.notices.add(
             "The KV folder has vanished; it is made again.".to_owned(),
-            "Nothing to do: what is in use is stored anew with the next turn, the rest is evaluated again.",
+            "Nothing to do: what is in use is stored again with the next turn, the rest is evaluated again.",
         );
         Ok(())
     }

@@ -57,7 +57,7 @@ pub fn run() {
         sides[0].push(start(&path, Some(copied.path())));
         sides[1].push(start(&path, None));
     }
-    println!("{:<42}{:>12}{:>16}", "", "stored", "evaluated anew");
+    println!("{:<42}{:>12}{:>16}", "", "stored", "evaluated again");
     for (i, part) in PARTS.iter().enumerate() {
         let of = |side: &Vec<Vec<f64>>| median(side.iter().map(|run| run[i]).collect());
         println!(
