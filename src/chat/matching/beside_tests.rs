@@ -93,6 +93,15 @@ fn requests_beside_a_conversation_are_told_from_conversations() {
             Some(Sign::Quotes),
         ),
         Case {
+            system: Some("You are a baker."),
+            ..case(
+                "another conversation that begins with the same message",
+                user("How do I bake rye bread?"),
+                vec![chat()],
+                None,
+            )
+        },
+        Case {
             most: Some(1),
             ..case(
                 "a ping",
