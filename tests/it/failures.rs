@@ -212,6 +212,35 @@ fn after_a_failure_at_any_statement_memory_and_disk_say_the_same_and_the_next_me
     }
 }
 
+/// npast.db fails for good at any statement around the one that stores the line, so that nobody can read
+/// what became of it.
+#[test]
+fn a_line_that_was_stored_is_not_handed_back_too_whatever_fails_after_it() {
+    let house = House::new(Class::Dense);
+    let path = paths()
+        .into_iter()
+        .find(|p| p.name == "steer")
+        .expect("a path");
+    let act = |name: &str, fault| {
+        let mut at = house.enter(name).expect("a session");
+        (path.prepare)(&mut at);
+        let ((worked, _), count) = while_failing(fault, || (path.act)(&mut at));
+        let called = worked.story.iter().any(|line| line.starts_with("call"));
+        (called, at.steering().left().is_some(), count.statements)
+    };
+    let (_, _, statements) = act("counted", COUNTED);
+    for after in statements / 3..statements * 2 / 3 {
+        let (reach, why) = (Reach::All, Trouble::Broken);
+        let name = format!("steered {after}");
+        let (called, left, _) = act(&name, Fault { reach, after, why });
+        let said = house.said(&name, "Not there.");
+        assert!(
+            !called || said + usize::from(left) == 1,
+            "{after}: {said} {left}"
+        );
+    }
+}
+
 /// The state of these cannot be cut at a reply that is not stored.
 #[test]
 fn after_a_failure_a_memory_that_cannot_be_cut_goes_on_too() {

@@ -50,6 +50,8 @@ pub struct Conversation {
     pub(in crate::agent) rank: Rank,
     /// A reply was taken off, and no other is there yet: the one may have to be put back.
     pub(in crate::agent) replacing: bool,
+    /// Inputs that were committed since the conversation was opened.
+    pub(in crate::agent) committed: u64,
     /// An operation ended with an error: the mirror may differ from npast.db, and is read again before the
     /// next operation.
     pub(in crate::agent) stale: bool,
@@ -84,6 +86,7 @@ impl Conversation {
             titled: db.title(row.id)?.map(|title| title.made),
             rank: Rank::Interactive,
             replacing: false,
+            committed: 0,
             stale: false,
             resumed,
             _lock: lock,

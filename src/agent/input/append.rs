@@ -197,6 +197,7 @@ impl Conversation {
         }
         unit.touch(now_ms())?;
         unit.commit()?;
+        self.committed += 1;
         self.hold(from, &tokens);
         self.next_receipt.broke_if(broken);
         self.messages = self.refresh(before.messages)?;

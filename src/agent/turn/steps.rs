@@ -136,12 +136,14 @@ impl Conversation {
         loop {
             self.say(on);
             let shown = script.as_deref_mut();
+            let committed = self.committed;
             let appended = self.append_step(input, options, Some(&mut **tools), shown, cancel, on);
-            tools.follow(self)?;
-            let appended = match appended {
+            let followed = tools.follow(self);
+            let appended = match appended.and_then(|appended| followed.map(|()| appended)) {
                 Ok(appended) => appended,
                 Err(error) => {
-                    if let Some(text) = steered {
+                    // What was committed is stored, even where nothing can be read any more.
+                    if let Some(text) = steered.filter(|_| self.committed == committed) {
                         self.hand_back(text, &tools.steering);
                     }
                     return Err(error);

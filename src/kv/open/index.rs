@@ -150,7 +150,10 @@ pub(in crate::kv) fn report(notices: &Notices, origin: IndexOrigin, reconciled: 
     }
     if reconciled.refused > 0 {
         notices.add(
-            format!("{} damaged KV files were moved to quarantine.", reconciled.refused),
+            format!(
+                "{} damaged KV files were moved to quarantine.",
+                reconciled.refused
+            ),
             "Nothing to do: what they held is evaluated again; kv/quarantine can be deleted.",
         );
     }
