@@ -347,6 +347,37 @@ fn a_mismatch_is_found_in_any_script_and_named_where_it_cannot_be_seen() {
     }
 }
 
+/// The last line of the text has no end in the file, and another one is last afterwards.
+#[test]
+fn a_line_that_becomes_the_last_one_or_stops_being_it_keeps_its_bytes() {
+    let place = Place::new();
+    let table: [(&[u8], &str, &str, &[u8]); 3] = [
+        (
+            b"one\r\n\x0ctwo\r\nthree \xff\r\n\x0cfour",
+            "one\ntwo\nthree \u{fffd}\nfour\n",
+            "one\nthree \u{fffd}\n",
+            b"one\r\nthree \xff",
+        ),
+        (
+            b"one\r\ntwo \xff",
+            "two \u{fffd}",
+            "two \u{fffd}\nthree",
+            b"one\r\ntwo \xff\r\nthree",
+        ),
+        (
+            b"one \xff\n\x0ctwo\n",
+            "one \u{fffd}\ntwo",
+            "one \u{fffd}",
+            b"one \xff\n",
+        ),
+    ];
+    for (file, old, new, want) in table {
+        let path = place.file("a.rs", file);
+        assert!(edit_it(&place, old, new).ok);
+        assert_eq!(fs::read(path).unwrap(), want, "{old:?} {new:?}");
+    }
+}
+
 /// What becomes of a line of the text that is replaced.
 #[derive(Clone, Copy, Debug)]
 enum Change {

@@ -44,8 +44,15 @@ pub(super) fn replaced(
         .chain([(old.lines.len(), new.len())])
     {
         old.block(from..o, &new[at..n], end, &mut out)?;
-        if let Some(line) = old.bytes.get(o) {
-            out.bytes.extend_from_slice(line);
+        if let (Some(line), Some(new)) = (old.bytes.get(o), new.get(n)) {
+            let own = ending(line);
+            let body = &line[..line.len() - own.map_or(0, <[u8]>::len)];
+            out.bytes.extend_from_slice(body);
+            // The last line of one of the texts may lack the end that it has in the other.
+            if new.ends_with('\n') {
+                out.bytes
+                    .extend_from_slice(own.or_else(|| old.end_before(o)).unwrap_or(end));
+            }
         }
         (from, at) = (o + 1, n + 1);
     }
@@ -76,6 +83,12 @@ impl<'a> Old<'a> {
         Old { lines, bytes, seen }
     }
 
+    /// The end of the last line before line `number` that has one.
+    fn end_before(&self, number: usize) -> Option<&'a [u8]> {
+        let before = self.bytes[..number].iter();
+        before.rev().find_map(|line| ending(line))
+    }
+
     /// Writes the lines that stand in the place of some old ones. The first takes the end of the first,
     /// and so on; further ones that of the last.
     fn block(
@@ -85,10 +98,7 @@ impl<'a> Old<'a> {
         end: &[u8],
         out: &mut Replaced,
     ) -> Result<(), String> {
-        let mut last: Option<&[u8]> = self.bytes[..old.start]
-            .iter()
-            .rev()
-            .find_map(|line| ending(line));
+        let mut last = self.end_before(old.start);
         for (at, line) in new.iter().enumerate() {
             let number = old.start + at;
             let body = line.strip_suffix('\n');
@@ -181,9 +191,13 @@ fn common(a: impl Iterator<Item = char>, b: impl Iterator<Item = char>) -> usize
         .sum()
 }
 
-/// Pairs of lines that are the same, in order: a longest row of them.
+/// Pairs of lines that are the same, in order: a longest row of them. Whether a line has an end does
+/// not count.
 fn same_lines(old: &[&str], new: &[&str]) -> Vec<(usize, usize)> {
-    let same = |(a, b): &(&&str, &&str)| a == b;
+    fn body<'a>(line: &'a &str) -> &'a str {
+        line.strip_suffix('\n').unwrap_or(line)
+    }
+    let same = |(a, b): &(&&str, &&str)| body(a) == body(b);
     let head = old.iter().zip(new).take_while(same).count();
     let tail = old[head..]
         .iter()
@@ -199,7 +213,7 @@ fn same_lines(old: &[&str], new: &[&str]) -> Vec<(usize, usize)> {
         let mut longest = vec![vec![0_u32; columns + 1]; rows + 1];
         for i in (0..rows).rev() {
             for j in (0..columns).rev() {
-                longest[i][j] = match inner_old[i] == inner_new[j] {
+                longest[i][j] = match same(&(&inner_old[i], &inner_new[j])) {
                     true => longest[i + 1][j + 1] + 1,
                     false => longest[i + 1][j].max(longest[i][j + 1]),
                 };
@@ -207,7 +221,7 @@ fn same_lines(old: &[&str], new: &[&str]) -> Vec<(usize, usize)> {
         }
         let (mut i, mut j) = (0, 0);
         while i < rows && j < columns {
-            if inner_old[i] == inner_new[j] {
+            if same(&(&inner_old[i], &inner_new[j])) {
                 pairs.push((head + i, head + j));
                 (i, j) = (i + 1, j + 1);
             } else if longest[i + 1][j] >= longest[i][j + 1] {
