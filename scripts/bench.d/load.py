@@ -237,7 +237,7 @@ def accounts(home):
             wrong.append((session, "context", receipt))
         if receipt["evaluated"] > receipt["appended"] and not (receipt["miss"] or {}).get("reason"):
             wrong.append((session, "a miss without a reason", receipt))
-    sums = "SELECT s.name, s.calls, s.evaluated, s.restored, s.kept, s.generated, count(r.id)"
+    sums = "SELECT s.name, s.calls, s.evaluated, s.restored, s.kept, s.generated, coalesce(sum(json_extract(r.json, '$.call') > 0), 0)"
     for field in ["evaluated", "restored", "kept", "generated"]:
         sums += f", coalesce(sum(json_extract(r.json, '$.{field}')), 0)"
     for name, *both in database.execute(sums + " FROM sessions s LEFT JOIN receipts r ON r.session = s.id GROUP BY s.id"):

@@ -4,7 +4,7 @@ use super::super::sessions::tests::{at, store};
 use super::*;
 use crate::kv::{BadFile, Fingerprint, PutSegment, Store};
 use crate::ledger::{RunningDigest, Token};
-use crate::session::Session;
+use crate::session::{ReceiptSums, Session};
 
 fn print() -> Fingerprint {
     let facts = json!({"architecture": "toy", "memory class": "dense", "cache type": "f16"});
@@ -74,9 +74,11 @@ fn status_names_sessions_and_says_what_a_start_would_read() {
     let mut unit = db.begin(a.id).unwrap();
     for (evaluated, prefill) in [(90, 1900.0), (10, 100.0)] {
         let receipt = json!({"evaluated": evaluated, "ms": {"prefill": prefill}});
-        unit.add_receipt("turn", None, &receipt).unwrap();
+        unit.add_receipt("turn", None, &receipt, &ReceiptSums::default())
+            .unwrap();
     }
-    unit.add_receipt("turn", None, &json!({"kept": 3})).unwrap();
+    unit.add_receipt("turn", None, &json!({"kept": 3}), &ReceiptSums::default())
+        .unwrap();
     unit.commit().unwrap();
     let mut sessions = known(&run).unwrap();
     sessions.retain(|k| k.id == a.id);

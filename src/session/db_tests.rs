@@ -96,7 +96,8 @@ fn a_removed_session_takes_its_rows_along_and_its_id_never_returns() {
     let mut unit = db.begin(session.id).unwrap();
     unit.add_message("user", &json!({}), MessageState::Open)
         .unwrap();
-    unit.add_receipt("turn", None, &json!({})).unwrap();
+    unit.add_receipt("turn", None, &json!({}), &ReceiptSums::default())
+        .unwrap();
     unit.commit().unwrap();
     db.remove(session.id).unwrap();
     for table in ["sessions", "messages", "chunks", "receipts"] {
@@ -209,7 +210,8 @@ fn damage_in_a_message_or_a_receipt_is_an_error_that_names_the_session() {
     let mut unit = db.begin(session.id).unwrap();
     unit.add_message("user", &json!({}), MessageState::Open)
         .unwrap();
-    unit.add_receipt("turn", None, &json!({})).unwrap();
+    unit.add_receipt("turn", None, &json!({}), &ReceiptSums::default())
+        .unwrap();
     unit.commit().unwrap();
     for damage in [
         "UPDATE messages SET state = 'odd'",

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::session::testing::{disk, harm, new};
-use crate::session::{CutPoint, Span, Why};
+use crate::session::{CutPoint, ReceiptSums, Span, Why};
 
 /// "work" (id 1) with two turns, one of them taken back, a running call, a receipt; "other" (id 2)
 /// with a turn; "child" (id 3), a fork of "work".
@@ -25,8 +25,13 @@ fn grown(home: &Path) -> Db {
                     unit.start_run(message, 0, "reads").unwrap();
                 }
             }
-            unit.add_receipt("turn", None, &json!({"turn": turn}))
-                .unwrap();
+            unit.add_receipt(
+                "turn",
+                None,
+                &json!({"turn": turn}),
+                &ReceiptSums::default(),
+            )
+            .unwrap();
             unit.commit().unwrap();
         }
     }

@@ -169,8 +169,15 @@ impl<'a> Unit<'a> {
         })
     }
 
-    /// Stores what one model call cost. `kind` is `turn`, `fork` or `idle`.
-    pub fn add_receipt(&mut self, kind: &str, finish: Option<Finish>, json: &Value) -> Result<()> {
+    /// Stores what one model call cost, and adds it to the session's sums. `kind` is `turn`, `fork` or
+    /// `idle`.
+    pub fn add_receipt(
+        &mut self,
+        kind: &str,
+        finish: Option<Finish>,
+        json: &Value,
+        usage: &ReceiptSums,
+    ) -> Result<()> {
         self.step(|unit| {
             let json = unit.json(json)?;
             let finish = finish.map(Finish::as_str);
@@ -180,13 +187,6 @@ impl<'a> Unit<'a> {
                      VALUES (?, ?, ?, ?, ?)",
                 )?
                 .execute(params![unit.session.0, kind, finish, now_ms(), json])?;
-            Ok(())
-        })
-    }
-
-    /// Adds to the session's sums.
-    pub fn add_usage(&mut self, usage: &ReceiptSums) -> Result<()> {
-        self.step(|unit| {
             unit.tx
                 .prepare_cached(
                     "UPDATE sessions SET calls = calls + ?2, evaluated = evaluated + ?3,

@@ -58,10 +58,11 @@ fn a_committed_unit_is_there_whole_after_a_crash_without_close() {
         kept: 4,
         generated: 2,
     };
-    unit.add_usage(&usage).unwrap();
-    unit.add_usage(&usage).unwrap();
-    unit.add_receipt("turn", Some(Finish::StopString), &json!({"call": 1}))
-        .unwrap();
+    for call in 1..=2 {
+        let receipt = json!({ "call": call });
+        unit.add_receipt("turn", Some(Finish::StopString), &receipt, &usage)
+            .unwrap();
+    }
     unit.touch(42).unwrap();
     unit.commit().unwrap();
 
@@ -100,7 +101,8 @@ fn a_committed_unit_is_there_whole_after_a_crash_without_close() {
     let ledger = [1, 2, 3, 4, 10, 11, 12, 20, 21].map(Token);
     assert_eq!(copy.ledger(session.id).unwrap(), ledger);
     assert_eq!(copy.pending(session.id).unwrap(), 1);
-    assert_eq!(copy.receipts(session.id).unwrap(), [json!({"call": 1})]);
+    let calls = [json!({"call": 1}), json!({"call": 2})];
+    assert_eq!(copy.receipts(session.id).unwrap(), calls);
     let stored = copy.get(session.id).unwrap();
     let twice = ReceiptSums {
         calls: 2,
@@ -137,7 +139,8 @@ fn a_dropped_unit_leaves_nothing() {
         .unwrap();
     unit.append_tokens(4, &tokens(9, 9)).unwrap();
     unit.set_pending(1).unwrap();
-    unit.add_receipt("turn", None, &json!({})).unwrap();
+    unit.add_receipt("turn", None, &json!({}), &ReceiptSums::default())
+        .unwrap();
     unit.touch(1).unwrap();
     drop(unit);
     assert_eq!(db.get(session.id).unwrap(), session);

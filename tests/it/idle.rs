@@ -12,7 +12,7 @@ use npast::chat::ReplyScript;
 use npast::config::{ConfigLayer, Places, Settings};
 use npast::ledger::Finish;
 use npast::service::{Events, OpenSession, Projects, Request, Service, SessionOpening};
-use npast::session::{Db, Titled};
+use npast::session::{Db, ReceiptSums, Titled};
 use npast::slot::CallKind;
 use npast::tools::{CallContext, Effect, MemoryTool, Tool, ToolAnswer};
 use serde_json::{Value, json};
@@ -562,6 +562,16 @@ fn what_the_slot_and_the_store_do_by_themselves_has_receipts_and_without_idle_ti
         drop(service);
         let db = Db::open(&desk.home.join("npast.db")).expect("npast.db");
         let receipts = db.receipts(id).expect("receipts");
+        let sum = |of: &str| receipts.iter().filter_map(|r| r[of].as_u64()).sum::<u64>();
+        let called = receipts.iter().filter(|r| r["call"] != 0).count() as u64;
+        let all = ReceiptSums {
+            calls: called,
+            evaluated: sum("evaluated"),
+            restored: sum("restored"),
+            kept: sum("kept"),
+            generated: sum("generated"),
+        };
+        assert_eq!(desk.stored(&name).session.usage, all);
         let of = |job: &str| receipts.iter().filter(|r| r["job"] == job).count() as u64;
         let words = titled(&desk, &name).expect("a title");
         if !idle {

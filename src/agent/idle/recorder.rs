@@ -51,7 +51,12 @@ impl IdleRecorder {
 
 fn store(db: &mut Db, id: SessionId, receipt: &Receipt) -> Result<(), session::DbError> {
     let mut unit = db.begin(id)?;
-    unit.add_receipt("idle", Some(receipt.finish), &json!(receipt))?;
+    unit.add_receipt(
+        "idle",
+        Some(receipt.finish),
+        &json!(receipt),
+        &receipt.sums(),
+    )?;
     unit.commit()
 }
 

@@ -19,7 +19,7 @@ use crate::chat::template::ReplyFormat;
 use crate::chat::{Message, ReplyScript};
 use crate::ledger::{Finish, Token};
 use crate::llama::{Grammar, Sampling};
-use crate::session::{self, MessageId, ReceiptSums, now_ms};
+use crate::session::{self, MessageId, now_ms};
 use crate::slot::{Outcome, ReplyOptions, TokenChoice};
 
 use super::coming::Coming;
@@ -206,14 +206,12 @@ impl Conversation {
             }
         }
         unit.set_decoded(self.ledger.decoded())?;
-        unit.add_receipt("turn", Some(receipt.finish), &json!(receipt))?;
-        unit.add_usage(&ReceiptSums {
-            calls: 1,
-            evaluated: outcome.evaluated as u64,
-            restored: outcome.restored as u64,
-            kept: outcome.kept as u64,
-            generated: outcome.tokens.len() as u64,
-        })?;
+        unit.add_receipt(
+            "turn",
+            Some(receipt.finish),
+            &json!(receipt),
+            &receipt.sums(),
+        )?;
         unit.touch(now_ms())?;
         Ok(unit.commit()?)
     }

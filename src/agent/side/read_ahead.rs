@@ -12,7 +12,6 @@ use crate::agent::engine::pass::SlotPass;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::event::{Event, On};
 use crate::ledger::Finish;
-use crate::session::ReceiptSums;
 use crate::slot::{CallKind, Outcome, SlotCall, Target};
 
 impl Conversation {
@@ -86,14 +85,7 @@ impl Conversation {
         };
         let mut unit = self.db.begin(self.row.id)?;
         unit.set_decoded(self.ledger.decoded())?;
-        unit.add_receipt(kind, Some(receipt.finish), &json!(receipt))?;
-        unit.add_usage(&ReceiptSums {
-            calls: 1,
-            evaluated: outcome.evaluated as u64,
-            restored: outcome.restored as u64,
-            kept: outcome.kept as u64,
-            generated: outcome.tokens.len() as u64,
-        })?;
+        unit.add_receipt(kind, Some(receipt.finish), &json!(receipt), &receipt.sums())?;
         unit.commit()?;
         on(Event::Receipt(Box::new(receipt)));
         Ok(())

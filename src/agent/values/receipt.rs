@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kv::Merged;
 use crate::ledger::Finish;
+use crate::session::ReceiptSums;
 use crate::slot::{CallKind, IdleWork};
 
 use super::outcome::{Pruned, TurnStop};
@@ -134,6 +135,17 @@ impl Receipt {
             saved_bytes: 0,
             snapshot_bytes: 0,
             ms: Milliseconds::default(),
+        }
+    }
+
+    /// What it adds to its session's sums.
+    pub(in crate::agent) fn sums(&self) -> ReceiptSums {
+        ReceiptSums {
+            calls: u64::from(self.call > 0),
+            evaluated: self.evaluated as u64,
+            restored: self.restored as u64,
+            kept: self.kept as u64,
+            generated: self.generated as u64,
         }
     }
 

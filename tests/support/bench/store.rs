@@ -115,12 +115,12 @@ fn turn(db: &mut Db, session: &Session, text: &str, new: &[Token]) -> npast::ses
     unit.set_finish(answer, Finish::Length)?;
     unit.set_pending(1)?;
     let receipt = json!({"kind": "turn", "kept": at, "evaluated": new.len(), "miss": null});
-    unit.add_receipt("turn", Some(Finish::Length), &receipt)?;
-    unit.add_usage(&ReceiptSums {
+    let sums = ReceiptSums {
         calls: 1,
         generated: REPLY as u64,
         ..ReceiptSums::default()
-    })?;
+    };
+    unit.add_receipt("turn", Some(Finish::Length), &receipt, &sums)?;
     unit.touch(1)?;
     unit.commit()
 }
