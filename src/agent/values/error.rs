@@ -39,46 +39,38 @@ pub enum ErrorKind {
     Interrupted,
     /// Somebody else is at work on it.
     Busy,
+    /// No such session or message is stored.
+    Missing,
 }
 
 impl ErrorKind {
-    /// Every kind.
-    const ALL: [ErrorKind; 11] = [
-        ErrorKind::Model,
-        ErrorKind::Memory,
-        ErrorKind::Template,
-        ErrorKind::Session,
-        ErrorKind::TooLong,
-        ErrorKind::Input,
-        ErrorKind::Script,
-        ErrorKind::Engine,
-        ErrorKind::Internal,
-        ErrorKind::Refused,
-        ErrorKind::Interrupted,
+    /// Every kind with its word in `--json`.
+    const WORDS: [(ErrorKind, &str); 13] = [
+        (ErrorKind::Model, "model"),
+        (ErrorKind::Memory, "memory"),
+        (ErrorKind::Template, "template"),
+        (ErrorKind::Session, "session"),
+        (ErrorKind::TooLong, "too_long"),
+        (ErrorKind::Input, "input"),
+        (ErrorKind::Script, "script"),
+        (ErrorKind::Engine, "engine"),
+        (ErrorKind::Internal, "internal"),
+        (ErrorKind::Refused, "refused"),
+        (ErrorKind::Interrupted, "interrupted"),
+        (ErrorKind::Busy, "in_use"),
+        (ErrorKind::Missing, "not_found"),
     ];
 
     /// The kind of a word that another process sent; one that this npast does not know is a fault of
     /// the inside.
     pub fn of_word(word: &str) -> ErrorKind {
-        let known = ErrorKind::ALL.into_iter().find(|k| k.as_str() == word);
-        known.unwrap_or(ErrorKind::Internal)
+        let known = ErrorKind::WORDS.into_iter().find(|(_, w)| *w == word);
+        known.map_or(ErrorKind::Internal, |(kind, _)| kind)
     }
 
     fn as_str(self) -> &'static str {
-        match self {
-            ErrorKind::Model => "model",
-            ErrorKind::Memory => "memory",
-            ErrorKind::Template => "template",
-            ErrorKind::Session => "session",
-            ErrorKind::TooLong => "too_long",
-            ErrorKind::Input => "input",
-            ErrorKind::Script => "script",
-            ErrorKind::Engine => "engine",
-            ErrorKind::Internal => "internal",
-            ErrorKind::Refused => "refused",
-            ErrorKind::Interrupted => "interrupted",
-            ErrorKind::Busy => "in_use",
-        }
+        let own = ErrorKind::WORDS.into_iter().find(|(kind, _)| *kind == self);
+        own.map_or("internal", |(_, word)| word)
     }
 }
 
@@ -145,6 +137,7 @@ impl From<session::DbError> for AgentError {
         let kind = match error {
             session::DbError::Name(_) | session::DbError::Branch(_) => ErrorKind::Input,
             session::DbError::Interrupted => ErrorKind::Interrupted,
+            session::DbError::NotFound(_) => ErrorKind::Missing,
             _ => ErrorKind::Session,
         };
         let hint = error.hint().map(str::to_owned);
@@ -260,5 +253,22 @@ impl From<ChatError> for AgentError {
 impl From<TokenizeError> for AgentError {
     fn from(error: TokenizeError) -> AgentError {
         AgentError::new(ErrorKind::Input, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_error_has_a_word_that_another_process_reads_as_the_same_kind() {
+        for (at, (kind, word)) in ErrorKind::WORDS.into_iter().enumerate() {
+            // The kinds have no gap, so one without a word would be found by the length.
+            assert_eq!(kind as usize, at);
+            assert_eq!(kind.as_str(), word);
+            assert_eq!(ErrorKind::of_word(word), kind);
+        }
+        assert_eq!(ErrorKind::Missing as usize + 1, ErrorKind::WORDS.len());
+        assert_eq!(ErrorKind::of_word("of a later npast"), ErrorKind::Internal);
     }
 }

@@ -86,6 +86,10 @@ fn schemas() -> Vec<(&'static str, RefOr<Schema>)> {
     );
     let all = [
         ("Text", text()),
+        (
+            "Events",
+            json!({ "description": "Server-sent events, with JSON or the word [DONE] as their data." }),
+        ),
         ("Object", json!({ "type": "object" })),
         (
             "List",

@@ -164,7 +164,8 @@ pub fn refusal(kind: &str, message: String, hint: Option<String>) -> RequestRefu
         "too_long" => RefusalKind::TooLong,
         "input" | "template" | "usage" => RefusalKind::Invalid,
         "busy" | "interrupted" => RefusalKind::Busy,
-        "locked" | "in_use" => RefusalKind::Conflict,
+        "locked" | "in_use" | "refused" => RefusalKind::Conflict,
+        "not_found" => RefusalKind::NotFound,
         _ => RefusalKind::Broken,
     };
     let message = match hint {

@@ -133,7 +133,7 @@ impl About {
             schema => good.content("application/json", content(schema)),
         };
         let good = match self.events {
-            true => good.content("text/event-stream", content("Text")),
+            true => good.content("text/event-stream", content("Events")),
             false => good,
         };
         let error = ResponseBuilder::new()
