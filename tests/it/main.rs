@@ -143,6 +143,7 @@ mod secrets;
 #[cfg(unix)]
 mod served;
 mod setup;
+mod shifts;
 mod sharing;
 mod snapshots;
 mod soak;
