@@ -53,6 +53,7 @@ mod asides;
 #[cfg(unix)]
 mod attached;
 mod bad_days;
+mod bases;
 #[cfg(unix)]
 mod besides;
 mod boundaries;
