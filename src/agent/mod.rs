@@ -18,7 +18,7 @@
 //! 12. `compression`: a conversation near the context's end goes on with a summary of its middle.
 //! 13. `turn`: reply, calls, results, reply, until a reply has no call.
 //! 14. `branches`: undo, redo, edit, retry, fork; removing a session.
-//! 15. `idle`: what is done while nobody waits: compressing, reading ahead, titles.
+//! 15. `idle`: what is done while nobody waits: compressing, reading ahead, titles, the next session's head.
 //! 16. `history`: a client sends its whole conversation: whose it is, and how it is followed.
 //!
 //! Each folder's `mod.rs` lists its files in the same way. Methods of [`Conversation`] stand in the part
@@ -45,7 +45,7 @@ pub use branches::fork::fork;
 pub use branches::remove::remove;
 pub use branches::undo::{behind, redo, undo};
 pub use conversation::handle::{Conversation, Mirror};
-pub use conversation::names::{call_handle, key_handle, kv_owner};
+pub use conversation::names::{BASE, call_handle, key_handle, kv_owner};
 pub use engine::fit::demand;
 pub use engine::fit_words::words as fit_words;
 pub use engine::handle::{Engine, EngineFacts};

@@ -357,6 +357,7 @@ pub fn options(
         },
         ubatch: settings.ubatch,
         policy: settings.policy,
+        shift: settings.shift,
         store_kv: settings.store_kv,
         kv_quota: settings.kv_quota,
         chat_template: template,

@@ -52,6 +52,7 @@ fn store(dir: &Path, name: &str, model: &str, open: bool) {
             parent: None,
             runs_tools: false,
             thinking: true,
+            shift: false,
         })
         .unwrap();
     let mut unit = db.begin(session.id).unwrap();

@@ -12,7 +12,7 @@ use super::args::{KvArgs, KvCommand};
 use super::error::{FAILED, Failure};
 use super::output::{self, bytes, count, table};
 use super::state;
-use crate::agent::kv_owner;
+use crate::agent::{BASE, kv_owner};
 use crate::harmless;
 use crate::kv::{Collected, KvFolder, ModelStatus, OwnerStatus, StoreLimits, Verified};
 use crate::session::{Db, SessionId};
@@ -262,6 +262,9 @@ fn listed(models: &[ModelStatus], sessions: &[KvSession]) -> String {
                 let known = cold(owner, sessions);
                 let name = match (&known, &owner.owner) {
                     (Some(known), _) => known.name.to_owned(),
+                    (None, Some(owner)) if owner.starts_with(BASE) => {
+                        "(the next session of a folder)".to_owned()
+                    }
                     (None, Some(owner)) => format!("{owner} (removed)"),
                     (None, None) => "(not known)".to_owned(),
                 };

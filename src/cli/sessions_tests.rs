@@ -40,6 +40,7 @@ pub(in crate::cli) fn store(dir: &Path, name: &str) -> Session {
             parent: None,
             runs_tools: false,
             thinking: true,
+            shift: false,
         })
         .unwrap();
     let mut unit = db.begin(session.id).unwrap();

@@ -67,7 +67,8 @@ macro_rules! keys {
 
             /// Those that count when a model is loaded or a context made, and not later.
             pub const LOADED: &[&str] = &[
-                "ctx", "cache-type", "threads", "threads-batch", "ubatch", "policy", "gpu-layers",
+                "ctx", "cache-type", "threads", "threads-batch", "ubatch", "policy", "shift",
+                "gpu-layers",
                 "main-gpu", "tensor-split", "override-tensor", "n-cpu-moe", "no-mmap",
                 "no-kv-offload", "rope-scaling", "rope-freq-base", "rope-freq-scale",
                 "yarn-ext-factor", "yarn-attn-factor", "yarn-beta-fast", "yarn-beta-slow",
@@ -137,6 +138,8 @@ keys! {
     ubatch: usize = "ubatch", "NPAST_UBATCH";
     /// History policy: `exact` or `template`.
     policy: String = "policy", "NPAST_POLICY";
+    /// Compressions move the last turns in memory instead of having them read again.
+    shift: bool = "shift", "NPAST_SHIFT";
     /// Layers on GPUs.
     gpu_layers: u32 = "gpu-layers", "NPAST_GPU_LAYERS";
     /// The GPU of a model that is not split.

@@ -29,6 +29,8 @@ pub struct Settings {
     pub ubatch: Option<usize>,
     /// History policy of sessions that start now, if the user named one.
     pub policy: Option<Policy>,
+    /// Whether compressions of sessions that start now move the last turns in memory, if the user decided it.
+    pub shift: Option<bool>,
     /// Whether KV is kept on disk.
     pub store_kv: bool,
     /// Most bytes of KV on disk, of all models; `None` is 20 GiB or a tenth of the disk.
@@ -93,6 +95,7 @@ impl Settings {
             ubatch: within("ubatch", layer.ubatch, 1, 8192)?,
             policy: word("policy", layer.policy, &["exact", "template"])?
                 .and_then(|w| Policy::parse(&w)),
+            shift: layer.shift,
             store_kv: !layer.no_store.unwrap_or(false),
             kv_quota: size("kv-quota", layer.kv_quota)?,
             thinking: layer.no_thinking.map(|no| !no),

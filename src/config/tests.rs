@@ -45,7 +45,8 @@ fn flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults() {
 #[test]
 fn every_key_is_read_from_file_and_environment_under_its_own_name() {
     let file = "cache-type = \"q8_0\"\ntensor-split = [3, 1]\noverride-tensor = [\"exps=CPU\"]\n\
-                no-mmap = true\nno-store = true\ntemp = 1\nstop = [\"END\"]\npolicy = \"template\"";
+                no-mmap = true\nno-store = true\ntemp = 1\nstop = [\"END\"]\npolicy = \"template\"\n\
+                no-idle = true\nshift = true";
     let s = resolve(file, &[("NPAST_NO_STORE", "off")], ConfigLayer::default()).unwrap();
     assert_eq!(s.context.cache.name(), "q8_0");
     assert_eq!(s.weights.tensor_split, [3.0, 1.0]);
@@ -54,6 +55,9 @@ fn every_key_is_read_from_file_and_environment_under_its_own_name() {
     assert!(s.weights.no_mmap && s.store_kv);
     assert_eq!((s.sampling.temperature, s.stop), (1.0, vec!["END".into()]));
     assert_eq!(s.policy.map(|p| p.as_str()), Some("template"));
+    assert_eq!((s.idle, s.shift), (false, Some(true)));
+    let plain = resolve("", &[], ConfigLayer::default()).unwrap();
+    assert_eq!((plain.idle, plain.shift), (true, None));
 
     for key in ConfigLayer::KEYS {
         let name = format!("NPAST_{}", key.replace('-', "_").to_uppercase());

@@ -209,6 +209,7 @@ pub struct Context {
     batch: Batch,
     cells: usize,
     vocab_size: usize,
+    cache: CacheType,
     // The last decode call gave a logits row.
     has_logits: bool,
     /// Decode calls that began.
@@ -313,6 +314,7 @@ impl Context {
             batch: Batch::new(options.ubatch),
             cells: cells as usize,
             vocab_size: model.vocab().size(),
+            cache: options.cache,
             has_logits: false,
             decodes: Arc::default(),
             refuse: None,
@@ -442,6 +444,31 @@ impl Context {
         unsafe {
             sys::llama_memory_seq_cp(self.mem, source.id(), target.id(), from as i32, to as i32)
         }
+    }
+
+    /// Whether positions of a sequence can be moved ([`Context::move_back`]): llama.cpp can turn the keys of
+    /// this model and of this type of the cache. It cannot turn bf16 on the CPU, and in a quantized cache
+    /// it needs a rotation that not every model has; without it, it crashes.
+    pub fn can_move(&self) -> bool {
+        let turns = matches!(self.cache, CacheType::F32 | CacheType::F16);
+        turns && unsafe { sys::llama_memory_can_shift(self.mem) }
+    }
+
+    /// Moves positions [`from`, `to`) of a sequence `by` positions nearer to the start; no other sequence
+    /// may hold them. Their keys are turned at the next decode call, so a state must not be taken before.
+    /// False where that is not possible; nothing was changed then.
+    #[must_use]
+    pub fn move_back(&mut self, seq: Seq, from: usize, to: usize, by: usize) -> bool {
+        let end = i32::try_from(to).ok();
+        let (Some(end), true) = (end, self.can_move() && by <= from && from < to) else {
+            return false;
+        };
+        self.has_logits = false;
+        // SAFETY: the memory can shift, all positions stay at or above 0, and all numbers are at most `end`.
+        unsafe {
+            sys::llama_memory_seq_add(self.mem, seq.id(), from as i32, end, -(by as i32));
+        }
+        true
     }
 
     /// Bytes that [`Context::export`] would give.

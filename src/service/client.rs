@@ -153,6 +153,11 @@ impl OpenSession {
         Closing(answer).wait()
     }
 
+    /// Whether the session waits for a request and has no idle work left to do. For verification.
+    pub fn is_at_rest(&self) -> bool {
+        self.handle.desk.is_at_rest()
+    }
+
     /// Looks at the conversation between two requests. For verification.
     ///
     /// # Errors

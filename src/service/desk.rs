@@ -22,6 +22,8 @@ pub struct Desk {
     pub requests: AtomicUsize,
     /// Stops the idle work that runs.
     idle: Mutex<Option<Arc<AtomicBool>>>,
+    /// The worker waits for a request, and has no idle work to do.
+    rests: AtomicBool,
     /// Nobody will ask for anything more.
     left: AtomicBool,
     /// Has whoever waits for the slot look at its flag.
@@ -65,6 +67,7 @@ impl Desk {
             steering: Steering::default(),
             requests: AtomicUsize::new(0),
             idle: Mutex::default(),
+            rests: AtomicBool::new(false),
             left: AtomicBool::new(false),
             wake,
         }
@@ -114,6 +117,16 @@ impl Desk {
     /// The idle work has ended.
     pub fn end_idle(&self) {
         *self.idle() = None;
+    }
+
+    /// The worker begins to wait for a request, or has one.
+    pub fn rest(&self, rests: bool) {
+        self.rests.store(rests, Ordering::SeqCst);
+    }
+
+    /// Whether the worker waits for a request and has no idle work to do.
+    pub fn is_at_rest(&self) -> bool {
+        self.rests.load(Ordering::SeqCst)
     }
 
     /// Stops idle work between two decode calls, for a request that was counted.

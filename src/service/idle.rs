@@ -2,7 +2,9 @@
 //! between two decode calls, a request of another session too: that one's call takes the pass.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use super::base::NextSession;
 use super::desk::Desk;
 use super::inner::ServiceShared;
 use super::table::OpenSessions;
@@ -16,6 +18,10 @@ pub struct Later {
     options: Option<TurnOptions>,
     /// What was done since the last request, or could not be.
     tried: Vec<IdleJob>,
+    /// The next session of the folder, where npast runs its tools.
+    next: Option<NextSession>,
+    /// That one was looked at since the last request.
+    looked: bool,
 }
 
 /// What a piece of idle work is done with.
@@ -43,6 +49,12 @@ impl Later {
     /// A request has ended: what could not be done before it may be possible now.
     pub fn look_again(&mut self) {
         self.tried.clear();
+        self.looked = false;
+    }
+
+    /// A session like this may be the folder's next one.
+    pub fn expect(&mut self, next: NextSession) {
+        self.next = Some(next);
     }
 
     /// Does the next piece of idle work. False where there is none, or somebody asks for something.
@@ -57,7 +69,7 @@ impl Later {
         };
         let jobs = talk.idle_jobs(options);
         let Some(job) = jobs.into_iter().find(|job| !self.tried.contains(job)) else {
-            return false;
+            return self.prepare(talk, desk, inner);
         };
         let Some(cancel) = desk.begin_idle() else {
             return false;
@@ -86,6 +98,42 @@ impl Later {
                 talk.note((text, error.hint()));
             }
         }
+        true
+    }
+
+    /// The last of it: the beginning of the folder's next session.
+    fn prepare(
+        &mut self,
+        talk: &mut Conversation,
+        desk: &Arc<Desk>,
+        inner: &ServiceShared,
+    ) -> bool {
+        let Some(next) = self.next.as_mut().filter(|_| !self.looked) else {
+            return false;
+        };
+        let Some(cancel) = desk.begin_idle() else {
+            return false;
+        };
+        let on = &mut |event: Event| {
+            if let Event::Receipt(receipt) = &event {
+                inner.book.count(receipt);
+            }
+            desk.tell(event);
+        };
+        let changed = next.changed(&inner.projects);
+        let stopped = cancel.load(Ordering::SeqCst);
+        if let Some(setup) = changed.filter(|_| !stopped) {
+            match talk.prepare_next(&setup, &cancel, on) {
+                Ok(Idled::Done | Idled::Elsewhere) => next.is_prepared(setup),
+                Ok(Idled::Stopped) => {}
+                Err(error) => {
+                    let text = format!("what was done in idle time failed: {error}");
+                    talk.note((text, error.hint()));
+                }
+            }
+        }
+        desk.end_idle();
+        self.looked = !cancel.load(Ordering::SeqCst);
         true
     }
 }

@@ -9,10 +9,11 @@
 //! - `worker`: the thread of one open session; `desk`: what it shares with its clients; `mailbox`:
 //!   events on their way to a client that may be slow.
 //! - `scheduler`: who uses the slot, and what is done when nobody does; `book`: what that cost; `idle`: what
-//!   an open session does meanwhile.
+//!   an open session does meanwhile; `base`: what the next session of its folder starts with.
 //! - `project_tools`: what serves the tools of a project; `projects`: all of them; `setup`: what a
 //!   session gets of them; `terms`: how one client's requests run; `gate`: who may call what.
 
+mod base;
 mod beside;
 mod book;
 mod client;

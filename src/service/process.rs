@@ -90,6 +90,11 @@ impl Service {
         self.inner.book.sums()
     }
 
+    /// Whether slot and store do anything by themselves when nobody waits. For verification.
+    pub fn has_idle_time(&self) -> bool {
+        self.inner.scheduler.has_idle_time()
+    }
+
     /// Model calls that wait for the slot.
     pub fn waiting(&self) -> usize {
         self.inner.scheduler.waiting()

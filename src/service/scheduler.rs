@@ -109,6 +109,12 @@ impl Scheduler {
         self.shared.changed.notify_all();
     }
 
+    /// Whether anything is done when nobody uses the slot. For verification.
+    pub fn has_idle_time(&self) -> bool {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.is_some() && !self.shared.state().off
+    }
+
     /// How many calls wait, besides the one that runs.
     pub fn waiting(&self) -> usize {
         self.shared.state().queue.len()

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
+use super::base::NextSession;
 use super::desk::Desk;
 use super::gate::Asking;
 use super::idle::{Later, Means, follow};
@@ -61,8 +62,12 @@ pub fn run(
             Ok(job) => Ok(job),
             Err(TryRecvError::Disconnected) => break,
             Err(TryRecvError::Empty) if worker.idle() => continue,
-            Err(TryRecvError::Empty) => jobs.recv(),
+            Err(TryRecvError::Empty) => {
+                worker.desk.rest(true);
+                jobs.recv()
+            }
         };
+        worker.desk.rest(false);
         let Ok(job) = job else { break };
         match job {
             SessionJob::Ask(asked) => worker.ask(asked),
@@ -107,6 +112,7 @@ impl Worker {
             ..
         } = opening;
         // It stays until the session has it, so that its servers start once.
+        let (folder, words) = (new.folder.clone(), new.system.clone());
         let mut serving = None;
         if agent && inner.engine.stored(&open, &new.folder)?.is_none() {
             let system = new.system.take();
@@ -135,6 +141,11 @@ impl Worker {
             later: Later::default(),
         };
         worker.serve()?;
+        if agent && worker.tools.is_some() {
+            let (tooling, projects) = (&worker.terms.tooling, &worker.inner.projects);
+            let next = NextSession::of(&folder, words, tooling, projects);
+            worker.later.expect(next);
+        }
         drop(serving);
         Ok(worker)
     }
@@ -319,9 +330,10 @@ impl Worker {
             tools,
             project,
             inner,
+            later,
             ..
         } = self;
-        drop(tools);
+        drop((tools, later));
         let closed = conversation.close();
         drop(project);
         inner.projects.sweep();

@@ -361,9 +361,9 @@ pub(super) fn insert(tx: &Transaction<'_>, new: &SessionRecord<'_>) -> Result<Se
     tx.execute(
         "INSERT INTO sessions (name, folder, model, class, vocab, template, fingerprint,
              system, tools, head, started_ms, seed, policy, parent, created_ms, used_ms,
-             runs_tools, thinking)
+             runs_tools, thinking, shift)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, ?16,
-             ?17)",
+             ?17, ?18)",
         params![
             new.name,
             new.folder,
@@ -382,6 +382,7 @@ pub(super) fn insert(tx: &Transaction<'_>, new: &SessionRecord<'_>) -> Result<Se
             now_ms(),
             new.runs_tools,
             new.thinking,
+            new.shift,
         ],
     )
     .map_err(|e| taken(e, new.name))?;

@@ -48,6 +48,8 @@ pub struct SessionRecord<'a> {
     pub runs_tools: bool,
     /// Whether a template with a thinking switch is rendered with thinking on.
     pub thinking: bool,
+    /// Whether a compression moves the last turns in memory instead of having them read again.
+    pub shift: bool,
 }
 
 /// A stored session, without its messages and tokens. Fields as in [`SessionRecord`].
@@ -74,6 +76,7 @@ pub struct Session {
     pub runs_tools: bool,
     /// `None` in a session of an npast that did not store it, until [`super::Unit::freeze_thinking`].
     pub thinking: Option<bool>,
+    pub shift: bool,
     /// Unix milliseconds.
     pub created_ms: i64,
     /// Unix milliseconds of the last [`super::Unit::touch`], at first of the creation.

@@ -14,7 +14,7 @@ use crate::ledger::{Digest, Finish};
 pub(super) const SESSION: &str = "id, name, folder, model, class, vocab, template, fingerprint, \
     system, tools, head, started_ms, seed, policy, parent, runs_tools, thinking, created_ms, used_ms, \
     calls, evaluated, restored, kept, generated, tries, forked, \
-    successor, made, carried";
+    successor, made, carried, shift";
 
 /// The words of a session's history policy.
 const POLICIES: [&str; 2] = ["exact", "template"];
@@ -54,6 +54,7 @@ impl Session {
             parent: column::<Option<i64>>(row, "parent", &place)?.map(SessionId),
             runs_tools: column(row, "runs_tools", &place)?,
             thinking: column(row, "thinking", &place)?,
+            shift: column(row, "shift", &place)?,
             created_ms: column(row, "created_ms", &place)?,
             used_ms: column(row, "used_ms", &place)?,
             usage: ReceiptSums {

@@ -90,6 +90,7 @@ const COLUMNS: [(&str, &[&str]); 5] = [
             "forked",
             "runs_tools",
             "thinking",
+            "shift",
         ],
     ),
     (

@@ -30,6 +30,7 @@ pub(super) fn new<'a>(name: &'a str) -> SessionRecord<'a> {
         parent: None,
         runs_tools: false,
         thinking: true,
+        shift: false,
     }
 }
 

@@ -134,6 +134,7 @@ impl Import<'_> {
                 parent,
                 runs_tools: row.runs_tools,
                 thinking: row.thinking.unwrap_or_default(),
+                shift: row.shift,
             },
         )?;
         let rest = whole.tokens.get(row.head..).unwrap_or_default();

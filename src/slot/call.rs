@@ -113,6 +113,10 @@ pub struct SlotCall {
     pub head: usize,
     /// How many of the target's first tokens the session had decoded before.
     pub decoded: usize,
+    /// The end of what the slot holds is wanted so many positions nearer to the start. Where the memory can
+    /// do that, it is moved there, and only what stands before it is evaluated; the state is approximate
+    /// from there on ([`Outcome::approximate`]), and is not stored.
+    pub moved: Option<usize>,
     /// What to sample; nothing only evaluates (a rewind, a warm-up).
     pub reply: Option<ReplyOptions>,
     /// More calls of the same turn may follow: a snapshot of this one's end stays in RAM until
@@ -151,6 +155,9 @@ pub struct Fork {
     /// the next call on the conversation, when side work is not kept or fails, and by
     /// [`super::SlotHandle::drop_side`].
     pub keep: bool,
+    /// Whether the state after `tokens` is stored, as a beginning that other conversations may have. Only
+    /// where the work begins at position 0 ([`Base::Beside`]).
+    pub store: bool,
     /// What is evaluated first.
     pub tokens: Vec<Token>,
     /// What to sample.
@@ -248,6 +255,12 @@ pub struct Outcome {
     pub kind: CallKind,
     /// Tokens that were in the slot.
     pub kept: usize,
+    /// Of these, tokens that were moved from other positions ([`SlotCall::moved`]).
+    pub shifted: usize,
+    /// The state has tokens that were moved from other positions, by this call or an earlier one.
+    pub approximate: bool,
+    /// Why nothing was moved although the call wanted it.
+    pub unmoved: Option<String>,
     /// Tokens whose state was put back from disk.
     pub restored: usize,
     /// Tokens evaluated before the first one was sampled.
@@ -283,6 +296,9 @@ impl Outcome {
         Outcome {
             kind,
             kept: 0,
+            shifted: 0,
+            approximate: false,
+            unmoved: None,
             restored: 0,
             evaluated: 0,
             appended: 0,

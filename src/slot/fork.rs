@@ -53,6 +53,9 @@ impl SlotEngine {
         let mut outcome = Outcome {
             kind: CallKind::Fork,
             kept: start,
+            shifted: 0,
+            approximate: side.base > self.resident.exact(),
+            unmoved: None,
             restored: 0,
             evaluated: 0,
             appended: 0,
@@ -69,6 +72,8 @@ impl SlotEngine {
         };
         let end = start + room.min(fork.tokens.len() + fork.reply.max_tokens);
         let (tokens, keep) = (fork.tokens.clone(), fork.keep);
+        let store = fork.store && matches!(fork.base, Base::Beside { .. });
+        let all = store.then(|| [&self.resident.tokens()[..shared], &tokens[..]].concat());
         let done = self.decode_side(fork, start, end, begun, &mut outcome);
         side.running.extend(&tokens[..outcome.evaluated]);
         side.running
@@ -78,6 +83,14 @@ impl SlotEngine {
         match done {
             Ok(finish) => outcome.finish = finish,
             Err(error) => outcome.error = Some(error),
+        }
+        if let Some(all) = all.filter(|all| outcome.mark.len() == all.len()) {
+            let saving = Instant::now();
+            match self.store_side(&all) {
+                Ok((rows, state)) => (outcome.saved_bytes, outcome.snapshot_bytes) = (rows, state),
+                Err(error) => outcome.error = Some(error),
+            }
+            outcome.times.save = ms(saving);
         }
         if !keep || outcome.error.is_some() {
             self.drop_side()?;
@@ -91,7 +104,9 @@ impl SlotEngine {
     /// logits.
     fn shared_with(&self, tokens: &[Token]) -> usize {
         let held = self.resident.len();
-        let common = common_prefix(self.resident.tokens(), tokens).min(tokens.len() - 1);
+        // What was moved here is this conversation's alone.
+        let exact = &self.resident.tokens()[..self.resident.exact()];
+        let common = common_prefix(exact, tokens).min(tokens.len() - 1);
         match self.memory.class() {
             MemoryClass::Dense => common,
             MemoryClass::Swa if common >= self.memory.floor() => common,

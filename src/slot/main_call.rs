@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::call::{Outcome, SlotCall};
 use super::engine::{SlotEngine, ms};
 use super::saved::{Ended, Saved};
+use super::shift::MovedEnd;
 use super::{SlotError, Times};
 use crate::ledger::{Digest, Finish, Mark};
 
@@ -27,6 +28,13 @@ impl SlotEngine {
         }
         let mut saved = Saved::default();
         self.take_others(&mut saved);
+        let moved = match call.moved {
+            Some(by) => self.move_end(&call, by, &mut saved),
+            None => {
+                self.leave_moved(&call.owner, &call.target);
+                MovedEnd::default()
+            }
+        };
         let goal = self.resolve(&call.target);
         // The caller may change its ledger while the reply is sampled, without a copy.
         drop(call.target);
@@ -40,7 +48,7 @@ impl SlotEngine {
         if len == 0 && call.reply.is_some() {
             return Err(SlotError::Empty);
         }
-        let same_owner = self.resident.owner == call.owner;
+        let same_owner = self.resident.owner == call.owner && call.moved.is_none();
         let decoded = match same_owner {
             true => call.decoded.max(goal.common),
             false => call.decoded,
@@ -62,16 +70,19 @@ impl SlotEngine {
             false => self.evaluate(tokens, call.head, &call.cancel, &call.events, &mut saved),
             true => self.evaluate_aside(&call.events),
         };
-        times.prefill = ms(prefill) - (saved.ms - before);
+        times.prefill = moved.ms + ms(prefill) - (saved.ms - before);
 
         // A prefill that was cut short counts only what it reached.
         let reached = started.start + evaluated.tokens;
         let known = decoded.min(reached);
         let mut outcome = Outcome {
             kind: call.kind,
-            kept: started.kept,
+            kept: started.kept - moved.evaluated.min(started.kept),
+            shifted: moved.tokens,
+            approximate: false,
+            unmoved: moved.refused,
             restored: started.start - started.kept,
-            evaluated: evaluated.tokens,
+            evaluated: evaluated.tokens + moved.evaluated.min(started.kept),
             appended: reached - known,
             tokens: Vec::new(),
             pending: 0,
@@ -90,7 +101,7 @@ impl SlotEngine {
             if tokens.is_empty() {
                 outcome.error = self.begin_append().err();
             }
-            if outcome.evaluated > 0 && outcome.error.is_none() {
+            if evaluated.tokens > 0 && outcome.error.is_none() {
                 self.hold_prompt(&mut saved);
             }
             if self.resident.len() < len && outcome.error.is_none() {
@@ -116,6 +127,7 @@ impl SlotEngine {
         outcome.saved_bytes = saved.bytes;
         outcome.snapshot_bytes = saved.snapshot_bytes + std::mem::take(&mut self.settled);
         outcome.mark = self.resident.mark();
+        outcome.approximate = self.resident.is_approximate();
         Ok(outcome)
     }
 }

@@ -466,6 +466,98 @@ impl SlotMemory {
         Ok(())
     }
 
+    /// Why the end of sequence 0 cannot be moved to other positions; nothing where it can.
+    pub fn cannot_move(&self) -> Option<&'static str> {
+        match self.class {
+            MemoryClass::Dense if self.ctx.can_move() => None,
+            MemoryClass::Dense => Some("llama.cpp cannot move the KV of this model or cache type"),
+            _ => Some("only a dense model's KV can be moved"),
+        }
+    }
+
+    /// Takes positions [from, to) of sequence 0 to scratch, `by` positions nearer to the start, and cuts
+    /// sequence 0 to `len` tokens, 0 < `len` < `from` - `by`. Scratch must be free.
+    ///
+    /// # Errors
+    /// When llama.cpp refuses; scratch is free then, and sequence 0 may be cut.
+    pub fn lift(
+        &mut self,
+        (from, to): (usize, usize),
+        by: usize,
+        len: usize,
+    ) -> Result<(), SlotError> {
+        self.ctx.share(Seq::Main, Seq::Scratch, from, to);
+        let cut = self.cut(len);
+        let moved = cut.is_ok() && self.ctx.move_back(Seq::Scratch, from, to, by);
+        let there = self.ctx.pos_min(Seq::Scratch) == Some(from - by);
+        if moved && there {
+            return Ok(());
+        }
+        self.ctx.clear(Seq::Scratch);
+        cut?;
+        Err(SlotError::Cut { len: from })
+    }
+
+    /// Puts what scratch holds of [from, to) behind the `from` tokens of sequence 0, and frees scratch.
+    ///
+    /// # Errors
+    /// When sequence 0 does not hold `to` tokens then.
+    pub fn put_down(&mut self, from: usize, to: usize) -> Result<(), SlotError> {
+        self.ctx.share(Seq::Scratch, Seq::Main, from, to);
+        self.ctx.clear(Seq::Scratch);
+        self.check(to)
+    }
+
+    /// Frees scratch.
+    pub fn free_scratch(&mut self) {
+        self.ctx.clear(Seq::Scratch);
+    }
+
+    /// What scratch holds, all of it evaluated there from position 0 on: the KV of positions [from, to), where
+    /// the class has KV by position, and what cannot be cut, where there is such a part. Scratch is of no
+    /// use afterwards, and is to be freed.
+    ///
+    /// # Errors
+    /// When llama.cpp gives a state of another layout.
+    pub fn scratch_state(
+        &mut self,
+        from: usize,
+        to: usize,
+    ) -> Result<(Option<Vec<u8>>, Option<Bytes>), SlotError> {
+        let layout = self
+            .layout
+            .as_ref()
+            .ok_or_else(|| SlotError::Layout("head".to_owned()))?;
+        let snapshot = match layout.has_snapshots() {
+            true => {
+                let mut state = self.ctx.export(Seq::Scratch, StatePart::Partial)?;
+                // As it would be of sequence 0.
+                state[4..state::HEADER].fill(0);
+                layout.snapshot(&state, to)?;
+                Some(Arc::new(state))
+            }
+            false => None,
+        };
+        if !layout.has_segments() || from >= to {
+            return Ok((None, snapshot));
+        }
+        if self.class == MemoryClass::Hybrid {
+            // Else the recurrent state would be copied out with the KV.
+            self.ctx.import(Seq::Scratch, &layout.empty())?;
+        }
+        let partial = match layout.has_snapshots() {
+            true => self.ctx.export_size(Seq::Scratch, StatePart::Partial),
+            false => 0,
+        };
+        let state = self.ctx.export(Seq::Scratch, StatePart::Whole)?;
+        let all = layout.into_segment(state, partial, 0, to)?;
+        let part = match from {
+            0 => all,
+            _ => layout.part(&all, (0, to), (from, to))?,
+        };
+        Ok((Some(part), snapshot))
+    }
+
     /// Ends a fork, leaving sequence 0 as it was.
     ///
     /// # Errors

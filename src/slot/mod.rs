@@ -9,7 +9,9 @@
 //!   back; `evaluate`: what is decoded; `reply`: what is sampled; `odds`: how likely it was;
 //!   `prompt`: where a reply begins,
 //!   held for another one.
-//! - `fork`: side work; `idle`: what is done when nobody uses the slot; `save`: what goes to disk; `version`: what is on disk already and comes from
+//! - `shift`: the end of a conversation moves to other positions instead of being evaluated again.
+//! - `fork`: side work; `base`: the beginning of later sessions, stored from there; `idle`: what is done
+//!   when nobody uses the slot; `save`: what goes to disk; `version`: what is on disk already and comes from
 //!   there; `window`: what an SWA window's layout costs.
 //! - `fit`: how large a context can be, counted before anything is loaded, and with which settings a model
 //!   is loaded where the user names none.
@@ -17,6 +19,7 @@
 
 mod again;
 mod apply;
+mod base;
 mod broken;
 mod call;
 mod engine;
@@ -41,11 +44,13 @@ mod rows;
 mod sample;
 mod save;
 mod saved;
+mod shift;
 mod side;
 mod version;
 mod window;
 
 pub use again::Compared;
+pub use base::is_stored;
 pub use call::{
     Base, CallKind, Cause, Flow, Fork, Miss, Observe, Outcome, ReplyOptions, SlotCall, SlotEvent,
     Target, Times, TokenChoice, TokenWatch,

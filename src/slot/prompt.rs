@@ -20,7 +20,10 @@ impl SlotEngine {
         let mark = self.resident.mark();
         let (at, digest) = (mark.len(), mark.digest());
         if !self.memory.shape().snapshots {
-            self.rows.keep(digest, row);
+            // Rows are found by their tokens alone.
+            if !self.resident.is_approximate() {
+                self.rows.keep(digest, row);
+            }
             return;
         }
         match self.memory.snapshot() {

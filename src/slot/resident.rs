@@ -54,6 +54,17 @@ pub(super) struct Resident {
     pub owner: String,
     /// The memory was given up after a failed decode; the next miss says so.
     pub lost: bool,
+    moved: Option<MovedRows>,
+}
+
+/// Rows that were moved here from other positions: they were evaluated after other tokens than those that
+/// stand before them now, so they and all that follows them are approximate.
+#[derive(Clone, Copy)]
+struct MovedRows {
+    /// The first of them.
+    from: usize,
+    /// So many first positions stood where they stand all the time. Cells after them are in no order.
+    in_place: usize,
 }
 
 impl Resident {
@@ -78,6 +89,7 @@ impl Resident {
             went_back: false,
             owner: String::new(),
             lost: false,
+            moved: None,
         }
     }
 
@@ -94,6 +106,30 @@ impl Resident {
         self.tokens.extend_from_slice(tokens);
         self.end.extend(tokens);
         self.row = None;
+    }
+
+    /// These tokens follow, whose rows were moved here; the first `in_place` positions did not change.
+    pub fn push_moved(&mut self, tokens: &[Token], in_place: usize) {
+        let from = self.len();
+        self.push(tokens);
+        self.run_begins = true;
+        self.moved = Some(MovedRows { from, in_place });
+    }
+
+    /// So many first tokens have the rows that their evaluation gives; what follows them is approximate.
+    pub fn exact(&self) -> usize {
+        self.moved.map_or(self.len(), |moved| moved.from)
+    }
+
+    /// Whether there is more than [`Resident::exact`].
+    pub fn is_approximate(&self) -> bool {
+        self.moved.is_some()
+    }
+
+    /// So many first tokens stand where they were evaluated. What is evaluated after a cut behind them may
+    /// take cells before theirs.
+    pub fn in_place(&self) -> usize {
+        self.moved.map_or(self.len(), |moved| moved.in_place)
     }
 
     /// The next tokens begin a new run of batches.
@@ -163,6 +199,7 @@ impl Resident {
         self.given = self.given.min(len);
         self.given_state = self.given_state.filter(|at| *at <= len);
         self.apart = self.apart.filter(|at| *at <= len);
+        self.moved = self.moved.filter(|moved| moved.from < len);
         self.stored.retain(|(at, _)| *at <= len);
         self.runs.retain(|r| r.start < len);
         if let Some(last) = self.runs.last_mut() {

@@ -25,6 +25,8 @@ impl SlotEngine {
 
     /// Up to a position; `ends` where a part of an append ends there, and not only a batch.
     fn save_segment_to(&mut self, end: usize, ends: bool, saved: &mut Saved) {
+        // Stored KV is found by its tokens alone, so what was moved is not stored.
+        let end = end.min(self.resident.exact());
         let off = self.store.is_off() || self.store.is_reading();
         if !self.memory.shape().segments || off {
             return;
@@ -64,6 +66,10 @@ impl SlotEngine {
             let Some((edge, upto)) = self.store.ahead(from, p0, tokens) else {
                 return Some(p0);
             };
+            if self.resident.is_approximate() && upto > self.resident.given() {
+                // Cells behind these are in no order, and could not be put back after an exchange.
+                return None;
+            }
             let mine = upto <= self.resident.given();
             let whole = upto == edge.p1;
             if !ends && !mine && (!self.takes_within() || (upto == end && !whole)) {
@@ -257,7 +263,7 @@ impl SlotEngine {
         let at = self.resident.len();
         if let Some(prompt) = ended.prompt {
             self.save_segment_to(prompt, true, saved);
-            if self.resident.len() == at {
+            if self.resident.len() == at && !self.resident.is_approximate() {
                 self.save_row(prompt, owner, saved);
             }
         }
@@ -306,9 +312,10 @@ impl SlotEngine {
             self.save_snapshot(at, bytes, row, role, Some(owner), saved);
         }
         if whole {
-            let digest = self.resident.digest(at);
+            let exact = self.resident.exact();
+            let digest = self.resident.digest(exact);
             self.store.pin(owner, digest);
-            self.unsampled = true;
+            self.unsampled = exact == at;
         }
     }
 

@@ -218,6 +218,7 @@ fn spoken(
         parent: None,
         runs_tools: false,
         thinking: None,
+        shift: false,
         created_ms: now,
         used_ms: now,
         usage: ReceiptSums::default(),

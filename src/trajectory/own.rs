@@ -266,6 +266,7 @@ impl Own {
             parent: None,
             runs_tools: self.runs_tools,
             thinking: self.thinking,
+            shift: false,
             created_ms: self.created_ms,
             used_ms: self.used_ms,
             usage: ReceiptSums {

@@ -41,6 +41,7 @@ fn row(name: &str, head: usize) -> Session {
         parent: None,
         runs_tools: true,
         thinking: Some(true),
+        shift: false,
         created_ms: 5,
         used_ms: 6,
         usage: ReceiptSums {

@@ -81,6 +81,7 @@ fn start_long_ago(desk: &Desk, sample: &Sample, like: &Session, name: &str) -> V
         parent: None,
         runs_tools: false,
         thinking: true,
+        shift: false,
     })
     .expect("a session");
     head

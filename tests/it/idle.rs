@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use npast::agent::{
     CompressOptions, CompressStage, Conversation, Done, Engine, Event, IdleJob, Idled, Input,
@@ -598,6 +599,85 @@ fn what_the_slot_and_the_store_do_by_themselves_has_receipts_and_without_idle_ti
     }
 }
 
+/// Waits until the session's thread waits for a request and finds nothing else to do.
+fn at_rest(session: &OpenSession) {
+    let begun = Instant::now();
+    while !session.is_at_rest() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "it never rests");
+        std::thread::yield_now();
+    }
+}
+
+/// A session in which a kind of idle work is due.
+fn with_due(job: IdleJob, idle: bool) -> (Desk, Service, OpenSession) {
+    let desk = match job {
+        IdleJob::Rewrite => {
+            let mut desk = Desk::with_model(&gallery::own()[1].model(Class::Dense));
+            desk.policy = Policy::Template;
+            desk
+        }
+        _ => desk(Class::Dense, LIMIT),
+    };
+    let service = service(&desk, idle);
+    let which = match job {
+        IdleJob::Title => WhichSession::FromWords("Facts".into()),
+        _ => WhichSession::Named("facts".into()),
+    };
+    let thought = json!({"reasoning": "hm", "content": "Yes."});
+    let plain = json!({"content": "Yes."});
+    let reply = if job == IdleJob::Rewrite {
+        thought
+    } else {
+        plain
+    };
+    let lines = [reply, title("Facts"), summary("Goal: facts.")];
+    let session = enter(&service, &desk, which, &lines);
+    // A turn as a chat's, which leaves what can wait.
+    ask(&session, "Hello?");
+    if matches!(job, IdleJob::Compress | IdleJob::Read) {
+        session
+            .look(move |talk| {
+                fill(talk, 15);
+                if job == IdleJob::Read {
+                    let stored = stage(CompressStage::Stored);
+                    rest(talk, IdleJob::Compress, &[summary("Goal: facts.")], &stored);
+                }
+            })
+            .expect("a look");
+    }
+    (desk, service, session)
+}
+
+#[test]
+fn no_idle_work_of_a_session_is_done_without_idle_time_and_each_kind_is_done_with_it() {
+    let jobs = [
+        (IdleJob::Compress, "compress"),
+        (IdleJob::Read, "read"),
+        (IdleJob::Title, "title"),
+        (IdleJob::Rewrite, "rewrite"),
+    ];
+    for (job, name) in jobs {
+        for idle in [true, false] {
+            let (_desk, service, session) = with_due(job, idle);
+            at_rest(&session);
+            let left = session.look(|talk| talk.idle_jobs(&reads()));
+            let left = left.expect("a look").contains(&job);
+            let done = service.idle_sums().contains_key(name);
+            assert_eq!((left, done), (!idle, idle), "{job:?}, idle {idle}");
+            drop(session);
+            service.close().expect("a close");
+        }
+    }
+}
+
+#[test]
+fn slot_and_store_do_nothing_by_themselves_without_idle_time() {
+    for idle in [true, false] {
+        let service = service(&desk(Class::Dense, LIMIT), idle);
+        assert_eq!(service.has_idle_time(), idle);
+    }
+}
+
 /// The memory file of the desk's data folder.
 fn remembered(bench: &Bench) -> String {
     std::fs::read_to_string(bench.desk.home.join("MEMORY.md")).unwrap_or_default()
@@ -606,6 +686,7 @@ fn remembered(bench: &Bench) -> String {
 #[test]
 fn before_a_summary_the_model_stores_what_is_worth_it_and_the_conversation_does_not_change() {
     for class in Class::ALL {
+        let mut rows = Vec::new();
         for wanted in [true, false] {
             let mut bench = Bench::thinker(class);
             bench.desk.limit = LIMIT;
@@ -673,8 +754,14 @@ fn before_a_summary_the_model_stores_what_is_worth_it_and_the_conversation_does_
                 .filter(|n| n.contains("what is remembered"));
             assert_eq!(said.count(), usize::from(wanted), "{:?}", worked.notices);
             worked.honest();
+            let input = Input::Text("And then?".to_owned());
+            let said = turn(&mut at.talk, input, &talk::greedy(0), None, &|_| false);
+            said.expect("a turn");
+            let row = at.talk.next_logits().expect("a slot").expect("a row");
+            rows.push(row.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
             at.close();
         }
+        assert!(rows[0] == rows[1], "{class:?}: other logits");
     }
 }
 

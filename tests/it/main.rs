@@ -53,6 +53,7 @@ mod asides;
 #[cfg(unix)]
 mod attached;
 mod bad_days;
+mod bases;
 #[cfg(unix)]
 mod besides;
 mod boundaries;
@@ -143,6 +144,7 @@ mod secrets;
 #[cfg(unix)]
 mod served;
 mod setup;
+mod shifts;
 mod sharing;
 mod snapshots;
 mod soak;

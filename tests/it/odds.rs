@@ -26,6 +26,7 @@ fn told(rig: &mut Rig, fork: bool, odds: Option<usize>) -> (Vec<Odds>, Vec<Vec<f
             target: Target::whole(tokens(1, 70)),
             head: 0,
             decoded: 0,
+            moved: None,
             reply: Some(reply),
             step: false,
             cancel: Arc::default(),
@@ -34,6 +35,7 @@ fn told(rig: &mut Rig, fork: bool, odds: Option<usize>) -> (Vec<Odds>, Vec<Vec<f
         true => rig.handle().fork(Fork {
             base: Base::Nothing,
             keep: false,
+            store: false,
             tokens: tokens(1, 70),
             reply,
             cancel: Arc::default(),

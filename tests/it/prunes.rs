@@ -8,7 +8,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use npast::agent::{CompressOptions, Event, TurnOptions};
+use npast::agent::{CompressOptions, Event, IdleJob, Idled, Input, Refused, TurnOptions};
+use npast::chat::ReplyScript;
 use npast::session::Db;
 use npast::slot::CallKind;
 use npast::tools::{CallContext, Effect, Tool, ToolAnswer};
@@ -195,6 +196,75 @@ fn whole(bench: &Bench, name: &str, what: &str) {
             }
         };
         assert_eq!(content, words(at), "{what}");
+    }
+}
+
+/// A prune that would not pay, and the summary after it that is refused: nothing of the conversation changes.
+#[test]
+fn a_prune_that_is_refused_leaves_the_next_logits_as_they_were_on_every_class() {
+    for class in Class::ALL {
+        let life = |tried: bool| {
+            let mut bench = bench(class);
+            bench.desk.limit = 6144;
+            let mut at = bench.open(&tools);
+            let cancel = std::sync::Arc::default();
+            at.say("Hello?", &[says("Yes.")]);
+            if tried {
+                let done = at.talk.prune(&options(), &cancel, &mut |_| {});
+                assert_eq!(done.expect("no error"), Err(Refused::Nothing), "{class:?}");
+            }
+            let read = [calls(&[("read_file", "0")]), says("All was seen.")];
+            at.say("Look at it.", &read);
+            // What stands behind the result is more than what its line would save.
+            for seed in 1..3 {
+                at.say(&words(seed), &[says("Noted.")]);
+            }
+            let before = at.talk.mirror();
+            if tried {
+                let options = TurnOptions {
+                    compress: Some(CompressOptions {
+                        at: Some(30),
+                        prune: true,
+                        ..CompressOptions::default()
+                    }),
+                    ..options()
+                };
+                assert_eq!(
+                    at.talk.idle_jobs(&options),
+                    [IdleJob::Compress],
+                    "{class:?}"
+                );
+                let empty = json!({"job": "compress", "text": ""}).to_string();
+                let mut script = ReplyScript::read(empty.as_bytes()).expect("a script");
+                let mut jobs = Vec::new();
+                let on = &mut |event| {
+                    if let Event::Receipt(receipt) = event {
+                        jobs.push(receipt.job.unwrap_or_default());
+                    }
+                };
+                let job = IdleJob::Compress;
+                let (talk, script) = (&mut at.talk, Some(&mut script));
+                let done = talk.idle(job, &options, None, script, &cancel, on);
+                assert_eq!(done.expect("no error"), Idled::Done, "{class:?}");
+                assert_eq!(
+                    jobs,
+                    ["compress"],
+                    "{class:?}: the prune was refused before"
+                );
+                assert_eq!(at.talk.mirror(), before, "{class:?}");
+            }
+            let input = Input::Text("And?".to_owned());
+            let said = talk::turn(&mut at.talk, input, &talk::greedy(0), None, &|_| false);
+            let r = said.expect("a turn").receipt().clone();
+            let row = at.talk.next_logits().expect("a slot").expect("a row");
+            let bits: Vec<u32> = row.iter().map(|x| x.to_bits()).collect();
+            let ledger = at.talk.mirror().ledger;
+            at.close();
+            (bits, (r.kept, r.restored, r.evaluated, r.appended), ledger)
+        };
+        let (with, without) = (life(true), life(false));
+        assert_eq!((with.1, &with.2), (without.1, &without.2), "{class:?}");
+        assert!(with.0 == without.0, "{class:?}: other logits");
     }
 }
 

@@ -55,6 +55,8 @@ fn free(prompt: usize, restored: bool, generated: usize) -> Receipt {
         call: 0,
         context: prompt + generated - 1,
         kept,
+        shifted: 0,
+        approximate: false,
         restored,
         evaluated: 0,
         appended: 0,

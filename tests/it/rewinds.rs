@@ -71,6 +71,7 @@ fn a_changed_prefix_names_the_first_differing_token() {
                 head: 0,
                 // The session had decoded all of it once, on another branch.
                 decoded: 300,
+                moved: None,
                 reply: None,
                 step: false,
                 cancel: Default::default(),
@@ -145,6 +146,7 @@ fn a_target_after_a_prefix_that_is_not_held_any_more_is_compared_whole() {
             target: npast::slot::Target::after(mark, again.clone()),
             head: 0,
             decoded: 0,
+            moved: None,
             reply: None,
             step: false,
             cancel: Default::default(),

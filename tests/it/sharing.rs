@@ -397,6 +397,7 @@ fn side_work(passes: &dyn Passes, begun: &AtomicBool) -> (Vec<Token>, usize) {
         let answer = pass.slot().fork(Fork {
             base: Base::Nothing,
             keep: false,
+            store: false,
             tokens: (0..4000).map(|i| Token(100 + i * 7 % 150)).collect(),
             reply: ReplyOptions {
                 choice: TokenChoice::Sample {

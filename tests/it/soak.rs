@@ -183,6 +183,7 @@ fn turn(slot: &Slot, talks: &mut [Talk], at: usize, round: usize, sum: &mut Sum)
         target: Target::whole(talk.ledger.clone()),
         head: HEAD,
         decoded: talk.decoded,
+        moved: None,
         reply: Some(script(&reply, Box::new(|_| ()))),
         step: false,
         cancel: Arc::default(),

@@ -39,6 +39,8 @@ pub struct Rig {
     given: Option<Arc<Model>>,
     /// Calls are steps of a turn that goes on.
     pub steps: bool,
+    /// By so many positions the next call moves the end of what is held.
+    pub moved: Option<usize>,
     /// What each conversation, by its owner, had decoded when it was last served.
     decoded: HashMap<String, Vec<Token>>,
 }
@@ -170,6 +172,7 @@ impl Rig {
             settings,
             given,
             steps: false,
+            moved: None,
             decoded: HashMap::new(),
         }
     }
@@ -255,6 +258,7 @@ impl Rig {
                 target: Target::whole(target.to_vec()),
                 head: 0,
                 decoded: common_prefix(decoded, target),
+                moved: self.moved.take(),
                 reply: reply.map(|tokens| script(tokens, Box::new(observe))),
                 step: self.steps,
                 cancel: cancel.clone(),
@@ -329,6 +333,7 @@ impl Rig {
         let answer = self.handle.fork(Fork {
             base,
             keep,
+            store: false,
             tokens: tokens.to_vec(),
             reply: script(reply, Box::new(observe)),
             cancel: Arc::default(),

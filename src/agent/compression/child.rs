@@ -286,6 +286,7 @@ impl Conversation {
                 parent: Some(old.id),
                 runs_tools: old.runs_tools,
                 thinking: old.thinking.unwrap_or_else(|| self.shared.options.thinks()),
+                shift: old.shift,
             },
             &Heir {
                 made: Continuation::Compressed,

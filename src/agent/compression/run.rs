@@ -194,7 +194,10 @@ impl Conversation {
         if !much_less(to, from) {
             return Ok(Err(Refused::Longer { from, to }));
         }
+        // What stays word for word is the end of both.
+        let nearer = self.answered_end().checked_sub(child.len());
         self.go_on_as(child)?;
+        self.moved = nearer.filter(|by| *by > 0 && self.row.shift);
         on(Event::Compress {
             stage: CompressStage::Stored,
         });

@@ -42,6 +42,13 @@ pub struct Conversation {
     pub(in crate::agent) flushed: Option<(SessionId, usize)>,
     /// A compression made this conversation, and not all of it is read.
     pub(in crate::agent) unread: bool,
+    /// The last turns stand so many positions nearer to the start than in the session before a compression,
+    /// and may be moved there in the slot (`--shift`).
+    pub(in crate::agent) moved: Option<usize>,
+    /// The user knows why nothing is moved.
+    pub(in crate::agent) said_unmoved: bool,
+    /// After the last call the slot's state had moved tokens, which are not stored.
+    pub(in crate::agent) approximate: bool,
     /// This session was read ahead, at this length, as the template rewrites it.
     pub(in crate::agent) rewritten: Option<(SessionId, usize)>,
     /// Whose words its title is; nothing where the user named it.
@@ -82,6 +89,9 @@ impl Conversation {
             refused: None,
             flushed: None,
             unread: false,
+            moved: None,
+            said_unmoved: false,
+            approximate: false,
             rewritten: None,
             titled: db.title(row.id)?.map(|title| title.made),
             rank: Rank::Interactive,

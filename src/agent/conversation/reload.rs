@@ -38,6 +38,20 @@ impl Conversation {
         Ok(if any { end - pending.min(end) } else { 0 })
     }
 
+    /// Whether the last call of this session left moved tokens in the slot, as its receipts say.
+    pub(in crate::agent) fn look_for_moved(&mut self) -> Result<(), AgentError> {
+        self.approximate = false;
+        // Other sessions never have any.
+        if self.row.shift {
+            let receipts = self.db.receipts(self.row.id)?;
+            let last = receipts
+                .iter()
+                .rfind(|r| r["call"] != 0 && r["kind"] != "fork");
+            self.approximate = last.is_some_and(|r| r["approximate"] == true);
+        }
+        Ok(())
+    }
+
     /// Reads messages, ledger and session from npast.db again. Of the marks and of the decoded length stays
     /// what belongs to the part of the ledger that did not change.
     pub(in crate::agent) fn read_stored(&mut self) -> Result<(), AgentError> {
@@ -95,6 +109,8 @@ impl Conversation {
         self.row = row;
         self.titled = self.db.title(self.row.id)?.map(|title| title.made);
         self.unread = false;
+        self.moved = None;
+        self.look_for_moved()?;
         self.passes.renamed(&before, &self.owner());
         self.keep_lock(lock);
         self.frozen = FrozenFrame::of(&self.shared, &self.row);

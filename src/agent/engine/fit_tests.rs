@@ -24,6 +24,7 @@ fn options(home: &Path, shared: PathBuf) -> Options {
         },
         ubatch: Some(32),
         policy: None,
+        shift: None,
         store_kv: true,
         kv_quota: None,
         chat_template: None,

@@ -71,6 +71,7 @@ impl ProbeJob {
             },
             ubatch: self.ubatch,
             policy: None,
+            shift: None,
             store_kv: false,
             kv_quota: None,
             chat_template: None,

@@ -61,6 +61,7 @@ impl Conversation {
             target: Target::whole(tokens),
             head: self.row.head,
             decoded: same.min(self.ledger.decoded()),
+            moved: None,
             reply: None,
             step: false,
             cancel: cancel.clone(),

@@ -167,6 +167,7 @@ impl Engine {
             target: Target::whole(tokens.clone()),
             head: 0,
             decoded: place.decoded,
+            moved: None,
             reply: Some(reply),
             step: false,
             cancel: cancel.clone(),

@@ -42,6 +42,20 @@ pub(in crate::agent) fn broken(
     }
 }
 
+/// What was moved to other positions is not there any more.
+pub(in crate::agent) fn was_moved(at: usize, messages: &[StoredMessage], head: usize) -> MissNote {
+    let owner = owner(messages, at);
+    let place = place(owner, at, head);
+    MissNote {
+        at,
+        message: owner.map(|(i, _)| i),
+        reason: format!(
+            "{place} and what follows is read again: --shift had moved it, and a state with moved \
+             tokens is approximate and not stored"
+        ),
+    }
+}
+
 /// A miss as a receipt shows it. `broken` names a prefix break that the caller made on purpose.
 pub(in crate::agent) fn note(
     miss: &Miss,

@@ -4,13 +4,16 @@ use crate::agent::conversation::handle::Conversation;
 use crate::agent::conversation::next_receipt::Causes;
 use crate::agent::values::receipt::{Milliseconds, MissNote, Receipt};
 use crate::ledger::Finish;
-use crate::slot::Outcome;
+use crate::slot::{CallKind, Cause, Outcome};
 
 use super::reason;
 
 impl Conversation {
     pub(in crate::agent) fn receipt(&mut self, outcome: &Outcome, finish: Finish) -> Receipt {
         let miss = self.miss(outcome);
+        if outcome.kind != CallKind::Fork && outcome.context() > 0 {
+            self.approximate = outcome.approximate;
+        }
         Receipt {
             pruned: self.next_receipt.take_pruned(),
             ..receipt_of(outcome, self.calls, finish, miss)
@@ -22,6 +25,10 @@ impl Conversation {
         let Causes { broken, left } = self.next_receipt.take_causes();
         let (messages, head) = (&self.messages, self.row.head);
         match (&outcome.miss, broken) {
+            // What is there of it is exact, and what comes is read again for that.
+            (Some(miss), _) if self.approximate && matches!(miss.cause, Cause::NotStored(_)) => {
+                Some(reason::was_moved(miss.at, messages, head))
+            }
             (Some(miss), broken) => {
                 let why = broken.as_ref().map(|(_, why)| why.as_str());
                 let why = why.or(left.as_deref());
@@ -49,6 +56,8 @@ pub(in crate::agent) fn receipt_of(
         call,
         context: outcome.context(),
         kept: outcome.kept,
+        shifted: outcome.shifted,
+        approximate: outcome.approximate,
         restored: outcome.restored,
         evaluated: outcome.evaluated,
         appended: outcome.appended,

@@ -44,6 +44,7 @@ impl Conversation {
             target,
             head: self.row.head,
             decoded: self.ledger.decoded(),
+            moved: self.moved.take(),
             reply: Some(reply),
             step: self.row.runs_tools,
             cancel: cancel.clone(),
@@ -72,7 +73,9 @@ impl Conversation {
                 }
             }
         }
-        Ok((answer.wait()?, stored))
+        let outcome = answer.wait()?;
+        self.say_unmoved(&outcome);
+        Ok((outcome, stored))
     }
 
     /// Stores what was sampled since the last time, then shows it.

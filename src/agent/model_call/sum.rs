@@ -32,6 +32,7 @@ impl RunningSum {
             appended: sum(|s| s.appended, receipt.appended),
             generated: sum(|s| s.generated, receipt.generated),
             finish: receipt.finish,
+            approximate: receipt.approximate || before.is_some_and(|s| s.approximate),
             stopped: None,
             seconds: 0.0,
         });

@@ -1,5 +1,5 @@
 //! What a stored session keeps, whatever the flags of this process are: the vocabulary of its tokens,
-//! whether it thinks, its seed and policy. A flag that says something else gets a notice.
+//! whether it thinks, its seed, policy and shift. A flag that says something else gets a notice.
 
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::engine::shared::fits;
@@ -69,6 +69,14 @@ impl Conversation {
             kept.push(format!(
                 "session {name} keeps the history policy it was started with, {}",
                 self.row.policy
+            ));
+        }
+        if let Some(asked) = asked.shift
+            && asked != self.row.shift
+        {
+            let own = if self.row.shift { "on" } else { "off" };
+            kept.push(format!(
+                "session {name} keeps the setting of --shift it was started with, {own}"
             ));
         }
         let hint = "start another session to use another";

@@ -49,6 +49,7 @@ pub(in crate::agent) fn made(
     let thinking = thinking.unwrap_or_else(|| shared.options.thinks());
     let policy = parent.and_then(|p| Policy::parse(&p.policy));
     let policy = policy.unwrap_or_else(|| shared.options.policy.unwrap_or_default());
+    let shift = parent.map_or(shared.options.shift.unwrap_or(false), |p| p.shift);
     let started_ms = now_ms();
     let seed = new.seed.unwrap_or_else(|| {
         let mix = Digest::of(format!("{name}\0{started_ms}\0{}", std::process::id()).as_bytes());
@@ -107,6 +108,7 @@ pub(in crate::agent) fn made(
         parent: parent.map(|p| p.id),
         runs_tools: new.setup.is_some(),
         thinking,
+        shift,
     };
     store(&row, &frozen)
 }

@@ -198,6 +198,7 @@ impl Conversation {
         let answer = pass.slot().fork(Fork {
             base: Base::Main(mark),
             keep: false,
+            store: false,
             tokens: before[at..].to_vec(),
             reply: ReplyOptions {
                 choice,

@@ -2,7 +2,7 @@
 //! idle.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
@@ -31,6 +31,7 @@ impl Conversation {
             target: Target::whole(self.ledger[..len].to_vec()),
             head: self.row.head,
             decoded: self.ledger.decoded(),
+            moved: self.moved.take(),
             reply: None,
             step: false,
             cancel: cancel.clone(),
@@ -52,6 +53,7 @@ impl Conversation {
                 Some("its next message reads it".to_owned()),
             ));
         }
+        self.say_unmoved(&outcome);
         if outcome.mark.len() == len {
             outcome.finish = Finish::Stop;
         }
@@ -62,6 +64,18 @@ impl Conversation {
             self.account(&outcome, job, on)?;
         }
         Ok(outcome)
+    }
+
+    /// Says once why the last turns were read though they were to be moved.
+    pub(in crate::agent) fn say_unmoved(&mut self, outcome: &Outcome) {
+        let Some(why) = &outcome.unmoved else {
+            return;
+        };
+        if !std::mem::replace(&mut self.said_unmoved, true) {
+            let text = format!("--shift moves nothing here, the last turns are read: {why}");
+            let hint = "start a session without --shift, or with a dense model and an f16 cache";
+            self.notices.push((text, Some(hint.to_owned())));
+        }
     }
 
     /// The receipt of a call that is no turn: stored and shown.
@@ -99,6 +113,10 @@ impl Conversation {
         on: On<'_>,
     ) -> Result<bool, AgentError> {
         let len = self.ledger.len().saturating_sub(1);
+        // What the slot holds stays for the message that is more urgent.
+        if cancel.load(Ordering::SeqCst) {
+            return Ok(false);
+        }
         let Some(pass) = self.pass(cancel, on) else {
             return Ok(false);
         };

@@ -27,6 +27,7 @@ fn session(db: &Db, name: &str) -> SessionId {
         policy: "exact",
         parent: None,
         thinking: true,
+        shift: false,
         runs_tools: true,
     };
     db.create(&new).unwrap().id

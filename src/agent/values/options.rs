@@ -59,6 +59,10 @@ pub struct Options {
     /// The history policy that the user named. Sessions that start now get it, [`Policy::Exact`] without
     /// one; a stored session keeps its own.
     pub policy: Option<Policy>,
+    /// Whether compressions move the last turns in memory instead of having them read again, where the model
+    /// can do that, if the user decided it; their state is approximate then. Sessions that start now do not
+    /// without it; a stored session keeps its own.
+    pub shift: Option<bool>,
     /// Whether KV is kept on disk.
     pub store_kv: bool,
     /// Most bytes of KV on disk, of all models; `None` is 20 GiB or a tenth of the disk, whichever

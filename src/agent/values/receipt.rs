@@ -53,6 +53,13 @@ pub struct Receipt {
     pub context: usize,
     /// Were in the slot.
     pub kept: usize,
+    /// Of these, moved from other positions (`--shift`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shifted: usize,
+    /// The slot's state has tokens that were moved from other positions, by this call or an earlier one: what
+    /// stood before them there is still in them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approximate: bool,
     /// Put back from disk.
     pub restored: usize,
     /// Evaluated before the first sampled token.
@@ -78,6 +85,10 @@ pub struct Receipt {
     pub snapshot_bytes: u64,
     /// Milliseconds.
     pub ms: Milliseconds,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl Receipt {
@@ -123,6 +134,8 @@ impl Receipt {
             call: 0,
             context: 0,
             kept: 0,
+            shifted: 0,
+            approximate: false,
             restored: 0,
             evaluated: 0,
             appended: 0,
@@ -174,6 +187,9 @@ pub struct TurnSum {
     pub generated: usize,
     /// Why the last reply ended.
     pub finish: Finish,
+    /// The state of the slot was approximate after a call ([`Receipt::approximate`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approximate: bool,
     /// Why npast ended the turn, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<TurnStop>,

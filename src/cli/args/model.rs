@@ -109,6 +109,15 @@ pub struct ModelArgs {
     #[arg(long, value_name = "POLICY", help_heading = "Memory")]
     policy: Option<String>,
 
+    /// A compression moves the last turns in memory instead of having them read again
+    ///
+    /// For dense models. It is faster, and the state is approximate from then on: the last turns still have
+    /// in them what stood before them. Receipts say so. Such a state is not stored, so the next process
+    /// reads the turns again. Fixed when a session starts.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = BoolishValueParser::new(), value_name = "BOOL", help_heading = "Memory")]
+    shift: Option<bool>,
+
     /// Threads for single tokens (default: the cores this process may use)
     #[arg(long, value_name = "N", help_heading = "Memory")]
     threads: Option<usize>,
@@ -169,7 +178,7 @@ impl ModelArgs {
             ($($field:ident)*) => { $(layer.$field = self.$field.clone();)* };
         }
         take!(model gpu_layers main_gpu tensor_split override_tensor n_cpu_moe no_mmap
-              no_thinking ctx cache_type no_kv_offload no_store no_idle kv_quota policy threads threads_batch
+              no_thinking ctx cache_type no_kv_offload no_store no_idle kv_quota policy shift threads threads_batch
               ubatch rope_scaling rope_freq_base rope_freq_scale yarn_ext_factor
               yarn_attn_factor yarn_beta_fast yarn_beta_slow yarn_orig_ctx);
         // `@FILE` as for the other flags that take a file; a plain path is as clear.

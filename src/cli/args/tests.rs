@@ -29,7 +29,7 @@ fn each_flag_lands_on_its_key() {
         --yarn-attn-factor 1 --yarn-beta-fast 32 --yarn-beta-slow 1 --yarn-orig-ctx 32768 \
         --no-store --kv-quota 5GiB --chat-template @t.jinja --no-thinking=false --temp 0 --top-k 1 --top-p 0.5 \
         --min-p 0.1 --seed 7 --repeat-penalty 1.1 -n 12 --stop END --stop -- --system hi \
-        --compress off --compress-at 60 --compress-tail 900 --prune off --flush-memory off --no-idle \
+        --compress off --compress-at 60 --compress-tail 900 --prune off --flush-memory off --no-idle --shift \
         --approve deny --no-tools --with-tool fetch_url --without-tool a --without-tool b \
         --max-steps 9 --max-turn-tokens 99 --sandbox off";
     let layer = cli(all).layer();
@@ -74,6 +74,7 @@ fn each_flag_lands_on_its_key() {
         prune: Some("off".into()),
         flush_memory: Some("off".into()),
         no_idle: Some(true),
+        shift: Some(true),
         system: Some("hi".into()),
         approve: Some("deny".into()),
         no_tools: Some(true),

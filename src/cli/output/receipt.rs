@@ -17,6 +17,9 @@ pub fn line(sum: &TurnSum) -> String {
     parts.push(format!("{} read", count(sum.evaluated)));
     parts.push(format!("{} written", count(sum.generated)));
     parts.push(format!("{:.1} s", sum.seconds));
+    if sum.approximate {
+        parts.push("approximate".into());
+    }
     match sum.finish {
         Finish::Stop | Finish::StopString | Finish::ToolCalls => {}
         Finish::Length => parts.push("cut at the token limit".into()),
@@ -60,6 +63,15 @@ pub fn full(r: &Receipt) -> String {
         r.ms.decode,
         r.ms.save,
     ));
+    if r.shifted > 0 {
+        text.push_str(&format!(
+            "  {} of the kept tokens were moved, not read\n",
+            count(r.shifted)
+        ));
+    }
+    if r.approximate {
+        text.push_str("  the state is approximate (--shift)\n");
+    }
     if let Some(note) = &r.miss {
         text.push_str(&format!("  {}\n", miss(note)));
     }
@@ -79,6 +91,8 @@ pub mod samples {
             call: 3,
             context: 9345,
             kept: 9310,
+            shifted: 0,
+            approximate: false,
             restored: 0,
             evaluated: 21,
             appended: 21,
@@ -123,6 +137,7 @@ pub mod samples {
             appended: 21,
             generated: 15,
             finish: Finish::Stop,
+            approximate: false,
             stopped: None,
             seconds: 0.2,
         }
@@ -168,6 +183,12 @@ mod tests {
         for (sum, want) in table {
             assert_eq!(line(&sum), want);
         }
+        let moved = TurnSum {
+            approximate: true,
+            ..samples::turn()
+        };
+        let want = "9,310 kept · 21 read · 15 written · 0.2 s · approximate";
+        assert_eq!(line(&moved), want);
     }
 
     #[test]
@@ -189,5 +210,13 @@ mod tests {
             "call 3: context 9,345 = 9,310 kept + 0 restored + 21 read + 15 written - 1 pending\n  \
              new 21 · finish stop · ms: restore 0, prefill 38, first token 41, decode 120, save 2\n"
         );
+        let moved = Receipt {
+            shifted: 412,
+            approximate: true,
+            ..samples::receipt()
+        };
+        let end =
+            "  412 of the kept tokens were moved, not read\n  the state is approximate (--shift)\n";
+        assert!(full(&moved).ends_with(end));
     }
 }

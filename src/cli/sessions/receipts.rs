@@ -37,7 +37,10 @@ fn listed(receipts: &[Value]) -> String {
                     Some(call) => call.to_string(),
                 },
                 word(&r["kind"]),
-                word(&r["job"]),
+                match r["approximate"].as_bool() {
+                    Some(true) => format!("{} approximate", word(&r["job"])).trim().to_owned(),
+                    _ => word(&r["job"]),
+                },
                 number(&r["restored"]),
                 number(&r["kept"]),
                 number(&r["evaluated"]),
@@ -84,13 +87,15 @@ mod tests {
             json!({"kind": "fork", "job": "title", "call": 2, "restored": 0, "kept": 1041, "evaluated": 40,
                 "generated": 6, "saved_bytes": 0, "snapshot_bytes": 0, "miss": null, "ms": {}}),
             json!({"kind": "idle", "job": "sample", "call": 0}),
+            json!({"kind": "idle", "job": "read", "call": 3, "approximate": true}),
         ];
         assert_eq!(
             listed(&receipts),
-            "call  kind  job     restored   kept   read  written  KiB  ms\n   \
-             1  turn                 0      0  1,027       15    5  42\n   \
-             2  fork  title          0  1,041     40        6    0   0\n      \
-                idle  sample         0      0      0        0    0   0\n"
+            "call  kind  job               restored   kept   read  written  KiB  ms\n   \
+             1  turn                           0      0  1,027       15    5  42\n   \
+             2  fork  title                    0  1,041     40        6    0   0\n      \
+                idle  sample                   0      0      0        0    0   0\n   \
+             3  idle  read approximate         0      0      0        0    0   0\n"
         );
         assert_eq!(listed(&[]), "No model call was made in this session.\n");
     }

@@ -188,6 +188,7 @@ pub fn call(
         target,
         head: 0,
         decoded,
+        moved: None,
         reply,
         step: false,
         cancel: Arc::default(),

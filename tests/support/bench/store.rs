@@ -84,6 +84,7 @@ fn session(db: &Db, ledger: &[Token]) -> Session {
         parent: None,
         runs_tools: false,
         thinking: true,
+        shift: false,
     };
     db.create(&new).expect("a session")
 }

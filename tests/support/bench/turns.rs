@@ -62,6 +62,7 @@ fn host(home: &Path) -> (f64, usize) {
         leeway: Default::default(),
         ubatch: Some(UBATCH),
         policy: Default::default(),
+        shift: None,
         store_kv: false,
         kv_quota: None,
         chat_template: None,
