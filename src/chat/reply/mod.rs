@@ -1,6 +1,7 @@
 //! Replies: what a model writes becomes events while it comes, and a message at its end.
 
 mod attempt;
+mod found;
 mod reader;
 pub mod script;
 pub mod stream;
