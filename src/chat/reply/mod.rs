@@ -3,8 +3,10 @@
 mod attempt;
 mod found;
 mod reader;
+mod repeats;
 pub mod script;
 pub mod stream;
 
 pub use reader::{ReplyEvent, ReplyReader};
+pub use repeats::RepeatWatch;
 pub use script::{ReplyScript, ScriptError};
