@@ -80,7 +80,9 @@ impl Places {
             None => (ConfigLayer::default(), Tables::default(), Vec::new()),
         };
         let default_model = file.model.take();
-        let asked = flags.over(ConfigLayer::from_env(env)?);
+        let mut asked = flags.over(ConfigLayer::from_env(env)?);
+        // A shell leaves the ~ of `--model=~/x` and of a quoted word.
+        asked.go_home(&|key| format!("the value of {key}"))?;
         let settings = Settings::new(asked.clone().over(file))?;
         Ok(Settings {
             asked,
@@ -91,7 +93,11 @@ impl Places {
         })
     }
 
-    fn read_file(&self) -> Result<Option<String>, ConfigError> {
+    /// The text of the configuration file; nothing where there is none.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unreadable`].
+    pub fn read_file(&self) -> Result<Option<String>, ConfigError> {
         match read_bounded(&self.config) {
             Ok(text) => Ok(Some(text)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !self.config_named => Ok(None),

@@ -1,9 +1,14 @@
 //! Arguments as typed. What they mean is decided in `config` and in the subcommands.
 
+mod aliases;
 mod cron;
+mod kv;
 mod model;
+mod models;
+mod near;
 mod sampling;
 mod serve;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod trajectory;
@@ -16,9 +21,12 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use cron::{CronArgs, CronCommand, CronRunArgs, JobPolicy};
+pub use kv::{KvArgs, KvCommand};
 pub use model::ModelArgs;
+pub use models::{ModelsArgs, ModelsCommand};
 pub use sampling::SamplingArgs;
 pub use serve::ServeArgs;
+pub use sessions::{CompressArgs, SessionsArgs, SessionsCommand, SessionsListArgs, SessionsRmArgs};
 pub use trajectory::{ExportArgs, ImportArgs};
 
 use super::error::Failure;
@@ -27,9 +35,12 @@ use crate::config::ConfigLayer;
 const EXAMPLES: &str = "\
 Examples:
   npast -m model.gguf --session work \"What does build.rs do?\"
-  git diff | npast -m model.gguf --session work \"Review this.\"
+  git diff | npast --session work \"Review this.\"
   npast -c \"And the tests?\"
   npast --session work
+  npast --no-session \"How do I undo a git commit?\"
+
+A stored session knows its model, so -m is needed at its start only.
 
 Every flag of the groups Model, Memory and Sampling can also be a key of the configuration file \
 (npast/config.toml in the XDG config folder, or the file that NPAST_CONFIG names; `top-k = 20`) \
@@ -37,6 +48,22 @@ or a variable (NPAST_TOP_K=20). Flags win over variables, variables over the fil
 
 Data live under $NPAST_HOME, else in the XDG data folder. Exit codes: 0 done, 1 failed, 2 wrong \
 usage, 130 interrupted.";
+
+const CONFIG: &str = "\
+Examples:
+  npast config
+  npast config > new.toml
+  npast --json config";
+
+const DOCTOR: &str = "\
+Examples:
+  npast doctor
+  npast doctor -m qwen3-4b";
+
+const PROMPT: &str = "\
+Examples:
+  npast prompt
+  npast prompt --session work --tokens";
 
 /// A local AI agent that never reads the same token twice
 #[derive(Parser, Debug)]
@@ -53,18 +80,24 @@ pub struct Cli {
     ///
     /// Events: session, prefill, reasoning, text, tool_call, tool_result, receipt, turn, error.
     /// Fields may be added in later versions and are never renamed.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     pub json: bool,
 
     /// Say more on standard error (twice: still more)
     ///
     /// NPAST_LOG takes a filter instead, such as `npast::kv=debug,llama=info`. No message text
     /// and no prompt is ever logged.
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
     pub verbose: u8,
 
     /// No receipts, no progress, no thinking on standard error
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Output"
+    )]
     pub quiet: bool,
 
     /// Versions of npast, llama.cpp and the state format; backends; CPU features
@@ -102,6 +135,10 @@ pub struct TalkArgs {
     /// Piped input is a message too. With both, the message is PROMPT, an empty line, the input.
     pub prompt: Option<String>,
 
+    /// The message, as a flag
+    #[arg(short = 'p', long = "prompt", value_name = "TEXT", conflicts_with_all = ["prompt", "messages", "continue_"])]
+    pub said: Option<String>,
+
     /// The conversation to go on with, or to start under this name
     ///
     /// Without it a new session is named from its first words.
@@ -111,6 +148,10 @@ pub struct TalkArgs {
     /// Go on with the last session of this folder
     #[arg(short = 'c', long = "last")]
     pub last: bool,
+
+    /// Keep nothing: the session of this one turn is removed when the turn ends
+    #[arg(long, conflicts_with_all = ["session", "last", "continue_"])]
+    pub no_session: bool,
 
     /// Go on with a reply that ended early, instead of saying something
     #[arg(long = "continue", conflicts_with_all = ["prompt", "messages"])]
@@ -130,7 +171,7 @@ pub struct TalkArgs {
     ///
     /// It is mixed with each token's position, so a session that was resumed draws as one that
     /// never stopped.
-    #[arg(long, value_name = "N", help_heading = "Sampling")]
+    #[arg(short = 's', long, value_name = "N", help_heading = "Sampling")]
     pub seed: Option<u64>,
 
     /// Messages to append instead of PROMPT: one JSON object per line
@@ -159,6 +200,10 @@ pub struct TalkArgs {
 
     #[command(flatten)]
     pub tooling: ToolArgs,
+
+    /// Subcommands that the message may have meant to be.
+    #[arg(skip)]
+    pub near: Vec<&'static str>,
 }
 
 /// What an agent may do.
@@ -223,9 +268,14 @@ pub enum CliCommand {
     Models(ModelsArgs),
     /// What is kept of KV states on disk
     Kv(KvArgs),
+    /// The configuration file with every key explained; what is set there stands in it
+    #[command(after_help = CONFIG)]
+    Config,
     /// The exact system prompt and tools of a session, and what they cost in tokens
+    #[command(after_help = PROMPT)]
     Prompt(Box<PromptArgs>),
     /// Build, devices, model, template and data folder, and what is wrong with them
+    #[command(after_help = DOCTOR)]
     Doctor(Box<DoctorArgs>),
     /// What a shell reads to complete flags and subcommands: bash, zsh or fish
     ///
@@ -254,232 +304,6 @@ pub enum Completed {
     Zsh,
     /// Fish
     Fish,
-}
-
-#[derive(Args, Debug)]
-pub struct ModelsArgs {
-    #[command(subcommand)]
-    pub command: Option<ModelsCommand>,
-}
-
-#[derive(Subcommand, Debug)]
-pub enum ModelsCommand {
-    /// Every model of this machine with the name that -m takes (also without a word behind `models`)
-    ///
-    /// Those of npast's own folder, of the cache of the Hugging Face hub, and of Ollama's store.
-    List,
-    /// Fetch a model: hf:OWNER/REPO[:QUANT], the address of a GGUF file, or a short name
-    ///
-    /// Without one, the short names. What was begun goes on. A model of the hub comes into its cache
-    /// (LLAMA_CACHE, HF_HUB_CACHE or HF_HOME name it), where other programs find it too, and one with
-    /// an address into npast's models folder; `#sha256=…` behind an address has its sum checked.
-    /// HF_TOKEN is the token for models that want one, HF_ENDPOINT another hub.
-    Pull {
-        /// What to fetch
-        model: Option<String>,
-    },
-    /// What a model is, what a token costs in it, and the largest context that fits this machine
-    ///
-    /// No weight is read for it.
-    Info {
-        /// Its name in the list, or a path
-        model: PathBuf,
-    },
-    /// Which of the short names fit this machine, and cards of 8 to 32 GB
-    ///
-    /// With the context, the cache type and the placement that npast would choose for each, the KV
-    /// that they take, and the formula. Nothing is fetched for it.
-    Recommend,
-    /// Remove a model from the disk; there is no way back
-    Rm {
-        /// Its name in the list
-        model: String,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
-    },
-    /// The model that is taken where none is named; with a name, that one from now on
-    Default {
-        /// Its name in the list
-        model: Option<String>,
-    },
-}
-
-#[derive(Args, Debug)]
-pub struct SessionsArgs {
-    #[command(subcommand)]
-    pub command: SessionsCommand,
-}
-
-#[derive(Subcommand, Debug)]
-pub enum SessionsCommand {
-    /// All sessions, the last used first
-    ///
-    /// `stored` are the tokens that a new process restores from disk, `shared` those of them that
-    /// another session holds too.
-    List,
-    /// One session: its facts and its messages
-    Show {
-        /// The session
-        name: String,
-        /// Also the branches that undo, retry and edit left
-        #[arg(long)]
-        all: bool,
-        /// Only the sessions that it continues and those that continue it
-        #[arg(long, conflicts_with = "all")]
-        lineage: bool,
-        /// Only what each model call cost, and what was done for it in idle time
-        #[arg(long, conflicts_with_all = ["all", "lineage"])]
-        receipts: bool,
-    },
-    /// Take the last turns of a session back: a user's message and all that came after it
-    ///
-    /// They stay as a branch: `redo` puts them back. Behind a compression it goes back to the session
-    /// that was compressed.
-    Undo {
-        /// The session
-        name: String,
-        /// How many turns
-        #[arg(default_value_t = 1)]
-        turns: usize,
-    },
-    /// Put back what undo, retry or edit took off last; what stands in its place becomes a branch
-    Redo {
-        /// The session
-        name: String,
-        /// Another branch, by its number in `show --all`
-        branch: Option<i64>,
-    },
-    /// Start a session with what another one has
-    ///
-    /// Both have the same tokens up to there, so what is stored of them is shared.
-    Fork {
-        /// The session
-        name: String,
-        /// The new session; without a name, the old one's with a number behind it
-        new: Option<String>,
-        /// Only the first N turns
-        #[arg(long, value_name = "N")]
-        at: Option<usize>,
-    },
-    /// Put a summary by the model in the place of the middle of a session
-    ///
-    /// It goes on as another session, which `--session NAME` opens from then on; the one before stays
-    /// readable, and `undo` behind the compression goes back to it.
-    Compress(Box<CompressArgs>),
-    /// Write a session as a line of JSON: its messages, exact tokens, receipts and sums
-    ///
-    /// Messages stand in it as other programs read them; what npast alone knows is the field `npast`.
-    /// Branches are not written. It has all that was said, so keep it as you keep the session.
-    Export(ExportArgs),
-    /// Read sessions from lines of JSON, all of a file or none
-    ///
-    /// Lines of `export`, and conversations of other programs, as {"messages":[…]} or
-    /// {"conversations":[{"from":…,"value":…}]}. A session with tokens goes on where it was, under its
-    /// own vocabulary; others are read once by the model that opens them. They belong to this folder.
-    Import(ImportArgs),
-    /// Give a session another name
-    Rename {
-        /// The session
-        name: String,
-        /// Its new name
-        to: String,
-    },
-    /// Remove a session with its messages; there is no way back
-    Rm {
-        /// The session
-        name: String,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-#[derive(Args, Debug)]
-pub struct CompressArgs {
-    /// The session
-    pub name: String,
-
-    /// What the summary gives most room to
-    pub topic: Option<String>,
-
-    /// Prepared replies; the line with `"job": "compress"` is the summary
-    #[arg(long, value_name = "FILE")]
-    pub script: Option<PathBuf>,
-
-    /// Load the model in this process, also where a gateway of the same data folder runs
-    ///
-    /// Without it `npast` works through that gateway (`npast serve`), and no model is loaded.
-    #[arg(long)]
-    pub alone: bool,
-
-    #[command(flatten)]
-    model: ModelArgs,
-}
-
-impl CompressArgs {
-    /// What was typed, as a layer.
-    pub fn layer(&self) -> ConfigLayer {
-        let mut layer = ConfigLayer::default();
-        self.model.lay(&mut layer);
-        layer
-    }
-}
-
-#[derive(Args, Debug)]
-pub struct KvArgs {
-    #[command(subcommand)]
-    pub command: KvCommand,
-
-    /// Most KV on disk, of all models, such as 20GiB or 500MB
-    #[arg(long, value_name = "SIZE", global = true)]
-    pub kv_quota: Option<String>,
-}
-
-impl KvArgs {
-    /// What was typed, as a layer.
-    pub fn layer(&self) -> ConfigLayer {
-        ConfigLayer {
-            kv_quota: self.kv_quota.clone(),
-            ..ConfigLayer::default()
-        }
-    }
-}
-
-#[derive(Subcommand, Debug)]
-pub enum KvCommand {
-    /// Files, bytes, free space; per model and session what is stored and what a start would read
-    ///
-    /// `tokens` of a session are those that a new process restores from disk, `shared` are the
-    /// bytes it shares with other sessions. What is not restored is read again.
-    Status,
-    /// Read and prove every file; what is damaged goes to quarantine
-    ///
-    /// Exit code 1 when something was.
-    Verify(Box<VerifyArgs>),
-    /// Remove what no session needs, and what is above the quota
-    ///
-    /// Small segments are merged by the process that uses them, in idle time, and not here: that
-    /// takes the model.
-    Gc,
-}
-
-#[derive(Args, Debug, Default)]
-pub struct VerifyArgs {
-    /// Also evaluate some segments again and compare bytes; takes the model that made them
-    #[arg(long)]
-    pub deep: bool,
-    #[command(flatten)]
-    model: ModelArgs,
-}
-
-impl VerifyArgs {
-    /// What the flags say.
-    pub fn layer(&self) -> ConfigLayer {
-        let mut layer = ConfigLayer::default();
-        self.model.lay(&mut layer);
-        layer
-    }
 }
 
 #[derive(Args, Debug)]
@@ -533,18 +357,20 @@ pub enum ParsedArgs {
     Help(String),
 }
 
-/// Reads a command line, the program's name first.
+/// Reads a command line, the program's name first. Flags of llama.cpp that npast has under another name are
+/// read as those.
 ///
 /// # Errors
 /// Wrong usage, in one sentence with a hint.
 pub fn parse(args: &[OsString]) -> Result<ParsedArgs, Failure> {
+    let args = aliases::translated(args)?;
     let mut command = Cli::command();
-    let matches = match command.try_get_matches_from_mut(args) {
+    let matches = match command.try_get_matches_from_mut(&args) {
         Ok(matches) => matches,
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp) => {
             return Ok(ParsedArgs::Help(e.render().to_string()));
         }
-        Err(e) => return Err(wrong(&e)),
+        Err(e) => return Err(wrong(&e, &line_of(&args))),
     };
     if let Some((name, _)) = matches.subcommand() {
         // Without this check npast would ignore them silently.
@@ -555,13 +381,26 @@ pub fn parse(args: &[OsString]) -> Result<ParsedArgs, Failure> {
                 && matches.value_source(id.as_str()) == Some(ValueSource::CommandLine)
         });
         if let Some(id) = stray {
+            let mut known = command.get_arguments();
+            let long = known.find(|a| a.get_id() == id).and_then(|a| a.get_long());
+            let flag = long.map_or_else(|| id.to_string(), |long| format!("--{long}"));
             return Err(Failure::usage(
-                format!("--{id} stands before the subcommand {name} and would be ignored"),
+                format!("{flag} stands before the subcommand {name} and would be ignored"),
                 format!("write it behind `npast {name}`, if that takes it"),
             ));
         }
     }
-    let cli = Cli::from_arg_matches(&matches).map_err(|e| wrong(&e))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|e| wrong(&e, &line_of(&args)))?;
+    let talk = &mut cli.talk;
+    if talk.said.is_none() && !args.iter().any(|word| word == "--") {
+        talk.near = near::meant(talk);
+    }
+    if let Some(said) = talk.said.take() {
+        talk.prompt = Some(said);
+    }
+    if let Some(CliCommand::Sessions(sessions)) = &mut cli.command {
+        sessions.settle()?;
+    }
     Ok(ParsedArgs::Run(Box::new(cli)))
 }
 
@@ -571,7 +410,24 @@ pub fn wants_json(args: &[OsString]) -> bool {
     flags.into_iter().any(|a| a == "--json")
 }
 
-fn wrong(error: &clap::Error) -> Failure {
+/// `npast`, and the subcommands that a command line begins with.
+fn line_of(args: &[OsString]) -> String {
+    let mut line = "npast".to_owned();
+    let command = Cli::command();
+    let mut at = &command;
+    for word in args.iter().skip(1).filter_map(|word| word.to_str()) {
+        match at.find_subcommand(word) {
+            Some(found) => {
+                line += &format!(" {word}");
+                at = found;
+            }
+            None => break,
+        }
+    }
+    line
+}
+
+fn wrong(error: &clap::Error, line: &str) -> Failure {
     let text = error.render().to_string();
     let first = text.lines().map(str::trim).find(|l| !l.is_empty());
     let mut message = first.unwrap_or_default();
@@ -588,10 +444,13 @@ fn wrong(error: &clap::Error) -> Failure {
     let tip = text.lines().find_map(|l| l.trim().strip_prefix("tip: "));
     let hint = match tip {
         Some(tip) => tip.to_owned(),
-        None if error.kind() == ErrorKind::UnknownArgument => {
-            "a message of several words stands in quotes; `npast --help` lists the flags".into()
-        }
-        None => "`npast --help` says what can be typed".into(),
+        None if error.kind() == ErrorKind::UnknownArgument => match line {
+            "npast" => {
+                "a message of several words stands in quotes; `npast --help` lists the flags".into()
+            }
+            line => format!("`{line} --help` lists the flags"),
+        },
+        None => format!("`{line} --help` says what can be typed"),
     };
     Failure::usage(message, hint)
 }

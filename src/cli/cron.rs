@@ -24,13 +24,13 @@ impl From<WhenError> for Failure {
 /// Runs the subcommands that load no model.
 pub fn run(run: &CliContext, args: &CronArgs) -> Result<i32, Failure> {
     match &args.command {
-        CronCommand::Add {
+        Some(CronCommand::Add {
             name,
             when,
             prompt,
             approve,
             model,
-        } => {
+        }) => {
             if prompt.trim().is_empty() {
                 return Err(Failure::usage(
                     "the prompt is empty",
@@ -68,14 +68,17 @@ pub fn run(run: &CliContext, args: &CronArgs) -> Result<i32, Failure> {
             }
             Ok(0)
         }
-        CronCommand::List => list(run),
-        CronCommand::Rm { name } => {
-            let db = database(run)?.ok_or_else(|| none(name))?;
-            let job = db.job(name)?;
-            db.remove_job(job.id)?;
+        None | Some(CronCommand::List) => list(run),
+        Some(CronCommand::Rm { names }) => {
+            let db = database(run)?.ok_or_else(|| none(&names[0]))?;
+            // All of them are there, or none is removed.
+            let jobs = names.iter().map(|name| db.job(name));
+            for job in jobs.collect::<Result<Vec<_>, _>>()? {
+                db.remove_job(job.id)?;
+            }
             Ok(0)
         }
-        CronCommand::Run(_) => Err(Failure::failed(
+        Some(CronCommand::Run(_)) => Err(Failure::failed(
             "internal",
             "a job needs a model, and none was loaded",
         )),

@@ -1,7 +1,7 @@
 //! From settings to an open engine and conversation: everything that can be refused is refused
 //! before a model is loaded.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use super::args::TalkArgs;
@@ -32,6 +32,8 @@ pub struct Start {
     new: NewSession,
     /// Whether a session that starts gets npast's tools.
     agent: bool,
+    /// The user wants none.
+    no_tools: bool,
     /// Used only when a session starts.
     typed_seed: Option<u64>,
     tooling: Tooling,
@@ -101,6 +103,7 @@ impl Start {
         let script = talk.script.as_deref().map(script).transpose()?;
         let turn = turn_options(&settings);
         let tooling = Tooling::of(&settings);
+        let no_tools = settings.no_tools;
         let gateway = match talk.alone {
             true => None,
             false => attach::find(&run.places.home)?,
@@ -131,6 +134,7 @@ impl Start {
             new,
             typed_seed: talk.seed,
             agent: talk.agent,
+            no_tools,
             tooling,
             places: run.places.clone(),
             way,
@@ -224,6 +228,14 @@ impl Start {
         Ok(session)
     }
 
+    /// Whether a session that has just started has no tools though it could have had them: nobody said that
+    /// it should have none.
+    pub fn lacks_tools(&self, session: &Talking) -> bool {
+        let info = session.info();
+        let chosen = self.new.tools.is_some() || self.new.system.is_some() || self.no_tools;
+        !info.resumed && !info.runs_tools && !chosen
+    }
+
     /// What the kernel really keeps the programs of a new session's tools from; nothing where it has
     /// no tools.
     pub fn held_back(&self) -> Option<String> {
@@ -279,9 +291,9 @@ impl OwnModel {
         stored: Option<session::Session>,
         here: &String,
     ) -> Result<OwnModel, Failure> {
-        let usual = stored.as_ref().map(|session| session.model.as_str());
-        let settings = with_a_model(run, settings, usual)?;
-        let mut options = options(run, &settings, usual)?;
+        let own = own_model(run, &settings, stored.as_ref())?;
+        let settings = with_a_model(run, settings, own.as_deref())?;
+        let mut options = options(run, &settings, own.as_deref())?;
         options.leeway.session = length(&run.places, stored.as_ref())?;
         let idle = settings.idle;
         let projects = Arc::new(Projects::new(run.places.clone(), settings));
@@ -300,6 +312,24 @@ impl OwnModel {
     }
 }
 
+/// The file of a stored session's own model, where the user names none.
+///
+/// # Errors
+/// As [`models::of_session`].
+pub fn own_model(
+    run: &CliContext,
+    settings: &Settings,
+    stored: Option<&session::Session>,
+) -> Result<Option<PathBuf>, Failure> {
+    match stored {
+        Some(session) if settings.model.is_none() => {
+            let db = Db::open(&run.places.db())?;
+            models::of_session(&db, session, &models::places(run))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// The settings, with a model that somebody chose now where there was none.
 ///
 /// # Errors
@@ -307,12 +337,10 @@ impl OwnModel {
 pub fn with_a_model(
     run: &CliContext,
     settings: Settings,
-    usual: Option<&str>,
+    own: Option<&Path>,
 ) -> Result<Settings, Failure> {
     let places = models::places(run);
-    let has_one = settings.model.is_some()
-        || settings.default_model.is_some()
-        || usual.is_some_and(|name| places.with_file_name(name).is_some());
+    let has_one = settings.model.is_some() || settings.default_model.is_some() || own.is_some();
     let model = match has_one {
         true => settings.model,
         false => models::offer(run, &places)?,
@@ -320,16 +348,15 @@ pub fn with_a_model(
     Ok(Settings { model, ..settings })
 }
 
-/// What the engine is opened with. The model is the one that the user named, else `usual` (the
-/// session's own) if this machine has it, else the configuration file's, else the default one, else
-/// the only one.
+/// What the engine is opened with. The model is the one that the user named, else `own` (the file of the
+/// session's own), else the configuration file's, else the default one, else the only one.
 ///
 /// # Errors
 /// Wrong usage: no model, no such file, a template that cannot be read.
 pub fn options(
     run: &CliContext,
     settings: &Settings,
-    usual: Option<&str>,
+    own: Option<&Path>,
 ) -> Result<Options, Failure> {
     let template = settings
         .chat_template
@@ -337,12 +364,10 @@ pub fn options(
         .map(template)
         .transpose()?;
     let places = models::places(run);
-    let own = usual.and_then(|name| places.with_file_name(name));
-    let own = own.map(|found| found.path);
     let model = settings
         .model
         .as_deref()
-        .or(own.as_deref())
+        .or(own)
         .or(settings.default_model.as_deref());
     let model = models::find(model, &places)?;
     Ok(Options {
@@ -373,6 +398,7 @@ pub fn turn_options(settings: &Settings) -> TurnOptions {
         max_tokens: settings.max_tokens,
         stop: settings.stop.clone(),
         compress: settings.compress,
+        repeats: settings.stop_repeats,
         ..TurnOptions::default()
     }
 }

@@ -21,9 +21,9 @@ use crate::session::{Db, SessionId};
 pub fn run(run: &CliContext, args: &KvArgs, quota: Option<u64>) -> Result<i32, Failure> {
     let folder = open(&run.places.home, quota)?;
     match args.command {
-        KvCommand::Status => status(run, folder.as_deref()),
-        KvCommand::Verify(_) => verify(run, folder.as_deref()),
-        KvCommand::Gc => gc(run, folder.as_deref()),
+        None | Some(KvCommand::Status) => status(run, folder.as_deref()),
+        Some(KvCommand::Verify(_)) => verify(run, folder.as_deref()),
+        Some(KvCommand::Gc) => gc(run, folder.as_deref()),
     }
 }
 

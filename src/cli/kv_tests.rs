@@ -1,4 +1,3 @@
-use super::super::args::{SessionsArgs, SessionsCommand};
 use super::super::sessions;
 use super::super::sessions::tests::{at, store};
 use super::*;
@@ -37,6 +36,7 @@ fn save(home: &Path, session: &Session, own: &[i32]) {
 
 fn told(run: &CliContext, command: KvCommand) -> Result<i32, Failure> {
     let kv_quota = None;
+    let command = Some(command);
     super::run(run, &KvArgs { command, kv_quota }, None)
 }
 
@@ -122,11 +122,7 @@ fn a_removed_session_leaves_no_kv_that_nobody_else_shares() {
     save(dir.path(), &a, &[3, 4]);
     save(dir.path(), &b, &[5]);
     let rm = |name: &str| {
-        let command = SessionsCommand::Rm {
-            name: name.into(),
-            yes: true,
-        };
-        sessions::run(&run, &SessionsArgs { command }).unwrap()
+        sessions::run(&run, &sessions::tests::sessions(sessions::tests::rm(name))).unwrap()
     };
     rm("work");
     let left = models(&run);

@@ -5,6 +5,8 @@ mod agent;
 mod apart;
 mod args;
 mod chat;
+mod config;
+mod confirm;
 mod console;
 mod context;
 mod cron;
@@ -19,6 +21,8 @@ mod kv;
 mod log;
 mod manual;
 mod models;
+mod names;
+mod near;
 mod once;
 mod output;
 mod prompt;
@@ -97,7 +101,8 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
     };
     match &typed.command {
         Some(CliCommand::Sessions(SessionsArgs {
-            command: SessionsCommand::Compress(args),
+            command: Some(SessionsCommand::Compress(args)),
+            ..
         })) => {
             let settings = run.places.resolve(&env, args.layer())?;
             sessions::compress(&run, args, settings)
@@ -108,7 +113,7 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
         }
         Some(CliCommand::Sessions(args)) => sessions::run(&run, args),
         Some(CliCommand::Cron(args)) => match &args.command {
-            CronCommand::Run(args) => {
+            Some(CronCommand::Run(args)) => {
                 let settings = run.places.resolve(&env, args.layer())?;
                 cron::due(&run, args, settings)
             }
@@ -116,11 +121,11 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
         },
         Some(CliCommand::Models(args)) => models::run(&run, args),
         Some(CliCommand::Kv(args)) => match &args.command {
-            KvCommand::Verify(verify) if verify.deep => {
+            Some(KvCommand::Verify(verify)) if verify.deep => {
                 let settings = run.places.resolve(&env, verify.layer())?;
                 deep::run(&run, &settings)
             }
-            KvCommand::Verify(verify) if verify.layer() != ConfigLayer::default() => {
+            Some(KvCommand::Verify(verify)) if verify.layer() != ConfigLayer::default() => {
                 Err(Failure::usage(
                     "a model is of no use to `kv verify` alone: it reads bytes",
                     "add --deep to have some of them evaluated again",
@@ -131,6 +136,7 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
                 kv::run(&run, args, settings.kv_quota)
             }
         },
+        Some(CliCommand::Config) => config::run(&run, &env),
         Some(CliCommand::Prompt(args)) => {
             let settings = run.places.resolve(&env, args.layer())?;
             prompt::run(&run, args, &settings)
@@ -142,14 +148,23 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
         Some(CliCommand::Completions { shell }) => manual::completions(*shell),
         Some(CliCommand::Man { words }) => manual::page(words),
         None => {
-            let settings = run.places.resolve(&env, typed.layer())?;
             let stdin = std::io::stdin();
+            if !typed.talk.near.is_empty() {
+                near::ask(&run, &typed.talk)?;
+            }
+            let settings = run.places.resolve(&env, typed.layer())?;
             typed.talk.agent = agent::wanted(&typed, &settings, stdin.is_terminal());
             let asked = input::of_this_process(&typed.talk, stdin.is_terminal())?;
             let start = engine::Start::new(&run, &typed.talk, settings)?;
             match asked {
+                input::Invocation::Chat if typed.talk.no_session => Err(Failure::usage(
+                    "a chat is a session, and --no-session keeps none",
+                    "give a message with it, or leave it away",
+                )),
                 input::Invocation::Chat => chat::run(&run, start),
-                input::Invocation::Turn(input) => once::run(&run, start, input),
+                input::Invocation::Turn(input) => {
+                    once::run(&run, start, input, typed.talk.no_session)
+                }
             }
         }
     }

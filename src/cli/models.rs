@@ -4,20 +4,22 @@
 mod first;
 mod info;
 mod list;
+mod own;
 mod pull;
 mod recommend;
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::CliContext;
 use super::args::{ModelsArgs, ModelsCommand};
 use super::error::Failure;
 use super::output::{self, bytes};
+use super::{confirm, names};
 use crate::harmless;
 use crate::models::{LocalModel, ModelPlaces};
 
 pub use first::offer;
+pub use own::{continued, of_session};
 
 /// Names that are shown where one is missing.
 const SHOWN: usize = 8;
@@ -120,7 +122,7 @@ pub fn run(run: &CliContext, args: &ModelsArgs) -> Result<i32, Failure> {
         Some(ModelsCommand::Pull { model: Some(model) }) => pull::run(run, &places, model),
         Some(ModelsCommand::Info { model }) => info::run(run, &find(Some(model), &places)?),
         Some(ModelsCommand::Recommend) => recommend::run(run),
-        Some(ModelsCommand::Rm { model, yes }) => remove(&places, model, *yes),
+        Some(ModelsCommand::Rm { names, yes }) => remove(&places, names, *yes),
         Some(ModelsCommand::Default { model: None }) => match places.default_name() {
             Some(name) => output::page(&format!("{}\n", harmless::line(&name))),
             None => output::page("none: without -m the only model of the folder is taken\n"),
@@ -135,44 +137,54 @@ pub fn run(run: &CliContext, args: &ModelsArgs) -> Result<i32, Failure> {
 
 /// The model that a name of the list means.
 fn one(places: &ModelPlaces, name: &str) -> Result<LocalModel, Failure> {
-    places.named(name).ok_or_else(|| {
-        Failure::usage(
-            format!("there is no model {}", harmless::line(name)),
-            known(&places.all()),
-        )
-    })
+    places.named(name).ok_or_else(|| no_such(name, places))
 }
 
-fn remove(places: &ModelPlaces, name: &str, yes: bool) -> Result<i32, Failure> {
-    let found = one(places, name)?;
-    let name = harmless::line(&found.name).into_owned();
-    if !yes && !agreed(&format!("Remove {name} from the disk?"), &name)? {
+fn no_such(name: &str, places: &ModelPlaces) -> Failure {
+    Failure::usage(
+        format!("there is no model {}", harmless::line(name)),
+        known(&places.all()),
+    )
+}
+
+fn remove(places: &ModelPlaces, typed: &[String], yes: bool) -> Result<i32, Failure> {
+    let all: Vec<String> = places.all().into_iter().map(|one| one.name).collect();
+    // A name that the list has in another form (without a tag) is one too.
+    let mut found: Vec<LocalModel> = Vec::new();
+    for name in typed {
+        let several = match name.contains(['*', '?', '[']) {
+            true => {
+                let missing = |name: &str| no_such(name, places);
+                names::meant(std::slice::from_ref(name), &all, "model", &missing)?
+            }
+            false => vec![name.clone()],
+        };
+        for name in several {
+            let one = one(places, &name)?;
+            if !found.contains(&one) {
+                found.push(one);
+            }
+        }
+    }
+    let shown: Vec<String> = found
+        .iter()
+        .map(|one| harmless::line(&one.name).into_owned())
+        .collect();
+    let what = shown.join(", ");
+    if !yes && !confirm::agreed(&format!("Remove {what} from the disk? [y/N] "), &what)? {
         return Err(Failure::failed("declined", "nothing was removed"));
     }
-    let freed = places.remove(&found)?;
-    if places.default_name().as_deref() == Some(&found.name) {
-        places.clear_default()?;
+    for (one, name) in found.iter().zip(shown) {
+        let freed = places.remove(one)?;
+        if places.default_name().as_deref() == Some(&one.name) {
+            places.clear_default()?;
+        }
+        output::notice(
+            &format!("{name} is removed: {} are free", bytes(freed)),
+            None,
+        );
     }
-    output::notice(
-        &format!("{name} is removed: {} are free", bytes(freed)),
-        None,
-    );
     Ok(0)
-}
-
-/// Asks on the terminal.
-///
-/// # Errors
-/// Wrong usage where there is none.
-fn agreed(question: &str, name: &str) -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(
-            format!("removing {name} has no way back"),
-            "write --yes behind it",
-        ));
-    }
-    let answer = first::ask(&format!("{question} [y/N] "))?;
-    Ok(matches!(answer.as_str(), "y" | "Y" | "yes"))
 }
 
 #[cfg(test)]

@@ -8,16 +8,18 @@ use super::engine::Start;
 use super::error::{Failure, INTERRUPTED};
 use super::input;
 use super::interrupt::Interrupt;
-use super::output::{EventOutput, ProgressLine, screen};
+use super::output::{EventOutput, ProgressLine, bars, notice, say, screen};
 use super::question::ask;
-use crate::agent::{Done, Event, Input, TurnEnd};
+use crate::agent::{self, Done, Event, Input, TurnEnd};
 use crate::approve::Grant;
 use crate::attach::Talking;
 use crate::ledger::Finish;
 use crate::service::{Events, Request};
+use crate::session::{Db, SessionId};
 
 /// Runs the turn; the exit code is 130 when Ctrl-C ended the reply.
-pub fn run(run: &CliContext, mut start: Start, input: Input) -> Result<i32, Failure> {
+/// With `forget` the session is removed when the turn has ended, however it ended.
+pub fn run(run: &CliContext, mut start: Start, input: Input, forget: bool) -> Result<i32, Failure> {
     check(&start, &input)?;
     let interrupt = Interrupt::listen();
     let mut output = EventOutput::new(run, interrupt.flag().clone());
@@ -27,6 +29,12 @@ pub fn run(run: &CliContext, mut start: Start, input: Input) -> Result<i32, Fail
     };
     let somebody = std::io::stdin().is_terminal() && screen().looks().err && !run.json;
     let session = start.session(&serving, input::words(&input), somebody)?;
+    if start.lacks_tools(&session) && bars(run) {
+        say(
+            "This session has no tools: it knows what you say and no file. --agent gives it tools.",
+        );
+    }
+    let id = session.info().id;
     let flag = interrupt.flag();
     let console = somebody.then(|| Console::new(session.steer(), flag.clone()));
     output.session(&session);
@@ -46,6 +54,10 @@ pub fn run(run: &CliContext, mut start: Start, input: Input) -> Result<i32, Fail
         (ended, closed.unwrap_or(Ok(())))
     });
     output.end();
+    let forgotten = match forget {
+        true => removed(run, SessionId(id)),
+        false => Ok(()),
+    };
     if output.gone()? {
         return Ok(0);
     }
@@ -54,7 +66,23 @@ pub fn run(run: &CliContext, mut start: Start, input: Input) -> Result<i32, Fail
         _ => 0,
     };
     closed?;
+    forgotten?;
     Ok(code)
+}
+
+/// Removes the session of a run that keeps none.
+///
+/// # Errors
+/// When it cannot be removed.
+fn removed(run: &CliContext, id: SessionId) -> Result<(), Failure> {
+    let db = Db::open(&run.places.db())?;
+    // A compression goes on with it as another session.
+    for session in db.lineage(id)? {
+        for (text, hint) in agent::remove(&run.places.home, &db, session.id)? {
+            notice(&text, hint.as_deref());
+        }
+    }
+    Ok(())
 }
 
 /// Shows the events of a request as they come, and asks the questions among them; what the request came

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-pub use area::{AreaRow, wrap};
+pub use area::{AreaRow, cut, wrap};
 pub use progress::ProgressLine;
 pub use screen::{Log, Screen, Style, harmless_panics, screen};
 pub use term::{ago, bytes, count, table};

@@ -66,7 +66,8 @@ fn stored(
     let session = db.find(name)?.ok_or_else(missing)?;
     let ledger = db.ledger(session.id)?;
     let head = &ledger[..session.head];
-    let model = engine::options(run, settings, Some(&session.model))?;
+    let own = engine::own_model(run, settings, Some(&session))?;
+    let model = engine::options(run, settings, own.as_deref())?;
     let text = text_of(&model, &session.vocab.0, head)?;
     if session.runs_tools && session.system.as_deref().unwrap_or_default().is_empty() {
         notice(

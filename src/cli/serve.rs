@@ -143,6 +143,7 @@ fn web(
             sampling: settings.sampling.clone(),
             max_tokens: settings.max_tokens,
             stop: settings.stop.clone(),
+            repeats: settings.stop_repeats,
             ..TurnOptions::default()
         },
         script,

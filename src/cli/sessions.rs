@@ -1,4 +1,4 @@
-//! `npast sessions`: rename, rm. What goes back or aside is in `branch`, the list in `list`, one
+//! `npast sessions`: rename. What is removed is in `remove`, what goes back or aside is in `branch`, the list in `list`, one
 //! session's content in `show`, sessions as lines of JSON in `trajectory`. A damaged session can be
 //! listed, shown, renamed and removed.
 
@@ -6,18 +6,15 @@ mod branch;
 mod compress;
 mod list;
 mod receipts;
+mod remove;
 mod show;
 mod trajectory;
-
-use std::io::{BufRead, IsTerminal};
 
 pub use compress::run as compress;
 
 use super::CliContext;
 use super::args::{SessionsArgs, SessionsCommand};
 use super::error::Failure;
-use super::output;
-use crate::agent;
 use crate::harmless;
 use crate::session::{Db, DbError, Session, SessionId};
 
@@ -30,71 +27,60 @@ pub fn run(run: &CliContext, args: &SessionsArgs) -> Result<i32, Failure> {
         false => None,
     };
     match (&args.command, db) {
-        (SessionsCommand::List, db) => list::run(run, db.as_ref()),
+        (None | Some(SessionsCommand::List(_)), db) => list::run(run, db.as_ref(), &args.list),
         (
-            SessionsCommand::Show {
+            Some(SessionsCommand::Show {
                 name,
                 lineage: true,
                 ..
-            },
+            }),
             db,
         ) => {
             let (db, session) = named(db, name)?;
             branch::chain(run, &db, &session)
         }
         (
-            SessionsCommand::Show {
+            Some(SessionsCommand::Show {
                 name,
                 receipts: true,
                 ..
-            },
+            }),
             db,
         ) => {
             let (db, id) = known(db, name)?;
             receipts::run(run, &db, id)
         }
-        (SessionsCommand::Show { name, all, .. }, db) => {
+        (Some(SessionsCommand::Show { name, all, .. }), db) => {
             let (db, id) = known(db, name)?;
             show::run(run, &db, id, *all)
         }
-        (SessionsCommand::Undo { name, turns }, db) => {
+        (Some(SessionsCommand::Undo { name, turns }), db) => {
             let (db, session) = newest(db, name)?;
             branch::undo(run, db, &session, *turns)
         }
-        (SessionsCommand::Redo { name, branch }, db) => {
+        (Some(SessionsCommand::Redo { name, branch }), db) => {
             let (db, session) = newest(db, name)?;
             branch::redo(run, db, &session, *branch)
         }
-        (SessionsCommand::Fork { name, new, at }, db) => {
+        (Some(SessionsCommand::Fork { name, new, at }), db) => {
             let (db, session) = whole(db, name)?;
             branch::fork(run, &db, &session, new.as_deref(), *at)
         }
-        (SessionsCommand::Export(args), db) => {
+        (Some(SessionsCommand::Export(args)), db) => {
             let (db, session) = whole(db, &args.name)?;
             trajectory::export(run, &db, &session, args)
         }
-        (SessionsCommand::Import(args), _) => trajectory::import(run, args),
-        (SessionsCommand::Compress(_), _) => Err(Failure::failed(
+        (Some(SessionsCommand::Import(args)), _) => trajectory::import(run, args),
+        (Some(SessionsCommand::Compress(_)), _) => Err(Failure::failed(
             "internal",
             "a compression needs a model, and none was loaded",
         )),
-        (SessionsCommand::Rename { name, to }, db) => {
+        (Some(SessionsCommand::Rename { name, to }), db) => {
             let (db, id) = known(db, name)?;
             db.rename(id, to)?;
             Ok(0)
         }
-        (SessionsCommand::Rm { name, yes }, db) => {
-            let (db, id) = known(db, name)?;
-            let left = db.salvage(id)?;
-            let name = harmless::line(&left.name);
-            if !yes && !agreed(&name, left.messages.len())? {
-                return Err(Failure::failed("declined", "nothing was removed"));
-            }
-            for (text, hint) in agent::remove(&run.places.home, &db, id)? {
-                output::notice(&text, hint.as_deref());
-            }
-            Ok(0)
-        }
+        (Some(SessionsCommand::Rm(args)), db) => remove::run(run, db, args),
     }
 }
 
@@ -129,25 +115,6 @@ fn newest(db: Option<Db>, name: &str) -> Result<(Db, Session), Failure> {
     let newest = db.newest(session, &alike)?;
     db.check(newest.id)?;
     Ok((db, newest))
-}
-
-fn agreed(name: &str, messages: usize) -> Result<bool, Failure> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        return Err(Failure::usage(
-            format!("removing \"{name}\" has no way back"),
-            "write --yes behind it",
-        ));
-    }
-    output::question(&format!(
-        "Remove \"{name}\" with its {messages} messages? [y/N] "
-    ));
-    let mut answer = String::new();
-    stdin
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|e| Failure::failed("io", format!("the answer cannot be read: {e}")))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::super::args::{SessionsListArgs, SessionsRmArgs};
 use super::show::{as_json, said};
 use super::*;
 use crate::config::Places;
@@ -58,7 +59,7 @@ pub(in crate::cli) fn store(dir: &Path, name: &str) -> Session {
 }
 
 fn does(run: &CliContext, command: SessionsCommand) -> String {
-    match super::run(run, &SessionsArgs { command }) {
+    match super::run(run, &sessions(command)) {
         Ok(code) => format!("exit {code}"),
         Err(f) => format!(
             "exit {}: {} | {}",
@@ -69,11 +70,23 @@ fn does(run: &CliContext, command: SessionsCommand) -> String {
     }
 }
 
-fn rm(name: &str) -> SessionsCommand {
-    SessionsCommand::Rm {
-        name: name.into(),
-        yes: true,
+pub(in crate::cli) fn sessions(command: SessionsCommand) -> SessionsArgs {
+    SessionsArgs {
+        command: Some(command),
+        list: SessionsListArgs::default(),
     }
+}
+
+pub(in crate::cli) fn rm(name: &str) -> SessionsCommand {
+    SessionsCommand::Rm(SessionsRmArgs {
+        names: vec![name.into()],
+        older_than: None,
+        yes: true,
+    })
+}
+
+fn listing() -> SessionsCommand {
+    SessionsCommand::List(SessionsListArgs::default())
 }
 
 fn rename(name: &str, to: &str) -> SessionsCommand {
@@ -91,7 +104,7 @@ fn the_list_is_a_table_of_name_messages_tokens_model_and_age() {
     let db = Db::open(&run.places.db()).unwrap();
     let lines = list::read(&run, &db).unwrap();
     assert_eq!(
-        list::listed(&lines, session.used_ms + 7_200_000),
+        list::listed(&lines, session.used_ms + 7_200_000, None),
         "name  messages  tokens  stored  shared  model   last used\n\
          work         2       2       0       0  m.gguf  2 h\n"
     );
@@ -106,7 +119,7 @@ fn a_list_shows_what_a_session_is_about_where_the_model_said_it() {
     db.begin_title(session.id, "Fix the parser").unwrap();
     let listed = || {
         let lines = list::read(&run, &db).unwrap();
-        list::listed(&lines, session.used_ms + 7_200_000)
+        list::listed(&lines, session.used_ms + 7_200_000, None)
     };
     // The user's first words are its name.
     assert!(!listed().contains("about"), "{}", listed());
@@ -146,7 +159,7 @@ fn a_name_that_is_missing_wrong_or_taken_is_one_sentence() {
                    `npast sessions list` shows the names";
     assert_eq!(does(&run, rm("x")), missing);
     assert!(!run.places.db().exists(), "looking makes no database");
-    assert_eq!(does(&run, SessionsCommand::List), "exit 0");
+    assert_eq!(does(&run, listing()), "exit 0");
 
     store(dir.path(), "a");
     store(dir.path(), "b");
@@ -203,7 +216,11 @@ fn a_damaged_session_is_listed_shown_renamed_and_removed_and_others_are_not_dist
     let db = Db::open(&run.places.db()).unwrap();
     let lines = list::read(&run, &db).unwrap();
     assert_eq!(
-        list::listed(&lines, lines.whole[0].summary.session.used_ms + 7_200_000),
+        list::listed(
+            &lines,
+            lines.whole[0].summary.session.used_ms + 7_200_000,
+            None
+        ),
         "name  messages  tokens  stored  shared  model   last used\n\
          work         2       2       0       0  m.gguf  2 h\n\
          broken is damaged: message 0 has an unknown state; `npast sessions show broken` prints \
@@ -218,7 +235,7 @@ fn a_damaged_session_is_listed_shown_renamed_and_removed_and_others_are_not_dist
                    NAME` removes it; other sessions are not affected";
     let name = || "broken".to_owned();
     let table = [
-        (SessionsCommand::List, "exit 0"),
+        (listing(), "exit 0"),
         // Not all of it was printed.
         (
             SessionsCommand::Show {
@@ -300,5 +317,5 @@ fn what_can_be_read_of_a_damaged_session_is_shown_with_what_is_missing() {
     assert_eq!(lines[3]["message"]["content"], "no JSON");
     assert_eq!(does(&run, rename("id:1", "found")), "exit 0");
     assert_eq!(does(&run, rm("found")), "exit 0");
-    assert_eq!(does(&run, SessionsCommand::List), "exit 0");
+    assert_eq!(does(&run, listing()), "exit 0");
 }

@@ -12,8 +12,9 @@ use crate::agent::{Done, Event, NewSession, WhichSession};
 use crate::attach::{self, AttachError, Greeting, Hello, Joining, Peer};
 use crate::config::{ConfigLayer, Settings};
 use crate::harmless;
+use crate::models::has_tensors_of;
 use crate::service::{Request, Tooling};
-use crate::session::{LockError, Session};
+use crate::session::{Db, LockError, ModelFile, Session};
 
 /// How often is looked for a word of the gateway, 20 ms each.
 const LOOKS: usize = 250;
@@ -23,12 +24,54 @@ pub struct Through {
     greeting: Option<Greeting>,
     /// The file of a model that was asked for.
     model: Option<PathBuf>,
-    /// A stored session, and the model that it was made with.
-    stored: Option<(String, String)>,
+    /// A stored session, and its model.
+    stored: Option<StoredModel>,
     /// What flags and variables said.
     asked: ConfigLayer,
     /// Prepared replies, as a script's text.
     pub replies: Option<String>,
+}
+
+/// The model of a stored session.
+struct StoredModel {
+    session: String,
+    /// Its file name.
+    model: String,
+    /// Its file, where that is known.
+    file: Option<ModelFile>,
+}
+
+impl StoredModel {
+    fn of(run: &CliContext, session: &Session) -> Result<StoredModel, Failure> {
+        let db = Db::open(&run.places.db())?;
+        let newest = models::continued(&db, session)?;
+        Ok(StoredModel {
+            session: session.name.clone(),
+            model: newest.model.clone(),
+            file: db.model_file(newest.id)?,
+        })
+    }
+
+    /// Whether the gateway serves it, wherever its file is now.
+    fn is_served(&self, hello: &Hello) -> bool {
+        match &self.file {
+            Some(file) => {
+                let real = file.path.canonicalize();
+                let same = real.is_ok_and(|path| path == hello.path)
+                    && hello.path.metadata().is_ok_and(|meta| file.is_as(&meta));
+                same || has_tensors_of(&hello.path, file)
+            }
+            None => self.model == hello.model,
+        }
+    }
+
+    fn shown(&self) -> String {
+        let shown = match &self.file {
+            Some(file) => file.path.to_string_lossy(),
+            None => self.model.as_str().into(),
+        };
+        harmless::line(&shown).into_owned()
+    }
 }
 
 impl From<AttachError> for Failure {
@@ -58,7 +101,10 @@ impl Through {
         Ok(Through {
             greeting: Some(greeting),
             model: model.map(|path| path.canonicalize().unwrap_or(path)),
-            stored: stored.map(|session| (session.name.clone(), session.model.clone())),
+            stored: match stored {
+                Some(session) => Some(StoredModel::of(run, session)?),
+                None => None,
+            },
             asked: settings.asked.clone(),
             replies,
         })
@@ -102,13 +148,18 @@ impl Through {
                     format!("leave -m away to work with {serves}; {alone}, beside the gateway"),
                 ));
             }
-        } else if let Some((session, model)) = &self.stored
-            && *model != hello.model
+        } else if let Some(stored) = &self.stored
+            && !stored.is_served(hello)
         {
-            let (session, model) = (harmless::line(session), harmless::line(model));
+            let (session, model) = (harmless::line(&stored.session), stored.shown());
+            let path = harmless::line(&hello.path.to_string_lossy()).into_owned();
+            let serves = match stored.file.is_some() {
+                true => path.as_str(),
+                false => &*serves,
+            };
             return Err(Failure::usage(
                 format!(
-                    "session {session} was made with {model}, and the gateway (process {pid}) \
+                    "session {session} was used with {model}, and the gateway (process {pid}) \
                      serves {serves}"
                 ),
                 format!("-m {serves} goes on with it there; {alone}, beside the gateway"),
@@ -237,7 +288,11 @@ mod tests {
         Through {
             greeting: None,
             model: model.map(PathBuf::from),
-            stored: stored.map(|model| ("work".to_owned(), model.to_owned())),
+            stored: stored.map(|model| StoredModel {
+                session: "work".to_owned(),
+                model: model.to_owned(),
+                file: None,
+            }),
             asked,
             replies: None,
         }
@@ -263,7 +318,7 @@ mod tests {
             (
                 run(None, Some("b.gguf"), none()),
                 Some(
-                    "session work was made with b.gguf, and the gateway (process 7) serves a.gguf",
+                    "session work was used with b.gguf, and the gateway (process 7) serves a.gguf",
                 ),
             ),
             (

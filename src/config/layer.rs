@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::tables::at_home;
 use super::{ConfigError, Env, Tables, mcp};
 use crate::tools::ServerConfig;
 
@@ -194,6 +195,8 @@ keys! {
     max_tokens: usize = "max-tokens", "NPAST_MAX_TOKENS";
     /// Texts that end a reply.
     stop: Vec<String> = "stop", "NPAST_STOP";
+    /// `stop`: a reply that repeats itself is stopped; `off`: it goes on.
+    repeats: String = "repeats", "NPAST_REPEATS";
     /// `auto`: conversations near the context's end are compressed; `off`: never by themselves.
     compress: String = "compress", "NPAST_COMPRESS";
     /// The part of the context, in percent, at which a conversation is compressed.
@@ -267,6 +270,7 @@ impl ConfigLayer {
                 }
             }
         }
+        layer.go_home(&|key| format!("the key \"{key}\" in {}", path.display()))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         layer.model = layer.model.map(|model| {
             // A bare name is looked up in the models folder.
@@ -282,6 +286,36 @@ impl ConfigLayer {
             _ => text,
         });
         Ok((layer, tables))
+    }
+}
+
+impl ConfigLayer {
+    /// Puts the home folder in the place of a `~` that a path begins with. `place` names the value of a key.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`]: the path is in the home folder of another user.
+    pub(super) fn go_home(&mut self, place: &dyn Fn(&str) -> String) -> Result<(), ConfigError> {
+        let home = |key: &str, named: &Path| {
+            at_home(named).map_err(|reason| ConfigError::Value {
+                place: place(key),
+                reason,
+            })
+        };
+        for (key, path) in [
+            ("model", &mut self.model),
+            ("chat-template", &mut self.chat_template),
+        ] {
+            if let Some(path) = path {
+                *path = home(key, path)?;
+            }
+        }
+        if let Some(system) = &mut self.system
+            && let Some(file) = system.strip_prefix('@')
+            && !file.starts_with('@')
+        {
+            *system = format!("@{}", home("system", Path::new(file))?.display());
+        }
+        Ok(())
     }
 }
 

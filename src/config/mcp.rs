@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ConfigError;
-use super::tables::absolute;
+use super::tables::{absolute, at_home};
 use crate::tools::ServerConfig;
 
 /// The table's name in the file.
@@ -112,6 +112,10 @@ impl Section<'_> {
         if command.is_empty() {
             return Err((format!("{}.command", self.key), "it is empty".to_owned()));
         }
+        let command = at_home(Path::new(&command))
+            .map_err(|reason| (format!("{}.command", self.key), reason))?
+            .to_string_lossy()
+            .into_owned();
         let server = ServerConfig {
             name: name.to_owned(),
             command,

@@ -47,6 +47,8 @@ pub struct Settings {
     pub max_tokens: Option<usize>,
     /// Texts that end a reply.
     pub stop: Vec<String>,
+    /// Whether a reply that repeats itself is stopped.
+    pub stop_repeats: bool,
     /// When conversations are compressed by themselves; `None`: never.
     pub compress: Option<CompressOptions>,
     /// Whether something is done while nobody waits.
@@ -138,6 +140,8 @@ impl Settings {
             },
             seed: layer.seed,
             max_tokens: within("max-tokens", layer.max_tokens, 1, 1 << 24)?,
+            stop_repeats: word("repeats", layer.repeats, &["stop", "off"])?.as_deref()
+                != Some("off"),
             compress: compress(
                 layer.compress,
                 layer.compress_at,

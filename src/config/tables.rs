@@ -108,14 +108,31 @@ impl Tables {
     }
 }
 
+/// A path with the home folder in the place of a `~` at its beginning, as a shell reads it.
+///
+/// # Errors
+/// It is the home folder of another user (`~user/…`), or this user has none.
+pub(super) fn at_home(named: &Path) -> Result<PathBuf, String> {
+    let mut parts = named.components();
+    let first = parts.next().map(|part| part.as_os_str().to_string_lossy());
+    match first.as_deref() {
+        Some("~") => {
+            let home = etcetera::home_dir().map_err(|_| "no home folder is known".to_owned())?;
+            Ok(home.join(parts.as_path()))
+        }
+        Some(other) if other.starts_with('~') && parts.next().is_some() => {
+            Err(format!("write {} out, without {other}", named.display()))
+        }
+        _ => Ok(named.to_owned()),
+    }
+}
+
 /// A folder that `file` names: a relative path starts at the file's own folder.
 ///
 /// # Errors
-/// Why it is no folder's name. A shell would read `~`; here it would be a folder of that name.
+/// Why it is no folder's name.
 pub(super) fn absolute(named: &Path, file: &Path) -> Result<PathBuf, String> {
-    if named.starts_with("~") {
-        return Err(format!("write {} out, without ~", named.display()));
-    }
+    let named = at_home(named)?;
     let folder = file.parent().unwrap_or(Path::new("."));
     std::path::absolute(folder.join(named)).map_err(|e| e.to_string())
 }

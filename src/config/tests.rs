@@ -307,9 +307,9 @@ fn a_wrong_mcp_server_is_named_with_its_key() {
             "invalid type: string \"off\", expected a boolean",
         ),
         (
-            "[mcp.x]\ncommand = \"x\"\nwrite = [\"~/.npm\"]",
+            "[mcp.x]\ncommand = \"x\"\nwrite = [\"~you/.npm\"]",
             "mcp.x.write",
-            "write ~/.npm out, without ~",
+            "write ~you/.npm out, without ~you",
         ),
         (
             "[mcp.x]\ncommand = \"x\"\nwrite = [\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]",
@@ -363,10 +363,50 @@ fn approval_rules_and_the_sandbox_have_tables_of_their_own() {
         ),
         ("[approve]\nallows = []", "unknown field `allows`"),
         ("[sandbox]\nnetwork = 1", "invalid type"),
-        ("[sandbox]\nwrite = [\"~/x\"]", "write ~/x out, without ~"),
+        (
+            "[sandbox]\nwrite = [\"~you/x\"]",
+            "write ~you/x out, without ~you",
+        ),
+        ("model = \"~you/m.gguf\"", "write ~you/m.gguf out"),
         ("sandbox = \"maybe\"", "sandbox must be one of on, off"),
     ] {
         let error = resolve(file, &[], ConfigLayer::default()).unwrap_err();
         assert!(error.to_string().contains(want), "{error}");
+    }
+}
+
+#[test]
+fn a_tilde_is_the_home_folder_in_the_file_in_variables_and_in_flags() {
+    let home = etcetera::home_dir().unwrap();
+    let file = "model = \"~/m.gguf\"\nchat-template = \"~/t.jinja\"\nsystem = \"@~/s.md\"\n\
+                [sandbox]\nwrite = [\"~/cache\", \"~\"]\n";
+    let s = resolve(file, &[], ConfigLayer::default()).unwrap();
+    assert_eq!(s.default_model, Some(home.join("m.gguf")));
+    assert_eq!(s.chat_template, Some(home.join("t.jinja")));
+    assert_eq!(s.system, Some(format!("@{}", home.join("s.md").display())));
+    assert_eq!(s.tables.sandbox.write, [home.join("cache"), home.join("")]);
+    let s = resolve("", &[("NPAST_MODEL", "~/v.gguf")], ConfigLayer::default()).unwrap();
+    assert_eq!(s.model, Some(home.join("v.gguf")));
+    let flags = ConfigLayer {
+        model: Some("~/f.gguf".into()),
+        system: Some("@@~/text".into()),
+        ..ConfigLayer::default()
+    };
+    let s = resolve("", &[], flags).unwrap();
+    assert_eq!(s.model, Some(home.join("f.gguf")));
+    assert_eq!(s.system.as_deref(), Some("@@~/text"));
+    // A file that is called so, and a name.
+    for name in ["~", "~backup.gguf", "a~b"] {
+        let flags = ConfigLayer {
+            model: Some(name.into()),
+            ..ConfigLayer::default()
+        };
+        let model = resolve("", &[], flags).unwrap().model.unwrap();
+        let want = if name == "~" {
+            home.join("")
+        } else {
+            name.into()
+        };
+        assert_eq!(model, want);
     }
 }

@@ -18,6 +18,8 @@ pub enum Finish {
     Interrupted,
     /// The context is full.
     Context,
+    /// The reply repeated itself and was stopped.
+    Repeats,
 }
 
 impl Finish {
@@ -30,14 +32,23 @@ impl Finish {
             Finish::ToolCalls => "tool_calls",
             Finish::Interrupted => "interrupted",
             Finish::Context => "context",
+            Finish::Repeats => "repeats",
         }
     }
 
     /// The inverse of [`Finish::as_str`].
     pub fn parse(word: &str) -> Option<Finish> {
         use Finish::*;
-        [Stop, Length, StopString, ToolCalls, Interrupted, Context]
-            .into_iter()
-            .find(|f| f.as_str() == word)
+        [
+            Stop,
+            Length,
+            StopString,
+            ToolCalls,
+            Interrupted,
+            Context,
+            Repeats,
+        ]
+        .into_iter()
+        .find(|f| f.as_str() == word)
     }
 }

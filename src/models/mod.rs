@@ -3,11 +3,13 @@
 //! only an [`Env`] reads the environment.
 //!
 //! - [`ModelPlaces`], [`LocalModel`]: every model of this machine under the name that `-m` takes
+//! - [`FoundAgain`]: whether a session's model is where it was, and where else
 //! - [`Hub`]: the cache of the Hugging Face hub, read and written; Ollama's store is only read
 //! - [`PullSource`]: what can be pulled; [`SHORT`]: what has a short name
 //! - [`pull`]: downloads it. No unproven file ever has a name that is used: the bytes come into a file
 //!   with a name for unfinished ones, which is renamed when length, sum and form are proven
 
+mod again;
 mod error;
 mod file;
 mod hub;
@@ -19,6 +21,7 @@ mod short;
 mod source;
 mod step;
 
+pub use again::{FoundAgain, has_tensors_of};
 pub use error::ModelsError;
 pub use hub::Hub;
 pub use known::{Env, LocalModel, ModelPlaces, Origin};

@@ -13,7 +13,7 @@ use super::room::Claim;
 use super::rows::{self, MESSAGE, SESSION, damaged, place};
 use super::{
     DbError, Result, Session, SessionId, SessionRecord, StoredMessage, Summary, Unit, check_name,
-    chunks, fault, kept_results, name, words,
+    chunks, fault, kept_results, model_file, name, words,
 };
 use crate::ledger::Token;
 
@@ -141,6 +141,7 @@ impl Db {
             "DELETE FROM ways WHERE session = ?",
             "DELETE FROM handles WHERE session = ?",
             "DELETE FROM titles WHERE session = ?",
+            "DELETE FROM session_models WHERE session = ?",
             "DELETE FROM branches WHERE session = ?",
             "DELETE FROM sessions WHERE id = ?",
         ] {
@@ -388,6 +389,9 @@ pub(super) fn insert(tx: &Transaction<'_>, new: &SessionRecord<'_>) -> Result<Se
     .map_err(|e| taken(e, new.name))?;
     let id = SessionId(tx.last_insert_rowid());
     chunks::append(tx, id, 0, new.head)?;
+    if let Some(parent) = new.parent {
+        model_file::inherit(tx, id, parent)?;
+    }
     Ok(id)
 }
 

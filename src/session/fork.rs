@@ -6,6 +6,7 @@ use rusqlite::params;
 use super::db::{missing, now_ms, one, taken};
 use super::{
     CutPoint, Db, DbError, Result, Session, SessionId, StoredMessage, check_name, chunks, fault,
+    model_file,
 };
 
 impl Db {
@@ -75,6 +76,7 @@ impl Db {
             )?;
         }
         chunks::append(&tx, id, 0, tokens)?;
+        model_file::inherit(&tx, id, parent)?;
         let session = one(&tx, "id = ?", id.0)?.ok_or_else(|| missing(id))?;
         fault::check(fault::StatementKind::Commit)?;
         tx.commit()?;

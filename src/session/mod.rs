@@ -11,6 +11,7 @@
 //!   `fork`: a session made from another
 //! - `lineage`: the session that continues another one; `trajectory`: a session that leaves or comes
 //! - `chunks`: ledger tokens as rows
+//! - `model_file`: the model that a session was used with last
 //! - `title`: what a session is about, in one line
 //! - `trail`: whose history a client sends
 //! - `runs`: marks that a tool call started; `search`: words over all sessions
@@ -50,6 +51,7 @@ mod jobs;
 mod kept_results;
 mod lineage;
 mod lock;
+mod model_file;
 mod name;
 mod open;
 mod record;
@@ -75,6 +77,7 @@ pub use error::{DbError, Result};
 pub use jobs::{ClaimId, Decision, Job, JobId, JobOutcome, JobRun, NewJob};
 pub use lineage::{Carried, Continuation, Heir};
 pub use lock::{Lock, LockError};
+pub use model_file::ModelFile;
 pub use name::{MAX_NAME, NameError, check_name, name_from_words};
 pub use record::{
     MessageId, MessageState, ReceiptSums, Session, SessionId, SessionRecord, Span, StoredMessage,

@@ -18,6 +18,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("steps/6.sql"),
     include_str!("steps/7.sql"),
     include_str!("steps/8.sql"),
+    include_str!("steps/9.sql"),
     include_str!("steps/10.sql"),
 ];
 

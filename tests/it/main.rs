@@ -105,11 +105,14 @@ mod hostile_commands;
 mod idle;
 mod interrupts;
 mod kills;
+mod known_models;
 mod kv_deleted;
 mod lineage;
 #[cfg(unix)]
 mod locked;
 mod long;
+mod loops;
+mod manners;
 mod mcp;
 mod merging;
 #[cfg(target_os = "linux")]
@@ -146,6 +149,7 @@ mod served;
 mod setup;
 mod shifts;
 mod sharing;
+mod small_models;
 mod snapshots;
 mod soak;
 #[cfg(unix)]

@@ -111,6 +111,8 @@ impl Program {
             .env_clear()
             .env("HOME", self.folder.path())
             .env("NPAST_HOME", &self.desk.home)
+            // Prepared replies say the same words often; an empty variable in `env` takes this back.
+            .env("NPAST_REPEATS", "off")
             .envs(self.env.iter().cloned())
             .current_dir(self.folder.path())
             .args(args)

@@ -30,6 +30,12 @@ impl Formats {
         }
     }
 
+    /// Whether calls are written in the plain format, as far as a format was made.
+    pub fn plain_calls(&self) -> bool {
+        let made = [&self.after_user, &self.after_results];
+        made.into_iter().flatten().any(|format| format.plain_calls)
+    }
+
     fn place(&mut self, after: After) -> &mut Option<ReplyFormat> {
         match after {
             After::User => &mut self.after_user,

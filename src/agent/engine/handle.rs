@@ -17,7 +17,7 @@ use super::completed::Completions;
 use super::fingerprint::fingerprint;
 use super::fit::{Fitted, fitted};
 use super::load::{load, sizes};
-use super::model_files::file_name;
+use super::model_files::{file_name, remembered};
 use super::probe;
 use super::shared::EngineShared;
 use super::template::{examine, own_template};
@@ -151,6 +151,7 @@ impl Engine {
                 source: Digest::of(source.as_bytes()),
                 class: slot_facts.class,
                 limit: slot_facts.limit,
+                file: remembered(&options.model, &file),
                 options,
                 model,
                 template: Arc::new(template),

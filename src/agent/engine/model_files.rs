@@ -6,13 +6,28 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::agent::values::options::Options;
+use crate::ledger::Digest;
+use crate::llama::gguf::ModelFacts;
 use crate::llama::{self, gguf};
+use crate::session::ModelFile;
 
 pub(in crate::agent) fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(
         || path.display().to_string(),
         |n| n.to_string_lossy().into_owned(),
     )
+}
+
+/// What sessions remember of a model's file; nothing where it cannot be looked at.
+pub(in crate::agent) fn remembered(model: &Path, facts: &ModelFacts) -> Option<ModelFile> {
+    let path = std::path::absolute(gguf::split_paths(model).first()?).ok()?;
+    let meta = fs::metadata(&path).ok()?;
+    Some(ModelFile {
+        path,
+        bytes: meta.len(),
+        modified: ModelFile::time_of(&meta),
+        tensors: Digest(*facts.tensors.as_bytes()),
+    })
 }
 
 /// A name for this build and for the files as the system describes them; `None` where one of them

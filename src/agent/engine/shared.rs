@@ -10,7 +10,7 @@ use crate::chat::tokenize::Tokenizer;
 use crate::kv::Store;
 use crate::ledger::Digest;
 use crate::llama::Model;
-use crate::session::{Db, Session};
+use crate::session::{Db, ModelFile, Session};
 use crate::slot::MemoryClass;
 
 /// What conversations share.
@@ -25,6 +25,8 @@ pub(in crate::agent) struct EngineShared {
     /// Of the template's text.
     pub source: Digest,
     pub class: MemoryClass,
+    /// The model's file, by which sessions know it again; `None` where it cannot be looked at.
+    pub file: Option<ModelFile>,
     pub limit: usize,
 }
 

@@ -348,7 +348,7 @@ impl Work<'_> {
     fn reply(&self) -> Result<ReplyOptions, AgentError> {
         let vocab = self.engine.shared().model.vocab();
         let options = self.side.options;
-        let mut watch = watch(vocab, &self.format, &options.stop)?;
+        let mut watch = watch(vocab, &self.format, &options.stop, false)?;
         for token in &self.said {
             watch(*token);
         }

@@ -15,6 +15,7 @@ use crate::agent::values::notice::Notice;
 use crate::agent::values::options::TurnOptions;
 use crate::agent::values::outcome::TurnEnd;
 use crate::agent::values::receipt::Receipt;
+use crate::chat::reply::RepeatWatch;
 use crate::chat::template::ReplyFormat;
 use crate::chat::{Message, ReplyScript};
 use crate::ledger::{Finish, Token};
@@ -25,6 +26,9 @@ use crate::slot::{Outcome, ReplyOptions, TokenChoice};
 use super::coming::Coming;
 use super::sum::RunningSum;
 use super::watch::watch;
+
+/// Most characters of a phrase in a notice.
+const MOST_SHOWN: usize = 60;
 
 impl Conversation {
     /// The model call for an input that is stored: reply, receipt.
@@ -77,7 +81,7 @@ impl Conversation {
         let reply = ReplyOptions {
             choice,
             max_tokens: options.max_tokens.unwrap_or(usize::MAX),
-            watch: watch(&vocab, &format, &options.stop)?,
+            watch: watch(&vocab, &format, &options.stop, options.repeats)?,
             observe: None,
             odds: options.odds,
         };
@@ -120,6 +124,9 @@ impl Conversation {
             self.replacing = false;
             let (id, seed) = (coming.id, self.seed_at(coming.start));
             finish = coming.why(finish);
+            if finish == Finish::Repeats {
+                self.notices.push(repeated(coming.raw()));
+            }
             let (events, reply) = coming.finish(finish, seed);
             if finish == Finish::Stop && !reply.calls.is_empty() {
                 finish = Finish::ToolCalls;
@@ -258,6 +265,25 @@ impl Conversation {
     }
 }
 
+/// What to say of a reply that was stopped since it repeated itself.
+fn repeated(raw: &str) -> Notice {
+    let what = match RepeatWatch::find(raw) {
+        Some((phrase, times)) => {
+            let short: String = phrase.chars().take(MOST_SHOWN).collect();
+            let more = if short.len() < phrase.len() {
+                "…"
+            } else {
+                ""
+            };
+            format!("the reply was stopped: it said \"{short}{more}\" {times} times")
+        }
+        None => "the reply was stopped: it repeated itself".to_owned(),
+    };
+    let hint =
+        "ask in other words, or with --repeat-penalty 1.1; --repeats off lets such replies go on";
+    (what, Some(hint.to_owned()))
+}
+
 /// What to say of a reply in which the model did nothing but think.
 fn only_thinking(reply: &Message, finish: Finish) -> Option<Notice> {
     let thinks = reply
@@ -272,7 +298,7 @@ fn only_thinking(reply: &Message, finish: Finish) -> Option<Notice> {
             "the reply is only thinking: the model ended it without an answer".to_owned(),
             Some("ask again, or tell it to answer".to_owned()),
         )),
-        Finish::Length | Finish::Context => Some((
+        Finish::Length | Finish::Context | Finish::Repeats => Some((
             "the reply is only thinking: it was cut before an answer began".to_owned(),
             Some("go on with it (--continue), or let replies be longer".to_owned()),
         )),

@@ -112,6 +112,11 @@ impl Coming {
         self.odds.shown(parts)
     }
 
+    /// What was written so far, markup included.
+    pub fn raw(&self) -> &str {
+        self.reader.raw()
+    }
+
     /// Whether what was sampled is due to be stored.
     pub fn due(&self) -> bool {
         self.left().is_some_and(|left| left.is_zero())

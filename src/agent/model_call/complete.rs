@@ -146,7 +146,7 @@ impl Engine {
         let reply = ReplyOptions {
             choice: self.choice(&tokens, options, seed, script)?,
             max_tokens: options.max_tokens.unwrap_or(usize::MAX),
-            watch: watch(&vocab, &ReplyFormat::plain(), &options.stop)?,
+            watch: watch(&vocab, &ReplyFormat::plain(), &options.stop, false)?,
             observe: None,
             odds: options.odds,
         };

@@ -116,6 +116,9 @@ impl Conversation {
             here = here.child(&new)?;
         }
         here.close_calls()?;
+        if let Some(file) = &here.shared.file {
+            here.db.remember_model(here.row.id, file)?;
+        }
         if here.row.runs_tools && !std::path::Path::new(&here.row.folder).is_dir() {
             here.notices.push((
                 format!("the project folder {} is gone", here.row.folder),

@@ -203,7 +203,7 @@ impl Conversation {
             reply: ReplyOptions {
                 choice,
                 max_tokens: side.most,
-                watch: watch(&vocab, side.format, side.stops(coming.is_some()))?,
+                watch: watch(&vocab, side.format, side.stops(coming.is_some()), false)?,
                 observe: None,
                 odds: None,
             },

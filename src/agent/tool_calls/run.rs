@@ -10,7 +10,7 @@ use crate::agent::values::error::AgentError;
 use crate::agent::values::event::{Event, On};
 use crate::agent::values::outcome::TurnStop;
 use crate::chat::Message;
-use crate::chat::message::ToolCall;
+use crate::chat::message::{ToolCall, plain};
 use crate::session::MessageId;
 use crate::tools::{CallContext, Effect, Subject, ToolAnswer};
 
@@ -50,9 +50,13 @@ impl Conversation {
             granted: vec![None; calls.len()],
             shown: 0,
         };
+        let form = match self.formats.plain_calls() {
+            true => CallForm::Plain,
+            false => CallForm::Template,
+        };
         let mut group = Vec::new();
         for (at, call) in calls.iter().enumerate() {
-            let unread = unread && at + 1 == calls.len();
+            let unread = (unread && at + 1 == calls.len()).then_some(form);
             match may_run(call, unread, tools, rounds, cancel) {
                 Err((answer, kind)) => {
                     (work.answers[at], work.kinds[at]) = (Some(answer), kind);
@@ -167,10 +171,20 @@ impl Conversation {
     }
 }
 
-/// Whether a call may run, and what it may change; otherwise its result.
+/// How the model's calls are written.
+#[derive(Clone, Copy)]
+enum CallForm {
+    /// As its chat template has them.
+    Template,
+    /// In npast's plain format.
+    Plain,
+}
+
+/// Whether a call may run, and what it may change; otherwise its result. `unread` says that the call could
+/// not be read, and which form it should have.
 fn may_run(
     call: &ToolCall,
-    unread: bool,
+    unread: Option<CallForm>,
     tools: &mut Toolset<'_>,
     rounds: &mut Rounds,
     cancel: &AtomicBool,
@@ -188,10 +202,18 @@ fn may_run(
         };
         return Err(refused(format!("[npast: {NOT_RUN_WORDS}. {why}]")));
     }
-    if unread {
+    if let Some(form) = unread {
         rounds.bad();
         let wrong = tools.registry.check(&call.name, &call.arguments).err();
-        return Err(refused(not_read(wrong)));
+        return Err(refused(match form {
+            CallForm::Template => not_read(wrong),
+            CallForm::Plain => format!(
+                "[npast: {NOT_RUN_WORDS}. This call could not be read.] Write the call again as one JSON \
+                 object and nothing else, with double quotes, and with \\n for a line feed and \\\" for a \
+                 quotation mark in a value: {}",
+                plain::FORM
+            ),
+        }));
     }
     let Some(tool) = tools.registry.get(&call.name) else {
         rounds.bad();

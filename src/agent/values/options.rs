@@ -163,6 +163,8 @@ pub struct TurnOptions {
     pub compress: Option<CompressOptions>,
     /// What each reply must be besides.
     pub wish: ReplyWish,
+    /// Stops a reply that repeats itself.
+    pub repeats: bool,
     /// What a turn leaves to be done (a compression, a title) waits until nobody waits for anything; without
     /// this a compression is done before the request ends, and there are no titles.
     pub idle: bool,

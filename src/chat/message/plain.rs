@@ -1,12 +1,15 @@
 //! The plain tool format: for templates that describe no tools, or whose calls llama.cpp cannot
 //! parse. The tools stand in the system text, a call is one JSON object, its result a user message.
 //!
-//! A call is a reply that is `{"tool_call": {"name": "…", "arguments": {…}}}` and nothing else,
-//! also inside a Markdown code fence. Everything else is text.
+//! A call is asked for as a reply that is `{"tool_call": {"name": "…", "arguments": {…}}}` and nothing else.
+//! `chat/reply/found.rs` reads what models write instead of that.
 
 use serde_json::{Map, Value};
 
 use super::canonical::{Message, Role, ToolCall};
+
+/// How a call is written, for the model.
+pub const FORM: &str = "{\"tool_call\": {\"name\": \"<tool>\", \"arguments\": {<arguments>}}}";
 
 /// The part of the system text that describes the tools (OpenAI form).
 pub fn describe(tools: &Value) -> String {
@@ -39,27 +42,6 @@ pub fn result_text(result: &Message) -> String {
     format!("Result of {name}:\n{}", result.text)
 }
 
-/// The call that a whole reply is, if it is one. It has no id.
-pub fn parse_call(reply: &str) -> Option<ToolCall> {
-    let mut text = reply.trim();
-    if let Some(inner) = text.strip_prefix("```").and_then(|t| t.strip_suffix("```")) {
-        text = inner.strip_prefix("json").unwrap_or(inner).trim();
-    }
-    let mut object: Map<String, Value> = serde_json::from_str(text).ok()?;
-    let call = object.remove("tool_call")?;
-    let name = call.get("name")?.as_str()?.to_owned();
-    let arguments = match call.get("arguments") {
-        None | Some(Value::Null) => Value::Object(Map::new()),
-        Some(arguments) if arguments.is_object() => arguments.clone(),
-        Some(_) => return None,
-    };
-    (object.is_empty() && !name.is_empty()).then_some(ToolCall {
-        id: String::new(),
-        name,
-        arguments,
-    })
-}
-
 /// Messages with calls and results written as ordinary text.
 pub fn flatten(message: &Message) -> Message {
     match message.role {
@@ -82,34 +64,6 @@ pub fn flatten(message: &Message) -> Message {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn a_call_written_is_the_call_read() {
-        let call = ToolCall {
-            id: String::new(),
-            name: "read".into(),
-            arguments: json!({"z": 1, "a": "x\n\"y\""}),
-        };
-        let text = call_text(&call);
-        assert_eq!(parse_call(&text), Some(call.clone()));
-        assert_eq!(parse_call(&format!("```json\n{text}\n```")), Some(call));
-    }
-
-    #[test]
-    fn text_around_an_object_is_text() {
-        for text in [
-            "",
-            "hello",
-            "{}",
-            "I would write {\"tool_call\": {\"name\": \"a\"}}",
-            "{\"tool_call\": {\"name\": \"a\"}} and more",
-            "{\"tool_call\": {\"name\": \"a\", \"arguments\": [1]}}",
-            "{\"tool_call\": {\"name\": \"a\"}, \"x\": 1}",
-            "{\"tool_call\": {\"name\": \"\"}}",
-        ] {
-            assert_eq!(parse_call(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn every_tool_is_described_in_one_line() {

@@ -235,7 +235,7 @@ fn named(body: &str) -> String {
 }
 
 /// The name in JSON that is not whole.
-fn json_name(body: &str) -> Option<String> {
+pub(super) fn json_name(body: &str) -> Option<String> {
     let (_, rest) = body.split_once("\"name\"")?;
     let rest = rest.trim_start().strip_prefix(':')?.trim_start();
     let (name, _) = rest.strip_prefix('"')?.split_once('"')?;
@@ -270,7 +270,7 @@ fn pairs(body: &str) -> Map<String, Value> {
 }
 
 /// A name that templates can write.
-fn plausible(name: &str) -> String {
+pub(super) fn plausible(name: &str) -> String {
     let name: String = plain_name(name).chars().take(64).collect();
     match name.is_empty() {
         true => "unknown".to_owned(),

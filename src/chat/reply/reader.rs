@@ -6,8 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use super::attempt;
-use crate::chat::message::plain;
+use super::{attempt, found};
 use crate::chat::message::{Message, ToolCall};
 use crate::chat::template::ReplyFormat;
 use crate::llama::bridge::{BridgeError, ParsedReply, ReplyParser};
@@ -116,13 +115,18 @@ impl ReplyReader {
         }
         if self.format.plain_calls
             && !cut
-            && let Some(mut call) = plain::parse_call(&parsed.content)
+            && let Some(found) =
+                found::read(&parsed.content, &self.format.plain_tools, self.attempts)
         {
-            call.id = id(seed, 0);
-            self.format.names.restore(&mut call);
+            let mut calls = found.calls;
+            for (index, call) in calls.iter_mut().enumerate() {
+                call.id = id(seed, index);
+                self.format.names.restore(call);
+            }
             return Message {
-                calls: vec![call],
-                ..message(parsed.reasoning, String::new())
+                calls,
+                unread: found.unread,
+                ..message(parsed.reasoning, found.text)
             };
         }
         if self.format.held && !cut {
@@ -159,7 +163,7 @@ impl ReplyReader {
 
     /// A reply with a call in its text that the parser could not read: the call, marked so.
     fn attempted(&self, mut whole: Message, cut: bool, seed: u64) -> Message {
-        if !self.attempts || cut {
+        if !self.attempts || cut || self.format.plain_calls {
             return whole;
         }
         if let Some(some) = self.before_unread(seed) {
@@ -303,11 +307,12 @@ impl ReplyReader {
             self.reasoning = reasoning.to_owned();
             events.push(ReplyEvent::Reasoning(more));
         }
-        // A reply that may still be a plain call is shown when it is whole.
-        let held = self.format.plain_calls
-            && !last
-            && matches!(text.trim_start().as_bytes(), [b'{' | b'`', ..]);
-        if !held && let Some(more) = news(&self.text, text, last) {
+        // What may be the beginning of a plain call is shown when that is decided.
+        let text = match self.format.plain_calls && !last {
+            true => &text[..found::shown(text, &self.format.plain_tools, self.attempts)],
+            false => text,
+        };
+        if let Some(more) = news(&self.text, text, last) {
             self.text = text.to_owned();
             events.push(ReplyEvent::Text(more));
         }

@@ -97,7 +97,11 @@ fn a_plain_call_is_read_and_is_not_shown_as_text() {
     let template = ChatTemplate::new(crate::chat::battery::tests::CHATML, marks()).unwrap();
     let format = template.format(&frame(false), After::User).unwrap();
     assert!(format.plain_calls);
-    let (_, text, message) = read(&format, &plain::call_text(&call()), false);
+    let (_, text, message) = read(
+        &format,
+        &crate::chat::message::plain::call_text(&call()),
+        false,
+    );
     assert_eq!(message.calls[0].name, "lookup");
     assert_eq!(text, "");
     let (_, text, message) = read(&format, "{\"tool_call\": half", true);
@@ -105,6 +109,16 @@ fn a_plain_call_is_read_and_is_not_shown_as_text() {
     assert_eq!(text, "{\"tool_call\": half");
     let (_, text, _) = read(&format, "just text, then {", false);
     assert_eq!(text, "just text, then {");
+    // Beside text, and where the model forgot the wrapper.
+    let bare = "{\"name\": \"lookup\", \"arguments\": {\"word\": \"zebra\"}}";
+    let raw = format!("I look it up.\n\n```json\n{bare}\n```\nThen I answer.");
+    let (_, text, message) = read(&format, &raw, false);
+    assert_eq!(message.calls[0].arguments, call().arguments);
+    assert_eq!(message.text, "I look it up.\n\nThen I answer.");
+    assert_eq!(text, message.text);
+    let (_, text, message) = read(&format, &raw, true);
+    assert!(message.calls.is_empty());
+    assert_eq!(text, raw);
 }
 
 #[test]

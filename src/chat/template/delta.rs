@@ -391,6 +391,10 @@ impl Renderer {
         Ok(ReplyFormat {
             applied,
             plain_calls,
+            plain_tools: match plain_calls {
+                true => tool_names(frame.tools.as_ref()),
+                false => Vec::new(),
+            },
             ends: Vec::new(),
             names: TrueNames::of(frame.tools.as_ref()),
             held: wish.schema.is_some(),
@@ -528,6 +532,14 @@ fn whole_marks(text: &str, len: usize) -> usize {
         Some(at) if len - at < 48 && before[at..].starts_with(['<', '[']) => at,
         _ => len,
     }
+}
+
+/// The names of tools in OpenAI form.
+fn tool_names(tools: Option<&Value>) -> Vec<String> {
+    let list = tools.and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(|tool| tool.get("function").unwrap_or(tool)["name"].as_str())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn call_of<'a>(reply: &'a Message, result: &Message, index: usize) -> Option<&'a ToolCall> {

@@ -94,6 +94,8 @@ pub struct ReplyFormat {
     pub applied: Applied,
     /// Calls are written in the plain format (see [`crate::chat::plain`]).
     pub plain_calls: bool,
+    /// The names of the tools as the model reads them, where calls are in the plain format.
+    pub plain_tools: Vec<String>,
     /// Texts that end a reply, since a reply goes on no further there: those of the format, and
     /// where role marks are ordinary text, those that begin the next message.
     pub ends: Vec<String>,
@@ -110,6 +112,7 @@ impl ReplyFormat {
         ReplyFormat {
             applied: Applied::plain(String::new(), String::new()),
             plain_calls: false,
+            plain_tools: Vec::new(),
             ends: Vec::new(),
             names: TrueNames::default(),
             held: false,

@@ -7,10 +7,18 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::{ModelArgs, SamplingArgs};
 use crate::config::ConfigLayer;
 
+const EXAMPLES: &str = "\
+Examples:
+  npast cron
+  npast cron add news \"30 7 * * MON-FRI\" \"What changed in this folder since yesterday?\"
+  npast cron run news
+  npast cron rm news";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct CronArgs {
     #[command(subcommand)]
-    pub command: CronCommand,
+    pub command: Option<CronCommand>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -34,12 +42,15 @@ pub enum CronCommand {
         #[arg(short, long, value_name = "MODEL")]
         model: Option<PathBuf>,
     },
-    /// All jobs: when they are due next, and what became of the last time
+    /// All jobs: when they are due next, and what became of the last time (also without a word
+    /// behind `cron`)
+    #[command(visible_alias = "ls")]
     List,
-    /// Remove a job; its session stays
+    /// Remove jobs; their sessions stay
     Rm {
-        /// The job
-        name: String,
+        /// The jobs
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
     },
     /// Run what is due now, one job after the other
     ///

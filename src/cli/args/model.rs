@@ -12,8 +12,9 @@ pub struct ModelArgs {
     /// A GGUF file, or the name of one in the models folder
     ///
     /// Of a split model the first file. Names are looked up in $NPAST_HOME/models, with or
-    /// without .gguf. Without this flag: the session's own model if it lies there, else the
-    /// configuration file's, else the only one that lies there.
+    /// without .gguf. Without this flag: the model that the session was used with last, wherever
+    /// its file is now; for a new session the configuration file's, else the default one, else the
+    /// only one of the folder.
     #[arg(short, long, value_name = "MODEL", help_heading = "Model")]
     model: Option<PathBuf>,
 
@@ -21,7 +22,7 @@ pub struct ModelArgs {
     ///
     /// By default as many as there is room for beside a context of 16,384 tokens; 0 keeps the model
     /// in the CPU's memory.
-    #[arg(long, value_name = "N", help_heading = "Model")]
+    #[arg(long, visible_aliases = ["ngl", "n-gpu-layers"], value_name = "N", help_heading = "Model")]
     gpu_layers: Option<u32>,
 
     /// The GPU used when the model is not split, counted from 0
@@ -69,7 +70,12 @@ pub struct ModelArgs {
     ///
     /// By default what the model was trained for, as far as memory goes; `npast models info` says
     /// how far that is, and what a token costs.
-    #[arg(long, value_name = "TOKENS", help_heading = "Memory")]
+    #[arg(
+        long,
+        visible_alias = "ctx-size",
+        value_name = "TOKENS",
+        help_heading = "Memory"
+    )]
     ctx: Option<usize>,
 
     /// Element type of the KV cache: f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl
@@ -119,7 +125,7 @@ pub struct ModelArgs {
     shift: Option<bool>,
 
     /// Threads for single tokens (default: the cores this process may use)
-    #[arg(long, value_name = "N", help_heading = "Memory")]
+    #[arg(short, long, value_name = "N", help_heading = "Memory")]
     threads: Option<usize>,
 
     /// Threads for reading (default: as --threads)
@@ -130,7 +136,12 @@ pub struct ModelArgs {
     ///
     /// 512 with layers on a GPU and 128 without. Sums run in another order with another number,
     /// so it is kept for a session's life where results must repeat bit by bit.
-    #[arg(long, value_name = "TOKENS", help_heading = "Memory")]
+    #[arg(
+        long,
+        alias = "ubatch-size",
+        value_name = "TOKENS",
+        help_heading = "Memory"
+    )]
     ubatch: Option<usize>,
 
     /// RoPE scaling: none, linear, yarn (default: the model's)

@@ -9,7 +9,12 @@ use crate::config::ConfigLayer;
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
     /// Temperature; 0 takes the most likely token [default: 0.8]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        alias = "temperature",
+        value_name = "X",
+        allow_negative_numbers = true
+    )]
     temp: Option<f32>,
 
     /// Keep the N most likely tokens; 0 keeps all [default: 40]
@@ -31,12 +36,16 @@ pub struct SamplingArgs {
     /// Most tokens of one reply
     ///
     /// A reply that ends there can be gone on with: --continue, or /continue in a chat.
-    #[arg(short = 'n', long, value_name = "TOKENS")]
+    #[arg(short = 'n', long, visible_aliases = ["predict", "n-predict"], value_name = "TOKENS")]
     max_tokens: Option<usize>,
 
     /// End a reply before this text; repeatable
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Option<Vec<String>>,
+
+    /// What happens when a reply repeats itself: stop ends it and says so, off lets it go on [default: stop]
+    #[arg(long, value_name = "WHAT")]
+    repeats: Option<String>,
 
     /// What becomes of a conversation near the context's end: auto puts a summary in the place of its
     /// middle, off lets the reply end there [default: auto]
@@ -72,6 +81,7 @@ impl SamplingArgs {
         layer.repeat_penalty = self.repeat_penalty;
         layer.max_tokens = self.max_tokens;
         layer.stop = self.stop.clone();
+        layer.repeats = self.repeats.clone();
         layer.compress = self.compress.clone();
         layer.compress_at = self.compress_at;
         layer.compress_tail = self.compress_tail;

@@ -10,7 +10,14 @@ use super::{ModelArgs, SamplingArgs, ToolArgs};
 use crate::cli::serve::ClientProgram;
 use crate::config::ConfigLayer;
 
+const EXAMPLES: &str = "\
+Examples:
+  npast serve -m qwen3-4b
+  npast serve --listen 127.0.0.1:9000 --max-replies 8
+  npast serve --print-config opencode";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct ServeArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]

@@ -28,7 +28,7 @@ fn each_flag_lands_on_its_key() {
         --rope-scaling yarn --rope-freq-base 1e6 --rope-freq-scale 0.5 --yarn-ext-factor -1 \
         --yarn-attn-factor 1 --yarn-beta-fast 32 --yarn-beta-slow 1 --yarn-orig-ctx 32768 \
         --no-store --kv-quota 5GiB --chat-template @t.jinja --no-thinking=false --temp 0 --top-k 1 --top-p 0.5 \
-        --min-p 0.1 --seed 7 --repeat-penalty 1.1 -n 12 --stop END --stop -- --system hi \
+        --min-p 0.1 --seed 7 --repeat-penalty 1.1 -n 12 --stop END --stop -- --repeats off --system hi \
         --compress off --compress-at 60 --compress-tail 900 --prune off --flush-memory off --no-idle --shift \
         --approve deny --no-tools --with-tool fetch_url --without-tool a --without-tool b \
         --max-steps 9 --max-turn-tokens 99 --sandbox off";
@@ -68,6 +68,7 @@ fn each_flag_lands_on_its_key() {
         repeat_penalty: Some(1.1),
         max_tokens: Some(12),
         stop: Some(vec!["END".into(), "--".into()]),
+        repeats: Some("off".into()),
         compress: Some("off".into()),
         compress_at: Some(60),
         compress_tail: Some(900),
@@ -117,7 +118,7 @@ fn subcommands_take_their_own_flags() {
     };
     assert!(matches!(
         sessions.command,
-        SessionsCommand::Rm { yes: true, .. }
+        Some(SessionsCommand::Rm(SessionsRmArgs { yes: true, .. }))
     ));
 }
 
@@ -157,12 +158,22 @@ fn wrong_usage_is_one_sentence_with_a_hint_and_exit_code_2() {
         (
             "sessions show",
             "the following required arguments were not provided: <NAME>",
-            "`npast --help` says what can be typed",
+            "`npast sessions show --help` says what can be typed",
         ),
         (
-            "sessions",
-            "this subcommand needs another one behind it",
-            "`npast --help` says what can be typed",
+            "sessions -n 3 show work",
+            "-n and --here are flags of the list",
+            "npast sessions -n 10 --here",
+        ),
+        (
+            "sessions rm --older-than 3x",
+            "invalid value '3x' for '--older-than <TIME>': write a number with m, h, d or w behind it, such as 30d",
+            "`npast sessions rm --help` says what can be typed",
+        ),
+        (
+            "-c 4096 hello",
+            "-c goes on with the last session; it is not the length of the context",
+            "--ctx 4096 sets the length; `-c -- 4096` says it to the model",
         ),
     ];
     for (line, message, hint) in table {
@@ -170,6 +181,78 @@ fn wrong_usage_is_one_sentence_with_a_hint_and_exit_code_2() {
         assert_eq!(failure.message, message, "{line}");
         assert_eq!(failure.hint.as_deref(), Some(hint), "{line}");
         assert_eq!((&*failure.kind, failure.exit), ("usage", 2), "{line}");
+    }
+}
+
+#[test]
+fn habits_of_llama_cpp_and_of_every_day_are_understood() {
+    let layer = cli("-ngl 9 -t 2 --ctx-size 512 -ctk q8_0 -ctv q8_0 -s 7 -fa --predict 5 -p hello");
+    let talk = &layer.talk;
+    assert_eq!(
+        (talk.prompt.as_deref(), talk.seed),
+        (Some("hello"), Some(7))
+    );
+    let layer = layer.layer();
+    assert_eq!(
+        (layer.gpu_layers, layer.threads, layer.ctx, layer.max_tokens),
+        (Some(9), Some(2), Some(512), Some(5))
+    );
+    assert_eq!(layer.cache_type.as_deref(), Some("q8_0"));
+    let list = |line: &str| match cli(line).command {
+        Some(CliCommand::Sessions(args)) => {
+            (args.command.is_none(), args.list.most, args.list.here)
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(list("sessions"), (true, None, false));
+    assert_eq!(list("sessions -n 3 --here"), (true, Some(3), true));
+    assert_eq!(list("sessions ls -n 3"), (true, Some(3), false));
+    assert_eq!(list("sessions -n 3 list --here"), (true, Some(3), true));
+    let Some(CliCommand::Sessions(args)) = cli("sessions rm a b --older-than 2w -y").command else {
+        panic!("not sessions");
+    };
+    let Some(SessionsCommand::Rm(rm)) = args.command else {
+        panic!("not rm");
+    };
+    assert_eq!((rm.names.len(), rm.yes), (2, true));
+    assert_eq!(
+        rm.older_than,
+        Some(std::time::Duration::from_secs(14 * 86_400))
+    );
+    assert!(matches!(cli("kv").command, Some(CliCommand::Kv(_))));
+    assert!(matches!(cli("cron").command, Some(CliCommand::Cron(_))));
+    assert!(cli("version").version);
+    // A word near a subcommand is marked, unless it is meant as a message beyond doubt.
+    assert_eq!(cli("pull").talk.near, ["models pull"]);
+    for line in ["-- pull", "-p pull", "-c pull", "--session a pull", "hello"] {
+        assert!(cli(line).talk.near.is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn help_of_a_subcommand_has_examples_and_its_own_flags() {
+    for (line, parts) in [
+        ("sessions --help", &["Examples:", "npast sessions rm"][..]),
+        (
+            "help sessions rm",
+            &["Examples:", "--older-than <TIME>"][..],
+        ),
+        ("models pull --help", &["Examples:", "hf:Qwen"][..]),
+        ("kv -h", &["Examples:", "npast kv gc"][..]),
+        ("cron -h", &["Examples:"][..]),
+        ("serve -h", &["Examples:", "--listen"][..]),
+        ("doctor -h", &["Examples:"][..]),
+        ("config -h", &["Examples:"][..]),
+    ] {
+        let Ok(ParsedArgs::Help(text)) = parse(&os(line)) else {
+            panic!("no help: {line}");
+        };
+        for part in parts {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+        for flag in ["--session <NAME>", "--no-session", "--messages"] {
+            assert!(!text.contains(flag), "{line} has {flag}");
+        }
     }
 }
 

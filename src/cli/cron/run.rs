@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::super::CliContext;
 use super::super::args::CronRunArgs;
-use super::super::engine::{length, load, options, turn_options};
+use super::super::engine::{length, load, options, own_model, turn_options};
 use super::super::error::{FAILED, Failure};
 use super::super::input;
 use super::super::interrupt::Interrupt;
@@ -264,8 +264,8 @@ impl Timer<'_> {
             });
             return Ok(());
         }
-        let usual = stored.as_ref().map(|session| session.model.as_str());
-        let mut options = options(self.run, &settings, usual)?;
+        let own = own_model(self.run, &settings, stored.as_ref())?;
+        let mut options = options(self.run, &settings, own.as_deref())?;
         let there = self.loaded.as_ref().and_then(|loaded| loaded.own.as_ref());
         if there.is_some_and(|(model, auto)| *model == options.model && *auto == job.auto) {
             return self.wait_for_servers(job);

@@ -1,11 +1,12 @@
 //! The first start: a run that has no model offers one, on a terminal, and asks once. What is chosen
 //! is the default from then on.
 
-use std::io::{BufRead, IsTerminal};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use super::pull;
 use crate::cli::CliContext;
+use crate::cli::confirm::asked;
 use crate::cli::error::Failure;
 use crate::cli::output::{self, bytes};
 use crate::harmless;
@@ -42,7 +43,7 @@ pub fn offer(run: &CliContext, places: &ModelPlaces) -> Result<Option<PathBuf>, 
             short.licence,
             minutes(short),
         );
-        if !matches!(ask(&question)?.as_str(), "y" | "Y" | "yes") {
+        if !matches!(asked(&question)?.as_str(), "y" | "Y" | "yes") {
             return Ok(None);
         }
         let pulled = pull::fetch(run, places, short.name)?;
@@ -56,7 +57,7 @@ pub fn offer(run: &CliContext, places: &ModelPlaces) -> Result<Option<PathBuf>, 
         question += &format!("  {}  {name}  {}\n", at + 1, bytes(size));
     }
     question += "Which one is it, from now on? [number, or Enter for none] ";
-    let answer = ask(&question)?.parse::<usize>().ok();
+    let answer = asked(&question)?.parse::<usize>().ok();
     let Some(found) = answer.and_then(|n| all.get(n.checked_sub(1)?)) else {
         return Ok(None);
     };
@@ -83,15 +84,4 @@ fn minutes(short: &Short) -> String {
         0 | 1 => "a minute".to_owned(),
         n => format!("{n} minutes"),
     }
-}
-
-/// Asks on the terminal, one line.
-pub fn ask(question: &str) -> Result<String, Failure> {
-    output::question(question);
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|e| Failure::failed("io", format!("the answer cannot be read: {e}")))?;
-    Ok(answer.trim().to_owned())
 }

@@ -25,6 +25,7 @@ pub fn line(sum: &TurnSum) -> String {
         Finish::Length => parts.push("cut at the token limit".into()),
         Finish::Interrupted => parts.push("interrupted".into()),
         Finish::Context => parts.push("the context is full".into()),
+        Finish::Repeats => parts.push("stopped: it repeated itself".into()),
     }
     parts.join(" · ")
 }

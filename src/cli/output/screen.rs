@@ -179,6 +179,16 @@ impl Screen {
         self.draw();
     }
 
+    /// Columns of the terminal that standard output is; nothing where it is none.
+    pub fn columns(&mut self) -> Option<usize> {
+        if !self.looks.out {
+            return None;
+        }
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+        let columns = size.map(|size| usize::from(size.ws_col));
+        columns.filter(|columns| *columns > 0)
+    }
+
     /// Columns and rows of the terminal.
     pub fn size(&mut self) -> (usize, usize) {
         if !self.own {

@@ -1,7 +1,7 @@
 use serde_json::json;
 
-use super::super::tests::{at, store};
-use super::super::{SessionsArgs, SessionsCommand};
+use super::super::SessionsCommand;
+use super::super::tests::{at, sessions, store};
 use super::*;
 use crate::ledger::Token;
 use crate::session::{MessageState, Span};
@@ -43,7 +43,7 @@ fn talked(dir: &std::path::Path) -> CliContext {
 }
 
 fn does(run: &CliContext, command: SessionsCommand) -> Result<i32, (i32, String)> {
-    super::super::run(run, &SessionsArgs { command }).map_err(|f| (f.exit, f.message))
+    super::super::run(run, &sessions(command)).map_err(|f| (f.exit, f.message))
 }
 
 fn undo(turns: usize) -> SessionsCommand {

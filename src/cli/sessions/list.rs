@@ -1,10 +1,12 @@
 //! `npast sessions list`: all sessions, and how much of each a new process would find on disk.
 
 use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr;
 
 use super::super::CliContext;
+use super::super::args::SessionsListArgs;
 use super::super::error::Failure;
-use super::super::output::{self, ago, count, notice, table};
+use super::super::output::{self, ago, count, cut, notice, table};
 use crate::agent::kv_owner;
 use crate::harmless;
 use crate::kv::StoredShare;
@@ -26,18 +28,44 @@ pub(super) struct SessionLines {
     pub damaged: Vec<Damaged>,
 }
 
-pub(super) fn run(run: &CliContext, db: Option<&Db>) -> Result<i32, Failure> {
-    let lines = db.map_or(Ok(SessionLines::default()), |db| read(run, db))?;
+pub(super) fn run(
+    run: &CliContext,
+    db: Option<&Db>,
+    args: &SessionsListArgs,
+) -> Result<i32, Failure> {
+    let mut lines = db.map_or(Ok(SessionLines::default()), |db| read(run, db))?;
+    if args.here {
+        let here = std::env::current_dir()
+            .map_err(|e| Failure::failed("io", format!("the current folder is gone: {e}")))?;
+        let here = here.to_string_lossy();
+        lines
+            .whole
+            .retain(|line| line.summary.session.folder == here);
+    }
+    let all = lines.whole.len();
+    lines.whole.truncate(args.most.unwrap_or(usize::MAX));
     if run.json {
         let whole = lines.whole.iter().map(as_json);
         let lines: Vec<Value> = whole.chain(lines.damaged.iter().map(damaged)).collect();
         return output::json::lines(&lines);
     }
     if lines.whole.is_empty() && lines.damaged.is_empty() {
-        output::say("There are no sessions yet; npast --session NAME \"…\" starts one.");
+        output::say(match args.here {
+            true => {
+                "There are no sessions of this folder yet; npast --session NAME \"…\" starts one."
+            }
+            false => "There are no sessions yet; npast --session NAME \"…\" starts one.",
+        });
         return Ok(0);
     }
-    output::page(&listed(&lines, now_ms()))
+    // A program gets whole lines.
+    let width = output::screen().columns();
+    let done = output::page(&listed(&lines, now_ms(), width))?;
+    let left = all - lines.whole.len();
+    if left > 0 && !run.quiet {
+        output::say(&format!("… {} more", count(left)));
+    }
+    Ok(done)
 }
 
 /// All sessions.
@@ -102,10 +130,11 @@ pub(super) fn as_json(line: &SessionLine) -> Value {
     })
 }
 
-pub(super) fn listed(lines: &SessionLines, now: i64) -> String {
+/// The list as text; on a terminal of `width` columns every row is one line.
+pub(super) fn listed(lines: &SessionLines, now: i64, width: Option<usize>) -> String {
     let mut text = match lines.whole.is_empty() {
         true => String::new(),
-        false => table_of(&lines.whole, now),
+        false => table_of(&lines.whole, now, width),
     };
     for one in &lines.damaged {
         let name = harmless::line(&one.name);
@@ -118,7 +147,7 @@ pub(super) fn listed(lines: &SessionLines, now: i64) -> String {
     text
 }
 
-fn table_of(lines: &[SessionLine], now: i64) -> String {
+fn table_of(lines: &[SessionLine], now: i64, width: Option<usize>) -> String {
     let number = |stored: Option<usize>| stored.map_or_else(|| "?".to_owned(), count);
     let rows: Vec<Vec<String>> = lines
         .iter()
@@ -155,10 +184,83 @@ fn table_of(lines: &[SessionLine], now: i64) -> String {
         _ => true,
     };
     let columns: Vec<usize> = (0..head.len()).filter(shown).collect();
-    let head: Vec<&str> = columns.iter().map(|column| head[*column]).collect();
-    let of = |row: &Vec<String>| columns.iter().map(|column| row[*column].clone()).collect();
-    let rows: Vec<Vec<String>> = rows.iter().map(of).collect();
-    table(&head, &rows, &[1, 2, 3, 4])
+    fitted(&head, &rows, columns, width)
+}
+
+/// Columns that a narrow terminal goes without, in this order: shared, stored, from, tokens, model,
+/// messages, about.
+static LESS: [usize; 7] = [4, 3, 7, 2, 5, 1, 8];
+/// The narrowest that a name and a title become before columns go.
+const NARROW: usize = 16;
+
+/// The table, as narrow as `width` asks for: titles and names are cut, columns go, and then names are cut
+/// further.
+fn fitted(
+    head: &[&str],
+    rows: &[Vec<String>],
+    mut columns: Vec<usize>,
+    width: Option<usize>,
+) -> String {
+    let right: &[usize] = &[1, 2, 3, 4];
+    let made = |columns: &[usize], most: &dyn Fn(usize) -> usize| {
+        let titles: Vec<&str> = columns.iter().map(|column| head[*column]).collect();
+        let cell = |row: &Vec<String>, column: usize| {
+            let text = harmless::line(&row[column]).into_owned();
+            cut(&text, most(column))
+        };
+        let rows: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| columns.iter().map(|column| cell(row, *column)).collect())
+            .collect();
+        let right: Vec<usize> = (0..columns.len())
+            .filter(|at| right.contains(&columns[*at]))
+            .collect();
+        table(&titles, &rows, &right)
+    };
+    let whole = made(&columns, &|_| usize::MAX);
+    let Some(width) = width else {
+        return whole;
+    };
+    let fits = |text: &str| text.lines().all(|line| line.width() <= width);
+    if fits(&whole) {
+        return whole;
+    }
+    let order = LESS.iter().map(Some).chain([None]);
+    for gone in order {
+        // The title is cut first, then the name.
+        for (name, title) in [(usize::MAX, NARROW), (NARROW, NARROW)] {
+            let most = |column: usize| match column {
+                0 => name,
+                8 => title,
+                _ => usize::MAX,
+            };
+            // As wide as there is room for.
+            let least = made(&columns, &most);
+            if fits(&least) {
+                let room = width - least.lines().map(|line| line.width()).max().unwrap_or(0);
+                let more = |column: usize| match column {
+                    0 if name == NARROW => NARROW + room,
+                    8 if name != NARROW => NARROW + room,
+                    column => most(column),
+                };
+                let wide = made(&columns, &more);
+                return if fits(&wide) { wide } else { least };
+            }
+        }
+        if let Some(gone) = gone {
+            columns.retain(|column| column != gone);
+        }
+    }
+    let mut name = NARROW;
+    loop {
+        let text = made(&columns, &|column| {
+            if column == 0 { name } else { usize::MAX }
+        });
+        if fits(&text) || name <= 4 {
+            return text;
+        }
+        name -= 1;
+    }
 }
 
 /// What a session is about in the model's words. The user's first words are in its name already.

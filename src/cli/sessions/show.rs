@@ -6,6 +6,7 @@ use super::super::CliContext;
 use super::super::error::{FAILED, Failure};
 use super::super::output::{self, count};
 use super::branch;
+use crate::harmless;
 use crate::session::{Db, MessageState, Salvage, SalvagedMessage, SessionId, StoredMessage};
 
 /// Prints a session. The exit code is 1 where a part of it cannot be read: what was printed is not all.
@@ -73,6 +74,10 @@ pub(super) fn as_text(
     };
     if let Some(session) = &found.session {
         text.push_str(&branch::lineage(db, session)?);
+    }
+    if let Ok(Some(file)) = db.model_file(id) {
+        let path = file.path.to_string_lossy();
+        text.push_str(&format!("model file: {}\n", harmless::line(&path)));
     }
     if !found.missing.is_empty() {
         text.push_str("\nThis session is damaged, and what follows is what can be read of it:\n");

@@ -12,7 +12,7 @@ fn reason(finish: Finish) -> &'static str {
     match finish {
         Finish::Stop | Finish::Interrupted => "end_turn",
         Finish::StopString => "stop_sequence",
-        Finish::Length => "max_tokens",
+        Finish::Length | Finish::Repeats => "max_tokens",
         Finish::Context => "model_context_window_exceeded",
         Finish::ToolCalls => "tool_use",
     }

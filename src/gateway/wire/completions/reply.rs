@@ -14,7 +14,7 @@ fn id(head: &ResponseHead) -> String {
 
 fn finish(finish: Finish) -> &'static str {
     match finish {
-        Finish::Length | Finish::Context => "length",
+        Finish::Length | Finish::Context | Finish::Repeats => "length",
         _ => "stop",
     }
 }

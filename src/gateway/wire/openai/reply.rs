@@ -12,7 +12,7 @@ use crate::ledger::Finish;
 pub fn finish(finish: Finish) -> &'static str {
     match finish {
         Finish::Stop | Finish::StopString | Finish::Interrupted => "stop",
-        Finish::Length | Finish::Context => "length",
+        Finish::Length | Finish::Context | Finish::Repeats => "length",
         Finish::ToolCalls => "tool_calls",
     }
 }

@@ -168,7 +168,7 @@ pub(super) fn object(head: &ResponseHead, echo: &Echo, state: &ResponseState<'_>
         ResponseState::Begun => {}
         ResponseState::Ended(reply) => {
             let why = match reply.finish() {
-                Finish::Length | Finish::Context => Some("max_output_tokens"),
+                Finish::Length | Finish::Context | Finish::Repeats => Some("max_output_tokens"),
                 Finish::Interrupted => Some("interrupted"),
                 _ => None,
             };

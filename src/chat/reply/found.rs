@@ -1,0 +1,331 @@
+//! Calls in the plain tool format, wherever they stand in a reply. Small models write them before or after
+//! text, in a Markdown code fence, without the wrapper, or several of them; all of these are calls. JSON
+//! that names no tool of the session is text.
+//!
+//! Where a reply may be beginning a call, its text is not shown until that is decided, so nobody sees the
+//! JSON of a call.
+
+use serde_json::{Map, Value};
+
+use super::attempt;
+use crate::chat::message::ToolCall;
+
+/// Most places where JSON may begin that are tried.
+const MOST_TRIED: usize = 64;
+/// Most calls of one reply.
+const MOST_CALLS: usize = 16;
+/// Most brackets at the end of a reply that are added where the model forgot them.
+const MOST_CLOSERS: usize = 4;
+/// The key that the plain format asks for.
+const WRAPPER: &str = "{\"tool_call";
+/// How the JSON of a call begins, without its white space.
+const BEGINNINGS: &[&str] = &[
+    WRAPPER,
+    "{\"name\":",
+    "{\"tool_name\":",
+    "{\"tool\":",
+    "{\"function\":",
+    "{\"type\":\"function\"",
+];
+/// Most characters by which the beginning of a call is known.
+const START: usize = 24;
+/// What small models write around a call that this format does not ask for.
+const TAGS: (&str, &str) = ("<tool_call>", "</tool_call>");
+
+/// A reply with calls.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct FoundCalls {
+    /// Its text without them.
+    pub text: String,
+    /// In order, without ids.
+    pub calls: Vec<ToolCall>,
+    /// The last of them could not be read.
+    pub unread: bool,
+}
+
+/// The calls of a whole reply; nothing where there is none. `tools` are the names of the session's tools. With
+/// `attempts` a call that cannot be read counts as one and is the last, and so does one that names no tool.
+pub(super) fn read(text: &str, tools: &[String], attempts: bool) -> Option<FoundCalls> {
+    let mut found = FoundCalls::default();
+    let mut spans: Vec<(usize, usize)> = Vec::new();
+    let mut at = 0;
+    for _ in 0..MOST_TRIED {
+        let Some(next) = next_object(text, at) else {
+            break;
+        };
+        at = next;
+        let (value, end) = match Json::at(text, at) {
+            Json::Whole(value, end) => (Some(value), end),
+            Json::Open => match repaired(&text[at..]) {
+                Some(value) => (Some(value), text.len()),
+                None => (None, at + 1),
+            },
+            Json::Wrong => (None, at + 1),
+        };
+        let calls = value.and_then(|value| calls_of(&value, tools, attempts, text, (at, end)));
+        if let Some(calls) = calls {
+            found.calls.extend(calls);
+            spans.push((at, end));
+        } else if attempts && let Some(call) = attempted(&text[at..], tools) {
+            found.calls.push(call);
+            found.unread = true;
+            spans.push((at, text.len()));
+            break;
+        }
+        if found.calls.len() >= MOST_CALLS {
+            break;
+        }
+        at = end;
+    }
+    found.calls.truncate(MOST_CALLS);
+    found.text = without(text, &spans);
+    (!found.calls.is_empty()).then_some(found)
+}
+
+/// How much of a reply that still comes may be shown, in bytes: up to where a call may be beginning.
+pub(super) fn shown(text: &str, tools: &[String], attempts: bool) -> usize {
+    let mut at = 0;
+    for _ in 0..MOST_TRIED {
+        let Some(next) = next_object(text, at) else {
+            return opening(text, text.len() - half_opened(text));
+        };
+        at = next;
+        match Json::at(text, at) {
+            Json::Whole(value, end) => {
+                let calls = calls_of(&value, tools, attempts, text, (at, end));
+                if calls.is_some() || (attempts && attempted(&text[at..], tools).is_some()) {
+                    return opening(text, at);
+                }
+                at = end;
+            }
+            Json::Open if begins(&text[at..]) => return opening(text, at),
+            Json::Wrong if attempts && attempted(&text[at..], tools).is_some() => {
+                return opening(text, at);
+            }
+            Json::Open | Json::Wrong => at += 1,
+        }
+    }
+    text.len()
+}
+
+/// The next place from `from` on where a JSON object may begin.
+fn next_object(text: &str, from: usize) -> Option<usize> {
+    let mut at = from;
+    loop {
+        at += text.get(at..)?.find('{')?;
+        let inner = text[at + 1..].trim_start();
+        if inner.is_empty() || inner.starts_with(['"', '\'']) {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+/// Bytes at the end of a text that may be the beginning of a fence or a tag.
+fn half_opened(text: &str) -> usize {
+    let line = text.rfind('\n').map_or(0, |end| end + 1);
+    if matches!(text[line..].trim_start(), "`" | "``") {
+        return text[line..].trim_start().len();
+    }
+    (1..TAGS.0.len())
+        .rev()
+        .find(|len| text.ends_with(&TAGS.0[..*len]))
+        .unwrap_or(0)
+}
+
+/// JSON that begins at a place.
+enum Json {
+    /// An object, and where it ends.
+    Whole(Value, usize),
+    /// The text ends before the object does.
+    Open,
+    /// It is no JSON.
+    Wrong,
+}
+
+impl Json {
+    fn at(text: &str, at: usize) -> Json {
+        let mut values = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
+        match values.next() {
+            Some(Ok(value)) => Json::Whole(value, at + values.byte_offset()),
+            Some(Err(error)) if error.is_eof() => Json::Open,
+            _ => Json::Wrong,
+        }
+    }
+}
+
+/// The object that a text is with the brackets that are missing at its end.
+fn repaired(text: &str) -> Option<Value> {
+    serde_json::from_str(&format!("{}{}", text.trim_end(), closers(text)?)).ok()
+}
+
+/// The brackets that are missing at the end; nothing where that is inside a text, or too many are.
+fn closers(text: &str) -> Option<String> {
+    let (mut open, mut quoted, mut escaped) = (Vec::new(), false, false);
+    for c in text.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            '{' => open.push('}'),
+            '[' => open.push(']'),
+            '}' | ']' => drop(open.pop()),
+            _ => {}
+        }
+    }
+    let good = !quoted && open.len() <= MOST_CLOSERS;
+    good.then(|| open.into_iter().rev().collect())
+}
+
+/// The calls that a JSON object is. One without the wrapper must name a tool of the session; so must one with
+/// text around it where nobody would answer that there is no such tool.
+fn calls_of(
+    value: &Value,
+    tools: &[String],
+    attempts: bool,
+    text: &str,
+    (start, end): (usize, usize),
+) -> Option<Vec<ToolCall>> {
+    let object = value.as_object()?;
+    let listed = object.get("tool_calls").or_else(|| object.get("tool_call"));
+    let Some(inner) = listed else {
+        return Some(vec![call_of(object, tools, false)?]);
+    };
+    let alone = without(text, &[(start, end)]).is_empty() && object.len() == 1;
+    let one = |value: &Value| {
+        let object = value.as_object()?;
+        let object = object
+            .get("tool_call")
+            .and_then(Value::as_object)
+            .unwrap_or(object);
+        call_of(object, tools, true)
+    };
+    let calls: Vec<ToolCall> = match inner {
+        Value::Array(list) => list.iter().map(one).collect::<Option<_>>()?,
+        inner => vec![one(inner)?],
+    };
+    let known = |call: &ToolCall| tools.iter().any(|tool| *tool == call.name);
+    let good = !calls.is_empty() && (attempts || alone || calls.iter().all(known));
+    good.then_some(calls)
+}
+
+/// The call that an object is; one without the wrapper names a tool and has arguments.
+fn call_of(object: &Map<String, Value>, tools: &[String], wrapped: bool) -> Option<ToolCall> {
+    if let Some(Value::Object(inner)) = object.get("function") {
+        return call_of(inner, tools, wrapped);
+    }
+    let name = ["name", "tool_name", "tool", "function"]
+        .iter()
+        .find_map(|key| object.get(*key)?.as_str())?;
+    let arguments = ["arguments", "parameters", "args", "input"]
+        .iter()
+        .find_map(|key| object.get(*key));
+    let arguments = match arguments {
+        None | Some(Value::Null) if wrapped => Map::new(),
+        Some(Value::Object(arguments)) => arguments.clone(),
+        Some(Value::String(written)) => serde_json::from_str(written).ok()?,
+        _ => return None,
+    };
+    let known = wrapped || tools.iter().any(|tool| tool == name);
+    (known && !name.is_empty()).then(|| ToolCall {
+        id: String::new(),
+        name: name.to_owned(),
+        arguments: Value::Object(arguments),
+    })
+}
+
+/// Whether a text may go on to be a call, as far as it is there.
+fn begins(text: &str) -> bool {
+    let start = start_of(text);
+    BEGINNINGS
+        .iter()
+        .any(|known| start.starts_with(known) || known.starts_with(&start))
+}
+
+/// The beginning of a text without white space, with one kind of quotation mark.
+fn start_of(text: &str) -> String {
+    let dense = text.chars().filter(|c| !c.is_whitespace()).take(START);
+    dense.map(|c| if c == '\'' { '"' } else { c }).collect()
+}
+
+/// A call that was meant and is not one: its JSON is wrong, or its arguments are no object.
+fn attempted(text: &str, tools: &[String]) -> Option<ToolCall> {
+    let name = attempt::json_name(text);
+    let known = name
+        .as_ref()
+        .is_some_and(|name| tools.iter().any(|tool| tool == name));
+    let bare = known
+        && begins(text)
+        && ["\"arguments\"", "\"parameters\""]
+            .iter()
+            .any(|key| text.contains(key));
+    let meant = bare || start_of(text).starts_with(WRAPPER);
+    meant.then(|| ToolCall {
+        id: String::new(),
+        name: attempt::plausible(&name.unwrap_or_default()),
+        arguments: Value::Object(Map::new()),
+    })
+}
+
+/// A text without these parts, and without the brackets, fences and tags around them.
+fn without(text: &str, spans: &[(usize, usize)]) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    let mut from = 0;
+    for (start, end) in spans {
+        parts.push(&text[from..opening(text, *start).max(from)]);
+        from = closing(text, *end);
+    }
+    parts.push(&text[from..]);
+    let parts = parts.iter().map(|part| part.trim());
+    let parts: Vec<&str> = parts
+        .filter(|part| {
+            !part.is_empty() && part.chars().any(|c| !matches!(c, '[' | ']' | ',' | '`'))
+        })
+        .collect();
+    parts.join("\n\n")
+}
+
+/// Where what opens a call at `at` begins: brackets, the first line of a fence, a tag.
+fn opening(text: &str, at: usize) -> usize {
+    let mut begin = at;
+    loop {
+        let before = text[..begin].trim_end();
+        let line = before.rfind('\n').map_or(0, |end| end + 1);
+        let fence = before[line..].trim_start();
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let opened = if fence.starts_with("```") && fence[3..].chars().all(word) {
+            before.len() - fence.len()
+        } else if let Some(tagged) = before.strip_suffix(TAGS.0) {
+            tagged.len()
+        } else if let Some(listed) = before.strip_suffix(['[', ',']) {
+            // Of a list only: a comma in a sentence is the sentence's.
+            match listed.is_empty() || listed.ends_with(['\n', '}']) {
+                true => listed.len(),
+                false => return begin,
+            }
+        } else {
+            return begin;
+        };
+        begin = opened;
+    }
+}
+
+/// Where what closes a call that ends at `at` ends.
+fn closing(text: &str, at: usize) -> usize {
+    let mut end = at;
+    loop {
+        let rest = text[end..].trim_start();
+        let inner = ["```", TAGS.1, "]", ",", "}"]
+            .iter()
+            .find_map(|closer| rest.strip_prefix(closer));
+        match inner {
+            Some(inner) => end = text.len() - inner.len(),
+            None => return end,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "found_tests.rs"]
+mod tests;
