@@ -13,6 +13,7 @@ use super::{CliContext, input, models};
 use crate::agent::{
     Engine, Info, Leeway, NewSession, Options, TurnOptions, WhichSession, preflight,
 };
+use crate::approve::Approve;
 use crate::attach::{self, Joining, Serving, Talking};
 use crate::chat::ReplyScript;
 use crate::config::{Places, Settings};
@@ -222,6 +223,11 @@ impl Start {
             self.say_what_is_frozen(&info)?;
         }
         Ok(session)
+    }
+
+    /// What happens to calls that no rule speaks of, in the next turn.
+    pub fn policy(&self) -> Approve {
+        self.turn.approve.unwrap_or(self.tooling.approve)
     }
 
     /// What the kernel really keeps the programs of a new session's tools from; nothing where it has

@@ -67,6 +67,8 @@ mod crashes;
 mod crons;
 mod damage;
 mod damaged_sessions;
+#[cfg(unix)]
+mod decisions;
 mod deep;
 mod edits;
 mod endings;
@@ -106,6 +108,8 @@ mod interrupts;
 mod kills;
 mod kv_deleted;
 mod lineage;
+#[cfg(target_os = "linux")]
+mod live_calls;
 #[cfg(unix)]
 mod locked;
 mod long;

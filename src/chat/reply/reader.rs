@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::attempt;
+use super::begun::BegunCall;
 use crate::chat::message::plain;
 use crate::chat::message::{Message, ToolCall};
 use crate::chat::template::ReplyFormat;
@@ -37,6 +38,8 @@ pub struct ReplyReader {
     next: usize,
     /// A call that cannot be read is a call all the same.
     attempts: bool,
+    /// The call that is being written.
+    begun: Option<BegunCall>,
 }
 
 impl ReplyReader {
@@ -53,6 +56,7 @@ impl ReplyReader {
             text: String::new(),
             next: 0,
             attempts: false,
+            begun: None,
         })
     }
 
@@ -76,9 +80,39 @@ impl ReplyReader {
         }
         self.next = self.raw.len() + STEP.max(self.raw.len() / GROWTH);
         match self.parser.parse(&self.raw, true) {
-            Ok(parsed) => self.show(&parsed.reasoning, &parsed.content, false),
+            Ok(parsed) => {
+                self.begun = self.begun_in(&parsed);
+                self.show(&parsed.reasoning, &parsed.content, false)
+            }
             Err(_) => Vec::new(),
         }
+    }
+
+    /// The call that is being written, if one is.
+    pub fn begun(&self) -> Option<&BegunCall> {
+        self.begun.as_ref()
+    }
+
+    fn begun_in(&self, parsed: &ParsedReply) -> Option<BegunCall> {
+        let Some(last) = parsed.calls.last() else {
+            // A reply that may be a plain call is not shown before it is whole.
+            return self
+                .holds(&parsed.content)
+                .then(|| BegunCall::new(0, String::new(), ""));
+        };
+        let mut call = ToolCall {
+            id: String::new(),
+            name: last.name.clone(),
+            arguments: Value::Null,
+        };
+        self.format.names.restore(&mut call);
+        let place = parsed.calls.len() - 1;
+        Some(BegunCall::new(place, call.name, &last.arguments))
+    }
+
+    /// Whether a text that is not whole may be a call without a mark.
+    fn holds(&self, text: &str) -> bool {
+        self.format.plain_calls && matches!(text.trim_start().as_bytes(), [b'{' | b'`', ..])
     }
 
     /// The end of the reply: what was not shown yet, and the message. `cut` says that the reply
@@ -304,9 +338,7 @@ impl ReplyReader {
             events.push(ReplyEvent::Reasoning(more));
         }
         // A reply that may still be a plain call is shown when it is whole.
-        let held = self.format.plain_calls
-            && !last
-            && matches!(text.trim_start().as_bytes(), [b'{' | b'`', ..]);
+        let held = !last && self.holds(text);
         if !held && let Some(more) = news(&self.text, text, last) {
             self.text = text.to_owned();
             events.push(ReplyEvent::Text(more));

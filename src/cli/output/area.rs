@@ -183,7 +183,7 @@ fn alike(one: &str, other: &str) -> usize {
 }
 
 /// The beginning of a text that fits.
-fn cut(text: &str, width: usize) -> String {
+pub fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
