@@ -212,6 +212,7 @@ impl TextPlaces {
         // The text of a file's last line does not say whether the line has an end.
         if let Some(last) = old.strip_suffix('\n')
             && !last.is_empty()
+            && !text.ends_with('\n')
             && text.ends_with(last)
         {
             let from = text.len() - last.len();
