@@ -107,12 +107,12 @@ fn an_edit_is_asked_with_its_coloured_diff_and_a_no_may_have_a_reason() {
 fn a_command_stands_once_on_the_terminal_and_an_answer_for_the_session_is_kept() {
     for columns in [40, 100] {
         let program = Program::new(Class::Dense);
-        let runs = calls("terminal", json!({"command": "echo once"}));
+        let runs = calls("terminal", json!({"command": "ls calc.py"}));
         let replies = [runs.clone(), says("First."), runs, says("Second.")];
         let mut screen = chat(&program, &replies, columns);
         screen.until("> ");
         screen.keys("Go.\r");
-        screen.until("Run this? (terminal)\n  | echo once\n");
+        screen.until("Run this? (terminal)\n  | ls calc.py\n");
         screen.until("s and a: exactly this command.");
         screen.until("[N]o ");
         screen.keys("s\r");
@@ -120,11 +120,11 @@ fn a_command_stands_once_on_the_terminal_and_an_answer_for_the_session_is_kept()
         screen.until("First.");
         screen.until(" written");
         let rows = screen.rows();
-        let times = rows.iter().filter(|row| row.contains("echo once"));
+        let times = rows.iter().filter(|row| row.contains("ls calc.py"));
         assert_eq!(times.count(), 1, "{rows:#?}");
         screen.until("> ");
         screen.keys("Again.\r");
-        screen.until("• $ echo once · exit code 0");
+        screen.until("• $ ls calc.py · exit code 0");
         screen.until("Second.");
         screen.until(" written");
         quits(screen);
@@ -141,7 +141,7 @@ fn the_mode_is_changed_in_the_chat_also_through_a_gateway() {
             program = Program::new(Class::Dense);
         }
         let at = server.as_ref().map_or(&program, |server| &server.program);
-        let runs = calls("terminal", json!({"command": "echo hi"}));
+        let runs = calls("terminal", json!({"command": "ls"}));
         let replies = [
             edits("a - b", "a + b"),
             runs.clone(),
@@ -176,7 +176,7 @@ fn the_mode_is_changed_in_the_chat_also_through_a_gateway() {
         screen.until(" written");
         screen.until("> ");
         screen.keys("/approve auto\rGo.\r");
-        screen.until("• $ echo hi · exit code 0");
+        screen.until("• $ ls · exit code 0");
         screen.until("Three.");
         screen.until(" written");
         quits(screen);
@@ -227,11 +227,11 @@ fn what_would_be_refused_anyway_is_not_asked() {
     screen.until("> ");
     screen.keys("Go.\r");
     screen.until("• change calc.py · failed");
-    screen.until("is outside of the project");
+    screen.until(" is outside of the");
     screen.until("is a folder");
-    screen.until("no tool may touch it");
+    screen.until("holds keys");
     screen.until("not run: ");
-    screen.until("which no setting allows");
+    screen.until("allows");
     let before = screen.until("Nothing worked.");
     assert!(!before.contains("[N]o "), "{before}");
     assert!(!screen.raw().contains("[N]o "));

@@ -13,6 +13,9 @@ use crate::tools::FileDiff;
 
 /// A result of so many lines is shown whole; of a longer one so many less two.
 const WHOLE: usize = 10;
+/// A failure of so many lines is sentences, of at most so many characters each.
+const SENTENCES: usize = 3;
+const MAX_SENTENCE: usize = 600;
 /// Rows of a change that is shown with its result.
 const CHANGED: usize = 20;
 /// Results that can be shown whole later.
@@ -194,8 +197,15 @@ impl Steps {
             true => WHOLE - 2,
             false => lines,
         };
-        let first = text.lines().take(shown);
-        let mut rows: Vec<StyledRow> = first.map(|line| line_row(line, width)).collect();
+        // Why a call failed is a sentence, and a sentence is read to its end.
+        let wraps = !result.ok && result.exit.is_none() && lines <= SENTENCES;
+        let mut rows: Vec<StyledRow> = Vec::new();
+        for line in text.lines().take(shown) {
+            match wraps {
+                true => rows.extend(text_rows(&start(line, MAX_SENTENCE), width)),
+                false => rows.push(line_row(line, width)),
+            }
+        }
         if lines > shown {
             rows.push(self.more(lines - shown));
         }
@@ -301,9 +311,13 @@ fn text_rows(text: &str, width: usize) -> Vec<StyledRow> {
 /// A line of a result, cut at the width.
 fn line_row(line: &str, width: usize) -> StyledRow {
     // Only what can be seen of it.
-    let start: String = line.chars().take(width.max(8) * 2).collect();
-    let line = format!("    {}", safe(&start));
+    let line = format!("    {}", safe(&start(line, width.max(8) * 2)));
     StyledRow::new(Style::Dim, cut_to(&line, width.saturating_sub(1).max(8)))
+}
+
+/// The first characters of a text.
+fn start(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
 }
 
 /// Tabs are four spaces, so that the width is known.

@@ -67,6 +67,26 @@ fn a_call_that_was_asked_about_is_not_shown_a_second_time() {
 }
 
 #[test]
+fn why_a_call_failed_is_read_to_its_end() {
+    let mut steps = steps("edit_file", json!({"path": "a"}));
+    let failed = StepResult {
+        ok: false,
+        ..result(
+            "edit_file",
+            "old is in a 2 times: add lines around it until it is there once.",
+        )
+    };
+    assert_eq!(
+        texts(&steps.result(failed, 40)),
+        [
+            "• change a · failed · 0.2 s",
+            "    old is in a 2 times: add lines",
+            "      around it until it is there once.",
+        ]
+    );
+}
+
+#[test]
 fn a_refusal_is_in_the_users_words() {
     let mut steps = steps("terminal", json!({"command": "make"}));
     let refused = StepResult {
