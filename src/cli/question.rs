@@ -48,17 +48,17 @@ struct QuestionView<'q> {
     question: &'q OpenQuestion,
     columns: usize,
     /// Lines of the call that are not shown yet, each in its rows.
-    left: Rows<'q>,
+    left: CallRows<'q>,
     /// How many lines those are.
     lines: usize,
     /// Rows of the line that is shown next.
     next: VecDeque<StyledRow>,
 }
 
-type Rows<'q> = Box<dyn Iterator<Item = Vec<StyledRow>> + 'q>;
+type CallRows<'q> = Box<dyn Iterator<Item = Vec<StyledRow>> + 'q>;
 
 /// The lines of a call, each in rows of a terminal of so many columns.
-fn call_rows(question: &OpenQuestion, columns: usize) -> Rows<'_> {
+fn call_rows(question: &OpenQuestion, columns: usize) -> CallRows<'_> {
     match &question.change {
         Some(change) => Box::new(diff(&change.diff, columns)),
         None => Box::new(marked(&question.text, columns)),

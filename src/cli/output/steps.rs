@@ -25,7 +25,7 @@ const LIVE: usize = 5;
 
 /// The calls of the turn, and the results of this run.
 #[derive(Default)]
-pub struct Steps {
+pub struct CallSteps {
     /// Calls without results, in order.
     pending: VecDeque<PendingCall>,
     results: VecDeque<KeptResult>,
@@ -67,7 +67,7 @@ pub struct StepResult {
     pub change: Option<FileDiff>,
 }
 
-impl Steps {
+impl CallSteps {
     /// Another turn begins.
     pub fn begin(&mut self) {
         self.pending.clear();

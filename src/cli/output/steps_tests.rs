@@ -18,10 +18,10 @@ fn texts(rows: &[StyledRow]) -> Vec<&str> {
     rows.iter().map(|row| row.text.as_str()).collect()
 }
 
-fn steps(name: &str, arguments: Value) -> Steps {
-    let mut steps = Steps {
+fn steps(name: &str, arguments: Value) -> CallSteps {
+    let mut steps = CallSteps {
         numbered: true,
-        ..Steps::default()
+        ..CallSteps::default()
     };
     steps.call(name.into(), arguments);
     steps
@@ -49,7 +49,7 @@ fn a_result_is_its_call_its_end_and_its_first_lines_and_the_rest_can_be_had() {
         steps.whole(Some(7)).unwrap_err(),
         "There is no result 7; those of this chat are 1 to 1."
     );
-    assert!(Steps::default().whole(None).is_err());
+    assert!(CallSteps::default().whole(None).is_err());
 }
 
 #[test]
@@ -160,11 +160,11 @@ fn rows_are_short_and_harmless_whatever_came() {
 #[test]
 fn what_is_written_and_what_runs_is_said_with_its_time() {
     assert_eq!(
-        Steps::writing("write_file", Some("src/a.rs"), 1200, 3.44),
+        CallSteps::writing("write_file", Some("src/a.rs"), 1200, 3.44),
         "writing: write src/a.rs · 1,200 tokens · 3.4 s"
     );
     assert_eq!(
-        Steps::writing("", None, 8, 0.0),
+        CallSteps::writing("", None, 8, 0.0),
         "writing: a call · 8 tokens · 0.0 s"
     );
     let steps = steps("terminal", json!({"command": "cargo test"}));

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::screen::{Looks, Screen, Style, lock};
-use super::steps::{StepResult, Steps};
+use super::steps::{CallSteps, StepResult};
 use super::styled::StyledRow;
 use super::{Pipe, ProgressLine, noticed, receipt};
 use crate::agent::{CompressStage, Event, OpenQuestion, Receipt};
@@ -31,7 +31,7 @@ pub struct Text {
     /// The receipts of the last turn.
     pub last: Vec<Receipt>,
     /// The calls of the turn, and the results of the run.
-    pub steps: Steps,
+    pub steps: CallSteps,
     ended: bool,
 }
 
@@ -49,7 +49,7 @@ impl Text {
             screen,
             at: At::Start,
             last: Vec::new(),
-            steps: Steps::default(),
+            steps: CallSteps::default(),
             ended: true,
         }
     }
@@ -81,7 +81,7 @@ impl Text {
                 tokens,
                 seconds,
             } => {
-                let line = Steps::writing(&name, target.as_deref(), tokens, seconds);
+                let line = CallSteps::writing(&name, target.as_deref(), tokens, seconds);
                 self.progress.call(&[line]);
             }
             Event::ToolCall {
