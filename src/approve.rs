@@ -2,6 +2,7 @@
 //! never by what the model says about it: the hard list first, then the user's rules, then what the user
 //! granted, then the policy. `docs/approvals.md` says it for users.
 
+mod denial;
 mod question;
 mod rule;
 mod store;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use denial::CallDenial;
 pub use question::{Grant, Granted, Question};
 pub use rule::{ApprovalRule, ApprovalRules, RuleError};
 pub use store::StoreError;
@@ -27,10 +29,32 @@ pub enum Approve {
     /// Ask the user.
     #[default]
     Ask,
+    /// Run it if it changes a file of the project; ask about all else.
+    Edits,
     /// Run it.
     Auto,
     /// Refuse it.
     Deny,
+}
+
+impl Approve {
+    /// All of them, from the strictest to the freest.
+    pub const ALL: [Approve; 4] = [Approve::Deny, Approve::Ask, Approve::Edits, Approve::Auto];
+
+    /// The word in configuration, flags and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Approve::Ask => "ask",
+            Approve::Edits => "edits",
+            Approve::Auto => "auto",
+            Approve::Deny => "deny",
+        }
+    }
+
+    /// The inverse of [`Approve::as_str`].
+    pub fn parse(word: &str) -> Option<Approve> {
+        Approve::ALL.into_iter().find(|one| one.as_str() == word)
+    }
 }
 
 /// Whether programs run in the sandbox.
@@ -66,8 +90,8 @@ pub struct ApprovalSetup {
 pub enum CallVerdict {
     /// Run it, with this as [`crate::tools::CallContext::granted`]: what it is about by now.
     Allow(Subject),
-    /// Do not; the text is the call's result.
-    Deny(String),
+    /// Do not.
+    Deny(CallDenial),
     /// Ask, then [`Approvals::grant`].
     Ask(Question),
 }
@@ -109,17 +133,20 @@ impl Approvals {
     /// What a call may do. The arguments have passed the registry's check, or are anything.
     pub fn judge(&self, tool: &dyn Tool, arguments: &Value) -> CallVerdict {
         let call = ClassifiedCall::new(tool, arguments, &self.setup.places);
-        let refused = |why: String| {
-            CallVerdict::Deny(format!(
-                "Not run: {why}. Do it another way, or tell the user."
+        let denied = |why: String, to_user: &str| {
+            CallVerdict::Deny(CallDenial::new(
+                format!("Not run: {why}. Do it another way, or tell the user."),
+                format!("not run: {to_user}"),
             ))
         };
         if let Some(why) = &call.hard {
-            return refused(format!("{why}, which no setting allows"));
+            let why = format!("{why}, which no setting allows");
+            return denied(why.clone(), &why);
         }
         let rules = &self.setup.rules;
         if let Some(rule) = rules.deny.iter().find(|r| call.touched(r, &self.setup)) {
-            return refused(format!("the user's rule \"{rule}\" denies it"));
+            let to_user = format!("your rule \"{rule}\" denies it");
+            return denied(format!("the user's rule \"{rule}\" denies it"), &to_user);
         }
         let why = match rules.ask.iter().find(|r| call.touched(r, &self.setup)) {
             Some(rule) => Some(format!("the rule \"{rule}\" asks")),
@@ -155,14 +182,23 @@ impl Approvals {
             .map(str::to_owned);
         let why = why.or(caution);
         match (self.setup.policy, &why) {
-            (Approve::Deny, _) => refused("the policy is to deny what no rule allows".into()),
+            (Approve::Deny, _) => denied(
+                "the policy is to deny what no rule allows".into(),
+                "the mode is deny, and no rule of yours allows it",
+            ),
             (Approve::Auto, None) => CallVerdict::Allow(call.subject),
-            _ if !self.setup.attended => refused(match why {
-                Some(why) => {
-                    format!("it needs approval ({why}), and this run cannot ask the user")
-                }
-                None => "it needs approval, and this run cannot ask the user".into(),
-            }),
+            (Approve::Edits, None) if call.edits_project(&self.setup) => {
+                CallVerdict::Allow(call.subject)
+            }
+            _ if !self.setup.attended => denied(
+                match why {
+                    Some(why) => {
+                        format!("it needs approval ({why}), and this run cannot ask the user")
+                    }
+                    None => "it needs approval, and this run cannot ask the user".into(),
+                },
+                "nobody can be asked in this run; --approve auto or a rule lets it run",
+            ),
             (_, why) => CallVerdict::Ask(call.question(why.clone(), &self.setup)),
         }
     }
@@ -187,9 +223,18 @@ impl Approvals {
         }
     }
 
-    /// The result of a call that the user refused.
-    pub fn refusal() -> &'static str {
-        "Not run: the user refused it. Ask what they want instead, or go on without it."
+    /// What becomes of a call that the user refused, with the reason that they gave.
+    pub fn refusal(reason: Option<&str>) -> CallDenial {
+        match reason {
+            None => CallDenial::new(
+                "Not run: the user refused it. Ask what they want instead, or go on without it.",
+                "not run: you said no",
+            ),
+            Some(reason) => CallDenial::new(
+                format!("Not run: the user refused it and says: {reason}"),
+                "not run: you said no, and the model gets your reason",
+            ),
+        }
     }
 }
 
@@ -295,9 +340,51 @@ impl ClassifiedCall {
         }
     }
 
+    /// Whether it changes a file of the project and nothing else.
+    fn edits_project(&self, setup: &ApprovalSetup) -> bool {
+        self.effect == Effect::Writes
+            && matches!(&self.subject, Subject::Path(path) if path.starts_with(&setup.places.project))
+    }
+
+    /// What the call does, as a verb that stands before its subject.
+    fn verb(&self) -> &'static str {
+        match &self.subject {
+            Subject::Command(_) => "run",
+            Subject::Url(_) => "fetch",
+            Subject::Call(_) | Subject::Own => "call",
+            Subject::Path(_) if self.effect != Effect::Reads => "write",
+            Subject::Path(_) => match self.tool.as_str() {
+                "list" => "list",
+                "search" => "search in",
+                _ => "read",
+            },
+        }
+    }
+
+    /// What the rules of a question cover, in words.
+    fn scope(&self, rules: &[ApprovalRule], setup: &ApprovalSetup) -> Option<String> {
+        let many = rules.len() > 1;
+        Some(match &self.subject {
+            _ if rules.is_empty() => return None,
+            Subject::Command(_) if many => "exactly these commands".into(),
+            Subject::Command(_) => "exactly this command".into(),
+            Subject::Path(_) if self.edits_project(setup) => {
+                "all changes of files in this folder".into()
+            }
+            Subject::Path(path) if path.starts_with(&setup.places.project) => {
+                format!("{} for all of this folder", self.tool)
+            }
+            Subject::Path(_) => format!("{} for this path", self.tool),
+            Subject::Url(_) => "all pages of this server".into(),
+            Subject::Call(_) | Subject::Own => format!("all calls of {}", self.tool),
+        })
+    }
+
     fn question(self, why: Option<String>, setup: &ApprovalSetup) -> Question {
         let rules = self.rules(setup);
         Question {
+            verb: self.verb(),
+            scope: self.scope(&rules, setup),
             text: question::shown(&self.subject.to_string()),
             tool: self.tool,
             why,
@@ -330,7 +417,16 @@ impl ClassifiedCall {
             }
             Subject::Path(path) if in_git(path, setup) => Vec::new(),
             Subject::Path(path) => match path.starts_with(&setup.places.project) {
-                true => vec![ApprovalRule::below(tool, &setup.places.project)],
+                true => {
+                    // To a person an edit and a new file are the same kind of thing.
+                    let edits = ["edit_file", "write_file"];
+                    let tools = match edits.contains(&tool) {
+                        true => &edits[..],
+                        false => &[tool],
+                    };
+                    let below = |tool: &&str| ApprovalRule::below(tool, &setup.places.project);
+                    tools.iter().map(below).collect()
+                }
                 false => vec![ApprovalRule::path(tool, path)],
             },
             Subject::Url(text) => ApprovalRule::origin(tool, text).into_iter().collect(),

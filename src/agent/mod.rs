@@ -67,7 +67,7 @@ pub use prompt::build::{AgentPrompt, PromptPart, PromptSurroundings};
 pub use tool_calls::rounds::Budget;
 pub use tool_calls::steering::Steering;
 pub use tool_calls::temp;
-pub use tool_calls::toolset::{CallGate, Toolset};
+pub use tool_calls::toolset::{CallGate, GatedCall, Toolset};
 pub use values::error::{AgentError, ErrorKind};
 pub use values::event::{Done, Event, OpenQuestion, Stage};
 pub use values::notice::Notice;

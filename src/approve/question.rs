@@ -8,7 +8,7 @@ use crate::harmless;
 use crate::tools::Subject;
 
 /// Most characters of a subject that are shown.
-const MAX_SHOWN: usize = 4_000;
+const MAX_SHOWN: usize = 64_000;
 
 /// A question to the user about one call.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,8 +18,12 @@ pub struct Question {
     /// What it is about: lines without control or invisible characters, whole or cut with its
     /// length. Whoever shows it sets each line apart from the question itself.
     pub text: String,
+    /// What the call does, as a verb that stands before the subject: `run`, `read`, `fetch`.
+    pub verb: &'static str,
     /// Why the user is asked, where the policy alone does not say it.
     pub why: Option<String>,
+    /// What the rules cover, in words; nothing where there are none.
+    pub scope: Option<String>,
     /// What [`Grant::Session`] and [`Grant::Always`] would allow; where it is empty only
     /// [`Grant::Once`] and [`Grant::No`] make sense.
     pub rules: Vec<ApprovalRule>,

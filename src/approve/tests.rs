@@ -390,7 +390,8 @@ fn grants_hold_once_for_the_session_or_for_the_project() {
         _ => vec!["not asked".to_owned()],
     };
     let work = after.setup.places.project.display().to_string();
-    assert_eq!(write("src/a"), [format!("write_file: {work}/**")]);
+    let edits = ["edit_file", "write_file"].map(|tool| format!("{tool}: {work}/**"));
+    assert_eq!(write("src/a"), edits);
     assert_eq!(write("/etc/hosts"), ["write_file: /etc/hosts"]);
     assert_eq!(write(".git/config"), [""; 0]);
 }
@@ -491,8 +492,8 @@ fn what_is_shown_cannot_play_another_role() {
         shown("make\u{1b}[2K\r\u{202e}x\u{200b}".into()),
         "make\\u{1b}[2K\\u{d}\\u{202e}x\\u{200b}"
     );
-    let long = shown(format!("make {}", "a".repeat(9_995)));
-    assert!(long.ends_with("… (6000 of 10000 characters are not shown)"));
+    let long = shown(format!("make {}", "a".repeat(69_995)));
+    assert!(long.ends_with("… (6000 of 70000 characters are not shown)"));
 }
 
 #[test]
@@ -567,4 +568,120 @@ fn a_server_that_is_opened_is_asked_about_under_auto_until_a_rule_or_a_grant_all
     first.grant(&question, Grant::Always);
     let next = approvals(auto, SandboxMode::Sandbox, false, &[]);
     assert_eq!(judged(&next, "open_send", open()), '+');
+}
+
+#[test]
+fn edits_run_files_of_the_project_are_changed_and_all_else_is_asked() {
+    let (_dir, data) = home();
+    let (mut approvals, _) = Approvals::new(setup(&data));
+    approvals.set(Approve::Edits, true);
+    let table = [
+        ("write_file", json!({"path": "src/a.rs"}), '+'),
+        ("write_file", json!({"path": "/etc/hosts"}), '?'),
+        ("write_file", json!({"path": ".git/config"}), '?'),
+        ("read_file", json!({"path": "/etc/passwd"}), '?'),
+        ("terminal", json!({"command": "make"}), '?'),
+    ];
+    for (name, call, want) in table {
+        assert_eq!(
+            judged(&approvals, name, call.clone()),
+            want,
+            "{name} {call}"
+        );
+    }
+    for mode in Approve::ALL {
+        assert_eq!(Approve::parse(mode.as_str()), Some(mode));
+        assert_eq!(json!(mode), json!(mode.as_str()));
+    }
+}
+
+#[test]
+fn a_question_has_a_verb_and_says_in_words_what_else_it_would_allow() {
+    let (_dir, data) = home();
+    let (mut approvals, _) = Approvals::new(setup(&data));
+    let asked = |approvals: &Approvals, name: &str, call: Value| match approvals
+        .judge(&tool(name), &call)
+    {
+        CallVerdict::Ask(question) => (question.verb, question.scope.unwrap_or_default()),
+        other => panic!("{other:?}"),
+    };
+    let table = [
+        (
+            "terminal",
+            json!({"command": "make"}),
+            "run",
+            "exactly this command",
+        ),
+        (
+            "terminal",
+            json!({"command": "make && ./x"}),
+            "run",
+            "exactly these commands",
+        ),
+        ("terminal", json!({"command": "echo $x"}), "run", ""),
+        (
+            "write_file",
+            json!({"path": "a"}),
+            "write",
+            "all changes of files in this folder",
+        ),
+        (
+            "read_file",
+            json!({"path": "/etc/hosts"}),
+            "read",
+            "read_file for this path",
+        ),
+    ];
+    for (name, call, verb, scope) in table {
+        let want = (verb, scope.to_owned());
+        assert_eq!(asked(&approvals, name, call.clone()), want, "{call}");
+    }
+    // One answer for edits covers both ways to change a file.
+    let CallVerdict::Ask(question) = approvals.judge(&tool("write_file"), &json!({"path": "a"}))
+    else {
+        panic!("not asked");
+    };
+    approvals.grant(&question, Grant::Session);
+    assert_eq!(judged(&approvals, "write_file", json!({"path": "b"})), '+');
+    assert!(
+        question
+            .rules
+            .iter()
+            .any(|rule| rule.to_string().starts_with("edit_file: "))
+    );
+}
+
+#[test]
+fn a_denial_has_a_sentence_for_the_model_and_one_for_the_user() {
+    let (_dir, data) = home();
+    let mut setup = setup(&data);
+    setup.rules.deny = rules(&["terminal: git push *"]);
+    setup.attended = false;
+    let (approvals, _) = Approvals::new(setup);
+    let denied =
+        |command: &str| match approvals.judge(&tool("terminal"), &json!({"command": command})) {
+            CallVerdict::Deny(denial) => denial,
+            other => panic!("{other:?}"),
+        };
+    let rule = denied("git push origin");
+    assert_eq!(
+        rule.to_user(),
+        Some("not run: your rule \"terminal: git push *\" denies it")
+    );
+    assert!(rule.to_model().contains("the user's rule"));
+    let nobody = denied("make");
+    let to_user = nobody.to_user().unwrap_or_default();
+    assert!(
+        to_user.starts_with("not run: nobody can be asked"),
+        "{to_user}"
+    );
+    let refused = Approvals::refusal(Some("use mkdir"));
+    assert_eq!(
+        refused.to_model(),
+        "Not run: the user refused it and says: use mkdir"
+    );
+    assert_eq!(
+        Approvals::refusal(None).to_user(),
+        Some("not run: you said no")
+    );
 }

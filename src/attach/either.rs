@@ -116,13 +116,17 @@ impl Talking {
         }
     }
 
-    /// Answers a question. One that is not open any more takes no answer.
-    pub fn answer(&self, question: u64, grant: Grant) {
+    /// Answers a question, with a reason for a no. One that is not open any more takes no answer.
+    pub fn answer(&self, question: u64, grant: Grant, reason: Option<String>) {
         match self {
             Talking::Here(session) => {
-                session.answer(question, grant);
+                session.answer(question, grant, reason);
             }
-            Talking::There(session) => session.pass(Request::Answer { question, grant }),
+            Talking::There(session) => session.pass(Request::Answer {
+                question,
+                grant,
+                reason,
+            }),
         }
     }
 

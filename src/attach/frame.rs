@@ -10,7 +10,7 @@ use crate::agent::{Event, Info, NewSession, Notice, WhichSession};
 use crate::service::{Request, Tooling};
 
 /// Another number where an older npast would misread a frame.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What a gateway says of itself to whoever connects.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

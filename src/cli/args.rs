@@ -222,9 +222,10 @@ pub struct ToolArgs {
     #[arg(long = "without-tool", value_name = "NAME")]
     without_tools: Option<Vec<String>>,
 
-    /// What happens when the model calls a tool: ask, auto or deny [default: ask]
+    /// What happens when the model calls a tool: ask, edits, auto or deny [default: ask]
     ///
-    /// Where npast cannot ask, a call that needs a question is denied.
+    /// With edits, files of the project are changed without a question. Where npast cannot ask, a call
+    /// that needs a question is denied.
     #[arg(long, value_name = "POLICY")]
     approve: Option<String>,
 

@@ -33,6 +33,9 @@ const HELP: &str = "\
 /compress  put a summary in the place of the middle (/compress TOPIC gives most room to that)
 /btw TEXT  ask something beside the conversation, which goes on as if nobody had asked
 /prune     replace old long results of tools by a line each
+/approve   what happens to calls that no rule speaks of: ask, edits (files of this folder are changed
+           without a question), auto, deny
+/show N    the result number N of a tool whole; /show shows the last one
 /receipt   what the last turn cost, call by call
 /session   name, model and size of this session
 /editor    write the message in $VISUAL or $EDITOR
@@ -45,7 +48,7 @@ ends npast. A message that begins with / is typed with //. An empty line answers
 left open.";
 
 /// Every command, for Tab and for words that are nearly one.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 19] = [
     "/continue",
     "/retry",
     "/edit",
@@ -57,6 +60,8 @@ const COMMANDS: [&str; 17] = [
     "/compress",
     "/prune",
     "/btw",
+    "/approve",
+    "/show",
     "/receipt",
     "/session",
     "/steer",
@@ -138,6 +143,7 @@ pub fn run(run: &CliContext, mut start: Start) -> Result<i32, Failure> {
     let EventOutput::Text(text) = &mut output else {
         return Err(Failure::failed("internal", "a chat has no event output"));
     };
+    text.steps.numbered = true;
     let serving = start.load(&interrupt, &mut text.progress)?;
     let mut chat = Chat {
         home: run.places.home.clone(),

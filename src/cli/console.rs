@@ -212,15 +212,14 @@ impl Console {
         typed
     }
 
-    /// Asks a question behind `text`; the line that is typed next. None at Ctrl-C and Ctrl-D.
-    pub fn ask(&self, text: &str, words: &str) -> Option<String> {
+    /// Asks with `words`, behind what was said; the line that is typed next. None at Ctrl-C and Ctrl-D.
+    pub fn ask(&self, words: &str) -> Option<String> {
         let shared = &self.shared;
         // Outside of a chat npast has the terminal only for the question.
         let taken = lock(&self.reading).is_none();
         if taken {
             raw::forget_typed();
         }
-        say(text);
         shared.state().ask(words);
         if taken {
             self.start();

@@ -13,6 +13,7 @@ use super::{CliContext, input, models};
 use crate::agent::{
     Engine, Info, Leeway, NewSession, Options, TurnOptions, WhichSession, preflight,
 };
+use crate::approve::Approve;
 use crate::attach::{self, Joining, Serving, Talking};
 use crate::chat::ReplyScript;
 use crate::config::{Places, Settings};
@@ -234,6 +235,11 @@ impl Start {
         let info = session.info();
         let chosen = self.new.tools.is_some() || self.new.system.is_some() || self.no_tools;
         !info.resumed && !info.runs_tools && !chosen
+    }
+
+    /// What happens to calls that no rule speaks of, in the next turn.
+    pub fn policy(&self) -> Approve {
+        self.turn.approve.unwrap_or(self.tooling.approve)
     }
 
     /// What the kernel really keeps the programs of a new session's tools from; nothing where it has

@@ -99,11 +99,12 @@ pub fn show(
     for event in events {
         match event {
             Event::Question(question) => {
-                let grant = match console {
+                output.asked(&question);
+                let (grant, reason) = match console {
                     Some(console) => ask(console, &question),
-                    None => Grant::No,
+                    None => (Grant::No, None),
                 };
-                session.answer(question.id, grant);
+                session.answer(question.id, grant, reason);
             }
             Event::Done(done) => return Ok(done),
             Event::Error {

@@ -2,10 +2,13 @@
 //! receipts, progress, thinking and notices go to standard error.
 
 mod area;
+mod call;
 pub mod json;
 mod progress;
 pub mod receipt;
 mod screen;
+mod steps;
+mod styled;
 mod term;
 mod text;
 
@@ -17,13 +20,14 @@ use std::sync::{Arc, Mutex};
 pub use area::{AreaRow, cut, wrap};
 pub use progress::ProgressLine;
 pub use screen::{Log, Screen, Style, harmless_panics, screen};
+pub use styled::{StyledRow, diff, marked, sentence};
 pub use term::{ago, bytes, count, table};
 pub use text::Text;
 
 use super::CliContext;
 use super::error::Failure;
 use super::interrupt;
-use crate::agent::Event;
+use crate::agent::{Event, OpenQuestion};
 use crate::attach::Talking;
 use crate::kv;
 use crate::session::Watcher;
@@ -97,6 +101,13 @@ impl EventOutput {
         match self {
             EventOutput::Text(text) => text.event(event),
             EventOutput::Json(lines) => lines.event(event),
+        }
+    }
+
+    /// A question comes next, which shows the call that it is about.
+    pub fn asked(&mut self, question: &OpenQuestion) {
+        if let EventOutput::Text(text) = self {
+            text.asked(question);
         }
     }
 
@@ -176,6 +187,11 @@ pub fn failed(failure: &Failure) {
 /// One line on standard error: what npast itself has to say to a person.
 pub fn say(text: &str) {
     screen().say(Style::Plain, text);
+}
+
+/// Rows on standard error.
+pub fn rows(rows: &[StyledRow]) {
+    screen().rows(rows);
 }
 
 /// A question on standard error, answered behind it.

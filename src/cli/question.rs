@@ -1,109 +1,255 @@
 //! A question about a call, at a terminal: how it is shown, so that a model's text cannot
 //! look like npast's own, and what an answer means.
 
+use std::collections::VecDeque;
+
 use super::console::Console;
-use super::output::{screen, wrap};
+use super::output::{Style, StyledRow, count, diff, marked, rows, say, screen, sentence};
 use crate::agent::OpenQuestion;
 use crate::approve::Grant;
 use crate::harmless;
 
-/// Asks the person; no answer is a no.
-pub fn ask(console: &Console, question: &OpenQuestion) -> Grant {
-    let (columns, _) = screen().size();
-    let (text, words) = asked(question, columns);
-    let answer = console.ask(&text, words);
-    grant(
-        answer.as_deref().unwrap_or_default(),
-        !question.rules.is_empty(),
-    )
-}
+/// Rows of npast's own around what is shown of a call.
+const AROUND: usize = 6;
+/// Rows of a call that are shown in the smallest window.
+const LEAST: usize = 3;
+/// Most characters of a reason.
+const MAX_REASON: usize = 2_000;
 
-/// The question on a terminal of so many columns, and the words that the answer stands behind. What a
-/// model wrote stands behind a mark in every row, also where the terminal would break it: no row of it
-/// looks like one of npast's own.
-fn asked(question: &OpenQuestion, columns: usize) -> (String, &'static str) {
-    let named = |text: &str| harmless::line(&harmless::exact(text)).into_owned();
-    let mut text = format!("{} wants to run:\n", named(&question.tool));
-    for line in harmless::exact(&question.text).lines() {
-        for row in wrap(line, columns.saturating_sub(5)) {
-            text.push_str(&format!("  | {row}\n"));
+/// Asks the person until an answer is clear; none at all is a no. With a no may come what the model is
+/// told instead.
+pub fn ask(console: &Console, question: &OpenQuestion) -> (Grant, Option<String>) {
+    let (columns, lines) = screen().size();
+    let mut view = QuestionView::new(question, columns);
+    let mut shown = view.head();
+    shown.extend(view.page(lines.saturating_sub(AROUND).max(LEAST)));
+    shown.extend(view.foot());
+    rows(&shown);
+    loop {
+        let Some(line) = console.ask(view.words()) else {
+            return (Grant::No, None);
+        };
+        match read(&line, !question.rules.is_empty()) {
+            Some(Answer::Grant(grant, reason)) => return (grant, reason),
+            Some(Answer::View) if view.is_whole() => say("All of it is shown."),
+            Some(Answer::View) => {
+                let (columns, lines) = screen().size();
+                view.resize(columns);
+                rows(&view.page(lines.saturating_sub(LEAST).max(LEAST)));
+            }
+            None => say(view.keys()),
         }
     }
-    if let Some(why) = &question.why {
-        text.push_str(&format!("It asks because {}.\n", named(why)));
-    }
-    let rules = question.rules.iter().map(|rule| named(rule));
-    let rules: Vec<String> = rules.collect();
-    if rules.is_empty() {
-        return (text.trim_end().to_owned(), "Run it? [y]es [N]o ");
-    }
-    text.push_str(&format!(
-        "Session and always would allow {} too.",
-        rules.join(", ")
-    ));
-    (text, "Run it? [y]es [s]ession [a]lways [N]o ")
 }
 
-/// What a line answers.
-fn grant(line: &str, rules: bool) -> Grant {
-    match line.trim().to_lowercase().as_str() {
+/// A question on a terminal of so many columns. What a model wrote stands behind a mark in every row: no
+/// row of it looks like one of npast's own.
+struct QuestionView<'q> {
+    question: &'q OpenQuestion,
+    columns: usize,
+    /// Lines of the call that are not shown yet, each in its rows.
+    left: CallRows<'q>,
+    /// How many lines those are.
+    lines: usize,
+    /// Rows of the line that is shown next.
+    next: VecDeque<StyledRow>,
+}
+
+type CallRows<'q> = Box<dyn Iterator<Item = Vec<StyledRow>> + 'q>;
+
+/// The lines of a call, each in rows of a terminal of so many columns.
+fn call_rows(question: &OpenQuestion, columns: usize) -> CallRows<'_> {
+    match &question.change {
+        Some(change) => Box::new(diff(&change.diff, columns)),
+        None => Box::new(marked(&question.text, columns)),
+    }
+}
+
+impl<'q> QuestionView<'q> {
+    fn new(question: &'q OpenQuestion, columns: usize) -> QuestionView<'q> {
+        QuestionView {
+            question,
+            columns,
+            left: call_rows(question, columns),
+            lines: call_lines(question),
+            next: VecDeque::new(),
+        }
+    }
+
+    /// The window has so many columns now: a row that it would break would lose its mark.
+    fn resize(&mut self, columns: usize) {
+        if columns != self.columns {
+            // A line that was begun is shown again.
+            self.lines += usize::from(!self.next.is_empty());
+            self.next.clear();
+            let shown = call_lines(self.question) - self.lines;
+            self.left = Box::new(call_rows(self.question, columns).skip(shown));
+            self.columns = columns;
+        }
+    }
+
+    /// What would be done, as a question.
+    fn head(&self) -> Vec<StyledRow> {
+        let question = self.question;
+        let verb = named(&question.verb);
+        let mut letters = verb.chars();
+        let verb: String = match letters.next() {
+            Some(first) => first.to_uppercase().chain(letters).collect(),
+            None => "Run".to_owned(),
+        };
+        let Some(change) = &question.change else {
+            return vec![StyledRow::new(
+                Style::Plain,
+                format!("{verb} this? ({})", named(&question.tool)),
+            )];
+        };
+        let lines = match (change.added, change.removed) {
+            (0, 0) => "no line changes".to_owned(),
+            (added, 0) => format!("+{added}"),
+            (0, removed) => format!("-{removed}"),
+            (added, removed) => format!("+{added} -{removed}"),
+        };
+        let file = named(&question.text);
+        let whole = format!("{verb} {file}? ({lines})");
+        // A name with spaces could write a row of its own.
+        let plain = !file.contains(char::is_whitespace) && whole.chars().count() < self.columns;
+        if plain {
+            return vec![StyledRow::new(Style::Plain, whole)];
+        }
+        let mut rows = vec![StyledRow::new(
+            Style::Plain,
+            format!("{verb} this file? ({lines})"),
+        )];
+        rows.extend(marked(&file, self.columns).flatten());
+        rows
+    }
+
+    /// So many rows more of the call, and how much is left then.
+    fn page(&mut self, most: usize) -> Vec<StyledRow> {
+        let mut page = Vec::new();
+        while page.len() < most {
+            match self.next.pop_front() {
+                Some(row) => page.push(row),
+                None => match self.left.next() {
+                    Some(line) => {
+                        self.lines = self.lines.saturating_sub(1);
+                        self.next = line.into();
+                    }
+                    None => break,
+                },
+            }
+        }
+        // One row is not worth a key.
+        if self.lines == 0 && self.next.len() == 1 {
+            page.extend(self.next.pop_front());
+        }
+        let left = self.lines + usize::from(!self.next.is_empty());
+        if left > 0 {
+            let noun = if left == 1 { "line" } else { "lines" };
+            let more = format!("  … {} more {noun}: v shows more", count(left));
+            page.push(StyledRow::new(Style::Dim, more));
+        }
+        page
+    }
+
+    fn is_whole(&self) -> bool {
+        self.lines == 0 && self.next.is_empty()
+    }
+
+    /// Why it is asked, and what else an answer would allow.
+    fn foot(&self) -> Vec<StyledRow> {
+        let question = self.question;
+        let mut rows = Vec::new();
+        if let Some(why) = &question.why {
+            let why = format!("It asks because {}.", named(why));
+            rows.extend(sentence(Style::Plain, &why, self.columns));
+        }
+        if !question.rules.is_empty() {
+            let scope = match &question.scope {
+                Some(scope) => named(scope),
+                None => {
+                    let rules = question.rules.iter().map(|rule| named(rule));
+                    rules.collect::<Vec<_>>().join(", ")
+                }
+            };
+            let scope = format!("s and a: {scope}. n REASON tells the model why not.");
+            rows.extend(sentence(Style::Dim, &scope, self.columns));
+        }
+        rows
+    }
+
+    /// What the answer stands behind.
+    fn words(&self) -> &'static str {
+        match (self.question.rules.is_empty(), self.is_whole()) {
+            (true, true) => "[y]es [N]o ",
+            (true, false) => "[y]es [v]iew [N]o ",
+            (false, true) => "[y]es [s]ession [a]lways [N]o ",
+            (false, false) => "[y]es [s]ession [a]lways [v]iew [N]o ",
+        }
+    }
+
+    /// What can be typed.
+    fn keys(&self) -> &'static str {
+        match self.question.rules.is_empty() {
+            true => {
+                "That is no answer. y: do it once; n: do not; n REASON: do not, and tell the model \
+                 why; v: show more of it."
+            }
+            false => {
+                "That is no answer. y: do it once; s: and the like until npast ends; a: and the like \
+                 always, in this folder; n: do not; n REASON: do not, and tell the model why; v: show \
+                 more of it."
+            }
+        }
+    }
+}
+
+fn call_lines(question: &OpenQuestion) -> usize {
+    match &question.change {
+        Some(change) => change.diff.lines().count(),
+        None => question.text.lines().count(),
+    }
+}
+
+/// A word of a question on one line, with all that is hidden written out.
+fn named(text: &str) -> String {
+    harmless::line(&harmless::exact(text)).into_owned()
+}
+
+/// What a line says.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Grant(Grant, Option<String>),
+    /// More of the call.
+    View,
+}
+
+/// Reads an answer; none where it is not clear what it means.
+fn read(line: &str, rules: bool) -> Option<Answer> {
+    let line = line.trim();
+    let (word, rest) = match line.split_once(char::is_whitespace) {
+        Some((word, rest)) => (word, rest.trim()),
+        None => (line, ""),
+    };
+    let word = word.trim_end_matches([',', ':', ';', '.']).to_lowercase();
+    let grant = match word.as_str() {
+        "" | "n" | "no" => {
+            let reason: String = rest.chars().take(MAX_REASON).collect();
+            return Some(Answer::Grant(
+                Grant::No,
+                (!reason.is_empty()).then_some(reason),
+            ));
+        }
+        _ if !rest.is_empty() => return None,
         "y" | "yes" => Grant::Once,
         "s" | "session" if rules => Grant::Session,
         "a" | "always" if rules => Grant::Always,
-        _ => Grant::No,
-    }
+        "v" | "view" => return Some(Answer::View),
+        _ => return None,
+    };
+    Some(Answer::Grant(grant, None))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A command that pads itself to the next row writes npast's own words there.
-    #[test]
-    fn no_row_of_a_question_is_the_models_but_behind_its_mark() {
-        let padded = format!("ls{}Run it? [y]es", " ".repeat(55));
-        let question = OpenQuestion {
-            id: 1,
-            tool: "run\u{200b}\nRun it?".into(),
-            text: format!("{padded}\n\u{1b}[2J\u{202e}日本日本日本日本日本日本日本日本日本日本"),
-            why: Some("a\nRun it? \u{2800}".into()),
-            rules: Vec::new(),
-        };
-        let (text, words) = asked(&question, 40);
-        assert_eq!(
-            text,
-            "run\\u{200b} Run it? wants to run:\n  \
-               | ls                                 \n  \
-               |                       Run it? [y]es\n  \
-               | \\u{1b}[2J\\u{202e}日本日本日本日本日\n  \
-               | 本日本日本日本日本日本\n\
-             It asks because a Run it? \\u{2800}."
-        );
-        assert_eq!(words, "Run it? [y]es [N]o ");
-        let rules = vec!["write_file: src/**".to_owned()];
-        let (text, words) = asked(&OpenQuestion { rules, ..question }, 40);
-        assert!(text.ends_with("Session and always would allow write_file: src/** too."));
-        assert!(words.len() < 40, "it fits a small window: {words:?}");
-    }
-
-    #[test]
-    fn only_a_clear_yes_is_one() {
-        let table = [
-            ("y", Grant::Once),
-            (" YES ", Grant::Once),
-            ("s", Grant::Session),
-            ("always", Grant::Always),
-            ("", Grant::No),
-            ("n", Grant::No),
-            ("yes please", Grant::No),
-        ];
-        for (line, want) in table {
-            assert_eq!(grant(line, true), want, "{line:?}");
-        }
-        assert_eq!(
-            grant("a", false),
-            Grant::No,
-            "there is nothing to grant for always"
-        );
-    }
-}
+#[path = "question_tests.rs"]
+mod tests;

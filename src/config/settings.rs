@@ -151,11 +151,9 @@ impl Settings {
             )?,
             idle: !layer.no_idle.unwrap_or(false),
             stop: stops(layer.stop.unwrap_or_default())?,
-            approve: match word("approve", layer.approve, &["ask", "auto", "deny"])?.as_deref() {
-                Some("auto") => Approve::Auto,
-                Some("deny") => Approve::Deny,
-                _ => Approve::Ask,
-            },
+            approve: word("approve", layer.approve, &["ask", "edits", "auto", "deny"])?
+                .and_then(|word| Approve::parse(&word))
+                .unwrap_or_default(),
             no_tools: layer.no_tools.unwrap_or(false),
             with_tools: layer.with_tools.unwrap_or_default(),
             without_tools: layer.without_tools.unwrap_or_default(),

@@ -81,8 +81,12 @@ impl OpenSession {
         match request {
             Request::Steer { text } => desk.steering.steer(text),
             Request::Interrupt => desk.interrupt(),
-            Request::Answer { question, grant } => {
-                if !desk.answer(question, grant) {
+            Request::Answer {
+                question,
+                grant,
+                reason,
+            } => {
+                if !desk.answer(question, grant, reason) {
                     return Err(AgentError::new(
                         ErrorKind::Input,
                         "this question is not open any more",
@@ -128,9 +132,9 @@ impl OpenSession {
         self.handle.desk.interrupt();
     }
 
-    /// Answers a question; false where it is not open any more.
-    pub fn answer(&self, question: u64, grant: Grant) -> bool {
-        self.handle.desk.answer(question, grant)
+    /// Answers a question, with a reason for a no; false where it is not open any more.
+    pub fn answer(&self, question: u64, grant: Grant, reason: Option<String>) -> bool {
+        self.handle.desk.answer(question, grant, reason)
     }
 
     /// What the user says while a turn runs.

@@ -46,7 +46,7 @@ struct DeskState {
 
 struct WaitingQuestion {
     id: u64,
-    grant: Option<Grant>,
+    answer: Option<(Grant, Option<String>)>,
 }
 
 impl Desk {
@@ -199,14 +199,14 @@ impl Desk {
         self.changed.notify_all();
     }
 
-    /// Asks the clients and waits for the answer. A turn that is stopped, or whose client went away
+    /// Asks the clients and waits for the answer, with the reason for a no if there is one. A turn that is stopped, or whose client went away
     /// with nobody else there, has a no.
-    pub fn ask(&self, question: &OpenQuestion) -> Grant {
+    pub fn ask(&self, question: &OpenQuestion) -> (Grant, Option<String>) {
         let id = {
             let mut state = self.state();
             state.last_question += 1;
             let id = state.last_question;
-            state.question = Some(WaitingQuestion { id, grant: None });
+            state.question = Some(WaitingQuestion { id, answer: None });
             id
         };
         self.tell(Event::Question(OpenQuestion {
@@ -217,16 +217,17 @@ impl Desk {
         loop {
             match &state.question {
                 Some(WaitingQuestion {
-                    grant: Some(grant), ..
+                    answer: Some(answer),
+                    ..
                 }) => {
-                    let grant = *grant;
+                    let answer = answer.clone();
                     state.question = None;
-                    return grant;
+                    return answer;
                 }
                 Some(_) if !state.cancel.load(Ordering::SeqCst) && state.is_heard() => {}
                 _ => {
                     state.question = None;
-                    return Grant::No;
+                    return (Grant::No, None);
                 }
             }
             let waited = self.changed.wait_timeout(state, LOOK);
@@ -234,12 +235,12 @@ impl Desk {
         }
     }
 
-    /// Answers a question; false where it has an answer already, or never existed.
-    pub fn answer(&self, id: u64, grant: Grant) -> bool {
+    /// Answers a question, with a reason for a no; false where it has an answer already, or never existed.
+    pub fn answer(&self, id: u64, grant: Grant, reason: Option<String>) -> bool {
         let mut state = self.state();
         let open = match &mut state.question {
-            Some(asked) if asked.id == id && asked.grant.is_none() => {
-                asked.grant = Some(grant);
+            Some(asked) if asked.id == id && asked.answer.is_none() => {
+                asked.answer = Some((grant, reason.filter(|_| grant == Grant::No)));
                 true
             }
             _ => false,

@@ -2,20 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use serde_json::Value;
+use std::time::{Duration, Instant};
 
 use super::ProjectTools;
 use super::desk::Desk;
-use crate::agent::{self, CallGate, Event};
-use crate::approve::{self, Approvals, CallVerdict, Grant, Question};
+use crate::agent::{self, CallGate, Event, GatedCall};
+use crate::approve::{self, Approvals, CallDenial, CallVerdict, Question};
+use crate::harmless;
 use crate::tools::command::ShellPlaces;
-use crate::tools::{Subject, Tool};
+use crate::tools::{FileDiff, Subject};
 
 /// The approvals of an open session.
 pub struct Asking {
     approvals: Approvals,
     desk: Arc<Desk>,
+    /// How long a person was asked.
+    waited: Duration,
 }
 
 impl Asking {
@@ -37,41 +39,62 @@ impl Asking {
             sandbox: project.sandbox_mode(),
             attended,
         });
-        (Asking { approvals, desk }, said)
+        let asking = Asking {
+            approvals,
+            desk,
+            waited: Duration::ZERO,
+        };
+        (asking, said)
     }
 }
 
 impl CallGate for Asking {
-    fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String> {
+    fn pass(&mut self, call: &GatedCall<'_>) -> Result<Subject, CallDenial> {
         let (policy, attended) = self.desk.rights();
         self.approvals.set(policy, attended);
-        let question = match self.approvals.judge(tool, arguments) {
+        let question = match self.approvals.judge(call.tool, call.arguments) {
             CallVerdict::Allow(subject) => return Ok(subject),
-            CallVerdict::Deny(why) => return Err(why),
+            CallVerdict::Deny(denial) => return Err(denial),
             CallVerdict::Ask(question) => question,
         };
-        let grant = match attended {
-            true => self.desk.ask(&shown(&question)),
-            false => Grant::No,
-        };
+        // What would be refused anyway is not asked.
+        let change = call.foresee()?.map(|change| change.diff());
+        let begun = Instant::now();
+        let (grant, reason) = self.desk.ask(&shown(&question, change));
+        self.waited += begun.elapsed();
         let granted = self.approvals.grant(&question, grant);
         if let Some(text) = granted.notice {
             self.desk.tell(Event::Notice { text, hint: None });
         }
         match granted.run {
             true => Ok(question.subject),
-            false => Err(Approvals::refusal().to_owned()),
+            false => Err(Approvals::refusal(reason.as_deref())),
         }
+    }
+
+    fn waited(&mut self) -> Duration {
+        std::mem::take(&mut self.waited)
     }
 }
 
 /// The question as a client gets it.
-fn shown(question: &Question) -> agent::OpenQuestion {
+fn shown(question: &Question, change: Option<FileDiff>) -> agent::OpenQuestion {
+    let verb = match &change {
+        Some(change) if change.made => "make",
+        Some(_) => "change",
+        None => question.verb,
+    };
     agent::OpenQuestion {
         id: 0,
         tool: question.tool.clone(),
-        text: question.text.clone(),
+        verb: verb.to_owned(),
+        text: match &change {
+            Some(change) => harmless::exact(&change.file),
+            None => question.text.clone(),
+        },
+        change,
         why: question.why.clone(),
+        scope: question.scope.clone(),
         rules: question.rules.iter().map(ToString::to_string).collect(),
     }
 }

@@ -214,16 +214,37 @@ impl MailboxState {
                 text.push_str(more);
                 self.bytes += more.len();
             }
+            (_, Event::Running { id, .. }) => {
+                let said = |one: &&mut Event| matches!(one, Event::Running { .. });
+                let same =
+                    |one: &&mut Event| matches!(one, Event::Running { id: of, .. } if of == id);
+                // Calls run side by side: each has one such event that waits.
+                let older = self.waiting.iter_mut().rev().take_while(said).find(same);
+                match older {
+                    Some(older) => {
+                        self.bytes = self.bytes - bytes(older) + bytes(&event);
+                        *older = event;
+                    }
+                    None => self.push(event),
+                }
+            }
+            (Some(last @ Event::Calling { .. }), Event::Calling { .. }) => {
+                self.bytes = self.bytes - bytes(last) + bytes(&event);
+                *last = event;
+            }
             (Some(last @ Event::Prefill { .. }), Event::Prefill { .. })
             | (Some(last @ Event::Queued { .. }), Event::Queued { .. }) => *last = event,
-            _ if self.bytes + bytes(&event) > MOST_BYTES && can_be_dropped(&event) => {
-                self.dropped += 1;
-            }
-            _ => {
-                self.bytes += bytes(&event);
-                self.waiting.push_back(event);
-            }
+            _ => self.push(event),
         }
+    }
+
+    fn push(&mut self, event: Event) {
+        if self.bytes + bytes(&event) > MOST_BYTES && can_be_dropped(&event) {
+            self.dropped += 1;
+            return;
+        }
+        self.bytes += bytes(&event);
+        self.waiting.push_back(event);
     }
 }
 
@@ -231,7 +252,11 @@ impl MailboxState {
 fn bytes(event: &Event) -> usize {
     match event {
         Event::Text { text } | Event::Reasoning { text } | Event::Steered { text } => text.len(),
-        Event::ToolResult { text, .. } => 64 + text.len(),
+        Event::ToolResult { text, change, .. } => {
+            64 + text.len() + change.as_ref().map_or(0, |change| change.diff.len())
+        }
+        Event::Running { tail, .. } => 64 + tail.len(),
+        Event::Calling { target, .. } => 64 + target.as_ref().map_or(0, String::len),
         Event::ToolCall { arguments, .. } => 64 + arguments.to_string().len(),
         Event::Odds { tokens } => tokens.iter().map(|t| 64 * (1 + t.top.len())).sum(),
         Event::Restoring { .. } | Event::Prefill { .. } | Event::Queued { .. } => 64,
@@ -275,6 +300,41 @@ mod tests {
         assert_eq!(events.next_within(Duration::ZERO), NextMail::End);
     }
 
+    /// A command that writes for an hour while the client is stopped (Ctrl-S).
+    #[test]
+    fn of_a_running_call_the_last_output_alone_waits_for_a_client_that_does_not_read() {
+        let (sink, mut events) = mailbox();
+        let running = |id: &str, bytes: u64| Event::Running {
+            id: id.into(),
+            name: "terminal".into(),
+            seconds: 1.0,
+            bytes,
+            tail: "x".repeat(usize::try_from(bytes).unwrap()),
+        };
+        for bytes in 1..1000 {
+            sink.put(running("a", bytes));
+            sink.put(running("b", 1000 - bytes));
+        }
+        sink.put(text("done"));
+        sink.end();
+        assert_eq!(events.next(), Some(running("a", 999)));
+        assert_eq!(events.next(), Some(running("b", 1)));
+        assert_eq!(events.next(), Some(text("done")));
+        assert_eq!(events.shared.state().bytes, 0);
+        let (sink, mut events) = mailbox();
+        let calling = |tokens| Event::Calling {
+            name: "write_file".into(),
+            target: Some("a".repeat(tokens)),
+            tokens,
+            seconds: 0.5,
+        };
+        (1..50).for_each(|tokens| sink.put(calling(tokens)));
+        sink.end();
+        assert_eq!(events.next(), Some(calling(49)));
+        assert_eq!(events.next(), None);
+        assert_eq!(events.shared.state().bytes, 0);
+    }
+
     #[test]
     fn a_client_that_never_reads_takes_a_bounded_part_of_memory_and_hears_of_it() {
         let (sink, mut events) = mailbox();
@@ -286,6 +346,10 @@ mod tests {
                 name: "read".into(),
                 ok: true,
                 text: mega.clone(),
+                seconds: None,
+                exit: None,
+                refused: None,
+                change: None,
             });
         }
         let mut seen = 0;

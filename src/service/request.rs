@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{Behind, ClientHistory, Input, TurnOptions};
-use crate::approve::Grant;
+use crate::approve::{Approve, Grant};
 use crate::chat::pins::PinRules;
 
 /// A request to one session. As JSON it is an object whose field `request` is the variant's name in
@@ -108,5 +108,24 @@ pub enum Request {
         question: u64,
         /// The answer.
         grant: Grant,
+        /// With [`Grant::No`]: what the model is told instead.
+        #[serde(default)]
+        reason: Option<String>,
     },
+}
+
+impl Request {
+    /// The policy for calls that the request names in the place of its client's.
+    pub fn policy(&self) -> Option<Approve> {
+        match self {
+            Request::Say { options, .. }
+            | Request::Follow { options, .. }
+            | Request::GoOn { options, .. }
+            | Request::Retry { options }
+            | Request::Aside { options, .. }
+            | Request::Compress { options, .. }
+            | Request::Prune { options } => options.approve,
+            _ => None,
+        }
+    }
 }

@@ -22,6 +22,7 @@ use crate::agent::{
     AgentError, Conversation, Done, ErrorKind, Event, Followed, Input, Refused, Toolset,
     TurnOptions,
 };
+use crate::approve::Approve;
 use crate::chat::ReplyScript;
 
 /// A session at work.
@@ -196,7 +197,10 @@ impl Worker {
             cancel,
             terms,
         } = asked;
-        self.take(&terms.unwrap_or_else(|| self.terms.clone()));
+        self.take(
+            &terms.unwrap_or_else(|| self.terms.clone()),
+            request.policy(),
+        );
         self.desk.begin(sink, cancel.clone());
         let desk = self.desk.clone();
         let done = self.obey(*request, &cancel, &mut |event| desk.tell(event));
@@ -220,10 +224,11 @@ impl Worker {
         self.later.work(with, &self.desk, &self.inner)
     }
 
-    /// The next request runs so.
-    fn take(&mut self, terms: &Terms) {
+    /// The next request runs so, under its own policy if it names one.
+    fn take(&mut self, terms: &Terms, policy: Option<Approve>) {
         let tooling = &terms.tooling;
-        self.desk.set_rights(tooling.approve, terms.attended);
+        let policy = policy.unwrap_or(tooling.approve);
+        self.desk.set_rights(policy, terms.attended);
         if let Some(tools) = &mut self.tools {
             tools.budget = tooling.budget;
         }

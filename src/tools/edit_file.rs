@@ -5,14 +5,16 @@
 
 use std::io::Read;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::place::{self, Stamp};
 use super::replace::replaced;
 use super::seen::Seen;
-use super::{CallContext, Effect, Spec, Subject, Tool, ToolAnswer, lines, results, shown};
+use super::{
+    CallContext, Effect, FileChange, Spec, Subject, Tool, ToolAnswer, lines, results, shown,
+};
 
 /// Largest file that is edited, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -57,6 +59,16 @@ impl Tool for EditFile {
         place::subject(arguments, project)
     }
 
+    fn foresee(
+        &self,
+        arguments: &Value,
+        room: &CallContext<'_>,
+    ) -> Result<Option<FileChange>, String> {
+        let edit = planned(arguments, room)?;
+        let change = FileChange::new(edit.name, Some(edit.content), edit.changed);
+        Ok(Some(change))
+    }
+
     fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         match edit(arguments, room, || ()) {
             Ok(text) => ToolAnswer::good(text),
@@ -71,6 +83,26 @@ fn edit(
     room: &CallContext<'_>,
     before_replacing: impl FnOnce(),
 ) -> Result<String, String> {
+    let edit = planned(arguments, room)?;
+    before_replacing();
+    place::replace(&edit.real, &edit.name, &edit.changed, Some(edit.stamp))?;
+    Ok(edit.said)
+}
+
+/// An edit that can be made.
+struct PlannedEdit {
+    real: PathBuf,
+    name: String,
+    /// Of the file that was read.
+    stamp: Stamp,
+    content: Vec<u8>,
+    changed: Vec<u8>,
+    /// The result, once it is made.
+    said: String,
+}
+
+/// Reads the file and makes its new content; nothing is changed.
+fn planned(arguments: &Value, room: &CallContext<'_>) -> Result<PlannedEdit, String> {
     let text = |name: &str| arguments[name].as_str().unwrap_or_default();
     let real = place::resolve(text("path"), room.project)?;
     let name = shown::name(&real, &place::project_folder(room.project)?);
@@ -121,9 +153,7 @@ fn edit(
         }
     }
     let (changed, lost) = found.changed(&content, new)?;
-    before_replacing();
-    place::replace(&real, &name, &changed, Some(stamp))?;
-    Ok(format!(
+    let said = format!(
         "{name} changed: {}.{}",
         match places.len() {
             1 => found.lines(),
@@ -133,7 +163,16 @@ fn edit(
             true => " Control characters that are not shown were in the text, and are gone.",
             false => "",
         }
-    ))
+    );
+    drop(found);
+    Ok(PlannedEdit {
+        real,
+        name,
+        stamp,
+        content,
+        changed,
+        said,
+    })
 }
 
 /// Where a text is in a file.
@@ -173,6 +212,7 @@ impl TextPlaces {
         // The text of a file's last line does not say whether the line has an end.
         if let Some(last) = old.strip_suffix('\n')
             && !last.is_empty()
+            && !text.ends_with('\n')
             && text.ends_with(last)
         {
             let from = text.len() - last.len();

@@ -56,6 +56,15 @@ fn owner_group_bits_and_extended_attributes_of_a_file_stay() {
     }
 }
 
+/// A line end more than the file has is no part of its last line.
+#[test]
+fn an_empty_line_at_the_end_that_is_not_there_is_not_found() {
+    let place = Place::new();
+    place.file("a.rs", "one\n");
+    assert!(!edit_it(&place, "one\n\n", "two").ok);
+    assert_eq!(place.read("a.rs"), "one\n");
+}
+
 #[test]
 fn one_place_is_changed_and_its_line_named() {
     let place = place();

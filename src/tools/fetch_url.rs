@@ -68,6 +68,14 @@ impl Tool for FetchUrl {
         Subject::Url(address(given).map_or_else(|_| given.to_owned(), |uri| uri.to_string()))
     }
 
+    fn foresee(
+        &self,
+        arguments: &Value,
+        _: &CallContext<'_>,
+    ) -> Result<Option<super::FileChange>, String> {
+        address(arguments["url"].as_str().unwrap_or_default()).map(|_| None)
+    }
+
     fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         match self.fetch(arguments, room) {
             Ok(text) => ToolAnswer::good(text),

@@ -52,6 +52,14 @@ impl Tool for ListTool {
         place::subject(arguments, project)
     }
 
+    fn foresee(
+        &self,
+        arguments: &Value,
+        room: &CallContext<'_>,
+    ) -> Result<Option<super::FileChange>, String> {
+        place::readable(arguments, room)
+    }
+
     fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         match list(arguments, room) {
             Ok(text) => ToolAnswer::good(text),

@@ -15,9 +15,11 @@
 //! - `sandbox`: what the kernel enforces on programs; `terminal`: commands in the sandbox.
 //! - `secret`: what no tool may touch, one list for all doors; `gate`: files of a prompt, opened as tools
 //!   open them.
+//! - `change`: a change of a file as a diff; `live`: what a program has written last, while it runs.
 //! - `shown`: bytes as a model may see them; `shrink`: a long result is cut once, before it is stored;
 //!   `results`: where the whole of it is kept, and for how long.
 
+mod change;
 mod check;
 mod coerce;
 pub mod command;
@@ -27,6 +29,7 @@ pub mod gate;
 mod host;
 mod lines;
 mod list;
+mod live;
 mod mcp;
 mod memory;
 mod nearest;
@@ -56,10 +59,12 @@ mod terminal;
 #[cfg(test)]
 mod testing;
 
+pub use change::{FileChange, FileDiff};
 pub use edit_file::EditFile;
 pub use fetch_url::FetchUrl;
 pub use host::{MemoryEdit, MemoryFile, SessionHit, TodoItem, TodoState, ToolHost};
 pub use list::ListTool;
+pub use live::LiveOutput;
 pub use mcp::{Launch, ServerConfig, ServerSurroundings, Servers};
 pub use memory::MemoryTool;
 pub use read_file::ReadFile;

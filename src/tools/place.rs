@@ -13,7 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::secret::{Linked, several_names};
-use super::{CallContext, Subject, shown};
+use super::{CallContext, FileChange, Subject, shown};
 use crate::durable::{self, Attributes, ReplacedFile, Replacement};
 
 /// Longest path that is looked at, in bytes: Linux opens no longer one.
@@ -165,6 +165,19 @@ pub(super) fn allowed(real: &Path, room: &CallContext<'_>) -> Result<(), String>
     }
 }
 
+/// For [`super::Tool::foresee`] of a call that reads the path in its arguments, the project without one.
+///
+/// # Errors
+/// No tool may touch it.
+pub(super) fn readable(
+    arguments: &serde_json::Value,
+    room: &CallContext<'_>,
+) -> Result<Option<FileChange>, String> {
+    let given = arguments.get("path").and_then(|path| path.as_str());
+    let real = resolve(given.unwrap_or("."), room.project)?;
+    allowed(&real, room).map(|()| None)
+}
+
 /// What to say of a file that is a hard link to a secret one.
 pub(super) fn linked(name: &str) -> String {
     format!(
@@ -235,6 +248,33 @@ pub(super) fn open(real: &Path, name: &str) -> Result<File, String> {
     }
 }
 
+/// Whether a file is at a resolved place that [`replace`] would replace; false where nothing is.
+///
+/// # Errors
+/// A sentence for the model: what is there cannot be replaced.
+pub(super) fn replaceable(real: &Path, name: &str) -> Result<bool, String> {
+    match fs::symlink_metadata(real) {
+        Ok(meta) => {
+            let kind = FileType::from_raw_mode(meta.mode());
+            may_be_replaced(kind, meta.mode(), name).map(|()| true)
+        }
+        Err(error) if is_missing(&error) => Ok(false),
+        Err(error) => Err(failed(error, name)),
+    }
+}
+
+/// Refuses to replace what is no file, or is read-only.
+fn may_be_replaced(kind: FileType, mode: u32, name: &str) -> Result<(), String> {
+    match kind {
+        FileType::RegularFile if mode & 0o222 == 0 => Err(format!(
+            "{name} is read-only. Nothing was changed; chmod it first if that is right."
+        )),
+        FileType::RegularFile => Ok(()),
+        FileType::Directory => Err(format!("{name} is a folder.")),
+        _ => Err(format!("{name} is no regular file: it cannot be replaced.")),
+    }
+}
+
 /// Replaces what is at a resolved place, or makes it, folders above it included: a reader sees the
 /// old file or the new one. Owner, group, mode and extended attributes stay; hard links to the old
 /// file keep the old content. `expected` is what must be there (`None`: whatever is).
@@ -259,16 +299,8 @@ pub(super) fn replace(
         Err(error) => return Err(said(error.into())),
     };
     if let Some(stat) = &old {
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => {}
-            FileType::Directory => return Err(format!("{name} is a folder.")),
-            _ => return Err(format!("{name} is no regular file: it cannot be replaced.")),
-        }
-        if stat.st_mode & 0o222 == 0 {
-            return Err(format!(
-                "{name} is read-only. Nothing was changed; chmod it first if that is right."
-            ));
-        }
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        may_be_replaced(kind, stat.st_mode, name)?;
     }
     let target = ReplacedFile::within(folder, last(real));
     let draft = Replacement::write(target, bytes, Attributes::Kept).map_err(said)?;

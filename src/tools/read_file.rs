@@ -57,6 +57,14 @@ impl Tool for ReadFile {
         place::subject(arguments, project)
     }
 
+    fn foresee(
+        &self,
+        arguments: &Value,
+        room: &CallContext<'_>,
+    ) -> Result<Option<super::FileChange>, String> {
+        place::readable(arguments, room)
+    }
+
     fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         match read_with(arguments, room, || ()) {
             Ok(text) => ToolAnswer::good(text),

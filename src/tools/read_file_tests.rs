@@ -398,6 +398,7 @@ fn a_vanished_project_is_a_sentence() {
         granted: None,
         call: "c1",
         cancel: &place.cancel,
+        live: &crate::tools::LiveOutput::default(),
         host: &place.host,
     };
     for (tool, arguments) in [

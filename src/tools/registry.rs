@@ -6,7 +6,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{CallContext, Effect, Spec, Subject, Tool, ToolAnswer, check, coerce, shrink};
+use super::{
+    CallContext, Effect, FileChange, Spec, Subject, Tool, ToolAnswer, check, coerce, shrink,
+};
 
 /// Longest name of a tool, in bytes: what the APIs that templates were made for allow.
 const MAX_NAME: usize = 64;
@@ -167,6 +169,20 @@ impl Tool for FrozenTool {
 
     fn caution(&self) -> Option<&str> {
         self.tool.as_ref().and_then(|tool| tool.caution())
+    }
+
+    fn foresee(
+        &self,
+        arguments: &Value,
+        room: &CallContext<'_>,
+    ) -> Result<Option<FileChange>, String> {
+        let Some(tool) = &self.tool else {
+            return Ok(None);
+        };
+        // As in `run`.
+        let arguments = &coerce::coerced(&tool.spec().parameters, arguments);
+        check::arguments(tool.spec(), arguments)?;
+        tool.foresee(arguments, room)
     }
 
     fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {

@@ -69,6 +69,14 @@ impl Tool for SearchTool {
         place::subject(arguments, project)
     }
 
+    fn foresee(
+        &self,
+        arguments: &Value,
+        room: &CallContext<'_>,
+    ) -> Result<Option<super::FileChange>, String> {
+        place::readable(arguments, room)
+    }
+
     fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         match search(arguments, room, Instant::now() + MAX_TIME) {
             Ok(text) => ToolAnswer::good(text),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::sandbox::{ProgramEnd, Sandbox};
-use super::{CallContext, Effect, Spec, Subject, Tool, ToolAnswer};
+use super::{CallContext, Effect, FileChange, Spec, Subject, Tool, ToolAnswer};
 use process::{CommandProcess, ProcessWait};
 
 /// Seconds a command may take unless it says otherwise, and at most.
@@ -80,7 +80,7 @@ impl Terminal {
             Ok(process) => process,
             Err(answer) => return answer,
         };
-        let waited = process.wait(Duration::from_secs(seconds), &|| room.cancelled());
+        let waited = process.wait(Duration::from_secs(seconds), room);
         let stopped = match waited {
             ProcessWait::Ended => None,
             ProcessWait::Late => Some(format!(
@@ -93,6 +93,7 @@ impl Terminal {
             None => process.end(),
             Some(_) => process.stop(),
         };
+        room.live.ended(end.as_ref().and_then(|end| end.code));
         let ok = stopped.is_none() && end.as_ref().is_some_and(|e| e.code == Some(0));
         let (text, asks) = process.output().text(room.limits);
         let mut answer = planted(end.as_ref()) + &text;
@@ -172,6 +173,23 @@ fn planted(end: Option<&ProgramEnd>) -> String {
     format!("[npast: this command left what git would run: {planted}]\n")
 }
 
+/// The command of a call, if it can be run.
+///
+/// # Errors
+/// A sentence for the model.
+fn command(arguments: &Value) -> Result<&str, String> {
+    let command = arguments["command"].as_str().unwrap_or_default();
+    let why = match command {
+        _ if command.trim().is_empty() => "run needs a command.",
+        _ if command.contains('\0') => "A command cannot hold a NUL character.",
+        _ if command.len() > MAX_COMMAND => {
+            "The command is longer than 32 KiB: write a script to a file and run that."
+        }
+        _ => return Ok(command),
+    };
+    Err(why.to_owned())
+}
+
 /// How a command ended, in words.
 fn ending(end: Option<ProgramEnd>, stopped: Option<String>) -> String {
     let (code, signal) = end.as_ref().map_or((None, None), |e| (e.code, e.signal));
@@ -232,6 +250,17 @@ impl Tool for Terminal {
         }
     }
 
+    fn foresee(
+        &self,
+        arguments: &Value,
+        _: &CallContext<'_>,
+    ) -> Result<Option<FileChange>, String> {
+        match arguments["action"].as_str() {
+            Some("poll" | "kill") => Ok(None),
+            _ => command(arguments).map(|_| None),
+        }
+    }
+
     fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         let action = arguments["action"].as_str().unwrap_or("run");
         if action != "run" {
@@ -240,18 +269,10 @@ impl Tool for Terminal {
                 None => ToolAnswer::bad(format!("{action} needs the number of a job.")),
             };
         }
-        let command = arguments["command"].as_str().unwrap_or_default();
-        if command.trim().is_empty() {
-            return ToolAnswer::bad("run needs a command.");
-        }
-        if command.contains('\0') {
-            return ToolAnswer::bad("A command cannot hold a NUL character.");
-        }
-        if command.len() > MAX_COMMAND {
-            return ToolAnswer::bad(
-                "The command is longer than 32 KiB: write a script to a file and run that.",
-            );
-        }
+        let command = match command(arguments) {
+            Ok(command) => command,
+            Err(why) => return ToolAnswer::bad(why),
+        };
         if let Some(granted) = room.granted
             && *granted != self.subject(arguments, room.project)
         {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 
 use super::{
-    CallContext, MemoryEdit, Registry, ResultLimits, Results, SecretOwner, Secrets, SessionHit,
-    Subject, TodoItem, ToolAnswer, ToolHost, built_in, results,
+    CallContext, LiveOutput, MemoryEdit, Registry, ResultLimits, Results, SecretOwner, Secrets,
+    SessionHit, Subject, TodoItem, ToolAnswer, ToolHost, built_in, results,
 };
 
 /// A project and a session in it.
@@ -96,6 +96,7 @@ impl Place {
             granted,
             call: "c1",
             cancel: &self.cancel,
+            live: &LiveOutput::default(),
             host: &self.host,
         })
     }

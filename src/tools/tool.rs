@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
+use super::change::FileChange;
 use super::host::ToolHost;
+use super::live::LiveOutput;
 use super::result_limits::ResultLimits;
 use super::results::Results;
 use super::secret::Secrets;
@@ -149,6 +151,19 @@ pub trait Tool: Send + Sync {
         None
     }
 
+    /// Looks at a call before somebody is asked about it, and changes nothing: what it would do to a file,
+    /// where that is what it does. The arguments have passed [`super::Registry::check`].
+    ///
+    /// # Errors
+    /// The call would be refused whatever the answer is; the text is its result.
+    fn foresee(
+        &self,
+        _arguments: &Value,
+        _room: &CallContext<'_>,
+    ) -> Result<Option<FileChange>, String> {
+        Ok(None)
+    }
+
     /// What in the schema that it came with could not be used: for people, when a session starts
     /// with it.
     fn odd(&self) -> &[String] {
@@ -181,6 +196,8 @@ pub struct CallContext<'a> {
     pub call: &'a str,
     /// The user wants it to end.
     pub cancel: &'a AtomicBool,
+    /// Where it shows what it does while it runs.
+    pub live: &'a LiveOutput,
     /// The agent.
     pub host: &'a dyn ToolHost,
 }

@@ -1,10 +1,14 @@
 //! `write_file`: a whole file, made or replaced at once.
 
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{CallContext, Effect, Spec, Subject, Tool, ToolAnswer, place, shown};
+use super::{CallContext, Effect, FileChange, Spec, Subject, Tool, ToolAnswer, place, shown};
+
+/// Largest file whose content is compared with the new one, in bytes.
+const MAX_COMPARED: u64 = 16 << 20;
 
 /// Writes a file.
 pub struct WriteFile {
@@ -45,6 +49,20 @@ impl Tool for WriteFile {
         place::subject(arguments, project)
     }
 
+    fn foresee(
+        &self,
+        arguments: &Value,
+        room: &CallContext<'_>,
+    ) -> Result<Option<FileChange>, String> {
+        let (real, name) = target(arguments, room)?;
+        let old = match place::replaceable(&real, &name)? {
+            true => Some(content(&real, &name)),
+            false => None,
+        };
+        let new = arguments["content"].as_str().unwrap_or_default();
+        Ok(Some(FileChange::new(name, old, new.as_bytes().to_vec())))
+    }
+
     fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {
         match write(arguments, room) {
             Ok(text) => ToolAnswer::good(text),
@@ -53,9 +71,12 @@ impl Tool for WriteFile {
     }
 }
 
-fn write(arguments: &Value, room: &CallContext<'_>) -> Result<String, String> {
-    let text = |name: &str| arguments[name].as_str().unwrap_or_default();
-    let given = text("path");
+/// The file that a call is about, and what results call it.
+///
+/// # Errors
+/// It may not be written.
+fn target(arguments: &Value, room: &CallContext<'_>) -> Result<(PathBuf, String), String> {
+    let given = arguments["path"].as_str().unwrap_or_default();
     let real = place::resolve(given, room.project)?;
     let name = shown::name(&real, &place::project_folder(room.project)?);
     if given.ends_with('/') {
@@ -64,7 +85,26 @@ fn write(arguments: &Value, room: &CallContext<'_>) -> Result<String, String> {
         ));
     }
     place::writable(&real, room)?;
-    let content = text("content");
+    Ok((real, name))
+}
+
+/// What a file holds, to be compared; nothing of one that cannot be read or is too large.
+fn content(real: &Path, name: &str) -> Vec<u8> {
+    let mut content = Vec::new();
+    if let Ok(file) = place::open(real, name)
+        && let Err(error) = file.take(MAX_COMPARED + 1).read_to_end(&mut content)
+    {
+        tracing::debug!(%error, "a file that is replaced cannot be read");
+    }
+    match content.len() as u64 > MAX_COMPARED {
+        true => Vec::new(),
+        false => content,
+    }
+}
+
+fn write(arguments: &Value, room: &CallContext<'_>) -> Result<String, String> {
+    let (real, name) = target(arguments, room)?;
+    let content = arguments["content"].as_str().unwrap_or_default();
     let there = place::Stamp::at(&real).map_err(|error| place::failed(error, &name))?;
     place::replace(&real, &name, content.as_bytes(), None)?;
     Ok(format!(

@@ -169,3 +169,39 @@ fn what_cannot_be_written_stays_as_it_is() {
     assert_eq!(place.read("locked"), "old");
     assert_eq!(names(&place.project()), ["dir", "locked"]);
 }
+
+/// Before somebody is asked: what would be written, and nothing is.
+#[test]
+fn what_a_call_would_do_is_known_before_it_does_it() {
+    let place = Place::new();
+    place.file("there", "old\n");
+    place.file("dir/x", "");
+    let foreseen = |tool: &str, arguments: serde_json::Value| {
+        let tool = place.registry.get(tool).unwrap();
+        let change = place.room(None, |room| tool.foresee(&arguments, room));
+        change.map(|change| change.map(|change| change.diff()))
+    };
+    let change = foreseen("write_file", json!({"path": "there", "content": "new\n"}));
+    let change = change.unwrap().unwrap();
+    assert_eq!(change.diff, "@@ -1 +1 @@\n-old\n+new\n");
+    assert_eq!((&*change.file, change.made), ("there", false));
+    let made = foreseen("write_file", json!({"path": "made", "content": "new\n"}));
+    assert!(made.unwrap().unwrap().made);
+    let edit = json!({"path": "there", "old": "old", "new": "older"});
+    let change = foreseen("edit_file", edit).unwrap().unwrap();
+    assert_eq!(change.diff, "@@ -1 +1 @@\n-old\n+older\n");
+    let refused = [
+        ("write_file", json!({"path": "dir", "content": ""})),
+        ("write_file", json!({"path": "../home/x", "content": ""})),
+        ("write_file", json!({"path": ".git/config", "content": ""})),
+        (
+            "edit_file",
+            json!({"path": "there", "old": "not there", "new": ""}),
+        ),
+    ];
+    for (tool, arguments) in refused {
+        assert!(foreseen(tool, arguments.clone()).is_err(), "{arguments}");
+    }
+    assert_eq!(place.read("there"), "old\n");
+    assert!(!place.project().join("made").exists());
+}

@@ -4,7 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use npast::agent::{CallGate, Input};
+use npast::agent::{CallGate, GatedCall, Input};
+use npast::approve::CallDenial;
 use npast::ledger::Finish;
 use npast::tools::sandbox::{self, Sandbox};
 use npast::tools::{Effect, ReadFile, ResultLimits, Secrets, Subject, Terminal, Tool, ToolAnswer};
@@ -37,8 +38,8 @@ fn tools() -> Vec<Box<dyn Tool>> {
 struct Free(PathBuf);
 
 impl CallGate for Free {
-    fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String> {
-        Ok(tool.subject(arguments, &self.0))
+    fn pass(&mut self, call: &GatedCall<'_>) -> Result<Subject, CallDenial> {
+        Ok(call.tool.subject(call.arguments, &self.0))
     }
 }
 

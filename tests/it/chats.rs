@@ -8,6 +8,11 @@ use crate::screen::Screen;
 
 /// A chat whose replies are prepared.
 pub fn chat(program: &Program, session: &str, replies: &[Value]) -> Screen {
+    Screen::start(chat_command(program, session, replies))
+}
+
+/// How a chat with prepared replies is started.
+pub fn chat_command(program: &Program, session: &str, replies: &[Value]) -> std::process::Command {
     let lines: Vec<String> = replies.iter().map(Value::to_string).collect();
     let script = program.folder.path().join("script.jsonl");
     std::fs::write(&script, lines.join("\n")).expect("a script");
@@ -18,7 +23,7 @@ pub fn chat(program: &Program, session: &str, replies: &[Value]) -> Screen {
         .arg(&program.desk.model);
     command.arg("--script").arg(script);
     command.current_dir(project(program));
-    Screen::start(command)
+    command
 }
 
 pub fn project(program: &Program) -> std::path::PathBuf {
@@ -92,11 +97,11 @@ fn a_call_that_changes_something_is_asked_about_and_only_a_yes_lets_it_run() {
     let note = project(&program).join("note.txt");
     screen.until("> ");
     screen.keys("Write a note.\r");
-    screen.until("write_file wants to run:");
+    screen.until("Make note.txt? (+1)");
     screen.until("[N]o ");
     screen.keys("\r");
-    screen.until("the user refused it");
-    screen.until("write_file wants to run:");
+    screen.until("not run: you said no");
+    screen.until("Make note.txt? (+1)");
     screen.until("[N]o ");
     assert!(!note.exists());
     screen.keys("y\r");
@@ -123,7 +128,7 @@ fn a_call_in_another_reply_is_asked_about_and_run_and_the_turn_goes_on_to_its_an
     screen.until("I do not know.");
     screen.until(" written");
     screen.keys("/retry\r");
-    screen.until("write_file wants to run:");
+    screen.until("Make note.txt? (+1)");
     screen.until("[N]o ");
     screen.keys("y\r");
     screen.until("Written.");

@@ -187,6 +187,8 @@ fn a_question_of_an_agents_tool_is_answered_by_a_request() {
         let mut events = owner.begin("POST", "/v1/sessions/agent/requests", &say);
         let question = event(&mut events, "question");
         assert_eq!(question["tool"], "write_file");
+        assert_eq!(question["verb"], "make", "{question}");
+        assert_eq!(question["change"]["diff"], "@@ -0,0 +1 @@\n+a line\n");
         assert!(!file.exists(), "nothing is done before the answer");
         // An answer to another question is none.
         let wrong = json!({"request": "answer", "question": 9_999, "grant": "once"});
@@ -196,12 +198,21 @@ fn a_question_of_an_agents_tool_is_answered_by_a_request() {
         );
         owner.done(
             "agent",
-            &json!({"request": "answer", "question": question["id"], "grant": grant}),
+            &json!({"request": "answer", "question": question["id"], "grant": grant,
+                "reason": "use a folder"}),
         );
         let result = event(&mut events, "tool_result");
         assert_eq!(result["ok"], there, "{result}");
+        let text = result["text"].as_str().unwrap_or_default();
+        assert_eq!(text.ends_with("and says: use a folder"), !there, "{result}");
         event(&mut events, "done");
         assert_eq!(file.exists(), there);
     }
+    // What the gateway's owner set is no client's to change.
+    let free = json!({"request": "say", "input": {"text": "Make it."},
+        "options": {"approve": "auto"}});
+    let answer = owner.post("/v1/sessions/agent/requests", &free);
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.text.contains("options.approve"), "{answer:?}");
     server.stop();
 }

@@ -68,6 +68,8 @@ mod crashes;
 mod crons;
 mod damage;
 mod damaged_sessions;
+#[cfg(unix)]
+mod decisions;
 mod deep;
 mod edits;
 mod endings;
@@ -108,6 +110,8 @@ mod kills;
 mod known_models;
 mod kv_deleted;
 mod lineage;
+#[cfg(target_os = "linux")]
+mod live_calls;
 #[cfg(unix)]
 mod locked;
 mod long;

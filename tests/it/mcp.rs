@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use npast::tools::{
-    CallContext, MemoryEdit, Registry, ResultLimits, Results, Secrets, ServerConfig,
+    CallContext, LiveOutput, MemoryEdit, Registry, ResultLimits, Results, Secrets, ServerConfig,
     ServerSurroundings, Servers, SessionHit, TodoItem, ToolAnswer, ToolHost, results,
 };
 use serde_json::{Value, json};
@@ -131,6 +131,7 @@ impl Place {
             granted: None,
             call: "c1",
             cancel: &AtomicBool::new(false),
+            live: &LiveOutput::default(),
             host: &Nobody,
         };
         self.registry.run(name, &arguments, &room)

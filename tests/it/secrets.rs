@@ -1,7 +1,9 @@
 //! One list of secrets for all doors: what the sandbox hides from commands is what file tools refuse,
 //! tried on the same files by both.
 
-use npast::tools::{CallContext, Registry, ResultLimits, Results, Terminal, built_in, results};
+use npast::tools::{
+    CallContext, LiveOutput, Registry, ResultLimits, Results, Terminal, built_in, results,
+};
 use serde_json::json;
 
 use crate::yard::{Nobody, Yard};
@@ -71,6 +73,7 @@ fn commands_and_file_tools_are_refused_the_same_places() {
         granted: None,
         call: "f",
         cancel: &yard.cancel,
+        live: &LiveOutput::default(),
         host: &Nobody,
     };
     let all: Vec<String> = PLACES

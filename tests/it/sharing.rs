@@ -488,7 +488,8 @@ fn requests_and_events_are_the_same_values_after_a_way_through_json() {
         Request::Interrupt,
         Request::Answer {
             question: 7,
-            grant: npast::approve::Grant::Session,
+            grant: npast::approve::Grant::No,
+            reason: Some("use mkdir".into()),
         },
     ];
     for request in requests {

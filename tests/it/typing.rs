@@ -230,11 +230,11 @@ fn ctrl_d_at_a_question_refuses_that_one_and_the_next_one_is_asked() {
     let note = project(&program).join("note.txt");
     screen.until("> ");
     screen.keys("Write a note.\r");
-    screen.until("write_file wants to run:");
+    screen.until("Make note.txt? (+1)");
     screen.until("[N]o ");
     screen.keys("\u{4}");
     screen.until("The chat ends after this turn.");
-    screen.until("write_file wants to run:");
+    screen.until("Make note.txt? (+1)");
     screen.until("[N]o ");
     assert!(!note.exists());
     screen.keys("y\r");
@@ -257,7 +257,7 @@ fn what_was_typed_before_a_question_does_not_answer_it() {
     screen.until("> ");
     // "y" comes with the line that is worked on.
     screen.keys("Write a note.\ry\r");
-    screen.until("write_file wants to run:");
+    screen.until("Make note.txt? (+1)");
     screen.until("[N]o ");
     assert!(!project(&program).join("note.txt").exists());
     screen.keys("n\r");

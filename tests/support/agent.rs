@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use npast::agent::{
-    AgentError, AgentSetup, CallGate, Conversation, Engine, Event, Input, NewSession, Receipt,
-    Steering, Toolset, TurnEnd, TurnOptions, TurnSum, WhichSession,
+    AgentError, AgentSetup, CallGate, Conversation, Engine, Event, GatedCall, Input, NewSession,
+    Receipt, Steering, Toolset, TurnEnd, TurnOptions, TurnSum, WhichSession,
 };
+use npast::approve::CallDenial;
 use npast::chat::ReplyScript;
 use npast::tools::{CallContext, Effect, Registry, Secrets, Spec, Subject, Tool, ToolAnswer};
 use serde_json::{Value, json};
@@ -67,12 +68,12 @@ pub struct Door {
 }
 
 impl CallGate for Door {
-    fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String> {
-        let name = &tool.spec().name;
-        let subject = tool.subject(arguments, std::path::Path::new("/"));
+    fn pass(&mut self, call: &GatedCall<'_>) -> Result<Subject, CallDenial> {
+        let name = &call.tool.spec().name;
+        let subject = call.tool.subject(call.arguments, std::path::Path::new("/"));
         self.asked.borrow_mut().push(format!("{name} {subject}"));
         match self.closed_to.contains(name) {
-            true => Err(format!("Denied: {name}.")),
+            true => Err(format!("Denied: {name}.").into()),
             false => Ok(subject),
         }
     }

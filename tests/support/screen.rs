@@ -47,7 +47,12 @@ impl Screen {
     }
 
     /// The same on a window of another size.
-    pub fn sized(mut command: Command, columns: u16, rows: u16) -> Screen {
+    pub fn sized(command: Command, columns: u16, rows: u16) -> Screen {
+        Screen::with_term(command, Some("xterm"), columns, rows)
+    }
+
+    /// The same on a terminal of another kind, or of none that is known.
+    pub fn with_term(mut command: Command, term: Option<&str>, columns: u16, rows: u16) -> Screen {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
         // A program that another test starts meanwhile would hold this terminal open.
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -63,8 +68,11 @@ impl Screen {
         resize(&theirs, columns, rows);
         let modes = tcgetattr(&own).expect("its modes");
         let stream = || Stdio::from(theirs.try_clone().expect("a stream"));
+        match term {
+            Some(term) => command.env("TERM", term),
+            None => command.env_remove("TERM"),
+        };
         let program = command
-            .env("TERM", "xterm")
             .stdin(stream())
             .stdout(stream())
             .stderr(stream())

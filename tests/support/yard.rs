@@ -11,8 +11,8 @@ use npast::approve::{self, ApprovalRules, ApprovalSetup, Approvals, Approve};
 use npast::tools::command::ShellPlaces;
 use npast::tools::sandbox::{self, Bounds, Sandbox, SandboxRules};
 use npast::tools::{
-    CallContext, MemoryEdit, Registry, ResultLimits, Results, SecretOwner, Secrets, SessionHit,
-    Terminal, TodoItem, ToolAnswer, ToolHost, results,
+    CallContext, LiveOutput, MemoryEdit, Registry, ResultLimits, Results, SecretOwner, Secrets,
+    SessionHit, Terminal, TodoItem, ToolAnswer, ToolHost, results,
 };
 use serde_json::{Value, json};
 
@@ -194,6 +194,7 @@ impl Yard {
             granted: None,
             call: id,
             cancel: &self.cancel,
+            live: &LiveOutput::default(),
             host: &Nobody,
         };
         registry.run("terminal", arguments, &room)

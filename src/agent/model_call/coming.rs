@@ -45,6 +45,10 @@ pub(in crate::agent) struct Coming {
     odds: Unshown,
     /// When something of it was stored last; at first nothing was, and the first token does not wait.
     stored_at: Option<Instant>,
+    /// Sampled tokens.
+    sampled: usize,
+    /// The call that is being written: its place, since when, and the tokens before it.
+    calling: Option<(usize, Instant, usize)>,
 }
 
 impl Coming {
@@ -69,6 +73,8 @@ impl Coming {
             unshown: Vec::new(),
             odds: Unshown::default(),
             stored_at: None,
+            sampled: 0,
+            calling: None,
         })
     }
 
@@ -89,12 +95,38 @@ impl Coming {
     /// Takes a token; what it shows waits until it is stored.
     pub fn push(&mut self, vocab: &Vocab, token: Token) {
         self.unstored.push(token);
+        self.sampled += 1;
         if vocab.is_end(token) || self.stopped {
             return;
         }
         let text = self.utf8.feed(&vocab.piece(token, true));
         let events = self.show(&text);
         self.unshown.extend(events);
+        self.show_call();
+    }
+
+    /// Says how far the call is that is being written; nothing else of it can be shown.
+    fn show_call(&mut self) {
+        let Some(call) = self.reader.begun() else {
+            self.calling = None;
+            return;
+        };
+        let before = self.sampled - 1;
+        let (place, since, before) = match self.calling {
+            Some(calling) if calling.0 == call.place => calling,
+            _ => (call.place, Instant::now(), before),
+        };
+        self.calling = Some((place, since, before));
+        let event = Event::Calling {
+            name: call.name.clone(),
+            target: call.target(),
+            tokens: self.sampled - before,
+            seconds: since.elapsed().as_secs_f64(),
+        };
+        match self.unshown.last_mut() {
+            Some(last @ Event::Calling { .. }) => *last = event,
+            _ => self.unshown.push(event),
+        }
     }
 
     fn show(&mut self, text: &str) -> Vec<Event> {

@@ -1,6 +1,6 @@
 //! The sums of a turn's receipts while it runs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::agent::values::event::{Event, On};
 use crate::agent::values::outcome::TurnStop;
@@ -9,6 +9,8 @@ use crate::agent::values::receipt::{Receipt, TurnSum};
 /// The sums of a turn while it runs.
 pub(in crate::agent) struct RunningSum {
     begun: Instant,
+    /// How long a person was asked.
+    waited: Duration,
     pub so_far: Option<TurnSum>,
 }
 
@@ -16,6 +18,7 @@ impl RunningSum {
     pub fn begin() -> RunningSum {
         RunningSum {
             begun: Instant::now(),
+            waited: Duration::ZERO,
             so_far: None,
         }
     }
@@ -38,6 +41,11 @@ impl RunningSum {
         });
     }
 
+    /// For so long the turn waited for a person: that is no part of what it took.
+    pub fn asked(&mut self, waited: Duration) {
+        self.waited += waited;
+    }
+
     /// Tokens sampled so far.
     pub fn generated(&self) -> usize {
         self.so_far.as_ref().map_or(0, |s| s.generated)
@@ -45,10 +53,11 @@ impl RunningSum {
 
     /// The `turn` event; a turn without a call has none.
     pub fn show(self, stopped: Option<TurnStop>, on: On<'_>) {
+        let took = self.begun.elapsed().saturating_sub(self.waited);
         if let Some(sum) = self.so_far {
             on(Event::Turn(TurnSum {
                 stopped,
-                seconds: self.begun.elapsed().as_secs_f64(),
+                seconds: took.as_secs_f64(),
                 ..sum
             }));
         }

@@ -2,7 +2,11 @@
 //! durable mark says that it may have run. After a crash the marks show which calls may have had an effect,
 //! and stored results are used. Nothing decoded is ever removed.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
 
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::input::unanswered::{NOT_RUN_WORDS, Unanswered, effect_word};
@@ -12,13 +16,17 @@ use crate::agent::values::outcome::TurnStop;
 use crate::chat::Message;
 use crate::chat::message::{ToolCall, plain};
 use crate::session::MessageId;
-use crate::tools::{CallContext, Effect, Subject, ToolAnswer};
+use crate::tools::{CallContext, Effect, FileChange, LiveOutput, Subject, ToolAnswer};
 
 use super::rounds::Rounds;
-use super::toolset::Toolset;
+use super::toolset::{GatedCall, Toolset};
 
 /// Calls that run side by side.
 const SIDE_BY_SIDE: usize = 8;
+/// How often is looked what a running call has written.
+const LIVE_EVERY: Duration = Duration::from_millis(200);
+/// A call that writes nothing is still said to run, so often.
+const STILL_EVERY: Duration = Duration::from_secs(1);
 
 impl Conversation {
     /// Runs the calls of the last reply and gives their results, one for each.
@@ -48,6 +56,7 @@ impl Conversation {
             answers: vec![None; calls.len()],
             kinds: vec![CallEnd::Refused; calls.len()],
             granted: vec![None; calls.len()],
+            views: calls.iter().map(|_| CallView::default()).collect(),
             shown: 0,
         };
         let form = match self.formats.plain_calls() {
@@ -57,26 +66,30 @@ impl Conversation {
         let mut group = Vec::new();
         for (at, call) in calls.iter().enumerate() {
             let unread = (unread && at + 1 == calls.len()).then_some(form);
-            match may_run(call, unread, tools, rounds, cancel) {
-                Err((answer, kind)) => {
-                    (work.answers[at], work.kinds[at]) = (Some(answer), kind);
+            let id = call_name(seq, at);
+            match may_run(call, &id, unread, tools, rounds, cancel) {
+                Err(refused) => {
+                    (work.answers[at], work.kinds[at]) = (Some(refused.answer), refused.kind);
+                    work.views[at].refused = refused.to_user;
                     // What comes before it is shown first.
-                    self.run(&mut work, std::mem::take(&mut group), tools, cancel)?;
+                    self.run(&mut work, std::mem::take(&mut group), tools, cancel, on)?;
                 }
-                Ok((effect, subject)) => {
+                Ok(allowed) => {
+                    let effect = allowed.effect;
                     work.kinds[at] = CallEnd::Ran(effect);
-                    work.granted[at] = Some(subject);
+                    work.granted[at] = Some(allowed.subject);
+                    work.views[at].change = allowed.change;
                     if effect == Effect::Reads {
                         group.push(at);
                         continue;
                     }
-                    self.run(&mut work, std::mem::take(&mut group), tools, cancel)?;
-                    self.run(&mut work, vec![at], tools, cancel)?;
+                    self.run(&mut work, std::mem::take(&mut group), tools, cancel, on)?;
+                    self.run(&mut work, vec![at], tools, cancel, on)?;
                 }
             }
             work.show(rounds, on);
         }
-        self.run(&mut work, group, tools, cancel)?;
+        self.run(&mut work, group, tools, cancel, on)?;
         work.show(rounds, on);
         // By position: the ids are the model's, and may not differ.
         Ok(work
@@ -97,6 +110,7 @@ impl Conversation {
         group: Vec<usize>,
         tools: &Toolset<'_>,
         cancel: &AtomicBool,
+        on: On<'_>,
     ) -> Result<(), AgentError> {
         if group.is_empty() {
             return Ok(());
@@ -125,10 +139,10 @@ impl Conversation {
             ..
         } = tools;
         let (calls, granted, seq) = (work.calls, &work.granted, work.seq);
+        let views = &work.views;
         let one = |at: usize| {
             let call = &calls[at];
-            // Ours, for files are named after it.
-            let id = format!("call-{seq}-{at}");
+            let id = call_name(seq, at);
             let room = CallContext {
                 project,
                 temp,
@@ -138,34 +152,23 @@ impl Conversation {
                 granted: granted[at].as_ref(),
                 call: &id,
                 cancel,
+                live: &views[at].live,
                 host: &**host,
             };
             registry.run(&call.name, &call.arguments, &room)
         };
         let mut answers = Vec::with_capacity(group.len());
         for some in group.chunks(SIDE_BY_SIDE) {
-            match some {
-                [only] => answers.push(one(*only)),
-                _ => std::thread::scope(|scope| {
-                    let one = &one;
-                    let running: Vec<_> = some
-                        .iter()
-                        .map(|at| scope.spawn(move || one(*at)))
-                        .collect();
-                    answers.extend(running.into_iter().map(|run| {
-                        run.join()
-                            .unwrap_or_else(|_| ToolAnswer::bad("The tool failed inside."))
-                    }));
-                }),
-            }
+            answers.extend(side_by_side(some, calls, views, &one, on));
         }
         let mut unit = self.db.begin(self.row.id)?;
-        for (at, answer) in group.iter().zip(&answers) {
+        for (at, (answer, _)) in group.iter().zip(&answers) {
             unit.end_run(work.reply, *at, answer.ok, &answer.text)?;
         }
         unit.commit()?;
-        for (at, answer) in group.into_iter().zip(answers) {
+        for (at, (answer, took)) in group.into_iter().zip(answers) {
             work.answers[at] = Some(answer);
+            work.views[at].took = Some(took);
         }
         Ok(())
     }
@@ -180,32 +183,130 @@ enum CallForm {
     Plain,
 }
 
+/// Runs calls on threads of their own, and says every now and then how far those are that take long. It
+/// gives the answers in the order of the calls, and how long each took.
+fn side_by_side(
+    group: &[usize],
+    calls: &[ToolCall],
+    views: &[CallView],
+    one: &(dyn Fn(usize) -> ToolAnswer + Sync),
+    on: On<'_>,
+) -> Vec<(ToolAnswer, Duration)> {
+    let mut answers: Vec<Option<(ToolAnswer, Duration)>> = vec![None; group.len()];
+    let begun = Instant::now();
+    // What was said of each: when, and of how many bytes.
+    let mut said = vec![(begun, 0); group.len()];
+    std::thread::scope(|scope| {
+        let (done, ended) = crossbeam_channel::bounded(group.len());
+        for (place, at) in group.iter().enumerate() {
+            let done = done.clone();
+            scope.spawn(move || {
+                let answer = catch_unwind(AssertUnwindSafe(|| one(*at)))
+                    .unwrap_or_else(|_| ToolAnswer::bad("The tool failed inside."));
+                let _ = done.send((place, answer, begun.elapsed()));
+            });
+        }
+        drop(done);
+        loop {
+            match ended.recv_timeout(LIVE_EVERY) {
+                Ok((place, answer, took)) => answers[place] = Some((answer, took)),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            for (place, at) in group.iter().enumerate() {
+                let (when, before) = said[place];
+                let (bytes, tail) = views[*at].live.last();
+                let elapsed = when.elapsed();
+                let due = elapsed >= STILL_EVERY || (bytes != before && elapsed >= LIVE_EVERY);
+                let first = when == begun && elapsed >= LIVE_EVERY;
+                if answers[place].is_some() || !(due || first) {
+                    continue;
+                }
+                said[place] = (Instant::now(), bytes);
+                on(Event::Running {
+                    id: calls[*at].id.clone(),
+                    name: calls[*at].name.clone(),
+                    seconds: begun.elapsed().as_secs_f64(),
+                    bytes,
+                    tail,
+                });
+            }
+        }
+    });
+    let lost = || (ToolAnswer::bad("The tool failed inside."), begun.elapsed());
+    answers
+        .into_iter()
+        .map(|answer| answer.unwrap_or_else(lost))
+        .collect()
+}
+
+/// A call that may run.
+struct AllowedCall {
+    effect: Effect,
+    subject: Subject,
+    /// What it is about to change in a file, where nobody was asked about it.
+    change: Option<FileChange>,
+}
+
+/// A call that does not run.
+struct RefusedCall {
+    answer: ToolAnswer,
+    kind: CallEnd,
+    /// Why, for a person.
+    to_user: Option<String>,
+}
+
+impl RefusedCall {
+    fn new(why: String, to_user: &str) -> RefusedCall {
+        RefusedCall {
+            answer: ToolAnswer::bad(why),
+            kind: CallEnd::Refused,
+            to_user: Some(format!("not run: {to_user}")),
+        }
+    }
+}
+
 /// Whether a call may run, and what it may change; otherwise its result. `unread` says that the call could
 /// not be read, and which form it should have.
 fn may_run(
     call: &ToolCall,
+    id: &str,
     unread: Option<CallForm>,
     tools: &mut Toolset<'_>,
     rounds: &mut Rounds,
     cancel: &AtomicBool,
-) -> Result<(Effect, Subject), (ToolAnswer, CallEnd)> {
-    let refused = |why: String| (ToolAnswer::bad(why), CallEnd::Refused);
+) -> Result<AllowedCall, RefusedCall> {
     if cancel.load(Ordering::Relaxed) {
-        return Err(refused(format!(
-            "[npast: {NOT_RUN_WORDS}. The user interrupted the turn.]"
-        )));
+        return Err(RefusedCall::new(
+            format!("[npast: {NOT_RUN_WORDS}. The user interrupted the turn.]"),
+            "you stopped the turn",
+        ));
     }
     if let Some(stopped) = rounds.stopped() {
         let why = match stopped {
             TurnStop::Steps | TurnStop::Tokens => "The budget of this turn is used up.",
             TurnStop::Loop | TurnStop::Chances => "npast ended the turn before this call.",
         };
-        return Err(refused(format!("[npast: {NOT_RUN_WORDS}. {why}]")));
+        return Err(RefusedCall::new(
+            format!("[npast: {NOT_RUN_WORDS}. {why}]"),
+            "the turn had ended before it",
+        ));
     }
+    let Toolset {
+        registry,
+        project,
+        temp,
+        results,
+        secret,
+        limits,
+        host,
+        gate,
+        ..
+    } = tools;
+    let wrong = registry.check(&call.name, &call.arguments).err();
     if let Some(form) = unread {
         rounds.bad();
-        let wrong = tools.registry.check(&call.name, &call.arguments).err();
-        return Err(refused(match form {
+        let to_model = match form {
             CallForm::Template => not_read(wrong),
             CallForm::Plain => format!(
                 "[npast: {NOT_RUN_WORDS}. This call could not be read.] Write the call again as one JSON \
@@ -213,20 +314,45 @@ fn may_run(
                  quotation mark in a value: {}",
                 plain::FORM
             ),
-        }));
+        };
+        let to_user = "this call cannot be read; the model is told how to write it";
+        return Err(RefusedCall::new(to_model, to_user));
     }
-    let Some(tool) = tools.registry.get(&call.name) else {
+    let Some(tool) = registry.get(&call.name) else {
         rounds.bad();
-        let why = tools.registry.check(&call.name, &call.arguments).err();
-        return Err(refused(why.unwrap_or_default()));
+        let to_user = "there is no such tool; the model is told which there are";
+        return Err(RefusedCall::new(wrong.unwrap_or_default(), to_user));
     };
-    if let Err(why) = tools.registry.check(&call.name, &call.arguments) {
+    if let Some(wrong) = wrong {
         rounds.bad();
-        return Err(refused(why));
+        let to_user = "its arguments are wrong; the model is told what is wrong with them";
+        return Err(RefusedCall::new(wrong, to_user));
     }
-    match tools.gate.pass(tool, &call.arguments) {
-        Ok(subject) => Ok((tool.effect(&call.arguments), subject)),
-        Err(why) => Err((ToolAnswer::bad(why), CallEnd::Denied)),
+    let live = LiveOutput::default();
+    let room = CallContext {
+        project,
+        temp,
+        results,
+        secret,
+        limits: *limits,
+        granted: None,
+        call: id,
+        cancel,
+        live: &live,
+        host: &**host,
+    };
+    let gated = GatedCall::new(tool, &call.arguments, room);
+    match gate.pass(&gated) {
+        Ok(subject) => Ok(AllowedCall {
+            effect: tool.effect(&call.arguments),
+            subject,
+            change: gated.unseen_change(),
+        }),
+        Err(denial) => Err(RefusedCall {
+            answer: ToolAnswer::bad(denial.to_model()),
+            kind: CallEnd::Denied,
+            to_user: denial.to_user().map(str::to_owned),
+        }),
     }
 }
 
@@ -238,6 +364,11 @@ fn not_read(wrong: Option<String>) -> String {
             .to_owned()
     });
     format!("[npast: {NOT_RUN_WORDS}. This call could not be read.] {why} Write the call again.")
+}
+
+/// The id of a call that is ours, for files are named after it.
+fn call_name(seq: usize, at: usize) -> String {
+    format!("call-{seq}-{at}")
 }
 
 /// What became of a call.
@@ -268,7 +399,21 @@ struct ToolWork<'a> {
     kinds: Vec<CallEnd>,
     /// What was approved.
     granted: Vec<Option<Subject>>,
+    /// What people see of them.
+    views: Vec<CallView>,
     shown: usize,
+}
+
+/// What a person sees of a call, beside its result.
+#[derive(Default)]
+struct CallView {
+    live: LiveOutput,
+    /// How long it ran.
+    took: Option<Duration>,
+    /// Why it did not run.
+    refused: Option<String>,
+    /// What it changes in a file.
+    change: Option<FileChange>,
 }
 
 impl ToolWork<'_> {
@@ -283,11 +428,17 @@ impl ToolWork<'_> {
             {
                 answer.text.push_str(&word);
             }
+            let view = &mut self.views[self.shown];
+            let change = view.change.take().filter(|_| answer.ok);
             on(Event::ToolResult {
                 id: call.id.clone(),
                 name: call.name.clone(),
                 ok: answer.ok,
                 text: answer.text.clone(),
+                seconds: view.took.map(|took| took.as_secs_f64()),
+                exit: view.live.exit(),
+                refused: view.refused.take(),
+                change: change.map(|change| change.diff()),
             });
             self.shown += 1;
         }

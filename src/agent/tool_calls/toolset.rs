@@ -1,19 +1,22 @@
 //! The tools of an open session and all that a call of one needs. The list of tools was frozen with
 //! the session; this process has the programs that serve them.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::agent::conversation::handle::Conversation;
 use crate::agent::values::error::{AgentError, ErrorKind};
+use crate::approve::CallDenial;
 use crate::chat::message::ToolCall;
 use crate::chat::names;
 use crate::session::{SessionId, now_ms};
 use crate::tools::{
-    CallContext, Registry, ResultLimits, Results, Secrets, Subject, Tool, ToolAnswer, ToolHost,
-    results,
+    CallContext, Effect, FileChange, LiveOutput, Registry, ResultLimits, Results, Secrets, Subject,
+    Tool, ToolAnswer, ToolHost, results,
 };
 
 use super::host::Host;
@@ -21,14 +24,68 @@ use super::rounds::Budget;
 use super::steering::Steering;
 use super::temp::{self, OtherFolders};
 
+/// Most bytes of a file that is compared only to show afterwards what was changed.
+const MAX_UNASKED: usize = 1 << 20;
+
 /// Decides whether a call may run. It may ask a person, and takes as long as that takes.
 pub trait CallGate {
     /// Called for each call just before it would run, in call order. Gives what was judged: the
     /// call is refused if it is about something else when it runs.
     ///
     /// # Errors
-    /// Why it may not: a sentence that the model reads as the call's result.
-    fn pass(&mut self, tool: &dyn Tool, arguments: &Value) -> Result<Subject, String>;
+    /// Why it may not.
+    fn pass(&mut self, call: &GatedCall<'_>) -> Result<Subject, CallDenial>;
+
+    /// How long a person was asked since this was called last.
+    fn waited(&mut self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// A call that a gate decides about.
+pub struct GatedCall<'a> {
+    /// Its tool.
+    pub tool: &'a dyn Tool,
+    /// Its arguments, which the tool takes.
+    pub arguments: &'a Value,
+    /// Where it would run.
+    room: CallContext<'a>,
+    /// Somebody looked what it would change.
+    foreseen: Cell<bool>,
+}
+
+impl<'a> GatedCall<'a> {
+    pub(in crate::agent) fn new(
+        tool: &'a dyn Tool,
+        arguments: &'a Value,
+        room: CallContext<'a>,
+    ) -> GatedCall<'a> {
+        GatedCall {
+            tool,
+            arguments,
+            room,
+            foreseen: Cell::new(false),
+        }
+    }
+
+    /// What the call would change in a file, if that is what it does; for the question about it.
+    ///
+    /// # Errors
+    /// It would be refused whatever the answer is: nobody has to be asked.
+    pub fn foresee(&self) -> Result<Option<FileChange>, CallDenial> {
+        self.foreseen.set(true);
+        Ok(self.tool.foresee(self.arguments, &self.room)?)
+    }
+
+    /// What the call is about to change in a file, where nobody has looked yet and it is not too much to
+    /// be compared for it.
+    pub(in crate::agent) fn unseen_change(&self) -> Option<FileChange> {
+        if self.foreseen.get() || self.tool.effect(self.arguments) != Effect::Writes {
+            return None;
+        }
+        let change = self.tool.foresee(self.arguments, &self.room).ok()??;
+        (change.bytes() <= MAX_UNASKED).then_some(change)
+    }
 }
 
 /// The tools of a session.
@@ -116,25 +173,32 @@ impl Toolset<'_> {
         cancel: &AtomicBool,
     ) -> ToolAnswer {
         let arguments = self.registry.coerced(&call.name, &call.arguments);
-        let allowed = self.registry.check(&call.name, &arguments);
-        let allowed = allowed.and_then(|()| match self.registry.get(&call.name) {
-            Some(tool) => self.gate.pass(tool, &arguments),
-            None => Err(format!("There is no tool {}.", call.name)),
-        });
-        let granted = match allowed {
-            Ok(granted) => granted,
-            Err(why) => return ToolAnswer::bad(why),
-        };
+        let live = LiveOutput::default();
         let room = CallContext {
             project: &self.project,
             temp: &self.temp,
             results: &self.results,
             secret: &self.secret,
             limits: self.limits,
-            granted: Some(&granted),
+            granted: None,
             call: id,
             cancel,
+            live: &live,
             host: &*self.host,
+        };
+        if let Err(why) = self.registry.check(&call.name, &arguments) {
+            return ToolAnswer::bad(why);
+        }
+        let Some(tool) = self.registry.get(&call.name) else {
+            return ToolAnswer::bad(format!("There is no tool {}.", call.name));
+        };
+        let granted = match self.gate.pass(&GatedCall::new(tool, &arguments, room)) {
+            Ok(granted) => granted,
+            Err(denial) => return ToolAnswer::bad(denial.to_model()),
+        };
+        let room = CallContext {
+            granted: Some(&granted),
+            ..room
         };
         self.registry.run(&call.name, &arguments, &room)
     }

@@ -158,7 +158,9 @@ impl Conversation {
                 return Ok(end);
             }
             rounds.reply(sum.generated());
-            let answers = self.answer_calls(tools, &mut rounds, cancel, on)?;
+            let answers = self.answer_calls(tools, &mut rounds, cancel, on);
+            sum.asked(tools.gate.waited());
+            let answers = answers?;
             if answers.is_empty() {
                 return Ok(end);
             }

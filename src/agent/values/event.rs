@@ -9,6 +9,7 @@ use super::error::AgentError;
 use super::odds::Weighed;
 use super::outcome::{CompressStage, Compressed, Info, Pruned, TurnEnd, UndoneTurns};
 use super::receipt::{Receipt, TurnSum};
+use crate::tools::FileDiff;
 
 /// Where opening an engine stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +69,17 @@ pub enum Event {
         /// In order.
         tokens: Vec<Weighed>,
     },
+    /// A call is being written. Each such event takes the place of the one before.
+    Calling {
+        /// The tool; empty as long as it is not known.
+        name: String,
+        /// The file, command or address it is about, as far as it is written.
+        target: Option<String>,
+        /// Tokens of the call so far.
+        tokens: usize,
+        /// Since it began.
+        seconds: f64,
+    },
     /// A call, when it is complete.
     ToolCall {
         /// Of ours.
@@ -76,6 +88,20 @@ pub enum Event {
         name: String,
         /// An object.
         arguments: Value,
+    },
+    /// A call runs. Each such event of a call takes the place of the one before; a call that is over at
+    /// once has none.
+    Running {
+        /// Of the call.
+        id: String,
+        /// Of the tool.
+        name: String,
+        /// Since it was started.
+        seconds: f64,
+        /// Bytes that its program has written.
+        bytes: u64,
+        /// The last lines of them: at most 8, without control characters.
+        tail: String,
     },
     /// What a call gave, after it was run or refused; in call order.
     ToolResult {
@@ -87,6 +113,18 @@ pub enum Event {
         ok: bool,
         /// What the model reads.
         text: String,
+        /// How long it ran; nothing where it did not run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seconds: Option<f64>,
+        /// The exit code of its program, where one ended by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit: Option<i32>,
+        /// Why it did not run, for a person; `text` is for the model.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<String>,
+        /// What it changed in a file, where nobody was asked about it before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        change: Option<FileDiff>,
     },
     /// A call may run only if the user says so. The turn waits for the answer.
     Question(OpenQuestion),
@@ -133,12 +171,20 @@ pub struct OpenQuestion {
     pub id: u64,
     /// The tool's name.
     pub tool: String,
+    /// What the call does, as a verb that stands before `text`: `run`, `read`, `change`.
+    #[serde(default)]
+    pub verb: String,
     /// What the call would do, for people: lines without control or invisible characters.
     pub text: String,
     /// Why the user is asked, where the policy alone does not say it.
     pub why: Option<String>,
-    /// What an answer for the session or for always would allow. Where it is empty, such an answer
-    /// allows this call alone.
+    /// What it would change in a file, if that is what it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<FileDiff>,
+    /// What an answer for the session or for always would allow, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The same as rules. Where it is empty, such an answer allows this call alone.
     pub rules: Vec<String>,
 }
 

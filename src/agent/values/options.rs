@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::approve::Approve;
 use crate::chat::Message;
 use crate::chat::wish::ReplyWish;
 use crate::llama::{Apart, ContextOptions, ModelOptions, Sampling};
@@ -171,6 +172,8 @@ pub struct TurnOptions {
     /// Tells how likely the tokens of an answer were, with so many of the likeliest in the place of
     /// each; with nothing here it is not computed.
     pub odds: Option<usize>,
+    /// What happens to calls that no rule speaks of, in this turn; nothing is the client's own policy.
+    pub approve: Option<Approve>,
 }
 
 /// When a conversation is compressed by itself, and what stays of it.

@@ -193,6 +193,6 @@ pub struct TurnSum {
     /// Why npast ended the turn, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<TurnStop>,
-    /// Wall-clock seconds.
+    /// Wall-clock seconds, without those in which a person was asked.
     pub seconds: f64,
 }

@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value};
 
+use super::begun::BegunCall;
 use super::{attempt, found};
 use crate::chat::message::{Message, ToolCall};
 use crate::chat::template::ReplyFormat;
@@ -36,6 +37,8 @@ pub struct ReplyReader {
     next: usize,
     /// A call that cannot be read is a call all the same.
     attempts: bool,
+    /// The call that is being written.
+    begun: Option<BegunCall>,
 }
 
 impl ReplyReader {
@@ -52,6 +55,7 @@ impl ReplyReader {
             text: String::new(),
             next: 0,
             attempts: false,
+            begun: None,
         })
     }
 
@@ -75,8 +79,41 @@ impl ReplyReader {
         }
         self.next = self.raw.len() + STEP.max(self.raw.len() / GROWTH);
         match self.parser.parse(&self.raw, true) {
-            Ok(parsed) => self.show(&parsed.reasoning, &parsed.content, false),
+            Ok(parsed) => {
+                self.begun = self.begun_in(&parsed);
+                self.show(&parsed.reasoning, &parsed.content, false)
+            }
             Err(_) => Vec::new(),
+        }
+    }
+
+    /// The call that is being written, if one is.
+    pub fn begun(&self) -> Option<&BegunCall> {
+        self.begun.as_ref()
+    }
+
+    fn begun_in(&self, parsed: &ParsedReply) -> Option<BegunCall> {
+        let Some(last) = parsed.calls.last() else {
+            // What may be a plain call is not shown before it is whole.
+            let text = parsed.content.trim_end();
+            let begun = self.decided(&parsed.content) < text.len();
+            return begun.then(|| BegunCall::new(0, String::new(), ""));
+        };
+        let mut call = ToolCall {
+            id: String::new(),
+            name: last.name.clone(),
+            arguments: Value::Null,
+        };
+        self.format.names.restore(&mut call);
+        let place = parsed.calls.len() - 1;
+        Some(BegunCall::new(place, call.name, &last.arguments))
+    }
+
+    /// How much of a text that is not whole is certainly no call without a mark, in bytes.
+    fn decided(&self, text: &str) -> usize {
+        match self.format.plain_calls {
+            true => found::shown(text, &self.format.plain_tools, self.attempts),
+            false => text.len(),
         }
     }
 
@@ -308,9 +345,9 @@ impl ReplyReader {
             events.push(ReplyEvent::Reasoning(more));
         }
         // What may be the beginning of a plain call is shown when that is decided.
-        let text = match self.format.plain_calls && !last {
-            true => &text[..found::shown(text, &self.format.plain_tools, self.attempts)],
-            false => text,
+        let text = match last {
+            false => &text[..self.decided(text)],
+            true => text,
         };
         if let Some(more) = news(&self.text, text, last) {
             self.text = text.to_owned();

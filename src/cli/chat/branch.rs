@@ -1,10 +1,11 @@
 //! The commands that go back, aside, or to another session: what they do.
 
 use super::super::error::Failure;
-use super::super::output::{count, failed, say};
+use super::super::output::{EventOutput, count, failed, rows, say};
 use super::commands::ChatCommand;
 use super::{AfterCommand, Chat};
 use crate::agent::{Done, Input, WhichSession};
+use crate::approve::Approve;
 use crate::harmless;
 use crate::service::Request;
 
@@ -29,6 +30,14 @@ impl Chat {
             }
             ChatCommand::Open(name) => {
                 self.switch(&name)?;
+                return Ok(AfterCommand::Done);
+            }
+            ChatCommand::Mode(mode) => {
+                self.mode(mode);
+                return Ok(AfterCommand::Done);
+            }
+            ChatCommand::Show(number) => {
+                self.show_result(number);
                 return Ok(AfterCommand::Done);
             }
             _ => {}
@@ -92,9 +101,39 @@ impl Chat {
                 self.reply(Request::Aside { question, options })?;
             }
             ChatCommand::Prune => self.prune()?,
-            ChatCommand::Open(_) | ChatCommand::Wrong(_) => {}
+            ChatCommand::Open(_)
+            | ChatCommand::Mode(_)
+            | ChatCommand::Show(_)
+            | ChatCommand::Wrong(_) => {}
         }
         Ok(AfterCommand::Done)
+    }
+
+    /// From the next message on calls are judged so; without a mode it says how they are judged.
+    fn mode(&mut self, mode: Option<Approve>) {
+        if mode.is_some() {
+            self.start.turn.approve = mode;
+        }
+        let mode = self.start.policy();
+        let means = match mode {
+            Approve::Ask => "npast asks about what no rule of yours allows",
+            Approve::Edits => {
+                "files of this folder are changed without a question, all else is asked"
+            }
+            Approve::Auto => "what no rule forbids runs; what cannot be judged is asked",
+            Approve::Deny => "what no rule of yours allows is refused",
+        };
+        say(&format!("Mode {}: {means}.", mode.as_str()));
+    }
+
+    /// Shows a result of a tool whole.
+    fn show_result(&self, number: Option<usize>) {
+        if let EventOutput::Text(text) = &self.output {
+            match text.steps.whole(number) {
+                Ok(shown) => rows(&shown),
+                Err(why) => say(&why),
+            }
+        }
     }
 
     /// Compresses the conversation now.

@@ -1,5 +1,7 @@
 //! The commands of a chat that go back, aside, or to another session, as typed.
 
+use crate::approve::Approve;
+
 /// A command with what stands behind it.
 #[derive(Debug, PartialEq)]
 pub enum ChatCommand {
@@ -21,6 +23,10 @@ pub enum ChatCommand {
     Open(String),
     /// A question beside the conversation.
     Aside(String),
+    /// What happens to calls that no rule speaks of; nothing asks what it is now.
+    Mode(Option<Approve>),
+    /// A result whole; without a number the last one.
+    Show(Option<usize>),
     /// An unknown form of a command: how the command is typed.
     Wrong(&'static str),
 }
@@ -56,6 +62,16 @@ pub fn read(line: &str) -> Option<ChatCommand> {
         }
         ("/prune", None) => ChatCommand::Prune,
         ("/prune", Some(_)) => ChatCommand::Wrong("/prune stands alone"),
+        ("/approve", None) => ChatCommand::Mode(None),
+        ("/approve", Some(word)) => Approve::parse(&word).map_or(
+            ChatCommand::Wrong("/approve takes ask, edits, auto or deny"),
+            |mode| ChatCommand::Mode(Some(mode)),
+        ),
+        ("/show", None) => ChatCommand::Show(None),
+        ("/show", Some(n)) => n.parse().map_or(
+            ChatCommand::Wrong("/show takes the number of a result, or nothing for the last one"),
+            |n| ChatCommand::Show(Some(n)),
+        ),
         ("/open", Some(name)) => ChatCommand::Open(name),
         ("/open", None) => ChatCommand::Wrong("/open takes the name of a session"),
         _ => return None,
@@ -94,6 +110,12 @@ mod tests {
                 "/compress the parser",
                 Some(ChatCommand::Compress(Some("the parser".into()))),
             ),
+            ("/approve", Some(ChatCommand::Mode(None))),
+            (
+                "/approve edits",
+                Some(ChatCommand::Mode(Some(Approve::Edits))),
+            ),
+            ("/show 3", Some(ChatCommand::Show(Some(3)))),
             ("/open work", Some(ChatCommand::Open("work".into()))),
             ("/undone", None),
             ("/etc/passwd", None),
@@ -102,7 +124,15 @@ mod tests {
         for (line, want) in table {
             assert_eq!(read(line), want, "{line:?}");
         }
-        for line in ["/undo two", "/undo -1", "/redo x", "/retry now", "/open"] {
+        for line in [
+            "/undo two",
+            "/undo -1",
+            "/redo x",
+            "/retry now",
+            "/open",
+            "/approve all",
+            "/show x",
+        ] {
             assert!(
                 matches!(read(line), Some(ChatCommand::Wrong(_))),
                 "{line:?}"

@@ -37,7 +37,7 @@ fn a_question_is_answered_by_the_line_that_is_typed_after_it() {
     }
     let answer = std::thread::scope(|scope| {
         scope.spawn(|| at_the_question(&console, &typed, b"no\nlater\n"));
-        console.ask("run wants to run:", "? ")
+        console.ask("? ")
     });
     assert_eq!(answer.as_deref(), Some("no"));
     assert_eq!(console.line(""), PromptAnswer::Line("y".into()));
@@ -48,7 +48,7 @@ fn a_question_is_answered_by_the_line_that_is_typed_after_it() {
 fn ctrl_c_from_elsewhere_at_a_question_is_no_answer() {
     let (console, _typed) = console();
     console.shared.cancel.store(true, Ordering::SeqCst);
-    assert_eq!(console.ask("", "? "), None);
+    assert_eq!(console.ask("? "), None);
     assert!(!console.leaving());
 }
 
@@ -78,7 +78,7 @@ fn ctrl_c_behind_a_line_is_its_turns() {
 fn an_input_that_is_over_refuses_the_question_and_ends_the_chat() {
     let (console, typed) = console();
     let answer = std::thread::scope(|scope| {
-        let asked = scope.spawn(|| console.ask("", "? "));
+        let asked = scope.spawn(|| console.ask("? "));
         while !matches!(console.shared.state().mode(), InputMode::Ask(_)) {
             std::thread::yield_now();
         }

@@ -114,6 +114,39 @@ mod tests {
             name: "read".into(),
             ok: false,
             text: "no\n".into(),
+            seconds: None,
+            exit: None,
+            refused: None,
+            change: None,
+        });
+        lines.event(Event::Calling {
+            name: "terminal".into(),
+            target: Some("make".into()),
+            tokens: 12,
+            seconds: 0.5,
+        });
+        lines.event(Event::Running {
+            id: "c2".into(),
+            name: "terminal".into(),
+            seconds: 1.5,
+            bytes: 5,
+            tail: "made".into(),
+        });
+        lines.event(Event::ToolResult {
+            id: "c2".into(),
+            name: "terminal".into(),
+            ok: false,
+            text: "Not run.".into(),
+            seconds: Some(1.5),
+            exit: Some(1),
+            refused: Some("not run: you said no".into()),
+            change: Some(crate::tools::FileDiff {
+                file: "a".into(),
+                made: true,
+                added: 1,
+                removed: 0,
+                diff: "+a\n".into(),
+            }),
         });
         lines.event(Event::Steered {
             text: "not there".into(),
@@ -129,12 +162,21 @@ mod tests {
 {"type":"text","text":"\"é\""}
 {"type":"tool_call","id":"c1","name":"read","arguments":{"path":"b","all":true}}
 {"type":"tool_result","id":"c1","name":"read","ok":false,"text":"no\n"}
+{"type":"calling","name":"terminal","target":"make","tokens":12,"seconds":0.5}
+{"type":"running","id":"c2","name":"terminal","seconds":1.5,"bytes":5,"tail":"made"}
+{"type":"tool_result","id":"c2","name":"terminal","ok":false,"text":"Not run.","seconds":1.5,"exit":1,"refused":"not run: you said no","change":{"file":"a","made":true,"added":1,"removed":0,"diff":"+a\n"}}
 {"type":"steered","text":"not there"}
 {"type":"receipt","kind":"turn","call":3,"context":9345,"kept":9310,"restored":0,"evaluated":21,"appended":21,"generated":15,"pending":1,"finish":"stop","miss":null,"restored_bytes":0,"saved_bytes":0,"snapshot_bytes":0,"ms":{"restore":0,"prefill":38,"first_token":41,"decode":120,"save":2}}
 {"type":"receipt","kind":"turn","call":3,"context":9345,"kept":62,"restored":0,"evaluated":9269,"appended":21,"generated":15,"pending":1,"finish":"stop","miss":{"at":62,"message":1,"reason":"system prompt differs: \"a\" became \"b\""},"restored_bytes":0,"saved_bytes":0,"snapshot_bytes":0,"ms":{"restore":0,"prefill":38,"first_token":41,"decode":120,"save":2}}
 {"type":"turn","calls":1,"context":9345,"kept":9310,"restored":0,"evaluated":21,"appended":21,"generated":15,"finish":"stop","seconds":0.2}
 "#;
         assert_eq!(bytes.text(), want);
+        // Whoever recorded it has the events again.
+        for line in want.lines() {
+            let event: Event = serde_json::from_str(line).expect(line);
+            let written = serde_json::to_value(&event).unwrap();
+            assert_eq!(written, serde_json::from_str::<Value>(line).unwrap());
+        }
     }
 
     #[test]

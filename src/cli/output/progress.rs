@@ -152,6 +152,16 @@ impl ProgressLine {
         self.show(done, &text);
     }
 
+    /// A call that is written or runs: what it is, how far it is, and what it wrote last.
+    pub fn call(&mut self, rows: &[String]) {
+        if !self.shown {
+            return;
+        }
+        let now = Instant::now();
+        self.since = Some((now, 0, now));
+        lock(&self.screen).live(rows);
+    }
+
     /// Nothing is going on that takes long.
     pub fn clear(&mut self) {
         if self.since.take().is_some() {

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::area::{Area, AreaRow, advance};
+use super::styled::StyledRow;
 use crate::harmless;
 
 /// What the streams can show.
@@ -26,6 +27,25 @@ pub struct Looks {
 pub enum Style {
     Plain,
     Dim,
+    /// A line that a change adds.
+    Added,
+    /// A line that it removes.
+    Removed,
+    /// Where in the file it is.
+    Place,
+}
+
+impl Style {
+    /// The escape sequence that begins it.
+    fn begins(self) -> &'static str {
+        match self {
+            Style::Plain => "",
+            Style::Dim => "\u{1b}[2m",
+            Style::Added => "\u{1b}[32m",
+            Style::Removed => "\u{1b}[31m",
+            Style::Place => "\u{1b}[36m",
+        }
+    }
 }
 
 /// The two streams, and where the terminal's cursor stands.
@@ -42,8 +62,10 @@ pub struct Screen {
     width: usize,
     /// It is npast's own terminal, and its window has a size.
     own: bool,
+    /// Rows in all.
+    height: usize,
     /// What is going on that takes long.
-    status: Option<String>,
+    status: Vec<String>,
     /// What is being typed, and the cursor in it.
     input: Option<(Vec<AreaRow>, (usize, usize))>,
     area: Area,
@@ -89,8 +111,9 @@ impl Screen {
             column: 0,
             full: false,
             width: 80,
+            height: 24,
             own: false,
-            status: None,
+            status: Vec::new(),
             input: None,
             area: Area::default(),
         }
@@ -168,9 +191,42 @@ impl Screen {
 
     /// Says in the last line of the terminal what takes long; `None` takes it away.
     pub fn status(&mut self, text: Option<String>) {
-        self.status = text.map(|text| harmless::line(&text).into_owned());
+        self.live(text.as_slice());
+    }
+
+    /// The same in several rows, of which the last are shown where the window has no room for all.
+    pub fn live(&mut self, rows: &[String]) {
+        let rows = rows.iter().map(|row| harmless::line(row).into_owned());
+        self.status = rows.collect();
         self.size();
         self.draw();
+    }
+
+    /// Rows on standard error, the first on a line of its own.
+    pub fn rows(&mut self, rows: &[StyledRow]) {
+        if rows.is_empty() {
+            return;
+        }
+        self.fresh_line();
+        let color = self.looks.err && self.looks.color;
+        let mut painted = String::new();
+        for row in rows {
+            let text = harmless::text(&row.text);
+            match row.style.begins() {
+                begins if color && !begins.is_empty() && !text.is_empty() => {
+                    painted.push_str(&format!("{begins}{text}\u{1b}[0m\n"));
+                }
+                _ => painted.push_str(&format!("{text}\n")),
+            }
+        }
+        if !self.looks.err {
+            let _ = flushed(&mut self.err, &painted);
+            return;
+        }
+        // The last row ends its line, so the column is known.
+        let painted = self.make_room(&painted).to_owned();
+        self.write_err(&painted);
+        self.come_back("\n");
     }
 
     /// Shows what is being typed, with the cursor in it; `None` takes it away. Rows fit the width.
@@ -197,7 +253,7 @@ impl Screen {
         let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
         let size = size.map(|s| (usize::from(s.ws_col), usize::from(s.ws_row)));
         let (columns, rows) = size.filter(|s| s.0 > 0 && s.1 > 0).unwrap_or((80, 24));
-        self.width = columns;
+        (self.width, self.height) = (columns, rows);
         (columns, rows)
     }
 
@@ -251,11 +307,16 @@ impl Screen {
         if !self.moves() {
             return;
         }
-        let status = self
-            .status
-            .iter()
-            .map(|text| AreaRow::dim(text, self.width));
-        let mut rows: Vec<AreaRow> = status.collect();
+        // The area must fit the window: what is typed first, then what goes on and the end of its rows.
+        let typed = self.input.as_ref().map_or(0, |(rows, _)| rows.len());
+        let room = self.height.saturating_sub(typed + 1).max(1);
+        let skipped = self.status.len().saturating_sub(room);
+        let first = usize::from(room > 1 && skipped > 0);
+        let status = self.status.iter().enumerate();
+        let status = status.filter(|(at, _)| *at < first || *at >= skipped + first);
+        let mut rows: Vec<AreaRow> = status
+            .map(|(_, text)| AreaRow::dim(text, self.width))
+            .collect();
         let mut cursor = None;
         if let Some((input, at)) = &self.input {
             cursor = Some((rows.len() + at.0, at.1));
@@ -302,8 +363,8 @@ impl Screen {
         }
         let text = self.make_room(text);
         match style {
-            Style::Dim if self.looks.color && !text.is_empty() => {
-                self.write_err(&format!("\u{1b}[2m{text}\u{1b}[0m{end}"));
+            style if style != Style::Plain && self.looks.color && !text.is_empty() => {
+                self.write_err(&format!("{}{text}\u{1b}[0m{end}", style.begins()));
             }
             _ => self.write_err(&format!("{text}{end}")),
         }

@@ -172,6 +172,10 @@ enum Act {
     Thinking(String),
     Input(Vec<String>),
     Status(bool),
+    /// A call that runs, and what it has written.
+    Live(Vec<String>),
+    /// A result or a diff.
+    Rows(Vec<String>),
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -182,6 +186,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         text.prop_map(Act::Thinking),
         proptest::collection::vec("[a-c 日]{0,5}", 0..4).prop_map(Act::Input),
         any::<bool>().prop_map(Act::Status),
+        proptest::collection::vec("[a-c 日\u{1b}\n]{0,40}", 0..8).prop_map(Act::Live),
+        proptest::collection::vec("[a-c 日\u{1b}]{0,40}", 0..4).prop_map(Act::Rows),
     ];
     proptest::collection::vec(act, 0..12)
 }
@@ -196,8 +202,33 @@ fn act(screen: &mut Screen, act: &Act) {
             let cursor = (all.len().saturating_sub(1), 0);
             screen.input((!all.is_empty()).then_some((all, cursor)));
         }
+        Act::Live(rows) => screen.live(rows),
+        Act::Rows(rows) => {
+            let styles = [Style::Added, Style::Plain, Style::Removed]
+                .into_iter()
+                .cycle();
+            let rows = rows.iter().zip(styles);
+            let rows = rows.map(|(text, style)| StyledRow::new(style, text.clone()));
+            screen.rows(&rows.collect::<Vec<_>>());
+        }
         Act::Status(on) => screen.status(on.then(|| "reading\u{1b}".to_owned())),
     }
+}
+
+/// A window that is lower than what goes on is high shows what is typed, and the end of the rest.
+#[test]
+fn the_rows_at_the_end_of_the_terminal_fit_the_window() {
+    let (mut screen, bytes) = terminal(20);
+    screen.height = 6;
+    screen.input(Some((rows(&["> typed"]), (0, 7))));
+    let live: Vec<String> = (0..6).map(|n| format!("row {n}")).collect();
+    screen.live(&live);
+    let seen = Vt::of(&bytes.text(), 20).lines();
+    assert_eq!(seen, ["row 0", "row 3", "row 4", "row 5", "> typed"]);
+    screen.height = 2;
+    screen.live(&live);
+    let seen = Vt::of(&bytes.text(), 20).lines();
+    assert_eq!(seen, ["row 5", "> typed"]);
 }
 
 proptest! {
@@ -208,7 +239,7 @@ proptest! {
         let (mut plain, without) = terminal(width);
         for one in &all {
             act(&mut typed, one);
-            if !matches!(one, Act::Input(_) | Act::Status(_)) {
+            if !matches!(one, Act::Input(_) | Act::Status(_) | Act::Live(_)) {
                 act(&mut plain, one);
             }
         }

@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use super::screen::{Looks, Screen, Style, lock};
+use super::steps::{CallSteps, StepResult};
+use super::styled::StyledRow;
 use super::{Pipe, ProgressLine, noticed, receipt};
-use crate::agent::{CompressStage, Event, Receipt};
+use crate::agent::{CompressStage, Event, OpenQuestion, Receipt};
 use crate::harmless;
 use crate::slot::CallKind;
 
@@ -28,6 +30,8 @@ pub struct Text {
     at: At,
     /// The receipts of the last turn.
     pub last: Vec<Receipt>,
+    /// The calls of the turn, and the results of the run.
+    pub steps: CallSteps,
     ended: bool,
 }
 
@@ -45,6 +49,7 @@ impl Text {
             screen,
             at: At::Start,
             last: Vec::new(),
+            steps: CallSteps::default(),
             ended: true,
         }
     }
@@ -61,6 +66,7 @@ impl Text {
         if self.ended {
             self.ended = false;
             self.last.clear();
+            self.steps.begin();
             self.at = At::Start;
         }
         match event {
@@ -69,17 +75,50 @@ impl Text {
             Event::Prefill { done, total } => self.progress.prefill(done, total),
             Event::Reasoning { text } => self.thinking(&text),
             Event::Text { text } => self.answer(&text),
+            Event::Calling {
+                name,
+                target,
+                tokens,
+                seconds,
+            } => {
+                let line = CallSteps::writing(&name, target.as_deref(), tokens, seconds);
+                self.progress.call(&[line]);
+            }
             Event::ToolCall {
                 name, arguments, ..
             } => {
                 self.close_line();
-                let call = format!("{name} {arguments}");
-                self.say(&format!("call: {}", cut(&call)));
+                self.steps.call(name, arguments);
             }
-            Event::ToolResult { ok, text, .. } => {
+            Event::Running {
+                name,
+                seconds,
+                tail,
+                ..
+            } => self.running(&name, seconds, &tail),
+            Event::ToolResult {
+                name,
+                ok,
+                text,
+                seconds,
+                exit,
+                refused,
+                change,
+                ..
+            } => {
+                let result = StepResult {
+                    name,
+                    ok,
+                    text,
+                    seconds,
+                    exit,
+                    refused,
+                    change,
+                };
                 self.close_line();
-                let line = result(ok, &text);
-                self.say(&line);
+                let width = lock(&self.screen).size().0;
+                let rows = self.steps.result(result, width);
+                self.rows(&rows);
             }
             Event::Steered { text } => {
                 self.close_line();
@@ -129,6 +168,25 @@ impl Text {
         self.ended = true;
     }
 
+    /// A question comes next, which shows its call.
+    pub fn asked(&mut self, question: &OpenQuestion) {
+        self.close_line();
+        self.steps.asked(&question.tool);
+    }
+
+    /// A call runs. Where nothing can be drawn again it is one line.
+    fn running(&mut self, name: &str, seconds: f64, tail: &str) {
+        if self.looks.err && self.looks.moves {
+            let width = lock(&self.screen).size().0;
+            let rows = self.steps.running(name, seconds, tail, width);
+            return self.progress.call(&rows);
+        }
+        if let Some(row) = self.steps.started(name) {
+            self.close_line();
+            self.rows(&[row]);
+        }
+    }
+
     fn answer(&mut self, text: &str) {
         let Some(last) = text.chars().next_back() else {
             return;
@@ -175,34 +233,15 @@ impl Text {
         }
     }
 
+    fn rows(&mut self, rows: &[StyledRow]) {
+        if !self.quiet {
+            lock(&self.screen).rows(rows);
+        }
+    }
+
     fn part(&mut self, style: Style, text: &str) {
         lock(&self.screen).part(style, text);
     }
-}
-
-/// Characters of a call or a result on the terminal; the whole is in the session.
-const SHOWN: usize = 200;
-
-/// The beginning of a text on one line.
-fn cut(text: &str) -> String {
-    let line: String = text.chars().take(SHOWN + 1).collect();
-    let line = harmless::line(&line);
-    match line.char_indices().nth(SHOWN) {
-        Some((at, _)) => format!("{}…", &line[..at]),
-        None => line.into_owned(),
-    }
-}
-
-/// A call's result in one line: its first words, and how much there is.
-fn result(ok: bool, text: &str) -> String {
-    let mark = if ok { "result" } else { "failed" };
-    let first = text.lines().find(|line| !line.trim().is_empty());
-    let lines = text.lines().count();
-    let more = match lines {
-        0 | 1 => String::new(),
-        _ => format!(" ({lines} lines)"),
-    };
-    format!("{mark}: {}{more}", cut(first.unwrap_or_default().trim()))
 }
 
 #[cfg(test)]

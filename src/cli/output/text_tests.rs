@@ -98,9 +98,114 @@ fn an_answer_that_ends_its_line_gets_no_second_newline_and_a_call_is_shown() {
             arguments: json!({"path": "b"}),
         },
     ];
+    let mut events = events;
+    events.push(result("read", "one\ntwo"));
     let (out, err) = shown(Looks::default(), false, events);
     assert_eq!(out, "done\n");
-    assert_eq!(err, "call: read {\"path\":\"b\"}\n");
+    assert_eq!(err, "• read {\"path\":\"b\"} · 0.5 s\n    one\n    two\n");
+}
+
+fn result(name: &str, text: &str) -> Event {
+    Event::ToolResult {
+        id: "1".into(),
+        name: name.into(),
+        ok: true,
+        text: text.into(),
+        seconds: Some(0.5),
+        exit: None,
+        refused: None,
+        change: None,
+    }
+}
+
+/// What the terminal shows of a call is in the events: a recorded stream shows the same.
+#[test]
+fn a_recorded_stream_is_shown_as_it_was() {
+    let looks = Looks {
+        out: true,
+        err: true,
+        color: true,
+        moves: true,
+    };
+    let events = || {
+        let mut events = turn();
+        events.push(Event::ToolCall {
+            id: "1".into(),
+            name: "edit_file".into(),
+            arguments: json!({"path": "a"}),
+        });
+        let Event::ToolResult {
+            id,
+            name,
+            ok,
+            text,
+            seconds,
+            ..
+        } = result("edit_file", "a changed.")
+        else {
+            unreachable!("it is a result");
+        };
+        events.push(Event::ToolResult {
+            id,
+            name,
+            ok,
+            text,
+            seconds,
+            exit: None,
+            refused: None,
+            change: Some(crate::tools::FileDiff {
+                file: "a".into(),
+                made: false,
+                added: 1,
+                removed: 1,
+                diff: "@@ -1 +1 @@\n-a\n+b\n".into(),
+            }),
+        });
+        events
+    };
+    let recorded: Vec<String> = events().iter().map(|e| json!(e).to_string()).collect();
+    let again = recorded
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let first = shown(looks, false, events());
+    assert!(first.1.contains("\u{1b}[32m  | +b\u{1b}[0m\n"), "{first:?}");
+    assert_eq!(shown(looks, false, again.collect()), first);
+}
+
+/// A terminal that cannot draw again what it has shown (TERM=dumb, or none), and a file.
+#[test]
+fn where_nothing_can_be_drawn_again_a_call_that_runs_is_one_line_and_not_shown_twice() {
+    let looks = Looks {
+        err: true,
+        ..Looks::default()
+    };
+    for looks in [looks, Looks::default()] {
+        let running = |seconds| Event::Running {
+            id: "1".into(),
+            name: "terminal".into(),
+            seconds,
+            bytes: 4,
+            tail: "now\u{1b}[2J".into(),
+        };
+        let events = vec![
+            Event::Calling {
+                name: "terminal".into(),
+                target: Some("make".into()),
+                tokens: 9,
+                seconds: 0.5,
+            },
+            Event::ToolCall {
+                id: "1".into(),
+                name: "terminal".into(),
+                arguments: json!({"command": "make"}),
+            },
+            running(0.2),
+            running(1.2),
+            result("terminal", "made\u{1b}"),
+        ];
+        let (_, err) = shown(looks, false, events);
+        assert_eq!(err, "• $ make\n• done · 0.5 s\n    made␛\n");
+    }
 }
 
 #[test]

@@ -77,6 +77,8 @@ impl PartReader {
             } => ReplyNews::Part(ReplyPart::Failed(refusal(&kind, message, hint))),
             Event::Session { .. }
             | Event::Notice { .. }
+            | Event::Calling { .. }
+            | Event::Running { .. }
             | Event::ToolResult { .. }
             | Event::Question(_)
             | Event::Compress { .. }

@@ -178,6 +178,12 @@ async fn try_ask(
             format!("the request cannot be read: {e}"),
         )
     })?;
+    if asked.policy().is_some() {
+        return Err(RequestRefusal::new(
+            RefusalKind::Invalid,
+            "a request over HTTP cannot set options.approve: the gateway's configuration does",
+        ));
+    }
     let place = gateway.place()?;
     let own = gateway.clone();
     let mut work = blocking(move || {

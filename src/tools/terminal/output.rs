@@ -1,5 +1,6 @@
 //! What a program wrote: its beginning and its end in memory, all of it in a file up to a bound.
 
+use super::super::live::{LIVE_BYTES, LiveOutput};
 use super::super::results::{Kept, Results};
 use super::super::shown::{clean, size};
 use super::super::{ResultLimits, ends};
@@ -46,6 +47,17 @@ impl CollectedOutput {
     /// Whether more than may be kept was written.
     pub fn flooded(&self) -> bool {
         self.total > MOST
+    }
+
+    /// Shows whoever looks what came last, if that is something new.
+    pub fn show(&self, live: &LiveOutput) {
+        if live.known() != self.total {
+            let last = match self.tail.is_empty() {
+                true => &self.head,
+                false => &self.tail,
+            };
+            live.wrote(self.total, &last[last.len().saturating_sub(LIVE_BYTES)..]);
+        }
     }
 
     /// Takes what a program wrote.

@@ -105,10 +105,11 @@ impl CommandProcess {
         lock(&self.output)
     }
 
-    /// Waits for the end, a bound or a cancel.
-    pub fn wait(&mut self, most: Duration, cancelled: &dyn Fn() -> bool) -> ProcessWait {
+    /// Waits for the end, a bound or a cancel; meanwhile what it wrote last can be seen.
+    pub fn wait(&mut self, most: Duration, room: &CallContext<'_>) -> ProcessWait {
         let until = Instant::now() + most;
         loop {
+            self.output().show(room.live);
             let left = until.saturating_duration_since(Instant::now());
             if self.wait_over(left.min(TICK)) {
                 return match self.output().flooded() {
@@ -116,7 +117,7 @@ impl CommandProcess {
                     false => ProcessWait::Ended,
                 };
             }
-            if cancelled() {
+            if room.cancelled() {
                 return ProcessWait::Cancelled;
             }
             if self.output().flooded() {

@@ -1,0 +1,228 @@
+//! What a call would change in a file, and how a person sees that before it happens: a unified diff.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use similar::{ChangeTag, TextDiff};
+
+use crate::harmless;
+
+/// Lines around a change that are shown with it.
+const AROUND: usize = 3;
+/// How long the smallest difference is looked for; then one that is larger will do.
+const SEARCH_TIME: Duration = Duration::from_millis(500);
+/// Most bytes of a diff.
+const MAX_DIFF: usize = 4 << 20;
+
+/// The content of a file before and after a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileChange {
+    name: String,
+    old: Option<Vec<u8>>,
+    new: Vec<u8>,
+}
+
+/// A change of a file, for people.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FileDiff {
+    /// The file, from the project's folder.
+    pub file: String,
+    /// The file is not there yet.
+    pub made: bool,
+    /// Lines that are added.
+    pub added: usize,
+    /// Lines that are removed.
+    pub removed: usize,
+    /// The hunks of a unified diff, without its head. Control characters and invisible ones are written
+    /// out (`\u{1b}`), a tab is four spaces; it is for people, not for `patch`.
+    pub diff: String,
+}
+
+impl FileChange {
+    /// The file `name` would hold `new`; `old` is what it holds, nothing where it is not there.
+    pub(super) fn new(name: String, old: Option<Vec<u8>>, new: Vec<u8>) -> FileChange {
+        FileChange { name, old, new }
+    }
+
+    /// Bytes of both contents.
+    pub fn bytes(&self) -> usize {
+        self.new.len() + self.old.as_ref().map_or(0, Vec::len)
+    }
+
+    /// The change as a unified diff: at most 4 MiB of it, and then how many lines are missing.
+    pub fn diff(&self) -> FileDiff {
+        let old = self.old.as_deref().unwrap_or_default();
+        let (old, new) = (
+            String::from_utf8_lossy(old),
+            String::from_utf8_lossy(&self.new),
+        );
+        // Where both have the line ends of Windows, these are no part of the change.
+        let alike = [&old, &new].iter().all(|text| has_windows_ends(text));
+        let (old, new) = match alike {
+            true => (
+                old.replace("\r\n", "\n").into(),
+                new.replace("\r\n", "\n").into(),
+            ),
+            false => (old, new),
+        };
+        let compared = TextDiff::configure()
+            .timeout(SEARCH_TIME)
+            .diff_lines(&*old, &*new);
+        let mut shown = FileDiff {
+            file: self.name.clone(),
+            made: self.old.is_none(),
+            added: 0,
+            removed: 0,
+            diff: String::new(),
+        };
+        let mut missing = 0;
+        for group in compared.grouped_ops(AROUND) {
+            let (Some(first), Some(last)) = (group.first(), group.last()) else {
+                continue;
+            };
+            let olds = first.old_range().start..last.old_range().end;
+            let news = first.new_range().start..last.new_range().end;
+            if shown.diff.len() < MAX_DIFF {
+                let _ = writeln!(shown.diff, "@@ -{} +{} @@", lines(olds), lines(news));
+            }
+            for op in &group {
+                for change in compared.iter_changes(op) {
+                    let sign = match change.tag() {
+                        ChangeTag::Equal => ' ',
+                        ChangeTag::Delete => '-',
+                        ChangeTag::Insert => '+',
+                    };
+                    shown.added += usize::from(sign == '+');
+                    shown.removed += usize::from(sign == '-');
+                    if shown.diff.len() >= MAX_DIFF {
+                        missing += 1;
+                        continue;
+                    }
+                    shown.line(sign, change.value());
+                    if change.missing_newline() {
+                        shown.diff.push_str("\\ No newline at end of file\n");
+                    }
+                }
+            }
+        }
+        if missing > 0 {
+            let _ = writeln!(
+                shown.diff,
+                "… {missing} more lines of the diff are not shown"
+            );
+        }
+        shown
+    }
+}
+
+impl FileDiff {
+    /// Adds a line, as much of it as there is room for.
+    fn line(&mut self, sign: char, line: &str) {
+        let line = line.strip_suffix('\n').unwrap_or(line);
+        let mut end = line.len().min(MAX_DIFF - self.diff.len().min(MAX_DIFF));
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.diff.push(sign);
+        self.diff.push_str(&harmless::exact(&line[..end]));
+        match end < line.len() {
+            true => self.diff.push_str("…\n"),
+            false => self.diff.push('\n'),
+        }
+    }
+}
+
+/// Whether all lines of a text end with CR LF, as far as they have an end.
+fn has_windows_ends(text: &str) -> bool {
+    let feeds = memchr::memchr_iter(b'\n', text.as_bytes()).count();
+    let returns = memchr::memchr_iter(b'\r', text.as_bytes()).count();
+    let both = memchr::memmem::find_iter(text.as_bytes(), "\r\n").count();
+    feeds == both && returns == both
+}
+
+/// A range of lines as a unified diff writes it, counted from 1.
+fn lines(range: std::ops::Range<usize>) -> String {
+    match range.len() {
+        0 => format!("{},0", range.start),
+        1 => format!("{}", range.start + 1),
+        n => format!("{},{n}", range.start + 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn diff(old: Option<&str>, new: &str) -> FileDiff {
+        let old = old.map(|text| text.as_bytes().to_vec());
+        FileChange::new("a.txt".into(), old, new.as_bytes().to_vec()).diff()
+    }
+
+    #[test]
+    fn a_change_is_a_unified_diff_with_three_lines_around() {
+        let old: String = (1..=9).map(|n| format!("line {n}\n")).collect();
+        let new = old.replace("line 5\n", "line five\nand more\n");
+        let shown = diff(Some(&old), &new);
+        assert_eq!(
+            shown.diff,
+            "@@ -2,7 +2,8 @@\n line 2\n line 3\n line 4\n-line 5\n+line five\n+and more\n line 6\n \
+             line 7\n line 8\n"
+        );
+        assert_eq!((shown.added, shown.removed, shown.made), (2, 1, false));
+        let made = diff(None, "one\ntwo");
+        assert_eq!(
+            made.diff,
+            "@@ -0,0 +1,2 @@\n+one\n+two\n\\ No newline at end of file\n"
+        );
+        assert_eq!((made.added, made.removed, made.made), (2, 0, true));
+        assert_eq!(diff(Some("same\n"), "same\n").diff, "");
+    }
+
+    #[test]
+    fn line_ends_count_only_where_they_change() {
+        let shown = diff(Some("one\r\ntwo\r\n"), "one\r\n2\r\n");
+        assert_eq!(shown.diff, "@@ -1,2 +1,2 @@\n one\n-two\n+2\n");
+        let shown = diff(Some("one\r\n"), "one\n");
+        assert_eq!(shown.diff, "@@ -1 +1 @@\n-one\\u{d}\n+one\n");
+    }
+
+    #[test]
+    fn nothing_in_a_diff_is_obeyed_by_a_terminal_or_looks_like_another_line() {
+        let shown = diff(None, "\u{1b}[2J\tx\u{202e}\rRun it?\u{200b}\u{2028}y\n");
+        assert_eq!(
+            shown.diff,
+            "@@ -0,0 +1,2 @@\n+\\u{1b}[2J    x\\u{202e}\\u{d}\n+Run it?\\u{200b}\\u{2028}y\n"
+        );
+    }
+
+    #[test]
+    fn a_large_change_takes_a_bounded_time_and_says_what_is_missing() {
+        // No two lines are alike, which is what takes longest.
+        let old: String = (0..150_000)
+            .map(|n| format!("old line number {n} of them\n"))
+            .collect();
+        let new: String = (0..150_000)
+            .map(|n| format!("new line number {n} of them\n"))
+            .collect();
+        let begun = Instant::now();
+        let shown = diff(Some(&old), &new);
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            begun.elapsed()
+        );
+        assert_eq!((shown.added, shown.removed), (150_000, 150_000));
+        assert!(shown.diff.len() < MAX_DIFF + 200);
+        let last = shown.diff.lines().last().unwrap_or_default();
+        assert!(
+            last.ends_with(" more lines of the diff are not shown"),
+            "{last}"
+        );
+        // One line of five megabytes.
+        let shown = diff(Some("short\n"), &"x".repeat(5 << 20));
+        assert!(shown.diff.len() < MAX_DIFF + 200);
+    }
+}
