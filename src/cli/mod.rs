@@ -142,6 +142,9 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
         Some(CliCommand::Completions { shell }) => manual::completions(*shell),
         Some(CliCommand::Man { words }) => manual::page(words),
         None => {
+            if typed.raw {
+                output::show_raw();
+            }
             let settings = run.places.resolve(&env, typed.layer())?;
             let stdin = std::io::stdin();
             typed.talk.agent = agent::wanted(&typed, &settings, stdin.is_terminal());
