@@ -13,6 +13,7 @@ use super::{CliContext, input, models};
 use crate::agent::{
     Engine, Info, Leeway, NewSession, Options, TurnOptions, WhichSession, preflight,
 };
+use crate::approve::Approve;
 use crate::attach::{self, Joining, Serving, Talking};
 use crate::chat::ReplyScript;
 use crate::config::{Places, Settings};
@@ -233,6 +234,21 @@ impl Start {
         let live = own.first.as_ref()?;
         let live = live.lock().unwrap_or_else(PoisonError::into_inner);
         Some(live.held_back().to_owned())
+    }
+
+    /// Whether a session that starts gets npast's tools.
+    pub fn is_agent(&self) -> bool {
+        self.agent
+    }
+
+    /// What happens to calls that no rule speaks of.
+    pub fn policy(&self) -> Approve {
+        self.tooling.approve
+    }
+
+    /// The folder of a session that starts.
+    pub fn folder(&self) -> &str {
+        &self.new.folder
     }
 
     /// Of the system prompt and the tools the engine says it.

@@ -13,6 +13,7 @@ mod doctor;
 mod engine;
 mod error;
 mod file_limit;
+mod fullness;
 mod input;
 mod interrupt;
 mod kv;
