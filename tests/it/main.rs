@@ -131,6 +131,8 @@ mod random_talks;
 #[cfg(unix)]
 mod readers;
 #[cfg(unix)]
+#[cfg(unix)]
+mod readable;
 mod real;
 mod refusals;
 mod reloads;

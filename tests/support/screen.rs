@@ -47,7 +47,12 @@ impl Screen {
     }
 
     /// The same on a window of another size.
-    pub fn sized(mut command: Command, columns: u16, rows: u16) -> Screen {
+    pub fn sized(command: Command, columns: u16, rows: u16) -> Screen {
+        Screen::of_kind(command, columns, rows, Some("xterm"))
+    }
+
+    /// The same on a terminal of this kind, as `TERM` says; nothing where nobody says it.
+    pub fn of_kind(mut command: Command, columns: u16, rows: u16, term: Option<&str>) -> Screen {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
         // A program that another test starts meanwhile would hold this terminal open.
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -63,8 +68,10 @@ impl Screen {
         resize(&theirs, columns, rows);
         let modes = tcgetattr(&own).expect("its modes");
         let stream = || Stdio::from(theirs.try_clone().expect("a stream"));
+        if let Some(term) = term {
+            command.env("TERM", term);
+        }
         let program = command
-            .env("TERM", "xterm")
             .stdin(stream())
             .stdout(stream())
             .stderr(stream())
@@ -113,6 +120,13 @@ impl Screen {
         resize(&self.keys, columns, rows);
         self.size = (columns, rows);
         self.signal(Signal::WINCH);
+    }
+
+    /// Waits until the program is stopped by a signal.
+    pub fn stops(&self) {
+        let options = rustix::process::WaitOptions::UNTRACED;
+        let stopped = rustix::process::waitpid(Some(Pid::from_child(&self.program)), options);
+        assert!(stopped.is_ok(), "{stopped:?}");
     }
 
     /// Types bytes that are no text.
