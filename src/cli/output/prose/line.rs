@@ -73,18 +73,18 @@ pub fn begin(line: &str, whole: bool) -> Option<LineStart> {
         false => None,
     };
     match kind(rest, whole) {
-        Seen::Kind(kind, skip) => start(None, kind, at + skip),
-        Seen::More => undecided(LineKind::Text),
-        Seen::Marker(length) => {
+        LineGuess::Kind(kind, skip) => start(None, kind, at + skip),
+        LineGuess::More => undecided(LineKind::Text),
+        LineGuess::Marker(length) => {
             let spaces = rest[length..].len() - rest[length..].trim_start_matches(is_space).len();
             let content = at + length + spaces.min(4);
             let marker = Some(rest[..length].to_owned());
             match kind(&line[content..], whole) {
                 // A list in a list's first line, and a table there, are text.
-                Seen::Kind(kind @ (LineKind::Heading(_) | LineKind::Fence(_)), skip) => {
+                LineGuess::Kind(kind @ (LineKind::Heading(_) | LineKind::Fence(_)), skip) => {
                     start(marker, kind, content + skip)
                 }
-                Seen::More if !whole && line.len() < LOOKED_AT => None,
+                LineGuess::More if !whole && line.len() < LOOKED_AT => None,
                 _ => start(marker, LineKind::Text, content),
             }
         }
@@ -92,7 +92,7 @@ pub fn begin(line: &str, whole: bool) -> Option<LineStart> {
 }
 
 /// What a text begins with.
-enum Seen {
+enum LineGuess {
     /// That, behind so many bytes of marks.
     Kind(LineKind, usize),
     /// The mark of a list item of so many bytes.
@@ -101,23 +101,23 @@ enum Seen {
     More,
 }
 
-fn kind(text: &str, whole: bool) -> Seen {
+fn kind(text: &str, whole: bool) -> LineGuess {
     let Some(first) = text.chars().next() else {
         return match whole {
-            true => Seen::Kind(LineKind::Text, 0),
-            false => Seen::More,
+            true => LineGuess::Kind(LineKind::Text, 0),
+            false => LineGuess::More,
         };
     };
-    let text_kind = Seen::Kind(LineKind::Text, 0);
+    let text_kind = LineGuess::Kind(LineKind::Text, 0);
     let length = text.len() - text.trim_start_matches(first).len();
     let behind = text[length..].chars().next();
     match first {
         '`' | '~' => match behind {
-            None if !whole => Seen::More,
+            None if !whole => LineGuess::More,
             _ if length < 3 => text_kind,
             _ if first == '`' && text[length..].contains('`') => text_kind,
-            _ if !whole => Seen::More,
-            _ => Seen::Kind(
+            _ if !whole => LineGuess::More,
+            _ => LineGuess::Kind(
                 LineKind::Fence(FenceMark {
                     mark: first,
                     length,
@@ -127,13 +127,13 @@ fn kind(text: &str, whole: bool) -> Seen {
         },
         '#' => match behind {
             _ if length > 6 => text_kind,
-            None if !whole => Seen::More,
-            None => Seen::Kind(LineKind::Heading(length), length),
+            None if !whole => LineGuess::More,
+            None => LineGuess::Kind(LineKind::Heading(length), length),
             Some(c) if is_space(c) => {
                 let words = text[length..].trim_start_matches(is_space);
                 match words.is_empty() && !whole {
-                    true => Seen::More,
-                    false => Seen::Kind(LineKind::Heading(length), text.len() - words.len()),
+                    true => LineGuess::More,
+                    false => LineGuess::Kind(LineKind::Heading(length), text.len() - words.len()),
                 }
             }
             Some(_) => text_kind,
@@ -142,8 +142,8 @@ fn kind(text: &str, whole: bool) -> Seen {
             let marks = text.chars().filter(|c| *c == first).count();
             let rule = first != '+' && text.chars().all(|c| c == first || is_space(c));
             match rule {
-                true if !whole => Seen::More,
-                true if marks >= 3 => Seen::Kind(LineKind::Rule, 0),
+                true if !whole => LineGuess::More,
+                true if marks >= 3 => LineGuess::Kind(LineKind::Rule, 0),
                 _ if first == '_' => text_kind,
                 _ => bullet(text, 1, whole),
             }
@@ -152,22 +152,22 @@ fn kind(text: &str, whole: bool) -> Seen {
             let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
             match text[digits..].chars().next() {
                 _ if digits > 9 => text_kind,
-                None if !whole => Seen::More,
+                None if !whole => LineGuess::More,
                 Some('.' | ')') => bullet(text, digits + 1, whole),
                 _ => text_kind,
             }
         }
-        '|' => Seen::Kind(LineKind::Row, 0),
+        '|' => LineGuess::Kind(LineKind::Row, 0),
         _ => text_kind,
     }
 }
 
 /// The mark of a list item has white space behind it.
-fn bullet(text: &str, length: usize, whole: bool) -> Seen {
+fn bullet(text: &str, length: usize, whole: bool) -> LineGuess {
     match text[length..].chars().next() {
-        None if !whole => Seen::More,
-        Some(c) if !is_space(c) => Seen::Kind(LineKind::Text, 0),
-        _ => Seen::Marker(length),
+        None if !whole => LineGuess::More,
+        Some(c) if !is_space(c) => LineGuess::Kind(LineKind::Text, 0),
+        _ => LineGuess::Marker(length),
     }
 }
 

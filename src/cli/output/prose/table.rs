@@ -61,7 +61,7 @@ pub fn drawn(lines: &[String], limit: usize, marks: TableMarks, base: TextStyle)
     let Some(widths) = fitted(&natural, limit) else {
         return TableRows::List(listed(&names, &body, base));
     };
-    let layout = Layout {
+    let layout = TableLayout {
         widths,
         aligned,
         bar: StyledText::new(format!(" {} ", marks.bar), TextStyle::DIM.within(base)),
@@ -101,14 +101,14 @@ impl Alignment {
 }
 
 /// Where the cells of a table stand.
-struct Layout {
+struct TableLayout {
     widths: Vec<usize>,
     aligned: Vec<Alignment>,
     bar: StyledText,
     base: TextStyle,
 }
 
-impl Layout {
+impl TableLayout {
     /// A row of the table in rows of the terminal.
     fn row(&self, row: &[Cell]) -> Vec<Cell> {
         let cells: Vec<Vec<Cell>> = self
