@@ -77,7 +77,7 @@ pub use values::options::{
     WhichSession,
 };
 pub use values::outcome::{
-    CompressStage, Compressed, Info, Pruned, TurnEnd, TurnStop, UndoneTurns,
+    CompressStage, Compressed, Info, LastExchange, Pruned, TurnEnd, TurnStop, UndoneTurns,
 };
 pub use values::receipt::{Milliseconds, MissNote, Receipt, TurnSum};
 pub use values::refused::Refused;

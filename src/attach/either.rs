@@ -57,6 +57,14 @@ impl Serving {
         }
     }
 
+    /// The model's file name.
+    pub fn model(&self) -> String {
+        match self {
+            Serving::Here(service) => service.facts().model,
+            Serving::There(peer) => peer.hello().model.clone(),
+        }
+    }
+
     /// What the user should know; each thing is said once.
     pub fn notices(&self) -> Vec<Notice> {
         match self {

@@ -100,6 +100,12 @@ pub struct Cli {
     )]
     pub quiet: bool,
 
+    /// On a terminal, replies as they are written: no Markdown, words are not wrapped
+    ///
+    /// A pipe and a file always get them so.
+    #[arg(long)]
+    pub raw: bool,
+
     /// Versions of npast, llama.cpp and the state format; backends; CPU features
     #[arg(short = 'V', long)]
     pub version: bool,

@@ -1,5 +1,6 @@
 //! The chat on a terminal: one message, one turn, until Ctrl-D.
 
+mod back;
 mod branch;
 mod commands;
 mod complete;
@@ -15,12 +16,14 @@ use super::CliContext;
 use super::console::{Console, PromptAnswer};
 use super::engine::Start;
 use super::error::{Failure, INTERRUPTED};
+use super::fullness::{IN_A_CHAT, announcement, is_near_the_end};
 use super::interrupt::Interrupt;
 use super::once::show;
-use super::output::{EventOutput, count, failed, receipt, say};
+use super::output::{EventOutput, TextStyle, failed, receipt, say, say_rows};
 use crate::agent::{Done, Info, Input, Steering, TurnEnd};
 use crate::attach::{Serving, Talking};
 use crate::harmless;
+use crate::ledger::Finish;
 use crate::service::Request;
 
 const HELP: &str = "\
@@ -155,6 +158,7 @@ pub fn run(run: &CliContext, mut start: Start) -> Result<i32, Failure> {
         output,
         session: None,
         history,
+        announced: None,
     };
     let ended = chat.talk(run.quiet);
     let code = match chat.console.interrupts() {
@@ -179,6 +183,8 @@ struct Chat {
     early: Steering,
     console: Arc<Console>,
     history: InputHistory,
+    /// The session of which was said that it is near the end of its context.
+    announced: Option<i64>,
 }
 
 impl Chat {
@@ -187,11 +193,14 @@ impl Chat {
             self.open("")?;
             if !quiet {
                 self.show_session();
+                if self.info().is_some_and(|info| info.resumed) {
+                    self.show_last_exchange()?;
+                }
             }
             self.answer_open()?;
         } else if !quiet {
+            self.show_session();
             say("A new session, named from its first words. /help lists the commands.");
-            self.show_sandbox();
         }
         let mut left = String::new();
         let mut editing = false;
@@ -224,7 +233,7 @@ impl Chat {
             let input = match read(&line) {
                 TypedLine::Quit => return Ok(()),
                 TypedLine::Help => {
-                    say(HELP);
+                    say_rows(TextStyle::PLAIN, HELP);
                     continue;
                 }
                 TypedLine::Receipt => {
@@ -328,10 +337,13 @@ impl Chat {
             return Err(Failure::failed("io", "the terminal is gone"));
         }
         match done {
-            Ok(Done::Turn(TurnEnd { withdrawn, .. })) => {
+            Ok(Done::Turn(TurnEnd {
+                withdrawn, finish, ..
+            })) => {
                 if withdrawn.is_some() {
                     say("Taken back; what was read is kept.");
                 }
+                self.announce_end(finish);
                 Ok(withdrawn)
             }
             Ok(_) => Ok(None),
@@ -395,25 +407,31 @@ impl Chat {
             None => self.start.held_back(),
         };
         if let Some(held) = held {
-            say(&format!("sandbox: {held}"));
+            say_rows(TextStyle::PLAIN, &format!("sandbox: {held}"));
         }
     }
 
-    fn show_session(&self) {
-        match self.info() {
-            None => say("The session starts with the first message."),
-            Some(info) => say(&format!(
-                "{} · {} · {} · {} of {} tokens · /help",
-                harmless::line(&info.name),
-                harmless::line(&info.model),
-                info.class.as_str(),
-                count(info.context),
-                count(self.serving.limit()),
-            )),
+    /// Says once that the conversation is near the end of its context, or at it.
+    fn announce_end(&mut self, finish: Finish) {
+        let Some(info) = self.info() else {
+            return;
+        };
+        let limit = self.serving.limit();
+        let near = is_near_the_end(info.context, limit);
+        if finish != Finish::Context {
+            if !near {
+                self.announced = None;
+            }
+            if !near || self.announced.replace(info.id) == Some(info.id) {
+                return;
+            }
         }
-        if self.session.is_some() {
-            self.show_sandbox();
-        }
+        let own = self.start.turn.compress.is_some();
+        let size = (info.context, limit);
+        say_rows(
+            TextStyle::PLAIN,
+            &announcement(size, finish, own, IN_A_CHAT),
+        );
     }
 
     fn show_receipts(&self) {

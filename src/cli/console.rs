@@ -23,7 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::error::INTERRUPTED;
-use super::output::{Style, say, screen};
+use super::output::{Style, said, say, screen};
 use super::raw;
 use crate::attach::Steer;
 use keys::{Key, KeyDecoder};
@@ -203,7 +203,7 @@ impl Console {
         shared.draw();
         match &typed {
             PromptAnswer::Line(line) if shared.moves && !line.trim().is_empty() => {
-                say(&view::said(line))
+                said(&view::said(line));
             }
             PromptAnswer::Line(_) if shared.moves => {}
             PromptAnswer::Line(_) => screen().line_was_entered(),

@@ -202,10 +202,13 @@ fn sandbox(report: &mut Report, run: &CliContext, settings: &Settings) {
                     enforced.by
                 ));
             }
-            enforced.to_string()
+            match enforced.holds_some() {
+                true => format!("{enforced} ({})", enforced.by),
+                false => enforced.to_string(),
+            }
         }
     };
-    report.row("holds back", held);
+    report.row("enforced", held);
 }
 
 fn model(

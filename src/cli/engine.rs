@@ -253,6 +253,16 @@ impl Start {
         Some(live.held_back().to_owned())
     }
 
+    /// Whether a session that starts gets npast's tools.
+    pub fn is_agent(&self) -> bool {
+        self.agent
+    }
+
+    /// The folder of a session that starts.
+    pub fn folder(&self) -> &str {
+        &self.new.folder
+    }
+
     /// Of the system prompt and the tools the engine says it.
     fn say_what_is_frozen(&self, info: &Info) -> Result<(), Failure> {
         let Some(seed) = self.typed_seed else {

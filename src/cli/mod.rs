@@ -15,6 +15,7 @@ mod doctor;
 mod engine;
 mod error;
 mod file_limit;
+mod fullness;
 mod input;
 mod interrupt;
 mod kv;
@@ -148,6 +149,9 @@ fn run(args: &[OsString]) -> Result<i32, Failure> {
         Some(CliCommand::Completions { shell }) => manual::completions(*shell),
         Some(CliCommand::Man { words }) => manual::page(words),
         None => {
+            if typed.raw {
+                output::show_raw();
+            }
             let stdin = std::io::stdin();
             if !typed.talk.near.is_empty() {
                 near::ask(&run, &typed.talk)?;

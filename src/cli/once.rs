@@ -6,9 +6,10 @@ use super::CliContext;
 use super::console::Console;
 use super::engine::Start;
 use super::error::{Failure, INTERRUPTED};
+use super::fullness::{announcement, is_near_the_end, on_a_command_line};
 use super::input;
 use super::interrupt::Interrupt;
-use super::output::{EventOutput, ProgressLine, bars, notice, say, screen};
+use super::output::{EventOutput, ProgressLine, TextStyle, bars, notice, say, say_rows, screen};
 use super::question::ask;
 use crate::agent::{self, Done, Event, Input, TurnEnd};
 use crate::approve::Grant;
@@ -40,6 +41,7 @@ pub fn run(run: &CliContext, mut start: Start, input: Input, forget: bool) -> Re
     output.session(&session);
     // A Ctrl-C from here on belongs to the turn: it sees the flag before it begins.
     let options = start.turn.clone();
+    let compresses = options.compress.is_some();
     let events = session.ask_until(Request::Say { input, options }, flag)?;
     // The states are written whatever becomes of the turn, and whoever reads it.
     let closing = session.close();
@@ -60,6 +62,17 @@ pub fn run(run: &CliContext, mut start: Start, input: Input, forget: bool) -> Re
     };
     if output.gone()? {
         return Ok(0);
+    }
+    if let Ok(Done::Turn(end)) = &ended
+        && bars(run)
+    {
+        let (info, limit) = (session.info(), serving.limit());
+        if end.finish == Finish::Context || is_near_the_end(info.context, limit) {
+            let ways = on_a_command_line(&info.name);
+            let size = (info.context, limit);
+            let text = announcement(size, end.finish, compresses, &ways);
+            say_rows(TextStyle::PLAIN, &text);
+        }
     }
     let code = match ended? {
         Done::Turn(end) => code(end)?,

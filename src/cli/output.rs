@@ -5,9 +5,11 @@ mod area;
 mod call;
 pub mod json;
 mod progress;
+mod prose;
 pub mod receipt;
 mod screen;
 mod steps;
+mod style;
 mod styled;
 mod term;
 mod text;
@@ -23,6 +25,10 @@ pub use screen::{Log, Screen, Style, harmless_panics, screen};
 pub use styled::{StyledRow, diff, marked, sentence};
 pub use term::{ago, bytes, count, table};
 pub use text::Text;
+
+use prose::ProseForm;
+use style::PROMPT;
+pub use style::{StyledText, TextStyle};
 
 use super::CliContext;
 use super::error::Failure;
@@ -51,6 +57,11 @@ impl Pipe {
     /// Writes an answer; after a failure, nothing.
     fn answer(&mut self, text: &str) {
         self.write(|screen| screen.answer(text));
+    }
+
+    /// Writes pieces of an answer to a terminal; see [`Screen::answer_styled`].
+    fn styled(&mut self, make: impl FnOnce(usize, usize) -> Vec<StyledText>) {
+        self.write(|screen| screen.answer_styled(make));
     }
 
     /// Writes an event.
@@ -173,15 +184,20 @@ pub fn notice(text: &str, hint: Option<&str>) {
 }
 
 fn noticed(screen: &mut Screen, text: &str, hint: Option<&str>) {
-    screen.say(Style::Plain, &format!("npast: {text}"));
+    screen.say_rows(TextStyle::PLAIN, &format!("npast: {text}"));
     if let Some(hint) = hint {
-        screen.say(Style::Plain, &format!("  hint: {hint}"));
+        screen.say_rows(TextStyle::PLAIN, &format!("  hint: {hint}"));
     }
 }
 
 /// What went wrong, on standard error.
 pub fn failed(failure: &Failure) {
     notice(&failure.message, failure.hint.as_deref());
+}
+
+/// From now on a terminal gets replies as they are written: no rows of words, no Markdown.
+pub fn show_raw() {
+    screen().set_raw();
 }
 
 /// One line on standard error: what npast itself has to say to a person.
@@ -192,6 +208,50 @@ pub fn say(text: &str) {
 /// Rows on standard error.
 pub fn rows(rows: &[StyledRow]) {
     screen().rows(rows);
+}
+
+/// A message that a person sent, behind its prompt.
+pub fn said(text: &str) {
+    let pieces = vec![
+        StyledText::new("> ", PROMPT),
+        StyledText::new(text, TextStyle::PLAIN),
+    ];
+    screen().say_styled(pieces);
+}
+
+/// Lines of npast's own words on standard error, in rows of words where it is a terminal.
+pub fn say_rows(style: TextStyle, text: &str) {
+    screen().say_rows(style, text);
+}
+
+/// The first rows of a text on a terminal, dim, beside `beside` columns; at most `most`, and how many there
+/// are behind those.
+pub fn first_rows(text: &str, most: usize, beside: usize) -> (Vec<Vec<StyledText>>, usize) {
+    let (width, _) = screen().size();
+    let width = width.saturating_sub(beside);
+    let mut rows = prose::rows(text, ProseForm::Plain, TextStyle::DIM, width);
+    let more = rows.len().saturating_sub(most);
+    rows.truncate(most);
+    (rows, more)
+}
+
+/// A text that was shown before: its last rows on a terminal, dim, at most `most` of them, and how many
+/// there are before those.
+pub fn last_rows(text: &str, most: usize) -> (usize, Vec<Vec<StyledText>>) {
+    let mut screen = screen();
+    let (width, _) = screen.size();
+    let form = prose::form(screen.looks().color);
+    let mut rows = prose::rows(text, form, TextStyle::DIM, width);
+    let before = rows.len().saturating_sub(most);
+    (before, rows.split_off(before))
+}
+
+/// Rows that are made already, on standard error.
+pub fn say_styled(rows: Vec<Vec<StyledText>>) {
+    let mut screen = screen();
+    for row in rows {
+        screen.say_styled(row);
+    }
 }
 
 /// A question on standard error, answered behind it.

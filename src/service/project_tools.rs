@@ -183,7 +183,7 @@ impl ProjectTools {
         if self.sandbox_off {
             programs.rules = None;
             programs.kind = SandboxMode::Off;
-            programs.held = "off: programs of the model run with all your rights".to_owned();
+            programs.held = "off: commands run with all your rights".to_owned();
             return programs;
         }
         let held = match &programs.temp {
@@ -193,13 +193,10 @@ impl ProjectTools {
             }
             Err(error) => sandbox::Enforced::none(&error.to_string()),
         };
-        programs.held = match held.holds_some() {
-            true => format!("holds back {held}"),
-            false => held.to_string(),
-        };
+        programs.held = held.to_string();
         if !held.holds() {
             programs.kind = SandboxMode::Missing;
-            programs.held.push_str("; npast asks about every program");
+            programs.held.push_str("; npast asks about every command");
         }
         // One that cannot be put up would refuse every program.
         if !held.holds_some() {

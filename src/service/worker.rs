@@ -310,6 +310,7 @@ impl Worker {
             Request::Info => Ok(Done::Info {
                 info: Box::new(self.conversation.info()),
                 last_text: self.conversation.last_text(),
+                exchange: self.conversation.last_exchange(),
             }),
             Request::Steer { .. } | Request::Interrupt | Request::Answer { .. } => Ok(Done::Heard),
         }

@@ -257,15 +257,15 @@ impl Enforced {
 impl fmt::Display for Enforced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let held = [
-            (self.writes, "writing files"),
-            (self.reads, "reading keys"),
-            (self.network, "network"),
-            (self.modes, "changing modes"),
+            (self.writes, "write only in this folder"),
+            (self.reads, "read no keys"),
+            (self.network, "have no network"),
+            (self.modes, "change no permissions outside of it"),
         ];
         let held: Vec<&str> = held.iter().filter(|h| h.0).map(|h| h.1).collect();
         match held.is_empty() {
             true => write!(f, "none: {}", self.by),
-            false => write!(f, "{} ({})", held.join(", "), self.by),
+            false => write!(f, "commands {}", held.join(", ")),
         }
     }
 }

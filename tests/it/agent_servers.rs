@@ -184,7 +184,7 @@ fn a_session_keeps_its_servers_tools_whatever_becomes_of_the_servers() {
     let session = first.all("session")[0];
     let sandbox = session["sandbox"].as_str().expect("what holds");
     assert_eq!(
-        sandbox.starts_with("holds back writing files"),
+        sandbox.starts_with("commands write only in this folder"),
         house.sandboxed()
     );
     let head = house.head();

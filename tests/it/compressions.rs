@@ -344,7 +344,8 @@ fn a_context_too_small_for_the_system_prompt_and_a_summary_is_refused_with_its_n
         Refused::Small {
             limit,
             head,
-            summary
+            summary,
+            trained: 131_072
         }
     );
     assert_eq!(

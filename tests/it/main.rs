@@ -137,8 +137,10 @@ mod pulls;
 mod random_orders;
 mod random_talks;
 #[cfg(unix)]
-mod readers;
 #[cfg(unix)]
+mod readable;
+#[cfg(unix)]
+mod readers;
 mod real;
 mod refusals;
 mod reloads;
@@ -151,8 +153,8 @@ mod secrets;
 #[cfg(unix)]
 mod served;
 mod setup;
-mod shifts;
 mod sharing;
+mod shifts;
 mod small_models;
 mod snapshots;
 mod soak;

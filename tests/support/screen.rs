@@ -123,6 +123,13 @@ impl Screen {
         self.signal(Signal::WINCH);
     }
 
+    /// Waits until the program is stopped by a signal.
+    pub fn stops(&self) {
+        let options = rustix::process::WaitOptions::UNTRACED;
+        let stopped = rustix::process::waitpid(Some(Pid::from_child(&self.program)), options);
+        assert!(stopped.is_ok(), "{stopped:?}");
+    }
+
     /// Types bytes that are no text.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.keys.write_all(bytes).expect("a terminal");

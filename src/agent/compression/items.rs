@@ -17,6 +17,7 @@ impl Conversation {
                 limit,
                 head,
                 summary: sizes.summary,
+                trained: self.shared.model.trained_context(),
             });
         }
         let n = self.answered();

@@ -4,7 +4,7 @@
 use crate::agent::engine::model_files::file_name;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::options::Policy;
-use crate::agent::values::outcome::Info;
+use crate::agent::values::outcome::{Info, LastExchange};
 use crate::chat::Message;
 use crate::chat::battery::RenderMode;
 use crate::chat::template::After;
@@ -12,7 +12,24 @@ use crate::ledger::Finish;
 use crate::session::{self, MessageState};
 
 use super::handle::Conversation;
-use super::stored::text_of;
+use super::stored::{is_handover, text_of};
+
+/// Bytes of a message that are shown to whoever comes back.
+const SHOWN: usize = 16 * 1024;
+
+/// The beginning of a long text.
+fn start_of(text: &str) -> &str {
+    let mut ends = (0..=SHOWN.min(text.len())).rev();
+    let end = ends.find(|at| text.is_char_boundary(*at));
+    &text[..end.unwrap_or(0)]
+}
+
+/// The end of a long text.
+fn end_of(text: &str) -> &str {
+    let mut starts = text.len().saturating_sub(SHOWN)..=text.len();
+    let from = starts.find(|at| text.is_char_boundary(*at));
+    &text[from.unwrap_or(0)..]
+}
 
 impl Conversation {
     /// What it is.
@@ -54,6 +71,27 @@ impl Conversation {
                 && m.span.is_some_and(|s| s.end == self.ledger.len())
                 && !matches!(m.finish, Some(Finish::Stop | Finish::ToolCalls) | None)
         })
+    }
+
+    /// What was said last, as far as people read it when they come back; nothing where nobody spoke yet.
+    pub fn last_exchange(&self) -> Option<LastExchange> {
+        let spoken = |m: &&session::StoredMessage| m.role == "user" && !is_handover(m);
+        let at = self.messages.iter().rposition(|m| spoken(&m))?;
+        let replies = self.messages[at..].iter().filter(|m| m.role == "assistant");
+        let mut exchange = LastExchange {
+            said: start_of(text_of(&self.messages[at].body)).to_owned(),
+            turns: self.messages.iter().filter(spoken).count(),
+            ..LastExchange::default()
+        };
+        for reply in replies {
+            exchange.finish = reply.finish;
+            exchange.calls += reply.body["tool_calls"].as_array().map_or(0, Vec::len);
+            let text = text_of(&reply.body).trim();
+            if !text.is_empty() {
+                exchange.reply = end_of(text).to_owned();
+            }
+        }
+        Some(exchange)
     }
 
     /// The last reply, as the model wrote it.

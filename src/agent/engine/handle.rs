@@ -16,7 +16,7 @@ use crate::slot::{Compared, MemoryClass, Slot, SlotError, SlotHandle, SlotOption
 use super::completed::Completions;
 use super::fingerprint::fingerprint;
 use super::fit::{Fitted, fitted};
-use super::load::{load, sizes};
+use super::load::{beyond_training, load, sizes};
 use super::model_files::{file_name, remembered};
 use super::probe;
 use super::shared::EngineShared;
@@ -93,6 +93,10 @@ impl Engine {
         } = fitted(options, &file)?;
         notices.extend(notice);
         let model = load(&options, progress)?;
+        let stretched = options.context.rope_scaling.is_some()
+            || options.context.rope_freq_base.is_some()
+            || options.context.rope_freq_scale.is_some();
+        notices.extend(beyond_training(asked, model.trained_context(), stretched));
         progress(Stage::Context);
 
         let slot_options = sizes(&options, &model)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::agent::values::error::{AgentError, ErrorKind};
 use crate::agent::values::event::Stage;
+use crate::agent::values::notice::Notice;
 use crate::agent::values::options::Options;
 use crate::llama::{self, Model};
 use crate::slot::SlotOptions;
@@ -34,6 +35,22 @@ pub(in crate::agent) fn sizes(options: &Options, model: &Model) -> Result<SlotOp
     })
 }
 
+/// Warns of a context that is longer than the model was trained for, where nothing stretches it.
+pub(in crate::agent) fn beyond_training(
+    asked: Option<usize>,
+    trained: usize,
+    stretched: bool,
+) -> Option<Notice> {
+    let asked = asked.filter(|asked| trained > 0 && *asked > trained && !stretched)?;
+    Some((
+        format!(
+            "--ctx {asked} is more than the {trained} tokens that the model was trained for: replies \
+             may get worse behind them"
+        ),
+        Some(format!("take --ctx {trained}, or less")),
+    ))
+}
+
 pub(in crate::agent) fn load(
     options: &Options,
     progress: &mut dyn FnMut(Stage) -> bool,
@@ -53,4 +70,23 @@ pub(in crate::agent) fn load(
         .hinted("take a decoder model, such as an instruct or chat GGUF"));
     }
     Ok(Arc::new(model))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_beyond_what_a_model_was_trained_for_is_warned_of() {
+        let said = beyond_training(Some(40_000), 32_768, false).expect("a notice");
+        assert!(
+            said.0
+                .starts_with("--ctx 40000 is more than the 32768 tokens")
+        );
+        assert_eq!(said.1.as_deref(), Some("take --ctx 32768, or less"));
+        assert_eq!(beyond_training(Some(32_768), 32_768, false), None);
+        assert_eq!(beyond_training(None, 32_768, false), None);
+        assert_eq!(beyond_training(Some(9), 0, false), None, "nobody knows");
+        assert_eq!(beyond_training(Some(40_000), 32_768, true), None);
+    }
 }

@@ -40,6 +40,22 @@ impl EngineShared {
         }
         Ok(db)
     }
+
+    /// [`room_hint`] of this context.
+    pub fn room_hint(&self, ways: &str) -> String {
+        room_hint(ways, self.limit, self.model.trained_context())
+    }
+}
+
+/// What helps where a context of `limit` tokens has no room: `ways`, and a larger one, but only where the
+/// model was trained for more.
+pub(in crate::agent) fn room_hint(ways: &str, limit: usize, trained: usize) -> String {
+    match trained > limit {
+        true => {
+            format!("{ways}, or give a larger --ctx: the model was trained for {trained} tokens")
+        }
+        false => ways.to_owned(),
+    }
 }
 
 /// Whether a session's ledger means the same under this model's vocabulary and template.

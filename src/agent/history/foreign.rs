@@ -57,7 +57,10 @@ impl Conversation {
                     self.shared.limit
                 ),
             )
-            .hinted("nothing was stored; give a larger --ctx, or send a shorter history"));
+            .hinted(
+                self.shared
+                    .room_hint("nothing was stored; send a shorter history"),
+            ));
         }
         self.store_laid(place, tail, laid, cut)
     }

@@ -146,9 +146,10 @@ impl Conversation {
                     self.shared.limit
                 ),
             )
-            .hinted(
-                "nothing was stored; give a larger --ctx, shorten it, or start a new session",
-            ));
+            .hinted(self.shared.room_hint(
+                "nothing was stored; shorten it, compress the conversation, take turns back, go on \
+                 in a fork of an earlier turn, or start a new session",
+            )));
         }
 
         let before = self.before(from, open.len())?;

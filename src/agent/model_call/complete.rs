@@ -253,7 +253,7 @@ impl Engine {
                 ErrorKind::TooLong,
                 format!("the prompt has {tokens} tokens, the context has {limit}"),
             )
-            .hinted("shorten it, or give a larger --ctx"));
+            .hinted(self.shared().room_hint("shorten it")));
         }
         Ok(())
     }

@@ -86,10 +86,10 @@ pub(in crate::agent) fn made(
                 shared.limit
             ),
         )
-        .hinted(match new.setup {
-            Some(_) => "give a larger --ctx, or --no-tools for a chat without tools",
-            None => "give a larger --ctx, or a shorter system prompt",
-        }));
+        .hinted(shared.room_hint(match new.setup {
+            Some(_) => "give --no-tools for a chat without tools",
+            None => "give a shorter system prompt",
+        })));
     }
     let row = session::SessionRecord {
         name,

@@ -70,7 +70,9 @@ impl Conversation {
         self.notices.push((
             "the results of the last calls do not fit into the context; a sentence takes the place of each"
                 .into(),
-            Some("start a new session, or give a larger --ctx".into()),
+            Some(self.shared.room_hint(
+                "compress the conversation, take turns back, or start a new session",
+            )),
         ));
         self.append(Input::Messages(all.into_iter().map(shortened).collect()))
     }

@@ -197,7 +197,7 @@ impl From<SlotError> for AgentError {
         let message = error.to_string();
         match error {
             SlotError::TooLong { .. } => AgentError::new(ErrorKind::TooLong, message)
-                .hinted("start a new session, or give a larger --ctx"),
+                .hinted("compress the conversation, take turns back, or start a new session"),
             SlotError::Context(ContextError::Refused { .. }) => {
                 AgentError::new(ErrorKind::Memory, message).hinted(
                     "take a smaller --ctx, a smaller --cache-type such as q8_0, or fewer \

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::error::AgentError;
 use super::odds::Weighed;
-use super::outcome::{CompressStage, Compressed, Info, Pruned, TurnEnd, UndoneTurns};
+use super::outcome::{CompressStage, Compressed, Info, LastExchange, Pruned, TurnEnd, UndoneTurns};
 use super::receipt::{Receipt, TurnSum};
 use crate::tools::FileDiff;
 
@@ -239,6 +239,9 @@ pub enum Done {
         info: Box<Info>,
         /// The text of the message that [`crate::agent::Conversation::edit`] would take back.
         last_text: Option<String>,
+        /// What was said last.
+        #[serde(default)]
+        exchange: Option<LastExchange>,
     },
     /// The conversation goes on as another session, with a summary in the place of its middle.
     Compressed(Compressed),

@@ -92,6 +92,21 @@ impl Pruned {
     }
 }
 
+/// The end of a conversation, for whoever comes back to it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LastExchange {
+    /// What the user said last, from its beginning on.
+    pub said: String,
+    /// The reply to it, up to its end; nothing where there is none yet.
+    pub reply: String,
+    /// How the reply ended.
+    pub finish: Option<Finish>,
+    /// Calls of tools between the two.
+    pub calls: usize,
+    /// Messages of the user in all.
+    pub turns: usize,
+}
+
 /// A conversation as people know it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Info {

@@ -19,6 +19,8 @@ pub enum Refused {
         head: usize,
         /// The longest summary that the instruction allows.
         summary: usize,
+        /// What the model was trained for.
+        trained: usize,
     },
     /// The chat template cannot write the instruction behind what stands there.
     Template(String),
@@ -66,6 +68,7 @@ impl fmt::Display for Refused {
                 limit,
                 head,
                 summary,
+                ..
             } => write!(
                 f,
                 "the context has {limit} tokens, and the system prompt and tools take {head} of them: \
@@ -95,10 +98,15 @@ impl Refused {
     /// What the user can do, if anything.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Refused::Small { .. } => Some("give a larger --ctx, or a shorter system prompt"),
+            Refused::Small { limit, trained, .. } if trained > limit => {
+                Some("give a larger --ctx, or a shorter system prompt")
+            }
+            Refused::Small { .. } => {
+                Some("give a shorter system prompt, or take a model with a larger context")
+            }
             Refused::Interrupted => None,
             Refused::Nothing | Refused::Longer { .. } => {
-                Some("give a larger --ctx, or begin a new session")
+                Some("take turns back, or begin a new session")
             }
             _ => Some("it is tried again when the conversation has grown; /compress tries it now"),
         }

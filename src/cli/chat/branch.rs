@@ -58,11 +58,13 @@ impl Chat {
                         count(taken.messages),
                         count(taken.tokens)
                     ));
+                    self.show_last_exchange()?;
                 }
             }
             ChatCommand::Redo(branch) => {
                 if let Done::Redone { tokens } = self.ask(Request::Redo { branch })? {
                     say(&format!("Put back: {} tokens now.", count(tokens)));
+                    self.show_last_exchange()?;
                 }
             }
             ChatCommand::Edit(Some(text)) => {
@@ -181,6 +183,7 @@ impl Chat {
         self.leave()?;
         self.take(next);
         self.show_session();
+        self.show_last_exchange()?;
         self.answer_open()
     }
 }

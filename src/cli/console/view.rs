@@ -52,7 +52,10 @@ pub fn view(
             true => format!("⋮ {}", &text[2..]),
             false => text.clone(),
         };
-        rows.push(AreaRow::plain(text));
+        rows.push(match at {
+            0 => AreaRow::behind(prompt, text),
+            _ => AreaRow::plain(text),
+        });
     }
     Some((rows, (above + row - first, column)))
 }
@@ -132,7 +135,8 @@ impl WrappedRows {
     }
 }
 
-/// A message that was sent, as it stays on the terminal: a long one is shown with its length.
+/// A message that was sent, as it stays on the terminal behind its prompt: a long one is shown with its
+/// length.
 pub fn said(line: &str) -> String {
     const SHOWN: usize = 8;
     let lines: Vec<&str> = line.lines().collect();
@@ -140,7 +144,7 @@ pub fn said(line: &str) -> String {
         true => SHOWN / 2,
         false => lines.len(),
     };
-    let mut text = format!("> {}", lines[..shown].join("\n  "));
+    let mut text = lines[..shown].join("\n  ");
     if lines.len() > shown {
         text.push_str(&format!("\n  … {} more lines", lines.len() - shown));
     }
@@ -206,9 +210,9 @@ mod tests {
 
     #[test]
     fn what_was_said_stays_with_its_length() {
-        assert_eq!(said("one\ntwo"), "> one\n  two");
+        assert_eq!(said("one\ntwo"), "one\n  two");
         let long = "x\n".repeat(220);
-        assert_eq!(said(&long), "> x\n  x\n  x\n  x\n  … 216 more lines");
+        assert_eq!(said(&long), "x\n  x\n  x\n  x\n  … 216 more lines");
     }
 
     proptest! {

@@ -4,17 +4,35 @@
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
+use super::style::PROMPT;
+
 /// A row of the area: text without control characters, no wider than the terminal less one column.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AreaRow {
     text: String,
     dim: bool,
+    /// Bytes of its beginning that are a prompt.
+    prompt: usize,
 }
 
 impl AreaRow {
     /// As it is; the caller has cut it.
     pub fn plain(text: String) -> AreaRow {
-        AreaRow { text, dim: false }
+        AreaRow::behind("", text)
+    }
+
+    /// As it is; where it begins with `prompt`, that looks like one.
+    pub fn behind(prompt: &str, text: String) -> AreaRow {
+        let prompt = if text.starts_with(prompt) {
+            prompt.len()
+        } else {
+            0
+        };
+        AreaRow {
+            text,
+            dim: false,
+            prompt,
+        }
     }
 
     /// A remark beside the text, cut at the width.
@@ -22,6 +40,7 @@ impl AreaRow {
         AreaRow {
             text: cut(text, width.saturating_sub(1)),
             dim: true,
+            prompt: 0,
         }
     }
 
@@ -31,10 +50,15 @@ impl AreaRow {
         &self.text
     }
 
-    fn painted(&self, color: bool) -> String {
-        match self.dim && color {
-            true => format!("\u{1b}[2m{}\u{1b}[0m", self.text),
-            false => self.text.clone(),
+    /// It from byte `from` on, as the terminal gets it. A style is written as a whole.
+    fn painted(&self, from: usize, color: bool) -> String {
+        match (self.dim, self.prompt > 0) {
+            (true, _) if color => format!("\u{1b}[2m{}\u{1b}[0m", self.text),
+            (false, true) if color && from == 0 => {
+                let (prompt, rest) = self.text.split_at(self.prompt);
+                format!("{}{rest}", PROMPT.painted(prompt))
+            }
+            _ => self.text[from..].to_owned(),
         }
     }
 }
@@ -106,20 +130,17 @@ impl Area {
             if old == Some(row) {
                 continue;
             }
-            // Where the rows are alike, up to whole characters; a dim row is written whole.
+            // Where the rows are alike, up to whole characters; a dim row and a prompt are written whole.
             let same = match old {
-                Some(old) if !old.dim && !row.dim => alike(&old.text, &row.text),
+                Some(old) if !old.dim && !row.dim && old.prompt == row.prompt => {
+                    alike(&old.text, &row.text)
+                }
                 _ => 0,
             };
+            let same = if same < row.prompt { 0 } else { same };
             let column = row.text[..same].width();
             text.push_str(&going(at, (n, column), before.len().max(n)));
-            text.push_str(match row.dim {
-                true => "",
-                false => &row.text[same..],
-            });
-            if row.dim {
-                text.push_str(&row.painted(color));
-            }
+            text.push_str(&row.painted(same, color));
             if old.is_some() {
                 text.push_str("\u{1b}[K");
             }

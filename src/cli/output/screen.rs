@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::area::{Area, AreaRow, advance};
+use super::prose::{self, ProseForm};
+use super::style::{StyledText, TextStyle};
 use super::styled::StyledRow;
 use crate::harmless;
 
@@ -60,6 +62,8 @@ pub struct Screen {
     full: bool,
     /// Columns in all.
     width: usize,
+    /// Replies are shown as they are written.
+    raw: bool,
     /// It is npast's own terminal, and its window has a size.
     own: bool,
     /// Rows in all.
@@ -112,6 +116,7 @@ impl Screen {
             full: false,
             width: 80,
             height: 24,
+            raw: false,
             own: false,
             status: Vec::new(),
             input: None,
@@ -122,6 +127,16 @@ impl Screen {
     /// What the streams can show.
     pub fn looks(&self) -> Looks {
         self.looks
+    }
+
+    /// Replies are shown as they are written from now on.
+    pub fn set_raw(&mut self) {
+        self.raw = true;
+    }
+
+    /// Whether a reply is shown in rows of words.
+    pub fn has_rows(&self) -> bool {
+        self.looks.moves && !self.raw
     }
 
     /// An answer, or what else a program may read: on a terminal harmless, else as it is.
@@ -148,6 +163,70 @@ impl Screen {
         let done = flushed(&mut self.out, text);
         self.come_back(text);
         done
+    }
+
+    /// Pieces of an answer for the terminal. `make` gets the column of the cursor and the columns in all.
+    ///
+    /// # Errors
+    /// Standard output's.
+    pub fn answer_styled(
+        &mut self,
+        make: impl FnOnce(usize, usize) -> Vec<StyledText>,
+    ) -> io::Result<()> {
+        self.fit();
+        let pieces = make(self.column, self.width);
+        let (text, painted) = self.painted(&pieces);
+        let done = flushed(&mut self.out, &painted);
+        self.come_back(&text);
+        done
+    }
+
+    /// The same on standard error.
+    pub fn part_styled(&mut self, make: impl FnOnce(usize, usize) -> Vec<StyledText>) {
+        self.fit();
+        let pieces = make(self.column, self.width);
+        if !self.looks.err {
+            let all: String = pieces.iter().map(StyledText::text).collect();
+            return self.write_err(&harmless::text(&all));
+        }
+        let (text, painted) = self.painted(&pieces);
+        self.write_err(&painted);
+        self.come_back(&text);
+    }
+
+    /// Pieces on a line of their own, on standard error.
+    pub fn say_styled(&mut self, mut pieces: Vec<StyledText>) {
+        self.fresh_line();
+        pieces.push(StyledText::new("\n", TextStyle::PLAIN));
+        self.part_styled(|_, _| pieces);
+    }
+
+    /// Lines of npast's own words on standard error; on a terminal in rows of words.
+    pub fn say_rows(&mut self, style: TextStyle, text: &str) {
+        if !self.looks.err || !self.looks.moves {
+            return self.say(Style::Plain, text);
+        }
+        let (width, _) = self.size();
+        for row in prose::rows(text, ProseForm::Plain, style, width) {
+            self.say_styled(row);
+        }
+    }
+
+    /// Takes the area away; pieces as text, and as the terminal gets them.
+    fn painted(&mut self, pieces: &[StyledText]) -> (String, String) {
+        let (mut text, mut painted) = (String::new(), String::new());
+        for piece in pieces {
+            let mut own = harmless::text(piece.text());
+            if text.is_empty() {
+                own = self.make_room(&own).to_owned().into();
+            }
+            match self.looks.color {
+                true => painted.push_str(&piece.style().painted(&own)),
+                false => painted.push_str(&own),
+            }
+            text.push_str(&own);
+        }
+        (text, painted)
     }
 
     /// An event: one line of JSON.
@@ -250,21 +329,30 @@ impl Screen {
         if !self.own {
             return (self.width, 24);
         }
-        let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
+        let size = match self.looks.err {
+            true => rustix::termios::tcgetwinsize(io::stderr()),
+            false => rustix::termios::tcgetwinsize(io::stdout()),
+        };
+        let size = size.ok();
         let size = size.map(|s| (usize::from(s.ws_col), usize::from(s.ws_row)));
         let (columns, rows) = size.filter(|s| s.0 > 0 && s.1 > 0).unwrap_or((80, 24));
         (self.width, self.height) = (columns, rows);
         (columns, rows)
     }
 
-    /// The window was resized, or another program wrote: the area is removed, to be drawn again. What
-    /// is being typed has to be given again, in rows that fit.
-    pub fn redraw(&mut self) {
+    /// Takes the present width of the window; a line that is wider takes more lines now.
+    fn fit(&mut self) {
         let before = self.width;
         let (width, _) = self.size();
         if width != before && self.column > 0 {
             self.column = (self.column - 1) % width + 1;
         }
+    }
+
+    /// The window was resized, or another program wrote: the area is removed, to be drawn again. What
+    /// is being typed has to be given again, in rows that fit.
+    pub fn redraw(&mut self) {
+        self.fit();
         self.erase();
         self.input = None;
         self.draw();

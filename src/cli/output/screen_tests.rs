@@ -2,6 +2,8 @@ use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 
+use super::super::prose::{Prose, ProseForm};
+use super::super::style::{StyledText, TextStyle};
 use super::super::{AreaRow, Pipe};
 use super::*;
 
@@ -170,6 +172,8 @@ enum Act {
     Say(String),
     Answer(String),
     Thinking(String),
+    /// A reply in rows of words that comes in two pieces.
+    Reply(String, String),
     Input(Vec<String>),
     Status(bool),
     /// A call that runs, and what it has written.
@@ -184,6 +188,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         "[a-c 日\u{1b}]{0,30}".prop_map(Act::Say),
         text.prop_map(Act::Answer),
         text.prop_map(Act::Thinking),
+        (text, text).prop_map(|(one, two)| Act::Reply(one, two)),
         proptest::collection::vec("[a-c 日]{0,5}", 0..4).prop_map(Act::Input),
         any::<bool>().prop_map(Act::Status),
         proptest::collection::vec("[a-c 日\u{1b}\n]{0,40}", 0..8).prop_map(Act::Live),
@@ -197,6 +202,14 @@ fn act(screen: &mut Screen, act: &Act) {
         Act::Say(text) => screen.say(Style::Dim, text),
         Act::Answer(text) => screen.answer(text).unwrap(),
         Act::Thinking(text) => screen.part(Style::Dim, text),
+        Act::Reply(one, two) => {
+            let mut prose = Prose::new(ProseForm::Markdown, TextStyle::PLAIN);
+            for piece in [one, two] {
+                let more = |column, width| prose.more(piece, column, width);
+                screen.answer_styled(more).unwrap();
+            }
+            screen.answer_styled(|c, w| prose.end(c, w)).unwrap();
+        }
         Act::Input(lines) => {
             let all: Vec<AreaRow> = lines.iter().cloned().map(AreaRow::plain).collect();
             let cursor = (all.len().saturating_sub(1), 0);
@@ -261,6 +274,9 @@ proptest! {
         screen.say(Style::Plain, &text);
         screen.say(Style::Dim, &text);
         screen.part(Style::Dim, &text);
+        act(&mut screen, &Act::Reply(text.clone(), format!("**{text}** `{text}` &#27;[2J")));
+        screen.say_rows(TextStyle::DIM, &text);
+        screen.say_styled(vec![StyledText::new(&*text, TextStyle::BOLD)]);
         screen.status(Some(text.clone()));
         screen.event(&serde_json::json!({ "text": text }).to_string()).unwrap();
         screen.status(None);
@@ -271,9 +287,10 @@ proptest! {
         }
         // Up to the end of the output, and along its last line.
         while let Some(at) = rest.find("\u{1b}[") {
-            let digits = rest[at + 2..].chars().take_while(char::is_ascii_digit).count();
+            let number = |c: &char| c.is_ascii_digit() || *c == ';';
+            let digits = rest[at + 2..].chars().take_while(number).count();
             let way = rest[at + 2 + digits..].chars().next();
-            prop_assert!(digits > 0 && matches!(way, Some('A' | 'C')), "{:?}", &rest[at..]);
+            prop_assert!(digits > 0 && matches!(way, Some('A' | 'C' | 'm')), "{:?}", &rest[at..]);
             rest.replace_range(at..at + 3 + digits, "");
         }
         prop_assert!(!rest.contains(char::is_control), "{rest:?}");

@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::prose::{self, Prose, ProseForm};
 use super::screen::{Looks, Screen, Style, lock};
 use super::steps::{CallSteps, StepResult};
+use super::style::TextStyle;
 use super::styled::StyledRow;
 use super::{Pipe, ProgressLine, noticed, receipt};
 use crate::agent::{CompressStage, Event, OpenQuestion, Receipt};
@@ -25,9 +27,15 @@ pub struct Text {
     screen: Arc<Mutex<Screen>>,
     looks: Looks,
     quiet: bool,
+    /// A terminal gets rows of words.
+    rows: bool,
     /// What takes long, on standard error.
     pub progress: ProgressLine,
     at: At,
+    /// The answer on a terminal, in rows of words.
+    answer: Prose,
+    /// The thinking there.
+    thinking: Prose,
     /// The receipts of the last turn.
     pub last: Vec<Receipt>,
     /// The calls of the turn, and the results of the run.
@@ -40,8 +48,14 @@ impl Text {
     /// away.
     pub fn new(out: Pipe, quiet: bool) -> Text {
         let screen = out.screen.clone();
-        let looks = lock(&screen).looks();
+        let (looks, rows) = {
+            let screen = lock(&screen);
+            (screen.looks(), screen.has_rows())
+        };
         Text {
+            rows,
+            answer: Prose::new(prose::form(looks.color), TextStyle::PLAIN),
+            thinking: Prose::new(ProseForm::Plain, TextStyle::DIM),
             out,
             looks,
             quiet,
@@ -152,7 +166,7 @@ impl Text {
                 }
             }
             Event::Notice { text, hint } => {
-                self.close_line();
+                self.pause();
                 noticed(&mut lock(&self.screen), &text, hint.as_deref());
             }
             // Nobody asks for it here.
@@ -197,7 +211,14 @@ impl Text {
             self.part(Style::Plain, "\n");
         }
         self.at = At::Answer(last == '\n');
-        self.out.answer(text);
+        match self.rows && self.looks.out {
+            false => self.out.answer(text),
+            true => {
+                let answer = &mut self.answer;
+                self.out
+                    .styled(|column, width| answer.more(text, column, width));
+            }
+        }
     }
 
     /// Shown where somebody looks: on a terminal. Programs get it as events.
@@ -213,12 +234,40 @@ impl Text {
                 self.part(Style::Plain, "[thinking] ");
             }
         }
-        self.part(Style::Dim, text);
+        if self.rows {
+            let thinking = &mut self.thinking;
+            lock(&self.screen).part_styled(|column, width| thinking.more(text, column, width));
+        } else {
+            self.part(Style::Dim, text);
+        }
+    }
+
+    /// Something else comes on a line of its own; an answer on a terminal may go on below it.
+    fn pause(&mut self) {
+        self.progress.clear();
+        match self.at {
+            At::Answer(_) if self.rows && self.looks.out => {
+                let answer = &mut self.answer;
+                self.out.styled(|column, width| answer.pause(column, width));
+            }
+            _ => self.close_line(),
+        }
     }
 
     /// What follows begins on a line of its own. On a terminal that may be so already: a notice came.
     fn close_line(&mut self) {
         self.progress.clear();
+        match self.at {
+            At::Answer(_) if self.rows && self.looks.out => {
+                let answer = &mut self.answer;
+                self.out.styled(|column, width| answer.end(column, width));
+            }
+            At::Thinking if self.rows => {
+                let thinking = &mut self.thinking;
+                lock(&self.screen).part_styled(|column, width| thinking.end(column, width));
+            }
+            _ => {}
+        }
         match self.at {
             At::Answer(false) if !self.looks.out => self.out.answer("\n"),
             At::Answer(_) | At::Thinking => lock(&self.screen).fresh_line(),

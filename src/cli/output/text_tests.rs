@@ -60,7 +60,7 @@ fn a_terminal_gets_dimmed_thinking_and_no_control_characters() {
         .collect();
     assert_eq!(
         err,
-        format!("\u{1b}[2mlet me\u{1b}[0m\u{1b}[2m see\u{1b}[0m\n\n\n{dimmed}")
+        format!("\u{1b}[2mlet\u{1b}[0m\u{1b}[2m me\u{1b}[0m\u{1b}[2m see\u{1b}[0m\n\n\n{dimmed}")
     );
     let plain = Looks {
         color: false,
@@ -219,10 +219,10 @@ fn the_first_line_says_what_programs_are_kept_from_where_somebody_looks() {
         Text::new(pipe, quiet).session(held);
         err.text()
     };
-    let held = Some("writing files, network (Landlock)");
+    let held = Some("commands write only in this folder");
     assert_eq!(
         first(true, false, held),
-        "sandbox: writing files, network (Landlock)\n"
+        "sandbox: commands write only in this folder\n"
     );
     assert_eq!(first(true, false, None), "", "there are no tools");
     assert_eq!(first(true, true, held), "");

@@ -48,7 +48,7 @@ fn a_wall_that_cannot_be_tried_is_none_and_every_program_is_asked_about() {
     assert_eq!(live.sandbox_mode(), SandboxMode::Missing);
     assert_eq!(
         live.held_back(),
-        "none: it gave no answer; npast asks about every program"
+        "none: it gave no answer; npast asks about every command"
     );
     let own = || std::fs::read_dir(home.path().join("data/temp")).unwrap();
     assert_eq!(own().count(), 1, "tried in a folder of this process");
@@ -65,10 +65,7 @@ fn a_sandbox_that_is_turned_off_is_said() {
     };
     let live = live(home.path(), off);
     assert_eq!(live.sandbox_mode(), SandboxMode::Off);
-    assert_eq!(
-        live.held_back(),
-        "off: programs of the model run with all your rights"
-    );
+    assert_eq!(live.held_back(), "off: commands run with all your rights");
 }
 
 #[test]
