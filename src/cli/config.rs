@@ -76,6 +76,7 @@ const GROUPS: &[(&str, &[(&str, &str)])] = &[
             ("compress-tail", "3000"),
             ("prune", "\"auto\""),
             ("flush-memory", "\"auto\""),
+            ("shift", "false"),
         ],
     ),
     (

@@ -25,7 +25,7 @@ pub struct Through {
     /// The file of a model that was asked for.
     model: Option<PathBuf>,
     /// A stored session, and its model.
-    stored: Option<StoredModel>,
+    stored: Option<ModelOfSession>,
     /// What flags and variables said.
     asked: ConfigLayer,
     /// Prepared replies, as a script's text.
@@ -33,7 +33,7 @@ pub struct Through {
 }
 
 /// The model of a stored session.
-struct StoredModel {
+struct ModelOfSession {
     session: String,
     /// Its file name.
     model: String,
@@ -41,11 +41,11 @@ struct StoredModel {
     file: Option<ModelFile>,
 }
 
-impl StoredModel {
-    fn of(run: &CliContext, session: &Session) -> Result<StoredModel, Failure> {
+impl ModelOfSession {
+    fn of(run: &CliContext, session: &Session) -> Result<ModelOfSession, Failure> {
         let db = Db::open(&run.places.db())?;
         let newest = models::continued(&db, session)?;
-        Ok(StoredModel {
+        Ok(ModelOfSession {
             session: session.name.clone(),
             model: newest.model.clone(),
             file: db.model_file(newest.id)?,
@@ -102,7 +102,7 @@ impl Through {
             greeting: Some(greeting),
             model: model.map(|path| path.canonicalize().unwrap_or(path)),
             stored: match stored {
-                Some(session) => Some(StoredModel::of(run, session)?),
+                Some(session) => Some(ModelOfSession::of(run, session)?),
                 None => None,
             },
             asked: settings.asked.clone(),
@@ -288,7 +288,7 @@ mod tests {
         Through {
             greeting: None,
             model: model.map(PathBuf::from),
-            stored: stored.map(|model| StoredModel {
+            stored: stored.map(|model| ModelOfSession {
                 session: "work".to_owned(),
                 model: model.to_owned(),
                 file: None,

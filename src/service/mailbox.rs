@@ -37,6 +37,7 @@ impl Drop for Last {
 
 /// What a client that waits for a while gets.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and moved once")]
 pub enum NextMail {
     /// An event.
     Event(Event),

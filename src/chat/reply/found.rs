@@ -205,7 +205,7 @@ fn calls_of(
         Value::Array(list) => list.iter().map(one).collect::<Option<_>>()?,
         inner => vec![one(inner)?],
     };
-    let known = |call: &ToolCall| tools.iter().any(|tool| *tool == call.name);
+    let known = |call: &ToolCall| tools.contains(&call.name);
     let good = !calls.is_empty() && (attempts || alone || calls.iter().all(known));
     good.then_some(calls)
 }

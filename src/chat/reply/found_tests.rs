@@ -29,7 +29,7 @@ fn a_call_written_is_the_call_read() {
     for text in [text.clone(), format!("```json\n{text}\n```")] {
         let found = found(&text).expect("a call");
         assert_eq!((found.text.as_str(), found.unread), ("", false));
-        assert_eq!(found.calls, [call.clone()]);
+        assert_eq!(found.calls, std::slice::from_ref(&call));
     }
 }
 

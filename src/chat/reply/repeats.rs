@@ -9,8 +9,8 @@
 //!   [`FORM_TIMES`] times, in at least [`FORM_CHARS`] characters. A zero matrix of 64 rows and a table of 500
 //!   equal rows are no loops.
 //!
-//! The rules were measured: none of 311 MB of sources and documents is a loop, and with a quarter of the bounds
-//! two tables of zeros are. A test reads all text of this project.
+//! The rules were measured: none of 311 MB of sources and documents is a loop. With a quarter to a half of
+//! the bounds two tables of zeros are. A test reads all text of this project.
 //!
 //! Costs O(1) for each character: the place where the last few units stood before is looked up, and a period
 //! that goes on is compared with one unit only.
@@ -38,7 +38,7 @@ const SENTENCE_SIGNS: &str = ".,;:!?'\"()-–—…’‘“”„«»¿¡。、
 
 /// One unit of a text.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Unit {
+struct TextUnit {
     hash: u64,
     /// Where it begins, in characters.
     at: usize,
@@ -70,7 +70,7 @@ struct Period {
 #[derive(Default)]
 pub struct RepeatWatch {
     /// The last units; the first of them has the number `first`.
-    units: VecDeque<Unit>,
+    units: VecDeque<TextUnit>,
     first: usize,
     /// Where the last [`GRAM`] units up to a number stood last, by their hash.
     places: HashMap<u64, usize>,
@@ -178,7 +178,7 @@ impl RepeatWatch {
     /// A unit came; whether the text is a loop with it.
     fn unit(&mut self, hash: u64, at: usize, kind: UnitKind) -> bool {
         let number = self.first + self.units.len();
-        self.units.push_back(Unit { hash, at, kind });
+        self.units.push_back(TextUnit { hash, at, kind });
         if self.units.len() > MOST_UNITS + GRAM {
             self.units.pop_front();
             self.first += 1;

@@ -88,7 +88,11 @@ fn schemas() -> Vec<(&'static str, RefOr<Schema>)> {
         ("Text", text()),
         (
             "Events",
-            json!({ "description": "Server-sent events, with JSON or the word [DONE] as their data." }),
+            json!({
+                "type": "object",
+                "description": "One server-sent event. Its data is JSON, or the word [DONE].",
+                "properties": { "event": text(), "data": text() },
+            }),
         ),
         ("Object", json!({ "type": "object" })),
         (
