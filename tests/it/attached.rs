@@ -49,8 +49,9 @@ fn ran(mut command: Command) -> Ran {
 }
 
 /// What a run said, without what belongs to its moment, its process or its machine: text in one piece,
-/// and one count for what was in memory or on disk.
-fn told(ran: &Ran) -> Vec<Value> {
+/// and one count for what was in memory or on disk. In a session with tools the prompt names its folder, and
+/// two folders may have different numbers of tokens.
+fn told(ran: &Ran, tools: bool) -> Vec<Value> {
     let mut told: Vec<Value> = Vec::new();
     for event in &ran.events {
         let mut event = event.clone();
@@ -83,6 +84,11 @@ fn told(ran: &Ran) -> Vec<Value> {
             "snapshot_bytes",
         ] {
             fields.remove(field);
+        }
+        if tools {
+            for field in ["context", "evaluated", "appended", "had"] {
+                fields.remove(field);
+            }
         }
         told.push(event);
     }
@@ -141,8 +147,8 @@ fn a_conversation_through_the_gateway_has_the_events_of_one_that_is_alone() {
             let (through, own) = (run(&server.program), run(&alone));
             let what = format!("{class:?} {session} {words} {flags:?}");
             assert_eq!(
-                told(&through.0),
-                told(&own.0),
+                told(&through.0, session == "tools"),
+                told(&own.0, session == "tools"),
                 "{what}: {through:?} {own:?}"
             );
             assert_eq!((through.0.code, through.1), (own.0.code, own.1), "{what}");

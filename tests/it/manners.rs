@@ -192,7 +192,7 @@ fn a_word_near_a_subcommand_is_asked_about_and_not_said_to_the_model() {
         screen.until("There is no subcommand list");
         screen.until("[y/N]");
         screen.keys("\r");
-        screen.until("says it to the model");
+        screen.until("npast -p list");
         assert_eq!(screen.leave().0, Some(2));
     }
     // It is a message where that is beyond doubt.

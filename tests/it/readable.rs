@@ -281,7 +281,7 @@ fn a_narrow_window_and_bad_markdown_lose_nothing() {
 #[test]
 fn who_comes_back_sees_the_last_exchange_and_where_it_stands() {
     let program = Program::new(Class::Dense);
-    let replies = [says("Good **day**."), says("Fine.")];
+    let replies = [says("Good **day**."), says("Fine."), says("Sure.")];
     let mut screen = chat_of(&program, 100, 40, &["--session", "work"], &replies);
     screen.until("work · ");
     let rest = screen.until("/help").replace('\n', " ");
@@ -320,18 +320,21 @@ fn who_comes_back_sees_the_last_exchange_and_where_it_stands() {
     screen.until("work · ");
     screen.until("> How are you?");
     screen.until("2 turns, ");
+    screen.keys("Again?\r");
+    screen.until("Sure.");
+    screen.until(" written");
     quits(screen);
 
     for (columns, flags) in [(40, &["--session", "work"][..]), (100, &["-c"][..])] {
         let mut screen = chat_of(&program, columns, 40, flags, &[]);
         screen.until("work · ");
         screen.until("The last exchange:");
-        screen.until("> How are you?");
-        screen.until("Fine.");
-        screen.until("2 turns, ");
+        screen.until("> Again?");
+        screen.until("Sure.");
+        screen.until("3 turns, ");
         let raw = screen.raw();
         assert!(
-            raw.contains("\u{1b}[2mFine.\u{1b}[0m"),
+            raw.contains("\u{1b}[2mSure.\u{1b}[0m"),
             "it is dimmed: {raw:?}"
         );
         quits(screen);

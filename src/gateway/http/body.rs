@@ -4,8 +4,14 @@ use std::time::Duration;
 
 use axum::body::Body;
 use serde_json::Value;
+use tokio_stream::StreamExt;
 
 use crate::gateway::wire::{RefusalKind, RequestRefusal};
+
+/// Most bytes of a refused body that are read.
+const MOST_DROPPED: usize = 64 << 20;
+/// For so long at most.
+const DROPPING: Duration = Duration::from_secs(5);
 
 /// What a body may be, and how long it may take.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +87,22 @@ fn unread(error: &axum::Error, most: usize) -> RequestRefusal {
         RefusalKind::Invalid,
         format!("the body cannot be read: {error}"),
     )
+}
+
+/// Reads the beginning of a body that nobody wants, for a client that sends all of it before it reads the
+/// refusal: with bytes left unread the connection would be reset, and the refusal lost.
+pub async fn drop_rest(body: Body) {
+    let mut pieces = body.into_data_stream();
+    let read = async {
+        let mut left = MOST_DROPPED;
+        while let Some(Ok(piece)) = pieces.next().await {
+            left = match left.checked_sub(piece.len()) {
+                Some(left) => left,
+                None => break,
+            };
+        }
+    };
+    let _ = tokio::time::timeout(DROPPING, read).await;
 }
 
 /// The refusal of a body that is larger than `most` bytes.

@@ -109,6 +109,10 @@ async fn admitted(State(gateway): State<Gateway>, request: Request, next: Next) 
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let most = gateway.settings().body.bytes;
     if length.is_some_and(|length| length > most as u64) {
+        // A client that waits to be asked for its body is not.
+        if !parts.headers.contains_key("expect") {
+            tokio::spawn(body::drop_rest(body));
+        }
         return answer::refused(api, &body::too_large(most));
     }
     if let (Some(rates), Some(PeerAddress(peer))) =
