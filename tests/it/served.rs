@@ -112,8 +112,9 @@ fn a_server_that_ends_refuses_what_is_new_and_stops_what_takes_too_long() {
     text.expect("a text");
     server.terminate();
     let refused = loop {
-        // A request that was there before the signal is answered.
-        let answer = server.get("/health", &[]);
+        // A request that was there before the signal is answered. A connection that waits for another
+        // request is closed by it.
+        let answer = server.get("/health", &[("connection", "close")]);
         if answer.status != 200 {
             break answer;
         }
