@@ -21,8 +21,8 @@ use std::sync::{Arc, Mutex};
 
 pub use area::{AreaRow, cut, wrap};
 pub use progress::ProgressLine;
-pub use screen::{Log, Screen, Style, harmless_panics, screen};
-pub use styled::{StyledRow, diff, marked, sentence};
+pub use screen::{Log, Screen, harmless_panics, screen};
+pub use styled::{Style, StyledRow, diff, marked, sentence};
 pub use term::{ago, bytes, count, table};
 pub use text::Text;
 

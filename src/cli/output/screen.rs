@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::area::{Area, AreaRow, advance};
 use super::prose::{self, ProseForm};
 use super::style::{StyledText, TextStyle};
-use super::styled::StyledRow;
+use super::styled::{Style, StyledRow};
 use crate::harmless;
 
 /// What the streams can show.
@@ -22,32 +22,6 @@ pub struct Looks {
     pub color: bool,
     /// The terminal moves its cursor by escape sequences.
     pub moves: bool,
-}
-
-/// How npast's own words look on a terminal.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Style {
-    Plain,
-    Dim,
-    /// A line that a change adds.
-    Added,
-    /// A line that it removes.
-    Removed,
-    /// Where in the file it is.
-    Place,
-}
-
-impl Style {
-    /// The escape sequence that begins it.
-    fn begins(self) -> &'static str {
-        match self {
-            Style::Plain => "",
-            Style::Dim => "\u{1b}[2m",
-            Style::Added => "\u{1b}[32m",
-            Style::Removed => "\u{1b}[31m",
-            Style::Place => "\u{1b}[36m",
-        }
-    }
 }
 
 /// The two streams, and where the terminal's cursor stands.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use serde_json::Value;
 
-use super::screen::Style;
+use super::styled::Style;
 use super::styled::{self, StyledRow};
 use super::{call, cut, term};
 use crate::harmless;

@@ -3,8 +3,33 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::screen::Style;
 use super::wrap;
+
+/// How npast's own words look on a terminal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Style {
+    Plain,
+    Dim,
+    /// A line that a change adds.
+    Added,
+    /// A line that it removes.
+    Removed,
+    /// Where in the file it is.
+    Place,
+}
+
+impl Style {
+    /// The escape sequence that begins it.
+    pub(super) fn begins(self) -> &'static str {
+        match self {
+            Style::Plain => "",
+            Style::Dim => "\u{1b}[2m",
+            Style::Added => "\u{1b}[32m",
+            Style::Removed => "\u{1b}[31m",
+            Style::Place => "\u{1b}[36m",
+        }
+    }
+}
 
 /// A row of npast's own, or of a text that stands behind a mark.
 #[derive(Clone, PartialEq, Eq, Debug)]

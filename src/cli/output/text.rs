@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use super::prose::{self, Prose, ProseForm};
-use super::screen::{Looks, Screen, Style, lock};
+use super::screen::{Looks, Screen, lock};
 use super::steps::{CallSteps, StepResult};
 use super::style::TextStyle;
-use super::styled::StyledRow;
+use super::styled::{Style, StyledRow};
 use super::{Pipe, ProgressLine, noticed, receipt};
 use crate::agent::{CompressStage, Event, OpenQuestion, Receipt};
 use crate::harmless;
