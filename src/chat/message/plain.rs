@@ -13,9 +13,9 @@ pub const FORM: &str = "{\"tool_call\": {\"name\": \"<tool>\", \"arguments\": {<
 
 /// The part of the system text that describes the tools (OpenAI form).
 pub fn describe(tools: &Value) -> String {
-    let mut text = String::from(
+    let mut text = format!(
         "# Tools\n\nYou can call the tools below, one call per reply. To call one, reply with one JSON object and nothing else:\n\
-         {\"tool_call\": {\"name\": \"<tool>\", \"arguments\": {<arguments>}}}\n\
+         {FORM}\n\
          The result arrives in the next message. To answer without a tool, write plain text.\n",
     );
     for tool in tools.as_array().into_iter().flatten() {

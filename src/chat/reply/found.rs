@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::attempt;
 use crate::chat::message::ToolCall;
 
-/// Most places where JSON may begin that are tried.
+/// Most places where JSON may begin that are tried without finding an object.
 const MOST_TRIED: usize = 64;
 /// Most calls of one reply.
 const MOST_CALLS: usize = 16;
@@ -48,11 +48,9 @@ pub(super) struct FoundCalls {
 pub(super) fn read(text: &str, tools: &[String], attempts: bool) -> Option<FoundCalls> {
     let mut found = FoundCalls::default();
     let mut spans: Vec<(usize, usize)> = Vec::new();
+    let mut tried = TriedPlaces::default();
     let mut at = 0;
-    for _ in 0..MOST_TRIED {
-        let Some(next) = next_object(text, at) else {
-            break;
-        };
+    while let Some(next) = tried.next(text, at) {
         at = next;
         let (value, end) = match Json::at(text, at) {
             Json::Whole(value, end) => (Some(value), end),
@@ -62,11 +60,14 @@ pub(super) fn read(text: &str, tools: &[String], attempts: bool) -> Option<Found
             },
             Json::Wrong => (None, at + 1),
         };
+        if value.is_none() {
+            tried.failed(&text[at..]);
+        }
         let calls = value.and_then(|value| calls_of(&value, tools, attempts, text, (at, end)));
         if let Some(calls) = calls {
             found.calls.extend(calls);
             spans.push((at, end));
-        } else if attempts && let Some(call) = attempted(&text[at..], tools) {
+        } else if attempts && let Some(call) = attempted(text, at, tools) {
             found.calls.push(call);
             found.unread = true;
             spans.push((at, text.len()));
@@ -84,28 +85,63 @@ pub(super) fn read(text: &str, tools: &[String], attempts: bool) -> Option<Found
 
 /// How much of a reply that still comes may be shown, in bytes: up to where a call may be beginning.
 pub(super) fn shown(text: &str, tools: &[String], attempts: bool) -> usize {
+    let mut tried = TriedPlaces::default();
     let mut at = 0;
-    for _ in 0..MOST_TRIED {
-        let Some(next) = next_object(text, at) else {
-            return opening(text, text.len() - half_opened(text));
-        };
+    while let Some(next) = tried.next(text, at) {
         at = next;
         match Json::at(text, at) {
             Json::Whole(value, end) => {
                 let calls = calls_of(&value, tools, attempts, text, (at, end));
-                if calls.is_some() || (attempts && attempted(&text[at..], tools).is_some()) {
+                if calls.is_some() || (attempts && attempted(text, at, tools).is_some()) {
                     return opening(text, at);
                 }
                 at = end;
             }
             Json::Open if begins(&text[at..]) => return opening(text, at),
-            Json::Wrong if attempts && attempted(&text[at..], tools).is_some() => {
+            Json::Wrong if attempts && attempted(text, at, tools).is_some() => {
                 return opening(text, at);
             }
-            Json::Open | Json::Wrong => at += 1,
+            Json::Open | Json::Wrong => {
+                tried.failed(&text[at..]);
+                at += 1;
+            }
         }
     }
-    text.len()
+    opening(text, text.len() - half_opened(text))
+}
+
+/// Places that were tried without finding an object: each costs the text behind it. What begins as a call
+/// does has a bound of its own, so that no other braces use it up.
+#[derive(Default)]
+struct TriedPlaces {
+    calls: usize,
+    others: usize,
+}
+
+impl TriedPlaces {
+    /// The next place from `from` on that may be tried.
+    fn next(&self, text: &str, from: usize) -> Option<usize> {
+        let mut at = from;
+        loop {
+            at = next_object(text, at)?;
+            let failed = match begins(&text[at..]) {
+                true => self.calls,
+                false => self.others,
+            };
+            if failed < MOST_TRIED {
+                return Some(at);
+            }
+            at += 1;
+        }
+    }
+
+    /// No object is there.
+    fn failed(&mut self, text: &str) {
+        match begins(text) {
+            true => self.calls += 1,
+            false => self.others += 1,
+        }
+    }
 }
 
 /// The next place from `from` on where a JSON object may begin.
@@ -178,8 +214,8 @@ fn closers(text: &str) -> Option<String> {
     good.then(|| open.into_iter().rev().collect())
 }
 
-/// The calls that a JSON object is. One without the wrapper must name a tool of the session; so must one with
-/// text around it where nobody would answer that there is no such tool.
+/// The calls that a JSON object is. One without the wrapper must name a tool of the session; so must one in the
+/// middle of a line, and one with text around it where nobody would answer that there is no such tool.
 fn calls_of(
     value: &Value,
     tools: &[String],
@@ -206,12 +242,16 @@ fn calls_of(
         inner => vec![one(inner)?],
     };
     let known = |call: &ToolCall| tools.contains(&call.name);
-    let good = !calls.is_empty() && (attempts || alone || calls.iter().all(known));
-    good.then_some(calls)
+    let meant = alone || calls.iter().all(known) || (attempts && begins_line(text, start));
+    (!calls.is_empty() && meant).then_some(calls)
 }
 
-/// The call that an object is; one without the wrapper names a tool and has arguments.
+/// The call that an object is; one without the wrapper names a tool and has arguments. The definition of a tool,
+/// which a model may repeat, is none.
 fn call_of(object: &Map<String, Value>, tools: &[String], wrapped: bool) -> Option<ToolCall> {
+    if object.contains_key("description") {
+        return None;
+    }
     if let Some(Value::Object(inner)) = object.get("function") {
         return call_of(inner, tools, wrapped);
     }
@@ -223,6 +263,7 @@ fn call_of(object: &Map<String, Value>, tools: &[String], wrapped: bool) -> Opti
         .find_map(|key| object.get(*key));
     let arguments = match arguments {
         None | Some(Value::Null) if wrapped => Map::new(),
+        Some(Value::Object(arguments)) if is_schema(arguments) => return None,
         Some(Value::Object(arguments)) => arguments.clone(),
         Some(Value::String(written)) => serde_json::from_str(written).ok()?,
         _ => return None,
@@ -233,6 +274,12 @@ fn call_of(object: &Map<String, Value>, tools: &[String], wrapped: bool) -> Opti
         name: name.to_owned(),
         arguments: Value::Object(arguments),
     })
+}
+
+/// Whether these are the parameters of a tool as its definition has them, and no arguments.
+fn is_schema(arguments: &Map<String, Value>) -> bool {
+    arguments.get("type").is_some_and(|kind| kind == "object")
+        && arguments.get("properties").is_some_and(Value::is_object)
 }
 
 /// Whether a text may go on to be a call, as far as it is there.
@@ -249,8 +296,18 @@ fn start_of(text: &str) -> String {
     dense.map(|c| if c == '\'' { '"' } else { c }).collect()
 }
 
-/// A call that was meant and is not one: its JSON is wrong, or its arguments are no object.
-fn attempted(text: &str, tools: &[String]) -> Option<ToolCall> {
+/// Whether nothing but what opens a call stands before it in its line.
+fn begins_line(text: &str, at: usize) -> bool {
+    let before = text[..opening(text, at)].trim_end_matches([' ', '\t']);
+    before.is_empty() || before.ends_with('\n')
+}
+
+/// A call at `at` that was meant and is not one: its JSON is wrong, or its arguments are no object.
+fn attempted(text: &str, at: usize, tools: &[String]) -> Option<ToolCall> {
+    if !begins_line(text, at) {
+        return None;
+    }
+    let text = &text[at..];
     let name = attempt::json_name(text);
     let known = name
         .as_ref()
@@ -271,10 +328,11 @@ fn attempted(text: &str, tools: &[String]) -> Option<ToolCall> {
 /// A text without these parts, and without the brackets, fences and tags around them.
 fn without(text: &str, spans: &[(usize, usize)]) -> String {
     let mut parts: Vec<&str> = Vec::new();
+    let mut opened = OpenedAround::default();
     let mut from = 0;
     for (start, end) in spans {
-        parts.push(&text[from..opening(text, *start).max(from)]);
-        from = closing(text, *end);
+        parts.push(&text[from..opened.opening(text, *start).max(from)]);
+        from = opened.closing(text, *end);
     }
     parts.push(&text[from..]);
     let parts = parts.iter().map(|part| part.trim());
@@ -288,40 +346,64 @@ fn without(text: &str, spans: &[(usize, usize)]) -> String {
 
 /// Where what opens a call at `at` begins: brackets, the first line of a fence, a tag.
 fn opening(text: &str, at: usize) -> usize {
-    let mut begin = at;
-    loop {
-        let before = text[..begin].trim_end();
-        let line = before.rfind('\n').map_or(0, |end| end + 1);
-        let fence = before[line..].trim_start();
-        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let opened = if fence.starts_with("```") && fence[3..].chars().all(word) {
-            before.len() - fence.len()
-        } else if let Some(tagged) = before.strip_suffix(TAGS.0) {
-            tagged.len()
-        } else if let Some(listed) = before.strip_suffix(['[', ',']) {
-            // Of a list only: a comma in a sentence is the sentence's.
-            match listed.is_empty() || listed.ends_with(['\n', '}']) {
-                true => listed.len(),
-                false => return begin,
-            }
-        } else {
-            return begin;
-        };
-        begin = opened;
-    }
+    OpenedAround::default().opening(text, at)
 }
 
-/// Where what closes a call that ends at `at` ends.
-fn closing(text: &str, at: usize) -> usize {
-    let mut end = at;
-    loop {
-        let rest = text[end..].trim_start();
-        let inner = ["```", TAGS.1, "]", ",", "}"]
-            .iter()
-            .find_map(|closer| rest.strip_prefix(closer));
-        match inner {
-            Some(inner) => end = text.len() - inner.len(),
-            None => return end,
+/// What was opened before calls and is not closed yet.
+#[derive(Default)]
+struct OpenedAround {
+    fences: usize,
+    tags: usize,
+}
+
+impl OpenedAround {
+    /// Where what opens a call at `at` begins.
+    fn opening(&mut self, text: &str, at: usize) -> usize {
+        let mut begin = at;
+        loop {
+            let before = text[..begin].trim_end();
+            let line = before.rfind('\n').map_or(0, |end| end + 1);
+            let fence = before[line..].trim_start();
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            begin = if fence.starts_with("```") && fence[3..].chars().all(word) {
+                self.fences += 1;
+                before.len() - fence.len()
+            } else if let Some(tagged) = before.strip_suffix(TAGS.0) {
+                self.tags += 1;
+                tagged.len()
+            } else if let Some(listed) = before.strip_suffix(['[', ','])
+                // Of a list only: a comma in a sentence is the sentence's.
+                && (listed.is_empty() || listed.ends_with(['\n', '}']))
+            {
+                listed.len()
+            } else {
+                return begin;
+            };
+        }
+    }
+
+    /// Where what closes a call that ends at `at` ends. A fence or a tag that nothing opened opens something
+    /// else.
+    fn closing(&mut self, text: &str, at: usize) -> usize {
+        let mut end = at;
+        loop {
+            let rest = text[end..].trim_start();
+            let inner = if self.fences > 0
+                && let Some(inner) = rest.strip_prefix("```")
+            {
+                self.fences -= 1;
+                inner
+            } else if self.tags > 0
+                && let Some(inner) = rest.strip_prefix(TAGS.1)
+            {
+                self.tags -= 1;
+                inner
+            } else if let Some(inner) = rest.strip_prefix([']', ',', '}']) {
+                inner
+            } else {
+                return end;
+            };
+            end = text.len() - inner.len();
         }
     }
 }

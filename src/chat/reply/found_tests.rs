@@ -59,6 +59,8 @@ fn a_call_is_found_beside_text_in_a_fence_without_its_wrapper_and_as_a_second_on
         (r#"So {"name": "look", "arguments": {"z": 1"#.to_owned(), "So", 1),
         // One too many.
         (format!("{a}}}"), "", 1),
+        // A fence behind it that is not its own.
+        (format!("{a}\n```rust\nlet x = 1;\n```"), "```rust\nlet x = 1;\n```", 1),
     ];
     for (text, rest, count) in table {
         let found = found(&text).unwrap_or_else(|| panic!("no call in {text}"));
@@ -68,6 +70,20 @@ fn a_call_is_found_beside_text_in_a_fence_without_its_wrapper_and_as_a_second_on
             vec![call("look", json!({"z": 1})); count],
             "{text}"
         );
+    }
+}
+
+/// However many other braces a reply has.
+#[test]
+fn a_call_behind_a_long_list_is_found() {
+    let line = "{\"id\": 1}\n";
+    let wrong = "{'id': 1}\n";
+    let call = r#"{"tool_call": {"name": "look", "arguments": {"z": 1}}}"#;
+    for before in [line.repeat(200), wrong.repeat(200)] {
+        let text = format!("{before}{call}");
+        let found = found(&text).expect("a call");
+        assert_eq!((found.text.as_str(), found.calls.len()), (before.trim(), 1));
+        assert!(shown(&text, &tools(), true) <= before.len());
     }
 }
 
@@ -84,6 +100,13 @@ fn json_that_names_no_tool_is_text() {
         "fn main() { println!(\"{}\", look); }",
         "Use `look` with {\"z\": 1}.",
         "{\"a\": {\"name\": \"look\", \"arguments\": {}}}",
+        // A tool's definition, as a model was given it or writes it in a list of tools.
+        r#"{"name": "look", "description": "Looks.", "parameters": {"type": "object", "properties": {}}}"#,
+        r#"{"name": "look", "parameters": {"type": "object", "properties": {"z": {}}}}"#,
+        r#"{"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": {}}}"#,
+        // In the middle of a line it is spoken of.
+        r#"I would write {"tool_call": {"name": "a"}}"#,
+        r#"As {"tool_call": {'name': 'look'}} cannot be read, I write no call."#,
     ] {
         assert_eq!(found(text), None, "{text}");
         // A fence, or a brace, at the end may open a call.
@@ -92,7 +115,7 @@ fn json_that_names_no_tool_is_text() {
     }
     // With the wrapper it is meant as a call: the model learns that there is no such tool.
     for text in [
-        "I would write {\"tool_call\": {\"name\": \"a\"}}",
+        "I write\n{\"tool_call\": {\"name\": \"a\"}}",
         "{\"tool_call\": {\"name\": \"a\"}} and more",
         "{\"tool_call\": {\"name\": \"a\"}, \"x\": 1}",
     ] {

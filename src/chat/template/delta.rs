@@ -15,7 +15,7 @@ use super::names::{self, TrueNames};
 use super::pieces::{self, ContentOwner, Piece, Placeholder, common};
 use super::renderer::Renderer;
 use super::thinking::Thinking;
-use crate::chat::message::wish::ReplyWish;
+use crate::chat::message::wish::{Calls, ReplyWish};
 use crate::chat::message::{Message, Role, ToolCall};
 use crate::llama::bridge::{Applied, BridgeError};
 
@@ -377,7 +377,9 @@ impl Renderer {
         };
         let mut request = self.request(frame, tools.as_ref(), messages, true);
         wish.lay(&mut request);
-        let plain_calls = self.plan.plain_tools && frame.tools.is_some();
+        // Where the request wants none, or JSON of its own, what looks like a call is text.
+        let wanted = wish.calls != Calls::None && wish.schema.is_none();
+        let plain_calls = self.plan.plain_tools && frame.tools.is_some() && wanted;
         let applied = match self.bridge.apply(&request) {
             Ok(mut applied) => {
                 applied.prompt.clear();
