@@ -1,10 +1,11 @@
 //! Finds that a reply repeats itself: small models come into loops that only a limit would end.
 //!
 //! A text is read as units: words, single signs, single characters of scripts without spaces. The end of a
-//! text is *periodic* when its last units are those of some distance before, all the way. Two rules say when
+//! text is *periodic* when its last units are those of some distance before, all the way. Three rules say when
 //! that is a loop:
 //! - Sentences: the period has at least three words and no sign of code, tables or markup. It was said at
 //!   least [`SENTENCE_TIMES`] times, in at least [`SENTENCE_CHARS`] characters.
+//! - White space alone: [`FORM_CHARS`] characters of it.
 //! - Anything else, as code, tables, JSON, numbers, and all that stands in a code fence: at least
 //!   [`FORM_TIMES`] times, in at least [`FORM_CHARS`] characters. A zero matrix of 64 rows and a table of 500
 //!   equal rows are no loops.
@@ -55,6 +56,13 @@ enum UnitKind {
     Form,
 }
 
+/// Backticks or tildes in a row.
+#[derive(Clone, Copy)]
+struct FenceRun {
+    sign: char,
+    count: usize,
+}
+
 /// A text's end that repeats itself.
 #[derive(Clone, Copy)]
 struct Period {
@@ -67,7 +75,6 @@ struct Period {
 }
 
 /// Reads a reply as it comes.
-#[derive(Default)]
 pub struct RepeatWatch {
     /// The last units; the first of them has the number `first`.
     units: VecDeque<TextUnit>,
@@ -82,15 +89,33 @@ pub struct RepeatWatch {
     word_chars: usize,
     /// Characters so far.
     chars: usize,
-    /// Backticks in a row at the end, and whether the end is in a code fence.
-    ticks: usize,
-    fenced: bool,
+    /// What opened the code fence in which the end is.
+    fence: Option<FenceRun>,
+    /// The backticks or tildes in a row at the end, where nothing but these stands in the line.
+    marks: Option<FenceRun>,
+    /// Only white space and the marks of a fence stand in the line so far.
+    line_begins: bool,
+    /// White space in a row at the end, in characters.
+    blank: usize,
 }
 
 impl RepeatWatch {
     /// Nothing was read.
     pub fn new() -> RepeatWatch {
-        RepeatWatch::default()
+        RepeatWatch {
+            units: VecDeque::new(),
+            first: 0,
+            places: HashMap::new(),
+            period: None,
+            word: String::new(),
+            word_at: 0,
+            word_chars: 0,
+            chars: 0,
+            fence: None,
+            marks: None,
+            line_begins: true,
+            blank: 0,
+        }
     }
 
     /// Reads more; whether the text, with this, is a loop.
@@ -125,11 +150,13 @@ impl RepeatWatch {
     fn take(&mut self, c: char) -> bool {
         let at = self.chars;
         self.chars += 1;
-        if c == '`' {
-            self.ticks += 1;
-            self.fenced ^= self.ticks == 3;
-        } else {
-            self.ticks = 0;
+        self.look_for_fence(c);
+        match c.is_whitespace() {
+            true => self.blank += 1,
+            false => self.blank = 0,
+        }
+        if self.blank >= FORM_CHARS {
+            return true;
         }
         let spaced = c.is_alphanumeric() && !stands_alone(c);
         if spaced && self.word_chars < MOST_CHARS {
@@ -158,6 +185,28 @@ impl RepeatWatch {
             _ => UnitKind::Sign,
         };
         looped | self.unit(hashed(&c), at, kind)
+    }
+
+    /// A fence is opened and closed at the beginning of a line, by three marks at least; one of more marks
+    /// holds those of fewer.
+    fn look_for_fence(&mut self, c: char) {
+        if let Some(marks) = &mut self.marks
+            && marks.sign == c
+        {
+            marks.count += 1;
+            return;
+        }
+        if let Some(marks) = self.marks.take().filter(|marks| marks.count >= 3) {
+            self.fence = match self.fence {
+                None => Some(marks),
+                Some(open) if open.sign == marks.sign && open.count <= marks.count => None,
+                open => open,
+            };
+        }
+        if self.line_begins && matches!(c, '`' | '~') {
+            self.marks = Some(FenceRun { sign: c, count: 1 });
+        }
+        self.line_begins = c == '\n' || (self.line_begins && c.is_whitespace());
     }
 
     fn end_word(&mut self) -> bool {
@@ -235,7 +284,7 @@ impl RepeatWatch {
             words += usize::from(unit.kind == UnitKind::Word);
             form |= unit.kind == UnitKind::Form;
         }
-        chars >= SENTENCE_CHARS && words >= 3 && !form && !self.fenced
+        chars >= SENTENCE_CHARS && words >= 3 && !form && self.fence.is_none()
     }
 }
 

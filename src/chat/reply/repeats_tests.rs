@@ -60,6 +60,31 @@ fn word(n: usize) -> String {
 }
 
 #[test]
+fn a_fence_is_one_at_the_beginning_of_its_line_only() {
+    let line = "The same sentence stands here. ".repeat(4) + "\n";
+    let looped = |before: &str| stopped(&format!("{before}{}", line.repeat(60))).is_some();
+    for (before, fenced) in [
+        ("", false),
+        ("```text\n", true),
+        ("~~~\n", true),
+        ("  ```\n", true),
+        ("Write ``` before code.\n", false),
+        ("```\nx\n```\n", false),
+        ("````\n```\nx\n```\n", true),
+        ("~~~\n```\n", true),
+    ] {
+        assert_eq!(looped(before), !fenced, "{before:?}");
+    }
+}
+
+#[test]
+fn white_space_without_end_is_a_loop() {
+    assert_eq!(stopped(&"\n".repeat(FORM_CHARS + 1)), Some(FORM_CHARS - 1));
+    assert!(RepeatWatch::find(&"\n".repeat(FORM_CHARS)).is_none());
+    assert!(stopped(&format!("a{}b", " ".repeat(FORM_CHARS - 1)).repeat(2)).is_none());
+}
+
+#[test]
 fn what_is_no_sentence_is_a_loop_only_when_it_is_very_long() {
     for unit in [
         "0, ",
