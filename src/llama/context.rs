@@ -210,6 +210,8 @@ pub struct Context {
     cells: usize,
     vocab_size: usize,
     cache: CacheType,
+    /// RoPE turns keys and leaves their length as it is.
+    turns_alone: bool,
     // The last decode call gave a logits row.
     has_logits: bool,
     /// Decode calls that began.
@@ -222,6 +224,20 @@ pub struct Context {
 // SAFETY: a context may be used from any one thread at a time; `&mut self` guards every call that
 // changes it, and the type is not Sync.
 unsafe impl Send for Context {}
+
+/// Whether RoPE scales no key: its scaling is none or linear, and nobody set a factor.
+fn turns_alone(model: &Model, options: &ContextOptions) -> bool {
+    let arch = model.architecture();
+    let stored = |key: &str| model.meta(&format!("{arch}.rope.scaling.{key}"));
+    let kind = options.rope_scaling.clone().or_else(|| stored("type"));
+    let attention = stored("attn_factor").and_then(|factor| factor.parse::<f32>().ok());
+    kind.is_none_or(|kind| matches!(&*kind, "none" | "linear"))
+        && options.yarn_ext_factor.is_none_or(|factor| factor <= 0.0)
+        && options
+            .yarn_attn_factor
+            .or(attention)
+            .is_none_or(|factor| factor == 1.0)
+}
 
 impl Drop for Context {
     fn drop(&mut self) {
@@ -315,6 +331,7 @@ impl Context {
             cells: cells as usize,
             vocab_size: model.vocab().size(),
             cache: options.cache,
+            turns_alone: turns_alone(model, options),
             has_logits: false,
             decodes: Arc::default(),
             refuse: None,
@@ -448,9 +465,11 @@ impl Context {
 
     /// Whether positions of a sequence can be moved ([`Context::move_back`]): llama.cpp can turn the keys of
     /// this model and of this type of the cache. It cannot turn bf16 on the CPU, and in a quantized cache
-    /// it needs a rotation that not every model has; without it, it crashes.
+    /// it needs a rotation that not every model has; without it, it crashes. It turns all keys of the cache,
+    /// those that do not move by 0. Where RoPE also scales the keys (YaRN, LongRoPE), it would scale these
+    /// once more, and they would no longer be exact.
     pub fn can_move(&self) -> bool {
-        let turns = matches!(self.cache, CacheType::F32 | CacheType::F16);
+        let turns = self.turns_alone && matches!(self.cache, CacheType::F32 | CacheType::F16);
         turns && unsafe { sys::llama_memory_can_shift(self.mem) }
     }
 

@@ -107,6 +107,9 @@ fn keys_that_were_moved_are_those_of_their_new_positions() {
             assert_eq!((moved.0, exact.0), (at as i32, at as i32));
             let part = apart(&moved.1, &exact.1);
             assert!(part < most, "{cache:?}, position {at}: {part}");
+            if at < 10 {
+                assert_eq!(moved.1, before[at].1, "what stays does not change");
+            }
             if at >= 20 {
                 // It is the turning that does it.
                 let unturned = apart(&before[at + 30].1, &exact.1);
@@ -127,6 +130,22 @@ fn keys_that_were_moved_are_those_of_their_new_positions() {
         let mut ctx = Context::new(&model, &options).expect("a context");
         ctx.decode(Seq::Main, 0, &head, true).expect("a decode");
         assert!(!ctx.can_move() && !ctx.move_back(Seq::Main, 5, 10, 1));
+    }
+    // Where RoPE scales keys too, those that stay would be scaled once more.
+    let scaling = |kind: &str, factor| ContextOptions {
+        cells: 512,
+        rope_scaling: Some(kind.to_owned()),
+        yarn_attn_factor: factor,
+        ..ContextOptions::default()
+    };
+    for (kind, factor, moves) in [
+        ("none", None, true),
+        ("linear", None, true),
+        ("linear", Some(1.2), false),
+        ("yarn", None, false),
+    ] {
+        let ctx = Context::new(&model, &scaling(kind, factor)).expect("a context");
+        assert_eq!(ctx.can_move(), moves, "{kind} {factor:?}");
     }
 }
 
