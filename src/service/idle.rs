@@ -124,8 +124,8 @@ impl Later {
         let stopped = cancel.load(Ordering::SeqCst);
         if let Some(setup) = changed.filter(|_| !stopped) {
             match talk.prepare_next(&setup, &cancel, on) {
-                Ok(Idled::Done | Idled::Elsewhere) => next.is_prepared(setup),
-                Ok(Idled::Stopped) => {}
+                Ok(Idled::Done) => next.is_prepared(setup),
+                Ok(Idled::Elsewhere | Idled::Stopped) => {}
                 Err(error) => {
                     let text = format!("what was done in idle time failed: {error}");
                     talk.note((text, error.hint()));

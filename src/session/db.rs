@@ -287,6 +287,22 @@ impl Db {
         Ok(receipts)
     }
 
+    /// Whether the receipt of the session's last own call says that the state was approximate. Receipts that are
+    /// no JSON are passed over.
+    pub fn was_approximate(&self, id: SessionId) -> Result<bool> {
+        let said: Option<Option<bool>> = self
+            .conn
+            .prepare_cached(
+                "SELECT json_extract(json, '$.approximate') FROM receipts
+                 WHERE session = ? AND kind <> 'fork'
+                     AND CASE WHEN json_valid(json) THEN json_extract(json, '$.call') <> 0 END
+                 ORDER BY id DESC LIMIT 1",
+            )?
+            .query_row([id.0], |row| row.get(0))
+            .optional()?;
+        Ok(said.flatten().unwrap_or(false))
+    }
+
     /// A transaction that may write. It takes the write lock at its beginning: SQLite refuses at once
     /// one that has read, when another process has written since.
     pub(super) fn write(&self) -> Result<Transaction<'_>> {

@@ -57,17 +57,30 @@ impl SlotEngine {
         }
         let (payload, state) = self.memory.scratch_state(p0, len)?;
         let mut bytes = (0, 0);
-        if let Some(payload) = payload {
-            bytes.0 = payload.len() as u64;
+        // In pieces as of any conversation, so that no record is larger.
+        let mut payload = payload.unwrap_or_default();
+        bytes.0 = payload.len() as u64;
+        let mut at = p0;
+        while at < len && !payload.is_empty() {
+            let to = match len - at < 2 * self.segment {
+                true => len,
+                false => at + self.segment,
+            };
+            let piece = match (at, to) == (p0, len) {
+                true => std::mem::take(&mut payload),
+                false => self.memory.rows_of(&payload, (p0, len), (at, to))?,
+            };
+            let upto = digest(&self.store, &tokens[..to]);
             let put = PutSegment {
                 from,
-                to: end,
-                p0,
-                p1: len,
-                tokens: tokens[p0..].to_vec(),
-                payload,
+                to: upto,
+                p0: at,
+                p1: to,
+                tokens: tokens[at..to].to_vec(),
+                payload: piece,
             };
             self.store.put_version(put, Vec::new(), 0);
+            (from, at) = (upto, to);
         }
         if let Some(state) = state {
             bytes.1 = state.len() as u64;

@@ -78,7 +78,11 @@ impl SlotEngine {
         let mut outcome = Outcome {
             kind: call.kind,
             kept: started.kept - moved.evaluated.min(started.kept),
-            shifted: moved.tokens,
+            // A restore that failed may have emptied the slot since.
+            shifted: match self.resident.is_approximate() {
+                true => moved.tokens,
+                false => 0,
+            },
             approximate: false,
             unmoved: moved.refused,
             restored: started.start - started.kept,

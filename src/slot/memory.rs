@@ -301,21 +301,21 @@ impl SlotMemory {
         Ok(state)
     }
 
-    /// The first rows of a segment from outside, those of [p0, upto), as a segment of their own.
+    /// The rows of [from, to) of a segment of [p0, p1) from outside, as a segment of their own.
     ///
     /// # Errors
     /// When it is not of this layout.
-    pub fn first_rows(
+    pub fn rows_of(
         &self,
         state: &[u8],
         (p0, p1): (usize, usize),
-        upto: usize,
+        (from, to): (usize, usize),
     ) -> Result<Vec<u8>, SlotError> {
         let layout = self
             .layout
             .as_ref()
             .ok_or_else(|| SlotError::Layout("segment".to_owned()))?;
-        Ok(layout.part(state, (p0, p1), (p0, upto))?)
+        Ok(layout.part(state, (p0, p1), (from, to))?)
     }
 
     /// The logits row of the last token that sequence 0 holds, which is evaluated again on scratch:

@@ -111,6 +111,8 @@ impl Resident {
     /// These tokens follow, whose rows were moved here; the first `in_place` positions did not change.
     pub fn push_moved(&mut self, tokens: &[Token], in_place: usize) {
         let from = self.len();
+        // What is exact is asked for by its digest after each call.
+        self.mark();
         self.push(tokens);
         self.run_begins = true;
         self.moved = Some(MovedRows { from, in_place });

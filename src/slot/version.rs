@@ -64,7 +64,7 @@ impl SlotEngine {
         let rows = match upto < edge.p1 {
             true => self
                 .memory
-                .first_rows(&segment.payload, (edge.p0, edge.p1), upto),
+                .rows_of(&segment.payload, (edge.p0, edge.p1), (edge.p0, upto)),
             false => Ok(segment.payload),
         };
         let rows = rows.and_then(|rows| {

@@ -38,18 +38,19 @@ impl Conversation {
         Ok(if any { end - pending.min(end) } else { 0 })
     }
 
-    /// Whether the last call of this session left moved tokens in the slot, as its receipts say.
-    pub(in crate::agent) fn look_for_moved(&mut self) -> Result<(), AgentError> {
-        self.approximate = false;
+    /// Whether the last call of this session left moved tokens in the slot, as its receipts say. Only the words
+    /// of a miss depend on it, so a receipt that cannot be read keeps no session from being opened.
+    pub(in crate::agent) fn look_for_moved(&mut self) {
         // Other sessions never have any.
-        if self.row.shift {
-            let receipts = self.db.receipts(self.row.id)?;
-            let last = receipts
-                .iter()
-                .rfind(|r| r["call"] != 0 && r["kind"] != "fork");
-            self.approximate = last.is_some_and(|r| r["approximate"] == true);
-        }
-        Ok(())
+        let said = self.row.shift.then(|| self.db.was_approximate(self.row.id));
+        self.approximate = match said {
+            Some(Ok(approximate)) => approximate,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the last receipt was not read");
+                false
+            }
+            None => false,
+        };
     }
 
     /// Reads messages, ledger and session from npast.db again. Of the marks and of the decoded length stays
@@ -107,13 +108,14 @@ impl Conversation {
         self.ledger.read_again(ledger);
         self.calls = row.usage.calls;
         self.row = row;
-        self.titled = self.db.title(self.row.id)?.map(|title| title.made);
-        self.unread = false;
-        self.moved = None;
-        self.look_for_moved()?;
+        // All that says whose conversation this is changes together: what can fail comes behind it.
         self.passes.renamed(&before, &self.owner());
         self.keep_lock(lock);
         self.frozen = FrozenFrame::of(&self.shared, &self.row);
+        self.unread = false;
+        self.moved = None;
+        self.look_for_moved();
+        self.titled = self.db.title(self.row.id)?.map(|title| title.made);
         self.count_decoded()?;
         self.next_receipt.forget_break();
         Ok(())

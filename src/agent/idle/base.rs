@@ -65,12 +65,14 @@ impl Conversation {
         };
         // What waits for the writer is stored soon.
         if stored(&shared) || (shared.store.flush().is_ok() && stored(&shared)) {
+            self.hold_base(&head);
             return Ok(Idled::Done);
         }
         let Some(mut outcome) = self.evaluate_beside(&head, cancel)? else {
             return Ok(match cancel.load(Ordering::SeqCst) {
                 true => Idled::Stopped,
-                false => Idled::Done,
+                // There may be room later.
+                false => Idled::Elsewhere,
             });
         };
         let whole = outcome.kept + outcome.evaluated == head.len() && outcome.error.is_none();
@@ -87,12 +89,16 @@ impl Conversation {
         if !whole {
             return Ok(Idled::Stopped);
         }
-        // One a folder is kept; the one before it goes when its place is needed.
+        self.hold_base(&head);
+        Ok(Idled::Done)
+    }
+
+    /// Keeps what is stored of a head: one for each folder. The one before it goes when its place is needed.
+    fn hold_base(&self, head: &[Token]) {
         let owner = base_owner(&self.row.folder);
-        if let Err(error) = shared.store.hold(&owner, &head, head.len()) {
+        if let Err(error) = self.shared.store.hold(&owner, head, head.len()) {
             tracing::warn!(%error, "the beginning of the next session is held by nobody");
         }
-        Ok(Idled::Done)
     }
 
     /// Evaluates a head on scratch and has it stored; nothing where there is no room beside the

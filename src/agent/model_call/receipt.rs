@@ -25,8 +25,12 @@ impl Conversation {
         let Causes { broken, left } = self.next_receipt.take_causes();
         let (messages, head) = (&self.messages, self.row.head);
         match (&outcome.miss, broken) {
-            // What is there of it is exact, and what comes is read again for that.
-            (Some(miss), _) if self.approximate && matches!(miss.cause, Cause::NotStored(_)) => {
+            // What was moved is not stored. It stands behind the head: a head that is read again was lost.
+            (Some(miss), _)
+                if self.approximate
+                    && miss.at > head
+                    && matches!(miss.cause, Cause::NotStored(_)) =>
+            {
                 Some(reason::was_moved(miss.at, messages, head))
             }
             (Some(miss), broken) => {

@@ -108,7 +108,7 @@ impl Conversation {
         here.notices = notices;
         here.check_tokens()?;
         here.count_decoded()?;
-        here.look_for_moved()?;
+        here.look_for_moved();
         here.freeze_thinking()?;
         here.say_what_is_kept();
         here.mend()?;
