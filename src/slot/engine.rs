@@ -9,7 +9,7 @@ use super::memory::SlotMemory;
 use super::options::{SlotOptions, segment_tokens};
 use super::resident::Resident;
 use super::rows::PromptRows;
-use super::saved::Unsettled;
+use super::saved::StateEnd;
 use super::side::ScratchWork;
 use crate::kv::{Changes, Store};
 use crate::llama::Model;
@@ -32,8 +32,11 @@ pub(super) struct SlotEngine {
     pub changes: Changes,
     /// The last turn's state was stored and has no sample yet.
     pub unsampled: bool,
-    /// A state that is in RAM alone, because its turn goes on.
-    pub unsettled: Option<Unsettled>,
+    /// A state that is in RAM alone, because its turn may go on. Where a state is hundreds of MiB, one a
+    /// turn is written, not one a call (docs/kv-format.md).
+    pub unsettled: Option<StateEnd>,
+    /// The latest pin that the store was asked for.
+    pub pinned: Option<StateEnd>,
     /// Bytes of snapshots that were stored between calls; the next outcome counts them.
     pub settled: u64,
     /// Side work that scratch holds.
@@ -63,6 +66,7 @@ impl SlotEngine {
             changes: Changes::default(),
             unsampled: false,
             unsettled: None,
+            pinned: None,
             settled: 0,
             side: None,
         }

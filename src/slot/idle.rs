@@ -5,10 +5,13 @@ use std::time::Instant;
 use super::engine::{SlotEngine, ms};
 use super::saved::Saved;
 
+/// So often at most the end of one turn is handed to the store again.
+const TRIES: usize = 4;
+
 /// A piece of idle work that the slot did.
 #[derive(Clone, PartialEq, Debug)]
 pub struct IdleWork {
-    /// `settle`: a state that was in memory alone was stored. `sample`: logits were sampled for it.
+    /// `settle`: what was in memory alone was stored. `sample`: logits were sampled for it.
     pub job: &'static str,
     /// Whose state it was.
     pub owner: String,
@@ -16,6 +19,8 @@ pub struct IdleWork {
     pub held: usize,
     /// Tokens that were evaluated, on scratch.
     pub evaluated: usize,
+    /// Bytes of segments that were handed to the store.
+    pub saved_bytes: u64,
     /// Bytes of snapshots that were handed to the store.
     pub snapshot_bytes: u64,
     /// Milliseconds that the engine thread took for it.
@@ -23,16 +28,25 @@ pub struct IdleWork {
 }
 
 impl SlotEngine {
-    /// Stores a state that is in memory alone, then samples logits for it. Each is there if it was to be
-    /// done.
+    /// Stores a state that is in memory alone, and what the store did not take of the last turn; then
+    /// samples logits for the state. Each is there if it was to be done.
     pub fn rest(&mut self) -> Vec<IdleWork> {
         let begun = Instant::now();
         let mut saved = Saved::default();
-        let settled = self.settle_into(&mut saved).map(|owner| IdleWork {
+        let mut settled = self.settle_into(&mut saved);
+        // The writer may not have come to the last of it yet; and a third process may be faster again.
+        for _ in 0..TRIES {
+            if self.store.flush().is_err() || !self.store_again(&mut saved) {
+                break;
+            }
+            settled = settled.or_else(|| Some(self.resident.owner.clone()));
+        }
+        let settled = settled.map(|owner| IdleWork {
             job: "settle",
             owner,
             held: self.resident.len(),
             evaluated: 0,
+            saved_bytes: saved.bytes,
             snapshot_bytes: saved.snapshot_bytes,
             ms: ms(begun),
         });
@@ -48,6 +62,7 @@ impl SlotEngine {
             owner: self.resident.owner.clone(),
             held: self.resident.len(),
             evaluated,
+            saved_bytes: 0,
             snapshot_bytes: 0,
             ms: ms(begun),
         })

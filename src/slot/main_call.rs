@@ -27,7 +27,7 @@ impl SlotEngine {
             self.settle();
         }
         let mut saved = Saved::default();
-        self.take_others(&mut saved);
+        self.store_again(&mut saved);
         let moved = match call.moved {
             Some(by) => self.move_end(&call, by, &mut saved),
             None => {

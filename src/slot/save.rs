@@ -7,7 +7,7 @@ use super::engine::{SlotEngine, ms};
 use super::memory::Bytes;
 use super::options::STEP;
 use super::resident::Snapshot;
-use super::saved::{Ended, Saved, Unsettled};
+use super::saved::{Ended, Saved, StateEnd};
 use super::version::TakenRows;
 use crate::kv::{Past, PutSegment, PutSnapshot, SnapshotRole};
 
@@ -298,7 +298,7 @@ impl SlotEngine {
                     let role = SnapshotRole::Step;
                     self.save_snapshot(at, bytes, row, role, Some(owner), saved);
                 }
-                self.unsettled = Some(Unsettled {
+                self.unsettled = Some(StateEnd {
                     owner: owner.to_owned(),
                     at,
                     digest: self.resident.digest(at),
@@ -314,7 +314,11 @@ impl SlotEngine {
         if whole {
             let exact = self.resident.exact();
             let digest = self.resident.digest(exact);
-            self.store.pin(owner, digest);
+            self.pin(StateEnd {
+                owner: owner.to_owned(),
+                at: exact,
+                digest,
+            });
             self.unsampled = exact == at;
         }
     }
@@ -329,15 +333,22 @@ impl SlotEngine {
 
     /// The same, accounted for in `saved`; whose state it was.
     pub fn settle_into(&mut self, saved: &mut Saved) -> Option<String> {
-        let Unsettled { owner, at, digest } = self.unsettled.take()?;
+        let end = self.unsettled.take()?;
+        let (at, digest) = (end.at, end.digest);
         if self.resident.len() < at || self.resident.digest(at) != digest {
             return None;
         }
         let held = self.resident.snapshot(at).cloned()?;
         let role = SnapshotRole::Turn;
-        self.save_snapshot(at, held.bytes, held.row, role, Some(&owner), saved);
-        self.store.pin(&owner, digest);
+        self.save_snapshot(at, held.bytes, held.row, role, Some(&end.owner), saved);
+        self.pin(end.clone());
         self.unsampled = self.resident.len() == at;
-        Some(owner)
+        Some(end.owner)
+    }
+
+    /// Pins what is stored up to here for its owner.
+    fn pin(&mut self, end: StateEnd) {
+        self.store.pin(&end.owner, end.digest);
+        self.pinned = Some(end);
     }
 }

@@ -25,10 +25,12 @@ pub(super) struct Ended<'a> {
     pub prompt: Option<usize>,
 }
 
-/// The end of a call whose turn may go on. Where a state is hundreds of MiB, one a turn is written,
-/// not one a call (docs/kv-format.md).
-pub(super) struct Unsettled {
+/// The place in an owner's conversation where a state was taken.
+#[derive(Clone)]
+pub(super) struct StateEnd {
     pub owner: String,
+    /// Tokens before it.
     pub at: usize,
+    /// Of these tokens.
     pub digest: Digest,
 }

@@ -10,8 +10,8 @@ use super::engine::{SlotEngine, ms};
 use super::memory::{Bytes, MemoryClass};
 use super::resident::Snapshot;
 use super::sample::{Provenance, Trust};
-use super::saved::Saved;
-use crate::kv::Edge;
+use super::saved::{Saved, StateEnd};
+use crate::kv::{Edge, SnapshotRole};
 use crate::ledger::Digest;
 
 /// What came of taking rows from a stored segment.
@@ -188,11 +188,15 @@ impl SlotEngine {
         Some((bytes, row))
     }
 
-    /// Before anything else is evaluated after them: what was handed to the store and is there in
-    /// other bytes, because another process was faster, is taken from there.
-    pub fn take_others(&mut self, saved: &mut Saved) {
-        if self.store.changes().other == self.changes.other || self.resident.len() == 0 {
-            return;
+    /// Brings slot and store in line where the store did not take what it was handed: another process had
+    /// stored the same tokens in other bytes, which the slot takes now; or the segment before it was gone,
+    /// or the disk was full, and it is handed over again. Before anything else is evaluated, and before
+    /// the process ends. False where there was nothing to do.
+    pub fn store_again(&mut self, saved: &mut Saved) -> bool {
+        let now = self.store.changes();
+        let taken = now.other == self.changes.other && now.lost == self.changes.lost;
+        if taken || self.resident.len() == 0 {
+            return false;
         }
         self.save_segment(saved);
         let begun = Instant::now();
@@ -205,6 +209,28 @@ impl SlotEngine {
             }
         }
         saved.ms += ms(begun);
+        self.pin_again(saved);
+        true
+    }
+
+    /// The pin of the last turn did not move to its end, because that end was not stored.
+    fn pin_again(&mut self, saved: &mut Saved) {
+        let Some(StateEnd { owner, at, digest }) = self.pinned.clone() else {
+            return;
+        };
+        // An owner that was removed in the meantime has no pin, and gets none.
+        let held = self.resident.len() >= at && self.resident.digest(at) == digest;
+        if !held || !self.store.has_pin(&owner) {
+            return;
+        }
+        if self.memory.shape().snapshots
+            && !self.store.has_snapshot(digest)
+            && let Some(state) = self.resident.snapshot(at).cloned()
+        {
+            let role = SnapshotRole::Turn;
+            self.save_snapshot(at, state.bytes, state.row, role, Some(&owner), saved);
+        }
+        self.store.pin(&owner, digest);
     }
 
     /// Whether rows may be taken in the middle of an append: where the state that cannot be cut was

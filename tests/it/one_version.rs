@@ -2,8 +2,11 @@
 //! however the conversations came to share their tokens. So a process that never stopped goes on bit
 //! for bit like one that restarted, and `verify --deep` finds no byte that differs.
 
+use std::io::{self, Read};
 use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
 
+use npast::kv::storage::{Disk, OutputFile, Storage};
 use npast::ledger::Token;
 use npast::slot::Compared;
 use proptest::prelude::*;
@@ -380,5 +383,114 @@ fn a_state_that_is_refused_while_stored_rows_are_taken_costs_an_evaluation() {
             let (_, differ, _) = compared(&rig.restart());
             assert!(differ.is_empty(), "{class:?}, {n}: {differ:?}");
         }
+    }
+}
+
+/// A disk that keeps who creates a file waiting while it is shut.
+#[derive(Default)]
+struct Door {
+    shut: Mutex<bool>,
+    opened: Condvar,
+    /// Who waits.
+    waiting: Condvar,
+    waits: Mutex<bool>,
+}
+
+impl Door {
+    fn shut(&self) {
+        *self.shut.lock().expect("a door") = true;
+    }
+
+    fn open(&self) {
+        *self.shut.lock().expect("a door") = false;
+        self.opened.notify_all();
+    }
+
+    /// Until somebody waits.
+    fn is_waited_at(&self) {
+        let waits = self.waits.lock().expect("a door");
+        drop(self.waiting.wait_while(waits, |waits| !*waits));
+    }
+}
+
+impl Storage for Door {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn OutputFile>> {
+        let mut shut = self.shut.lock().expect("a door");
+        while *shut {
+            *self.waits.lock().expect("a door") = true;
+            self.waiting.notify_all();
+            shut = self.opened.wait(shut).expect("a door");
+        }
+        Disk.create(path)
+    }
+
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        Disk.make_folder(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<(Box<dyn Read>, u64)> {
+        Disk.open(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.rename(from, to)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        Disk.sync_folder(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Disk.remove(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        Disk.list(path)
+    }
+}
+
+/// Two processes are at work at the same time. Their messages begin alike, and while the one writes its
+/// turn, the other one stores these tokens first. The slower one then ends.
+#[test]
+fn a_process_that_was_slower_has_all_of_its_turn_on_disk_when_it_ends_on_every_class() {
+    for class in Class::ALL {
+        let home = tempfile::tempdir().expect("a folder");
+        let door = Arc::new(Door::default());
+        let mut slower = Rig::on_storage(class, home.path(), door.clone());
+        let mut faster = Rig::new(class, Some(home.path()));
+        let (prompt, said) = (tokens(1, 45), tokens(2, 5));
+        for (rig, owner) in [(&mut slower, "one"), (&mut faster, "two")] {
+            let (outcome, _) = rig.ask(owner, &prompt, Some(&said), Stop::Never);
+            assert_eq!(outcome.expect("a call").miss, None, "{class:?}");
+            rig.store().flush().expect("a flush");
+        }
+        let beginning = [&prompt[..], &said, &tokens(3, 4)].concat();
+        let say = |rig: &mut Rig, owner: &str, seed: u64| {
+            let target = [&beginning[..], &tokens(seed, 70)].concat();
+            let (outcome, _) = rig.ask(owner, &target, Some(&tokens(seed + 1, 5)), Stop::Never);
+            let outcome = outcome.expect("a call");
+            let mut ledger = rig.held();
+            ledger.extend(outcome.tokens.last().filter(|_| outcome.pending == 1));
+            ledger
+        };
+        door.shut();
+        let mut ledger = say(&mut slower, "one", 10);
+        door.is_waited_at();
+        say(&mut faster, "two", 20);
+        faster.store().flush().expect("a flush");
+        door.open();
+
+        // The rig that is dropped stores what it has left to store, as a process does at its end.
+        let mut next = slower.restart();
+        let had = ledger.len() - 1;
+        ledger.extend(tokens(30, 20));
+        let (outcome, _) = next.ask("one", &ledger, Some(&tokens(31, 5)), Stop::Never);
+        let outcome = outcome.expect("a call");
+        let what = format!("{class:?}: {outcome:?}");
+        assert_eq!(outcome.miss, None, "{what}");
+        assert_eq!((outcome.restored, outcome.evaluated), (had, 21), "{what}");
+        drop((faster, next));
+        let (_, differ, _) = compared(&Rig::new(class, Some(home.path())));
+        assert!(differ.is_empty(), "{class:?}: {differ:?}");
     }
 }

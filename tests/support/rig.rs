@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use npast::kv::storage::{Disk, Storage};
 use npast::kv::{Fingerprint, Store, StoreLimits};
 use npast::ledger::{Finish, Mark, RunningDigest, Token, common_prefix};
 use npast::llama::{CacheType, ContextOptions, Model, ModelOptions};
@@ -117,12 +118,17 @@ impl Rig {
     }
 
     pub fn with(class: Class, home: Option<&Path>, settings: Settings) -> Rig {
-        Rig::start(class, None, home, settings)
+        Rig::start(class, None, home, settings, Arc::new(Disk))
+    }
+
+    /// The same, with another [`Storage`] for the record files. After a restart it is the disk again.
+    pub fn on_storage(class: Class, home: &Path, storage: Arc<dyn Storage>) -> Rig {
+        Rig::start(class, None, Some(home), Settings::default(), storage)
     }
 
     /// The same on a model of which this is the class.
     pub fn on(model: &Arc<Model>, class: Class, home: Option<&Path>, settings: Settings) -> Rig {
-        Rig::start(class, Some(model.clone()), home, settings)
+        Rig::start(class, Some(model.clone()), home, settings, Arc::new(Disk))
     }
 
     fn start(
@@ -130,6 +136,7 @@ impl Rig {
         given: Option<Arc<Model>>,
         home: Option<&Path>,
         settings: Settings,
+        storage: Arc<dyn Storage>,
     ) -> Rig {
         let model = given
             .clone()
@@ -156,7 +163,7 @@ impl Rig {
             let print = Fingerprint::new(facts, serde_json::json!({"machine": settings.machine}));
             let limits = StoreLimits::default();
             let store = match home {
-                Some(home) => Store::open(home, print, limits).expect("a store"),
+                Some(home) => Store::open_on(storage, home, print, limits).expect("a store"),
                 None => Store::off(),
             };
             opened = Some(store.clone());
@@ -210,7 +217,7 @@ impl Rig {
         // The thread ends with its last handle.
         drop((handle, slot, store));
         between();
-        let mut rig = Rig::start(class, given, home.as_deref(), settings);
+        let mut rig = Rig::start(class, given, home.as_deref(), settings, Arc::new(Disk));
         rig.decoded = decoded;
         rig
     }

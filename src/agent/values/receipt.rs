@@ -100,6 +100,7 @@ impl Receipt {
             kept: work.held,
             evaluated: work.evaluated,
             appended: work.evaluated,
+            saved_bytes: work.saved_bytes,
             snapshot_bytes: work.snapshot_bytes,
             ms: match work.evaluated {
                 0 => Milliseconds {

@@ -150,6 +150,12 @@ impl Store {
             .unwrap_or(false)
     }
 
+    /// True when the owner has a pin under this model, wherever that is.
+    pub fn has_pin(&self, owner: &str) -> bool {
+        self.query(|open, index| index.pins(open.model()).has(owner))
+            .unwrap_or(false)
+    }
+
     /// True when the edge is stored, so that the slot need not export it again.
     pub fn has_segment(&self, from: Digest, to: Digest) -> bool {
         self.query(|open, index| index.edges(open.model()).has(from, to))
