@@ -45,9 +45,9 @@ const HELP: &str = "\
 /quit      end (so does Ctrl-D)
 Several lines: Alt-Enter, Ctrl-J, or \\ at the end of a line. A paste is one message; a long one is
 folded, and Tab beside it opens it. Tab completes commands, sessions, and files behind @.
-A line typed while a reply comes is said after it; /steer TEXT is said behind the results of the
-present step. Ctrl-C stops a reply, keeps what was written and gives back what waits; a second one
-ends npast. A message that begins with / is typed with //. An empty line answers a message that was
+A line typed during a reply is sent when the reply has ended; /steer TEXT is sent sooner, after the
+results of the calls that run. Ctrl-C stops the reply, keeps its text, and puts lines that wait back
+into the input; a second one ends npast. A message that begins with / is typed with //. An empty line answers a message that was
 left open.";
 
 /// Every command, for Tab and for words that are nearly one.

@@ -32,7 +32,7 @@ pub fn announcement(
 ) -> String {
     let used = format!("{} of {} tokens", thousands(context), thousands(limit));
     if finish == Finish::Context {
-        return format!("The context is full ({used}), and the reply ends there. {ways}");
+        return format!("The reply ends here: the conversation has {used}. {ways}");
     }
     let percent = context * 100 / limit.max(1);
     let own = match compresses {
@@ -44,13 +44,13 @@ pub fn announcement(
 
 /// What helps in a chat.
 pub const IN_A_CHAT: &str = "/compress puts a summary in the place of its middle, /undo takes turns \
-    back, /fork goes on in a copy; a new session begins empty.";
+    back; a new session begins empty.";
 
 /// What helps outside of one.
 pub fn on_a_command_line(session: &str) -> String {
     format!(
         "`npast sessions compress {session}` puts a summary in the place of its middle, `undo` takes \
-         turns back, `fork` makes a copy; a new session begins empty."
+         turns back, `fork NAME NEW --at N` goes on from an earlier message; a new session begins empty."
     )
 }
 
@@ -87,7 +87,7 @@ mod tests {
         );
         assert!(!said(Finish::Stop, false).contains("by itself"));
         let full = said(Finish::Context, true);
-        assert!(full.starts_with("The context is full (6.5k of 8k tokens)"));
+        assert!(full.starts_with("The reply ends here: the conversation has 6.5k of 8k tokens."));
         for said in [near, full] {
             for way in ["/compress", "/undo", "/fork", "new session"] {
                 assert!(said.contains(way), "{said}");

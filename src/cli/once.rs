@@ -65,6 +65,7 @@ pub fn run(run: &CliContext, mut start: Start, input: Input, forget: bool) -> Re
     }
     if let Ok(Done::Turn(end)) = &ended
         && bars(run)
+        && !forget
     {
         let (info, limit) = (session.info(), serving.limit());
         if end.finish == Finish::Context || is_near_the_end(info.context, limit) {

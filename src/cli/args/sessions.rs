@@ -77,7 +77,7 @@ pub struct SessionsRmArgs {
     #[arg(required_unless_present = "older_than", value_name = "NAME")]
     pub names: Vec<String>,
 
-    /// Of these (of all, where none is named) those that were not used for so long: 12h, 30d, 8w
+    /// Keep those that were used more recently than this: 12h, 30d, 8w. Without names, look at all sessions
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub older_than: Option<Duration>,
 

@@ -26,7 +26,7 @@ const INDENT: usize = 256;
 /// Bytes of a line of code that are held until its end is there. A longer one has no colours.
 const CODE_LINE: usize = 4096;
 /// Bytes of a table that are held until it is complete, and of one row of it.
-const TABLE: usize = 256 * 1024;
+const TABLE: usize = 32 * 1024;
 /// Columns of a line across.
 const RULE: usize = 40;
 
@@ -316,7 +316,7 @@ impl Prose {
         self.place = LinePlace::Words;
         self.wrap.begin(&first, hang.clone());
         match start.kind {
-            LineKind::Heading(level) => {
+            LineKind::Heading(level) if self.form == ProseForm::Markdown => {
                 self.style = TextStyle {
                     bold: true,
                     underline: level == 1,

@@ -18,7 +18,7 @@ pub struct Looks {
     pub out: bool,
     /// Standard error is a terminal.
     pub err: bool,
-    /// Dimming is wanted.
+    /// Styles and colours are wanted. Without them a reply keeps its Markdown marks.
     pub color: bool,
     /// The terminal moves its cursor by escape sequences.
     pub moves: bool,

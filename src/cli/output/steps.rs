@@ -36,6 +36,7 @@ pub struct CallSteps {
 }
 
 struct PendingCall {
+    id: String,
     name: String,
     arguments: Value,
     /// It stands on the terminal already.
@@ -74,8 +75,9 @@ impl CallSteps {
     }
 
     /// A call is whole.
-    pub fn call(&mut self, name: String, arguments: Value) {
+    pub fn call(&mut self, id: String, name: String, arguments: Value) {
         self.pending.push_back(PendingCall {
+            id,
             name,
             arguments,
             shown: false,
@@ -100,9 +102,16 @@ impl CallSteps {
         )
     }
 
-    /// The rows of a call that runs: what it is, for how long, and the end of its output.
-    pub fn running(&self, name: &str, seconds: f64, tail: &str, width: usize) -> Vec<String> {
-        let running = self.pending.iter().find(|call| call.name == name);
+    /// The rows of a call (its id and its tool) that runs: what it is, for how long, and the end of its output.
+    pub fn running(
+        &self,
+        call: (&str, &str),
+        seconds: f64,
+        tail: &str,
+        width: usize,
+    ) -> Vec<String> {
+        let (id, name) = call;
+        let running = self.pending.iter().find(|call| call.id == id);
         let words = running.map(|of| call::words(&of.name, &of.arguments));
         let time = duration(seconds);
         let words = words.unwrap_or_else(|| call::begun(name, None));
@@ -115,9 +124,9 @@ impl CallSteps {
     }
 
     /// The line of a call that runs where nothing can be drawn again; once for each call.
-    pub fn started(&mut self, name: &str) -> Option<StyledRow> {
+    pub fn started(&mut self, id: &str) -> Option<StyledRow> {
         let mut waiting = self.pending.iter_mut();
-        let call = waiting.find(|call| call.name == name)?;
+        let call = waiting.find(|call| call.id == id)?;
         if std::mem::replace(&mut call.shown, true) {
             return None;
         }

@@ -23,7 +23,7 @@ fn steps(name: &str, arguments: Value) -> CallSteps {
         numbered: true,
         ..CallSteps::default()
     };
-    steps.call(name.into(), arguments);
+    steps.call("1".into(), name.into(), arguments);
     steps
 }
 
@@ -147,7 +147,7 @@ fn rows_are_short_and_harmless_whatever_came() {
     let hostile = format!("\u{1b}[2J{}\u{202e}\u{7}", "x".repeat(10 << 20));
     for width in [1, 10, 40, 100] {
         let mut steps = steps("read_file", json!({"path": hostile.clone()}));
-        let live = steps.running("read_file", 5.0, "tail\u{1b}[2J", width);
+        let live = steps.running(("1", "read_file"), 5.0, "tail\u{1b}[2J", width);
         assert!(live[0].chars().count() < width.max(10) + 20, "{live:?}");
         for row in steps.result(result("read_file", &hostile), width) {
             let columns = row.text.chars().count();
@@ -169,7 +169,20 @@ fn what_is_written_and_what_runs_is_said_with_its_time() {
     );
     let steps = steps("terminal", json!({"command": "cargo test"}));
     let lines: Vec<String> = (0..8).map(|n| format!("line {n}")).collect();
-    let rows = steps.running("terminal", 75.0, &lines.join("\n"), 60);
+    let rows = steps.running(("1", "terminal"), 75.0, &lines.join("\n"), 60);
     assert_eq!(rows[0], "$ cargo test · 1 min 15 s");
     assert_eq!((rows.len(), &*rows[5]), (6, "  | line 7"));
+    // Two of one tool run side by side.
+    let mut steps = steps;
+    steps.call(
+        "2".into(),
+        "terminal".into(),
+        json!({"command": "cargo fmt"}),
+    );
+    let second = steps.running(("2", "terminal"), 1.0, "", 60);
+    assert_eq!(second, ["$ cargo fmt · 1.0 s"]);
+    let texts = ["1", "2", "1"].map(|id| steps.started(id).map(|row| row.text));
+    assert_eq!(texts[0].as_deref(), Some("• $ cargo test"));
+    assert_eq!(texts[1].as_deref(), Some("• $ cargo fmt"));
+    assert_eq!(texts[2], None);
 }

@@ -90,7 +90,7 @@ impl TextStyle {
     }
 }
 
-/// What a person types behind.
+/// The prompt, behind which a person types.
 pub const PROMPT: TextStyle = TextStyle {
     hue: Some(Hue::Cyan),
     ..TextStyle::BOLD

@@ -99,17 +99,20 @@ impl Text {
                 self.progress.call(&[line]);
             }
             Event::ToolCall {
-                name, arguments, ..
+                id,
+                name,
+                arguments,
             } => {
                 self.close_line();
-                self.steps.call(name, arguments);
+                self.steps.call(id, name, arguments);
             }
             Event::Running {
+                id,
                 name,
                 seconds,
                 tail,
                 ..
-            } => self.running(&name, seconds, &tail),
+            } => self.running((&id, &name), seconds, &tail),
             Event::ToolResult {
                 name,
                 ok,
@@ -189,13 +192,13 @@ impl Text {
     }
 
     /// A call runs. Where nothing can be drawn again it is one line.
-    fn running(&mut self, name: &str, seconds: f64, tail: &str) {
+    fn running(&mut self, call: (&str, &str), seconds: f64, tail: &str) {
         if self.looks.err && self.looks.moves {
             let width = lock(&self.screen).size().0;
-            let rows = self.steps.running(name, seconds, tail, width);
+            let rows = self.steps.running(call, seconds, tail, width);
             return self.progress.call(&rows);
         }
-        if let Some(row) = self.steps.started(name) {
+        if let Some(row) = self.steps.started(call.0) {
             self.close_line();
             self.rows(&[row]);
         }

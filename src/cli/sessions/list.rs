@@ -49,7 +49,7 @@ pub(super) fn run(
         let lines: Vec<Value> = whole.chain(lines.damaged.iter().map(damaged)).collect();
         return output::json::lines(&lines);
     }
-    if lines.whole.is_empty() && lines.damaged.is_empty() {
+    if all == 0 && lines.damaged.is_empty() {
         output::say(match args.here {
             true => {
                 "There are no sessions of this folder yet; npast --session NAME \"…\" starts one."

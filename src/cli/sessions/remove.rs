@@ -39,7 +39,7 @@ pub fn run(run: &CliContext, db: Option<Db>, args: &SessionsRmArgs) -> Result<i3
     };
     let leaving = leaving(&db, args, &missing)?;
     if leaving.is_empty() {
-        output::notice("no session was unused for so long", None);
+        output::notice("every session was used more recently than that", None);
         return Ok(0);
     }
     if !args.yes && !confirm::agreed(&question(&leaving), &what(&leaving))? {
@@ -108,8 +108,10 @@ fn leaving(
     let mut leaving = Vec::new();
     for id in meant {
         let left = db.salvage(id)?;
-        // Of one whose row cannot be read nobody knows how old it is.
-        let used = left.session.as_ref().map(|session| session.used_ms);
+        // A conversation that was compressed is used in its newest session. Of one whose row cannot be read
+        // nobody knows how old it is.
+        let newest = left.session.map(|session| db.newest(session, &|_| true));
+        let used = newest.transpose()?.map(|session| session.used_ms);
         if before.is_none_or(|before| used.is_some_and(|used| used < before)) {
             leaving.push(Leaving {
                 id,

@@ -1,7 +1,7 @@
 //! What a line begins: a heading, a list item, code, a row of a table. Pure. A line comes character by
 //! character, so the answer may be that more of it has to be there.
 
-/// Bytes of a line's beginning that are looked at. What is undecided then is text.
+/// What a line begins must be known within so many bytes, else the line is text.
 const LOOKED_AT: usize = 256;
 /// Columns of indentation that are counted.
 const INDENT: usize = 512;
@@ -65,6 +65,7 @@ pub fn begin(line: &str, whole: bool) -> Option<LineStart> {
     if rest.is_empty() {
         return match whole {
             true => start(None, LineKind::Blank, at),
+            false if quotes > 0 && line.len() >= LOOKED_AT => start(None, LineKind::Text, at),
             false => None,
         };
     }

@@ -255,6 +255,9 @@ fn a_line_of_five_megabytes_is_shown_while_it_comes() {
         "x".repeat(5 << 20),
         "word ".repeat(1 << 17),
         "日本".repeat(1 << 16),
+        // Marks of quotes alone.
+        ">".repeat(1 << 17),
+        "> ".repeat(1 << 16),
     ] {
         let mut prose = Prose::new(ProseForm::Markdown, TextStyle::PLAIN);
         let mut column = 0;
