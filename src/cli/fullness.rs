@@ -89,7 +89,7 @@ mod tests {
         let full = said(Finish::Context, true);
         assert!(full.starts_with("The reply ends here: the conversation has 6.5k of 8k tokens."));
         for said in [near, full] {
-            for way in ["/compress", "/undo", "/fork", "new session"] {
+            for way in ["/compress", "/undo", "new session"] {
                 assert!(said.contains(way), "{said}");
             }
             assert!(!said.contains("--ctx"), "{said}");

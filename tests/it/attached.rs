@@ -50,9 +50,11 @@ fn ran(mut command: Command) -> Ran {
 
 /// What a run said, without what belongs to its moment, its process or its machine: text in one piece,
 /// and one count for what was in memory or on disk. In a session with tools the prompt names its folder, and
-/// two folders may have different numbers of tokens.
+/// two folders may have different numbers of tokens; the ids of calls come from where they stand, so they are
+/// numbered.
 fn told(ran: &Ran, tools: bool) -> Vec<Value> {
     let mut told: Vec<Value> = Vec::new();
+    let mut ids: Vec<String> = Vec::new();
     for event in &ran.events {
         let mut event = event.clone();
         let kind = event["type"].as_str().expect("a type").to_owned();
@@ -88,6 +90,14 @@ fn told(ran: &Ran, tools: bool) -> Vec<Value> {
         if tools {
             for field in ["context", "evaluated", "appended", "had"] {
                 fields.remove(field);
+            }
+            if let Some(Value::String(id)) = fields.get("id") {
+                let known = ids.iter().position(|known| known == id);
+                let number = known.unwrap_or(ids.len());
+                if known.is_none() {
+                    ids.push(id.clone());
+                }
+                fields.insert("id".into(), number.into());
             }
         }
         told.push(event);

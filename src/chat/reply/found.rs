@@ -63,11 +63,15 @@ pub(super) fn read(text: &str, tools: &[String], attempts: bool) -> Option<Found
         if value.is_none() {
             tried.failed(&text[at..]);
         }
+        let defined = value.as_ref().is_some_and(is_definition);
         let calls = value.and_then(|value| calls_of(&value, tools, attempts, text, (at, end)));
         if let Some(calls) = calls {
             found.calls.extend(calls);
             spans.push((at, end));
-        } else if attempts && let Some(call) = attempted(text, at, tools) {
+        } else if attempts
+            && !defined
+            && let Some(call) = attempted(text, at, tools)
+        {
             found.calls.push(call);
             found.unread = true;
             spans.push((at, text.len()));
@@ -92,7 +96,8 @@ pub(super) fn shown(text: &str, tools: &[String], attempts: bool) -> usize {
         match Json::at(text, at) {
             Json::Whole(value, end) => {
                 let calls = calls_of(&value, tools, attempts, text, (at, end));
-                if calls.is_some() || (attempts && attempted(text, at, tools).is_some()) {
+                let meant = attempts && !is_definition(&value);
+                if calls.is_some() || (meant && attempted(text, at, tools).is_some()) {
                     return opening(text, at);
                 }
                 at = end;
@@ -246,10 +251,9 @@ fn calls_of(
     (!calls.is_empty() && meant).then_some(calls)
 }
 
-/// The call that an object is; one without the wrapper names a tool and has arguments. The definition of a tool,
-/// which a model may repeat, is none.
+/// The call that an object is; one without the wrapper names a tool and has arguments.
 fn call_of(object: &Map<String, Value>, tools: &[String], wrapped: bool) -> Option<ToolCall> {
-    if object.contains_key("description") {
+    if defines(object) {
         return None;
     }
     if let Some(Value::Object(inner)) = object.get("function") {
@@ -258,12 +262,8 @@ fn call_of(object: &Map<String, Value>, tools: &[String], wrapped: bool) -> Opti
     let name = ["name", "tool_name", "tool", "function"]
         .iter()
         .find_map(|key| object.get(*key)?.as_str())?;
-    let arguments = ["arguments", "parameters", "args", "input"]
-        .iter()
-        .find_map(|key| object.get(*key));
-    let arguments = match arguments {
+    let arguments = match arguments_of(object) {
         None | Some(Value::Null) if wrapped => Map::new(),
-        Some(Value::Object(arguments)) if is_schema(arguments) => return None,
         Some(Value::Object(arguments)) => arguments.clone(),
         Some(Value::String(written)) => serde_json::from_str(written).ok()?,
         _ => return None,
@@ -276,10 +276,30 @@ fn call_of(object: &Map<String, Value>, tools: &[String], wrapped: bool) -> Opti
     })
 }
 
-/// Whether these are the parameters of a tool as its definition has them, and no arguments.
-fn is_schema(arguments: &Map<String, Value>) -> bool {
-    arguments.get("type").is_some_and(|kind| kind == "object")
-        && arguments.get("properties").is_some_and(Value::is_object)
+fn arguments_of(object: &Map<String, Value>) -> Option<&Value> {
+    ["arguments", "parameters", "args", "input"]
+        .iter()
+        .find_map(|key| object.get(*key))
+}
+
+/// Whether this is a tool's definition, which a model may repeat.
+fn is_definition(value: &Value) -> bool {
+    let Some(object) = value.as_object() else {
+        return false;
+    };
+    let inner = object.get("function").and_then(Value::as_object);
+    defines(inner.unwrap_or(object))
+}
+
+/// Whether what stands for the arguments is a schema; or there are none, and a description.
+fn defines(object: &Map<String, Value>) -> bool {
+    match arguments_of(object) {
+        Some(Value::Object(given)) if !given.is_empty() => {
+            given.get("type").is_some_and(|kind| kind == "object")
+                && given.get("properties").is_some_and(Value::is_object)
+        }
+        _ => object.contains_key("description"),
+    }
 }
 
 /// Whether a text may go on to be a call, as far as it is there.

@@ -132,7 +132,6 @@ fn code_tables_lists_json_and_numbers_are_no_loops() {
             ),
         ),
         ("a rule", rows("-", 5_000)),
-        ("spaces", rows(" ", 50_000)),
         ("digits of a third", format!("0.{}", rows("3", 8_000))),
         (
             "digits of a seventh",
