@@ -189,6 +189,14 @@ fn try_apart(
             format!("the system ended the loading of {model}, as it does when memory runs out"),
         )
         .hinted("take a smaller --ctx, fewer --gpu-layers, or a smaller model"),
+        Some(4) => AgentError::new(
+            ErrorKind::Model,
+            format!("llama.cpp does not run {model} on this CPU: {reason}"),
+        )
+        .hinted(
+            "npast was built for another CPU, or the system keeps programs from a part of this one: build \
+             npast on this machine, or take the package for every CPU",
+        ),
         _ => AgentError::new(
             ErrorKind::Model,
             format!("{model} breaks llama.cpp when it is loaded: {reason}"),
