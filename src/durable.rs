@@ -21,6 +21,7 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Seek, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -226,6 +227,23 @@ impl Replacement {
         before(ReplaceStep::Sync)?;
         draft.file.sync_all()?;
         Ok(draft)
+    }
+
+    /// Opens what [`Replacement::commit`] will replace, as it is now; `None` where nothing is there.
+    ///
+    /// # Errors
+    /// The error of the operating system; another file has come into the place of the one that would be
+    /// written.
+    pub fn replaced(&self) -> io::Result<Option<File>> {
+        let now = self.target.old(OFlags::RDONLY)?;
+        if let Some(held) = &self.in_place {
+            let identity = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino()));
+            let held = identity(held)?;
+            if now.as_ref().map(identity).transpose()? != Some(held) {
+                return Err(io::Error::other("another file has come into its place"));
+            }
+        }
+        Ok(now)
     }
 
     /// Puts the draft into the file's place and makes that durable.

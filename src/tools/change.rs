@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use similar::{ChangeTag, TextDiff};
 
+use super::asked_file::AskedFile;
+use super::place::Stamp;
 use crate::harmless;
 
 /// Lines around a change that are shown with it.
@@ -19,8 +21,28 @@ const MAX_DIFF: usize = 4 << 20;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FileChange {
     name: String,
-    old: Option<Vec<u8>>,
+    old: OldFile,
     new: Vec<u8>,
+}
+
+/// A file before a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum OldFile {
+    /// It is not there.
+    Absent,
+    /// It holds this.
+    Content(Vec<u8>),
+    /// It is there, and its content was not read.
+    Unread(Unread, Stamp),
+}
+
+/// Why the content of a file was not read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unread {
+    /// It cannot be read.
+    Unreadable,
+    /// It is larger than what is compared.
+    TooLarge,
 }
 
 /// A change of a file, for people.
@@ -40,21 +62,37 @@ pub struct FileDiff {
 }
 
 impl FileChange {
-    /// The file `name` would hold `new`; `old` is what it holds, nothing where it is not there.
-    pub(super) fn new(name: String, old: Option<Vec<u8>>, new: Vec<u8>) -> FileChange {
+    /// The file `name` would hold `new`.
+    pub(super) fn new(name: String, old: OldFile, new: Vec<u8>) -> FileChange {
         FileChange { name, old, new }
+    }
+
+    /// The file as it is before the change: what a question about the change is about.
+    pub fn asked(&self) -> AskedFile {
+        match &self.old {
+            OldFile::Absent => AskedFile::absent(),
+            OldFile::Content(content) => AskedFile::holding(content),
+            OldFile::Unread(_, stamp) => AskedFile::unread(*stamp),
+        }
+    }
+
+    /// What is known of the old content.
+    fn old(&self) -> &[u8] {
+        match &self.old {
+            OldFile::Content(content) => content,
+            OldFile::Absent | OldFile::Unread(..) => &[],
+        }
     }
 
     /// Bytes of both contents.
     pub fn bytes(&self) -> usize {
-        self.new.len() + self.old.as_ref().map_or(0, Vec::len)
+        self.new.len() + self.old().len()
     }
 
     /// The change as a unified diff: at most 4 MiB of it, and then how many lines are missing.
     pub fn diff(&self) -> FileDiff {
-        let old = self.old.as_deref().unwrap_or_default();
         let (old, new) = (
-            String::from_utf8_lossy(old),
+            String::from_utf8_lossy(self.old()),
             String::from_utf8_lossy(&self.new),
         );
         // Where both have the line ends of Windows, these are no part of the change.
@@ -71,7 +109,7 @@ impl FileChange {
             .diff_lines(&*old, &*new);
         let mut shown = FileDiff {
             file: self.name.clone(),
-            made: self.old.is_none(),
+            made: self.old == OldFile::Absent,
             added: 0,
             removed: 0,
             diff: String::new(),
@@ -157,7 +195,9 @@ mod tests {
     use super::*;
 
     fn diff(old: Option<&str>, new: &str) -> FileDiff {
-        let old = old.map(|text| text.as_bytes().to_vec());
+        let old = old.map_or(OldFile::Absent, |text| {
+            OldFile::Content(text.as_bytes().to_vec())
+        });
         FileChange::new("a.txt".into(), old, new.as_bytes().to_vec()).diff()
     }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::change::OldFile;
 use super::place::{self, Stamp};
 use super::replace::replaced;
 use super::seen::Seen;
@@ -65,7 +66,7 @@ impl Tool for EditFile {
         room: &CallContext<'_>,
     ) -> Result<Option<FileChange>, String> {
         let edit = planned(arguments, room)?;
-        let change = FileChange::new(edit.name, Some(edit.content), edit.changed);
+        let change = FileChange::new(edit.name, OldFile::Content(edit.content), edit.changed);
         Ok(Some(change))
     }
 
@@ -85,7 +86,8 @@ fn edit(
 ) -> Result<String, String> {
     let edit = planned(arguments, room)?;
     before_replacing();
-    place::replace(&edit.real, &edit.name, &edit.changed, Some(edit.stamp))?;
+    let expected = Some(edit.stamp);
+    place::replace(&edit.real, &edit.name, &edit.changed, expected, room.asked)?;
     Ok(edit.said)
 }
 
@@ -110,13 +112,21 @@ fn planned(arguments: &Value, room: &CallContext<'_>) -> Result<PlannedEdit, Str
     if let Some(reason) = results::gone(&real, room.temp) {
         return Err(reason);
     }
-    let file = place::open(&real, &name)?;
+    // It could be opened when the question was asked.
+    let file = place::open(&real, &name).map_err(|why| match room.asked {
+        Some(_) => place::changed_since(&name),
+        None => why,
+    })?;
     let said = |error| place::failed(error, &name);
     let stamp = Stamp::of(&file).map_err(said)?;
     let mut content = Vec::new();
     file.take(MAX_FILE + 1)
         .read_to_end(&mut content)
         .map_err(said)?;
+    // Before all that its content could be refused for: this is why it is refused.
+    if room.asked.is_some_and(|asked| !asked.held(&content)) {
+        return Err(place::changed_since(&name));
+    }
     if content.len() as u64 > MAX_FILE {
         return Err(format!(
             "{name} is larger than {}: change it with a command.",

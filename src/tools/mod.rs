@@ -15,10 +15,12 @@
 //! - `sandbox`: what the kernel enforces on programs; `terminal`: commands in the sandbox.
 //! - `secret`: what no tool may touch, one list for all doors; `gate`: files of a prompt, opened as tools
 //!   open them.
-//! - `change`: a change of a file as a diff; `live`: what a program has written last, while it runs.
+//! - `change`: a change of a file as a diff; `asked_file`: the file as it was when somebody was asked about
+//!   it; `live`: what a program has written last, while it runs.
 //! - `shown`: bytes as a model may see them; `shrink`: a long result is cut once, before it is stored;
 //!   `results`: where the whole of it is kept, and for how long.
 
+mod asked_file;
 mod change;
 mod check;
 mod coerce;
@@ -59,6 +61,7 @@ mod terminal;
 #[cfg(test)]
 mod testing;
 
+pub use asked_file::AskedFile;
 pub use change::{FileChange, FileDiff};
 pub use edit_file::EditFile;
 pub use fetch_url::FetchUrl;

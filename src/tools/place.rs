@@ -13,7 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::secret::{Linked, several_names};
-use super::{CallContext, FileChange, Subject, shown};
+use super::{AskedFile, CallContext, FileChange, Subject, shown};
 use crate::durable::{self, Attributes, ReplacedFile, Replacement};
 
 /// Longest path that is looked at, in bytes: Linux opens no longer one.
@@ -277,7 +277,8 @@ fn may_be_replaced(kind: FileType, mode: u32, name: &str) -> Result<(), String> 
 
 /// Replaces what is at a resolved place, or makes it, folders above it included: a reader sees the
 /// old file or the new one. Owner, group, mode and extended attributes stay; hard links to the old
-/// file keep the old content. `expected` is what must be there (`None`: whatever is).
+/// file keep the old content. `expected` is what must be there (`None`: whatever is),
+/// and `asked` what somebody was asked about, if anybody was.
 ///
 /// # Errors
 /// A sentence for the model that names the file as `name` and says what it holds.
@@ -286,6 +287,7 @@ pub(super) fn replace(
     name: &str,
     bytes: &[u8],
     expected: Option<Stamp>,
+    asked: Option<&AskedFile>,
 ) -> Result<(), String> {
     let folder = real
         .parent()
@@ -304,6 +306,12 @@ pub(super) fn replace(
     }
     let target = ReplacedFile::within(folder, last(real));
     let draft = Replacement::write(target, bytes, Attributes::Kept).map_err(said)?;
+    // As late as can be: the new content is on disk, and all that is left is to put it there.
+    if let Some(asked) = asked
+        && !asked.is_still(real, || draft.replaced()).map_err(said)?
+    {
+        return Err(changed_since(name));
+    }
     let changed = expected
         .is_some_and(|expected| Stamp::at(real).map_or(true, |stamp| stamp != Some(expected)));
     if changed {
@@ -315,6 +323,11 @@ pub(super) fn replace(
         durable::ReplaceError::Unchanged(error) => said(error),
         error => format!("{name}: {error}."),
     })
+}
+
+/// What to say where a file is no longer what somebody was asked about.
+pub(super) fn changed_since(name: &str) -> String {
+    format!("{name} has changed since the question was asked: nothing was written; read it again.")
 }
 
 /// Opens the folder at a resolved place, name by name, following no link; with `make`, what is

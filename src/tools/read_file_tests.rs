@@ -396,6 +396,7 @@ fn a_vanished_project_is_a_sentence() {
         secret: &crate::tools::Secrets::default(),
         limits: ResultLimits::default(),
         granted: None,
+        asked: None,
         call: "c1",
         cancel: &place.cancel,
         live: &crate::tools::LiveOutput::default(),

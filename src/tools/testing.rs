@@ -94,6 +94,7 @@ impl Place {
             secret: &self.secret,
             limits: self.limits,
             granted,
+            asked: None,
             call: "c1",
             cancel: &self.cancel,
             live: &LiveOutput::default(),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
+use super::asked_file::AskedFile;
 use super::change::FileChange;
 use super::host::ToolHost;
 use super::live::LiveOutput;
@@ -192,6 +193,9 @@ pub struct CallContext<'a> {
     /// What was approved, where approval looked at a [`Subject`]: if the call is about something
     /// else by now (a link was turned round), it is refused.
     pub granted: Option<&'a Subject>,
+    /// The file that the call changes, as it was when somebody was asked about the call: if it is
+    /// something else by now, the call is refused. Nothing where nobody was asked.
+    pub asked: Option<&'a AskedFile>,
     /// The call's id: names of files that belong to it begin with it.
     pub call: &'a str,
     /// The user wants it to end.

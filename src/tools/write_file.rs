@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::change::{OldFile, Unread};
+use super::place::Stamp;
 use super::{CallContext, Effect, FileChange, Spec, Subject, Tool, ToolAnswer, place, shown};
 
 /// Largest file whose content is compared with the new one, in bytes.
@@ -55,10 +57,7 @@ impl Tool for WriteFile {
         room: &CallContext<'_>,
     ) -> Result<Option<FileChange>, String> {
         let (real, name) = target(arguments, room)?;
-        let old = match place::replaceable(&real, &name)? {
-            true => Some(content(&real, &name)),
-            false => None,
-        };
+        let old = old(&real, &name)?;
         let new = arguments["content"].as_str().unwrap_or_default();
         Ok(Some(FileChange::new(name, old, new.as_bytes().to_vec())))
     }
@@ -88,25 +87,38 @@ fn target(arguments: &Value, room: &CallContext<'_>) -> Result<(PathBuf, String)
     Ok((real, name))
 }
 
-/// What a file holds, to be compared; nothing of one that cannot be read or is too large.
-fn content(real: &Path, name: &str) -> Vec<u8> {
+/// What a file holds, to be compared.
+///
+/// # Errors
+/// It cannot be replaced.
+fn old(real: &Path, name: &str) -> Result<OldFile, String> {
+    if !place::replaceable(real, name)? {
+        return Ok(OldFile::Absent);
+    }
+    // Before it is read: what is written meanwhile is a change.
+    let Some(stamp) = Stamp::at(real).map_err(|error| place::failed(error, name))? else {
+        return Ok(OldFile::Absent);
+    };
     let mut content = Vec::new();
-    if let Ok(file) = place::open(real, name)
-        && let Err(error) = file.take(MAX_COMPARED + 1).read_to_end(&mut content)
-    {
-        tracing::debug!(%error, "a file that is replaced cannot be read");
-    }
-    match content.len() as u64 > MAX_COMPARED {
-        true => Vec::new(),
-        false => content,
-    }
+    let read = place::open(real, name).and_then(|file| {
+        let read = file.take(MAX_COMPARED + 1).read_to_end(&mut content);
+        read.map_err(|error| place::failed(error, name))
+    });
+    Ok(match read {
+        Ok(_) if content.len() as u64 <= MAX_COMPARED => OldFile::Content(content),
+        Ok(_) => OldFile::Unread(Unread::TooLarge, stamp),
+        Err(why) => {
+            tracing::debug!(why, "a file that is replaced cannot be read");
+            OldFile::Unread(Unread::Unreadable, stamp)
+        }
+    })
 }
 
 fn write(arguments: &Value, room: &CallContext<'_>) -> Result<String, String> {
     let (real, name) = target(arguments, room)?;
     let content = arguments["content"].as_str().unwrap_or_default();
-    let there = place::Stamp::at(&real).map_err(|error| place::failed(error, &name))?;
-    place::replace(&real, &name, content.as_bytes(), None)?;
+    let there = Stamp::at(&real).map_err(|error| place::failed(error, &name))?;
+    place::replace(&real, &name, content.as_bytes(), None, room.asked)?;
     Ok(format!(
         "{name} {}: {}, {}.",
         if there.is_some() { "replaced" } else { "made" },

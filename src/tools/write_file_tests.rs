@@ -120,7 +120,7 @@ fn a_folder_that_becomes_a_link_after_the_check_is_not_followed() {
     let checked = place.file("dir/file", "mine");
     fs::rename(place.project().join("dir"), place.project().join("moved")).unwrap();
     symlink(&home, place.project().join("dir")).unwrap();
-    let said = place::replace(&checked, "dir/file", b"evil", None).unwrap_err();
+    let said = place::replace(&checked, "dir/file", b"evil", None, None).unwrap_err();
     assert!(said.ends_with("Nothing was changed."), "{said}");
     assert!(place::open(&checked, "dir/file").is_err());
     assert_eq!(fs::read_to_string(home.join("file")).unwrap(), "theirs");
@@ -130,7 +130,7 @@ fn a_folder_that_becomes_a_link_after_the_check_is_not_followed() {
     fs::remove_file(&file).unwrap();
     symlink(home.join("file"), &file).unwrap();
     assert_eq!(
-        place::replace(&file, "moved/file", b"evil", None).unwrap_err(),
+        place::replace(&file, "moved/file", b"evil", None, None).unwrap_err(),
         "moved/file is no regular file: it cannot be replaced."
     );
     assert_eq!(

@@ -206,6 +206,45 @@ fn edits_of_the_session_are_accepted_with_one_answer_whatever_tool_makes_them() 
     assert!(project(&program).join("new.txt").exists());
 }
 
+/// A yes is for the change that was shown, and for no other.
+#[test]
+fn a_file_that_changes_while_it_is_asked_about_is_not_written() {
+    let program = Program::new(Class::Dense);
+    let whole = calls(
+        "write_file",
+        json!({"path": "calc.py", "content": "nothing\n"}),
+    );
+    let edit = edits("a - b", "a + b");
+    let replies = [edit.clone(), whole, edit, says("Done.")];
+    let mut screen = chat(&program, &replies, 100);
+    let theirs = format!("# theirs\n{CALC}");
+    screen.until("> ");
+    screen.keys("Fix it.\r");
+    screen.until("Change calc.py? (+1 -1)");
+    screen.until("[N]o ");
+    std::fs::write(project(&program).join("calc.py"), &theirs).expect("a file");
+    screen.keys("y\r");
+    screen.until("Change calc.py? (+1 -3)");
+    screen.until("[N]o ");
+    assert_eq!(calc(&program), theirs);
+    std::fs::remove_file(project(&program).join("calc.py")).expect("it is there");
+    std::fs::write(project(&program).join("calc.py"), CALC).expect("a file");
+    screen.keys("y\r");
+    screen.until("Change calc.py? (+1 -1)");
+    screen.until("[N]o ");
+    assert_eq!(calc(&program), CALC);
+    screen.keys("y\r");
+    screen.until("Done.");
+    screen.until(" written");
+    quits(screen);
+    assert!(calc(&program).contains("a + b"));
+    let refused =
+        "calc.py has changed since the question was asked: nothing was written; read it again.";
+    let results = results(&program);
+    assert_eq!(results[..2], [refused, refused]);
+    assert_eq!(results[2], "calc.py changed: line 2.");
+}
+
 /// Nothing that a yes could not bring about is asked.
 #[test]
 fn what_would_be_refused_anyway_is_not_asked() {

@@ -129,6 +129,7 @@ impl Place {
             secret: &Secrets::default(),
             limits: ResultLimits::default(),
             granted: None,
+            asked: None,
             call: "c1",
             cancel: &AtomicBool::new(false),
             live: &LiveOutput::default(),

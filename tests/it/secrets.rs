@@ -71,6 +71,7 @@ fn commands_and_file_tools_are_refused_the_same_places() {
         secret: &secret,
         limits: ResultLimits::default(),
         granted: None,
+        asked: None,
         call: "f",
         cancel: &yard.cancel,
         live: &LiveOutput::default(),

@@ -192,6 +192,7 @@ impl Yard {
             secret: &Secrets::default(),
             limits: ResultLimits::default(),
             granted: None,
+            asked: None,
             call: id,
             cancel: &self.cancel,
             live: &LiveOutput::default(),

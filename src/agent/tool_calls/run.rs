@@ -16,7 +16,7 @@ use crate::agent::values::outcome::TurnStop;
 use crate::chat::Message;
 use crate::chat::message::{ToolCall, plain};
 use crate::session::MessageId;
-use crate::tools::{CallContext, Effect, FileChange, LiveOutput, Subject, ToolAnswer};
+use crate::tools::{AskedFile, CallContext, Effect, FileChange, LiveOutput, Subject, ToolAnswer};
 
 use super::rounds::Rounds;
 use super::toolset::{GatedCall, Toolset};
@@ -56,6 +56,7 @@ impl Conversation {
             answers: vec![None; calls.len()],
             kinds: vec![CallEnd::Refused; calls.len()],
             granted: vec![None; calls.len()],
+            asked: vec![None; calls.len()],
             views: calls.iter().map(|_| CallView::default()).collect(),
             shown: 0,
         };
@@ -78,6 +79,7 @@ impl Conversation {
                     let effect = allowed.effect;
                     work.kinds[at] = CallEnd::Ran(effect);
                     work.granted[at] = Some(allowed.subject);
+                    work.asked[at] = allowed.asked;
                     work.views[at].change = allowed.change;
                     if effect == Effect::Reads {
                         group.push(at);
@@ -138,7 +140,7 @@ impl Conversation {
             host,
             ..
         } = tools;
-        let (calls, granted, seq) = (work.calls, &work.granted, work.seq);
+        let (calls, granted, asked, seq) = (work.calls, &work.granted, &work.asked, work.seq);
         let views = &work.views;
         let one = |at: usize| {
             let call = &calls[at];
@@ -150,6 +152,7 @@ impl Conversation {
                 secret,
                 limits: *limits,
                 granted: granted[at].as_ref(),
+                asked: asked[at].as_ref(),
                 call: &id,
                 cancel,
                 live: &views[at].live,
@@ -244,6 +247,8 @@ fn side_by_side(
 struct AllowedCall {
     effect: Effect,
     subject: Subject,
+    /// The file that it changes, as it was when somebody was asked.
+    asked: Option<AskedFile>,
     /// What it is about to change in a file, where nobody was asked about it.
     change: Option<FileChange>,
 }
@@ -336,6 +341,7 @@ fn may_run(
         secret,
         limits: *limits,
         granted: None,
+        asked: None,
         call: id,
         cancel,
         live: &live,
@@ -346,6 +352,7 @@ fn may_run(
         Ok(subject) => Ok(AllowedCall {
             effect: tool.effect(&call.arguments),
             subject,
+            asked: gated.asked(),
             change: gated.unseen_change(),
         }),
         Err(denial) => Err(RefusedCall {
@@ -399,6 +406,8 @@ struct ToolWork<'a> {
     kinds: Vec<CallEnd>,
     /// What was approved.
     granted: Vec<Option<Subject>>,
+    /// The files that are changed, as they were when somebody was asked.
+    asked: Vec<Option<AskedFile>>,
     /// What people see of them.
     views: Vec<CallView>,
     shown: usize,

@@ -1,7 +1,7 @@
 //! The tools of an open session and all that a call of one needs. The list of tools was frozen with
 //! the session; this process has the programs that serve them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::chat::message::ToolCall;
 use crate::chat::names;
 use crate::session::{SessionId, now_ms};
 use crate::tools::{
-    CallContext, Effect, FileChange, LiveOutput, Registry, ResultLimits, Results, Secrets, Subject,
-    Tool, ToolAnswer, ToolHost, results,
+    AskedFile, CallContext, Effect, FileChange, LiveOutput, Registry, ResultLimits, Results,
+    Secrets, Subject, Tool, ToolAnswer, ToolHost, results,
 };
 
 use super::host::Host;
@@ -52,6 +52,8 @@ pub struct GatedCall<'a> {
     room: CallContext<'a>,
     /// Somebody looked what it would change.
     foreseen: Cell<bool>,
+    /// The file as it was then.
+    asked: RefCell<Option<AskedFile>>,
 }
 
 impl<'a> GatedCall<'a> {
@@ -65,16 +67,25 @@ impl<'a> GatedCall<'a> {
             arguments,
             room,
             foreseen: Cell::new(false),
+            asked: RefCell::new(None),
         }
     }
 
-    /// What the call would change in a file, if that is what it does; for the question about it.
+    /// What the call would change in a file, if that is what it does; for the question about it. When the
+    /// call runs, it changes the file only if that still is what it is now.
     ///
     /// # Errors
     /// It would be refused whatever the answer is: nobody has to be asked.
     pub fn foresee(&self) -> Result<Option<FileChange>, CallDenial> {
         self.foreseen.set(true);
-        Ok(self.tool.foresee(self.arguments, &self.room)?)
+        let change = self.tool.foresee(self.arguments, &self.room)?;
+        *self.asked.borrow_mut() = change.as_ref().map(FileChange::asked);
+        Ok(change)
+    }
+
+    /// For [`CallContext::asked`].
+    pub(in crate::agent) fn asked(&self) -> Option<AskedFile> {
+        self.asked.borrow().clone()
     }
 
     /// What the call is about to change in a file, where nobody has looked yet and it is not too much to
@@ -181,6 +192,7 @@ impl Toolset<'_> {
             secret: &self.secret,
             limits: self.limits,
             granted: None,
+            asked: None,
             call: id,
             cancel,
             live: &live,
@@ -192,12 +204,15 @@ impl Toolset<'_> {
         let Some(tool) = self.registry.get(&call.name) else {
             return ToolAnswer::bad(format!("There is no tool {}.", call.name));
         };
-        let granted = match self.gate.pass(&GatedCall::new(tool, &arguments, room)) {
+        let gated = GatedCall::new(tool, &arguments, room);
+        let granted = match self.gate.pass(&gated) {
             Ok(granted) => granted,
             Err(denial) => return ToolAnswer::bad(denial.to_model()),
         };
+        let asked = gated.asked();
         let room = CallContext {
             granted: Some(&granted),
+            asked: asked.as_ref(),
             ..room
         };
         self.registry.run(&call.name, &arguments, &room)
