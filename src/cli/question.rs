@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use unicode_width::UnicodeWidthStr;
+
 use super::console::Console;
 use super::output::{Style, StyledRow, count, diff, marked, rows, say, screen, sentence};
 use crate::agent::OpenQuestion;
@@ -112,7 +114,7 @@ impl<'q> QuestionView<'q> {
         let file = named(&question.text);
         let whole = format!("{verb} {file}? ({lines})");
         // A name with spaces could write a row of its own.
-        let plain = !file.contains(char::is_whitespace) && whole.chars().count() < self.columns;
+        let plain = !file.contains(char::is_whitespace) && whole.width() < self.columns;
         if plain {
             return vec![StyledRow::new(Style::Plain, whole)];
         }

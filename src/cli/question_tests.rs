@@ -74,6 +74,20 @@ fn a_change_is_asked_with_its_file_and_a_name_that_is_no_plain_one_stands_behind
     );
     let hidden = shown(&change("\u{1b}[2Jx"), 100, 20);
     assert!(hidden.starts_with("Change \\u{1b}[2Jx? "), "{hidden}");
+    // A row is as wide as a terminal shows it: these characters take two columns each.
+    let wide = shown(&change("日本日本日本日本"), 32, 20);
+    assert!(
+        wide.starts_with("Change this file? (+1 -2)\n  | 日本"),
+        "{wide}"
+    );
+    let wide = shown(&change("日本日本日本日本"), 33, 20);
+    assert!(
+        wide.starts_with("Change 日本日本日本日本? (+1 -2)\n"),
+        "{wide}"
+    );
+    // Two characters that are one picture take as many columns as one.
+    let thumbs = shown(&change("👍🏽👍🏽👍🏽👍🏽"), 25, 20);
+    assert!(thumbs.starts_with("Change 👍🏽👍🏽👍🏽👍🏽? (+1 -2)\n"), "{thumbs}");
     let words = QuestionView::new(&hostile, 40).words();
     assert!(words.len() < 40, "it fits a small window: {words:?}");
 }
