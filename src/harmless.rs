@@ -46,6 +46,18 @@ pub fn exact(text: &str) -> String {
     out
 }
 
+/// The same for bytes: those that are not UTF-8 are written out one by one (`\x{e9}`).
+pub fn exact_bytes(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(&exact(chunk.valid()));
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{{{byte:02x}}}"));
+        }
+    }
+    out
+}
+
 /// JSON that a terminal may get: the same values, with what JSON lets stand written as `\u009b`.
 pub fn json(text: &str) -> Cow<'_, str> {
     // A line feed behind a value is npast's own; JSON writes those inside of strings out.
@@ -108,6 +120,10 @@ mod tests {
         assert_eq!(
             exact("make\u{1b}[2K\r\u{202e}x\u{200b}\u{a0}y"),
             "make\\u{1b}[2K\\u{d}\\u{202e}x\\u{200b}\\u{a0}y"
+        );
+        assert_eq!(
+            exact_bytes(b"caf\xe9 \xc3\xa9\x1b\xf0\x9f"),
+            "caf\\x{e9} \u{e9}\\u{1b}\\x{f0}\\x{9f}"
         );
         // The two halves of a line end may come in two pieces of a stream.
         assert_eq!([text("a\r"), text("\nb")].concat(), "a\nb");

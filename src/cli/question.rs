@@ -105,11 +105,12 @@ impl<'q> QuestionView<'q> {
                 format!("{verb} this? ({})", named(&question.tool)),
             )];
         };
-        let lines = match (change.added, change.removed) {
-            (0, 0) => "no line changes".to_owned(),
-            (added, 0) => format!("+{added}"),
-            (0, removed) => format!("-{removed}"),
-            (added, removed) => format!("+{added} -{removed}"),
+        let lines = match (change.unread, change.added, change.removed) {
+            (Some(unread), added, _) => format!("+{added}; {}", unread.words()),
+            (None, 0, 0) => "no line changes".to_owned(),
+            (None, added, 0) => format!("+{added}"),
+            (None, 0, removed) => format!("-{removed}"),
+            (None, added, removed) => format!("+{added} -{removed}"),
         };
         let file = named(&question.text);
         let whole = format!("{verb} {file}? ({lines})");
@@ -118,10 +119,8 @@ impl<'q> QuestionView<'q> {
         if plain {
             return vec![StyledRow::new(Style::Plain, whole)];
         }
-        let mut rows = vec![StyledRow::new(
-            Style::Plain,
-            format!("{verb} this file? ({lines})"),
-        )];
+        let asked = format!("{verb} this file? ({lines})");
+        let mut rows = sentence(Style::Plain, &asked, self.columns);
         rows.extend(marked(&file, self.columns).flatten());
         rows
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::tools::FileDiff;
+use crate::tools::{FileDiff, Unread};
 
 fn question(text: &str) -> OpenQuestion {
     OpenQuestion {
@@ -53,6 +53,7 @@ fn a_change_is_asked_with_its_file_and_a_name_that_is_no_plain_one_stands_behind
         change: Some(FileDiff {
             file: file.into(),
             made: false,
+            unread: None,
             added: 1,
             removed: 2,
             diff: "@@ -1,2 +1 @@\n-a\n-b\n+c\n".into(),
@@ -72,6 +73,25 @@ fn a_change_is_asked_with_its_file_and_a_name_that_is_no_plain_one_stands_behind
         "{}",
         shown(&hostile, 30, 20)
     );
+    let mut unread = change("a.bin");
+    for (why, columns, head) in [
+        (
+            Unread::TooLarge,
+            100,
+            "Change a.bin? (+1; the old content is too large to compare and is not shown)\n  | @@",
+        ),
+        (
+            Unread::Unreadable,
+            40,
+            "Change this file? (+1; the old content\n  cannot be read and is not shown)\n  | a.bin\n",
+        ),
+    ] {
+        if let Some(change) = &mut unread.change {
+            change.unread = Some(why);
+        }
+        let shown = shown(&unread, columns, 20);
+        assert!(shown.starts_with(head), "{shown}");
+    }
     let hidden = shown(&change("\u{1b}[2Jx"), 100, 20);
     assert!(hidden.starts_with("Change \\u{1b}[2Jx? "), "{hidden}");
     // A row is as wide as a terminal shows it: these characters take two columns each.

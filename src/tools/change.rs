@@ -1,5 +1,6 @@
 //! What a call would change in a file, and how a person sees that before it happens: a unified diff.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -37,12 +38,23 @@ pub(super) enum OldFile {
 }
 
 /// Why the content of a file was not read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unread {
     /// It cannot be read.
     Unreadable,
     /// It is larger than what is compared.
     TooLarge,
+}
+
+impl Unread {
+    /// What a person has to know of a diff without the old content.
+    pub fn words(self) -> &'static str {
+        match self {
+            Unread::Unreadable => "the old content cannot be read and is not shown",
+            Unread::TooLarge => "the old content is too large to compare and is not shown",
+        }
+    }
 }
 
 /// A change of a file, for people.
@@ -52,12 +64,16 @@ pub struct FileDiff {
     pub file: String,
     /// The file is not there yet.
     pub made: bool,
+    /// Why the diff is not one of the old content and the new, and has all lines of the new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<Unread>,
     /// Lines that are added.
     pub added: usize,
     /// Lines that are removed.
     pub removed: usize,
     /// The hunks of a unified diff, without its head. Control characters and invisible ones are written
-    /// out (`\u{1b}`), a tab is four spaces; it is for people, not for `patch`.
+    /// out (`\u{1b}`), bytes that are not UTF-8 too (`\x{e9}`), a tab is four spaces; it is for people, not
+    /// for `patch`.
     pub diff: String,
 }
 
@@ -91,25 +107,23 @@ impl FileChange {
 
     /// The change as a unified diff: at most 4 MiB of it, and then how many lines are missing.
     pub fn diff(&self) -> FileDiff {
-        let (old, new) = (
-            String::from_utf8_lossy(self.old()),
-            String::from_utf8_lossy(&self.new),
-        );
+        let (old, new) = (self.old(), self.new.as_slice());
         // Where both have the line ends of Windows, these are no part of the change.
-        let alike = [&old, &new].iter().all(|text| has_windows_ends(text));
-        let (old, new) = match alike {
-            true => (
-                old.replace("\r\n", "\n").into(),
-                new.replace("\r\n", "\n").into(),
-            ),
-            false => (old, new),
+        let (old, new) = match has_windows_ends(old) && has_windows_ends(new) {
+            true => (Cow::from(unix_ends(old)), Cow::from(unix_ends(new))),
+            false => (Cow::from(old), Cow::from(new)),
         };
+        // Bytes and not text: where something is not UTF-8, it is compared as it is.
         let compared = TextDiff::configure()
             .timeout(SEARCH_TIME)
             .diff_lines(&*old, &*new);
         let mut shown = FileDiff {
             file: self.name.clone(),
             made: self.old == OldFile::Absent,
+            unread: match self.old {
+                OldFile::Unread(why, _) => Some(why),
+                OldFile::Absent | OldFile::Content(_) => None,
+            },
             added: 0,
             removed: 0,
             diff: String::new(),
@@ -156,14 +170,16 @@ impl FileChange {
 
 impl FileDiff {
     /// Adds a line, as much of it as there is room for.
-    fn line(&mut self, sign: char, line: &str) {
-        let line = line.strip_suffix('\n').unwrap_or(line);
+    fn line(&mut self, sign: char, line: &[u8]) {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
         let mut end = line.len().min(MAX_DIFF - self.diff.len().min(MAX_DIFF));
-        while !line.is_char_boundary(end) {
-            end -= 1;
+        // A character has at most three bytes behind its first one.
+        for _ in 0..3 {
+            let inside = line.get(end).is_some_and(|byte| byte & 0xc0 == 0x80);
+            end = end.saturating_sub(usize::from(inside));
         }
         self.diff.push(sign);
-        self.diff.push_str(&harmless::exact(&line[..end]));
+        self.diff.push_str(&harmless::exact_bytes(&line[..end]));
         match end < line.len() {
             true => self.diff.push_str("…\n"),
             false => self.diff.push('\n'),
@@ -172,11 +188,17 @@ impl FileDiff {
 }
 
 /// Whether all lines of a text end with CR LF, as far as they have an end.
-fn has_windows_ends(text: &str) -> bool {
-    let feeds = memchr::memchr_iter(b'\n', text.as_bytes()).count();
-    let returns = memchr::memchr_iter(b'\r', text.as_bytes()).count();
-    let both = memchr::memmem::find_iter(text.as_bytes(), "\r\n").count();
+fn has_windows_ends(text: &[u8]) -> bool {
+    let feeds = memchr::memchr_iter(b'\n', text).count();
+    let returns = memchr::memchr_iter(b'\r', text).count();
+    let both = memchr::memmem::find_iter(text, "\r\n").count();
     feeds == both && returns == both
+}
+
+/// The same text with LF at the end of its lines; each CR in it is a part of a CR LF.
+fn unix_ends(text: &[u8]) -> Vec<u8> {
+    let bytes = text.iter().filter(|byte| **byte != b'\r');
+    bytes.copied().collect()
 }
 
 /// A range of lines as a unified diff writes it, counted from 1.
@@ -227,6 +249,42 @@ mod tests {
         assert_eq!(shown.diff, "@@ -1,2 +1,2 @@\n one\n-two\n+2\n");
         let shown = diff(Some("one\r\n"), "one\n");
         assert_eq!(shown.diff, "@@ -1 +1 @@\n-one\\u{d}\n+one\n");
+    }
+
+    /// A byte that is not UTF-8 is seen, and that another one took its place.
+    #[test]
+    fn what_is_not_utf8_is_written_out_byte_by_byte() {
+        let change = |old: &[u8], new: &[u8]| {
+            let old = OldFile::Content(old.to_vec());
+            FileChange::new("a.txt".into(), old, new.to_vec()).diff()
+        };
+        let shown = change(b"caf\xe9\r\nsame \xff\r\n", b"caf\xe8\r\nsame \xff\r\n");
+        assert_eq!(
+            shown.diff,
+            "@@ -1,2 +1,2 @@\n-caf\\x{e9}\n+caf\\x{e8}\n same \\x{ff}\n"
+        );
+        let shown = change(b"caf\xe9\n", "caf\u{fffd}\n".as_bytes());
+        assert_eq!((shown.added, shown.removed), (1, 1), "{}", shown.diff);
+        assert_eq!(shown.diff, "@@ -1 +1 @@\n-caf\\x{e9}\n+caf\u{fffd}\n");
+        // The byte, and the text that it is shown as.
+        let shown = change(b"\xe9\n", b"\\x{e9}\n");
+        assert_eq!((shown.added, shown.removed), (1, 1));
+    }
+
+    #[test]
+    fn a_diff_without_the_old_content_says_so() {
+        let stamp = Stamp::at(std::path::Path::new("/")).unwrap().unwrap();
+        for (why, word) in [
+            (Unread::Unreadable, "unreadable"),
+            (Unread::TooLarge, "too_large"),
+        ] {
+            let old = OldFile::Unread(why, stamp);
+            let shown = FileChange::new("a".into(), old, b"new\n".to_vec()).diff();
+            assert_eq!((shown.unread, shown.made), (Some(why), false));
+            assert_eq!(serde_json::json!(shown)["unread"], word);
+        }
+        let known = serde_json::json!(diff(Some("old\n"), "new\n"));
+        assert_eq!(known.get("unread"), None);
     }
 
     #[test]

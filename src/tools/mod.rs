@@ -62,7 +62,7 @@ mod terminal;
 mod testing;
 
 pub use asked_file::AskedFile;
-pub use change::{FileChange, FileDiff};
+pub use change::{FileChange, FileDiff, Unread};
 pub use edit_file::EditFile;
 pub use fetch_url::FetchUrl;
 pub use host::{MemoryEdit, MemoryFile, SessionHit, TodoItem, TodoState, ToolHost};

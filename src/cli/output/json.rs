@@ -143,6 +143,7 @@ mod tests {
             change: Some(crate::tools::FileDiff {
                 file: "a".into(),
                 made: true,
+                unread: None,
                 added: 1,
                 removed: 0,
                 diff: "+a\n".into(),

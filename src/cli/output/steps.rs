@@ -224,6 +224,9 @@ impl CallSteps {
     /// A change that nobody was asked about.
     fn changed(&self, change: &FileDiff, width: usize) -> Vec<StyledRow> {
         let mut rows = Vec::new();
+        if let Some(unread) = change.unread {
+            rows.extend(text_rows(unread.words(), width));
+        }
         let lines = change.diff.lines().count();
         for (at, line) in styled::diff(&change.diff, width).enumerate() {
             if rows.len() + line.len() > CHANGED && at > 0 {

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::tools::Unread;
 
 fn result(name: &str, text: &str) -> StepResult {
     StepResult {
@@ -124,18 +125,36 @@ fn a_plan_a_memory_and_a_change_are_drawn() {
     let change = FileDiff {
         file: "a".into(),
         made: false,
+        unread: None,
         added: 1,
         removed: 1,
         diff: "@@ -1 +1 @@\n-a\n+b\n".into(),
     };
     let changed = StepResult {
-        change: Some(change),
+        change: Some(change.clone()),
         ..result("edit_file", "a changed: line 1.")
     };
     let rows = steps("edit_file", json!({"path": "a"})).result(changed, 60);
     assert_eq!(
         texts(&rows),
         ["• change a · 0.2 s", "  | @@ -1 +1 @@", "  | -a", "  | +b"]
+    );
+    let unread = StepResult {
+        change: Some(FileDiff {
+            unread: Some(Unread::TooLarge),
+            diff: "@@ -0,0 +1 @@\n+b\n".into(),
+            ..change
+        }),
+        ..result("write_file", "a replaced: 1 line, 2 bytes.")
+    };
+    let said = steps("write_file", json!({"path": "a"})).result(unread, 80);
+    assert_eq!(
+        texts(&said)[1..],
+        [
+            "    the old content is too large to compare and is not shown",
+            "  | @@ -0,0 +1 @@",
+            "  | +b"
+        ]
     );
     assert_eq!(rows[2].style, Style::Removed);
     assert_eq!(rows[3].style, Style::Added);

@@ -156,6 +156,7 @@ fn a_recorded_stream_is_shown_as_it_was() {
             change: Some(crate::tools::FileDiff {
                 file: "a".into(),
                 made: false,
+                unread: None,
                 added: 1,
                 removed: 1,
                 diff: "@@ -1 +1 @@\n-a\n+b\n".into(),
