@@ -4,6 +4,7 @@
 
 mod denial;
 mod question;
+mod reading;
 mod rule;
 mod store;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::*;
 use crate::tools::{CallContext, Spec, ToolAnswer};
 
 /// A tool whose subject is what its arguments say.
-struct Fake {
+pub(super) struct Fake {
     spec: Spec,
     effect: Effect,
 }
@@ -39,7 +39,7 @@ impl Tool for Fake {
     }
 }
 
-fn tool(name: &str) -> Fake {
+pub(super) fn tool(name: &str) -> Fake {
     let effect = match name {
         "terminal" | "server_call" => Effect::Runs,
         "write_file" => Effect::Writes,
@@ -52,7 +52,7 @@ fn tool(name: &str) -> Fake {
     }
 }
 
-fn setup(data: &Path) -> ApprovalSetup {
+pub(super) fn setup(data: &Path) -> ApprovalSetup {
     let home = data.parent().unwrap().to_owned();
     ApprovalSetup {
         policy: Approve::Ask,
@@ -68,7 +68,7 @@ fn setup(data: &Path) -> ApprovalSetup {
     }
 }
 
-fn home() -> (tempfile::TempDir, PathBuf) {
+pub(super) fn home() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let top = dir.path().canonicalize().unwrap();
     for name in ["data", "work/src", "elsewhere"] {
@@ -77,7 +77,7 @@ fn home() -> (tempfile::TempDir, PathBuf) {
     (dir, top.join("data"))
 }
 
-fn rules(texts: &[&str]) -> Vec<ApprovalRule> {
+pub(super) fn rules(texts: &[&str]) -> Vec<ApprovalRule> {
     texts
         .iter()
         .map(|t| ApprovalRule::parse(t).unwrap())
@@ -85,7 +85,7 @@ fn rules(texts: &[&str]) -> Vec<ApprovalRule> {
 }
 
 /// `+` allowed, `?` asked, `-` refused.
-fn judged(approvals: &Approvals, name: &str, arguments: Value) -> char {
+pub(super) fn judged(approvals: &Approvals, name: &str, arguments: Value) -> char {
     match approvals.judge(&tool(name), &arguments) {
         CallVerdict::Allow(_) => '+',
         CallVerdict::Ask(_) => '?',

@@ -10,7 +10,7 @@ use crate::agent::{self, CallGate, Event, GatedCall};
 use crate::approve::{self, Approvals, CallDenial, CallVerdict, Question};
 use crate::harmless;
 use crate::tools::command::ShellPlaces;
-use crate::tools::{FileDiff, Subject};
+use crate::tools::{FileDiff, ForeseenRefusal, Subject};
 
 /// The approvals of an open session.
 pub struct Asking {
@@ -57,8 +57,15 @@ impl CallGate for Asking {
             CallVerdict::Deny(denial) => return Err(denial),
             CallVerdict::Ask(question) => question,
         };
-        // What would be refused anyway is not asked.
-        let change = call.foresee()?.map(|change| change.diff());
+        let change = match call.foresee() {
+            Ok(change) => change.map(|change| change.diff()),
+            // What would be refused anyway is not asked, unless the model would learn from the refusal
+            // what it may not read: then a person decides, who is told of the call alone.
+            Err(refusal) if self.may_be_told(&refusal, &question) => {
+                return Err(refusal.into_text().into());
+            }
+            Err(_) => None,
+        };
         let begun = Instant::now();
         let (grant, reason) = self.desk.ask(&shown(&question, change));
         self.waited += begun.elapsed();
@@ -74,6 +81,17 @@ impl CallGate for Asking {
 
     fn waited(&mut self) -> Duration {
         std::mem::take(&mut self.waited)
+    }
+}
+
+impl Asking {
+    /// Whether the model may read why a call would be refused without anybody having allowed the call.
+    fn may_be_told(&self, refusal: &ForeseenRefusal, question: &Question) -> bool {
+        !refusal.tells_of_file()
+            || match &question.subject {
+                Subject::Path(path) => self.approvals.reads_unasked(path),
+                _ => false,
+            }
     }
 }
 

@@ -14,7 +14,8 @@ use super::place::{self, Stamp};
 use super::replace::replaced;
 use super::seen::Seen;
 use super::{
-    CallContext, Effect, FileChange, Spec, Subject, Tool, ToolAnswer, lines, results, shown,
+    CallContext, Effect, FileChange, ForeseenRefusal, Spec, Subject, Tool, ToolAnswer, lines,
+    results, shown,
 };
 
 /// Largest file that is edited, in bytes.
@@ -64,7 +65,8 @@ impl Tool for EditFile {
         &self,
         arguments: &Value,
         room: &CallContext<'_>,
-    ) -> Result<Option<FileChange>, String> {
+    ) -> Result<Option<FileChange>, ForeseenRefusal> {
+        place::refused_unseen(arguments, room, place::unwritable)?;
         let edit = planned(arguments, room)?;
         let change = FileChange::new(edit.name, OldFile::Content(edit.content), edit.changed);
         Ok(Some(change))

@@ -72,8 +72,10 @@ impl Tool for FetchUrl {
         &self,
         arguments: &Value,
         _: &CallContext<'_>,
-    ) -> Result<Option<super::FileChange>, String> {
-        address(arguments["url"].as_str().unwrap_or_default()).map(|_| None)
+    ) -> Result<Option<super::FileChange>, super::ForeseenRefusal> {
+        address(arguments["url"].as_str().unwrap_or_default())
+            .map(|_| None)
+            .map_err(super::ForeseenRefusal::of_arguments)
     }
 
     fn run(&self, arguments: &Value, room: &CallContext<'_>) -> ToolAnswer {

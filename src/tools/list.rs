@@ -56,7 +56,7 @@ impl Tool for ListTool {
         &self,
         arguments: &Value,
         room: &CallContext<'_>,
-    ) -> Result<Option<super::FileChange>, String> {
+    ) -> Result<Option<super::FileChange>, super::ForeseenRefusal> {
         place::readable(arguments, room)
     }
 

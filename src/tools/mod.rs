@@ -16,7 +16,7 @@
 //! - `secret`: what no tool may touch, one list for all doors; `gate`: files of a prompt, opened as tools
 //!   open them.
 //! - `change`: a change of a file as a diff; `asked_file`: the file as it was when somebody was asked about
-//!   it; `live`: what a program has written last, while it runs.
+//!   it; `refusal`: why nobody has to be asked; `live`: what a program has written last, while it runs.
 //! - `shown`: bytes as a model may see them; `shrink`: a long result is cut once, before it is stored;
 //!   `results`: where the whole of it is kept, and for how long.
 
@@ -38,6 +38,7 @@ mod nearest;
 mod pattern;
 mod place;
 mod read_file;
+mod refusal;
 mod registry;
 mod replace;
 mod result_limits;
@@ -71,6 +72,7 @@ pub use live::LiveOutput;
 pub use mcp::{Launch, ServerConfig, ServerSurroundings, Servers};
 pub use memory::MemoryTool;
 pub use read_file::ReadFile;
+pub use refusal::ForeseenRefusal;
 pub use registry::{Registry, RegistryError};
 pub use result_limits::ResultLimits;
 pub use results::Results;

@@ -13,7 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::secret::{Linked, several_names};
-use super::{AskedFile, CallContext, FileChange, Subject, shown};
+use super::{AskedFile, CallContext, FileChange, ForeseenRefusal, Subject, shown};
 use crate::durable::{self, Attributes, ReplacedFile, Replacement};
 
 /// Longest path that is looked at, in bytes: Linux opens no longer one.
@@ -65,15 +65,7 @@ fn stamp(meta: &fs::Metadata) -> Stamp {
 /// # Errors
 /// A sentence for the model.
 pub(super) fn resolve(given: &str, project: &Path) -> Result<PathBuf, String> {
-    if given.is_empty() || given.contains('\0') || given.len() > MAX_PATH {
-        return Err(format!(
-            "{} is no path: it must have 1 to {MAX_PATH} bytes and no NUL.",
-            short(given)
-        ));
-    }
-    if given == "~" || given.starts_with("~/") {
-        return Err("~ is not expanded here: write the home folder out.".to_owned());
-    }
+    well_formed(given)?;
     let base = project_folder(project)?;
     let mut real = base.clone();
     // From here on nothing exists.
@@ -115,6 +107,34 @@ pub(super) fn resolve(given: &str, project: &Path) -> Result<PathBuf, String> {
     Ok(real)
 }
 
+/// Refuses what is no path, whatever files there are.
+fn well_formed(given: &str) -> Result<(), String> {
+    if given.is_empty() || given.contains('\0') || given.len() > MAX_PATH {
+        return Err(format!(
+            "{} is no path: it must have 1 to {MAX_PATH} bytes and no NUL.",
+            short(given)
+        ));
+    }
+    if given == "~" || given.starts_with("~/") {
+        return Err("~ is not expanded here: write the home folder out.".to_owned());
+    }
+    Ok(())
+}
+
+/// Where `given` leads if no part of it is a link.
+fn as_written(given: &str, base: &Path) -> PathBuf {
+    let mut path = base.to_owned();
+    for component in Path::new(given).components() {
+        match component {
+            Component::Prefix(_) | Component::RootDir => path = PathBuf::from("/"),
+            Component::CurDir => {}
+            Component::ParentDir => drop(path.pop()),
+            Component::Normal(name) => path.push(name),
+        }
+    }
+    path
+}
+
 /// The project's folder as it really is.
 ///
 /// # Errors
@@ -150,6 +170,17 @@ pub(super) fn allowed(real: &Path, room: &CallContext<'_>) -> Result<(), String>
             real.display()
         ));
     }
+    closed(real, room)?;
+    match real.symlink_metadata() {
+        Ok(meta) if several_names(&meta) && Linked::of(room.secret).holds(&meta) => {
+            Err(linked(&real.display().to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what no tool may touch by where it is.
+fn closed(real: &Path, room: &CallContext<'_>) -> Result<(), String> {
     let project = project_folder(room.project)?;
     if room.secret.closes(real, &project) && !in_temp(real, room) {
         return Err(format!(
@@ -157,12 +188,28 @@ pub(super) fn allowed(real: &Path, room: &CallContext<'_>) -> Result<(), String>
             real.display()
         ));
     }
-    match real.symlink_metadata() {
-        Ok(meta) if several_names(&meta) && Linked::of(room.secret).holds(&meta) => {
-            Err(linked(&real.display().to_string()))
-        }
-        _ => Ok(()),
+    Ok(())
+}
+
+/// For [`super::Tool::foresee`]: the refusals of a call that its path brings with it, whatever files there
+/// are. `rule` refuses by where a place is. Behind a link it is not asked: it would tell where the link
+/// leads.
+///
+/// # Errors
+/// The refusal.
+pub(super) fn refused_unseen(
+    arguments: &serde_json::Value,
+    room: &CallContext<'_>,
+    rule: fn(&Path, &CallContext<'_>) -> Result<(), String>,
+) -> Result<(), ForeseenRefusal> {
+    let given = arguments.get("path").and_then(|path| path.as_str());
+    let given = given.unwrap_or(".");
+    well_formed(given).map_err(ForeseenRefusal::of_arguments)?;
+    let real = resolve(given, room.project)?;
+    if real != as_written(given, &project_folder(room.project)?) {
+        return Ok(());
     }
+    rule(&real, room).map_err(ForeseenRefusal::of_arguments)
 }
 
 /// For [`super::Tool::foresee`] of a call that reads the path in its arguments, the project without one.
@@ -172,10 +219,12 @@ pub(super) fn allowed(real: &Path, room: &CallContext<'_>) -> Result<(), String>
 pub(super) fn readable(
     arguments: &serde_json::Value,
     room: &CallContext<'_>,
-) -> Result<Option<FileChange>, String> {
+) -> Result<Option<FileChange>, ForeseenRefusal> {
+    refused_unseen(arguments, room, closed)?;
     let given = arguments.get("path").and_then(|path| path.as_str());
     let real = resolve(given.unwrap_or("."), room.project)?;
-    allowed(&real, room).map(|()| None)
+    allowed(&real, room)?;
+    Ok(None)
 }
 
 /// What to say of a file that is a hard link to a secret one.
@@ -193,6 +242,15 @@ pub(super) fn linked(name: &str) -> String {
 /// A sentence for the model.
 pub(super) fn writable(real: &Path, room: &CallContext<'_>) -> Result<(), String> {
     allowed(real, room)?;
+    unwritable(real, room)
+}
+
+/// Refuses what no tool may write by where it is.
+///
+/// # Errors
+/// A sentence for the model.
+pub(super) fn unwritable(real: &Path, room: &CallContext<'_>) -> Result<(), String> {
+    closed(real, room)?;
     let project = project_folder(room.project)?;
     if room.secret.closes_to_writing(real, &project) && !in_temp(real, room) {
         return Err(format!(

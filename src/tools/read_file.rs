@@ -61,7 +61,7 @@ impl Tool for ReadFile {
         &self,
         arguments: &Value,
         room: &CallContext<'_>,
-    ) -> Result<Option<super::FileChange>, String> {
+    ) -> Result<Option<super::FileChange>, super::ForeseenRefusal> {
         place::readable(arguments, room)
     }
 

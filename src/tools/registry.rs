@@ -7,7 +7,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{
-    CallContext, Effect, FileChange, Spec, Subject, Tool, ToolAnswer, check, coerce, shrink,
+    CallContext, Effect, FileChange, ForeseenRefusal, Spec, Subject, Tool, ToolAnswer, check,
+    coerce, shrink,
 };
 
 /// Longest name of a tool, in bytes: what the APIs that templates were made for allow.
@@ -175,13 +176,13 @@ impl Tool for FrozenTool {
         &self,
         arguments: &Value,
         room: &CallContext<'_>,
-    ) -> Result<Option<FileChange>, String> {
+    ) -> Result<Option<FileChange>, ForeseenRefusal> {
         let Some(tool) = &self.tool else {
             return Ok(None);
         };
         // As in `run`.
         let arguments = &coerce::coerced(&tool.spec().parameters, arguments);
-        check::arguments(tool.spec(), arguments)?;
+        check::arguments(tool.spec(), arguments).map_err(ForeseenRefusal::of_arguments)?;
         tool.foresee(arguments, room)
     }
 

@@ -73,7 +73,7 @@ impl Tool for SearchTool {
         &self,
         arguments: &Value,
         room: &CallContext<'_>,
-    ) -> Result<Option<super::FileChange>, String> {
+    ) -> Result<Option<super::FileChange>, super::ForeseenRefusal> {
         place::readable(arguments, room)
     }
 

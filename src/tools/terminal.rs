@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::sandbox::{ProgramEnd, Sandbox};
-use super::{CallContext, Effect, FileChange, Spec, Subject, Tool, ToolAnswer};
+use super::{CallContext, Effect, FileChange, ForeseenRefusal, Spec, Subject, Tool, ToolAnswer};
 use process::{CommandProcess, ProcessWait};
 
 /// Seconds a command may take unless it says otherwise, and at most.
@@ -254,10 +254,12 @@ impl Tool for Terminal {
         &self,
         arguments: &Value,
         _: &CallContext<'_>,
-    ) -> Result<Option<FileChange>, String> {
+    ) -> Result<Option<FileChange>, ForeseenRefusal> {
         match arguments["action"].as_str() {
             Some("poll" | "kill") => Ok(None),
-            _ => command(arguments).map(|_| None),
+            _ => command(arguments)
+                .map(|_| None)
+                .map_err(ForeseenRefusal::of_arguments),
         }
     }
 

@@ -11,6 +11,7 @@ use super::asked_file::AskedFile;
 use super::change::FileChange;
 use super::host::ToolHost;
 use super::live::LiveOutput;
+use super::refusal::ForeseenRefusal;
 use super::result_limits::ResultLimits;
 use super::results::Results;
 use super::secret::Secrets;
@@ -156,12 +157,12 @@ pub trait Tool: Send + Sync {
     /// where that is what it does. The arguments have passed [`super::Registry::check`].
     ///
     /// # Errors
-    /// The call would be refused whatever the answer is; the text is its result.
+    /// The call would be refused whatever the answer is.
     fn foresee(
         &self,
         _arguments: &Value,
         _room: &CallContext<'_>,
-    ) -> Result<Option<FileChange>, String> {
+    ) -> Result<Option<FileChange>, ForeseenRefusal> {
         Ok(None)
     }
 

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::change::{OldFile, Unread};
 use super::place::Stamp;
-use super::{CallContext, Effect, FileChange, Spec, Subject, Tool, ToolAnswer, place, shown};
+use super::{
+    CallContext, Effect, FileChange, ForeseenRefusal, Spec, Subject, Tool, ToolAnswer, place, shown,
+};
 
 /// Largest file whose content is compared with the new one, in bytes.
 const MAX_COMPARED: u64 = 16 << 20;
@@ -55,7 +57,8 @@ impl Tool for WriteFile {
         &self,
         arguments: &Value,
         room: &CallContext<'_>,
-    ) -> Result<Option<FileChange>, String> {
+    ) -> Result<Option<FileChange>, ForeseenRefusal> {
+        place::refused_unseen(arguments, room, place::unwritable)?;
         let (real, name) = target(arguments, room)?;
         let old = old(&real, &name)?;
         let new = arguments["content"].as_str().unwrap_or_default();

@@ -205,3 +205,38 @@ fn what_a_call_would_do_is_known_before_it_does_it() {
     assert_eq!(place.read("there"), "old\n");
     assert!(!place.project().join("made").exists());
 }
+
+/// What is the same whatever files there are can be said to everybody.
+#[test]
+fn a_foreseen_refusal_knows_whether_it_tells_of_a_file() {
+    let mut place = Place::new();
+    place.guard();
+    place.file("there", "old\n");
+    place.file("dir/x", "");
+    symlink(place.base().join("home"), place.project().join("link")).unwrap();
+    let home = place.base().join("home/x");
+    let key = place.base().join("home/.ssh/id");
+    let edit = |path: &str, old: &str| json!({"path": path, "old": old, "new": "new"});
+    let write = |path: &str| json!({"path": path, "content": ""});
+    let table = [
+        ("edit_file", edit("there", "not there"), true),
+        ("edit_file", edit("missing", "x"), true),
+        ("edit_file", edit("dir", "x"), true),
+        ("write_file", write("dir"), true),
+        ("write_file", write("there/x/../../link/x"), true),
+        ("write_file", write("link/x"), true),
+        ("write_file", write("link/.ssh/id"), true),
+        ("read_file", json!({"path": "link/.ssh/id"}), true),
+        ("write_file", write(&home.to_string_lossy()), false),
+        ("edit_file", edit("../home/x", "x"), false),
+        ("write_file", write(".git/config"), false),
+        ("write_file", write("~/x"), false),
+        ("read_file", json!({"path": key}), false),
+        ("search", json!({"path": key, "pattern": "x"}), false),
+    ];
+    for (tool, arguments, want) in table {
+        let tool = place.registry.get(tool).unwrap();
+        let refusal = place.room(None, |room| tool.foresee(&arguments, room).unwrap_err());
+        assert_eq!(refusal.tells_of_file(), want, "{arguments} {refusal:?}");
+    }
+}

@@ -279,6 +279,43 @@ fn what_would_be_refused_anyway_is_not_asked() {
     assert_eq!(results(&program).len(), 5);
 }
 
+/// Whether a text is in a file is for those who may read the file.
+#[test]
+fn a_refusal_that_tells_of_a_file_which_may_not_be_read_is_not_given_without_a_question() {
+    let program = Program::new(Class::Dense);
+    let config = program.folder.path().join("config.toml");
+    std::fs::write(&config, "[approve]\ndeny = [\"read_file: calc.py\"]\n").expect("a file");
+    let guess = edits("a * b", "a + b");
+    let replies = [guess.clone(), guess, says("Done.")];
+    std::fs::write(project(&program).join("calc.py"), CALC).expect("a file");
+    let mut command = chat_command(&program, "work", &replies);
+    command.env("NPAST_CONFIG", &config);
+    let mut screen = Screen::sized(command, 100, 24);
+    screen.until("> ");
+    screen.keys("Fix it.\r");
+    screen.until("Write this? (edit_file)\n");
+    screen.until("calc.py\n");
+    screen.until("[N]o ");
+    screen.keys("n\r");
+    screen.until("Write this? (edit_file)\n");
+    screen.until("[N]o ");
+    screen.keys("y\r");
+    screen.until("Done.");
+    screen.until(" written");
+    quits(screen);
+    let results = results(&program);
+    assert!(
+        results[0].starts_with("Not run: the user refused it."),
+        "{results:?}"
+    );
+    // Who says yes says what the call tells.
+    assert!(
+        results[1].starts_with("old is not in calc.py"),
+        "{results:?}"
+    );
+    assert_eq!(calc(&program), CALC);
+}
+
 /// Five megabytes change: the question comes all the same, and a page at a time.
 #[test]
 fn a_large_diff_comes_in_pages() {

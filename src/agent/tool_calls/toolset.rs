@@ -15,8 +15,8 @@ use crate::chat::message::ToolCall;
 use crate::chat::names;
 use crate::session::{SessionId, now_ms};
 use crate::tools::{
-    AskedFile, CallContext, Effect, FileChange, LiveOutput, Registry, ResultLimits, Results,
-    Secrets, Subject, Tool, ToolAnswer, ToolHost, results,
+    AskedFile, CallContext, Effect, FileChange, ForeseenRefusal, LiveOutput, Registry,
+    ResultLimits, Results, Secrets, Subject, Tool, ToolAnswer, ToolHost, results,
 };
 
 use super::host::Host;
@@ -75,8 +75,8 @@ impl<'a> GatedCall<'a> {
     /// call runs, it changes the file only if that still is what it is now.
     ///
     /// # Errors
-    /// It would be refused whatever the answer is: nobody has to be asked.
-    pub fn foresee(&self) -> Result<Option<FileChange>, CallDenial> {
+    /// It would be refused whatever the answer is.
+    pub fn foresee(&self) -> Result<Option<FileChange>, ForeseenRefusal> {
         self.foreseen.set(true);
         let change = self.tool.foresee(self.arguments, &self.room)?;
         *self.asked.borrow_mut() = change.as_ref().map(FileChange::asked);
