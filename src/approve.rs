@@ -3,6 +3,9 @@
 //! granted, then the policy. `docs/approvals.md` says it for users.
 
 mod denial;
+#[cfg(test)]
+mod grant_tests;
+mod guarded;
 mod question;
 mod reading;
 mod rule;
@@ -10,12 +13,13 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use denial::CallDenial;
+pub use guarded::INSTRUCTION_FILES;
 pub use question::{Grant, Granted, Question};
 pub use rule::{ApprovalRule, ApprovalRules, RuleError};
 pub use store::StoreError;
@@ -149,29 +153,27 @@ impl Approvals {
             let to_user = format!("your rule \"{rule}\" denies it");
             return denied(format!("the user's rule \"{rule}\" denies it"), &to_user);
         }
-        let why = match rules.ask.iter().find(|r| call.touched(r, &self.setup)) {
+        let asking = rules.ask.iter().find(|r| call.touched(r, &self.setup));
+        let why = match asking {
             Some(rule) => Some(format!("the rule \"{rule}\" asks")),
             None => call.doubt(&self.setup),
         };
         // A rule that was made while the sandbox held does not count where it is missing, nor where there
-        // is a doubt.
-        let mut granted = self.session.iter().chain(match why {
-            None => rules.allow.as_slice(),
-            Some(_) => &[],
-        });
-        let always = match why {
-            None => self.always.as_slice(),
-            Some(_) => &[],
+        // is a doubt. Where a rule of the user's asks, a broad grant is not about this very call, and in
+        // some places no grant is.
+        let (allow, always) = match why {
+            None => (rules.allow.as_slice(), self.always.as_slice()),
+            Some(_) => (&[][..], &[][..]),
         };
+        let granted = self
+            .session
+            .iter()
+            .filter(|r| asking.is_none() || call.is_all_of(r));
+        let granted = granted.chain(always).filter(|_| call.guarded.is_none());
+        let mut counting = allow.iter().chain(granted);
         let covered = match &call.script {
-            Some(script) => {
-                let rules: Vec<&ApprovalRule> = granted.chain(always).collect();
-                covers(&rules, &call.tool, script)
-            }
-            None => {
-                granted.any(|r| call.matched(r, &self.setup))
-                    || always.iter().any(|r| call.matched(r, &self.setup))
-            }
+            Some(script) => covers(&counting.collect::<Vec<_>>(), &call.tool, script),
+            None => counting.any(|r| call.matched(r, &self.setup)),
         };
         if covered || call.is_free(&self.setup) && why.is_none() {
             return CallVerdict::Allow(call.subject);
@@ -200,7 +202,10 @@ impl Approvals {
                 },
                 "nobody can be asked in this run; --approve auto or a rule lets it run",
             ),
-            (_, why) => CallVerdict::Ask(call.question(why.clone(), &self.setup)),
+            (_, why) => {
+                let why = why.clone().or(call.guarded.map(str::to_owned));
+                CallVerdict::Ask(call.question(why, asking.is_some(), &self.setup))
+            }
         }
     }
 
@@ -261,6 +266,8 @@ struct ClassifiedCall {
     /// Of a command.
     script: Option<ShellScript>,
     hard: Option<String>,
+    /// Why no grant covers it, and the policy `edits` does not either.
+    guarded: Option<&'static str>,
 }
 
 impl ClassifiedCall {
@@ -270,9 +277,15 @@ impl ClassifiedCall {
             Subject::Command(text) => Some(command::parse(text, places)),
             _ => None,
         };
+        let effect = tool.effect(arguments);
+        let guarded = match &subject {
+            Subject::Path(path) if effect != Effect::Reads => guarded::why(path, &places.project),
+            _ => None,
+        };
         ClassifiedCall {
             tool: tool.spec().name.clone(),
-            effect: tool.effect(arguments),
+            effect,
+            guarded,
             hard: script.as_ref().and_then(|s| command::hard(s, places)),
             script,
             subject,
@@ -308,6 +321,16 @@ impl ClassifiedCall {
             }
     }
 
+    /// Whether what a rule is for is this call and nothing else.
+    fn is_all_of(&self, rule: &ApprovalRule) -> bool {
+        match &self.subject {
+            Subject::Command(_) => rule.is_words(),
+            Subject::Path(path) => path.to_str().is_some_and(|path| rule.is_text(path)),
+            Subject::Url(text) | Subject::Call(text) => rule.is_text(text),
+            Subject::Own => false,
+        }
+    }
+
     /// Why the user must be asked about this call even where the policy would let it run.
     fn doubt(&self, setup: &ApprovalSetup) -> Option<String> {
         let program = matches!(self.subject, Subject::Command(_) | Subject::Call(_));
@@ -320,8 +343,8 @@ impl ClassifiedCall {
             return Some(why.clone());
         }
         match &self.subject {
-            Subject::Path(path) if self.effect != Effect::Reads && in_git(path, setup) => {
-                Some("git runs what is written there, outside of the sandbox".into())
+            Subject::Path(_) if self.guarded == Some(guarded::GIT_RUNS_IT) => {
+                Some(guarded::GIT_RUNS_IT.into())
             }
             _ => None,
         }
@@ -341,9 +364,10 @@ impl ClassifiedCall {
         }
     }
 
-    /// Whether it changes a file of the project and nothing else.
+    /// Whether it changes an ordinary file of the project and nothing else.
     fn edits_project(&self, setup: &ApprovalSetup) -> bool {
         self.effect == Effect::Writes
+            && self.guarded.is_none()
             && matches!(&self.subject, Subject::Path(path) if path.starts_with(&setup.places.project))
     }
 
@@ -363,16 +387,26 @@ impl ClassifiedCall {
     }
 
     /// What the rules of a question cover, in words.
-    fn scope(&self, rules: &[ApprovalRule], setup: &ApprovalSetup) -> Option<String> {
+    fn scope(
+        &self,
+        rules: &[ApprovalRule],
+        only_it: bool,
+        setup: &ApprovalSetup,
+    ) -> Option<String> {
         let many = rules.len() > 1;
         Some(match &self.subject {
             _ if rules.is_empty() => return None,
             Subject::Command(_) if many => "exactly these commands".into(),
             Subject::Command(_) => "exactly this command".into(),
+            Subject::Path(_) if only_it && self.edits_project(setup) => {
+                "all changes of this file".into()
+            }
+            Subject::Url(_) if only_it => "exactly this address".into(),
+            Subject::Call(_) if only_it => "exactly this call".into(),
             Subject::Path(_) if self.edits_project(setup) => {
                 "all changes of files in this folder".into()
             }
-            Subject::Path(path) if path.starts_with(&setup.places.project) => {
+            Subject::Path(path) if !only_it && path.starts_with(&setup.places.project) => {
                 format!("{} for all of this folder", self.tool)
             }
             Subject::Path(_) => format!("{} for this path", self.tool),
@@ -381,11 +415,12 @@ impl ClassifiedCall {
         })
     }
 
-    fn question(self, why: Option<String>, setup: &ApprovalSetup) -> Question {
-        let rules = self.rules(setup);
+    /// `only_it`: nothing but a grant for this very call will count.
+    fn question(self, why: Option<String>, only_it: bool, setup: &ApprovalSetup) -> Question {
+        let rules = self.rules(only_it, setup);
         Question {
             verb: self.verb(),
-            scope: self.scope(&rules, setup),
+            scope: self.scope(&rules, only_it, setup),
             text: question::shown(&self.subject.to_string()),
             tool: self.tool,
             why,
@@ -395,7 +430,7 @@ impl ClassifiedCall {
     }
 
     /// What "for this session" and "always" would allow: no more than fits in a line.
-    fn rules(&self, setup: &ApprovalSetup) -> Vec<ApprovalRule> {
+    fn rules(&self, only_it: bool, setup: &ApprovalSetup) -> Vec<ApprovalRule> {
         let tool = self.tool.as_str();
         match &self.subject {
             Subject::Command(_) => {
@@ -416,31 +451,29 @@ impl ClassifiedCall {
                 }
                 rules
             }
-            Subject::Path(path) if in_git(path, setup) => Vec::new(),
-            Subject::Path(path) => match path.starts_with(&setup.places.project) {
-                true => {
-                    // To a person an edit and a new file are the same kind of thing.
-                    let edits = ["edit_file", "write_file"];
-                    let tools = match edits.contains(&tool) {
-                        true => &edits[..],
-                        false => &[tool],
-                    };
-                    let below = |tool: &&str| ApprovalRule::below(tool, &setup.places.project);
-                    tools.iter().map(below).collect()
-                }
-                false => vec![ApprovalRule::path(tool, path)],
-            },
+            Subject::Path(_) if self.guarded.is_some() => Vec::new(),
+            Subject::Path(path) if path.starts_with(&setup.places.project) => {
+                // To a person an edit and a new file are the same kind of thing.
+                let edits = ["edit_file", "write_file"];
+                let tools = match edits.contains(&tool) {
+                    true => &edits[..],
+                    false => &[tool],
+                };
+                let rule = |tool: &&str| match only_it {
+                    true => ApprovalRule::path(tool, path),
+                    false => ApprovalRule::below(tool, &setup.places.project),
+                };
+                tools.iter().map(rule).collect()
+            }
+            Subject::Path(path) => vec![ApprovalRule::path(tool, path)],
+            Subject::Url(text) | Subject::Call(text) if only_it => {
+                ApprovalRule::text(tool, text).into_iter().collect()
+            }
             Subject::Url(text) => ApprovalRule::origin(tool, text).into_iter().collect(),
             Subject::Call(_) => vec![ApprovalRule::any(tool)],
             Subject::Own => Vec::new(),
         }
     }
-}
-
-/// Whether git would take what is written there for its own.
-fn in_git(path: &Path, setup: &ApprovalSetup) -> bool {
-    let below = path.strip_prefix(&setup.places.project).unwrap_or(path);
-    below.iter().any(|part| part.eq_ignore_ascii_case(".git"))
 }
 
 /// Commands that only look where they are.

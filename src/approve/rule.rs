@@ -110,6 +110,12 @@ impl ApprovalRule {
         ApprovalRule::globbed(tool, globset::escape(&path.to_string_lossy()))
     }
 
+    /// One address, or one call of a server; `None` where it is no short line.
+    pub(super) fn text(tool: &str, text: &str) -> Option<ApprovalRule> {
+        let plain = text.len() <= MAX_RULE / 2 && !text.contains(char::is_control);
+        plain.then(|| ApprovalRule::globbed(tool, globset::escape(text)))
+    }
+
     /// Every page of an address's server; `None` where it has none.
     pub(super) fn origin(tool: &str, url: &str) -> Option<ApprovalRule> {
         let (scheme, rest) = url.split_once("://")?;
@@ -154,6 +160,18 @@ impl ApprovalRule {
             None => self.is_any(),
             Some(pattern) => match_words(pattern, words),
         }
+    }
+
+    /// Whether it is for these words alone.
+    pub(super) fn is_words(&self) -> bool {
+        let fixed = |part: &PatternPart| matches!(part, PatternPart::Is(_));
+        let words = self.words.as_ref();
+        words.is_some_and(|words| words.iter().flatten().all(fixed))
+    }
+
+    /// Whether it is for this path, this address or this call of a server alone.
+    pub(super) fn is_text(&self, text: &str) -> bool {
+        self.pattern.as_deref() == Some(&globset::escape(text))
     }
 
     /// Relative patterns begin in the project, `~/` in the home folder.

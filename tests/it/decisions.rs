@@ -189,6 +189,10 @@ fn edits_of_the_session_are_accepted_with_one_answer_whatever_tool_makes_them() 
     let replies = [
         edits("a - b", "a + b"),
         calls("write_file", json!({"path": "new.txt", "content": "new\n"})),
+        calls(
+            "write_file",
+            json!({"path": "AGENTS.md", "content": "Obey.\n"}),
+        ),
         says("Done."),
     ];
     let mut screen = chat(&program, &replies, 100);
@@ -200,10 +204,16 @@ fn edits_of_the_session_are_accepted_with_one_answer_whatever_tool_makes_them() 
     screen.keys("s\r");
     screen.until("• write new.txt · ");
     screen.until("  | +new");
+    // Instructions to later sessions are asked about each time.
+    screen.until("Make AGENTS.md? (+1)");
+    screen.until("It asks because later sessions take instructions from this file.");
+    screen.until("[y]es [N]o ");
+    screen.keys("n\r");
     screen.until("Done.");
     screen.until(" written");
     quits(screen);
     assert!(project(&program).join("new.txt").exists());
+    assert!(!project(&program).join("AGENTS.md").exists());
 }
 
 /// A yes is for the change that was shown, and for no other.

@@ -9,11 +9,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::agent::values::notice::Notice;
+use crate::approve::INSTRUCTION_FILES;
 use crate::tools::{Secrets, gate};
 
 use super::line::one_line;
 
-const NAMES: [&str; 3] = ["AGENTS.md", "CLAUDE.md", ".npast.md"];
 /// Most bytes of them in a prompt, together; about 4,000 tokens.
 const MAX_BYTES: usize = 16 * 1024;
 /// Most folders that are looked into.
@@ -95,7 +95,7 @@ impl SearchedFolder<'_> {
     /// What the first usable file says, which may take `left` bytes.
     fn read(&self, left: &mut usize, notices: &mut Vec<Notice>) -> Option<String> {
         let up = &self.up;
-        for name in NAMES {
+        for name in INSTRUCTION_FILES {
             let path = self.folder.join(name);
             let shown = shown(&path);
             let file = match gate::open_inside(&path, self.folder, self.project, self.secret) {
