@@ -51,7 +51,7 @@ pub use engine::fit_words::words as fit_words;
 pub use engine::handle::{Engine, EngineFacts};
 pub use engine::pass::{Passes, Rank, SlotPass, Want};
 pub use engine::probe;
-pub use frozen::cost::{HeadCost, cost, vocabulary};
+pub use frozen::cost::{HeadCost, PartCost, cost, vocabulary};
 pub use frozen::maker::{Maker, OfferedFormat};
 pub use history::beside::{Names, Side};
 pub use history::follow::Followed;

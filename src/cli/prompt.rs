@@ -1,4 +1,5 @@
-//! `npast prompt`: the exact system prompt and tools of a session, and what they cost.
+//! `npast prompt`: the exact beginning of a session (system prompt, tools, what stands before the first
+//! message), and what it costs.
 
 use serde_json::json;
 
@@ -6,7 +7,7 @@ use super::args::PromptArgs;
 use super::error::Failure;
 use super::output::{self, count, notice, table};
 use super::{CliContext, engine};
-use crate::agent::{Options, cost, vocabulary};
+use crate::agent::{Options, PartCost, cost, vocabulary};
 use crate::config::Settings;
 use crate::service::{ProjectTools, Tooling, setup};
 use crate::session::{Db, DbError};
@@ -40,14 +41,8 @@ fn new(run: &CliContext, args: &PromptArgs, settings: &Settings) -> Result<i32, 
     for (text, hint) in &cost.notices {
         notice(text, hint.as_deref());
     }
-    let mut rows: Vec<(String, usize)> = cost
-        .parts
-        .iter()
-        .map(|(name, n)| ((*name).to_owned(), *n))
-        .collect();
-    rows.push(("tools".to_owned(), cost.tools));
     let ids: Vec<i32> = cost.tokens.iter().map(|t| t.0).collect();
-    show(run, args, &cost.text, &ids, &rows)
+    show(run, args, &cost.text, &ids, &cost.parts)
 }
 
 /// What a stored session has in its ledger.
@@ -102,12 +97,12 @@ fn show(
     args: &PromptArgs,
     text: &str,
     ids: &[i32],
-    parts: &[(String, usize)],
+    parts: &[PartCost],
 ) -> Result<i32, Failure> {
     if run.json {
         let parts: Vec<_> = parts
             .iter()
-            .map(|(name, n)| json!({"part": name, "tokens": n}))
+            .map(|part| json!({"part": part.name, "tokens": part.tokens, "in": place(part)}))
             .collect();
         let mut object = json!({"text": text, "count": ids.len(), "parts": parts});
         if args.tokens {
@@ -122,12 +117,24 @@ fn show(
     }
     let mut rows: Vec<Vec<String>> = parts
         .iter()
-        .map(|(name, n)| vec![name.clone(), count(*n)])
+        .map(|part| {
+            let tokens = count(part.tokens);
+            vec![part.name.to_owned(), tokens, place(part).to_owned()]
+        })
         .collect();
     rows.push(vec![
         "all, as the model reads it".to_owned(),
         count(ids.len()),
+        String::new(),
     ]);
-    page.push_str(&table(&["part", "tokens"], &rows, &[1]));
+    page.push_str(&table(&["part", "tokens", "stands in"], &rows, &[1]));
     output::page(&page)
+}
+
+/// Where the model finds a part.
+fn place(part: &PartCost) -> &'static str {
+    match part.in_message {
+        true => "first user message",
+        false => "system prompt",
+    }
 }

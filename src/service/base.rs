@@ -60,7 +60,9 @@ impl NextSession {
         let (made, _) = built?
             .inspect_err(|error| tracing::warn!(%error, "the next session cannot be prepared"))
             .ok()?;
-        let same = |one: &AgentSetup| one.system == made.system && one.tools == made.tools;
+        let same = |one: &AgentSetup| {
+            one.system == made.system && one.tools == made.tools && one.preface == made.preface
+        };
         (!self.prepared.as_ref().is_some_and(same)).then_some(made)
     }
 

@@ -60,6 +60,7 @@ pub fn setup(
     notices.extend(prompt.notices.iter().cloned());
     let setup = AgentSetup {
         system: prompt.text(),
+        preface: prompt.preface(),
         tools: tools.specs_json(),
         notices,
     };

@@ -378,9 +378,9 @@ pub(super) fn insert(tx: &Transaction<'_>, new: &SessionRecord<'_>) -> Result<Se
     tx.execute(
         "INSERT INTO sessions (name, folder, model, class, vocab, template, fingerprint,
              system, tools, head, started_ms, seed, policy, parent, created_ms, used_ms,
-             runs_tools, thinking, shift)
+             runs_tools, thinking, shift, preface, common)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, ?16,
-             ?17, ?18)",
+             ?17, ?18, ?19, ?20)",
         params![
             new.name,
             new.folder,
@@ -400,6 +400,8 @@ pub(super) fn insert(tx: &Transaction<'_>, new: &SessionRecord<'_>) -> Result<Se
             new.runs_tools,
             new.thinking,
             new.shift,
+            new.preface,
+            new.common,
         ],
     )
     .map_err(|e| taken(e, new.name))?;

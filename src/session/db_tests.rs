@@ -19,7 +19,9 @@ fn a_session_is_read_back_as_it_was_made() {
         .create(&SessionRecord {
             system: Some("Be brief."),
             tools: Some(&tools),
+            preface: None,
             head: &head,
+            common: None,
             seed: u64::MAX,
             started_ms: -1,
             parent: Some(parent.id),

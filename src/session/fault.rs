@@ -196,7 +196,9 @@ mod tests {
             ("create", |db, _| {
                 let head = vec![Token(1); 5000];
                 let new = crate::session::SessionRecord {
+                    preface: None,
                     head: &head,
+                    common: None,
                     ..testing::new("more")
                 };
                 db.create(&new).map(drop)
@@ -213,7 +215,9 @@ mod tests {
             ("a successor", |db, id| {
                 let head = [1, 2, 3, 4].map(Token);
                 let new = crate::session::SessionRecord {
+                    preface: None,
                     head: &head,
+                    common: None,
                     parent: Some(id),
                     ..testing::new("more")
                 };

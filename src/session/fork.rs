@@ -46,10 +46,10 @@ impl Db {
         tx.execute(
             "INSERT INTO sessions (name, folder, model, class, vocab, template, fingerprint, system,
                  tools, head, started_ms, seed, policy, parent, pending, created_ms, used_ms, tries,
-                 forked, runs_tools, thinking, given, shift)
+                 forked, runs_tools, thinking, given, shift, preface, common)
              SELECT ?2, folder, model, class, vocab, template, fingerprint, system,
                  tools, head, started_ms, seed, policy, id, ?3, ?4, ?4, tries, ?5, runs_tools,
-                 thinking, given, shift
+                 thinking, given, shift, preface, common
              FROM sessions WHERE id = ?1",
             params![parent.0, name, cut.pending, now_ms(), cut.at],
         )

@@ -21,7 +21,9 @@ fn message(role: &str, text: &str, span: (usize, usize)) -> Carried {
 fn continued(db: &Db, parent: &Session, name: &str, made: Continuation) -> Result<Session> {
     let head = db.ledger(parent.id)?[..parent.head].to_vec();
     let row = SessionRecord {
+        preface: None,
         head: &head,
+        common: None,
         parent: Some(parent.id),
         ..new(name)
     };
@@ -123,7 +125,9 @@ fn a_successor_that_would_not_be_whole_is_not_made() {
     let (db, work) = disk(home.path());
     let head = [1, 2, 3, 4].map(Token);
     let row = SessionRecord {
+        preface: None,
         head: &head,
+        common: None,
         parent: Some(work.id),
         ..new("work-2")
     };

@@ -34,8 +34,12 @@ pub struct SessionRecord<'a> {
     pub system: Option<&'a str>,
     /// The tool list in OpenAI form, if any.
     pub tools: Option<&'a Value>,
+    /// What stands before the user's words in the first user message, if anything.
+    pub preface: Option<&'a str>,
     /// The frozen head: the first tokens of the ledger.
     pub head: &'a [Token],
+    /// How many of the head's first tokens do not depend on the preface; `None` without one.
+    pub common: Option<usize>,
     /// Unix milliseconds: the clock a template sees, in this and every later process.
     pub started_ms: i64,
     /// The session's sampling seed.
@@ -66,8 +70,10 @@ pub struct Session {
     pub fingerprint: Digest,
     pub system: Option<String>,
     pub tools: Option<Value>,
+    pub preface: Option<String>,
     /// Length of the frozen head in tokens.
     pub head: usize,
+    pub common: Option<usize>,
     pub started_ms: i64,
     pub seed: u64,
     pub policy: String,

@@ -12,7 +12,7 @@ use super::{
 use crate::ledger::{Digest, Finish};
 
 pub(super) const SESSION: &str = "id, name, folder, model, class, vocab, template, fingerprint, \
-    system, tools, head, started_ms, seed, policy, parent, runs_tools, thinking, created_ms, used_ms, \
+    system, tools, preface, head, common, started_ms, seed, policy, parent, runs_tools, thinking, created_ms, used_ms, \
     calls, evaluated, restored, kept, generated, tries, forked, \
     successor, made, carried, shift";
 
@@ -47,7 +47,9 @@ impl Session {
             fingerprint: digest(row, "fingerprint", &place)?,
             system: column(row, "system", &place)?,
             tools,
+            preface: column(row, "preface", &place)?,
             head: column(row, "head", &place)?,
+            common: column(row, "common", &place)?,
             started_ms: column(row, "started_ms", &place)?,
             seed: column::<i64>(row, "seed", &place)?.cast_unsigned(),
             policy,

@@ -20,6 +20,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("steps/8.sql"),
     include_str!("steps/9.sql"),
     include_str!("steps/10.sql"),
+    include_str!("steps/11.sql"),
 ];
 
 /// Refuses a database that is not ours or is newer than this program. Writes nothing.

@@ -23,7 +23,9 @@ pub(super) fn new<'a>(name: &'a str) -> SessionRecord<'a> {
         fingerprint: Digest::of(b"fingerprint"),
         system: None,
         tools: None,
+        preface: None,
         head: &[],
+        common: None,
         started_ms: 1_700_000_000_000,
         seed: 1,
         policy: "exact",
@@ -47,7 +49,9 @@ pub(super) fn disk(home: &Path) -> (Db, Session) {
     let head = [1, 2, 3, 4].map(Token);
     let session = db
         .create(&SessionRecord {
+            preface: None,
             head: &head,
+            common: None,
             ..new("work")
         })
         .unwrap();

@@ -109,7 +109,7 @@ impl SlotEngine {
         match prompt {
             [] => self.begin_append()?,
             _ => {
-                let done = self.evaluate(prompt, 0, &never, &events, &mut Saved::default());
+                let done = self.evaluate(prompt, [0; 2], &never, &events, &mut Saved::default());
                 if let Some(error) = done.error {
                     return Err(error);
                 }

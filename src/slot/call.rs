@@ -111,6 +111,9 @@ pub struct SlotCall {
     pub target: Target,
     /// Length in tokens of the frozen head, a forced snapshot point; 0 for none.
     pub head: usize,
+    /// How many of the head's first tokens sessions of other folders and days have too: a forced snapshot
+    /// point, so that they start there; 0 for none.
+    pub common: usize,
     /// How many of the target's first tokens the session had decoded before.
     pub decoded: usize,
     /// The end of what the slot holds is wanted so many positions nearer to the start. Where the memory can
@@ -126,6 +129,13 @@ pub struct SlotCall {
     pub cancel: Arc<AtomicBool>,
     /// Progress and sampled tokens.
     pub events: UnboundedSender<SlotEvent>,
+}
+
+impl SlotCall {
+    /// Where the beginning is a snapshot point: behind what is common, and behind the head.
+    pub(super) fn heads(&self) -> [usize; 2] {
+        [self.common.min(self.head), self.head]
+    }
 }
 
 /// What side work continues.

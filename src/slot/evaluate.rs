@@ -1,6 +1,6 @@
 //! Evaluation of what is new. Law 3: a batch ends every n_ubatch tokens counted from the append's
-//! start and at snapshot points, and snapshot points are a function of the append's start and the
-//! frozen head alone: never of load, disk, or when a turn was cancelled.
+//! start and at snapshot points, and snapshot points are a function of the append's start, the frozen
+//! head and what it has in common with others alone: never of load, disk, or when a turn was cancelled.
 
 use std::sync::atomic::AtomicBool;
 
@@ -25,10 +25,12 @@ pub(super) struct Evaluated {
 
 /// Where the batches of an append of [start, end) must end, besides every n_ubatch tokens counted
 /// from the last such point. Ascending; without `end` itself.
-fn snapshot_points(start: usize, end: usize, head: usize, steps: bool) -> Vec<usize> {
+fn snapshot_points(start: usize, end: usize, heads: [usize; 2], steps: bool) -> Vec<usize> {
     let mut points = Vec::new();
-    if start < head && head < end {
-        points.push(head);
+    for head in heads {
+        if start < head && head < end && !points.contains(&head) {
+            points.push(head);
+        }
     }
     if steps {
         let from = points.last().copied().unwrap_or(start);
@@ -39,11 +41,12 @@ fn snapshot_points(start: usize, end: usize, head: usize, steps: bool) -> Vec<us
 
 impl SlotEngine {
     /// Evaluates tokens after those that sequence 0 holds. Stops between decode calls when the call is cancelled;
-    /// what was decoded stays.
+    /// what was decoded stays. `heads`: the end of what the frozen head has in common with those of other
+    /// sessions, and its own end; ascending.
     pub fn evaluate(
         &mut self,
         tokens: &[Token],
-        head: usize,
+        heads: [usize; 2],
         cancel: &AtomicBool,
         events: &UnboundedSender<SlotEvent>,
         saved: &mut Saved,
@@ -61,7 +64,7 @@ impl SlotEngine {
         if let Err(error) = self.begin_append() {
             return done(self, Some(error));
         }
-        let points = snapshot_points(start, end, head, self.memory.shape().snapshots);
+        let points = snapshot_points(start, end, heads, self.memory.shape().snapshots);
         let mut points = points.into_iter().chain([end]);
         let mut until = points.next().unwrap_or(end);
         while self.resident.len() < end {
@@ -84,7 +87,7 @@ impl SlotEngine {
             });
             if at == until && at < end {
                 until = points.next().unwrap_or(end);
-                let role = if at == head {
+                let role = if heads.contains(&at) {
                     SnapshotRole::Head
                 } else {
                     SnapshotRole::Step
@@ -245,16 +248,20 @@ mod tests {
 
     #[test]
     fn snapshot_points_depend_on_the_start_and_the_head_alone() {
-        assert_eq!(snapshot_points(0, 100, 40, true), [40]);
-        assert_eq!(snapshot_points(40, 100, 40, true), [0; 0]);
-        assert_eq!(snapshot_points(0, 40, 40, true), [0; 0]);
-        let long = snapshot_points(0, 3 * STEP, 40, true);
+        assert_eq!(snapshot_points(0, 100, [0, 40], true), [40]);
+        assert_eq!(snapshot_points(40, 100, [0, 40], true), [0; 0]);
+        assert_eq!(snapshot_points(0, 40, [0, 40], true), [0; 0]);
+        let long = snapshot_points(0, 3 * STEP, [0, 40], true);
         assert_eq!(long, [40, 40 + STEP, 40 + 2 * STEP]);
         // An append that was cancelled on the grid goes on over the same points.
         assert_eq!(
-            snapshot_points(40 + STEP, 3 * STEP, 40, true),
+            snapshot_points(40 + STEP, 3 * STEP, [0, 40], true),
             [40 + 2 * STEP]
         );
-        assert_eq!(snapshot_points(0, 3 * STEP, 40, false), [40]);
+        assert_eq!(snapshot_points(0, 3 * STEP, [0, 40], false), [40]);
+        // What it has in common with other heads is a point of its own.
+        assert_eq!(snapshot_points(0, 100, [30, 40], true), [30, 40]);
+        assert_eq!(snapshot_points(30, 100, [30, 40], true), [40]);
+        assert_eq!(snapshot_points(0, 100, [40, 40], true), [40]);
     }
 }

@@ -36,6 +36,7 @@ impl SlotEngine {
             }
         };
         let goal = self.resolve(&call.target);
+        let heads = call.heads();
         // The caller may change its ledger while the reply is sampled, without a copy.
         drop(call.target);
         let len = goal.len();
@@ -67,7 +68,7 @@ impl SlotEngine {
         let tokens = &started.rest;
         let (prefill, before) = (Instant::now(), saved.ms);
         let evaluated = match started.aside {
-            false => self.evaluate(tokens, call.head, &call.cancel, &call.events, &mut saved),
+            false => self.evaluate(tokens, heads, &call.cancel, &call.events, &mut saved),
             true => self.evaluate_aside(&call.events),
         };
         times.prefill = moved.ms + ms(prefill) - (saved.ms - before);

@@ -101,7 +101,7 @@ impl SlotEngine {
         let writing = std::mem::replace(&mut self.store, reading);
         let before = &target[kept..place.start];
         let mut none = Saved::default();
-        let done = self.evaluate(before, call.head, &call.cancel, &call.events, &mut none);
+        let done = self.evaluate(before, call.heads(), &call.cancel, &call.events, &mut none);
         self.store = writing;
         if self.resident.len() < place.start {
             self.memory.free_scratch();

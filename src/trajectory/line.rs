@@ -210,7 +210,9 @@ fn spoken(
         fingerprint: NO_VOCABULARY,
         system,
         tools,
+        preface: None,
         head: 0,
+        common: None,
         started_ms: now,
         // As good as any: the messages that it will be mixed with differ.
         seed: now.cast_unsigned(),
@@ -245,5 +247,6 @@ fn without_tokens(whole: Trajectory) -> Trajectory {
     let mut plain = spoken(row.name, row.system, row.tools, bodies);
     plain.session.seed = row.seed;
     plain.session.runs_tools = row.runs_tools;
+    plain.session.preface = row.preface;
     plain
 }

@@ -31,8 +31,14 @@ pub(super) struct Own {
     vocab: String,
     template: String,
     fingerprint: String,
+    /// What stands before the words of the first user message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    preface: Option<String>,
     /// Tokens of the frozen head.
     head: usize,
+    /// Those of them that do not depend on the preface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    common: Option<usize>,
     /// Tokens at the end that were not decoded.
     pending: usize,
     /// The first tokens that were decoded.
@@ -106,7 +112,9 @@ impl Own {
             vocab: row.vocab.hex(),
             template: row.template.hex(),
             fingerprint: row.fingerprint.hex(),
+            preface: row.preface.clone(),
             head: row.head,
+            common: row.common,
             pending: whole.pending,
             decoded: whole.decoded,
             forked: row.forked,
@@ -181,6 +189,7 @@ impl Own {
         }
         let most = [
             ("head", self.head),
+            ("common", self.common.unwrap_or(0)),
             ("pending", self.pending),
             ("decoded", self.decoded.unwrap_or(0)),
         ];
@@ -259,7 +268,9 @@ impl Own {
             fingerprint: digest("fingerprint", &self.fingerprint)?,
             system,
             tools,
+            preface: self.preface,
             head: self.head,
+            common: self.common,
             started_ms: self.started_ms,
             seed: self.seed,
             policy: self.policy,

@@ -24,6 +24,7 @@ fn built(bench: &Bench, day: &str) -> AgentSetup {
     });
     AgentSetup {
         system: prompt.text(),
+        preface: prompt.preface(),
         tools: Registry::new(tools()).expect("tools").specs_json(),
         notices: prompt.notices,
     }
@@ -86,7 +87,12 @@ fn a_minute_a_day_and_a_memory_later_the_prompt_has_the_same_tokens_and_a_new_se
         remember(&bench, "The port is 9090.");
         std::fs::write(bench.project.path().join("AGENTS.md"), "Run `ninja`.\n").expect("a file");
         assert_eq!(on(&bench, "2026-11-24", "work").0, first, "{class:?}");
-        let system = bench.desk.stored("work").session.system.expect("a prompt");
+        let system = bench
+            .desk
+            .stored("work")
+            .session
+            .preface
+            .expect("a preface");
         assert!(
             system.contains("8080") && !system.contains("9090"),
             "{system}"
@@ -98,7 +104,12 @@ fn a_minute_a_day_and_a_memory_later_the_prompt_has_the_same_tokens_and_a_new_se
 
         let (next, _) = on(&bench, "2026-11-24", "next");
         assert_ne!(next, first);
-        let system = bench.desk.stored("next").session.system.expect("a prompt");
+        let system = bench
+            .desk
+            .stored("next")
+            .session
+            .preface
+            .expect("a preface");
         assert!(
             system.contains("9090") && system.contains("2026-11-24") && system.contains("ninja"),
             "{system}"

@@ -364,10 +364,10 @@ fn twelve_steps_in_twelve_processes_cost_each_token_once_and_leave_the_files_as_
     let session = shell.desk.stored("work").session;
     (desk.system, desk.tools) = (session.system.clone(), session.tools);
     Reader::of(&desk).render(&stored);
-    let system = session.system.expect("a prompt");
+    let preface = session.preface.expect("a preface");
     assert!(
-        system.contains("Use make.") && !system.contains("Ada"),
-        "{system}"
+        preface.contains("Use make.") && !preface.contains("Ada"),
+        "{preface}"
     );
 
     // The next session would have what is new.

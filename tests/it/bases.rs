@@ -256,7 +256,7 @@ fn what_the_model_remembers_is_in_the_next_beginning_which_is_made_in_idle_time_
         let session = enter(&service, &bench, "next", &[says("Yes.")]);
         let receipts = ask(&session, "Hello?");
         let stored = bench.desk.stored("next");
-        let prompt = stored.session.system.as_deref().unwrap_or_default();
+        let prompt = stored.session.preface.as_deref().unwrap_or_default();
         assert!(prompt.contains("run by scripts/test"), "{prompt}");
         let (r, head) = (&receipts[0], stored.session.head);
         assert_eq!(r.kept + r.restored == head, idle, "{head}: {r:?}");

@@ -53,6 +53,7 @@ fn an_engine_that_panics_fails_every_waiting_and_later_call_with_the_reason() {
         owner: "test".to_owned(),
         target: Target::whole(tokens(1, 90)),
         head: 0,
+        common: 0,
         decoded: 0,
         moved: None,
         reply: Some(script(&tokens(2, 3), observe)),

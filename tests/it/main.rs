@@ -132,6 +132,7 @@ mod plain_replies;
 mod planted_repositories;
 mod policies;
 mod portable;
+mod prefaces;
 mod prunes;
 mod pulls;
 mod random_orders;

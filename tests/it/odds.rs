@@ -25,6 +25,7 @@ fn told(rig: &mut Rig, fork: bool, odds: Option<usize>) -> (Vec<Odds>, Vec<Vec<f
             owner: "test".to_owned(),
             target: Target::whole(tokens(1, 70)),
             head: 0,
+            common: 0,
             decoded: 0,
             moved: None,
             reply: Some(reply),

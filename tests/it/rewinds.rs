@@ -69,6 +69,7 @@ fn a_changed_prefix_names_the_first_differing_token() {
                 owner: "test".to_owned(),
                 target: npast::slot::Target::whole(changed.clone()),
                 head: 0,
+                common: 0,
                 // The session had decoded all of it once, on another branch.
                 decoded: 300,
                 moved: None,
@@ -145,6 +146,7 @@ fn a_target_after_a_prefix_that_is_not_held_any_more_is_compared_whole() {
             owner: "test".to_owned(),
             target: npast::slot::Target::after(mark, again.clone()),
             head: 0,
+            common: 0,
             decoded: 0,
             moved: None,
             reply: None,

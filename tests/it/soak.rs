@@ -182,6 +182,7 @@ fn turn(slot: &Slot, talks: &mut [Talk], at: usize, round: usize, sum: &mut Sum)
         owner: format!("talk-{at}"),
         target: Target::whole(talk.ledger.clone()),
         head: HEAD,
+        common: 0,
         decoded: talk.decoded,
         moved: None,
         reply: Some(script(&reply, Box::new(|_| ()))),

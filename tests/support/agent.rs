@@ -83,6 +83,7 @@ impl CallGate for Door {
 pub fn setup(tools: Vec<Box<dyn Tool>>) -> AgentSetup {
     AgentSetup {
         system: "You are brief.".to_owned(),
+        preface: None,
         tools: Registry::new(tools).expect("tools").specs_json(),
         notices: Vec::new(),
     }

@@ -264,6 +264,7 @@ impl Rig {
                 owner: owner.to_owned(),
                 target: Target::whole(target.to_vec()),
                 head: 0,
+                common: 0,
                 decoded: common_prefix(decoded, target),
                 moved: self.moved.take(),
                 reply: reply.map(|tokens| script(tokens, Box::new(observe))),

@@ -12,7 +12,7 @@ use crate::chat::template::TemplateFrame;
 use crate::ledger::Token;
 use crate::llama::{Model, gguf};
 
-use super::frame::head_of;
+use super::head::{head_of, placed};
 use super::maker::Maker;
 
 /// What a frozen head is made of.
@@ -22,12 +22,21 @@ pub struct HeadCost {
     pub tokens: Vec<Token>,
     /// Its text, control tokens as their text.
     pub text: String,
-    /// Tokens of each part of the prompt, read alone.
-    pub parts: Vec<(&'static str, usize)>,
-    /// Tokens that the tools add.
-    pub tools: usize,
+    /// Its parts in the order in which a session gets them, the tools between them.
+    pub parts: Vec<PartCost>,
     /// Tools that were loosened or left out, and why.
     pub notices: Vec<Notice>,
+}
+
+/// What one part of a frozen head costs.
+#[derive(Clone, Copy, Debug)]
+pub struct PartCost {
+    /// The part's name; the tools are `tools`.
+    pub name: &'static str,
+    /// Tokens: of the text read alone, or those that the tools add.
+    pub tokens: usize,
+    /// It stands in the first user message, before the user's words.
+    pub in_message: bool,
 }
 
 /// A model's vocabulary and metadata, without its weights.
@@ -65,8 +74,10 @@ pub fn cost(
         ..TemplateFrame::default()
     };
     let (tools, notices) = Maker::new(template.clone(), model.vocab().clone()).freeze(&frame);
-    frame.tools = tools;
+    (frame.tools, frame.preface) = (tools, setup.preface.clone());
+    let frame = placed(&template, &tokenizer, frame);
     let tokens = head_of(&template, &tokenizer, &frame)?;
+    let has_preface = frame.preface.is_some();
     let bare = TemplateFrame {
         tools: None,
         ..frame
@@ -74,12 +85,23 @@ pub fn cost(
     let bare = head_of(&template, &tokenizer, &bare)?;
     let count = |part: &PromptPart| {
         let tokens = model.vocab().tokenize(&part.text, false);
-        (part.name, tokens.map_or(0, |t| t.len()))
+        PartCost {
+            name: part.name,
+            tokens: tokens.map_or(0, |t| t.len()),
+            in_message: part.differs && has_preface,
+        }
     };
+    let (later, mut costs): (Vec<PartCost>, Vec<PartCost>) =
+        parts.iter().map(count).partition(|part| part.in_message);
+    costs.push(PartCost {
+        name: "tools",
+        tokens: tokens.len().saturating_sub(bare.len()),
+        in_message: false,
+    });
+    costs.extend(later);
     Ok(HeadCost {
         text: String::from_utf8_lossy(&model.vocab().bytes(&tokens, true)).into_owned(),
-        tools: tokens.len().saturating_sub(bare.len()),
-        parts: parts.iter().map(count).collect(),
+        parts: costs,
         notices,
         tokens,
     })

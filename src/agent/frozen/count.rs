@@ -34,7 +34,7 @@ impl Engine {
     ) -> Result<usize, AgentError> {
         let shared = self.shared();
         let thinking = shared.options.thinks();
-        let (frozen, _) = FrozenFrame::start(shared, system, tools, thinking, now_ms());
+        let (frozen, _) = FrozenFrame::start(shared, system, tools, None, thinking, now_ms());
         Ok(frozen.whole(shared, messages)?.len())
     }
 

@@ -11,33 +11,18 @@ use crate::agent::values::notice::Notice;
 use crate::chat::Message;
 use crate::chat::pieces::{self, for_tokenizer};
 use crate::chat::script::{Sampled, ScriptError, ScriptLine};
-use crate::chat::template::{After, ChatTemplate, Delta, ReplyFormat, TemplateFrame};
-use crate::chat::tokenize::{Authored, Tokenizer};
+use crate::chat::template::{After, Delta, ReplyFormat, TemplateFrame};
+use crate::chat::tokenize::Authored;
 use crate::chat::wish::ReplyWish;
 use crate::ledger::{Token, common_prefix};
 use crate::session::Session;
 
+use super::head;
 use super::maker::{Maker, OfferedFormat};
 
 /// What a session fixed at its start.
 pub(in crate::agent) struct FrozenFrame {
     frame: TemplateFrame,
-}
-
-/// See [`FrozenFrame::head`].
-pub(in crate::agent) fn head_of(
-    template: &ChatTemplate,
-    tokenizer: &Tokenizer,
-    frame: &TemplateFrame,
-) -> Result<Vec<Token>, AgentError> {
-    let opening = |text: &str| -> Result<Vec<Token>, AgentError> {
-        let opening = template.opening(frame, &[Message::user(text)])?;
-        Ok(tokenizer.tokenize(&for_tokenizer(opening.pieces), true)?)
-    };
-    let (one, other) = (opening("One.")?, opening("Another one?")?);
-    let common = &one[..common_prefix(&one, &other)];
-    let last = tokenizer.last_control(common).map_or(0, |i| i + 1);
-    Ok(common[..last].to_vec())
 }
 
 impl FrozenFrame {
@@ -51,6 +36,7 @@ impl FrozenFrame {
             frame: TemplateFrame {
                 system,
                 tools,
+                preface: None,
                 thinking,
                 started_ms,
                 kwargs: Map::new(),
@@ -58,19 +44,31 @@ impl FrozenFrame {
         }
     }
 
-    /// Of a session that starts, its tools as they can be offered; and what there is to say of
-    /// them.
+    /// Of a session that starts, its tools as they can be offered, its preface where the template can
+    /// have it; and what there is to say of the tools.
     pub fn start(
         shared: &EngineShared,
         system: Option<String>,
         tools: Option<Value>,
+        preface: Option<String>,
         thinking: bool,
         started_ms: i64,
     ) -> (FrozenFrame, Vec<Notice>) {
-        let mut frozen = FrozenFrame::new(system, tools, thinking, started_ms);
-        let (tools, notices) = Maker::of(shared).freeze(&frozen.frame);
-        frozen.frame.tools = tools;
-        (frozen, notices)
+        let mut frame = FrozenFrame::new(system, tools, thinking, started_ms).frame;
+        let (tools, notices) = Maker::of(shared).freeze(&frame);
+        (frame.tools, frame.preface) = (tools, preface);
+        let frame = head::placed(&shared.template, &shared.tokenizer, frame);
+        (FrozenFrame { frame }, notices)
+    }
+
+    /// The system text.
+    pub fn system(&self) -> Option<&str> {
+        self.frame.system.as_deref()
+    }
+
+    /// What stands before the user's words in the first user message.
+    pub fn preface(&self) -> Option<&str> {
+        self.frame.preface.as_deref()
     }
 
     /// The tools, in OpenAI form.
@@ -86,7 +84,9 @@ impl FrozenFrame {
 
     fn thinking(row: &Session, thinking: bool) -> FrozenFrame {
         let (system, tools) = (row.system.clone(), row.tools.clone());
-        FrozenFrame::new(system, tools, thinking, row.started_ms)
+        let mut frozen = FrozenFrame::new(system, tools, thinking, row.started_ms);
+        frozen.frame.preface.clone_from(&row.preface);
+        frozen
     }
 
     /// The same, where the template is asked not to think.
@@ -130,10 +130,17 @@ impl FrozenFrame {
         }
     }
 
-    /// The frozen head: what two openings with different first messages have in common, cut back to
-    /// the last control token or mark (some vocabularies have no control tokens in it).
+    /// The frozen head: the tokens up to the end of the preface. Without one it is what two openings with
+    /// different first messages have in common, cut back to the last control token or mark (some
+    /// vocabularies have no control tokens in it).
     pub fn head(&self, shared: &EngineShared) -> Result<Vec<Token>, AgentError> {
-        head_of(&shared.template, &shared.tokenizer, &self.frame)
+        head::head_of(&shared.template, &shared.tokenizer, &self.frame)
+    }
+
+    /// How many tokens of the head do not depend on the preface: sessions of other folders and days have
+    /// them too.
+    pub fn common_len(&self, shared: &EngineShared, head: &[Token]) -> Result<usize, AgentError> {
+        head::common_len(&shared.template, &shared.tokenizer, &self.frame, head)
     }
 
     /// The tokens of a conversation's first messages, generation prompt included.
@@ -143,9 +150,7 @@ impl FrozenFrame {
         first: &[Message],
     ) -> Result<Vec<Token>, AgentError> {
         let opening = shared.template.opening(&self.frame, first)?;
-        Ok(shared
-            .tokenizer
-            .tokenize(&for_tokenizer(opening.pieces), true)?)
+        head::tokens_of(&shared.tokenizer, opening.pieces)
     }
 
     /// The tokens of a whole conversation, generation prompt included.
@@ -155,7 +160,7 @@ impl FrozenFrame {
         messages: &[Message],
     ) -> Result<Vec<Token>, AgentError> {
         let pieces = shared.template.full(&self.frame, messages)?;
-        Ok(shared.tokenizer.tokenize(&for_tokenizer(pieces), true)?)
+        head::tokens_of(&shared.tokenizer, pieces)
     }
 
     /// The tokens of a conversation that ends in a reply, up to its end of turn.

@@ -51,24 +51,49 @@ impl Conversation {
         }
         let (system, tools) = (setup.system.clone(), setup.tools.clone());
         let thinks = shared.options.thinks();
-        let (frozen, _) = FrozenFrame::start(&shared, Some(system), Some(tools), thinks, now_ms());
+        let (frozen, _) = FrozenFrame::start(
+            &shared,
+            Some(system),
+            Some(tools),
+            setup.preface.clone(),
+            thinks,
+            now_ms(),
+        );
         let head = frozen.head(&shared)?;
         // Such a session cannot start.
         if head.is_empty() || head.len() + 64 > shared.limit {
             return Ok(Idled::Done);
         }
+        let done = self.prepare_head(&head, cancel, on)?;
+        if done != Idled::Done {
+            return Ok(done);
+        }
+        self.hold_base(&head);
+        // Sessions of other folders start where its preface begins.
+        let common = frozen.common_len(&shared, &head)?;
+        match 0 < common && common < head.len() {
+            true => self.prepare_head(&head[..common], cancel, on),
+            false => Ok(Idled::Done),
+        }
+    }
+
+    /// Has these first tokens stored, if they are not.
+    fn prepare_head(
+        &mut self,
+        head: &[Token],
+        cancel: &Arc<AtomicBool>,
+        on: On<'_>,
+    ) -> Result<Idled, AgentError> {
         if cancel.load(Ordering::SeqCst) {
             return Ok(Idled::Stopped);
         }
-        let stored = |shared: &crate::agent::engine::shared::EngineShared| {
-            slot::is_stored(&shared.store, shared.class, &head)
-        };
+        let shared = self.shared.clone();
+        let stored = || slot::is_stored(&shared.store, shared.class, head);
         // What waits for the writer is stored soon.
-        if stored(&shared) || (shared.store.flush().is_ok() && stored(&shared)) {
-            self.hold_base(&head);
+        if stored() || (shared.store.flush().is_ok() && stored()) {
             return Ok(Idled::Done);
         }
-        let Some(mut outcome) = self.evaluate_beside(&head, cancel)? else {
+        let Some(mut outcome) = self.evaluate_beside(head, cancel)? else {
             return Ok(match cancel.load(Ordering::SeqCst) {
                 true => Idled::Stopped,
                 // There may be room later.
@@ -86,11 +111,10 @@ impl Conversation {
         if outcome.evaluated > 0 {
             self.account(&outcome, JOB, on)?;
         }
-        if !whole {
-            return Ok(Idled::Stopped);
-        }
-        self.hold_base(&head);
-        Ok(Idled::Done)
+        Ok(match whole {
+            true => Idled::Done,
+            false => Idled::Stopped,
+        })
     }
 
     /// Keeps what is stored of a head: one for each folder. The one before it goes when its place is needed.

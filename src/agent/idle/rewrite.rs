@@ -60,6 +60,7 @@ impl Conversation {
             owner: self.owner(),
             target: Target::whole(tokens),
             head: self.row.head,
+            common: self.row.common.unwrap_or(0),
             decoded: same.min(self.ledger.decoded()),
             moved: None,
             reply: None,

@@ -166,6 +166,7 @@ impl Engine {
             owner: owner.clone(),
             target: Target::whole(tokens.clone()),
             head: 0,
+            common: 0,
             decoded: place.decoded,
             moved: None,
             reply: Some(reply),

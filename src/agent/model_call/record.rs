@@ -43,6 +43,7 @@ impl Conversation {
             owner: self.owner(),
             target,
             head: self.row.head,
+            common: self.row.common.unwrap_or(0),
             decoded: self.ledger.decoded(),
             moved: self.moved.take(),
             reply: Some(reply),

@@ -19,7 +19,14 @@ pub(in crate::agent) fn same_tools(
         return true;
     }
     let system = row.system.clone();
-    let (frozen, _) = FrozenFrame::start(shared, system, Some(given.clone()), true, row.started_ms);
+    let (frozen, _) = FrozenFrame::start(
+        shared,
+        system,
+        Some(given.clone()),
+        row.preface.clone(),
+        true,
+        row.started_ms,
+    );
     frozen.tools() == row.tools.as_ref()
 }
 
@@ -68,10 +75,12 @@ pub(in crate::agent) fn made(
         Some(setup) => (Some(&setup.system), Some(&setup.tools)),
         None => (new.system.as_ref(), new.tools.as_ref()),
     };
+    let preface = new.setup.as_ref().and_then(|setup| setup.preface.clone());
     let (frozen, said) = FrozenFrame::start(
         shared,
         system.cloned(),
         tools.cloned(),
+        preface,
         thinking,
         started_ms,
     );
@@ -91,6 +100,10 @@ pub(in crate::agent) fn made(
             None => "give a shorter system prompt",
         })));
     }
+    let common = match frozen.preface() {
+        Some(_) => Some(frozen.common_len(shared, &head)?),
+        None => None,
+    };
     let row = session::SessionRecord {
         name,
         folder: &new.folder,
@@ -99,9 +112,11 @@ pub(in crate::agent) fn made(
         vocab: shared.vocab,
         template: shared.source,
         fingerprint: shared.store.fingerprint().hard,
-        system: system.map(String::as_str),
+        system: frozen.system(),
         tools: frozen.tools(),
+        preface: frozen.preface(),
         head: &head,
+        common,
         started_ms,
         seed,
         policy: policy.as_str(),

@@ -16,6 +16,7 @@ impl Conversation {
         let old = self.row.clone();
         let setup = old.runs_tools.then(|| AgentSetup {
             system: old.system.clone().unwrap_or_default(),
+            preface: old.preface.clone(),
             tools: old.tools.clone().unwrap_or_default(),
             notices: Vec::new(),
         });

@@ -1,6 +1,8 @@
-//! The system prompt of a session with tools. It is built once, at the session's start, and stored
-//! with it as text and as tokens (law 7); later processes take what is stored and never build it
-//! again. Everything in it is as of the start: the day, the project's own file, the memory.
+//! The prompt of a session with tools. It is built once, at the session's start, and stored with it as
+//! text and as tokens (law 7); later processes take what is stored and never build it again.
+//! Everything in it is as of the start: the day, the project's own file, the memory. What is the same in
+//! every folder and on every day is the system text; what differs is the preface, which stands behind the
+//! tools, so that sessions share what is stored of all that stands before it.
 
 use std::path::Path;
 
@@ -9,7 +11,7 @@ use crate::agent::values::notice::Notice;
 use crate::tools::{MemoryFile, Secrets};
 
 use super::line::one_line;
-use super::{project, skills};
+use super::{preface, project, skills};
 
 /// A part of the prompt, so that its cost can be shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,12 +20,14 @@ pub struct PromptPart {
     pub name: &'static str,
     /// Its text.
     pub text: String,
+    /// It differs between sessions, and so stands in the preface.
+    pub differs: bool,
 }
 
 /// A built prompt.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct AgentPrompt {
-    /// In order.
+    /// In order; those that differ between sessions come last.
     pub parts: Vec<PromptPart>,
     /// What was left out or cut, and why; shown when the session starts.
     pub notices: Vec<Notice>,
@@ -102,7 +106,7 @@ impl AgentPrompt {
     /// Builds it. What cannot be used is left out with a notice; nothing here fails.
     pub fn build(around: &PromptSurroundings<'_>) -> AgentPrompt {
         let mut prompt = AgentPrompt::default();
-        prompt.add("identity", IDENTITY.to_owned());
+        prompt.add("identity", IDENTITY.to_owned(), false);
         let has = |names: &[&str]| {
             names
                 .iter()
@@ -113,17 +117,10 @@ impl AgentPrompt {
             .filter(|(needs, _)| needs.is_empty() || has(needs))
             .map(|(_, text)| format!("- {text}"))
             .collect();
-        prompt.add("guidance", format!("# How to work\n{}", advice.join("\n")));
-        prompt.add(
-            "environment",
-            format!(
-                "# Environment\nSystem: {} ({})\nProject folder: {}\nDate at the start: {}",
-                std::env::consts::OS,
-                std::env::consts::ARCH,
-                one_line(&around.project.to_string_lossy()),
-                around.day,
-            ),
-        );
+        let advice = format!("# How to work\n{}", advice.join("\n"));
+        prompt.add("guidance", advice, false);
+        let own = around.system.unwrap_or_default().trim().to_owned();
+        prompt.add("system", own, false);
         if !around.project.is_dir() {
             prompt.notices.push((
                 format!(
@@ -139,15 +136,6 @@ impl AgentPrompt {
                 Some("start npast in another folder".into()),
             ));
         }
-        if has(&["read_file"]) {
-            let (text, notices) = skills::index(around.project, around.home, around.secret);
-            prompt.notices.extend(notices);
-            prompt.add("skills", text);
-        }
-        prompt.add(
-            "system",
-            around.system.unwrap_or_default().trim().to_owned(),
-        );
         let notes = Notes::of(around.home, around.secret);
         for (file, name, title) in [
             (MemoryFile::User, "user", "# What you know about the user"),
@@ -160,24 +148,53 @@ impl AgentPrompt {
                     .iter()
                     .map(|e| format!("- {}", e.replace('\n', "\n  ")))
                     .collect();
-                prompt.add(name, format!("{title}\n{}", entries.join("\n")));
+                let text = format!("{title}\n{}", entries.join("\n"));
+                prompt.add(name, text, true);
             }
+        }
+        if has(&["read_file"]) {
+            let (text, notices) = skills::index(around.project, around.home, around.secret);
+            prompt.notices.extend(notices);
+            prompt.add("skills", text, true);
         }
         let (text, notices) = project::files(around.project, around.secret);
         prompt.notices.extend(notices);
-        prompt.add("project", text);
+        prompt.add("project", text, true);
+        // Last: the day changes most often.
+        let environment = format!(
+            "# Environment\nSystem: {} ({})\nProject folder: {}\nDate at the start: {}",
+            std::env::consts::OS,
+            std::env::consts::ARCH,
+            one_line(&around.project.to_string_lossy()),
+            around.day,
+        );
+        prompt.add("environment", environment, true);
         prompt
     }
 
-    fn add(&mut self, name: &'static str, text: String) {
+    fn add(&mut self, name: &'static str, text: String, differs: bool) {
         if !text.is_empty() {
-            self.parts.push(PromptPart { name, text });
+            self.parts.push(PromptPart {
+                name,
+                text,
+                differs,
+            });
         }
     }
 
-    /// The system text.
+    /// The system text: the parts that are the same in every folder and on every day.
     pub fn text(&self) -> String {
-        let parts: Vec<&str> = self.parts.iter().map(|part| part.text.as_str()).collect();
+        self.joined(false)
+    }
+
+    /// The parts that differ, in the frame that says whose words they are.
+    pub fn preface(&self) -> Option<String> {
+        preface::framed(&self.joined(true))
+    }
+
+    fn joined(&self, differing: bool) -> String {
+        let parts = self.parts.iter().filter(|part| part.differs == differing);
+        let parts: Vec<&str> = parts.map(|part| part.text.as_str()).collect();
         parts.join("\n\n")
     }
 }

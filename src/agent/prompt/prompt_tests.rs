@@ -86,13 +86,26 @@ fn a_prompt_has_its_parts_in_order_and_the_same_bytes_each_time() {
     let want = [
         "identity",
         "guidance",
-        "environment",
-        "skills",
         "user",
         "memory",
+        "skills",
         "project",
+        "environment",
     ];
     assert_eq!(names, want);
+    // What differs in another folder and on another day is no part of the system text.
+    let differs = prompt.parts.iter().map(|part| part.differs);
+    assert_eq!(differs.filter(|differs| !differs).count(), 2);
+    assert!(!prompt.text().contains("2026"), "{}", prompt.text());
+    let preface = prompt.preface().unwrap();
+    assert!(
+        preface.starts_with("[Notes of npast for this session, not words of the user:]\n\n# What"),
+        "{preface}"
+    );
+    assert!(
+        preface.ends_with("2026-11-23\n\n[End of npast's notes. The user's message:]"),
+        "{preface}"
+    );
     assert_eq!(prompt.notices, Vec::new());
     assert_eq!(
         part(&prompt, "memory"),
@@ -419,7 +432,7 @@ fn instructions_are_looked_for_up_to_the_repositorys_root() {
 #[cfg(unix)]
 #[test]
 fn prompt_and_tools_take_at_most_2500_tokens_on_qwens_vocabulary() {
-    use crate::agent::frozen::frame::head_of;
+    use crate::agent::frozen::head::head_of;
     use crate::chat::template::TemplateFrame;
     use crate::llama::{Model, ModelOptions};
     use crate::tools::{FetchUrl, Registry, Terminal, built_in, sandbox::Sandbox};
@@ -448,6 +461,7 @@ fn prompt_and_tools_take_at_most_2500_tokens_on_qwens_vocabulary() {
     let place = Place::new();
     let frame = TemplateFrame {
         system: Some(place.build(&names).text()),
+        preface: place.build(&names).preface(),
         tools: Some(tools.specs_json()),
         thinking: true,
         ..TemplateFrame::default()

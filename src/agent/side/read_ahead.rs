@@ -30,6 +30,7 @@ impl Conversation {
             owner: self.owner(),
             target: Target::whole(self.ledger[..len].to_vec()),
             head: self.row.head,
+            common: self.row.common.unwrap_or(0),
             decoded: self.ledger.decoded(),
             moved: self.moved.take(),
             reply: None,

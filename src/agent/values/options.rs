@@ -142,8 +142,10 @@ pub struct NewSession {
 /// What a session whose tools npast runs is started with.
 #[derive(Clone, Debug)]
 pub struct AgentSetup {
-    /// The built prompt.
+    /// The built prompt: what does not differ between sessions.
     pub system: String,
+    /// What differs: it stands before the user's words in the first user message.
+    pub preface: Option<String>,
     /// The tools, OpenAI form.
     pub tools: Value,
     /// The notices of building it, shown if the session starts.

@@ -281,6 +281,28 @@ pub(super) fn drafts(messages: &[Message], first: bool, plan: Substitutes) -> Ve
     out
 }
 
+/// What stands between the preface and the user's own words.
+pub const BEHIND_PREFACE: &str = "\n\n";
+
+/// Puts the preface before the words of the first user message; a user message of its own has it where
+/// there is none.
+pub(super) fn with_preface(preface: Option<&str>, drafts: &mut Vec<MessageDraft>) {
+    let Some(preface) = preface else {
+        return;
+    };
+    let first = drafts.iter().position(|d| d.role == Role::User);
+    if first.is_none() {
+        drafts.insert(0, MessageDraft::ours(Role::User, ""));
+    }
+    let user = &mut drafts[first.unwrap_or(0)];
+    let own = std::mem::take(&mut user.text);
+    user.text = vec![
+        DraftPart::foreign(preface, ContentOwner::Preface),
+        DraftPart::ours(BEHIND_PREFACE),
+    ];
+    user.text.extend(own);
+}
+
 /// Puts the system text where the plan wants it.
 pub(super) fn with_system(head: &mut HeadDraft, drafts: &mut Vec<MessageDraft>, plan: Substitutes) {
     let Some(mut system) = head.system.take() else {

@@ -70,7 +70,7 @@ impl Renderer {
         pair.slots.retain(|slot| {
             let reply = match slot.owner {
                 ContentOwner::Message(index) => messages.get(index).map(|m| m.role),
-                ContentOwner::System | ContentOwner::Tools => None,
+                ContentOwner::System | ContentOwner::Tools | ContentOwner::Preface => None,
             };
             reply != Some(Role::Assistant) || sketch.contains(&slot.sentinel)
         });
@@ -424,6 +424,7 @@ impl Renderer {
         let mut head = adapt::head(frame.system.as_deref(), frame.tools.as_ref(), self.plan);
         let first = head.system.is_none();
         let mut drafts = adapt::drafts(messages, first, self.plan);
+        adapt::with_preface(frame.preface.as_deref(), &mut drafts);
         adapt::with_system(&mut head, &mut drafts, self.plan);
         (head, drafts)
     }

@@ -70,6 +70,9 @@ pub struct TemplateFrame {
     pub system: Option<String>,
     /// The tools in OpenAI form.
     pub tools: Option<Value>,
+    /// What the first user message begins with, before the user's own words: a rendering that begins with
+    /// the first message has it, behind the system text and the tools. No message has it.
+    pub preface: Option<String>,
     /// Whether the model may think where the template lets one choose.
     pub thinking: bool,
     /// The session's start (ms since 1970): the clock that templates see.

@@ -18,6 +18,7 @@ pub mod pieces;
 mod renderer;
 mod thinking;
 
+pub use adapt::BEHIND_PREFACE;
 pub use chat_template::ChatTemplate;
 pub use forms::{
     After, ChatError, Delta, Marks, Opening, RenderedReply, ReplyFormat, TemplateFrame,

@@ -49,6 +49,8 @@ pub enum ContentOwner {
     System,
     /// The session's tools.
     Tools,
+    /// What stands before the words of the first user message, see [`super::TemplateFrame::preface`].
+    Preface,
 }
 
 impl std::fmt::Display for ContentOwner {
@@ -57,6 +59,7 @@ impl std::fmt::Display for ContentOwner {
             ContentOwner::Message(index) => write!(f, "message {index}"),
             ContentOwner::System => f.write_str("the system prompt"),
             ContentOwner::Tools => f.write_str("the tools"),
+            ContentOwner::Preface => f.write_str("the notes before the first message"),
         }
     }
 }

@@ -88,6 +88,10 @@ pub(super) fn as_text(
     if let Some(system) = &found.system {
         text.push_str(&format!("\nsystem: {}\n", system.trim_end()));
     }
+    let preface = found.session.as_ref().and_then(|s| s.preface.as_ref());
+    if let Some(preface) = preface {
+        text.push_str(&format!("\nbefore the first message: {preface}\n"));
+    }
     for line in shown(db, id, found, all)? {
         text.push_str(&match line {
             ShownItem::Message(message) | ShownItem::OfBranch(message) => said(&message.message),

@@ -187,6 +187,7 @@ pub fn call(
         owner: "bench".to_owned(),
         target,
         head: 0,
+        common: 0,
         decoded,
         moved: None,
         reply,
