@@ -204,8 +204,10 @@ fn resume_fork_undo_of_the_first_message_and_compression_keep_it_exactly_once_on
         talk.close().expect("a close");
         once(&what, &engine, &bench.desk.stored("work"));
         let mut talk = open(&engine, &bench, folder.path(), "2026-11-24", named("aside"));
+        // What its message has in common with the other session's is there too.
         let r = say(&mut talk, "Three?");
-        assert_eq!((r.evaluated, &r.miss), (r.appended, &None), "{what}: {r:?}");
+        assert!(r.evaluated <= r.appended, "{what}: {r:?}");
+        assert_eq!(r.miss, None, "{what}");
 
         // Another first message stands behind the same head.
         talk.undo(2).expect("an undo");
