@@ -13,11 +13,22 @@ use crate::program::Program;
 /// A server that runs.
 pub struct Server {
     pub program: Program,
-    child: Child,
+    child: ServerProcess,
     /// Standard output; the server may write there as long as it lives.
     out: BufReader<ChildStdout>,
     pub url: String,
     agent: ureq::Agent,
+}
+
+/// Its process. A test that does not end it, or fails before, leaves none behind.
+struct ServerProcess(Child);
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A response.
@@ -105,7 +116,7 @@ impl Server {
             .build();
         Server {
             program,
-            child,
+            child: ServerProcess(child),
             out,
             url: event["url"].as_str().expect("an address").to_owned(),
             agent: config.into(),
@@ -119,7 +130,7 @@ impl Server {
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 
     /// What callers must show.
@@ -200,7 +211,7 @@ impl Server {
         let Server {
             program, mut child, ..
         } = self;
-        let ended = child.wait().expect("its end");
+        let ended = child.0.wait().expect("its end");
         assert_eq!(ended.code(), Some(0));
         program
     }
@@ -210,8 +221,8 @@ impl Server {
         let Server {
             program, mut child, ..
         } = self;
-        child.kill().expect("a signal");
-        child.wait().expect("its end");
+        child.0.kill().expect("a signal");
+        child.0.wait().expect("its end");
         program
     }
 
@@ -222,7 +233,7 @@ impl Server {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("a signal");
+        kill_process(Pid::from_child(&self.child.0), signal).expect("a signal");
     }
 }
 

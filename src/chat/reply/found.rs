@@ -97,13 +97,13 @@ pub(super) fn shown(text: &str, tools: &[String], attempts: bool) -> usize {
             Json::Whole(value, end) => {
                 let calls = calls_of(&value, tools, attempts, text, (at, end));
                 let meant = attempts && !is_definition(&value);
-                if calls.is_some() || (meant && attempted(text, at, tools).is_some()) {
+                if calls.is_some() || (meant && may_be_attempted(text, at, tools).is_some()) {
                     return opening(text, at);
                 }
                 at = end;
             }
             Json::Open if begins(&text[at..]) => return opening(text, at),
-            Json::Wrong if attempts && attempted(text, at, tools).is_some() => {
+            Json::Wrong if attempts && may_be_attempted(text, at, tools).is_some() => {
                 return opening(text, at);
             }
             Json::Open | Json::Wrong => {
@@ -322,16 +322,25 @@ fn begins_line(text: &str, at: usize) -> bool {
     before.is_empty() || before.ends_with('\n')
 }
 
-/// A call at `at` that was meant and is not one: its JSON is wrong, or its arguments are no object.
+/// A call at `at` that was meant and is not one: its JSON is wrong, or its arguments are no object. In the middle
+/// of a line it names a tool, and the reply ends with it.
 fn attempted(text: &str, at: usize, tools: &[String]) -> Option<ToolCall> {
-    if !begins_line(text, at) {
-        return None;
-    }
+    let call = may_be_attempted(text, at, tools)?;
+    let ends = text.trim_end().ends_with(['}', ']', '`', '>', '"']);
+    (ends || begins_line(text, at)).then_some(call)
+}
+
+/// The same of a text that still comes, whatever comes.
+fn may_be_attempted(text: &str, at: usize, tools: &[String]) -> Option<ToolCall> {
+    let begins_line = begins_line(text, at);
     let text = &text[at..];
     let name = attempt::json_name(text);
     let known = name
         .as_ref()
         .is_some_and(|name| tools.iter().any(|tool| tool == name));
+    if !begins_line && !known {
+        return None;
+    }
     let bare = known
         && begins(text)
         && ["\"arguments\"", "\"parameters\""]

@@ -106,13 +106,18 @@ fn json_that_names_no_tool_is_text() {
         r#"{"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": {}}}"#,
         // In the middle of a line it is spoken of.
         r#"I would write {"tool_call": {"name": "a"}}"#,
-        r#"As {"tool_call": {'name': 'look'}} cannot be read, I write no call."#,
     ] {
         assert_eq!(found(text), None, "{text}");
         // A fence, or a brace, at the end may open a call.
         let least = text.trim_end_matches(['`', '{']).len();
         assert!(shown(text, &tools(), true) >= least, "{text}");
     }
+    // The sentence goes on behind it: what was held back is text in the end.
+    let spoken = r#"As {"tool_call": {'name': 'look'}} cannot be read, I write no call."#;
+    assert_eq!(found(spoken), None);
+    let meant = r#"So: {"tool_call": {"name": "look", "arguments": {"z": "a"b"}}}"#;
+    assert!(found(meant).expect("an attempt").unread);
+    assert_eq!(shown(meant, &tools(), true), 4);
     // With the wrapper it is meant as a call: the model learns that there is no such tool.
     for text in [
         "I write\n{\"tool_call\": {\"name\": \"a\"}}",
