@@ -12,8 +12,8 @@ use crate::program::Program;
 
 /// A server that runs.
 pub struct Server {
-    pub program: Program,
     child: ServerProcess,
+    pub program: Program,
     /// Standard output; the server may write there as long as it lives.
     out: BufReader<ChildStdout>,
     pub url: String,
