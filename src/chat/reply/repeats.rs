@@ -99,6 +99,12 @@ pub struct RepeatWatch {
     blank: usize,
 }
 
+impl Default for RepeatWatch {
+    fn default() -> RepeatWatch {
+        RepeatWatch::new()
+    }
+}
+
 impl RepeatWatch {
     /// Nothing was read.
     pub fn new() -> RepeatWatch {
