@@ -236,12 +236,10 @@ fn what_the_model_remembers_is_in_the_next_beginning_which_is_made_in_idle_time_
         let mut bench = Bench::thinker(Class::Dense);
         bench.desk.limit = 8192;
         let service = service(&bench, idle);
-        // Long enough: what is missing of a few tokens only is not looked for on disk.
-        let text = format!(
-            "The tests are run by scripts/test{}.",
-            " and so on".repeat(80)
-        );
-        let edit = json!({"file": "memory", "text": text});
+        // It stands behind the memory. What is missing of a few tokens only is not looked for on disk.
+        let words = "Use make for all that is built. ".repeat(40);
+        std::fs::write(bench.folder().join("AGENTS.md"), words).expect("a file");
+        let edit = json!({"file": "memory", "text": "The tests are run by scripts/test."});
         let call = json!({"name": "memory", "arguments": {"edits": [edit]}});
         let lines = [
             says("Yes."),
