@@ -23,7 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::error::INTERRUPTED;
-use super::output::{Style, said, say, screen};
+use super::output::{TextStyle, said, say, screen};
 use super::raw;
 use crate::attach::Steer;
 use keys::{Key, KeyDecoder};
@@ -184,7 +184,7 @@ impl Console {
             not_sent(left);
             prompt("");
             if shared.state().mode() == InputMode::Prompt {
-                screen().part(Style::Plain, "> ");
+                screen().part(TextStyle::PLAIN, "> ");
             }
         }
         shared.draw();
@@ -225,7 +225,7 @@ impl Console {
             self.start();
         }
         if !shared.moves {
-            screen().part(Style::Plain, words);
+            screen().part(TextStyle::PLAIN, words);
         }
         shared.draw();
         let answer = shared.wait(|state| match state.answered() {

@@ -4,13 +4,13 @@
 mod area;
 mod call;
 pub mod json;
+mod marked;
 mod progress;
 mod prose;
 pub mod receipt;
 mod screen;
 mod steps;
 mod style;
-mod styled;
 mod term;
 mod text;
 
@@ -20,9 +20,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub use area::{AreaRow, cut, wrap};
+pub use marked::{diff, marked, sentence};
 pub use progress::ProgressLine;
 pub use screen::{Log, Screen, harmless_panics, screen};
-pub use styled::{Style, StyledRow, diff, marked, sentence};
 pub use term::{ago, bytes, count, table};
 pub use text::Text;
 
@@ -202,11 +202,11 @@ pub fn show_raw() {
 
 /// One line on standard error: what npast itself has to say to a person.
 pub fn say(text: &str) {
-    screen().say(Style::Plain, text);
+    screen().say(TextStyle::PLAIN, text);
 }
 
 /// Rows on standard error.
-pub fn rows(rows: &[StyledRow]) {
+pub fn rows(rows: &[StyledText]) {
     screen().rows(rows);
 }
 
@@ -256,7 +256,7 @@ pub fn say_styled(rows: Vec<Vec<StyledText>>) {
 
 /// A question on standard error, answered behind it.
 pub fn question(text: &str) {
-    screen().part(Style::Plain, text);
+    screen().part(TextStyle::PLAIN, text);
 }
 
 /// Prints a finished text for people; a reader that went away is no error.

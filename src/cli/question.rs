@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use unicode_width::UnicodeWidthStr;
 
 use super::console::Console;
-use super::output::{Style, StyledRow, count, diff, marked, rows, say, screen, sentence};
+use super::output::{StyledText, TextStyle, count, diff, marked, rows, say, screen, sentence};
 use crate::agent::OpenQuestion;
 use crate::approve::Grant;
 use crate::harmless;
@@ -54,10 +54,10 @@ struct QuestionView<'q> {
     /// How many lines those are.
     lines: usize,
     /// Rows of the line that is shown next.
-    next: VecDeque<StyledRow>,
+    next: VecDeque<StyledText>,
 }
 
-type CallRows<'q> = Box<dyn Iterator<Item = Vec<StyledRow>> + 'q>;
+type CallRows<'q> = Box<dyn Iterator<Item = Vec<StyledText>> + 'q>;
 
 /// The lines of a call, each in rows of a terminal of so many columns.
 fn call_rows(question: &OpenQuestion, columns: usize) -> CallRows<'_> {
@@ -91,7 +91,7 @@ impl<'q> QuestionView<'q> {
     }
 
     /// What would be done, as a question.
-    fn head(&self) -> Vec<StyledRow> {
+    fn head(&self) -> Vec<StyledText> {
         let question = self.question;
         let verb = named(&question.verb);
         let mut letters = verb.chars();
@@ -100,9 +100,9 @@ impl<'q> QuestionView<'q> {
             None => "Run".to_owned(),
         };
         let Some(change) = &question.change else {
-            return vec![StyledRow::new(
-                Style::Plain,
+            return vec![StyledText::new(
                 format!("{verb} this? ({})", named(&question.tool)),
+                TextStyle::PLAIN,
             )];
         };
         let lines = match (change.unread, change.added, change.removed) {
@@ -117,16 +117,16 @@ impl<'q> QuestionView<'q> {
         // A name with spaces could write a row of its own.
         let plain = !file.contains(char::is_whitespace) && whole.width() < self.columns;
         if plain {
-            return vec![StyledRow::new(Style::Plain, whole)];
+            return vec![StyledText::new(whole, TextStyle::PLAIN)];
         }
         let asked = format!("{verb} this file? ({lines})");
-        let mut rows = sentence(Style::Plain, &asked, self.columns);
+        let mut rows = sentence(TextStyle::PLAIN, &asked, self.columns);
         rows.extend(marked(&file, self.columns).flatten());
         rows
     }
 
     /// So many rows more of the call, and how much is left then.
-    fn page(&mut self, most: usize) -> Vec<StyledRow> {
+    fn page(&mut self, most: usize) -> Vec<StyledText> {
         let mut page = Vec::new();
         while page.len() < most {
             match self.next.pop_front() {
@@ -148,7 +148,7 @@ impl<'q> QuestionView<'q> {
         if left > 0 {
             let noun = if left == 1 { "line" } else { "lines" };
             let more = format!("  … {} more {noun}: v shows more", count(left));
-            page.push(StyledRow::new(Style::Dim, more));
+            page.push(StyledText::new(more, TextStyle::DIM));
         }
         page
     }
@@ -158,12 +158,12 @@ impl<'q> QuestionView<'q> {
     }
 
     /// Why it is asked, and what else an answer would allow.
-    fn foot(&self) -> Vec<StyledRow> {
+    fn foot(&self) -> Vec<StyledText> {
         let question = self.question;
         let mut rows = Vec::new();
         if let Some(why) = &question.why {
             let why = format!("It asks because {}.", named(why));
-            rows.extend(sentence(Style::Plain, &why, self.columns));
+            rows.extend(sentence(TextStyle::PLAIN, &why, self.columns));
         }
         if !question.rules.is_empty() {
             let scope = match &question.scope {
@@ -174,7 +174,7 @@ impl<'q> QuestionView<'q> {
                 }
             };
             let scope = format!("s and a: {scope}. n REASON tells the model why not.");
-            rows.extend(sentence(Style::Dim, &scope, self.columns));
+            rows.extend(sentence(TextStyle::DIM, &scope, self.columns));
         }
         rows
     }

@@ -19,7 +19,7 @@ fn shown(question: &OpenQuestion, columns: usize, most: usize) -> String {
     let mut rows = view.head();
     rows.extend(view.page(most));
     rows.extend(view.foot());
-    let texts: Vec<String> = rows.into_iter().map(|row| row.text).collect();
+    let texts: Vec<String> = rows.into_iter().map(|row| row.text().to_owned()).collect();
     texts.join("\n")
 }
 
@@ -118,7 +118,11 @@ fn what_is_longer_than_a_screen_comes_a_page_at_a_time() {
     let long = question(&lines.join("\n"));
     let mut view = QuestionView::new(&long, 40);
     let page = |view: &mut QuestionView<'_>| {
-        let rows: Vec<String> = view.page(10).into_iter().map(|row| row.text).collect();
+        let rows: Vec<String> = view
+            .page(10)
+            .into_iter()
+            .map(|row| row.text().to_owned())
+            .collect();
         rows
     };
     let first = page(&mut view);

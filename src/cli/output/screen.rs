@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::area::{Area, AreaRow, advance};
 use super::prose::{self, ProseForm};
 use super::style::{StyledText, TextStyle};
-use super::styled::{Style, StyledRow};
 use crate::harmless;
 
 /// What the streams can show.
@@ -178,7 +177,7 @@ impl Screen {
     /// Lines of npast's own words on standard error; on a terminal in rows of words.
     pub fn say_rows(&mut self, style: TextStyle, text: &str) {
         if !self.looks.err || !self.looks.moves {
-            return self.say(Style::Plain, text);
+            return self.say(TextStyle::PLAIN, text);
         }
         let (width, _) = self.size();
         for row in prose::rows(text, ProseForm::Plain, style, width) {
@@ -220,13 +219,13 @@ impl Screen {
 
     /// Lines on standard error, the first on a line of its own. Nobody is left to be told when this
     /// fails.
-    pub fn say(&mut self, style: Style, text: &str) {
+    pub fn say(&mut self, style: TextStyle, text: &str) {
         self.fresh_line();
         self.err_part(style, &harmless::text(text), "\n");
     }
 
     /// A part of a line on standard error; what follows is written behind it.
-    pub fn part(&mut self, style: Style, text: &str) {
+    pub fn part(&mut self, style: TextStyle, text: &str) {
         self.err_part(style, &harmless::text(text), "");
     }
 
@@ -237,7 +236,7 @@ impl Screen {
             return;
         }
         match self.looks.err {
-            true => self.err_part(Style::Plain, "\n", ""),
+            true => self.err_part(TextStyle::PLAIN, "\n", ""),
             false => drop(self.page("\n")),
         }
     }
@@ -256,7 +255,7 @@ impl Screen {
     }
 
     /// Rows on standard error, the first on a line of its own.
-    pub fn rows(&mut self, rows: &[StyledRow]) {
+    pub fn rows(&mut self, rows: &[StyledText]) {
         if rows.is_empty() {
             return;
         }
@@ -264,13 +263,12 @@ impl Screen {
         let color = self.looks.err && self.looks.color;
         let mut painted = String::new();
         for row in rows {
-            let text = harmless::text(&row.text);
-            match row.style.begins() {
-                begins if color && !begins.is_empty() && !text.is_empty() => {
-                    painted.push_str(&format!("{begins}{text}\u{1b}[0m\n"));
-                }
-                _ => painted.push_str(&format!("{text}\n")),
+            let text = harmless::text(row.text());
+            match color {
+                true => painted.push_str(&row.style().painted(&text)),
+                false => painted.push_str(&text),
             }
+            painted.push('\n');
         }
         if !self.looks.err {
             let _ = flushed(&mut self.err, &painted);
@@ -418,17 +416,15 @@ impl Screen {
     }
 
     /// Writes harmless text in its style, and its end without one.
-    fn err_part(&mut self, style: Style, text: &str, end: &str) {
+    fn err_part(&mut self, style: TextStyle, text: &str, end: &str) {
         if !self.looks.err {
             let _ = flushed(&mut self.err, &format!("{text}{end}"));
             return;
         }
         let text = self.make_room(text);
-        match style {
-            style if style != Style::Plain && self.looks.color && !text.is_empty() => {
-                self.write_err(&format!("{}{text}\u{1b}[0m{end}", style.begins()));
-            }
-            _ => self.write_err(&format!("{text}{end}")),
+        match self.looks.color {
+            true => self.write_err(&format!("{}{end}", style.painted(text))),
+            false => self.write_err(&format!("{text}{end}")),
         }
         self.come_back(&format!("{text}{end}"));
     }
@@ -456,7 +452,7 @@ pub struct Log;
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
-        screen().say(Style::Plain, text.trim_end_matches('\n'));
+        screen().say(TextStyle::PLAIN, text.trim_end_matches('\n'));
         Ok(line.len())
     }
 
@@ -475,7 +471,7 @@ pub fn harmless_panics() {
         }
         // This thread may have been printing.
         match shared().try_lock() {
-            Ok(mut screen) => screen.say(Style::Plain, &text),
+            Ok(mut screen) => screen.say(TextStyle::PLAIN, &text),
             Err(_) => drop(writeln!(io::stderr(), "{}", harmless::text(&text))),
         }
     }));

@@ -110,7 +110,7 @@ fn what_is_typed_stays_below_what_is_said() {
     screen.input(Some((rows(&["> hel"]), (0, 5))));
     screen.answer(" forty-two,\nand").unwrap();
     screen.input(Some((rows(&["> hello", "  you"]), (1, 5))));
-    screen.say(Style::Plain, "npast: a notice");
+    screen.say(TextStyle::PLAIN, "npast: a notice");
     screen.status(Some("reading".into()));
     let seen = Vt::of(&bytes.text(), 20);
     assert_eq!(
@@ -199,9 +199,9 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 
 fn act(screen: &mut Screen, act: &Act) {
     match act {
-        Act::Say(text) => screen.say(Style::Dim, text),
+        Act::Say(text) => screen.say(TextStyle::DIM, text),
         Act::Answer(text) => screen.answer(text).unwrap(),
-        Act::Thinking(text) => screen.part(Style::Dim, text),
+        Act::Thinking(text) => screen.part(TextStyle::DIM, text),
         Act::Reply(one, two) => {
             let mut prose = Prose::new(ProseForm::Markdown, TextStyle::PLAIN);
             for piece in [one, two] {
@@ -217,11 +217,11 @@ fn act(screen: &mut Screen, act: &Act) {
         }
         Act::Live(rows) => screen.live(rows),
         Act::Rows(rows) => {
-            let styles = [Style::Added, Style::Plain, Style::Removed]
+            let styles = [TextStyle::ADDED, TextStyle::PLAIN, TextStyle::REMOVED]
                 .into_iter()
                 .cycle();
             let rows = rows.iter().zip(styles);
-            let rows = rows.map(|(text, style)| StyledRow::new(style, text.clone()));
+            let rows = rows.map(|(text, style)| StyledText::new(text.clone(), style));
             screen.rows(&rows.collect::<Vec<_>>());
         }
         Act::Status(on) => screen.status(on.then(|| "reading\u{1b}".to_owned())),
@@ -271,9 +271,9 @@ proptest! {
         let (mut screen, bytes) = terminal(80);
         screen.answer(&text).unwrap();
         screen.page(&text).unwrap();
-        screen.say(Style::Plain, &text);
-        screen.say(Style::Dim, &text);
-        screen.part(Style::Dim, &text);
+        screen.say(TextStyle::PLAIN, &text);
+        screen.say(TextStyle::DIM, &text);
+        screen.part(TextStyle::DIM, &text);
         act(&mut screen, &Act::Reply(text.clone(), format!("**{text}** `{text}` &#27;[2J")));
         screen.say_rows(TextStyle::DIM, &text);
         screen.say_styled(vec![StyledText::new(&*text, TextStyle::BOLD)]);

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use serde_json::Value;
 
-use super::styled::Style;
-use super::styled::{self, StyledRow};
+use super::marked;
+use super::style::{StyledText, TextStyle};
 use super::{call, cut, term};
 use crate::harmless;
 use crate::tools::FileDiff;
@@ -124,18 +124,18 @@ impl CallSteps {
     }
 
     /// The line of a call that runs where nothing can be drawn again; once for each call.
-    pub fn started(&mut self, id: &str) -> Option<StyledRow> {
+    pub fn started(&mut self, id: &str) -> Option<StyledText> {
         let mut waiting = self.pending.iter_mut();
         let call = waiting.find(|call| call.id == id)?;
         if std::mem::replace(&mut call.shown, true) {
             return None;
         }
         let words = call::words(&call.name, &call.arguments);
-        Some(StyledRow::new(Style::Plain, format!("• {words}")))
+        Some(StyledText::new(format!("• {words}"), TextStyle::PLAIN))
     }
 
     /// The rows of a result; the call's own line is the first of them, unless it was shown.
-    pub fn result(&mut self, result: StepResult, width: usize) -> Vec<StyledRow> {
+    pub fn result(&mut self, result: StepResult, width: usize) -> Vec<StyledText> {
         let at = self
             .pending
             .iter()
@@ -153,7 +153,7 @@ impl CallSteps {
             Some(why) if shown => format!("• {}", harmless::line(why)),
             _ => head(&words, shown, &result, width),
         };
-        let mut rows = vec![StyledRow::new(Style::Plain, head)];
+        let mut rows = vec![StyledText::new(head, TextStyle::PLAIN)];
         let remembered = match &*result.name {
             "memory" if result.ok => call::remembered(arguments),
             _ => Vec::new(),
@@ -192,7 +192,7 @@ impl CallSteps {
     }
 
     /// The first lines of a result, and how many more there are.
-    fn body(&self, result: &StepResult, width: usize) -> Vec<StyledRow> {
+    fn body(&self, result: &StepResult, width: usize) -> Vec<StyledText> {
         let mut text = result.text.trim_end();
         if let Some(code) = result.exit {
             // The first line of the result says it.
@@ -208,7 +208,7 @@ impl CallSteps {
         };
         // Why a call failed is a sentence, and a sentence is read to its end.
         let wraps = !result.ok && result.exit.is_none() && lines <= SENTENCES;
-        let mut rows: Vec<StyledRow> = Vec::new();
+        let mut rows: Vec<StyledText> = Vec::new();
         for line in text.lines().take(shown) {
             match wraps {
                 true => rows.extend(text_rows(&start(line, MAX_SENTENCE), width)),
@@ -222,13 +222,13 @@ impl CallSteps {
     }
 
     /// A change that nobody was asked about.
-    fn changed(&self, change: &FileDiff, width: usize) -> Vec<StyledRow> {
+    fn changed(&self, change: &FileDiff, width: usize) -> Vec<StyledText> {
         let mut rows = Vec::new();
         if let Some(unread) = change.unread {
             rows.extend(text_rows(unread.words(), width));
         }
         let lines = change.diff.lines().count();
-        for (at, line) in styled::diff(&change.diff, width).enumerate() {
+        for (at, line) in marked::diff(&change.diff, width).enumerate() {
             if rows.len() + line.len() > CHANGED && at > 0 {
                 rows.push(self.more(lines - at));
                 break;
@@ -238,20 +238,20 @@ impl CallSteps {
         rows
     }
 
-    fn more(&self, lines: usize) -> StyledRow {
+    fn more(&self, lines: usize) -> StyledText {
         let more = format!("    … {} more", term::count(lines));
         let text = match self.numbered {
             true => format!("{more} (/show {})", self.count),
             false => more,
         };
-        StyledRow::new(Style::Dim, text)
+        StyledText::new(text, TextStyle::DIM)
     }
 
     /// A result of this run whole, the last one without a number.
     ///
     /// # Errors
     /// A sentence: there is none of this number.
-    pub fn whole(&self, number: Option<usize>) -> Result<Vec<StyledRow>, String> {
+    pub fn whole(&self, number: Option<usize>) -> Result<Vec<StyledText>, String> {
         let (Some(first), Some(last)) = (self.results.front(), self.results.back()) else {
             return Err("No tool has given a result yet.".to_owned());
         };
@@ -262,9 +262,10 @@ impl CallSteps {
                 first.number, last.number
             ));
         };
-        let head = StyledRow::new(Style::Plain, format!("• {}", result.words));
+        let head = StyledText::new(format!("• {}", result.words), TextStyle::PLAIN);
         let lines = result.text.lines();
-        let lines = lines.map(|line| StyledRow::new(Style::Dim, format!("    {}", safe(line))));
+        let lines =
+            lines.map(|line| StyledText::new(format!("    {}", safe(line)), TextStyle::DIM));
         Ok(std::iter::once(head).chain(lines).collect())
     }
 }
@@ -294,37 +295,37 @@ fn head(words: &str, shown: bool, result: &StepResult, width: usize) -> String {
 }
 
 /// A plan with signs for what is done, at work and open.
-fn plan(text: &str, width: usize) -> Vec<StyledRow> {
+fn plan(text: &str, width: usize) -> Vec<StyledText> {
     let row = |line: &str| {
         let (sign, style, rest) = match line.split_at_checked(4) {
-            Some(("[x] ", rest)) => ("✓ ", Style::Dim, rest),
-            Some(("[>] ", rest)) => ("▸ ", Style::Plain, rest),
-            Some(("[ ] ", rest)) => ("☐ ", Style::Plain, rest),
-            _ => ("", Style::Dim, line),
+            Some(("[x] ", rest)) => ("✓ ", TextStyle::DIM, rest),
+            Some(("[>] ", rest)) => ("▸ ", TextStyle::PLAIN, rest),
+            Some(("[ ] ", rest)) => ("☐ ", TextStyle::PLAIN, rest),
+            _ => ("", TextStyle::DIM, line),
         };
         let text = cut(
             &format!("    {sign}{}", safe(rest)),
             width.saturating_sub(1).max(8),
         );
-        StyledRow::new(style, text)
+        StyledText::new(text, style)
     };
     text.lines().map(row).collect()
 }
 
 /// A sentence for people, in rows.
-fn text_rows(text: &str, width: usize) -> Vec<StyledRow> {
+fn text_rows(text: &str, width: usize) -> Vec<StyledText> {
     let text = harmless::line(text);
-    let rows = styled::sentence(Style::Dim, &text, width.saturating_sub(4));
+    let rows = marked::sentence(TextStyle::DIM, &text, width.saturating_sub(4));
     rows.into_iter()
-        .map(|row| StyledRow::new(row.style, format!("    {}", row.text)))
+        .map(|row| StyledText::new(format!("    {}", row.text()), row.style()))
         .collect()
 }
 
 /// A line of a result, cut at the width.
-fn line_row(line: &str, width: usize) -> StyledRow {
+fn line_row(line: &str, width: usize) -> StyledText {
     // Only what can be seen of it.
     let line = format!("    {}", safe(&start(line, width.max(8) * 2)));
-    StyledRow::new(Style::Dim, cut(&line, width.saturating_sub(1).max(8)))
+    StyledText::new(cut(&line, width.saturating_sub(1).max(8)), TextStyle::DIM)
 }
 
 /// The first characters of a text.

@@ -15,8 +15,8 @@ fn result(name: &str, text: &str) -> StepResult {
     }
 }
 
-fn texts(rows: &[StyledRow]) -> Vec<&str> {
-    rows.iter().map(|row| row.text.as_str()).collect()
+fn texts(rows: &[StyledText]) -> Vec<&str> {
+    rows.iter().map(|row| row.text()).collect()
 }
 
 fn steps(name: &str, arguments: Value) -> CallSteps {
@@ -156,8 +156,8 @@ fn a_plan_a_memory_and_a_change_are_drawn() {
             "  | +b"
         ]
     );
-    assert_eq!(rows[2].style, Style::Removed);
-    assert_eq!(rows[3].style, Style::Added);
+    assert_eq!(rows[2].style(), TextStyle::REMOVED);
+    assert_eq!(rows[3].style(), TextStyle::ADDED);
 }
 
 /// A window of ten columns, a line of megabytes, and control characters in everything.
@@ -169,9 +169,9 @@ fn rows_are_short_and_harmless_whatever_came() {
         let live = steps.running(("1", "read_file"), 5.0, "tail\u{1b}[2J", width);
         assert!(live[0].chars().count() < width.max(10) + 20, "{live:?}");
         for row in steps.result(result("read_file", &hostile), width) {
-            let columns = row.text.chars().count();
+            let columns = row.text().chars().count();
             assert!(columns <= width.max(24), "{columns} in {width}");
-            assert!(!row.text.contains(['\u{1b}', '\u{202e}', '\u{7}']));
+            assert!(!row.text().contains(['\u{1b}', '\u{202e}', '\u{7}']));
         }
     }
 }
@@ -200,7 +200,7 @@ fn what_is_written_and_what_runs_is_said_with_its_time() {
     );
     let second = steps.running(("2", "terminal"), 1.0, "", 60);
     assert_eq!(second, ["$ cargo fmt · 1.0 s"]);
-    let texts = ["1", "2", "1"].map(|id| steps.started(id).map(|row| row.text));
+    let texts = ["1", "2", "1"].map(|id| steps.started(id).map(|row| row.text().to_owned()));
     assert_eq!(texts[0].as_deref(), Some("• $ cargo test"));
     assert_eq!(texts[1].as_deref(), Some("• $ cargo fmt"));
     assert_eq!(texts[2], None);

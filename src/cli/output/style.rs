@@ -44,6 +44,22 @@ impl TextStyle {
         ..TextStyle::PLAIN
     };
 
+    /// A line that a change adds.
+    pub const ADDED: TextStyle = TextStyle {
+        hue: Some(Hue::Green),
+        ..TextStyle::PLAIN
+    };
+    /// A line that it removes.
+    pub const REMOVED: TextStyle = TextStyle {
+        hue: Some(Hue::Red),
+        ..TextStyle::PLAIN
+    };
+    /// Where in the file it is.
+    pub const PLACE: TextStyle = TextStyle {
+        hue: Some(Hue::Cyan),
+        ..TextStyle::PLAIN
+    };
+
     /// The same in a colour.
     pub fn with(self, hue: Hue) -> TextStyle {
         TextStyle {

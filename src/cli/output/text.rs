@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::prose::{self, Prose, ProseForm};
 use super::screen::{Looks, Screen, lock};
 use super::steps::{CallSteps, StepResult};
-use super::style::TextStyle;
-use super::styled::{Style, StyledRow};
+use super::style::{StyledText, TextStyle};
 use super::{Pipe, ProgressLine, noticed, receipt};
 use crate::agent::{CompressStage, Event, OpenQuestion, Receipt};
 use crate::harmless;
@@ -211,7 +210,7 @@ impl Text {
         self.progress.clear();
         if self.at == At::Thinking {
             self.close_line();
-            self.part(Style::Plain, "\n");
+            self.part(TextStyle::PLAIN, "\n");
         }
         self.at = At::Answer(last == '\n');
         match self.rows && self.looks.out {
@@ -234,14 +233,14 @@ impl Text {
             self.close_line();
             self.at = At::Thinking;
             if !self.looks.color {
-                self.part(Style::Plain, "[thinking] ");
+                self.part(TextStyle::PLAIN, "[thinking] ");
             }
         }
         if self.rows {
             let thinking = &mut self.thinking;
             lock(&self.screen).part_styled(|column, width| thinking.more(text, column, width));
         } else {
-            self.part(Style::Dim, text);
+            self.part(TextStyle::DIM, text);
         }
     }
 
@@ -281,17 +280,17 @@ impl Text {
 
     fn say(&mut self, line: &str) {
         if !self.quiet {
-            lock(&self.screen).say(Style::Dim, line);
+            lock(&self.screen).say(TextStyle::DIM, line);
         }
     }
 
-    fn rows(&mut self, rows: &[StyledRow]) {
+    fn rows(&mut self, rows: &[StyledText]) {
         if !self.quiet {
             lock(&self.screen).rows(rows);
         }
     }
 
-    fn part(&mut self, style: Style, text: &str) {
+    fn part(&mut self, style: TextStyle, text: &str) {
         lock(&self.screen).part(style, text);
     }
 }
