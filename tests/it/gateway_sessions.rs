@@ -180,6 +180,11 @@ fn a_question_of_an_agents_tool_is_answered_by_a_request() {
     let folder = tempfile::tempdir().expect("a project");
     let new = json!({"name": "agent", "agent": true, "folder": folder.path()});
     assert_eq!(owner.post("/v1/sessions", &new).status, 200);
+    // What it knows of its folder stands before the first message.
+    let shown = owner.get("/v1/sessions/agent").json();
+    let preface = shown["preface"].as_str().unwrap_or_default();
+    let name = folder.path().file_name().expect("a name").to_string_lossy();
+    assert!(preface.contains(&*name), "{shown}");
     let file = folder.path().join("made.txt");
     for (grant, there) in [("once", true), ("no", false)] {
         let _ = std::fs::remove_file(&file);

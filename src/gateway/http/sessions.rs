@@ -62,6 +62,7 @@ pub async fn show(State(gateway): State<Gateway>, Path(name): Path<String>) -> R
         let messages: Vec<Value> = messages.into_iter().map(|m| m.body).collect();
         let mut shown = described(&row, open.contains(&row.id.0));
         shown["system"] = row.system.into();
+        shown["preface"] = row.preface.into();
         shown["tools"] = row.tools.unwrap_or(Value::Null);
         shown["messages"] = messages.into();
         Ok(shown)
