@@ -264,6 +264,8 @@ mod tests {
             assert_eq!(lineage(name), (made, successor), "{name}");
         }
         let work = db.find("work").unwrap().unwrap();
+        // What an agent knew of its folder stood in the system text then, and stays there.
+        assert_eq!((&work.preface, work.common), (&None, None));
         let chain = db.lineage(work.id).unwrap();
         let names: Vec<_> = chain.iter().map(|s| s.name.as_str()).collect();
         assert_eq!(names, ["work", "work-2"]);
