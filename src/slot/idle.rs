@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::engine::{SlotEngine, ms};
 use super::saved::Saved;
 
-/// So often at most the end of one turn is handed to the store again.
+/// How many times, at most, the end of one turn is handed to the store again.
 const TRIES: usize = 4;
 
 /// A piece of idle work that the slot did.

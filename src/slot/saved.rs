@@ -31,6 +31,6 @@ pub(super) struct StateEnd {
     pub owner: String,
     /// Tokens before it.
     pub at: usize,
-    /// Of these tokens.
+    /// The digest of these tokens.
     pub digest: Digest,
 }

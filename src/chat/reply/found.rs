@@ -330,7 +330,7 @@ fn attempted(text: &str, at: usize, tools: &[String]) -> Option<ToolCall> {
     (ends || begins_line(text, at)).then_some(call)
 }
 
-/// The same of a text that still comes, whatever comes.
+/// The same for a text of which more may come: what is there may still become such a call.
 fn may_be_attempted(text: &str, at: usize, tools: &[String]) -> Option<ToolCall> {
     let begins_line = begins_line(text, at);
     let text = &text[at..];
