@@ -1,10 +1,12 @@
 //! A loaded model: weights, vocabulary, metadata. Read-only, shared between threads.
 
 use std::ffi::{CString, c_void};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
 
+use crossbeam_channel::bounded as channel;
 use llama_cpp_sys_2 as sys;
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +65,9 @@ pub enum LoadError {
         /// llama.cpp's last error line.
         reason: String,
     },
+    /// The operating system gives no thread to load it on.
+    #[error("no thread can be started to load the model: {0}")]
+    Thread(std::io::Error),
     /// The progress callback returned false.
     #[error("loading {0} was interrupted")]
     Interrupted(PathBuf),
@@ -95,7 +100,28 @@ impl Model {
         options: &ModelOptions,
         progress: &mut LoadProgress<'_>,
     ) -> Result<Model, LoadError> {
-        Model::load_or_plan(path, options, false, progress)
+        let (tell, told) = channel::<f32>(0);
+        let (answer, answered) = channel::<bool>(0);
+        // llama.cpp may rearrange weights (for AMX) in a team of OpenMP threads, and OpenMP keeps the team of
+        // a thread for as long as the thread lives. A second team beside the one that decodes makes GCC's
+        // OpenMP wait in the kernel, and no longer in a loop, at each of the hundred and more barriers of a
+        // token: 1.4 times as long a token where all processors decode. So the thread that loads ends.
+        std::thread::scope(|scope| {
+            // They go where `progress` panics, and the load ends.
+            let (told, answer) = (told, answer);
+            let load = move || {
+                let mut progress = |done| tell.send(done).is_ok() && answered.recv() == Ok(true);
+                Model::load_or_plan(path, options, false, &mut progress)
+            };
+            let thread = std::thread::Builder::new().name("npast-load".into());
+            let loading = thread
+                .spawn_scoped(scope, load)
+                .map_err(LoadError::Thread)?;
+            while let Ok(done) = told.recv() {
+                let _ = answer.send(progress(done));
+            }
+            loading.join().unwrap_or_else(|fault| resume_unwind(fault))
+        })
     }
 
     /// The model without its weights: it says what it is, and its contexts say what they would

@@ -17,7 +17,7 @@ use super::idle::IdleWork;
 use super::memory::{MemoryClass, SlotMemory};
 use super::options::SlotOptions;
 use super::window::WindowCost;
-use crate::kv::{SampledSegment, Store};
+use crate::kv::{JoinPayloads, SampledSegment, Store};
 use crate::ledger::Token;
 use crate::llama::{Context, Model};
 
@@ -69,7 +69,12 @@ pub struct SlotHandle {
 }
 
 impl Slot {
-    /// Makes a context, probes its memory class and starts the engine thread.
+    /// Starts the engine thread, which makes a context and probes its memory class.
+    ///
+    /// Whatever decodes does so on that thread. OpenMP keeps a team of threads for each thread that ever
+    /// computed, and where there are more of them in all than processors, GCC's OpenMP waits in the kernel at
+    /// each of the hundred and more barriers of a token, no longer in a loop: 1.4 times as long a token was
+    /// measured where all processors decode and another thread had probed.
     ///
     /// # Errors
     /// When no context can be made or the model cannot evaluate a few tokens.
@@ -78,36 +83,44 @@ impl Slot {
         options: &SlotOptions,
         store: impl FnOnce(&SlotFacts) -> Store,
     ) -> Result<Slot, SlotError> {
-        let mut context = options.context.clone();
-        context.cells = SlotOptions::cells(options.limit);
-        let ctx = Context::new(model, &context)?;
-        let limit = options.limit.min(ctx.cells());
-        let decodes = ctx.decodes();
-        let memory = SlotMemory::probe(ctx)?;
-        let facts = SlotFacts {
-            class: memory.class(),
-            limit,
-            ubatch: context.ubatch,
-            token_bytes: memory.token_bytes(),
-            snapshot_bytes: memory.probed_snapshot(),
-        };
-        let store = store(&facts);
-        if let Some(join) = memory.join() {
-            store.merge_with(join);
-        }
-        let engine = SlotEngine::new(model, memory, store, options, limit);
         let (commands, inbox) = bounded(16);
+        let (ready, opened) = bounded(1);
+        let (give_store, given_store) = bounded(1);
         let death = Arc::new(Mutex::new(None));
         let cause_of_death = death.clone();
+        let (model, options) = (model.clone(), options.clone());
         let thread = std::thread::Builder::new()
             .name("npast-engine".to_owned())
-            .spawn(move || run(engine, &inbox, &cause_of_death))
+            .spawn(move || {
+                let (memory, limit) = match open(&model, &options) {
+                    Ok((memory, opened)) => {
+                        let limit = opened.facts.limit;
+                        let _ = ready.send(Ok(opened));
+                        (memory, limit)
+                    }
+                    Err(error) => return drop(ready.send(Err(error))),
+                };
+                // Nobody waits for the slot any more where no store comes.
+                let Ok(store) = given_store.recv() else {
+                    return;
+                };
+                let engine = SlotEngine::new(&model, memory, store, &options, limit);
+                run(engine, &inbox, &cause_of_death);
+            })
             .map_err(|e| SlotError::Dead(format!("its thread did not start: {e}")))?;
+        let opened = opened.recv();
+        let opened =
+            opened.map_err(|_| SlotError::Dead("it panicked at its start".to_owned()))??;
+        let store = store(&opened.facts);
+        if let Some(join) = opened.join {
+            store.merge_with(join);
+        }
+        let _ = give_store.send(store);
         Ok(Slot {
             handle: SlotHandle {
                 commands: Some(commands),
-                facts,
-                decodes,
+                facts: opened.facts,
+                decodes: opened.decodes,
                 death,
             },
             thread: Some(thread),
@@ -300,6 +313,40 @@ impl PendingOutcome {
             Err(_) => Err(self.handle.dead()),
         }
     }
+}
+
+/// What the engine thread has to say of the memory that it made.
+struct OpenedMemory {
+    facts: SlotFacts,
+    join: Option<Arc<dyn JoinPayloads>>,
+    decodes: Arc<AtomicU64>,
+}
+
+/// Makes a context and probes its memory class.
+fn open(
+    model: &Arc<Model>,
+    options: &SlotOptions,
+) -> Result<(SlotMemory, OpenedMemory), SlotError> {
+    let mut context = options.context.clone();
+    context.cells = SlotOptions::cells(options.limit);
+    let ctx = Context::new(model, &context)?;
+    let limit = options.limit.min(ctx.cells());
+    let decodes = ctx.decodes();
+    let memory = SlotMemory::probe(ctx)?;
+    let facts = SlotFacts {
+        class: memory.class(),
+        limit,
+        ubatch: context.ubatch,
+        token_bytes: memory.token_bytes(),
+        snapshot_bytes: memory.probed_snapshot(),
+    };
+    let join = memory.join();
+    let opened = OpenedMemory {
+        facts,
+        join,
+        decodes,
+    };
+    Ok((memory, opened))
 }
 
 fn run(mut engine: SlotEngine, inbox: &Receiver<EngineCommand>, death: &Mutex<Option<String>>) {

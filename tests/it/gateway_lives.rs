@@ -39,6 +39,32 @@ fn after_a_restart_the_next_message_costs_itself() {
     }
 }
 
+/// OpenMP keeps a team of threads for each thread that ever computed, and a second team makes each token
+/// of the first one slower ([`npast::slot::Slot::start`]).
+#[cfg(target_os = "linux")]
+#[test]
+fn one_thread_of_the_program_computes_with_its_team_and_no_other() {
+    for class in Class::ALL {
+        let mut program = thinker(class);
+        program.flags = ["--ubatch", "64", "--threads", "2"]
+            .map(str::to_owned)
+            .into();
+        let server = Server::start(program, &[], &[says("Good.")]);
+        let body = json!({"messages": [{"role": "user", "content": "Hello."}]});
+        assert_eq!(server.post("/v1/chat/completions", &body).status, 200);
+        // A thread of a team has the name of the thread that began it.
+        let tasks = format!("/proc/{}/task", server.pid());
+        let names = std::fs::read_dir(tasks).expect("threads").map(|task| {
+            let name = task.expect("a thread").path().join("comm");
+            std::fs::read_to_string(name).unwrap_or_default()
+        });
+        let names: Vec<String> = names.map(|name| name.trim().to_owned()).collect();
+        let count = |of: &str| names.iter().filter(|name| *name == of).count();
+        assert_eq!((count("npast"), count("npast-engine")), (1, 2), "{names:?}");
+        server.stop();
+    }
+}
+
 #[test]
 fn a_client_that_goes_away_stops_its_reply_and_what_was_decoded_stays() {
     let program = Program::new(Class::Dense);
