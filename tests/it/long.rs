@@ -14,7 +14,7 @@ use crate::talk;
 #[ignore = "takes minutes; see scripts/long"]
 fn sixty_turns_in_a_context_of_8192_tokens_read_nothing_twice_on_every_class() {
     for class in Class::ALL {
-        sixty_turns(class, 8192, 80);
+        sixty_turns(class, 8192, 100);
     }
 }
 
