@@ -14,9 +14,11 @@ fn main() {
     println!("cargo:rerun-if-changed=Cargo.toml");
     println!("cargo:rerun-if-changed={BRIDGE}");
 
-    let llama = llama_sources();
+    let cache = cmake_cache();
+    let llama = llama_sources(&cache);
     compile_bridge(&llama);
     find_libraries();
+    stamp("NPAST_LLAMA_FLAGS", llama_flags(&cache));
     stamp("NPAST_LLAMA_CRATE", &pinned_version("llama-cpp-2"));
     stamp("NPAST_LLAMA_SYS", &pinned_version("llama-cpp-sys-2"));
     stamp("NPAST_LLAMA_VERSION", &llama_version(&llama));
@@ -50,11 +52,10 @@ fn stamp(name: &str, value: &str) {
     println!("cargo:rustc-env={name}={value}");
 }
 
-/// The folder of llama.cpp's sources that llama-cpp-sys-2 compiled. Its build script hands over
-/// `<its OUT_DIR>/lib/cmake` (or `lib64/cmake`) as DEP_LLAMA_GGML_CMAKE_DIR, and CMake writes the
-/// folder that it compiled into `<its OUT_DIR>/build/CMakeCache.txt`. So a patched, vendored or
-/// mirrored crate is found too.
-fn llama_sources() -> PathBuf {
+/// What CMake wrote down of the llama.cpp that llama-cpp-sys-2 compiled. Its build script hands over
+/// `<its OUT_DIR>/lib/cmake` (or `lib64/cmake`) as DEP_LLAMA_GGML_CMAKE_DIR, and CMake's notes are
+/// `<its OUT_DIR>/build/CMakeCache.txt`.
+fn cmake_cache() -> String {
     println!("cargo:rerun-if-env-changed=DEP_LLAMA_GGML_CMAKE_DIR");
     let cmake = PathBuf::from(std::env::var_os("DEP_LLAMA_GGML_CMAKE_DIR").expect(
         "llama-cpp-sys-2 does not say where it put llama.cpp: DEP_LLAMA_GGML_CMAKE_DIR is not set",
@@ -64,19 +65,43 @@ fn llama_sources() -> PathBuf {
         .nth(2)
         .expect("DEP_LLAMA_GGML_CMAKE_DIR is <folder>/lib/cmake")
         .join("build/CMakeCache.txt");
-    let text = std::fs::read_to_string(&cache)
-        .unwrap_or_else(|error| panic!("{} could not be read: {error}", cache.display()));
-    let sources = text
+    println!("cargo:rerun-if-changed={}", cache.display());
+    std::fs::read_to_string(&cache)
+        .unwrap_or_else(|error| panic!("{} could not be read: {error}", cache.display()))
+}
+
+/// The folder of the sources that were compiled. So a patched, vendored or mirrored crate is found too.
+fn llama_sources(cache: &str) -> PathBuf {
+    let sources = cache
         .lines()
         .find_map(|line| line.strip_prefix("CMAKE_HOME_DIRECTORY:INTERNAL="))
         .map(PathBuf::from)
-        .unwrap_or_else(|| panic!("{} names no source folder", cache.display()));
+        .expect("CMakeCache.txt names no source folder");
     assert!(
         sources.join("common/chat.h").is_file(),
         "{} holds no common/chat.h",
         sources.display()
     );
     sources
+}
+
+/// The flags by which C++ was compiled. They decide the last bits of what the model computes, so they are a
+/// part of the soft fingerprint of stored KV. Cargo does not compile llama.cpp again where they change.
+fn llama_flags(cache: &str) -> &str {
+    println!("cargo:rerun-if-env-changed=CXXFLAGS");
+    let flags = cache
+        .lines()
+        .find_map(|line| line.strip_prefix("CMAKE_CXX_FLAGS:STRING="))
+        .unwrap_or_default();
+    let wanted = std::env::var("CXXFLAGS").unwrap_or_default();
+    let has = |flag: &str| flags.split_whitespace().any(|known| known == flag);
+    if let Some(missing) = wanted.split_whitespace().find(|flag| !has(flag)) {
+        println!(
+            "cargo:warning=llama.cpp was compiled without {missing}, which CXXFLAGS asks for; compile it \
+             again with: cargo clean --release -p llama-cpp-sys-2"
+        );
+    }
+    flags
 }
 
 /// The version that Cargo.toml pins with `=`, so the one that is linked.

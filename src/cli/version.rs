@@ -22,7 +22,7 @@ pub fn rows() -> Vec<(&'static str, String)> {
     rows.push(("backends", llama::backends().join(", ")));
     let features = option_env!("NPAST_TARGET_FEATURES").unwrap_or_default();
     rows.push(("built for", features.replace(',', " ")));
-    rows.push(("llama.cpp has", llama::system_info()));
+    rows.push(("llama.cpp has", llama::system_info().to_owned()));
     rows
 }
 

@@ -113,10 +113,13 @@ pub fn backends() -> Vec<String> {
 }
 
 /// llama.cpp's own line about CPU features and build options.
-pub fn system_info() -> String {
-    start();
-    // SAFETY: returns a static string.
-    text(unsafe { sys::llama_print_system_info() })
+pub fn system_info() -> &'static str {
+    static INFO: OnceLock<String> = OnceLock::new();
+    INFO.get_or_init(|| {
+        start();
+        // SAFETY: returns a string of its own, which each call writes anew: here there is one call.
+        text(unsafe { sys::llama_print_system_info() })
+    })
 }
 
 /// A CPU feature that this build uses and this machine lacks, if any. Asked before anything else

@@ -6,6 +6,7 @@ use npast::slot::{Cause, Outcome};
 
 use crate::history::History;
 use crate::model::Class;
+use crate::program::Program;
 use crate::rig::{Rig, Rows, Settings, UBATCH, tokens};
 
 /// Three turns; the process ends with a sample of the last.
@@ -175,4 +176,26 @@ fn without_a_sample_a_state_of_another_machine_is_evaluated_again_and_stored_as_
         let back = rig.restart_with(Settings::A).rewind(&list);
         assert_eq!((back.restored, back.miss), (list.len(), None), "{class:?}");
     }
+}
+
+/// The program names in its soft fingerprint how its llama.cpp was compiled, and which instructions it uses.
+#[test]
+fn a_build_with_other_flags_or_instructions_is_another_machine() {
+    let program = Program::new(Class::Dense);
+    program.say("work", "Hello.", None);
+    let soft = std::fs::read_dir(program.desk.home.join("kv/v1"))
+        .expect("a store")
+        .flat_map(|print| std::fs::read_dir(print.expect("a folder").path()).expect("files"))
+        .map(|file| file.expect("a file").path())
+        .find(|path| path.to_string_lossy().contains("/soft-"))
+        .expect("a soft fingerprint");
+    let soft = std::fs::read_to_string(soft).expect("a file");
+    let facts = [
+        env!("NPAST_TARGET_FEATURES"),
+        env!("NPAST_LLAMA_FLAGS"),
+        npast::llama::system_info(),
+    ];
+    assert!(!facts[1].is_empty() && !facts[2].is_empty(), "{facts:?}");
+    let hash = blake3::hash(facts.join("\n").as_bytes()).to_hex();
+    assert!(soft.contains(hash.as_str()), "{soft}");
 }

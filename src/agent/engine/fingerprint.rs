@@ -10,7 +10,7 @@ use crate::llama::gguf::ModelFacts;
 use crate::slot::{SlotFacts, SlotOptions};
 
 /// The fingerprint of a model in a slot; `weights` names the bytes of its tensors, as far as they are
-/// known (`kv::Weights`). What computes (the build of llama.cpp, backends, devices,
+/// known (`kv::Weights`). What computes (the build of llama.cpp, its compiler flags and instructions, backends, devices,
 /// threads, batch size) is soft: a stored sample of logits decides whether it gives the same numbers.
 pub(in crate::agent) fn fingerprint(
     model: &ModelFacts,
@@ -68,9 +68,24 @@ pub(in crate::agent) fn fingerprint(
         "threads": context.threads,
         "threads_batch": context.threads_batch,
         "ubatch": slot.ubatch,
-        "features": option_env!("NPAST_TARGET_FEATURES"),
+        // A hash, since a notice has the value of what differs.
+        "compiler flags and processor instructions": compiled(),
     });
     Fingerprint::new(Value::Object(facts), soft)
+}
+
+/// The hash of what decides how llama.cpp computes, beside its version: the flags by which it was compiled,
+/// and the instructions that it uses. Where it has a library for each kind of processor, these are the
+/// instructions of the one that it loaded.
+fn compiled() -> String {
+    let facts = [
+        option_env!("NPAST_TARGET_FEATURES").unwrap_or_default(),
+        option_env!("NPAST_LLAMA_FLAGS").unwrap_or_default(),
+        llama::system_info(),
+    ];
+    blake3::hash(facts.join("\n").as_bytes())
+        .to_hex()
+        .to_string()
 }
 
 /// LongRoPE picks its factors by the context's size; only there is the size a part of the KV.
