@@ -71,10 +71,8 @@ pub struct SlotHandle {
 impl Slot {
     /// Starts the engine thread, which makes a context and probes its memory class.
     ///
-    /// Whatever decodes does so on that thread. OpenMP keeps a team of threads for each thread that ever
-    /// computed, and where there are more of them in all than processors, GCC's OpenMP waits in the kernel at
-    /// each of the hundred and more barriers of a token, no longer in a loop: 1.4 times as long a token was
-    /// measured where all processors decode and another thread had probed.
+    /// Every decode call is made on that thread, the probe's too, so that OpenMP has one team of threads;
+    /// [`Model::load`] says what a second team costs.
     ///
     /// # Errors
     /// When no context can be made or the model cannot evaluate a few tokens.

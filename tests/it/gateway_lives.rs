@@ -40,8 +40,8 @@ fn after_a_restart_the_next_message_costs_itself() {
 }
 
 /// OpenMP keeps a team of threads for each thread that ever computed, and a second team makes each token
-/// of the first one slower ([`npast::slot::Slot::start`]).
-#[cfg(target_os = "linux")]
+/// of the first one slower ([`npast::llama::Model::load`]).
+#[cfg(all(target_os = "linux", feature = "openmp"))]
 #[test]
 fn one_thread_of_the_program_computes_with_its_team_and_no_other() {
     for class in Class::ALL {

@@ -1,7 +1,7 @@
 //! Prefill and decode through the slot against a bare loop over llama.cpp: the same model, prompt,
 //! ubatch, threads, context size and greedy choice, and therefore the same tokens. The sides take
 //! turns every few ubatches. They stand in one process, each with a team of OpenMP threads, so all of them
-//! wait in the kernel ([`npast::slot::Slot::start`] says why): the ratios are fair, and the tokens a second
+//! wait in the kernel ([`npast::llama::Model::load`] says why): the ratios are fair, and the tokens a second
 //! are fewer than a process of its own has. `serve` compares processes.
 
 use std::sync::Arc;
