@@ -8,6 +8,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::SlotError;
 use super::call::Target;
 use super::engine::SlotEngine;
+use super::evaluate::Boundaries;
 use super::saved::Saved;
 use crate::kv::SampledSegment;
 use crate::ledger::Token;
@@ -109,7 +110,8 @@ impl SlotEngine {
         match prompt {
             [] => self.begin_append()?,
             _ => {
-                let done = self.evaluate(prompt, [0; 2], &never, &events, &mut Saved::default());
+                let anywhere = Boundaries::default();
+                let done = self.evaluate(prompt, anywhere, &never, &events, &mut Saved::default());
                 if let Some(error) = done.error {
                     return Err(error);
                 }

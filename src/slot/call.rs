@@ -16,6 +16,7 @@ use crate::llama::{Grammar, Sampling};
 pub struct Target {
     pub(super) tokens: Arc<Vec<Token>>,
     pub(super) after: Option<Mark>,
+    pub(super) parts: Vec<usize>,
 }
 
 impl Target {
@@ -24,7 +25,17 @@ impl Target {
         Target {
             tokens: tokens.into(),
             after: None,
+            parts: Vec::new(),
         }
+    }
+
+    /// Where the state cannot be cut, what is evaluated is read in parts that begin at these places, in tokens,
+    /// ascending: each is an append of its own. A state is kept in RAM at each, so that a later call can go
+    /// back to it.
+    #[must_use]
+    pub fn in_parts(mut self, parts: Vec<usize>) -> Target {
+        self.parts = parts;
+        self
     }
 
     /// These tokens, which begin with a prefix that the slot named at an earlier call
@@ -34,6 +45,7 @@ impl Target {
         Target {
             tokens: tokens.into(),
             after: Some(mark),
+            parts: Vec::new(),
         }
     }
 }

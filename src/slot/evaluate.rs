@@ -1,6 +1,7 @@
 //! Evaluation of what is new. Law 3: a batch ends every n_ubatch tokens counted from the append's
 //! start and at snapshot points, and snapshot points are a function of the append's start, the frozen
-//! head and what it has in common with others alone: never of load, disk, or when a turn was cancelled.
+//! head, what it has in common with others, and the parts that the caller's messages make: never of load,
+//! disk, or when a turn was cancelled.
 
 use std::sync::atomic::AtomicBool;
 
@@ -23,6 +24,52 @@ pub(super) struct Evaluated {
     pub error: Option<SlotError>,
 }
 
+/// Where an evaluation ends its batches, besides every n_ubatch tokens counted from its start and from each
+/// such place.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Boundaries<'a> {
+    /// The end of what the frozen head has in common with those of other sessions, and its own end; ascending.
+    pub heads: [usize; 2],
+    /// Where parts of it begin that are read as appends of their own ([`super::Target::in_parts`]). A place
+    /// that is not behind the one before it is none.
+    pub parts: &'a [usize],
+}
+
+/// What is at the end of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    /// A snapshot point: what is before it is stored, with the state.
+    Point,
+    /// Another append begins.
+    Append,
+}
+
+impl Boundaries<'_> {
+    /// Those in an evaluation of [start, end), ascending. Where the state can be cut, nothing is gained by
+    /// parts. As at the end of a call, what is before a part is stored where that is long.
+    fn within(&self, start: usize, end: usize, steps: bool) -> Vec<(usize, Place)> {
+        let mut places = Vec::new();
+        let (mut from, mut stored) = (start, start);
+        let parts = self.parts.iter().copied();
+        for part in parts.filter(|part| steps && *part < end).chain([end]) {
+            if part <= from {
+                continue;
+            }
+            let points = snapshot_points(from, part, self.heads, steps);
+            stored = points.last().copied().unwrap_or(stored);
+            places.extend(points.into_iter().map(|at| (at, Place::Point)));
+            if part < end && part - stored >= STEP {
+                stored = part;
+                places.push((part, Place::Point));
+            } else if part < end {
+                places.push((part, Place::Append));
+            }
+            from = part;
+        }
+        places
+    }
+}
+
 /// Where the batches of an append of [start, end) must end, besides every n_ubatch tokens counted
 /// from the last such point. Ascending; without `end` itself.
 fn snapshot_points(start: usize, end: usize, heads: [usize; 2], steps: bool) -> Vec<usize> {
@@ -41,12 +88,11 @@ fn snapshot_points(start: usize, end: usize, heads: [usize; 2], steps: bool) -> 
 
 impl SlotEngine {
     /// Evaluates tokens after those that sequence 0 holds. Stops between decode calls when the call is cancelled;
-    /// what was decoded stays. `heads`: the end of what the frozen head has in common with those of other
-    /// sessions, and its own end; ascending.
+    /// what was decoded stays.
     pub fn evaluate(
         &mut self,
         tokens: &[Token],
-        heads: [usize; 2],
+        boundaries: Boundaries<'_>,
         cancel: &AtomicBool,
         events: &UnboundedSender<SlotEvent>,
         saved: &mut Saved,
@@ -64,15 +110,15 @@ impl SlotEngine {
         if let Err(error) = self.begin_append() {
             return done(self, Some(error));
         }
-        let points = snapshot_points(start, end, heads, self.memory.shape().snapshots);
-        let mut points = points.into_iter().chain([end]);
-        let mut until = points.next().unwrap_or(end);
+        let places = boundaries.within(start, end, self.memory.shape().snapshots);
+        let mut places = places.into_iter().chain([(end, Place::Point)]);
+        let mut until = places.next().unwrap_or((end, Place::Point));
         while self.resident.len() < end {
             if cancelled(cancel) {
                 return done(self, None);
             }
             let at = self.resident.len();
-            let batch = &tokens[at - start..(at + self.ubatch).min(until) - start];
+            let batch = &tokens[at - start..(at + self.ubatch).min(until.0) - start];
             let last = at + batch.len() == end;
             if let Err(error) = self.decode(batch, last) {
                 return done(self, Some(error));
@@ -85,21 +131,27 @@ impl SlotEngine {
                 done: at - start,
                 total: end - start,
             });
-            if at == until && at < end {
-                until = points.next().unwrap_or(end);
-                let role = if heads.contains(&at) {
-                    SnapshotRole::Head
-                } else {
-                    SnapshotRole::Step
-                };
-                if let Err(error) = self.point(role, saved) {
-                    return done(self, Some(error));
-                }
-            } else if at < end && at - self.resident.saved() >= self.segment {
+            let point = until == (at, Place::Point);
+            if at < end && !point && at - self.resident.saved() >= self.segment {
                 self.save_within(saved);
                 if self.resident.len() < at {
                     return done(self, Some(SlotError::Lost));
                 }
+            }
+            if at == until.0 && at < end {
+                let role = if boundaries.heads.contains(&at) {
+                    SnapshotRole::Head
+                } else {
+                    SnapshotRole::Step
+                };
+                let passed = match until.1 {
+                    Place::Point => self.point(role, saved),
+                    Place::Append => self.begin_append(),
+                };
+                if let Err(error) = passed {
+                    return done(self, Some(error));
+                }
+                until = places.next().unwrap_or((end, Place::Point));
             }
         }
         done(self, None)
@@ -263,5 +315,39 @@ mod tests {
         assert_eq!(snapshot_points(0, 100, [30, 40], true), [30, 40]);
         assert_eq!(snapshot_points(30, 100, [30, 40], true), [40]);
         assert_eq!(snapshot_points(0, 100, [40, 40], true), [40]);
+    }
+
+    /// Each part has the points that an append of its own would have.
+    #[test]
+    fn parts_are_appends_where_the_state_cannot_be_cut() {
+        let parts = [10, 60, 60 + STEP, 300 + 2 * STEP];
+        let boundaries = Boundaries {
+            heads: [0, 40],
+            parts: &parts,
+        };
+        let (point, append) = (Place::Point, Place::Append);
+        assert_eq!(
+            boundaries.within(10, 300 + 2 * STEP, true),
+            [
+                (40, point),
+                (60, append),
+                (60 + STEP, point),
+                (60 + 2 * STEP, point)
+            ]
+        );
+        assert_eq!(boundaries.within(10, 300, false), [(40, point)]);
+        assert_eq!(
+            boundaries.within(70, 61 + STEP, true),
+            [(60 + STEP, append)]
+        );
+        // What is no place behind the one before it is none.
+        for parts in [[60, 60], [60, 50], [9, 60]] {
+            let parts = &parts;
+            let boundaries = Boundaries {
+                parts,
+                ..boundaries
+            };
+            assert_eq!(boundaries.within(50, 90, true), [(60, append)], "{parts:?}");
+        }
     }
 }

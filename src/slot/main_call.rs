@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use super::call::{Outcome, SlotCall};
+use super::call::{Outcome, SlotCall, Target};
 use super::engine::{SlotEngine, ms};
+use super::evaluate::Boundaries;
 use super::saved::{Ended, Saved};
 use super::shift::MovedEnd;
 use super::{SlotError, Times};
@@ -38,7 +39,7 @@ impl SlotEngine {
         let goal = self.resolve(&call.target);
         let heads = call.heads();
         // The caller may change its ledger while the reply is sampled, without a copy.
-        drop(call.target);
+        let Target { parts, .. } = call.target;
         let len = goal.len();
         if len > self.limit {
             return Err(SlotError::TooLong {
@@ -68,7 +69,11 @@ impl SlotEngine {
         let tokens = &started.rest;
         let (prefill, before) = (Instant::now(), saved.ms);
         let evaluated = match started.aside {
-            false => self.evaluate(tokens, heads, &call.cancel, &call.events, &mut saved),
+            false => {
+                let parts = &parts;
+                let boundaries = Boundaries { heads, parts };
+                self.evaluate(tokens, boundaries, &call.cancel, &call.events, &mut saved)
+            }
             true => self.evaluate_aside(&call.events),
         };
         times.prefill = moved.ms + ms(prefill) - (saved.ms - before);

@@ -13,6 +13,7 @@ use std::time::Instant;
 use super::SlotError;
 use super::call::{SlotCall, Target};
 use super::engine::{SlotEngine, cancelled, ms};
+use super::evaluate::Boundaries;
 use super::saved::Saved;
 use crate::ledger::{Token, common_prefix};
 
@@ -101,7 +102,11 @@ impl SlotEngine {
         let writing = std::mem::replace(&mut self.store, reading);
         let before = &target[kept..place.start];
         let mut none = Saved::default();
-        let done = self.evaluate(before, call.heads(), &call.cancel, &call.events, &mut none);
+        let heads = Boundaries {
+            heads: call.heads(),
+            ..Boundaries::default()
+        };
+        let done = self.evaluate(before, heads, &call.cancel, &call.events, &mut none);
         self.store = writing;
         if self.resident.len() < place.start {
             self.memory.free_scratch();

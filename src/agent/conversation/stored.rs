@@ -9,6 +9,9 @@ pub(in crate::agent) fn text_of(body: &serde_json::Value) -> &str {
         .unwrap_or_default()
 }
 
+/// Bytes of a tool's result from which on a line may take its place.
+pub(in crate::agent) const LONG_RESULT: usize = 1200;
+
 /// What is put in the place of results that never came.
 pub(in crate::agent) const NOT_RUN: &str = "This call was not run.";
 

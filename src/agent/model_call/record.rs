@@ -31,8 +31,9 @@ impl Conversation {
     ) -> Result<(Outcome, Result<(), AgentError>), AgentError> {
         let vocab = self.shared.model.vocab().clone();
         let target = match self.ledger.last_mark() {
-            Some(mark) => Target::after(mark, self.ledger.shared()),
-            None => Target::whole(self.ledger.shared()),
+            Some(mark) => Target::after(mark, self.ledger.shared())
+                .in_parts(self.before_long_results(mark.len())),
+            None => Target::whole(self.ledger.shared()).in_parts(self.before_long_results(0)),
         };
         let Some(pass) = self.pass(cancel, on) else {
             return Ok((Outcome::none(CallKind::Turn), Ok(())));

@@ -8,10 +8,12 @@ use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::agent::conversation::handle::Conversation;
+use crate::agent::conversation::stored::{LONG_RESULT, text_of};
 use crate::agent::engine::pass::SlotPass;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::event::{Event, On};
 use crate::ledger::Finish;
+use crate::session::Span;
 use crate::slot::{CallKind, Outcome, SlotCall, Target};
 
 impl Conversation {
@@ -28,7 +30,8 @@ impl Conversation {
         let answer = pass.slot().call(SlotCall {
             kind: CallKind::Idle,
             owner: self.owner(),
-            target: Target::whole(self.ledger[..len].to_vec()),
+            target: Target::whole(self.ledger[..len].to_vec())
+                .in_parts(self.before_long_results(0)),
             head: self.row.head,
             common: self.row.common.unwrap_or(0),
             decoded: self.ledger.decoded(),
@@ -65,6 +68,33 @@ impl Conversation {
             self.account(&outcome, job, on)?;
         }
         Ok(outcome)
+    }
+
+    /// Where the slot begins to read a long result, of those behind the ledger's first `read` tokens: behind the
+    /// reply that asked for it, whose last token it reads with the result. A prune that begins there reads
+    /// nothing before it again.
+    pub(in crate::agent) fn before_long_results(&self, read: usize) -> Vec<usize> {
+        let mut places = Vec::new();
+        let mut long = false;
+        for message in self.messages.iter().rev() {
+            match message.role.as_str() {
+                "tool" => long |= text_of(&message.body).len() >= LONG_RESULT,
+                "assistant" => {
+                    // One without tokens of its own has no place.
+                    let own = |s: &Span| s.start > self.row.head && s.end > s.start;
+                    let span = message.span.filter(own);
+                    if span.is_some_and(|span| span.end <= read) {
+                        break;
+                    }
+                    let span = span.filter(|span| long && span.end <= self.ledger.len());
+                    places.extend(span.map(|span| span.end - 1));
+                    long = false;
+                }
+                _ => {}
+            }
+        }
+        places.reverse();
+        places
     }
 
     /// Says once why the last turns were read though they were to be moved.
