@@ -4,7 +4,8 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
+use serde_json::Value;
 
 use super::db::{insert, missing, one};
 use super::{
@@ -183,6 +184,30 @@ impl Db {
 }
 
 impl Db {
+    /// The body of a message of a session, or of one that it came from (forks too), whether or not it was taken
+    /// back since; nothing where no such message is there.
+    pub fn earlier_message(&self, id: SessionId, message: MessageId) -> Result<Option<Value>> {
+        let found: Option<(i64, String)> = self
+            .conn
+            .prepare_cached("SELECT session, body FROM messages WHERE id = ?")?
+            .query_row([message.0], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((session, body)) = found else {
+            return Ok(None);
+        };
+        // Rows that damage made into a circle end it.
+        let mut seen = HashSet::new();
+        let mut here = Some(id);
+        while let Some(id) = here.filter(|id| seen.insert(*id)) {
+            if id.0 == session {
+                // What damage made of the body is no message.
+                return Ok(serde_json::from_str(&body).ok());
+            }
+            here = one(&self.conn, "id = ?", id.0)?.and_then(|session| session.parent);
+        }
+        Ok(None)
+    }
+
     /// The sessions whose text may name long results of one that was removed.
     pub fn keepers(&self, gone: SessionId) -> Result<Vec<SessionId>> {
         let mut query = self

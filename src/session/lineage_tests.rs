@@ -199,3 +199,25 @@ fn long_results_of_a_removed_session_are_kept_as_long_as_a_child_may_name_them()
     assert_eq!(free, all);
     assert_eq!(db.keepers(work.id).unwrap(), []);
 }
+
+#[test]
+fn a_message_is_read_from_its_session_and_from_those_that_came_from_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (db, work) = disk(home.path());
+    let two = continued(&db, &work, "work-2", Continuation::Compressed).unwrap();
+    let three = continued(&db, &two, "work-3", Continuation::Rendered).unwrap();
+    let first = db.messages(two.id).unwrap()[0].clone();
+    let found = |id| db.earlier_message(id, first.id).unwrap();
+    assert_eq!(found(two.id), Some(first.body.clone()));
+    assert_eq!(found(three.id), Some(first.body.clone()));
+    assert_eq!(found(work.id), None);
+    assert_eq!(db.earlier_message(two.id, MessageId(9999)).unwrap(), None);
+    // Damage: parents that are a circle, and a body that is no JSON.
+    let last = db.messages(three.id).unwrap()[0].id;
+    let circle = "UPDATE sessions SET parent = ? WHERE id = ?";
+    db.conn.execute(circle, [two.id.0, work.id.0]).unwrap();
+    assert_eq!(db.earlier_message(two.id, last).unwrap(), None);
+    let broken = "UPDATE messages SET body = '{' WHERE id = ?";
+    db.conn.execute(broken, [first.id.0]).unwrap();
+    assert_eq!(found(two.id), None);
+}

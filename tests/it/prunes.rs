@@ -5,17 +5,23 @@
 //! there and nowhere else.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use npast::agent::{CompressOptions, Event, IdleJob, Idled, Input, Refused, TurnOptions};
+use npast::agent::{
+    CompressOptions, CompressStage, Engine, Event, IdleJob, Idled, Input, Refused, TurnOptions,
+};
 use npast::chat::ReplyScript;
+use npast::ledger::Finish;
 use npast::session::Db;
 use npast::slot::CallKind;
-use npast::tools::{CallContext, Effect, Tool, ToolAnswer};
+use npast::tools::{CallContext, Effect, ReadFile, SearchTool, Secrets, Tool, ToolAnswer};
 use serde_json::{Value, json};
 
-use crate::agent::{Bench, calls, says, tool};
+use crate::agent::{At, Bench, calls, says, tool};
+use crate::agent_programs::Free;
 use crate::model::Class;
 use crate::talk;
 use crate::witness::{Reader, Stored};
@@ -69,7 +75,7 @@ fn child() -> bool {
     let mut bench = bench(class.expect("a class"));
     bench.desk.home = PathBuf::from(home);
     let mut at = bench.open(&tools);
-    let cancel = std::sync::Arc::default();
+    let cancel = Arc::default();
     let say = |text: &str| {
         let mut out = std::io::stdout().lock();
         writeln!(out, "point {text}").expect("a pipe");
@@ -153,7 +159,7 @@ fn a_kill_at_any_point_of_a_prune_leaves_one_whole_conversation_and_every_result
             // It goes on, and can be pruned where it was not.
             let mut at = bench.open(&tools);
             assert_eq!(at.talk.info().name, newest, "{what}");
-            let cancel = std::sync::Arc::default();
+            let cancel = Arc::default();
             if !stored {
                 let done = at.talk.prune(&options(), &cancel, &mut |_| {});
                 assert!(
@@ -185,18 +191,224 @@ fn whole(bench: &Bench, name: &str, what: &str) {
         assert!(ledger.contains(message.2.trim()), "{what}: {message:?}");
     }
     for (at, (_, _, text)) in results.into_iter().enumerate() {
-        let content = match text.starts_with("[npast: the result of ") {
-            false => text.to_string(),
-            true => {
-                let path = text
-                    .rsplit(" in ")
-                    .next()
-                    .and_then(|p| p.strip_suffix(".]"));
-                std::fs::read_to_string(path.expect("a path")).expect("a file")
-            }
-        };
+        let content = kept(&bench.desk.home, text).unwrap_or_else(|| text.to_string());
         assert_eq!(content, words(at), "{what}");
     }
+}
+
+/// What the file holds that a line in the place of a result names; nothing of any other text.
+pub fn kept(home: &Path, line: &str) -> Option<String> {
+    let (number, _) = line
+        .strip_prefix("[npast: path result:")?
+        .split_once(" has ")?;
+    let name = format!("result-kept-{number}.txt");
+    let folders = std::fs::read_dir(home.join("temp")).expect("a folder");
+    let mut files = folders.map(|folder| folder.expect("a folder").path().join(&name));
+    let file = files.find(|file| file.exists()).expect("a file");
+    Some(std::fs::read_to_string(file).expect("a text"))
+}
+
+/// The last result stays word for word.
+fn keeps_one() -> TurnOptions {
+    TurnOptions {
+        compress: Some(CompressOptions {
+            tail: Some(1700),
+            ..CompressOptions::default()
+        }),
+        ..options()
+    }
+}
+
+/// A result that stayed word for word is cut at the next prune. Where the state cannot be cut, one was kept in
+/// RAM before that result, though one call read all that stayed: that of the prune, or where the prune's was
+/// stopped the next turn's.
+#[test]
+fn a_second_prune_reads_from_the_first_result_that_stayed_on_every_class() {
+    for (class, stopped) in Class::ALL.map(|c| [(c, false), (c, true)]).concat() {
+        let mut bench = bench(class);
+        bench.desk.limit = 16_384;
+        let mut at = bench.open(&tools);
+        let mut seen = 0;
+        for (round, results) in [(0, RESULTS), (1, 1), (2, 1)] {
+            let what = format!("{class:?}, stopped: {stopped}, prune {round}");
+            let mut lines: Vec<String> = (seen..seen + results)
+                .map(|i| calls(&[("read_file", &i.to_string())]))
+                .collect();
+            seen += results;
+            lines.push(says("All was seen."));
+            let worked = at.say("Look at all of it.", &lines);
+            assert!(
+                worked.receipts.iter().all(|r| r.miss.is_none()),
+                "{what}: {:?}",
+                worked.receipts
+            );
+            let mut receipts = Vec::new();
+            let cancel = Arc::new(AtomicBool::new(false));
+            let done = at
+                .talk
+                .prune(&keeps_one(), &cancel, &mut |event| match event {
+                    Event::Receipt(receipt) => receipts.push(*receipt),
+                    Event::Compress {
+                        stage: CompressStage::Stored,
+                    } => cancel.store(stopped && round == 0, Ordering::Relaxed),
+                    _ => {}
+                });
+            let done = done.expect("no error").expect("a prune");
+            let results = if round == 0 { RESULTS - 1 } else { 1 };
+            assert_eq!(done.results, results, "{what}");
+            match &receipts[..] {
+                [] => assert!(stopped && round == 0, "{what}"),
+                [read] => {
+                    assert_eq!((read.kind, &read.miss), (CallKind::Idle, &None), "{what}");
+                    assert!(read.evaluated <= done.again, "{what}: {read:?}");
+                }
+                more => panic!("{what}: {more:?}"),
+            }
+        }
+        at.say("And now?", &[says("Done.")]).honest();
+        at.close();
+    }
+}
+
+/// Two results fit into what stays, so there is nothing to shorten but one of the two.
+#[test]
+fn where_a_prune_does_not_pay_half_as_much_of_the_end_stays() {
+    let bench = bench(Class::Dense);
+    let mut at = bench.open(&tools);
+    let compress = CompressOptions {
+        at: Some(50),
+        tail: Some(2 * 1400),
+        prune: true,
+        ..CompressOptions::default()
+    };
+    let options = TurnOptions {
+        compress: Some(compress),
+        ..options()
+    };
+    let mut lines: Vec<String> = (0..5)
+        .map(|i| calls(&[("read_file", &i.to_string())]))
+        .collect();
+    lines.push(says("All was seen."));
+    let (worked, end) = at.tell(&lines, &|_| false, &mut |at, script, cancel, on| {
+        let input = Input::Text("Look at all of it.".into());
+        let tools = Some(&mut at.tools);
+        at.talk.work(input, &options, tools, script, cancel, on)
+    });
+    assert_eq!(end.expect("a turn").finish, Finish::Stop);
+    for r in &worked.receipts {
+        assert_eq!((r.evaluated <= r.appended, &r.miss), (true, &None), "{r:?}");
+    }
+    let pruned = worked.receipts.iter().filter_map(|r| r.pruned.as_ref());
+    let results: Vec<usize> = pruned.map(|p| p.results).collect();
+    assert_eq!(results, [1, 1, 1], "{:?}", worked.receipts);
+    assert!(worked.receipts.iter().all(|r| r.kind != CallKind::Fork));
+
+    // Asked for, it keeps all that was to stay.
+    let done = at.talk.prune(&options, &Arc::default(), &mut |_| {});
+    assert_eq!(done.expect("no error"), Err(Refused::Nothing));
+    at.close();
+}
+
+/// A result that became a line is read and searched under the short name that the line gives it, by the real
+/// tools; a name of no result is no file.
+#[test]
+fn the_short_path_in_a_line_opens_the_whole_result() {
+    let mut bench = bench(Class::Dense);
+    bench.desk.limit = 16_384;
+    let options = keeps_one();
+    let text = |i: usize| format!("the beginning of file {i}\n{}\nits end\n", words(i));
+    for i in 0..RESULTS {
+        std::fs::write(bench.folder().join(format!("{i}.txt")), text(i)).expect("a file");
+    }
+    let tools = || -> Vec<Box<dyn Tool>> {
+        vec![
+            Box::new(ReadFile::default()),
+            Box::new(SearchTool::default()),
+        ]
+    };
+    let call = |name: &str, arguments: Value| {
+        let call = json!([{"name": name, "arguments": arguments}]);
+        json!({"reasoning": "hm", "content": "", "tool_calls": call}).to_string()
+    };
+    let enter = |engine: &Engine, name: &str| {
+        let mut at = bench.enter(engine, name, &tools).expect("a session");
+        let free = Box::new(Free(bench.folder()));
+        let real = at.talk.toolset(tools(), free, Secrets::default());
+        at.tools = real.expect("tools").expect("tools");
+        at
+    };
+    let engine = bench.desk.engine().expect("an engine");
+    let mut at = enter(&engine, "work");
+    let mut lines: Vec<String> = (0..RESULTS)
+        .map(|i| call("read_file", json!({"path": format!("{i}.txt")})))
+        .collect();
+    lines.push(says("All was seen."));
+    let read = at.say("Look at all of it.", &lines);
+    let mut results = read
+        .story
+        .iter()
+        .filter_map(|said| said.strip_prefix("ok "));
+    let first = results.next().expect("a result");
+    let done = at.talk.prune(&options, &Arc::default(), &mut |_| {});
+    assert_eq!(
+        done.expect("no error").expect("a prune").results,
+        RESULTS - 1
+    );
+    let stored = Stored::of(&bench.desk, &at.talk.info().name);
+    let outline = stored.outline();
+    let line = outline.iter().find(|m| m.0 == "tool").expect("a result").2;
+    assert_eq!(kept(&bench.desk.home, line).as_deref(), Some(first));
+    let short = line.split(' ').nth(2).expect("a path");
+
+    let asked = [
+        call("read_file", json!({"path": short})),
+        call("search", json!({"path": short, "pattern": "its e.d"})),
+        call("read_file", json!({"path": "result:99999"})),
+        says("Its end."),
+    ];
+    let ask = |at: &mut At| {
+        let again = at.say("What was in the first one?", &asked);
+        again.honest();
+        let results: Vec<&str> = (again.story.iter())
+            .filter(|said| said.starts_with("ok ") || said.starts_with("bad "))
+            .map(String::as_str)
+            .collect();
+        let [whole, found, gone] = results[..] else {
+            panic!("{results:?}");
+        };
+        let shown = whole.split_once(":\n").expect("a name").1;
+        assert_eq!(shown, first, "{whole}");
+        assert!(
+            found.starts_with("ok ") && found.contains("its end"),
+            "{found}"
+        );
+        assert_eq!(gone, "bad There is no file result:99999.");
+    };
+    ask(&mut at);
+
+    // Where the file is gone, and in a fork, which has files of its own, npast.db still has the result.
+    std::fs::remove_dir_all(at.talk.temp_folder().expect("a folder")).expect("a removal");
+    at.talk.temp_folder().expect("a folder");
+    ask(&mut at);
+    let fork = at.talk.fork(Some("fork"), None).expect("a fork").name;
+    at.close();
+    let mut at = enter(&engine, &fork);
+    ask(&mut at);
+    // Another conversation's results are not its own.
+    let mut other = enter(&engine, "other");
+    let read = other.say(
+        "What was in the first one?",
+        &[call("read_file", json!({"path": short})), says("Nothing.")],
+    );
+    assert!(
+        read.story
+            .iter()
+            .any(|said| *said == format!("bad There is no file {short}.")),
+        "{:?}",
+        read.story
+    );
+    other.close();
+    at.close();
 }
 
 /// A prune that would not pay, and the summary after it that is refused: nothing of the conversation changes.
@@ -207,7 +419,7 @@ fn a_prune_that_is_refused_leaves_the_next_logits_as_they_were_on_every_class() 
             let mut bench = bench(class);
             bench.desk.limit = 6144;
             let mut at = bench.open(&tools);
-            let cancel = std::sync::Arc::default();
+            let cancel = Arc::default();
             at.say("Hello?", &[says("Yes.")]);
             if tried {
                 let done = at.talk.prune(&options(), &cancel, &mut |_| {});
@@ -279,7 +491,7 @@ fn results_that_a_successor_names_outlive_the_session_that_had_them() {
         .collect();
     lines.push(says("All was seen."));
     at.say("Look at all of it.", &lines);
-    let cancel = std::sync::Arc::default();
+    let cancel = Arc::default();
     let done = at.talk.prune(&options(), &cancel, &mut |_| {});
     done.expect("no error").expect("a prune");
     at.close();

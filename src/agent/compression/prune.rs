@@ -2,26 +2,24 @@
 //! was and where it is. It is tried before a summary: it needs no model. All of them go in one cut,
 //! so what stands behind the first of them is read again once; it is done only where that pays.
 
-use std::path::Path;
-
 use crate::agent::conversation::handle::Conversation;
-use crate::agent::conversation::stored::text_of;
+use crate::agent::conversation::stored::{LONG_RESULT, text_of};
 use crate::agent::input::appended::Tokens;
+use crate::agent::tool_calls::shortened;
 use crate::agent::values::error::AgentError;
 use crate::agent::values::outcome::Pruned;
 use crate::chat::Message;
-use crate::chat::message::Role;
-use crate::durable::{self, Attributes, Links};
-use crate::session::{self, Carried, Span};
+use crate::chat::message::{Role, ToolCall};
+use crate::session::{self, Carried, MessageId, Span};
 
 use super::child::{Child, carried};
 use super::cut::{CutMessage, Who};
 
-/// A result with fewer bytes stays.
-const LONG: usize = 1200;
+/// Most characters of the call in a line.
+const MOST_OF_CALL: usize = 60;
 
-/// How a line begins that stands for a result.
-const BEGINS: &str = "[npast: the result of ";
+/// Most characters of what came of the call.
+const MOST_OF_OUTCOME: usize = 28;
 
 /// The places of long results before the last `tail` tokens. Pure.
 pub(in crate::agent) fn long_results(
@@ -44,7 +42,7 @@ pub(in crate::agent) fn long_results(
         .rposition(|i| matches!(i.who, Who::Reply { calls: 1.. }));
     let end = end.min(last.unwrap_or(end));
     (0..end)
-        .filter(|at| items[*at].who == Who::Result && bytes[*at] >= LONG)
+        .filter(|at| items[*at].who == Who::Result && bytes[*at] >= LONG_RESULT)
         .collect()
 }
 
@@ -59,10 +57,7 @@ impl Conversation {
         let items = self.items(n);
         let bytes: Vec<usize> = self.messages[..n]
             .iter()
-            .map(|m| match text_of(&m.body).starts_with(BEGINS) {
-                true => 0,
-                false => text_of(&m.body).len(),
-            })
+            .map(|m| text_of(&m.body).len())
             .collect();
         let long = long_results(&items, &bytes, tail);
         let Some(first) = long.first().copied() else {
@@ -154,7 +149,7 @@ impl Conversation {
         Ok(Some((child, pruned)))
     }
 
-    /// The line that stands for a result: the tool, what it was about, its size, and where it is.
+    /// The line that stands for a result: where it is, its size, the call, and what came of it.
     fn line_for(
         &self,
         reply: &session::StoredMessage,
@@ -166,37 +161,17 @@ impl Conversation {
             .calls
             .into_iter()
             .nth(place);
-        let call = call.map_or_else(
-            || message.name.clone().unwrap_or_default(),
-            |call| {
-                let mut said = format!("{} {}", call.name, call.arguments);
-                if let Some((end, _)) = said.char_indices().nth(160) {
-                    said.truncate(end);
-                    said.push('…');
-                }
-                said
-            },
-        );
         debug_assert_eq!(message.role, Role::Tool);
-        let first = message
-            .text
-            .lines()
-            .find(|line| !line.trim().is_empty())
-            .unwrap_or_default();
-        let first: String = first.trim().chars().take(80).collect();
-        let kept = match self.keep_result(row, &message.text) {
-            Some(path) => format!("; all of it is in {path}"),
-            None => String::new(),
-        };
-        Ok(format!(
-            "{BEGINS}{call} had {} bytes and began: {first}{kept}.]",
-            message.text.len()
+        Ok(line(
+            self.keep_result(row, &message.text),
+            message,
+            call.as_ref(),
         ))
     }
 
-    /// Writes a result where `read_file` can read it; nothing where the session has no such tool or the
-    /// file cannot be written.
-    fn keep_result(&self, row: &session::StoredMessage, text: &str) -> Option<String> {
+    /// Writes a result where `read_file` can read it; its message. Nothing where the session has no such tool
+    /// or the file cannot be written.
+    fn keep_result(&self, row: &session::StoredMessage, text: &str) -> Option<MessageId> {
         let tools = self
             .row
             .tools
@@ -206,12 +181,8 @@ impl Conversation {
         tools
             .iter()
             .find(|tool| tool["function"]["name"] == "read_file")?;
-        let path = self
-            .temp_folder()
-            .ok()?
-            .join(format!("result-kept-{}.txt", row.id.0));
-        match keep(&path, text.as_bytes()) {
-            Ok(()) => Some(path.display().to_string()),
+        match shortened::keep(&self.temp_folder().ok()?, row.id, text) {
+            Ok(()) => Some(row.id),
             Err(error) => {
                 tracing::warn!(%error, "a result that is shortened is not kept as a file");
                 None
@@ -220,23 +191,39 @@ impl Conversation {
     }
 }
 
-/// Writes a file that this session's conversation will name from now on: whole and durable, or not at all.
-/// One that an attempt before left as it should be stays.
-fn keep(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let there = path.symlink_metadata();
-    if there.is_ok_and(|there| there.is_file() && there.len() == bytes.len() as u64) {
-        return Ok(());
-    }
-    match durable::replace(path, bytes, Attributes::Private, Links::Refuse) {
-        // A power cut takes the new conversation's name for it with it.
-        Ok(()) | Err(durable::ReplaceError::Unsynced(_)) => Ok(()),
-        Err(durable::ReplaceError::Unchanged(error)) => Err(error),
-        Err(durable::ReplaceError::Torn { source, .. }) => Err(source),
+/// The line for a result. It is as short as can be: the model reads it as long as the conversation lasts, and
+/// the call stands in full before it.
+fn line(kept: Option<MessageId>, result: &Message, call: Option<&ToolCall>) -> String {
+    let call = match call {
+        Some(call) => beginning(&format!("{} {}", call.name, call.arguments), MOST_OF_CALL),
+        None => result.name.clone().unwrap_or_default(),
+    };
+    let mut lines = result.text.lines().map(str::trim).filter(|l| !l.is_empty());
+    // How a program ended is its last line, but for what npast says behind it.
+    let outcome = match result.name.as_deref() {
+        Some("terminal") => lines.rfind(|line| !line.starts_with("[npast: ")),
+        _ => lines.next(),
+    };
+    let outcome = beginning(outcome.unwrap_or_default(), MOST_OF_OUTCOME);
+    let begins = match kept {
+        Some(message) => shortened::line_begins(message),
+        None => "[npast: left out are ".to_owned(),
+    };
+    format!("{begins}{} bytes of {call}: {outcome}]", result.text.len())
+}
+
+/// At most so many characters of a text.
+fn beginning(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -267,14 +254,40 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_a_kill_left_half_written_is_written_whole() {
-        let home = tempfile::tempdir().unwrap();
-        let path = home.path().join("result-kept-1.txt");
-        std::fs::write(&path, "hal").unwrap();
-        keep(&path, b"half of it").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"half of it");
-        keep(&path, b"half of it").unwrap();
-        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
+    fn a_line_says_where_the_result_is_what_it_was_and_what_came_of_it() {
+        let result = |tool: &str, text: &str| Message::tool_result("", tool, text.to_owned());
+        let call = |name: &str, arguments| ToolCall {
+            id: String::new(),
+            name: name.into(),
+            arguments,
+        };
+        let kept = Some(MessageId(17));
+        let read = result(
+            "read_file",
+            "\nsrc/main.rs, lines 1-200 of 350:\nfn main() {\n",
+        );
+        let path = call("read_file", json!({"path": "src/main.rs"}));
+        assert_eq!(
+            line(kept, &read, Some(&path)),
+            "[npast: path result:17 has 46 bytes of read_file {\"path\":\"src/main.rs\"}: \
+             src/main.rs, lines 1-200 of …]"
+        );
+        let built = result(
+            "terminal",
+            "Compiling\nerror\nExit code 101.\n\n[npast: again.]\n",
+        );
+        let long = call("terminal", json!({"command": "ä".repeat(500)}));
+        assert_eq!(
+            line(None, &built, Some(&long)),
+            format!(
+                "[npast: left out are 48 bytes of terminal {{\"command\":\"{}…: Exit code 101.]",
+                "ä".repeat(MOST_OF_CALL - 21)
+            )
+        );
+        assert_eq!(
+            line(kept, &result("large", ""), None),
+            "[npast: path result:17 has 0 bytes of large: ]"
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::agent::values::refused::Refused;
 use crate::chat::ReplyScript;
 use crate::chat::message::Message;
 
+use super::child::Child;
 use super::cut::Division;
 use super::note::{self, Note};
 use super::plain;
@@ -73,17 +74,11 @@ impl Conversation {
         cancel: &Arc<AtomicBool>,
         on: On<'_>,
     ) -> Result<Result<Pruned, Refused>, AgentError> {
-        let sizes = Sizes::of(self.shared.limit, options);
-        let (name, len) = (self.row.name.clone(), self.ledger.len());
-        let Some((mut child, pruned)) = self.pruned_child(sizes.tail)? else {
-            return Ok(Err(Refused::Nothing));
+        let name = self.row.name.clone();
+        let (mut child, pruned) = match self.shortened(options, asked)? {
+            Ok(shortened) => shortened,
+            Err(why) => return Ok(Err(why)),
         };
-        if pruned.saved == 0 || !(asked || pruned.pays(len)) {
-            return Ok(Err(Refused::Longer {
-                from: len,
-                to: len - pruned.saved,
-            }));
-        }
         on(Event::Compress {
             stage: CompressStage::Written,
         });
@@ -108,6 +103,33 @@ impl Conversation {
         );
         self.notices.push((text, None));
         Ok(Ok(pruned))
+    }
+
+    /// The conversation with lines in the place of old results. Where that does not pay, half as much of its
+    /// end stays word for word: a summary would take more of the conversation away.
+    fn shortened(
+        &mut self,
+        options: CompressOptions,
+        asked: bool,
+    ) -> Result<Result<(Child, Pruned), Refused>, AgentError> {
+        let (tail, from) = (
+            Sizes::of(self.shared.limit, options).tail,
+            self.ledger.len(),
+        );
+        let tails = [tail, tail / 2];
+        let tries = if asked { &tails[..1] } else { &tails };
+        let mut refused = Refused::Nothing;
+        for tail in tries {
+            let Some((child, pruned)) = self.pruned_child(*tail)? else {
+                continue;
+            };
+            if pruned.saved > 0 && (asked || pruned.pays(from)) {
+                return Ok(Ok((child, pruned)));
+            }
+            let to = from - pruned.saved;
+            refused = Refused::Longer { from, to };
+        }
+        Ok(Err(refused))
     }
 
     /// One compression, and its notices.

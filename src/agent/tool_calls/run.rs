@@ -47,7 +47,7 @@ impl Conversation {
             return Ok(Vec::new());
         };
         for call in &mut calls {
-            call.arguments = tools.registry.coerced(&call.name, &call.arguments);
+            call.arguments = self.arguments_of(call, tools);
         }
         let mut work = ToolWork {
             reply,
