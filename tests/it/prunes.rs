@@ -45,7 +45,8 @@ fn words(seed: usize) -> String {
 fn tools() -> Vec<Box<dyn Tool>> {
     let long = |arguments: &Value, _: &CallContext<'_>| {
         let x = arguments["x"].as_str().unwrap_or_default();
-        ToolAnswer::good(words(x.parse().unwrap_or(0)))
+        // What is no number is a file with little in it.
+        ToolAnswer::good(x.parse().map_or_else(|_| "short".to_owned(), words))
     };
     vec![tool("read_file", Effect::Reads, long)]
 }
@@ -425,9 +426,13 @@ fn a_prune_that_is_refused_leaves_the_next_logits_as_they_were_on_every_class() 
                 let done = at.talk.prune(&options(), &cancel, &mut |_| {});
                 assert_eq!(done.expect("no error"), Err(Refused::Nothing), "{class:?}");
             }
-            let read = [calls(&[("read_file", "0")]), says("All was seen.")];
+            let read = [
+                calls(&[("read_file", "0")]),
+                calls(&[("read_file", "none")]),
+                says("All was seen."),
+            ];
             at.say("Look at it.", &read);
-            // What stands behind the result is more than what its line would save.
+            // What stands behind the first result is more than twice what its line would save.
             for seed in 1..3 {
                 at.say(&words(seed), &[says("Noted.")]);
             }
